@@ -1,0 +1,145 @@
+"""What every script shares: exit codes, error lines, and column flags.
+
+Exit codes: 0 success, 2 wrong input, 130 interrupted. Wrong input is one or two
+lines on stderr, never a traceback.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import errno
+import sys
+from typing import Any, NoReturn
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.data import pipeline
+from twotsrec.data import tables
+
+_WRONG_INPUT = 2
+_INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run(main: Callable[[], int | None]) -> None:
+  """Parses the flags, runs `main` and exits with its code."""
+  # Libraries tell much at INFO (which backends are absent, and so on).
+  logging.set_verbosity(logging.WARNING)
+  app.run(lambda argv: _guard(main, argv), flags_parser=_parse)
+
+
+def required(flag: Any) -> Any:
+  """The value of a flag holder; an error if the flag is missing."""
+  if flag.value is None or flag.value == '' or flag.value == []:
+    raise types.UserError(f'--{flag.name} is missing; see --help')
+  try:
+    # A config file that could not be read shows only when it is used.
+    getattr(flag.value, 'data', None)
+  except OSError as error:
+    reason = str(error).splitlines()[-1].strip()
+    raise types.UserError(f'--{flag.name}: {reason}') from error
+  return flag.value
+
+
+def column_flags() -> Callable[[], pipeline.TableOptions]:
+  """Defines the flags that tell how to read a table.
+
+  Returns:
+    A function that gives the options, to call after the flags are parsed.
+  """
+  holders = {
+    role: flags.DEFINE_string(
+      f'{role}_column', default, f'Column of the {what}.'
+    )
+    for role, default, what in (
+      ('user', 'user_id', 'user ids'),
+      ('item', 'item_id', 'item ids'),
+      ('time', '', 'times'),
+      ('rating', '', 'ratings'),
+      ('behavior', '', 'behaviors'),
+      ('split', '', 'labels train, validation and test'),
+      ('order', '', 'positions inside a user'),
+    )
+  }
+  delimiter = flags.DEFINE_string(
+    'delimiter', '', 'Between fields; default: told by the file.'
+  )
+  names = flags.DEFINE_list(
+    'column_names',
+    [],
+    'Names of all columns, for a file without a header line.',
+  )
+  id_type = flags.DEFINE_enum(
+    'id_type', 'auto', ['auto', 'int', 'string'], 'What ids are.'
+  )
+  bad_rows = flags.DEFINE_enum(
+    'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
+  )
+  engine = flags.DEFINE_enum(
+    'engine', 'numpy', ['numpy', 'polars'], 'Reader of text tables.'
+  )
+  return lambda: pipeline.TableOptions(
+    columns=tables.Columns(
+      **{role: holder.value or None for role, holder in holders.items()}
+    ),
+    delimiter=delimiter.value,
+    column_names=tuple(names.value),
+    id_type=id_type.value,
+    bad_rows=bad_rows.value,
+    engine=engine.value,
+  )
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    _fail(f'{error}; see --help')
+  except (KeyError, AttributeError):  # what config_flags raises
+    unknown = _unknown_field(argv)
+    if unknown is None:
+      raise
+    _fail(unknown)
+
+
+def _unknown_field(argv: Sequence[str]) -> str | None:
+  """Names the first --config.section.field that no configuration has."""
+  for argument in argv:
+    path = argument.lstrip('-').split('=')[0].split('.')
+    holder = config.Config
+    if not argument.startswith('-') or path[0] not in ('config', 'noconfig'):
+      continue
+    for name in path[1:]:
+      is_section = dataclasses.is_dataclass(holder)
+      fields = dataclasses.fields(holder) if is_section else ()
+      known = {field.name: field.type for field in fields}
+      if name not in known:
+        return f'{argument}: no field {name!r}; known: ' + (
+          ', '.join(known) or 'none, it is a value'
+        )
+      holder = known[name]
+  return None
+
+
+def _guard(main: Callable[[], int | None], argv: Sequence[str]) -> NoReturn:
+  try:
+    if len(argv) > 1:
+      raise types.UserError(f'unexpected argument {argv[1]!r}; see --help')
+    sys.exit(main())
+  except types.UserError as error:
+    _fail(str(error))
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    sys.exit(_INTERRUPTED)
+  except OSError as error:
+    if error.errno not in _NO_ROOM:
+      raise
+    _fail(f'{error.filename or "cannot write"}: {error.strerror}')
+
+
+def _fail(message: str) -> NoReturn:
+  print(f'error: {message}', file=sys.stderr)
+  sys.exit(_WRONG_INPUT)

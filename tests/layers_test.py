@@ -1,0 +1,199 @@
+"""A lower layer never imports a higher one, and libraries stay in their place.
+
+The rules are checked on the syntax tree, so imports inside functions count.
+"""
+
+import ast
+from collections.abc import Iterator
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+LAYERS = {
+  '__init__': 0,
+  'types': 0,
+  'config': 0,
+  'ops': 1,
+  'trees': 1,
+  'losses': 1,
+  'metrics': 1,
+  'data': 2,
+  'models': 2,
+  'aggregators': 2,
+  'theory': 2,
+  'objectives': 3,
+  'evaluation': 3,
+  'serving': 3,
+  'training': 4,
+  'recipes': 5,
+}
+
+# Library -> where in the package it may be imported.
+ALLOWED = {
+  'absl': (),
+  'ml_collections': (),
+  'orbax': ('training/checkpoints.py',),
+  'flax': ('models/',),
+  'polars': ('data/', 'serving/'),
+}
+OPTIONAL = ('polars',)  # imported where it is used, never at the top
+FORBIDDEN = (
+  'pickle', 'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve',
+  'clu', 'ray', 'tensorflow', 'torch',
+  'cli', 'configs', 'launch', 'tests',
+)  # fmt: skip
+HOST_ONLY = 'data/'  # NumPy on the host, but for one file
+TO_DEVICE = 'data/feeds.py'
+DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
+
+
+def imported_modules(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+  """Yields every import with the full name of what it imports."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield node, alias.name
+    elif isinstance(node, ast.ImportFrom):
+      for alias in node.names:
+        yield node, '.' * node.level + f'{node.module or ""}.{alias.name}'
+    elif isinstance(node, ast.Call) and node.args:
+      function = ast.unparse(node.func).split('.')[-1]
+      name = node.args[0]
+      if function in ('import_module', '__import__') and isinstance(
+        name, ast.Constant
+      ):
+        yield node, str(name.value)
+
+
+def violations(path: str, source: str) -> list[str]:
+  """What a file of the package does against the rules.
+
+  Args:
+    path: relative to the package, with slashes.
+    source: its text.
+  """
+  tree = ast.parse(source)
+  top = path.split('/')[0].removesuffix('.py')
+  if top not in LAYERS:
+    return [f'{path}: {top} is in no layer']
+  at_top = set(tree.body)
+  found = []
+  for node, name in imported_modules(tree):
+    complaint = _complaint(path, top, name, node in at_top)
+    if complaint:
+      found.append(f'{path}:{node.lineno}: {complaint}')
+  for node in ast.walk(tree):
+    if (
+      isinstance(node, ast.keyword)
+      and node.arg == 'allow_pickle'
+      and getattr(node.value, 'value', True) is not False
+    ):
+      found.append(f'{path}:{node.value.lineno}: allow_pickle')
+  return found
+
+
+def _complaint(path: str, top: str, name: str, at_top: bool) -> str | None:
+  """Why `path` may not import `name`, or None if it may."""
+  library, *rest = name.split('.')
+  if name.startswith('.'):
+    return f'relative import of {name}'
+  if library == 'twotsrec':
+    # `import twotsrec` gives the version alone.
+    target = rest[0] if rest and not rest[0].startswith('__') else '__init__'
+    if target not in LAYERS:
+      return f'{name} is in no layer'
+    if LAYERS[target] > LAYERS[top]:
+      return f'layer {LAYERS[top]} imports {name} of layer {LAYERS[target]}'
+  if library in FORBIDDEN:
+    return f'imports {name}'
+  if library in ALLOWED and not path.startswith(ALLOWED[library]):
+    places = ', '.join(ALLOWED[library]) or 'launch/'
+    return f'imports {name}, which belongs into {places}'
+  if library in OPTIONAL and at_top:
+    return f'imports {name}, an extra, outside of a function'
+  if (
+    library in DEVICE_LIBRARIES
+    and path.startswith(HOST_ONLY)
+    and path != TO_DEVICE
+  ):
+    return f'imports {name}, but {HOST_ONLY} is NumPy except {TO_DEVICE}'
+  return None
+
+
+def package_files() -> list[str]:
+  package = ROOT / 'twotsrec'
+  return sorted(
+    path.relative_to(package).as_posix() for path in package.rglob('*.py')
+  )
+
+
+def test_there_are_files_to_check():
+  assert {'types.py', 'training/checkpoints.py'} < set(package_files())
+
+
+@pytest.mark.parametrize('path', package_files())
+def test_a_file_keeps_to_its_layer(path):
+  source = (ROOT / 'twotsrec' / path).read_text(encoding='utf-8')
+  assert violations(path, source) == []
+
+
+@pytest.mark.parametrize(
+  ('path', 'source'),
+  [
+    ('types.py', 'from twotsrec import losses'),
+    ('ops/rows.py', 'from twotsrec.models import din'),
+    ('ops/rows.py', 'import twotsrec.data.tables'),
+    ('losses.py', 'def f():\n  from twotsrec.training import loop'),
+    ('data/tables.py', 'from twotsrec import serving'),
+    ('training/loop.py', 'from twotsrec.recipes import joint'),
+    ('training/loop.py', 'from twotsrec.utils import joint'),
+    ('training/loop.py', 'from . import steps'),
+    ('training/loop.py', 'from ..data import feeds'),
+    ('training/loop.py', 'import importlib\nimportlib.import_module("flax")'),
+    ('training/loop.py', '__import__("twotsrec.recipes.joint")'),
+    ('utils.py', ''),
+    ('recipes/joint.py', 'from absl import logging'),
+    ('recipes/joint.py', 'import ml_collections'),
+    ('recipes/joint.py', 'import launch.train'),
+    ('recipes/joint.py', 'import torch.nn'),
+    ('training/loop.py', 'import orbax.checkpoint as ocp'),
+    ('training/steps.py', 'from flax import linen as nn'),
+    ('objectives.py', 'import flax.linen as nn'),
+    ('evaluation/report.py', 'def f():\n  import polars'),
+    ('data/tables.py', 'import polars as pl'),
+    ('data/prepared.py', 'import jax.numpy as jnp'),
+    ('data/prepared.py', 'def f():\n  import jax'),
+    ('data/prepared.py', 'import pickle'),
+    ('data/prepared.py', 'np.load(path, allow_pickle=True)'),
+    ('data/prepared.py', 'np.load(path, allow_pickle=flag)'),
+  ],
+)
+def test_a_violation_is_found(path, source):
+  assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+  ('path', 'source'),
+  [
+    ('recipes/joint.py', 'import twotsrec\nfrom twotsrec.training import loop'),
+    ('training/report.py', 'from twotsrec import __version__'),
+    ('training/loop.py', 'from twotsrec.training import steps'),
+    ('training/checkpoints.py', 'import orbax.checkpoint as ocp'),
+    ('models/din.py', 'import flax.linen as nn'),
+    ('data/tables.py', 'def f():\n  import polars as pl'),
+    ('data/feeds.py', 'import jax'),
+    ('data/prepared.py', 'np.load(path, allow_pickle=False)'),
+    ('data/prepared.py', '"""We never import pickle."""  # import torch'),
+  ],
+)
+def test_what_the_rules_allow_passes(path, source):
+  assert violations(path, source) == []
+
+
+def test_launch_scripts_are_alone_with_absl():
+  for path in (ROOT / 'launch').rglob('*.py'):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for _, name in imported_modules(tree):
+      assert name.split('.')[0] not in ('orbax', 'flax', 'pickle'), path

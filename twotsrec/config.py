@@ -1,0 +1,116 @@
+"""Typed configuration; every default names its source.
+
+Paper references are to PIN unless said otherwise; "authors" means the later
+public code of PIN's first author, "ours" a default the paper is silent about.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class DataConfig:
+  """Which interactions to train on, and how examples are made of them."""
+
+  dataset: str = 'synthetic'  # built in; or a named dataset (data/datasets.py)
+  data_root: str = ''  # folder that holds the named datasets
+  prepared: str = ''  # a prepared directory; overrides dataset
+  cache_dir: str = 'data'  # where a named dataset is prepared on first use
+  split: str = 'leave_last_out'  # sec. 4.1.1: last interaction is the test
+  validation: bool = True  # ours: the one before it; the paper has none
+  min_user: int = 1  # ours; Amazon in sec. 4.1.1 uses 15
+  min_item: int = 1
+  core: str = 'fixed_point'  # or 'single_pass'; the paper does not say
+  users: int = 3000  # built-in log only
+  gamma: float = 1.0  # built-in log only: group-specific share of taste
+  seed: int = 0  # built-in log and fixed negatives
+  history_length: int = 50  # ours (authors use 30, SASRec 200)
+  num_negatives: int = 4  # sec. 4.1.1
+  negative_mode: str = 'per_epoch'  # or 'static', as in the authors' files
+  negative_exclude: str = 'all'  # sec. 4.1.1 "not appeared"; or 'train'
+
+
+@dataclasses.dataclass
+class GroupConfig:
+  """Activeness groups (sec. 3.2, 4.1.1)."""
+
+  num_groups: int = 5  # sec. 4.1.1
+  key: str = 'user_train_count'  # or user_seq_len, sample_history_len
+  balance: str = 'users'  # "equally-numbered groups"; or 'samples'
+
+
+@dataclasses.dataclass
+class ModelConfig:
+  """Base model. Widths are the authors'; the paper reports none."""
+
+  name: str = 'din'  # see twotsrec/models/__init__.py
+  width: int = 32  # authors
+  hidden: tuple[int, ...] = (128, 64)  # authors: DIN classifier
+  num_layers: int = 1  # authors: SASRec; 2 in the original SASRec
+  num_heads: int = 4  # authors: SASRec; 1 in the original SASRec
+  dropout: float = 0.0  # authors; 0.2 in the original SASRec on ML-1M
+  causal: bool = False  # SASRec attention; the original is always causal
+  authors_quirk: bool = False  # authors: attention without a padding mask
+  attention_norm: bool = False  # original DIN: softmax over the history
+  compute_dtype: str = 'float32'  # or 'bfloat16'; parameters stay float32
+
+
+@dataclasses.dataclass
+class AggregatorConfig:
+  """How group gradients become one (sec. 3.2)."""
+
+  name: str = 'joint'  # the base model; 'backdoor' is eq. 7
+  tau: float = 0.0  # prior ~ n_j^tau: 0 uniform (eq. 6), 1 joint, -1 literal
+  prior: tuple[float, ...] = ()  # any prior over groups; overrides tau
+  weighting: str = 'self_norm'  # or 'importance' (differs if b_j varies)
+  form: str = 'fused'  # one weighted backward pass; or 'explicit' (eq. 7)
+
+
+@dataclasses.dataclass
+class TrainConfig:
+  """Optimization (sec. 4.1.4) and when to stop."""
+
+  objective: str = 'bce'  # eq. 2 on sampled negatives; or 'every_position'
+  batch_size: int = 512  # sec. 4.1.4
+  batching: str = 'proportional'  # authors; or natural, balanced
+  learning_rate: float = 1e-3  # sec. 4.1.4, Adam
+  beta2: float = 0.999  # Adam; 0.98 in the original SASRec
+  epochs: int = 20  # ours: "until convergence"
+  patience: int = 3  # ours, in evaluations; 0 turns early stopping off
+  evaluate_every: int = 1  # epochs between evaluations
+  select_metric: str = 'loss'  # sec. 4.1.4; or user_auc, hr@10, ndcg@10, ...
+  select_on: str = 'validation'  # 'test' marks the report
+  checkpoint_every: float = 60.0  # seconds
+  keep: int = 2  # checkpoints kept for resuming
+  log_groups: bool = False  # per-group loss, gradient norms and cosines
+  seed: int = 0
+
+
+@dataclasses.dataclass
+class EvaluationConfig:
+  """Protocol of the report (sec. 4.1.2-4.1.3)."""
+
+  candidates: str = 'all'  # sec. 4.1.1 for ML; or 'sampled'
+  num_candidates: int = 100  # negatives per held-out item if sampled
+  ks: tuple[int, ...] = (1, 5, 10, 20)
+  auc_ties: float = 0.5  # 0 is the strict inequality of eq. 14
+  rank_ties: float = 0.5  # 0 optimistic, 1 pessimistic
+  user_tile: int = 256  # memory bound; results do not depend on it
+  item_tile: int = 4096
+  bootstrap: int = 1000  # resamples of users for the 95 % intervals
+  seed: int = 0
+
+
+@dataclasses.dataclass
+class Config:
+  """One experiment."""
+
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  groups: GroupConfig = dataclasses.field(default_factory=GroupConfig)
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+  aggregator: AggregatorConfig = dataclasses.field(
+    default_factory=AggregatorConfig
+  )
+  train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+  evaluation: EvaluationConfig = dataclasses.field(
+    default_factory=EvaluationConfig
+  )

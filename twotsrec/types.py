@@ -1,0 +1,151 @@
+"""Contracts that let every part combine with every other.
+
+A component is a NamedTuple of pure functions. Shape letters: B examples, C
+candidates, L history length, G activeness groups, U users, I items, D width.
+Item ids are 1..I, 0 is padding; user ids are 0..U-1; groups are 0..G-1 in
+arrays and 1..G in print.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+
+
+class UserError(ValueError):
+  """A wrong file, flag or value: shown as is, without a traceback.
+
+  The message names the value, what is allowed and the way out.
+  """
+
+
+class Params(NamedTuple):
+  """What is trained. `tables` are touched by `ops.rows` alone.
+
+  Attributes:
+    tables: {entity: {name: f32[rows, ...]}}, for example
+      {'item': {'embedding': f32[I + 1, D]}}; row 0 is padding.
+    net: everything else, a pytree of f32.
+  """
+
+  tables: dict[str, dict[str, jax.Array]]
+  net: PyTree
+
+
+class Sizes(NamedTuple):
+  """Static sizes a model is initialized for."""
+
+  num_users: int
+  num_items: int
+  history_length: int
+
+
+class Model(NamedTuple):
+  """A scorer of candidates given encoded inputs.
+
+  Attributes:
+    init: (key, context, sizes) -> Params.
+    encode: (net, rows, context, inputs, *, key=None) -> encoded, leaves
+      [B, ...]. `rows` are the table rows of `inputs`; it never sees
+      candidates. A missing key means evaluation (no dropout).
+    score: (net, encoded, candidate_rows, *, key=None) -> f32[B, C]. The leaves
+      of `candidate_rows` are [B, C, ...], or [C, ...] when all examples share
+      the candidates.
+    encode_positions: like `encode`, but leaves [B, L, ...], one encoding per
+      history position that sees this position and earlier ones; None where a
+      model cannot (it looks ahead, or needs the candidate).
+    stages: PIN's parts of a sequence model, where plugins attach; or None.
+  """
+
+  init: Callable[..., Params]
+  encode: Callable[..., PyTree]
+  score: Callable[..., jax.Array]
+  encode_positions: Callable[..., PyTree] | None = None
+  stages: Any = None
+
+
+class Features(NamedTuple):
+  """What the extractor hands to the classifier.
+
+  Attributes:
+    plugged: f32[..., d], where a plugin at the second point acts.
+    fixed: what the classifier needs besides (a target vector), or None.
+  """
+
+  plugged: jax.Array
+  fixed: PyTree = None
+
+
+class Stages(NamedTuple):
+  """A sequence model cut where plugins attach (PIN sec. 3.3, eq. 12-13).
+
+  The extractor is in two parts so that a history is read once and scored
+  against any number of candidates.
+
+  Attributes:
+    init: (key, context, sizes) -> Params with
+      net = {'embed': ..., 'extractor': ..., 'classifier': ...}.
+    embed: (embed_net, rows, inputs) -> f32[B, L, D], embedded history.
+    summarize: (extractor, embedded, mask, *, key=None) -> summary, leaves
+      [B, ...]; mask bool[B, L].
+    extract: (extractor, summary, candidate_rows) -> Features.
+    classify: (classifier, features, candidate_rows) -> f32[B, C].
+    summarize_positions: like `summarize` with leaves [B, L, ...]; or None.
+  """
+
+  init: Callable[..., Params]
+  embed: Callable[..., jax.Array]
+  summarize: Callable[..., PyTree]
+  extract: Callable[..., Features]
+  classify: Callable[..., jax.Array]
+  summarize_positions: Callable[..., PyTree] | None = None
+
+
+class GroupInfo(NamedTuple):
+  """What an aggregator may know besides the gradients.
+
+  Attributes:
+    sizes: f32[G], training samples n_j of each group.
+    counts: f32[G], samples of each group in this batch, b_j; 0 if absent.
+    losses: f32[G], mean loss of each group in this batch, or None.
+  """
+
+  sizes: jax.Array
+  counts: jax.Array
+  losses: jax.Array | None = None
+
+
+class GradientAggregator(NamedTuple):
+  """One gradient from the mean gradients of the groups.
+
+  Attributes:
+    init: (num_groups, params) -> state.
+    update: (group_grads, info, state, *, key=None) -> (grads, state, log);
+      leaves [G, ...] become [...].
+    weights: (info) -> f32[G] when the method is a weighted sum whose weights
+      are known before any gradient, else None.
+  """
+
+  init: Callable[..., PyTree]
+  update: Callable[..., tuple[PyTree, PyTree, dict[str, jax.Array]]]
+  weights: Callable[[GroupInfo], jax.Array] | None = None
+
+
+class Batch(NamedTuple):
+  """Training examples on the device; leaves [B, ...] or [G, B, ...].
+
+  Attributes:
+    history: i32[B, L], earlier items, oldest first, right-padded with 0.
+    candidates: i32[B, C], the observed item first, then the negatives.
+    user: i32[B].
+    group: i32[B], 0..G-1.
+    weight: f32[B], 1 for an example, 0 for filling.
+  """
+
+  history: jax.Array
+  candidates: jax.Array
+  user: jax.Array
+  group: jax.Array
+  weight: jax.Array
