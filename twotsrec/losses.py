@@ -1,0 +1,47 @@
+"""Losses on scores, one value per example; callers mask and reduce."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def bce_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Binary cross-entropy with logits, in the form that never overflows.
+
+  Args:
+    logits: f32[...].
+    labels: f32[...], 0 or 1.
+  Returns:
+    f32[...], log 2 at a logit of 0.
+  Reference: PIN eq. 2.
+  """
+  chex.assert_equal_shape([logits, labels])
+  return jax.nn.softplus(logits) - logits * labels
+
+
+def candidate_bce_loss(scores: jax.Array) -> jax.Array:
+  """Mean binary cross-entropy over an observed item and its negatives.
+
+  Args:
+    scores: f32[..., C], the observed item first.
+  Returns:
+    f32[...].
+  Reference: PIN eq. 2 with sec. 4.1.1's C - 1 negatives per positive.
+  """
+  chex.assert_axis_dimension_gt(scores, -1, 0)
+  losses = jax.nn.softplus(scores)
+  return jnp.mean(losses, axis=-1) - scores[..., 0] / scores.shape[-1]
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
+  """Mean of `values` under non-negative `weights`, f32[]; 0 if none is left.
+
+  Args:
+    values: f32[...].
+    weights: f32[...], same shape; 0 hides a value, even one that is not
+      finite.
+  """
+  chex.assert_equal_shape([values, weights])
+  total = jnp.sum(jnp.where(weights > 0, values * weights, 0.0))
+  weight = jnp.sum(weights)
+  return total / jnp.where(weight > 0, weight, 1.0)

@@ -1,0 +1,61 @@
+"""Arithmetic on pytrees whose leaves carry a leading group axis."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def combine(weights: jax.Array, stacked: Any) -> Any:
+  """Weighted sum over the leading axis of every leaf.
+
+  Args:
+    weights: f32[G].
+    stacked: pytree with leaves [G, ...].
+  Returns:
+    The same tree with leaves [...].
+  """
+  chex.assert_rank(weights, 1)
+  weighted_sum = lambda g: jnp.tensordot(weights.astype(g.dtype), g, axes=1)
+  return jax.tree.map(weighted_sum, stacked)
+
+
+def gram(stacked: Any) -> jax.Array:
+  """Inner products between the slices of a stacked tree, f32[G, G].
+
+  Accumulated leaf by leaf, so the tree is never concatenated.
+
+  Args:
+    stacked: pytree with leaves [G, ...].
+  """
+  leaves = [jnp.reshape(g, (g.shape[0], -1)) for g in jax.tree.leaves(stacked)]
+  # The default matmul precision of accelerators is too low for cosines.
+  products = [
+    jnp.einsum(
+      'gx,hx->gh',
+      g,
+      g,
+      precision='highest',
+      preferred_element_type=jnp.float32,
+    )
+    for g in leaves
+  ]
+  return sum(products[1:], products[0])
+
+
+def cosines(gram_matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Norms f32[G] and cosine matrix f32[G, G] behind a Gram matrix.
+
+  A zero vector has cosine 0 with every other one.
+  """
+  chex.assert_rank(gram_matrix, 2)
+  norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram_matrix), 0.0))
+  inverse = jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1.0), 0.0)
+  return norms, gram_matrix * inverse[:, None] * inverse[None, :]
+
+
+def all_finite(tree: Any) -> jax.Array:
+  """Whether every number in the tree is finite, bool[]."""
+  checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+  return jnp.all(jnp.stack(checks)) if checks else jnp.asarray(True)
