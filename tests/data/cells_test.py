@@ -1,0 +1,159 @@
+"""Cells are parsed as Python parses them, one at a time."""
+
+import datetime
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from twotsrec.data import cells
+
+SMALL = settings(max_examples=50, deadline=None, derandomize=True)
+
+
+@SMALL
+@given(
+  st.lists(
+    st.integers(-(10**25), 10**25).map(str)
+    | st.integers(-(2**63) - 3, -(2**63) + 3).map(str)
+    | st.integers(2**63 - 3, 2**63 + 3).map(str)
+    | st.text('-+ 01a', max_size=4),
+    min_size=1,
+    max_size=20,
+  )
+)
+def test_integer_ids_are_the_texts_that_python_writes(texts):
+  parsed = cells.parse_integer_ids(cells.from_strings(texts))
+  for text, value, fault in zip(
+    texts, parsed.values.tolist(), parsed.faults.tolist(), strict=True
+  ):
+    try:
+      plain = str(int(text)) == text
+    except ValueError:
+      plain = False
+    if not plain:
+      leading = text.lstrip('-')[:1] == '0'
+      wanted = {cells.NOT_INTEGER} if text else {cells.EMPTY}
+      assert fault in (wanted | {cells.TOO_LARGE} if leading else wanted)
+    elif -(2**63) <= int(text) < 2**63:
+      assert (fault, value) == (0, int(text))
+    else:
+      assert fault == cells.TOO_LARGE
+
+
+@SMALL
+@given(
+  st.lists(
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 10**30),
+    min_size=1,
+    max_size=20,
+  )
+)
+def test_numbers_are_those_of_float(values):
+  parsed = cells.parse_numbers(cells.from_strings([str(v) for v in values]))
+  np.testing.assert_array_equal(parsed.values, [float(v) for v in values])
+  assert not parsed.faults.any()
+
+
+@SMALL
+@given(
+  st.lists(
+    st.datetimes(datetime.datetime(1970, 1, 1)), min_size=1, max_size=10
+  ),
+  st.sampled_from(['T', ' ']),
+  st.sampled_from([0, 330, -480]),
+)
+def test_dates_are_unix_seconds(moments, separator, offset):
+  zone = datetime.timezone(datetime.timedelta(minutes=offset))
+  moments = [
+    moment.replace(tzinfo=zone, year=max(moment.year, 1971))
+    for moment in moments
+    if (moment.month, moment.day) != (2, 29)
+  ]
+  texts = [moment.isoformat(separator) for moment in moments]
+  parsed = cells.parse_times(cells.from_strings(texts), optional=False)
+  np.testing.assert_array_equal(
+    parsed.values, [moment.timestamp() for moment in moments]
+  )
+  assert not parsed.faults.any()
+
+
+@pytest.mark.parametrize(
+  'text', ['2021-07-01', '2021-07-01 00:00:00', '2021-07-01T00:00Z']
+)
+def test_a_date_without_an_offset_is_utc_and_whole(text):
+  parsed = cells.parse_times(cells.from_strings([text]), optional=False)
+  days = datetime.date(2021, 7, 1) - datetime.date(1970, 1, 1)
+  assert parsed.values.tolist() == [days.days * 86400]
+  assert parsed.values.dtype == np.int64
+
+
+@SMALL
+@given(
+  st.lists(st.datetimes(datetime.datetime(1, 1, 1)), min_size=1, max_size=9),
+  st.sampled_from(['%Y-%m-%d', '%Y-%m-%d %H:%M:%S', '%Y-%m-%dT%H:%M:%S']),
+  st.booleans(),
+)
+def test_columns_of_plain_dates_are_unix_seconds(moments, form, mixed):
+  # One number among them takes the way of one cell after the other.
+  # strftime does not fill up the year on every system.
+  texts = [
+    moment.strftime(form.replace('%Y', f'{moment.year:04d}'))
+    for moment in moments
+  ]
+  expected = [
+    datetime.datetime.fromisoformat(text)
+    .replace(tzinfo=datetime.UTC)
+    .timestamp()
+    for text in texts
+  ]
+  raw = cells.from_strings(texts + ['2.5'] * mixed)
+  parsed = cells.parse_times(raw, optional=False)
+  np.testing.assert_array_equal(parsed.values, expected + [2.5] * mixed)
+  np.testing.assert_array_equal(
+    parsed.faults == cells.NEGATIVE, parsed.values < 0
+  )
+
+
+@pytest.mark.parametrize(
+  'text',
+  ['2021-13-01', '2021-02-30', '2021-07-01 24:00:01', '2021-07-01x00:00:00'],
+)
+def test_days_that_do_not_exist_are_not_times(text):
+  good = '2021-07-01 00:00:00'[: len(text)]
+  parsed = cells.parse_times(
+    cells.from_strings([good, text, good]), optional=False
+  )
+  assert parsed.faults.tolist() == [0, cells.NOT_TIME, 0]
+
+
+def test_times_are_floats_if_one_is():
+  parsed = cells.parse_times(cells.from_strings(['1', '2.5']), optional=False)
+  assert parsed.values.tolist() == [1.0, 2.5]
+
+
+def test_an_order_key_may_be_negative_or_zero_filled():
+  parsed = cells.parse_order(cells.from_strings(['-3', '007', '1.5', '']))
+  assert parsed.values[:2].tolist() == [-3, 7]
+  assert parsed.faults.tolist() == [0, 0, cells.NOT_INTEGER, cells.EMPTY]
+
+
+@SMALL
+@given(st.lists(st.text(min_size=1).filter(lambda s: '\0' not in s)))
+def test_texts_are_kept_as_they_are(texts):
+  texts = [text.encode('utf-8', 'ignore').decode() for text in texts]
+  parsed = cells.parse_texts(cells.from_strings(texts))
+  for text, value, fault in zip(
+    texts, parsed.values.tolist(), parsed.faults.tolist(), strict=True
+  ):
+    if len(text.encode()) > cells.MAX_ID_BYTES:
+      assert fault == cells.TOO_LONG
+    else:
+      assert (value, fault) == (text, 0 if text else cells.EMPTY)
+
+
+def test_a_long_faulty_text_does_not_widen_the_array():
+  parsed = cells.parse_texts(cells.from_strings(['ab', 'x' * 10**6]))
+  assert parsed.values.dtype == np.dtype('<U2')

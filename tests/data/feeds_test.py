@@ -1,0 +1,151 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import worlds
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.data import feeds
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import prepared as prepared_lib
+
+LENGTH, NEGATIVES, ITEMS = 6, 5, 30
+
+
+@functools.cache
+def _batch_of(every_position=False):
+  return jax.jit(
+    functools.partial(
+      feeds.make_batch,
+      history_length=LENGTH,
+      num_negatives=NEGATIVES,
+      num_items=ITEMS,
+      every_position=every_position,
+    )
+  )
+
+
+def _data(**changes):
+  return config_lib.DataConfig(history_length=LENGTH, **changes)
+
+
+def _events(prepared, user):
+  first, last = np.asarray(prepared.user_offsets)[user : user + 2]
+  return np.asarray(prepared.items)[first:last]
+
+
+@pytest.mark.parametrize(
+  'split', [prepared_lib.TRAIN, prepared_lib.VALIDATION, prepared_lib.TEST]
+)
+def test_batches_equal_a_literal_walk_through_the_log(split):
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data(), split)
+  expected = []
+  for user in range(prepared.num_users):
+    events = _events(prepared, user)
+    positions = {
+      prepared_lib.TRAIN: range(1, len(events) - 2),
+      prepared_lib.VALIDATION: [len(events) - 2],
+      prepared_lib.TEST: [len(events) - 1],
+    }[split]
+    for position in positions:
+      history = events[:position][-LENGTH:]
+      padded = np.pad(history, (0, LENGTH - len(history)))
+      expected.append((user, padded, events[position]))
+  batch = _batch_of()(feed, jnp.arange(len(expected)), jax.random.key(0))
+  np.testing.assert_array_equal(batch.user, [user for user, _, _ in expected])
+  np.testing.assert_array_equal(batch.history, [h for _, h, _ in expected])
+  np.testing.assert_array_equal(
+    batch.candidates[:, 0], [item for *_, item in expected]
+  )
+  np.testing.assert_array_equal(
+    batch.group, groups.user_group[np.asarray(batch.user)]
+  )
+
+
+@pytest.mark.parametrize('exclude', ['all', 'train'])
+def test_negatives_are_items_the_user_never_touched(exclude):
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data(negative_exclude=exclude))
+  examples = jnp.tile(jnp.arange(len(feed.user)), 6)
+  batch = _batch_of()(feed, examples, jax.random.key(1))
+  heldout_drawn = False
+  for user, drawn in zip(batch.user, np.asarray(batch.candidates)[:, 1:]):
+    events = _events(prepared, user)
+    assert not set(drawn) & set(events[:-2])
+    heldout_drawn |= bool(set(drawn) & set(events[-2:]))
+  assert heldout_drawn == (exclude == 'train')
+
+
+def test_negatives_depend_on_key_and_example_not_on_the_batch():
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data())
+  draw = lambda examples, seed: np.asarray(
+    _batch_of()(feed, jnp.array(examples), jax.random.key(seed)).candidates
+  )
+  np.testing.assert_array_equal(draw([3, 5, 8], 0)[1:2], draw([5, 1, 1], 0)[:1])
+  assert np.any(draw([3, 5, 8], 0) != draw([3, 5, 8], 1))
+
+
+def test_filling_has_no_weight():
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data())
+  batch = _batch_of()(feed, jnp.array([0, -1, 2]), jax.random.key(0))
+  np.testing.assert_array_equal(batch.weight, [1.0, 0.0, 1.0])
+
+
+def test_a_sequence_feed_trains_every_next_training_event():
+  prepared, groups = worlds.log()
+  feed = feeds.make_sequence_feed(prepared, groups, _data())
+  examples = jnp.arange(len(feed.user))
+  batch = _batch_of(True)(feed, examples, jax.random.key(0))
+  for row, user in enumerate(np.asarray(batch.user)):
+    train = _events(prepared, user)[:-2]
+    inputs, targets = train[:-1][-LENGTH:], train[1:][-LENGTH:]
+    count = len(inputs)
+    assert batch.weight[row] == count
+    np.testing.assert_array_equal(batch.history[row, :count], inputs)
+    assert not np.any(batch.history[row, count:])
+    np.testing.assert_array_equal(batch.candidates[row, :count, 0], targets)
+    drawn = set(np.ravel(batch.candidates[row, :count, 1:]).tolist())
+    assert not drawn & set(_events(prepared, user).tolist())
+
+
+def _tiny(items, split):
+  user = np.zeros(len(items), np.int32)
+  prepared = prepared_lib.build(
+    user,
+    np.array(items, np.int32),
+    np.array(split, np.int8),
+    user_ids=np.array(['zoe']),
+    item_ids=np.arange(max(items)),
+  )
+  groups = groups_lib.Groups(
+    np.zeros(1, np.int32), np.zeros(0, np.int64), np.ones(1, np.int64)
+  )
+  return prepared, groups
+
+
+def test_a_user_of_every_item_is_named():
+  prepared, groups = _tiny([1, 2, 3, 4], [0, 0, 1, 2])
+  with pytest.raises(types.UserError, match='zoe has touched all 4 items'):
+    feeds.make_feed(prepared, groups, _data())
+  # Without the held-out items there is something left to draw.
+  feed = feeds.make_feed(prepared, groups, _data(negative_exclude='train'))
+  assert len(feed.user) == 1
+
+
+def test_no_sequences_at_all_is_an_error():
+  prepared, groups = _tiny([3, 1], [0, 2])
+  for make in (feeds.make_feed, feeds.make_sequence_feed):
+    with pytest.raises(types.UserError, match='two training events'):
+      make(prepared, groups, _data())
+
+
+def test_unknown_exclusion_lists_the_known_ones():
+  prepared, groups = worlds.log()
+  with pytest.raises(types.UserError, match='known: all, train'):
+    feeds.make_feed(prepared, groups, _data(negative_exclude='none'))

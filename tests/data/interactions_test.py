@@ -1,0 +1,183 @@
+import hypothesis
+from hypothesis import strategies
+import numpy as np
+import pytest
+
+from tests.data import small_logs
+from twotsrec import types
+from twotsrec.data import interactions
+
+Filters = interactions.Filters
+settings = hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+# (user, item, time) rows with many repeats and ties.
+row_lists = strategies.lists(
+  strategies.tuples(
+    strategies.integers(0, 5),
+    strategies.integers(0, 5),
+    strategies.integers(0, 3),
+  ),
+  min_size=1,
+  max_size=40,
+)
+
+
+def load(rows, **columns):
+  user, item, time = np.array(rows).T
+  return small_logs.table(user, item, time=time, **columns)
+
+
+def external(events):
+  """Kept rows as (user id, item id, time)."""
+  return list(
+    zip(
+      events.user_ids[events.user].tolist(),
+      events.item_ids[events.item - 1].tolist(),
+      events.time.tolist(),
+      strict=True,
+    )
+  )
+
+
+@settings
+@hypothesis.given(row_lists)
+def test_rows_are_sorted_by_user_and_time_and_ties_keep_their_order(rows):
+  events = interactions.from_table(load(rows))
+  # Python's sort is stable.
+  assert external(events) == sorted(rows, key=lambda row: (row[0], row[2]))
+
+
+@settings
+@hypothesis.given(row_lists, strategies.sampled_from(['first', 'last']))
+def test_deduplication_equals_a_dictionary(rows, keep):
+  events = interactions.from_table(load(rows), Filters(dedup=keep))
+  kept = {}
+  for row in sorted(rows, key=lambda row: row[2]):
+    if keep == 'last' or row[:2] not in kept:
+      kept[row[:2]] = row
+  assert sorted(external(events)) == sorted(kept.values())
+  assert events.duplicates == len(rows) - len(kept)
+
+
+@settings
+@hypothesis.given(
+  row_lists,
+  strategies.sampled_from(interactions.DEDUP),
+  strategies.integers(1, 3),
+  strategies.integers(1, 3),
+  strategies.sampled_from(interactions.CORES),
+)
+def test_kept_and_dropped_rows_add_up_to_the_rows_read(
+  rows, dedup, min_user, min_item, core
+):
+  filters = Filters(None, dedup, min_user, min_item, core)
+  try:
+    events = interactions.from_table(load(rows), filters)
+  except types.UserError as error:
+    assert 'leave none' in str(error)
+    return
+  dropped = sum(cause.count for cause in events.dropped.values())
+  assert len(events.user) + dropped == events.rows_read == len(rows)
+
+
+@settings
+@hypothesis.given(
+  row_lists, strategies.integers(1, 4), strategies.integers(1, 4)
+)
+def test_a_core_equals_dropping_one_rare_user_or_item_at_a_time(
+  rows, min_user, min_item
+):
+  user, item, _ = np.array(rows).T
+  rare_user, rare_item = interactions.core_mask(user, item, min_user, min_item)
+  assert not np.any(rare_user & rare_item)
+  kept = list(rows)
+  while True:
+    users, items = [row[0] for row in kept], [row[1] for row in kept]
+    smaller = [
+      row
+      for row in kept
+      if users.count(row[0]) >= min_user and items.count(row[1]) >= min_item
+    ]
+    if smaller == kept:
+      break
+    kept = smaller
+  chosen = np.flatnonzero(~(rare_user | rare_item))
+  assert [rows[index] for index in chosen] == kept
+
+
+def test_a_single_pass_counts_what_comes_in():
+  # Item 9 has one row; without it user 1 has one row, which stays.
+  table = small_logs.table([1, 1, 2, 2], [9, 5, 5, 5])
+  once = Filters(min_user=2, min_item=2, core='single_pass')
+  events = interactions.from_table(table, once)
+  assert events.user_ids[events.user].tolist() == [1, 2, 2]
+  fixed = once._replace(core='fixed_point')
+  assert interactions.from_table(table, fixed).user_ids.tolist() == [2]
+
+
+def test_position_goes_before_time():
+  table = small_logs.table(
+    [1, 1, 1], [7, 8, 9], time=np.array([1, 2, 3]), order=np.array([2, 1, 0])
+  )
+  events = interactions.from_table(table)
+  assert events.item_ids[events.item - 1].tolist() == [9, 8, 7]
+
+
+def test_an_incomplete_time_column_is_counted_and_not_used():
+  table = small_logs.table([1, 1], [8, 7], time=np.array([5.0, np.nan]))
+  events = interactions.from_table(table)
+  assert events.time is None
+  assert events.missing_times == 1
+  assert events.item_ids[events.item - 1].tolist() == [8, 7]
+
+
+def test_low_ratings_are_dropped_and_counted():
+  table = small_logs.table([1, 1, 2], [5, 6, 5], rating=np.array([4.0, 3.5, 5]))
+  events = interactions.from_table(table, Filters(min_rating=4))
+  assert events.item_ids.tolist() == [5]
+  assert events.dropped['rating below 4'].count == 1
+
+
+def test_behaviors_are_numbered_in_the_order_given_and_kept_apart():
+  table = small_logs.table(
+    [1, 1, 1], [5, 5, 5], behavior=np.array(['view', 'buy', 'view'])
+  )
+  events = interactions.from_table(
+    table, Filters(dedup='first'), ('view', 'cart', 'buy')
+  )
+  assert events.behavior.tolist() == [0, 2]
+  assert events.behavior_names == ('view', 'cart', 'buy')
+  assert interactions.from_table(table).behavior_names == ('buy', 'view')
+
+
+@pytest.mark.parametrize(
+  ('filters', 'message'),
+  [
+    (
+      Filters(min_user=9),
+      'min_user=9 and min_item=1 .*none of 3 .*2 users and 2 items',
+    ),
+    (Filters(min_item=9), 'min_item=9'),
+    (Filters(min_user=0), 'min_user is 0; allowed are 1 and more'),
+    (Filters(dedup='any'), "dedup is 'any'; allowed are none, first, last"),
+    (Filters(core='once'), "core is 'once'"),
+    (Filters(min_rating=3), 'needs a rating column'),
+  ],
+)
+def test_a_filter_that_leaves_nothing_or_is_wrong_says_so(filters, message):
+  with pytest.raises(types.UserError, match=message):
+    interactions.from_table(small_logs.table([1, 1, 2], [5, 6, 5]), filters)
+
+
+def test_a_rating_no_row_reaches_is_an_error():
+  table = small_logs.table([1], [5], rating=np.array([2.0]))
+  with pytest.raises(types.UserError, match='no rating is 4 or more'):
+    interactions.from_table(table, Filters(min_rating=4))
+
+
+def test_wrong_behaviors_are_errors():
+  plain = small_logs.table([1], [5])
+  with pytest.raises(types.UserError, match='no behavior column'):
+    interactions.from_table(plain, behaviors=('view',))
+  viewed = plain._replace(behavior=np.array(['view']))
+  with pytest.raises(types.UserError, match="has 'view', which is not among"):
+    interactions.from_table(viewed, behaviors=('buy',))

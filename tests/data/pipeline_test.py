@@ -1,0 +1,254 @@
+import gzip
+
+import hypothesis
+from hypothesis import strategies
+import numpy as np
+import pytest
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.data import datasets
+from twotsrec.data import interactions
+from twotsrec.data import pipeline
+from twotsrec.data import prepared
+from twotsrec.data import tables
+
+LOG = 'user_id,item_id,t\n' + ''.join(
+  f'{user},{user % 3 + item},{10 * item + user}\n'
+  for user in range(6)
+  for item in range(5)
+)
+
+
+@pytest.fixture
+def log(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text(LOG)
+  return str(path)
+
+
+def timed(path, **options):
+  reading = pipeline.TableOptions(columns=tables.Columns(time='t'))
+  return pipeline.Options(table=path, reading=reading, **options)
+
+
+def contents(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_preparing_twice_gives_identical_bytes_wherever_the_log_lies(
+  log, tmp_path
+):
+  pipeline.prepare(timed(log), str(tmp_path / 'one'))
+  (tmp_path / 'elsewhere').mkdir()
+  copy = tmp_path / 'elsewhere' / 'log.csv'
+  copy.write_text(LOG)
+  pipeline.prepare(timed(str(copy)), str(tmp_path / 'two'))
+  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+
+
+def test_the_order_of_the_rows_does_not_matter_when_times_differ(log, tmp_path):
+  header, *rows = LOG.splitlines()
+  other = tmp_path / 'other.csv'
+  other.write_text('\n'.join([header, *reversed(rows)]))
+  one, two = (pipeline.prepare(timed(path)) for path in (log, str(other)))
+  assert one.manifest['digest'] == two.manifest['digest']
+
+
+@hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+@hypothesis.given(
+  strategies.lists(
+    strategies.tuples(strategies.integers(0, 4), strategies.integers(0, 9)),
+    min_size=4,
+    max_size=40,
+  ),
+  strategies.sampled_from(['leave_last_out', 'global_time']),
+)
+def test_no_split_leaks_and_rows_add_up(tmp_path_factory, rows, split):
+  path = tmp_path_factory.mktemp('logs') / 'log.csv'
+  path.write_text(
+    'user_id,item_id,t\n'
+    + ''.join(f'{user},{n % 5},{t}\n' for n, (user, t) in enumerate(rows))
+  )
+  try:
+    data = pipeline.prepare(
+      timed(
+        str(path),
+        split=pipeline.SplitOptions(split),
+        filters=interactions.Filters(dedup='last', min_item=2),
+      )
+    )
+  except types.UserError:
+    return  # nothing left for a part, which is said
+  told = data.manifest['report']
+  dropped = sum(cause['count'] for cause in told['dropped'].values())
+  assert data.num_events + dropped == told['rows_read'] == len(rows)
+  for user in range(data.num_users):
+    events = slice(*data.user_offsets[user : user + 2])
+    assert np.all(np.diff(data.split[events]) >= 0)
+    assert np.all(np.diff(data.times[events]) >= 0)
+
+
+def test_a_split_column_and_tables_of_parts_give_the_same(tmp_path):
+  rows = {
+    'train': 'a,1\na,2\nb,1\n',
+    'validation': 'a,3\n',
+    'test': 'b,2\na,1\n',
+  }
+  for name, text in rows.items():
+    (tmp_path / f'{name}.csv').write_text('user_id,item_id\n' + text)
+  whole = tmp_path / 'whole.csv'
+  whole.write_text(
+    'user_id,item_id,part\n'
+    + ''.join(
+      f'{row},{name}\n' for name, text in rows.items() for row in text.split()
+    )
+  )
+  parts = pipeline.prepare(
+    pipeline.Options(
+      table=str(tmp_path / 'train.csv'),
+      validation_table=str(tmp_path / 'validation.csv'),
+      test_table=str(tmp_path / 'test.csv'),
+    )
+  )
+  labeled = pipeline.prepare(
+    pipeline.Options(
+      table=str(whole),
+      reading=pipeline.TableOptions(columns=tables.Columns(split='part')),
+    )
+  )
+  assert parts.manifest['digest'] == labeled.manifest['digest']
+  # Without times the order inside a part means nothing.
+  assert parts.manifest['history_rule'] == prepared.FIXED
+  test = prepared.targets(parts, prepared.TEST)
+  assert test.history_end.tolist() == [3, 5]
+  assert parts.manifest['report']['rows_read'] == 6
+
+
+def test_a_given_split_with_times_uses_earlier_events(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text(
+    'user_id,item_id,t,part\na,1,5,test\na,2,4,test\na,3,9,train\n'
+  )
+  columns = tables.Columns(time='t', split='part')
+  data = pipeline.prepare(
+    pipeline.Options(
+      table=str(path), reading=pipeline.TableOptions(columns=columns)
+    )
+  )
+  assert data.manifest['history_rule'] == prepared.EARLIER
+  assert data.item_ids[data.items - 1].tolist() == [3, 2, 1]
+
+
+def test_dates_divide_events_in_unix_seconds(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text(
+    'user_id,item_id,t\na,1,2021-06-29\na,2,2021-06-30\nb,1,2021-07-01\n'
+  )
+  split = pipeline.SplitOptions('date', True, '2021-06-30', '2021-07-01')
+  data = pipeline.prepare(timed(str(path), split=split))
+  assert data.split.tolist() == [0, 1, 2]
+  later = split._replace(test_from='2031-07-01')
+  with pytest.raises(types.UserError, match='nothing is left for test'):
+    pipeline.prepare(timed(str(path), split=later))
+
+
+def test_a_one_item_catalog_is_prepared(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text('user_id,item_id\n' + 'a,x\n' * 4)
+  data = pipeline.prepare(pipeline.Options(table=str(path)))
+  assert (data.num_items, data.num_events) == (1, 4)
+  assert data.manifest['report']['duplicates'] == 3
+
+
+def test_mixed_ids_across_tables_are_an_error(tmp_path):
+  for name, user in (('train', '1'), ('test', 'ann')):
+    (tmp_path / f'{name}.csv').write_text(f'user_id,item_id\n{user},1\n')
+  with pytest.raises(types.UserError, match='--id_type=string'):
+    pipeline.prepare(
+      pipeline.Options(
+        table=str(tmp_path / 'train.csv'), test_table=str(tmp_path / 'test.csv')
+      )
+    )
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'table': ''}, 'either --dataset=NAME or --table=FILE'),
+    ({'dataset': 'ml-1m'}, 'not both'),
+    ({'split': pipeline.SplitOptions('luck')}, "split is 'luck'; allowed are"),
+    ({'split': pipeline.SplitOptions(test_from='5')}, 'go with --split=date'),
+    ({'split': pipeline.SplitOptions('given')}, 'needs a split column'),
+    (
+      {'test_table': 'x.csv', 'split': pipeline.SplitOptions('global_time')},
+      'carry a split of their own',
+    ),
+    ({'groups': config.GroupConfig(num_groups=7)}, 'there are 6 users'),
+    ({'filters': interactions.Filters(min_user=6)}, 'leave none of 30'),
+  ],
+)
+def test_wrong_options_are_errors_and_nothing_is_written(
+  log, tmp_path, options, message
+):
+  wanted = timed(log)._replace(**options)
+  with pytest.raises(types.UserError, match=message):
+    pipeline.prepare(wanted, str(tmp_path / 'out'))
+  assert [path.name for path in tmp_path.iterdir()] == ['log.csv']
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'user_id,item_id,t\n',
+    b'a,b\n1,2\n',
+    b'\xff\xfe\xff',
+    gzip.compress(LOG.encode())[:-9],
+  ],
+)
+def test_a_bad_file_writes_nothing(tmp_path, content):
+  name = 'log.csv.gz' if content[:1] == b'\x1f' else 'log.csv'
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(types.UserError, match=name):
+    pipeline.prepare(timed(str(tmp_path / name)), str(tmp_path / 'out'))
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_built_in_log_is_made_in_memory():
+  wanted = config.DataConfig(users=30, seed=5)
+  data = pipeline.from_config(wanted)
+  assert data.path == ''
+  assert data.num_users == 30
+  again = pipeline.from_config(wanted)
+  assert again.manifest['digest'] == data.manifest['digest']
+
+
+def test_a_prepared_directory_is_loaded_as_it_is(log, tmp_path):
+  made = pipeline.prepare(timed(log), str(tmp_path / 'out'))
+  wanted = config.DataConfig(dataset='ml-1m', prepared=str(tmp_path / 'out'))
+  assert pipeline.from_config(wanted).manifest == made.manifest
+
+
+def test_a_named_dataset_is_prepared_on_first_use_only(tmp_path, monkeypatch):
+  (tmp_path / 'root').mkdir()
+  (tmp_path / 'root' / 'log.csv').write_text(LOG)
+  known = datasets.Dataset('log.csv', tables.Columns(time='t'), 6, 7, 30)
+  monkeypatch.setitem(datasets.DATASETS, 'tiny', known)
+  wanted = config.DataConfig(
+    dataset='tiny',
+    data_root=str(tmp_path / 'root'),
+    cache_dir=str(tmp_path / 'cache'),
+  )
+  first = pipeline.from_config(wanted)
+  monkeypatch.delitem(datasets.DATASETS, 'tiny')  # not needed any more
+  assert pipeline.from_config(wanted).manifest == first.manifest
+  wanted.validation = False  # other options are other data
+  with pytest.raises(types.UserError, match='tiny'):
+    pipeline.from_config(wanted)
+  assert len(list((tmp_path / 'cache').iterdir())) == 1
+
+
+def test_a_configuration_cannot_carry_dates():
+  with pytest.raises(types.UserError, match='run launch/prepare.py'):
+    pipeline.from_config(config.DataConfig(split='date'))

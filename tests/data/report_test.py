@@ -1,0 +1,77 @@
+import numpy as np
+
+from tests.data import small_logs
+from twotsrec import config
+from twotsrec.data import interactions
+from twotsrec.data import pipeline
+from twotsrec.data import prepared
+from twotsrec.data import report
+from twotsrec.data import tables
+
+
+def test_figures_of_a_log_that_can_be_counted_by_hand():
+  # Item 3 and user 'c' never occur in train.
+  data = prepared.build(
+    np.array([0, 0, 0, 1, 1, 2]),
+    np.array([1, 2, 3, 1, 2, 1]),
+    np.array([0, 0, 2, 0, 0, 2]),
+    user_ids=np.array(['a', 'b', 'c']),
+    item_ids=np.array([7, 8, 9]),
+    times=np.array([5, 5, 6, 6, 7, 7]),
+  )
+  facts = report.describe(data, config.GroupConfig(num_groups=1))
+  assert facts['kept'] == 6
+  assert facts['counts']['test'] == 2
+  assert facts['cold_users'] == facts['cold_items'] == 1
+  assert facts['density'] == 6 / 9
+  assert facts['tied_times'] == 2 / 6
+  assert facts['train_positives'] == 2
+  assert facts['untrained_users'] == 1
+  assert facts['mean_activity'] == 2
+  assert facts['activity']['0%'] == 1 and facts['activity']['100%'] == 3
+  assert facts['groups'] == [
+    {
+      'group': 1,
+      'users': 3,
+      'min_activity': 1,
+      'max_activity': 3,
+      'train_positives': 2,
+      'share': 1.0,
+    }
+  ]
+
+
+def test_groups_show_activity_from_least_to_most():
+  data = small_logs.make([4, 9, 6, 5])
+  rows = report.describe(data, config.GroupConfig(num_groups=2))['groups']
+  assert [row['users'] for row in rows] == [2, 2]
+  ranges = [(row['min_activity'], row['max_activity']) for row in rows]
+  assert ranges == [(4, 5), (6, 9)]
+  # Less the first event, validation and test of every user.
+  assert [row['train_positives'] for row in rows] == [1 + 2, 3 + 6]
+
+
+def test_impossible_groups_are_said_and_the_rest_is_reported():
+  text = report.text(small_logs.make([4]))
+  assert 'no groups: num_groups is 5, but there are 1 users' in text
+
+
+def test_the_text_names_causes_and_first_lines(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text(
+    'user_id,item_id,t\n' + 'a,1,1\na,2,2\na,3,3\nb,,4\na,1,9\na,4,x\n'
+  )
+  options = pipeline.Options(
+    table=str(path),
+    reading=pipeline.TableOptions(
+      columns=tables.Columns(time='t'), bad_rows='drop'
+    ),
+    filters=interactions.Filters(dedup='first'),
+  )
+  text = report.text(pipeline.prepare(options))
+  assert 'rows read        6' in text
+  assert '  kept           3' in text
+  assert '1  item_id is empty, line 5' in text
+  assert '1  t is not a time, line 7' in text
+  assert '1  duplicate, first one kept' in text
+  assert '1 repeated pairs' in text

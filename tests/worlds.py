@@ -1,0 +1,66 @@
+"""Small prepared logs and models that several tests share."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import splits
+from twotsrec.ops import rows
+
+
+@functools.cache
+def log(num_users: int = 12, num_items: int = 30, seed: int = 0):
+  """A random log without repeats, leave-last-out: (prepared, groups)."""
+  generator = np.random.default_rng(seed)
+  counts = generator.integers(4, 15, num_users)
+  user = np.repeat(np.arange(num_users, dtype=np.int32), counts)
+  item = np.concatenate(
+    [1 + generator.permutation(num_items)[:c] for c in counts]
+  ).astype(np.int32)
+  prepared = prepared_lib.build(
+    user,
+    item,
+    splits.leave_last_out(user, True),
+    user_ids=np.arange(num_users),
+    item_ids=np.arange(num_items),
+  )
+  options = config_lib.GroupConfig(num_groups=3)
+  return prepared, groups_lib.assign(prepared, options)
+
+
+def mean_model(width: int = 4) -> types.Model:
+  """The mean of the history rows times the candidate rows, through a layer."""
+
+  def init(key, context, sizes):
+    del context
+    table_key, net_key = jax.random.split(key)
+    shape = (sizes.num_items + 1, width)
+    table = {'embedding': 0.3 * jax.random.normal(table_key, shape)}
+    net = {'kernel': 0.5 * jax.random.normal(net_key, (width, width))}
+    return types.Params({'item': table}, net)
+
+  def encode(net, history_rows, context, inputs, *, key=None):
+    del context, key
+    history = inputs['history']
+    values = rows.mask_padding(history_rows['embedding'], history)
+    count = jnp.maximum(jnp.sum(history > 0, axis=-1, keepdims=True), 1)
+    return jnp.tanh(jnp.sum(values, axis=-2) / count @ net['kernel'])
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    del net, key
+    return jnp.einsum('...d,...cd->...c', encoded, candidate_rows['embedding'])
+
+  def encode_positions(net, history_rows, context, inputs, *, key=None):
+    del context, key
+    history = inputs['history']
+    values = rows.mask_padding(history_rows['embedding'], history)
+    count = jnp.maximum(jnp.cumsum(history > 0, axis=-1), 1)[..., None]
+    return jnp.tanh(jnp.cumsum(values, axis=-2) / count @ net['kernel'])
+
+  return types.Model(init, encode, score, encode_positions)

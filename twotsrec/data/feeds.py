@@ -1,0 +1,197 @@
+"""From prepared columns to batches on the device.
+
+The host plans an epoch (which example at which step, a few bytes each); the
+columns live on the device, where a batch gathers its histories by offset and
+draws its negatives. Histories are never expanded in memory.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.ops import sampling
+
+
+class Feed(NamedTuple):
+  """Device-resident columns; E examples, N events.
+
+  Attributes:
+    items: i32[N], events of all users, by user and time.
+    first: i32[E], where the history of an example begins, at most L back.
+    last: i32[E], one past its history; the observed item stands at `target`.
+    target: i32[E], event index of the (first) observed item.
+    user: i32[E].
+    group: i32[E], 0..G-1.
+    weight: f32[E], positions an example trains (1, or those of a sequence).
+    complements: what negatives must stay out of.
+  """
+
+  items: jax.Array
+  first: jax.Array
+  last: jax.Array
+  target: jax.Array
+  user: jax.Array
+  group: jax.Array
+  weight: jax.Array
+  complements: sampling.Complements
+
+
+def make_feed(
+  prepared: prepared_lib.Prepared,
+  groups: groups_lib.Groups,
+  data: config_lib.DataConfig,
+  split: int = prepared_lib.TRAIN,
+) -> Feed:
+  """One example per observed item of a split that has a history.
+
+  Raises:
+    types.UserError: no example, or a user without a possible negative.
+  """
+  targets = prepared_lib.targets(prepared, split)
+  _require_examples(len(targets.user), prepared)
+  start = np.asarray(prepared.user_offsets)[targets.user]
+  first = np.maximum(start, targets.history_end - data.history_length)
+  weight = np.ones(len(targets.user), np.float32)
+  return _to_device(
+    prepared,
+    data,
+    first,
+    targets.history_end,
+    targets.event,
+    targets.user,
+    _group_of(groups, targets.user, targets.event),
+    weight,
+  )
+
+
+def make_sequence_feed(
+  prepared: prepared_lib.Prepared,
+  groups: groups_lib.Groups,
+  data: config_lib.DataConfig,
+) -> Feed:
+  """One example per user: the most recent L + 1 training events.
+
+  Every position but the first is an observed item, so a user's history is
+  encoded once for all of them (the original SASRec's training).
+
+  Raises:
+    types.UserError: no user has two training events.
+  """
+  offsets = np.asarray(prepared.user_offsets)
+  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  counts = np.add.reduceat(
+    np.append(in_train, 0).astype(np.int64), offsets[:-1]
+  ) * (np.diff(offsets) > 0)
+  user = np.flatnonzero(counts >= 2)
+  _require_examples(len(user), prepared)
+  end = offsets[user] + counts[user] - 1  # the last event is only a target
+  first = np.maximum(offsets[user], end - data.history_length)
+  return _to_device(
+    prepared,
+    data,
+    first,
+    end,
+    first + 1,
+    user,
+    _group_of(groups, user, end),
+    (end - first).astype(np.float32),
+  )
+
+
+def _require_examples(count, prepared):
+  if not count:
+    raise types.UserError(
+      f'{prepared.path or "this log"}: no user has two training events, so'
+      ' there is nothing to learn a sequence from; use fewer filters or'
+      ' another split'
+    )
+
+
+def _group_of(groups, user, event):
+  """Group per example, i32[E]: the event's own, or its user's."""
+  if groups.event_group is not None:
+    return np.asarray(groups.event_group)[event]
+  return np.asarray(groups.user_group)[user]
+
+
+def _to_device(prepared, data, first, last, target, user, group, weight):
+  """Checks value ranges, then moves the columns once."""
+  if prepared.num_events >= 2**31:
+    raise types.UserError(
+      f'{prepared.num_events:,} events; at most {2**31 - 1:,} fit one device'
+      ' feed; split the log'
+    )
+  if data.negative_exclude not in ('all', 'train'):
+    raise types.UserError(
+      f'negative_exclude {data.negative_exclude!r}; known: all, train'
+    )
+  seen = prepared_lib.seen_items(prepared, data.negative_exclude)
+  full = np.diff(seen.offsets)[user] >= prepared.num_items
+  if data.num_negatives and np.any(full):
+    who = prepared.user_ids[user[np.argmax(full)]]
+    raise types.UserError(
+      f'user {who} has touched all {prepared.num_items} items, so no negative'
+      ' can be drawn; drop such users, or set data.negative_exclude=train'
+    )
+  as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
+  return Feed(
+    as_i32(prepared.items),
+    as_i32(first),
+    as_i32(last),
+    as_i32(target),
+    as_i32(user),
+    as_i32(group),
+    jnp.asarray(weight, jnp.float32),
+    sampling.make_complements(seen.offsets, seen.items),
+  )
+
+
+def make_batch(
+  feed: Feed,
+  examples: jax.Array,
+  key: jax.Array,
+  *,
+  history_length: int,
+  num_negatives: int,
+  num_items: int,
+  every_position: bool = False,
+) -> types.Batch:
+  """Builds a batch on the device from example numbers.
+
+  A negative depends on `key` and its example alone, not on the batch it lands
+  in: one key for all epochs gives fixed negatives, a key per epoch fresh ones.
+
+  Args:
+    feed: the columns.
+    examples: i32[B], 0..E-1, or -1 for filling (weight 0).
+    key: PRNG key of the negatives.
+    history_length: L.
+    num_negatives: per observed item.
+    num_items: I.
+    every_position: candidates are i32[B, L, C], one row per position.
+  """
+  example = jnp.maximum(examples, 0)
+  first, user = feed.first[example], feed.user[example]
+  length = feed.last[example] - first
+  offset = jnp.arange(history_length)
+  inside = offset < length[:, None]
+  top = feed.items.shape[0] - 1
+  at = jnp.minimum(first[:, None] + offset, top)
+  history = jnp.where(inside, feed.items[at], 0)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, feed.target[example])
+  count = num_negatives * (history_length if every_position else 1)
+  negatives = sampling.draw(keys, feed.complements, user, num_items, count)
+  if every_position:
+    positive = jnp.where(inside, feed.items[jnp.minimum(at + 1, top)], 0)
+    negatives = jnp.reshape(negatives, (*history.shape, num_negatives))
+  else:
+    positive = feed.items[feed.target[example]]
+  candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
+  weight = jnp.where(examples >= 0, feed.weight[example], 0.0)
+  return types.Batch(history, candidates, user, feed.group[example], weight)

@@ -1,0 +1,291 @@
+"""From a table to numbered, filtered and ordered interactions.
+
+Rows are dropped by a minimum rating, then de-duplicated, then filtered by
+minimum counts. Every dropped row is counted under its cause.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import ids
+from twotsrec.data import tables
+
+DEDUP = ('none', 'first', 'last')
+CORES = ('fixed_point', 'single_pass')
+_MAX_BEHAVIORS = 127  # stored as i8
+
+
+class Filters(NamedTuple):
+  """What to drop.
+
+  Attributes:
+    min_rating: keep ratings of at least this, or None.
+    dedup: of equal (user, item, behavior) keep all ('none'), the 'first' or
+      the 'last' in time.
+    min_user: fewest interactions of a kept user.
+    min_item: fewest interactions of a kept item.
+    core: 'fixed_point' repeats the two minima until nothing changes, so both
+      hold at the end; 'single_pass' counts once, on what comes in.
+  """
+
+  min_rating: float | None = None
+  dedup: str = 'none'
+  min_user: int = 1
+  min_item: int = 1
+  core: str = 'fixed_point'
+
+
+class Interactions(NamedTuple):
+  """Interactions sorted by (user, order or else time, row of the table).
+
+  Attributes:
+    user: i32[N], 0..U-1, ascending.
+    item: i32[N], 1..I.
+    time: i64[N] or f64[N], or None if it is missing for some row.
+    order: i64[N], position inside a user, or None.
+    behavior: i8[N], indices into `behavior_names`, or None.
+    split: labels, unicode [N], or None.
+    user_ids: external ids [U], ascending.
+    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
+    behavior_names: names, the target behavior last.
+    rows_read: rows of the table; len(user) + dropped rows.
+    dropped: {cause: count and first lines}.
+    duplicates: rows that repeat a (user, item, behavior), kept or not.
+    missing_times: rows without a time, where a time column exists.
+  """
+
+  user: np.ndarray
+  item: np.ndarray
+  time: np.ndarray | None
+  order: np.ndarray | None
+  behavior: np.ndarray | None
+  split: np.ndarray | None
+  user_ids: np.ndarray
+  item_ids: np.ndarray
+  behavior_names: tuple[str, ...]
+  rows_read: int
+  dropped: dict[str, tables.Dropped]
+  duplicates: int
+  missing_times: int
+
+
+class _Rows(NamedTuple):
+  """Rows still kept: positions in the table, and their columns."""
+
+  position: np.ndarray
+  user: np.ndarray
+  item: np.ndarray
+  behavior: np.ndarray | None
+  when: np.ndarray  # order, else time, else row number
+
+
+def from_table(
+  table: tables.Table,
+  filters: Filters | None = None,
+  behaviors: tuple[str, ...] = (),
+) -> Interactions:
+  """Filters, numbers and sorts the rows of a table.
+
+  Args:
+    table: columns as read.
+    filters: what to drop; None drops nothing.
+    behaviors: order of the behaviors, the target last; () sorts the names.
+  """
+  filters = filters or Filters()
+  _check_filters(filters, table)
+  _require_rows(len(table.user), f'{table.path} has no usable row')
+  user_ids, user = ids.number(table.user)
+  item_ids, item = ids.number(table.item)
+  behavior, behavior_names = _number_behaviors(table.behavior, behaviors)
+  time, missing_times = _complete(table.time)
+  rows = _Rows(
+    position=np.arange(len(user)),
+    user=user,
+    item=item,
+    behavior=behavior,
+    when=_first_given(table.order, time, np.arange(len(user))),
+  )
+  dropped = dict(table.dropped)
+  if filters.min_rating is not None:
+    cause = f'rating below {filters.min_rating:g}'
+    rows = _drop(rows, table.rating < filters.min_rating, cause, dropped)
+    reason = f'no rating is {filters.min_rating:g} or more'
+    _require_rows(len(rows.user), reason)
+  repeated = _repeated(rows, filters.dedup)
+  if filters.dedup != 'none':
+    cause = f'duplicate, {filters.dedup} one kept'
+    rows = _drop(rows, repeated, cause, dropped)
+  rows = _filter_counts(rows, filters, dropped)
+  # lexsort is stable: rows of equal time keep the order of the table.
+  rows = _take(rows, np.lexsort((rows.when, rows.user)))
+  kept_users, user = ids.number(rows.user)
+  kept_items, item = ids.number(rows.item)
+  pick = lambda column: None if column is None else column[rows.position]
+  return Interactions(
+    user=user,
+    item=item + 1,
+    time=pick(time),
+    order=pick(table.order),
+    behavior=rows.behavior,
+    split=pick(table.split),
+    user_ids=user_ids[kept_users],
+    item_ids=item_ids[kept_items],
+    behavior_names=behavior_names,
+    rows_read=table.rows_read,
+    dropped=dropped,
+    duplicates=int(np.sum(repeated)),
+    missing_times=missing_times,
+  )
+
+
+def core_mask(
+  user: np.ndarray,
+  item: np.ndarray,
+  min_user: int,
+  min_item: int,
+  core: str = 'fixed_point',
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows to drop because their user, or else their item, is too rare.
+
+  Args:
+    user: i32[N], small non-negative numbers.
+    item: i32[N], small non-negative numbers.
+    min_user: fewest rows of a kept user.
+    min_item: fewest rows of a kept item.
+    core: see `Filters`.
+  Returns:
+    bool[N] dropped for their user, bool[N] dropped for their item; disjoint.
+  """
+  rare_user = np.zeros(len(user), bool)
+  rare_item = np.zeros(len(user), bool)
+  while True:
+    kept = np.flatnonzero(~(rare_user | rare_item))
+    few_users = np.bincount(user[kept])[user[kept]] < min_user
+    few_items = np.bincount(item[kept])[item[kept]] < min_item
+    rare_user[kept] = few_users
+    rare_item[kept] = few_items & ~few_users
+    settled = not np.any(few_users | few_items)
+    if settled or core == 'single_pass':
+      return rare_user, rare_item
+
+
+def _filter_counts(
+  rows: _Rows, filters: Filters, dropped: dict[str, tables.Dropped]
+) -> _Rows:
+  before = rows
+  rare_user, rare_item = core_mask(
+    rows.user, rows.item, filters.min_user, filters.min_item, filters.core
+  )
+  by_item = f'item with fewer than {filters.min_item} interactions'
+  by_user = f'user with fewer than {filters.min_user} interactions'
+  _record(before, rare_user, by_user, dropped)
+  _record(before, rare_item, by_item, dropped)
+  rows = _take(rows, np.flatnonzero(~(rare_user | rare_item)))
+  _require_rows(
+    len(rows.user),
+    f'min_user={filters.min_user} and min_item={filters.min_item} '
+    f'({filters.core}) leave none of {len(before.user)} interactions of '
+    f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
+    'items; lower them',
+  )
+  return rows
+
+
+def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
+  """Rows that repeat another; the last in time is spared if dedup is 'last'."""
+  pair = rows.user.astype(np.int64) * (np.max(rows.item) + 1) + rows.item
+  if rows.behavior is not None:
+    pair = pair * (_MAX_BEHAVIORS + 1) + rows.behavior
+  by_pair = np.lexsort((rows.when, pair))
+  same = np.diff(pair[by_pair]) == 0
+  repeated = np.zeros(len(pair), bool)
+  repeated[by_pair[:-1] if dedup == 'last' else by_pair[1:]] = same
+  return repeated
+
+
+def _drop(
+  rows: _Rows,
+  mask: np.ndarray,
+  cause: str,
+  dropped: dict[str, tables.Dropped],
+) -> _Rows:
+  _record(rows, mask, cause, dropped)
+  return _take(rows, np.flatnonzero(~mask))
+
+
+def _record(
+  rows: _Rows,
+  mask: np.ndarray,
+  cause: str,
+  dropped: dict[str, tables.Dropped],
+) -> None:
+  if np.any(mask):
+    dropped[cause] = tables.Dropped(count=int(np.sum(mask)), first_lines=())
+
+
+def _take(rows: _Rows, index: np.ndarray) -> _Rows:
+  return _Rows(*(None if column is None else column[index] for column in rows))
+
+
+def _number_behaviors(
+  behavior: np.ndarray | None, names: tuple[str, ...]
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+  if behavior is None:
+    if names:
+      raise types.UserError(
+        f'behaviors are {",".join(names)}, but there is no behavior column; '
+        'give --behavior_column'
+      )
+    return None, ()
+  found, codes = ids.number(behavior.astype(str))
+  names = tuple(names) or tuple(found.tolist())
+  unknown = sorted(set(found.tolist()) - set(names))
+  if unknown:
+    raise types.UserError(
+      f'the behavior column has {unknown[0]!r}, which is not among '
+      f'{",".join(names)}; add it to --behaviors'
+    )
+  if len(names) > _MAX_BEHAVIORS:
+    raise types.UserError(
+      f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+    )
+  position = np.array([names.index(name) for name in found.tolist()], np.int8)
+  return position[codes], names
+
+
+def _complete(time: np.ndarray | None) -> tuple[np.ndarray | None, int]:
+  """Times if every row has one, and how many rows have none."""
+  if time is None:
+    return None, 0
+  missing = int(np.sum(np.isnan(time))) if time.dtype.kind == 'f' else 0
+  return (None if missing else time), missing
+
+
+def _first_given(*columns: np.ndarray | None) -> np.ndarray:
+  return next(column for column in columns if column is not None)
+
+
+def _require_rows(count: int, reason: str) -> None:
+  if count == 0:
+    raise types.UserError(f'no interactions are left: {reason}')
+
+
+def _check_filters(filters: Filters, table: tables.Table) -> None:
+  for name, value, allowed in (
+    ('dedup', filters.dedup, DEDUP),
+    ('core', filters.core, CORES),
+  ):
+    if value not in allowed:
+      raise types.UserError(
+        f'{name} is {value!r}; allowed are ' + ', '.join(allowed)
+      )
+  for name, minimum in (
+    ('min_user', filters.min_user),
+    ('min_item', filters.min_item),
+  ):
+    if minimum < 1:
+      raise types.UserError(f'{name} is {minimum}; allowed are 1 and more')
+  if filters.min_rating is not None and table.rating is None:
+    raise types.UserError('min_rating needs a rating column; give one')

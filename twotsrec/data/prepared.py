@@ -1,0 +1,422 @@
+"""Prepared data: one directory of arrays and a manifest, memory-mapped.
+
+Events are sorted by user, so one user's events are a slice, and the history of
+an event is the part of that slice before it: nothing is ever expanded to
+[events, L]. The directory holds one `.npy` file per array and `manifest.json`
+with counts, options and digests; nothing in it depends on the clock or the
+machine, so preparing twice gives identical bytes.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+import uuid
+
+import chex
+import numpy as np
+
+from twotsrec import types
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLITS = ('train', 'validation', 'test')
+EARLIER, FIXED = 'earlier', 'fixed'
+VERSION = 1
+MANIFEST = 'manifest.json'
+_ARRAYS = (
+  'user_offsets',
+  'items',
+  'split',
+  'times',
+  'behaviors',
+  'user_ids',
+  'item_ids',
+)
+_OPTIONAL = ('times', 'behaviors')
+
+
+class Prepared(NamedTuple):
+  """Interactions of one dataset, ready to train on.
+
+  Attributes:
+    user_offsets: i64[U + 1]; events of user u are user_offsets[u : u + 2].
+    items: i32[N], 1..I, sorted by user, split order and time inside a user.
+    split: i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
+    times: i64[N] or f64[N], or None without a complete time column.
+    behaviors: i8[N], indices into manifest['behaviors'], or None.
+    user_ids: external ids, i64[U] or unicode [U], ascending.
+    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
+    manifest: counts, options, digests and the history rule.
+    path: the directory, '' for data that was never saved.
+  """
+
+  user_offsets: np.ndarray
+  items: np.ndarray
+  split: np.ndarray
+  times: np.ndarray | None
+  behaviors: np.ndarray | None
+  user_ids: np.ndarray
+  item_ids: np.ndarray
+  manifest: dict[str, Any]
+  path: str = ''
+
+  @property
+  def num_users(self) -> int:
+    """U."""
+    return len(self.user_ids)
+
+  @property
+  def num_items(self) -> int:
+    """I."""
+    return len(self.item_ids)
+
+  @property
+  def num_events(self) -> int:
+    """N."""
+    return len(self.items)
+
+
+class Targets(NamedTuple):
+  """Events to predict, each with the slice that is its history.
+
+  Attributes:
+    event: i64[T], index into `items`, ascending.
+    user: i32[T].
+    item: i32[T], 1..I.
+    history_end: i64[T]; the history is items[user_offsets[user] : end].
+  """
+
+  event: np.ndarray
+  user: np.ndarray
+  item: np.ndarray
+  history_end: np.ndarray
+
+
+class SeenItems(NamedTuple):
+  """Sorted distinct items per user: items[offsets[u] : offsets[u + 1]].
+
+  Attributes:
+    offsets: i64[U + 1].
+    items: i32[M], 1..I.
+  """
+
+  offsets: np.ndarray
+  items: np.ndarray
+
+
+def build(
+  user: np.ndarray,
+  item: np.ndarray,
+  split: np.ndarray,
+  *,
+  user_ids: np.ndarray,
+  item_ids: np.ndarray,
+  times: np.ndarray | None = None,
+  behaviors: np.ndarray | None = None,
+  behavior_names: tuple[str, ...] = (),
+  history_rule: str = EARLIER,
+  source: str = '',
+  options: dict[str, Any] | None = None,
+  report: dict[str, Any] | None = None,
+) -> Prepared:
+  """Prepared data in memory.
+
+  Args:
+    user: i32[N], 0..U-1, ascending.
+    item: i32[N], 1..I.
+    split: i8[N], ascending inside a user.
+    user_ids: external ids [U].
+    item_ids: external ids [I].
+    times: i64[N] or f64[N], or None.
+    behaviors: i8[N], indices into `behavior_names`, or None.
+    behavior_names: names, the target behavior last.
+    history_rule: EARLIER, every earlier event of the user is history; FIXED,
+      the history of a held-out event ends where its split begins, because the
+      order inside a given split means nothing.
+    source: name shown in reports.
+    options: how the data were made, JSON values.
+    report: rows read and dropped, JSON values.
+  Returns:
+    Prepared with path ''.
+  """
+  chex.assert_equal_shape([user, item, split])
+  if len(user) == 0:
+    raise types.UserError('no interactions to prepare')
+  user_order = np.diff(user)
+  if np.any(user_order < 0) or np.any((user_order == 0) & (np.diff(split) < 0)):
+    raise ValueError('events must be sorted by (user, split)')
+  arrays = {
+    'user_offsets': np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(
+      np.int64
+    ),
+    'items': np.asarray(item, np.int32),
+    'split': np.asarray(split, np.int8),
+    'times': times,
+    'behaviors': None if behaviors is None else np.asarray(behaviors, np.int8),
+    'user_ids': user_ids,
+    'item_ids': item_ids,
+  }
+  described = {
+    name: _describe(array)
+    for name, array in arrays.items()
+    if array is not None
+  }
+  identity = {
+    'arrays': described,
+    'behaviors': list(behavior_names),
+    'history_rule': history_rule,
+    'version': VERSION,
+  }
+  per_split = np.bincount(arrays['split'], minlength=len(SPLITS))
+  manifest = {
+    **identity,
+    'digest': hashlib.sha256(_json(identity)).hexdigest(),
+    'source': source,
+    'counts': {
+      'users': len(user_ids),
+      'items': len(item_ids),
+      'events': len(item),
+      **dict(zip(SPLITS, per_split.tolist(), strict=True)),
+    },
+    'options': options or {},
+    'report': report or {},
+  }
+  return Prepared(**arrays, manifest=manifest)
+
+
+def event_users(data: Prepared) -> np.ndarray:
+  """User of every event, i32[N]."""
+  counts = np.diff(data.user_offsets)
+  return np.repeat(np.arange(data.num_users, dtype=np.int32), counts)
+
+
+def targets(data: Prepared, split: int) -> Targets:
+  """Events of a split to predict.
+
+  For TRAIN these are the train positives: train events with at least one
+  earlier event of the same user (a first event has no history to learn from).
+  For the held-out splits they are all events, with or without a history.
+  """
+  user = event_users(data)
+  chosen = np.asarray(data.split) == split
+  start = np.asarray(data.user_offsets)[user]
+  if split == TRAIN:
+    chosen &= np.arange(data.num_events) > start
+  event = np.flatnonzero(chosen)
+  history_end = event
+  if split != TRAIN and data.manifest['history_rule'] == FIXED:
+    earlier_events = np.bincount(
+      user[np.asarray(data.split) < split], minlength=data.num_users
+    )
+    history_end = start[event] + earlier_events[user[event]]
+  return Targets(
+    event=event.astype(np.int64),
+    user=user[event],
+    item=np.asarray(data.items)[event],
+    history_end=history_end.astype(np.int64),
+  )
+
+
+def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
+  """Distinct items of every user: 'all' events, or 'train' events only."""
+  if exclude == 'all':
+    return _distinct_items(data, slice(None))
+  if exclude == 'train':
+    return _distinct_items(data, np.asarray(data.split) == TRAIN)
+  raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
+
+
+def seen_before(data: Prepared, split: int) -> SeenItems:
+  """Distinct items of every user's events in the splits before `split`."""
+  return _distinct_items(data, np.asarray(data.split) < split)
+
+
+def _distinct_items(data: Prepared, chosen: Any) -> SeenItems:
+  width = data.num_items + 1
+  pairs = event_users(data)[chosen].astype(np.int64) * width
+  # Sorting and comparing neighbors is several times faster than np.unique.
+  pairs = np.sort(pairs + np.asarray(data.items)[chosen])
+  pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+  borders = np.arange(data.num_users + 1, dtype=np.int64) * width
+  return SeenItems(
+    offsets=np.searchsorted(pairs, borders).astype(np.int64),
+    items=(pairs % width).astype(np.int32),
+  )
+
+
+def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
+  """Writes a prepared directory under a temporary name, then renames it.
+
+  Args:
+    data: from `build` or `load`.
+    out_dir: new directory. An existing one is kept if it holds the same data,
+      replaced if it is a prepared directory and `overwrite` is set, and
+      otherwise an error.
+  Returns:
+    The saved data, memory-mapped.
+  """
+  target = pathlib.Path(out_dir)
+  if _keep_existing(target, data, overwrite):
+    return load(out_dir)
+  unique = uuid.uuid4().hex
+  temporary = target.parent / f'.{target.name}.{unique}'
+  try:
+    temporary.mkdir(parents=True)
+    _write_arrays(data, temporary)
+    _replace(temporary, target)
+  except OSError as error:
+    # Another process may have prepared the same data in the meantime.
+    if _holds_data(target) and _keep_existing(target, data, overwrite):
+      return load(out_dir)
+    raise types.UserError(
+      f'cannot write {out_dir}: {error.strerror or error}; choose a folder '
+      'with room and write permission'
+    ) from error
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  return load(out_dir)
+
+
+def load(path: str, verify: bool = False) -> Prepared:
+  """Memory-maps a prepared directory.
+
+  Args:
+    path: directory written by `save`.
+    verify: also recompute every digest, which reads all data.
+  """
+  folder = pathlib.Path(path)
+  manifest = _read_manifest(folder)
+  arrays = {}
+  for name in _ARRAYS:
+    known = manifest['arrays'].get(name)
+    if known is None and name in _OPTIONAL:
+      arrays[name] = None
+      continue
+    arrays[name] = _map_array(folder / f'{name}.npy', known)
+    if verify and _describe(arrays[name]) != known:
+      raise _damaged(folder / f'{name}.npy', 'its content has changed')
+  return Prepared(**arrays, manifest=manifest, path=str(path))
+
+
+def _describe(array: np.ndarray) -> dict[str, Any]:
+  contiguous = np.ascontiguousarray(array)
+  # Unicode arrays do not export a buffer; their bytes do.
+  content = hashlib.sha256(contiguous.reshape(-1).view(np.uint8).data)
+  return {
+    'dtype': contiguous.dtype.str,
+    'shape': list(contiguous.shape),
+    'sha256': content.hexdigest(),
+  }
+
+
+def _json(value: Any) -> bytes:
+  text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+  return (text + '\n').encode()
+
+
+def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+  path = folder / MANIFEST
+  try:
+    manifest = json.loads(path.read_bytes())
+    version = manifest['version']
+    manifest['arrays'], manifest['digest']
+  except FileNotFoundError as error:
+    raise types.UserError(
+      f'{folder} is not a prepared directory (no {MANIFEST}); make one with '
+      'launch/prepare.py'
+    ) from error
+  except OSError as error:
+    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise _damaged(path, 'it is not a manifest') from error
+  if version != VERSION:
+    raise types.UserError(
+      f'{folder} has format version {version}, this program reads {VERSION}; '
+      'prepare the data again'
+    )
+  return manifest
+
+
+def _map_array(path: pathlib.Path, known: dict[str, Any] | None) -> np.ndarray:
+  if known is None:
+    raise _damaged(path, 'the manifest does not name it')
+  try:
+    array = np.load(path, mmap_mode='r', allow_pickle=False)
+  except FileNotFoundError as error:
+    raise _damaged(path, 'it is missing') from error
+  except (OSError, ValueError, EOFError) as error:
+    raise _damaged(path, 'its size is wrong or it is not an array') from error
+  if [array.dtype.str, list(array.shape)] != [known['dtype'], known['shape']]:
+    raise _damaged(path, f'it should be {known["dtype"]}{known["shape"]}')
+  return array
+
+
+def _damaged(path: pathlib.Path, reason: str) -> types.UserError:
+  return types.UserError(
+    f'{path} is damaged: {reason}; delete {path.parent} and prepare again'
+  )
+
+
+def _holds_data(target: pathlib.Path) -> bool:
+  return target.exists() and not (
+    target.is_dir() and next(target.iterdir(), None) is None
+  )
+
+
+def _keep_existing(
+  target: pathlib.Path, data: Prepared, overwrite: bool
+) -> bool:
+  """Whether `target` holds `data` already; an error if it must not change."""
+  if not _holds_data(target):
+    return False
+  if not (target / MANIFEST).is_file():
+    raise types.UserError(
+      f'{target} exists and is not a prepared directory; choose another --out'
+    )
+  try:
+    existing = load(str(target), verify=True)
+    if existing.manifest['digest'] == data.manifest['digest']:
+      return True
+  except types.UserError:
+    if not overwrite:
+      raise
+  if not overwrite:
+    raise types.UserError(
+      f'{target} holds other prepared data; choose another --out or replace it '
+      'with --overwrite'
+    )
+  return False
+
+
+def _write_arrays(data: Prepared, folder: pathlib.Path) -> None:
+  for name in _ARRAYS:
+    array = getattr(data, name)
+    if array is not None:
+      with open(folder / f'{name}.npy', 'xb') as file:
+        np.save(file, array, allow_pickle=False)
+        _flush(file)
+  with open(folder / MANIFEST, 'xb') as file:
+    file.write(_json(data.manifest))
+    _flush(file)
+
+
+def _flush(file: Any) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _replace(temporary: pathlib.Path, target: pathlib.Path) -> None:
+  """Renames `temporary` to `target`, setting an old directory aside first."""
+  if not target.exists():
+    temporary.rename(target)
+    return
+  aside = temporary.with_name(temporary.name + '.old')
+  target.rename(aside)
+  try:
+    temporary.rename(target)
+  except OSError:
+    aside.rename(target)
+    raise
+  shutil.rmtree(aside)

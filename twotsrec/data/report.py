@@ -1,0 +1,171 @@
+"""The data report: what was read, what was dropped, what is left."""
+
+from typing import Any
+
+import numpy as np
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.data import groups
+from twotsrec.data import prepared
+
+_QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+def describe(
+  data: prepared.Prepared, options: config.GroupConfig | None = None
+) -> dict[str, Any]:
+  """All figures of the report, as JSON values."""
+  counts = dict(data.manifest['counts'])
+  activity = np.diff(data.user_offsets)
+  in_train = np.asarray(data.split) == prepared.TRAIN
+  items = np.asarray(data.items)
+  train_users = prepared.targets(data, prepared.TRAIN).user
+  warm_users = np.unique(prepared.event_users(data)[in_train])
+  warm_items = np.unique(items[in_train])
+  cells = counts['users'] * counts['items']
+  try:
+    group_rows = describe_groups(data, groups.assign(data, options))
+    no_groups = ''
+  except types.UserError as error:
+    group_rows, no_groups = [], str(error)
+  return {
+    'source': data.manifest['source'],
+    'digest': data.manifest['digest'],
+    **data.manifest['report'],
+    'kept': counts['events'],
+    'counts': counts,
+    'density': len(prepared.seen_items(data).items) / cells,
+    'tied_times': tied_share(data),
+    'cold_users': counts['users'] - len(warm_users),
+    'cold_items': counts['items'] - len(warm_items),
+    'train_positives': len(train_users),
+    'untrained_users': counts['users'] - len(np.unique(train_users)),
+    'activity': {
+      f'{quantile:.0%}': int(value)
+      for quantile, value in zip(
+        _QUANTILES,
+        np.quantile(activity, _QUANTILES, method='lower'),
+        strict=True,
+      )
+    },
+    'mean_activity': float(np.mean(activity)),
+    'groups': group_rows,
+    'no_groups': no_groups,
+  }
+
+
+def describe_groups(
+  data: prepared.Prepared, assigned: groups.Groups
+) -> list[dict[str, Any]]:
+  """Users, activity and train positives of every group."""
+  activity = np.diff(data.user_offsets)
+  total = max(int(np.sum(assigned.sizes)), 1)
+  rows = []
+  for group, positives in enumerate(assigned.sizes):
+    members = activity[assigned.user_group == group]
+    rows.append(
+      {
+        'group': group + 1,
+        'users': len(members),
+        'min_activity': int(np.min(members)) if len(members) else 0,
+        'max_activity': int(np.max(members)) if len(members) else 0,
+        'train_positives': int(positives),
+        'share': float(positives / total),
+      }
+    )
+  return rows
+
+
+def tied_share(data: prepared.Prepared) -> float | None:
+  """Share of events at the same time as another event of their user."""
+  if data.times is None:
+    return None
+  user = prepared.event_users(data)
+  times = np.asarray(data.times)
+  by_time = np.lexsort((times, user))
+  same = (np.diff(user[by_time]) == 0) & (np.diff(times[by_time]) == 0)
+  tied = np.zeros(len(user), bool)
+  tied[1:] |= same
+  tied[:-1] |= same
+  return float(np.mean(tied))
+
+
+def text(
+  data: prepared.Prepared, options: config.GroupConfig | None = None
+) -> str:
+  """The report for people."""
+  facts = describe(data, options)
+  counts = facts['counts']
+  number = lambda value: f'{value:,}'
+  lines = [
+    ('source', facts['source']),
+    ('rows read', number(facts.get('rows_read', facts['kept']))),
+    *[
+      (
+        '  dropped',
+        f'{number(rows["count"])}  {cause}{_first_lines(rows["first_lines"])}',
+      )
+      for cause, rows in facts.get('dropped', {}).items()
+    ],
+    ('  kept', number(facts['kept'])),
+    ('duplicates', number(facts.get('duplicates', 0)) + ' repeated pairs'),
+    ('times', _times(facts)),
+    ('users', f'{number(counts["users"])}  ({facts["cold_users"]:,} cold)'),
+    ('items', f'{number(counts["items"])}  ({facts["cold_items"]:,} cold)'),
+    ('density', f'{facts["density"]:.4%}'),
+    *[(name, number(counts[name])) for name in prepared.SPLITS],
+    (
+      'train positives',
+      f'{number(facts["train_positives"])}  '
+      f'({facts["untrained_users"]:,} users have none)',
+    ),
+    (
+      'activity',
+      f'mean {facts["mean_activity"]:.2f}; '
+      + ', '.join(f'{at} {value:,}' for at, value in facts['activity'].items()),
+    ),
+  ]
+  shown = [f'{name:<16} {value}' for name, value in lines]
+  shown.append('cold: never in train.  activity: events of a user.')
+  return '\n'.join(shown + ['', *_group_lines(facts)])
+
+
+def _group_lines(facts: dict[str, Any]) -> list[str]:
+  if not facts['groups']:
+    return [f'no groups: {facts["no_groups"]}']
+  header = ('group', 'users', 'activity', 'train positives', 'share')
+  widths = (5, 9, 15, 15, 7)
+  rows = [
+    (
+      str(row['group']),
+      f'{row["users"]:,}',
+      f'{row["min_activity"]:,}-{row["max_activity"]:,}',
+      f'{row["train_positives"]:,}',
+      f'{row["share"]:.4f}',
+    )
+    for row in facts['groups']
+  ]
+  return [
+    '  '.join(
+      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
+    )
+    for row in [header, *rows]
+  ]
+
+
+def _first_lines(lines: list[int]) -> str:
+  if not lines:
+    return ''
+  noun = 'line' if len(lines) == 1 else 'lines'
+  return f', {noun} ' + ', '.join(map(str, lines))
+
+
+def _times(facts: dict[str, Any]) -> str:
+  order = f'; ordered by {facts.get("ordered_by", "row")}'
+  if facts.get('missing_times'):
+    return f'not used, {facts["missing_times"]:,} rows have none' + order
+  if facts['tied_times'] is None:
+    return 'none' + order
+  tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'
+  return tied + order

@@ -1,0 +1,171 @@
+"""Train, validation and test: who is held out, and when.
+
+Every function takes events sorted by user and, inside a user, by time, and
+returns i8[N] of prepared.TRAIN, VALIDATION and TEST. Validation never equals
+test; when validation is off its events are train events.
+"""
+
+import datetime
+import re
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import prepared
+
+NAMES = ('leave_last_out', 'global_time', 'date', 'given')
+FRACTIONS = (0.7, 0.1, 0.2)
+
+
+def leave_last_out(user: np.ndarray, validation: bool = True) -> np.ndarray:
+  """Last event of a user is test, the one before it validation.
+
+  With validation a user needs three events, otherwise two, so that a history
+  is left; all events of a user with fewer are train events.
+
+  Args:
+    user: i32[N], ascending, events of a user in time order.
+    validation: whether the event before the last is held out too.
+  """
+  rank_from_end = _ends(user) - np.arange(len(user))
+  count = _ends(user) - np.searchsorted(user, user) + 1
+  split = np.full(len(user), prepared.TRAIN, np.int8)
+  if validation:
+    split[(rank_from_end == 1) & (count >= 3)] = prepared.VALIDATION
+  split[(rank_from_end == 0) & (count >= 2 + validation)] = prepared.TEST
+  _require(split, prepared.TEST, f'no user has {2 + validation} events')
+  return split
+
+
+def global_time(
+  time: np.ndarray | None,
+  validation: bool = True,
+  fractions: tuple[float, float, float] = FRACTIONS,
+) -> np.ndarray:
+  """Cuts all events at two quantiles of time, 70/10/20 by default.
+
+  Events with the time of a cut all go to the later side, so equal times are
+  never divided; with coarse times the shares differ from the fractions.
+
+  Args:
+    time: i64[N] or f64[N].
+    validation: if False, the validation share is train data.
+    fractions: shares of train, validation and test, sum 1.
+  """
+  _require_times(time, 'global_time')
+  if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
+    raise types.UserError(
+      f'fractions are {fractions}; allowed are three shares that sum to 1'
+    )
+  ordered = np.sort(time)
+  # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
+  ranks = np.floor(np.cumsum(fractions)[:2] * len(ordered) + 1e-9).astype(int)
+  validation_from, test_from = ordered[np.minimum(ranks, len(ordered) - 1)]
+  return date(time, validation_from if validation else None, test_from)
+
+
+def date(
+  time: np.ndarray | None,
+  validation_from: float | None,
+  test_from: float | None,
+) -> np.ndarray:
+  """Events from two points in time on are held out.
+
+  Args:
+    time: i64[N] or f64[N].
+    validation_from: first time of validation, or None for no validation.
+    test_from: first time of test.
+  """
+  _require_times(time, 'date')
+  if test_from is None:
+    raise types.UserError('split date needs a test_from date')
+  if validation_from is not None and validation_from > test_from:
+    raise types.UserError(
+      f'validation_from {validation_from} is after test_from {test_from}; '
+      'exchange them'
+    )
+  split = np.full(len(time), prepared.TRAIN, np.int8)
+  if validation_from is not None:
+    split[time >= validation_from] = prepared.VALIDATION
+  split[time >= test_from] = prepared.TEST
+  span = f'times run from {np.min(time)} to {np.max(time)}'
+  _require(split, prepared.TEST, f'test starts at {test_from}, {span}')
+  _require(split, prepared.TRAIN, f'test starts at {test_from}, {span}')
+  if validation_from is not None:
+    _require(
+      split,
+      prepared.VALIDATION,
+      f'validation runs from {validation_from} to {test_from}, {span}',
+    )
+  return split
+
+
+def given(labels: np.ndarray | None, validation: bool = True) -> np.ndarray:
+  """Reads a column of 'train', 'validation' and 'test'.
+
+  Args:
+    labels: unicode [N], or None.
+    validation: if False, validation events are train events.
+  """
+  if labels is None:
+    raise types.UserError(
+      'split given needs a split column, a validation table or a test table'
+    )
+  split = np.full(len(labels), -1, np.int8)
+  for code, name in enumerate(prepared.SPLITS):
+    split[labels == name] = code
+  if np.any(split < 0):
+    unknown = str(labels[np.argmax(split < 0)])
+    raise types.UserError(
+      f'the split column has {unknown!r}; allowed are '
+      + ', '.join(prepared.SPLITS)
+    )
+  if not validation:
+    split[split == prepared.VALIDATION] = prepared.TRAIN
+  _require(split, prepared.TRAIN, 'the split column never says train')
+  _require(split, prepared.TEST, 'the split column never says test')
+  return split
+
+
+def parse_time(text: str) -> float | int | None:
+  """A cut in the unit of the time column, or an ISO date as Unix seconds.
+
+  A date without a zone is UTC; '' is None.
+  """
+  if not text:
+    return None
+  if re.fullmatch(r'-?\d+', text):
+    return int(text)
+  if re.fullmatch(r'-?\d+\.\d*', text):
+    return float(text)
+  try:
+    moment = datetime.datetime.fromisoformat(text)
+  except ValueError as error:
+    raise types.UserError(
+      f'{text!r} is not a time; write 2021-07-01, 2021-07-01T12:00:00 or a '
+      'number in the unit of the time column'
+    ) from error
+  if moment.tzinfo is None:
+    moment = moment.replace(tzinfo=datetime.UTC)
+  return moment.timestamp()
+
+
+def _ends(user: np.ndarray) -> np.ndarray:
+  """Position of the last event of every event's user, i64[N]."""
+  return np.searchsorted(user, user, side='right') - 1
+
+
+def _require_times(time: np.ndarray | None, name: str) -> None:
+  if time is None:
+    raise types.UserError(
+      f'split {name} needs the time of every event; give a complete '
+      'time_column or use split=leave_last_out'
+    )
+
+
+def _require(split: np.ndarray, code: int, reason: str) -> None:
+  if not np.any(split == code):
+    raise types.UserError(
+      f'nothing is left for {prepared.SPLITS[code]}: {reason}; choose another '
+      'split or other cuts'
+    )
