@@ -1,0 +1,111 @@
+"""Deep Interest Network: attention of a candidate over the history.
+
+The variant of PIN's authors; `din_original` is the one of Zhou et al. 2018.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.models import layers
+from twotsrec.models import stages
+from twotsrec.ops import rows as rows_ops
+
+
+class Summary(NamedTuple):
+  """A history, read once for all candidates.
+
+  Attributes:
+    keys: f32[B, L, D], k_l W_k.
+    values: f32[B, L, D], k_l W_v; 0 where there is no item.
+    mask: bool[B, L].
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  mask: jax.Array
+
+
+def embed(net, rows, inputs) -> jax.Array:
+  """Item vectors of the history, f32[B, L, D]; 0 where there is no item."""
+  del net
+  return rows_ops.mask_padding(rows['embedding'], inputs['history'])
+
+
+def attend(query: jax.Array, summary: Summary) -> jax.Array:
+  """Each candidate's weighted sum of the history's values.
+
+      r = sum_l softmax_l(q . k_l / sqrt(D)) v_l
+
+  Args:
+    query: f32[B, C, D], or f32[C, D] if all examples share the candidates.
+    summary: of B histories.
+  Returns:
+    f32[B, C, D]; 0 for an empty history, whose values are all 0 (the softmax
+    over nothing but padding is uniform).
+  """
+  scale = query.shape[-1] ** -0.5
+  logits = jnp.einsum('...cd,...ld->...cl', query * scale, summary.keys)
+  floor = jnp.where(summary.mask, 0.0, -1e8)[..., None, :]
+  weights = jax.nn.softmax(logits.astype(jnp.float32) + floor, axis=-1)
+  weights = weights.astype(summary.values.dtype)
+  return jnp.einsum('...cl,...ld->...cd', weights, summary.values)
+
+
+def make(options: config.ModelConfig) -> types.Model:
+  """DIN as in the code of PIN's authors.
+
+      q = tanh(Dense_t(e_t)),   k_l = tanh(Dense_s(e_l))
+      r = sum_l softmax_l(q W_q . k_l W_k / sqrt(D)) k_l W_v
+      score = MLP(concat[q, r]), tanh between its layers
+
+  The classifier's input concat[q, r], f32[B, C, 2D], is where a plugin acts.
+  It attends to the candidate, so it has no `encode_positions`.
+  """
+  width = options.width
+  dtype = jnp.dtype(options.compute_dtype)
+
+  def init(key, context, sizes):
+    del context
+    keys = jax.random.split(key, 7)
+    extractor = {
+      'target': layers.init_dense(keys[1], width, width),
+      'history': layers.init_dense(keys[2], width, width),
+      'query': layers.init_dense(keys[3], width, width, bias=False),
+      'key': layers.init_dense(keys[4], width, width, bias=False),
+      'value': layers.init_dense(keys[5], width, width, bias=False),
+    }
+    classifier = layers.init_mlp(keys[6], (2 * width, *options.hidden, 1))
+    net = {'embed': {}, 'extractor': extractor, 'classifier': classifier}
+    item = layers.init_item_table(keys[0], sizes, width)
+    return types.Params({'item': item}, net)
+
+  def summarize(extractor, embedded, mask, *, key=None):
+    del key  # no dropout
+    hidden = jnp.tanh(layers.dense(extractor['history'], embedded, dtype))
+    values = layers.dense(extractor['value'], hidden, dtype)
+    return Summary(
+      keys=layers.dense(extractor['key'], hidden, dtype),
+      values=jnp.where(mask[..., None], values, 0.0),
+      mask=mask,
+    )
+
+  def extract(extractor, summary, candidate_rows):
+    vectors = candidate_rows['embedding']
+    target = jnp.tanh(layers.dense(extractor['target'], vectors, dtype))
+    query = layers.dense(extractor['query'], target, dtype)
+    interest = attend(query, summary)
+    target = jnp.broadcast_to(target, interest.shape)
+    return types.Features(jnp.concatenate([target, interest], axis=-1))
+
+  def classify(classifier, features, candidate_rows):
+    del candidate_rows
+    logits = layers.mlp(classifier, features.plugged, jnp.tanh, dtype)
+    return logits[..., 0].astype(jnp.float32)
+
+  return stages.from_stages(
+    types.Stages(init, embed, summarize, extract, classify)
+  )

@@ -1,0 +1,64 @@
+"""GRU4Rec in the click-through form of PIN's authors.
+
+Departure from Hidasi et al. 2016: only the encoder is theirs. The original is
+session-parallel and trains with a ranking loss over the batch's items.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.models import din
+from twotsrec.models import layers
+from twotsrec.models import stages
+from twotsrec.models import towers
+from twotsrec.ops import sequence
+
+
+def make(options: config.ModelConfig) -> types.Model:
+  """A recurrent encoder between two towers.
+
+      k_l = tanh(Dense_s(e_l)),   state = GRU(k_1 .. k_h)
+      score = MLP(state) . MLP(e_t)
+
+  The state, f32[B, D], is where a plugin acts; it is 0 for an empty history.
+  """
+  width = options.width
+  dtype = jnp.dtype(options.compute_dtype)
+
+  def init(key, context, sizes):
+    del context
+    keys = jax.random.split(key, 5)
+    extractor = {
+      'target': towers.init_tower(keys[1], width),
+      'history': layers.init_dense(keys[2], width, width),
+      'gru': layers.init_gru(keys[3], width, width),
+    }
+    classifier = towers.init_tower(keys[4], width)
+    net = {'embed': {}, 'extractor': extractor, 'classifier': classifier}
+    item = layers.init_item_table(keys[0], sizes, width)
+    return types.Params({'item': item}, net)
+
+  def run(extractor, embedded, mask):
+    hidden = jnp.tanh(layers.dense(extractor['history'], embedded, dtype))
+    return sequence.gru(extractor['gru'], hidden, mask, dtype)
+
+  def summarize(extractor, embedded, mask, *, key=None):
+    del key  # no dropout
+    return run(extractor, embedded, mask)[0]
+
+  def summarize_positions(extractor, embedded, mask, *, key=None):
+    del key  # no dropout
+    return run(extractor, embedded, mask)[1]
+
+  return stages.from_stages(
+    types.Stages(
+      init=init,
+      embed=din.embed,
+      summarize=summarize,
+      extract=towers.make_extract(dtype),
+      classify=towers.make_classify(dtype),
+      summarize_positions=summarize_positions,
+    )
+  )

@@ -1,0 +1,43 @@
+"""From PIN's three parts of a sequence model to a scorer of candidates."""
+
+import jax
+
+from twotsrec import types
+
+
+def from_stages(stages: types.Stages) -> types.Model:
+  """Composes embedding, extractor and classifier (PIN sec. 3.3).
+
+  A history is embedded and summarized once; candidates are extracted and
+  classified against that summary. A plugin wraps `stages` and comes through
+  here again.
+
+  The model's inputs are {'history': i32[B, L]}, right-padded with 0, and its
+  rows {'embedding': f32[B, L, D]}. Candidate rows are f32[B, C, D], or
+  f32[C, D] if shared; after `encode_positions`, f32[B, L, C, D] or f32[C, D].
+  """
+
+  def read(net, rows, inputs):
+    embedded = stages.embed(net['embed'], rows, inputs)
+    return net['extractor'], embedded, inputs['history'] > 0
+
+  def encode(net, rows, context, inputs, *, key=None):
+    del context
+    return stages.summarize(*read(net, rows, inputs), key=key)
+
+  def encode_positions(net, rows, context, inputs, *, key=None):
+    del context
+    return stages.summarize_positions(*read(net, rows, inputs), key=key)
+
+  def score(net, encoded, candidate_rows, *, key=None) -> jax.Array:
+    del key  # dropout, where there is any, is in the history's part
+    features = stages.extract(net['extractor'], encoded, candidate_rows)
+    return stages.classify(net['classifier'], features, candidate_rows)
+
+  return types.Model(
+    init=stages.init,
+    encode=encode,
+    score=score,
+    encode_positions=encode_positions if stages.summarize_positions else None,
+    stages=stages,
+  )
