@@ -1,0 +1,220 @@
+import dataclasses
+import io
+
+from absl.testing import absltest
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from tests.evaluation import toys
+from twotsrec import config
+from twotsrec import types
+from twotsrec.data import groups as groups_data
+from twotsrec.data import prepared
+from twotsrec.evaluation import evaluate
+
+_LENGTH = 4
+_MODEL = toys.dot_model()
+
+
+class EvaluateTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.data = toys.log(rng, num_users=60, num_items=80, held_out=2)
+    self.params = toys.integer_params(rng, 80)
+    self.groups = groups_data.assign(
+      self.data, config.GroupConfig(num_groups=3)
+    )
+    self.config = config.EvaluationConfig(bootstrap=30)
+
+  def _evaluate(self, evaluation=None, **changes):
+    evaluation = evaluation or dataclasses.replace(self.config, **changes)
+    return evaluate.evaluate(
+      _MODEL,
+      self.params,
+      None,
+      self.data,
+      self.groups,
+      prepared.TEST,
+      evaluation,
+      _LENGTH,
+    )
+
+  def _pairs(self):
+    """(positive scores, negative scores, user) of every target, by loops."""
+    targets = prepared.targets(self.data, prepared.TEST)
+    scores = toys.loop_scores(self.params, self.data, targets, _LENGTH)
+    for row, (user, item) in enumerate(zip(targets.user, targets.item)):
+      negatives = toys.loop_negatives(self.data, user)
+      yield scores[row, item], scores[row, negatives], user
+
+  def _pooled(self, group):
+    labels, scores = [], []
+    for positive, negative, user in self._pairs():
+      if group is None or self.groups.user_group[user] == group:
+        labels += [1] + [0] * negative.size
+        scores += [positive, *negative]
+    return sklearn_metrics.roc_auc_score(labels, scores)
+
+  def test_pooled_auc_equals_sklearn_for_groups_and_everybody(self):
+    part, _ = self._evaluate(user_tile=16, item_tile=24)
+    self.assertAlmostEqual(part['overall']['auc']['value'], self._pooled(None))
+    for group, row in enumerate(part['groups']):
+      self.assertAlmostEqual(row['auc']['value'], self._pooled(group))
+
+  def test_user_auc_equals_sklearn_user_by_user(self):
+    _, per_target = self._evaluate()
+    expected = [
+      sklearn_metrics.roc_auc_score(
+        [1] + [0] * negative.size, [positive, *negative]
+      )
+      for positive, negative, _ in self._pairs()
+    ]
+    np.testing.assert_allclose(per_target['user_auc'], expected)
+
+  def test_strict_auc_counts_no_ties(self):
+    _, per_target = self._evaluate(auc_ties=0.0)
+    expected = [
+      np.mean(negative < positive) for positive, negative, _ in self._pairs()
+    ]
+    np.testing.assert_allclose(per_target['user_auc'], expected)
+
+  def test_tile_sizes_change_nothing(self):
+    part, per_target = self._evaluate()
+    for user_tile, item_tile in ((8, 8), (50, 33)):
+      again, arrays = self._evaluate(user_tile=user_tile, item_tile=item_tile)
+      self.assertEqual(again, part)
+      for name, values in per_target.items():
+        np.testing.assert_array_equal(arrays[name], values, err_msg=name)
+
+  def test_arrays_are_in_event_order_and_can_be_saved(self):
+    _, per_target = self._evaluate()
+    targets = prepared.targets(self.data, prepared.TEST)
+    np.testing.assert_array_equal(per_target['event'], targets.event)
+    np.testing.assert_array_equal(per_target['item'], targets.item)
+    file = io.BytesIO()
+    np.savez(file, **per_target)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as loaded:
+      self.assertEqual(set(loaded), set(per_target))
+
+  def test_sampled_user_auc_agrees_with_the_full_one(self):
+    full, full_arrays = self._evaluate()
+    sampled, arrays = self._evaluate(candidates='sampled', num_candidates=40)
+    # One list's AUC has variance p (1 - p) / n at most.
+    p = full_arrays['user_auc']
+    error = np.sqrt(np.sum(p * (1 - p) / 40)) / p.size
+    difference = arrays['user_auc'].mean() - p.mean()
+    self.assertLess(abs(difference), 4 * error)
+    self.assertGreater(
+      sampled['overall']['hr@5']['value'], full['overall']['hr@5']['value']
+    )
+    np.testing.assert_array_equal(arrays['num_negatives'], 40)
+
+  def test_groups_of_events_come_before_groups_of_users(self):
+    event_group = np.arange(self.data.num_events, dtype=np.int32) % 3
+    self.groups = self.groups._replace(event_group=event_group)
+    _, per_target = self._evaluate()
+    np.testing.assert_array_equal(per_target['group'], per_target['event'] % 3)
+
+  def test_protocol_states_the_digest_of_sampled_lists(self):
+    sampled = dataclasses.replace(self.config, candidates='sampled')
+    sampled = dataclasses.replace(sampled, num_candidates=10)
+    described = evaluate.protocol(self.data, prepared.TEST, sampled)
+    again = evaluate.protocol(self.data, prepared.TEST, sampled)
+    other = evaluate.protocol(
+      self.data, prepared.TEST, dataclasses.replace(sampled, seed=1)
+    )
+    self.assertEqual(described, again)
+    self.assertNotEqual(
+      described['negatives_digest'], other['negatives_digest']
+    )
+    full = evaluate.protocol(self.data, prepared.TEST, self.config)
+    self.assertNotIn('negatives_digest', full)
+    self.assertEqual(full['split'], 'test')
+
+  def test_activity_counts_training_interactions(self):
+    actual = evaluate.train_activity(self.data)
+    for user in range(self.data.num_users):
+      start, end = self.data.user_offsets[user : user + 2]
+      expected = np.sum(self.data.split[start:end] == prepared.TRAIN)
+      self.assertEqual(actual[user], expected)
+
+  def test_wrong_protocol_is_a_user_error(self):
+    for changes, message in (
+      ({'candidates': 'some'}, 'known are all, sampled'),
+      ({'auc_ties': 2.0}, 'auc_ties is 2.0'),
+      ({'candidates': 'sampled', 'num_candidates': 0}, 'num_candidates is 0'),
+      ({'ks': (0, 5)}, 'ks is'),
+    ):
+      with pytest.raises(types.UserError, match=message):
+        self._evaluate(**changes)
+
+  def test_empty_split_is_a_user_error(self):
+    with pytest.raises(types.UserError, match='validation split is empty'):
+      evaluate.evaluate(
+        _MODEL,
+        self.params,
+        None,
+        self.data,
+        self.groups,
+        prepared.VALIDATION,
+        self.config,
+        _LENGTH,
+      )
+
+
+def _movielens(shared_data) -> prepared.Prepared:
+  """ML-1M, the last item of every user for test, the one before left out."""
+  user, item, position = np.loadtxt(
+    shared_data / 'ml-1m' / 'interactions.csv.gz',
+    dtype=np.int64,
+    delimiter=',',
+    skiprows=1,
+    usecols=(0, 1, 2),
+    unpack=True,
+  )
+  order = np.lexsort((position, user))
+  user_ids, user = np.unique(user[order], return_inverse=True)
+  item_ids, item = np.unique(item[order], return_inverse=True)
+  from_end = np.bincount(user)[user] - 1 - position[order]
+  split = np.maximum(prepared.TEST - from_end, prepared.TRAIN)
+  return prepared.build(
+    user.astype(np.int32),
+    (item + 1).astype(np.int32),
+    split.astype(np.int8),
+    user_ids=user_ids,
+    item_ids=item_ids,
+  )
+
+
+def test_popularity_on_movielens_reaches_its_known_auc(shared_data):
+  data = _movielens(shared_data)
+  count = np.bincount(
+    data.items[data.split == prepared.TRAIN], minlength=data.num_items + 1
+  )
+  table = jnp.asarray(count[:, None], jnp.float32)
+  model = _MODEL._replace(
+    encode=lambda net, rows, context, inputs, key=None: jnp.ones(
+      (len(inputs['history']), 1)
+    )
+  )
+  part, per_target = evaluate.evaluate(
+    model,
+    types.Params({'item': {'embedding': table}}, {}),
+    None,
+    data,
+    groups_data.assign(data),
+    prepared.TEST,
+    config.EvaluationConfig(bootstrap=0),
+    1,
+  )
+  # Counted once without this package: last item, all negatives.
+  assert abs(part['overall']['user_auc']['value'] - 0.8126) < 0.0005
+  by_group = [row['auc']['value'] for row in part['groups']]
+  np.testing.assert_allclose(
+    by_group, [0.846, 0.833, 0.822, 0.795, 0.763], atol=0.001
+  )
+  assert per_target['num_negatives'].sum() == 6040 * 3706 - data.num_events

@@ -1,0 +1,240 @@
+import unittest.mock
+
+from absl.testing import parameterized
+import hypothesis
+from hypothesis import strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.evaluation import toys
+from twotsrec import types
+from twotsrec.data import prepared
+from twotsrec.evaluation import gathers
+from twotsrec.evaluation import ranking
+from twotsrec.evaluation import tiles
+
+_LENGTH = 4
+_MODEL = toys.dot_model()
+
+
+def _rank(data, params, targets, **options):
+  return ranking.rank_targets(
+    _MODEL,
+    params,
+    None,
+    data.items,
+    data.user_offsets,
+    targets,
+    prepared.seen_items(data, 'all'),
+    num_items=data.num_items,
+    history_length=_LENGTH,
+    **options,
+  )
+
+
+def _loop_counts(data, params, targets):
+  scores = toys.loop_scores(params, data, targets, _LENGTH)
+  counts = []
+  for row, (user, item) in enumerate(zip(targets.user, targets.item)):
+    negative = scores[row, toys.loop_negatives(data, user)]
+    positive = scores[row, item]
+    counts.append(
+      (
+        np.sum(negative > positive),
+        np.sum(negative == positive),
+        negative.size,
+        positive,
+      )
+    )
+  return np.array(counts).T
+
+
+class RankTargetsTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('one_tile', 64, 64),
+    ('several_of_both', 8, 16),
+    ('odd_sizes', 5, 7),
+    ('one_user_at_a_time', 1, 40),
+    ('one_item_at_a_time', 64, 1),
+  )
+  def test_counts_equal_a_loop_whatever_the_tiles(self, user_tile, item_tile):
+    rng = np.random.default_rng(1)
+    data = toys.log(rng, num_users=21, num_items=37, held_out=2)
+    params = toys.integer_params(rng, 37)
+    targets = prepared.targets(data, prepared.TEST)
+    actual = _rank(
+      data, params, targets, user_tile=user_tile, item_tile=item_tile
+    )
+    np.testing.assert_array_equal(
+      actual[:4], _loop_counts(data, params, targets)
+    )
+
+  def test_items_with_the_same_row_tie_in_any_tile(self):
+    rng = np.random.default_rng(2)
+    data = toys.log(rng, num_users=40, num_items=300)
+    table = np.repeat(rng.normal(size=(1, 8)), 301, axis=0)  # no exact sums
+    params = types.Params(
+      {'item': {'embedding': jnp.asarray(table, jnp.float32)}}, {}
+    )
+    targets = prepared.targets(data, prepared.TEST)
+    actual = _rank(data, params, targets, user_tile=16, item_tile=64)
+    np.testing.assert_array_equal(actual.better, 0)
+    np.testing.assert_array_equal(actual.tied, actual.num_negatives)
+
+  def test_every_target_of_a_user_has_its_own_history(self):
+    rng = np.random.default_rng(3)
+    data = toys.log(rng, num_users=6, num_items=30, held_out=3)
+    params = toys.integer_params(rng, 30)
+    targets = prepared.targets(data, prepared.TEST)
+    together = _rank(data, params, targets)
+    for row in range(targets.user.size):
+      one = prepared.Targets(*(column[[row]] for column in targets))
+      alone = _rank(data, params, one)
+      self.assertEqual(alone.better[0], together.better[row])
+      self.assertEqual(alone.tied[0], together.tied[row])
+
+  def test_target_is_no_negative_even_if_not_among_the_seen(self):
+    rng = np.random.default_rng(4)
+    data = toys.log(rng, num_users=5, num_items=20)
+    params = toys.integer_params(rng, 20)
+    targets = prepared.targets(data, prepared.TEST)
+    train = prepared.seen_items(data, 'train')
+    actual = ranking.rank_targets(
+      _MODEL,
+      params,
+      None,
+      data.items,
+      data.user_offsets,
+      targets,
+      train,
+      num_items=20,
+      history_length=_LENGTH,
+    )
+    np.testing.assert_array_equal(
+      actual.num_negatives, 20 - np.diff(train.offsets) - 1
+    )
+
+  def test_candidates_are_ranked_among_themselves(self):
+    rng = np.random.default_rng(5)
+    data = toys.log(rng, num_users=13, num_items=40)
+    params = toys.integer_params(rng, 40)
+    targets = prepared.targets(data, prepared.TEST)
+    lists = np.stack(
+      [
+        np.concatenate(
+          [
+            [item],
+            rng.choice(toys.loop_negatives(data, user), 11, replace=False),
+          ]
+        )
+        for user, item in zip(targets.user, targets.item)
+      ]
+    ).astype(np.int32)
+    scores = np.take_along_axis(
+      toys.loop_scores(params, data, targets, _LENGTH), lists, axis=1
+    )
+    for user_tile, item_tile in ((64, 64), (4, 3), (1, 1)):
+      actual = _rank(
+        data,
+        params,
+        targets,
+        candidates=lists,
+        user_tile=user_tile,
+        item_tile=item_tile,
+      )
+      np.testing.assert_array_equal(
+        actual.better, np.sum(scores[:, 1:] > scores[:, :1], axis=1)
+      )
+      np.testing.assert_array_equal(
+        actual.tied, np.sum(scores[:, 1:] == scores[:, :1], axis=1)
+      )
+      np.testing.assert_array_equal(actual.num_negatives, 11)
+
+  def test_all_negatives_as_candidates_equal_the_full_ranking(self):
+    rng = np.random.default_rng(6)
+    data = toys.log(rng, num_users=1, num_items=25)
+    params = toys.integer_params(rng, 25)
+    targets = prepared.targets(data, prepared.TEST)
+    negatives = toys.loop_negatives(data, 0)
+    lists = np.concatenate([targets.item, negatives])[None].astype(np.int32)
+    full = _rank(data, params, targets)
+    sampled = _rank(data, params, targets, candidates=lists)
+    np.testing.assert_array_equal(full[:4], sampled[:4])
+
+  def test_a_score_that_is_not_a_number_is_a_user_error(self):
+    rng = np.random.default_rng(7)
+    data = toys.log(rng, num_users=4, num_items=20)
+    targets = prepared.targets(data, prepared.TEST)
+    negative = toys.loop_negatives(data, 0)[0]
+    for bad_item in (int(targets.item[0]), int(negative)):
+      table = np.ones((21, 2), np.float32)
+      table[bad_item] = np.nan
+      params = types.Params({'item': {'embedding': jnp.asarray(table)}}, {})
+      with pytest.raises(types.UserError, match='NaN scores'):
+        _rank(data, params, targets)
+
+  def test_tile_sizes_must_be_positive(self):
+    rng = np.random.default_rng(8)
+    data = toys.log(rng, num_users=4, num_items=20)
+    targets = prepared.targets(data, prepared.TEST)
+    with pytest.raises(types.UserError, match='item_tile is 0'):
+      _rank(data, toys.integer_params(rng, 20), targets, item_tile=0)
+
+  def test_encodings_that_are_not_kept_are_made_again(self):
+    rng = np.random.default_rng(10)
+    data = toys.log(rng, num_users=20, num_items=20)
+    params = toys.integer_params(rng, 20)
+    targets = prepared.targets(data, prepared.TEST)
+    kept = _rank(data, params, targets, user_tile=8)
+    with unittest.mock.patch.object(ranking, '_KEPT_BYTES', 100):
+      again = _rank(data, params, targets, user_tile=8)
+    np.testing.assert_array_equal(kept[:4], again[:4])
+
+  def test_progress_ends_at_the_number_of_targets(self):
+    rng = np.random.default_rng(9)
+    data = toys.log(rng, num_users=20, num_items=20)
+    calls = []
+    _rank(
+      data,
+      toys.integer_params(rng, 20),
+      prepared.targets(data, prepared.TEST),
+      user_tile=8,
+      progress=lambda done, total: calls.append((done, total)),
+    )
+    self.assertEqual(calls, [(8, 20), (16, 20), (20, 20)])
+
+
+class GathersTest(parameterized.TestCase):
+  @hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+  @hypothesis.given(
+    st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=6),
+    st.integers(1, 5),
+  )
+  def test_histories_are_the_last_items(self, events, length):
+    ends = np.cumsum([len(row) for row in events])
+    starts = ends - [len(row) for row in events]
+    items = np.array(sum(events, []) + [7], np.int32)
+    actual = gathers.histories(items, starts, ends, length)
+    for row, expected in zip(actual, events, strict=True):
+      kept = expected[-length:]
+      self.assertEqual(row.tolist(), kept + [0] * (length - len(kept)))
+
+  def test_exclusions_are_sorted_and_distinct_with_the_extra_item(self):
+    seen = prepared.SeenItems(np.array([0, 2, 2, 5]), np.array([3, 8, 1, 2, 9]))
+    actual = gathers.exclusions(
+      seen, np.array([2, 1, 0, 2]), np.array([2, 4, 1, 5])
+    )
+    rows = np.split(actual.items, actual.offsets[1:-1])
+    self.assertEqual(
+      [row.tolist() for row in rows],
+      [[1, 2, 9], [4], [1, 3, 8], [1, 2, 5, 9]],
+    )
+
+  def test_plan_covers_all_items_with_little_padding(self):
+    for num_items in (1, 7, 100, 3706, 5000):
+      for item_tile in (1, 64, 4096):
+        plan = tiles.plan(6040, num_items, 256, item_tile)
+        count = -(-num_items // plan.items)
+        self.assertEqual(plan.items % plan.width, 0)
+        self.assertLess(count * plan.items - num_items, count * plan.width)

@@ -1,0 +1,111 @@
+import json
+
+from absl.testing import absltest
+import numpy as np
+
+from twotsrec.evaluation import report
+
+
+def _per_target():
+  """Users 0 and 1 in group 1, user 2 with three items and user 3 in group 2."""
+  return {
+    'user': np.array([2, 0, 2, 1, 3, 2]),
+    'group': np.array([1, 0, 1, 0, 1, 1]),
+    'rank': np.array([1.0, 2.0, 4.0, 8.5, 1.0, 16.0]),
+    'user_auc': np.array([1.0, 0.9, 0.8, 0.5, np.nan, 0.3]),
+    'placement_group': np.array([0.9, 0.5, 0.7, 0.3, 0.8, 0.2]),
+    'placement_all': np.array([0.8, 0.6, 0.6, 0.4, 0.7, 0.1]),
+  }
+
+
+_ACTIVITY = np.array([3, 5, 40, 20])
+
+
+class BuildTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.part = report.build(
+      _per_target(), _ACTIVITY, 3, ks=(1, 5), resamples=50
+    )
+
+  def test_means_are_over_items_or_users_as_documented(self):
+    overall = self.part['overall']
+    expected = {
+      'auc': (0.8 + 0.6 + 0.6 + 0.4 + 0.7 + 0.1) / 6,
+      'user_auc': (0.9 + 0.5 + (1.0 + 0.8 + 0.3) / 3) / 3,
+      'hr@5': 4 / 6,
+      'recall@5': (1 + 0 + 2 / 3 + 1) / 4,
+      'ndcg@1': 2 / 6,
+      'ndcg@5': (1 + 1 / np.log2(3) + 1 / np.log2(5) + 1) / 6,
+      'mrr': (1 + 1 / 2 + 1 / 4 + 1 / 8.5 + 1 + 1 / 16) / 6,
+    }
+    for name, value in expected.items():
+      self.assertAlmostEqual(overall[name]['value'], value, msg=name)
+
+  def test_counts_say_what_a_mean_rests_on(self):
+    overall = self.part['overall']
+    counts = {name: overall[name]['count'] for name in overall}
+    self.assertEqual(counts['auc'], 6)
+    self.assertEqual(counts['hr@1'], 6)
+    self.assertEqual(counts['recall@1'], 4)
+    self.assertEqual(counts['user_auc'], 3)  # one user has no negatives
+
+  def test_groups_pool_their_own_pairs(self):
+    first, second, empty = self.part['groups']
+    self.assertAlmostEqual(first['auc']['value'], (0.5 + 0.3) / 2)
+    self.assertAlmostEqual(second['auc']['value'], (0.9 + 0.7 + 0.8 + 0.2) / 4)
+    self.assertEqual((first['group'], first['users']), (1, 2))
+    self.assertEqual((first['min_activity'], first['max_activity']), (3, 5))
+    self.assertEqual((second['min_activity'], second['max_activity']), (20, 40))
+    self.assertEqual((empty['users'], empty['auc']['count']), (0, 0))
+    self.assertIsNone(empty['auc']['value'])
+
+  def test_intervals_hold_the_value(self):
+    for row in [self.part['overall'], *self.part['groups'][:2]]:
+      for name in report.metric_names((1, 5)):
+        cell = row[name]
+        self.assertLessEqual(cell['low'], cell['value'])
+        self.assertGreaterEqual(cell['high'], cell['value'])
+
+  def test_report_is_strict_json(self):
+    json.dumps(self.part, allow_nan=False)
+
+  def test_order_of_the_targets_does_not_matter(self):
+    order = np.random.default_rng(0).permutation(6)
+    shuffled = {name: x[order] for name, x in _per_target().items()}
+    again = report.build(shuffled, _ACTIVITY, 3, ks=(1, 5), resamples=50)
+    for name, cell in self.part['overall'].items():
+      np.testing.assert_allclose(
+        list(again['overall'][name].values()), list(cell.values())
+      )
+
+  def test_zero_resamples_leave_intervals_out(self):
+    part = report.build(_per_target(), _ACTIVITY, 2, ks=(1,), resamples=0)
+    self.assertIsNone(part['overall']['auc']['low'])
+    self.assertIsNotNone(part['overall']['auc']['value'])
+
+
+class FormatTableTest(absltest.TestCase):
+  def test_systems_stand_side_by_side_and_columns_align(self):
+    part = report.build(_per_target(), _ACTIVITY, 3, ks=(1,), resamples=0)
+    table = report.format_table(
+      {'base': part, 'a longer name': part}, ['auc', 'hr@1']
+    )
+    top, head, *rows = table.split('\n')
+    self.assertEqual(head.split()[:4], ['group', 'users', 'activity', 'base'])
+    self.assertEqual(top.split(), ['auc', 'hr@1'])
+    self.assertEqual(top.index('auc'), rows[0].index('0.4000'))
+    self.assertLen(rows, 4)
+    self.assertLen({len(row) for row in [head, *rows]}, 1)
+    self.assertEqual(
+      rows[0].split(), ['1', '2', '3-5'] + ['0.4000'] * 2 + ['0.0000'] * 2
+    )
+    self.assertEqual(rows[2].split(), ['3', '0', '-'] + ['-'] * 4)
+    self.assertEqual(rows[3].split()[:2], ['all', '4'])
+
+  def test_a_long_metric_name_does_not_shift_its_neighbor(self):
+    part = report.build(_per_target(), _ACTIVITY, 2, ks=(1,), resamples=0)
+    table = report.format_table({'a': part}, ['user_auc', 'recall@1'])
+    top, head, *_ = table.split('\n')
+    self.assertEqual(head[top.index('recall@1') - 1], ' ')
+    self.assertEqual(len(top), len(head))

@@ -1,0 +1,146 @@
+from absl.testing import parameterized
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.evaluation import toys
+from twotsrec import types
+from twotsrec.data import prepared
+from twotsrec.serving import recommend
+
+_LENGTH = 4
+_MODEL = toys.dot_model()
+
+
+def _loop(data, params, users, k, exclude_seen):
+  """Sorted by (-score, id), one user at a time."""
+  table = np.asarray(params.tables['item']['embedding'])
+  ids = np.zeros((len(users), k), np.int32)
+  scores = np.full((len(users), k), -np.inf, np.float32)
+  for row, user in enumerate(users):
+    own = data.items[data.user_offsets[user] : data.user_offsets[user + 1]]
+    all_scores = table @ table[own[-_LENGTH:]].sum(axis=0)
+    allowed = [
+      item
+      for item in range(1, data.num_items + 1)
+      if not (exclude_seen and item in own)
+    ]
+    best = sorted(allowed, key=lambda item: (-all_scores[item], item))[:k]
+    ids[row, : len(best)] = best
+    scores[row, : len(best)] = all_scores[best]
+  return ids, scores
+
+
+class RecommendTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.data = toys.log(rng, num_users=23, num_items=31)
+    self.params = toys.integer_params(rng, 31)
+    self.seen = prepared.seen_items(self.data, 'all')
+
+  def _recommend(self, users, k, chunk=8192, **options):
+    requests = recommend.known_users(
+      self.data.items,
+      self.data.user_offsets,
+      self.seen,
+      users,
+      history_length=_LENGTH,
+      chunk=chunk,
+    )
+    chunks = list(
+      recommend.recommend(
+        _MODEL, self.params, None, requests, num_items=31, k=k, **options
+      )
+    )
+    return tuple(np.concatenate(parts) for parts in zip(*chunks))
+
+  @parameterized.product(
+    tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7), (1, 1, 1)),
+    exclude_seen=(True, False),
+  )
+  def test_equals_a_sort_whatever_the_tiles(self, tiles, exclude_seen):
+    user_tile, item_tile, chunk = tiles
+    users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
+    actual = self._recommend(
+      users,
+      6,
+      chunk,
+      user_tile=user_tile,
+      item_tile=item_tile,
+      exclude_seen=exclude_seen,
+    )
+    expected = _loop(self.data, self.params, users, 6, exclude_seen)
+    np.testing.assert_array_equal(actual[0], expected[0])
+    np.testing.assert_array_equal(actual[1], expected[1])
+
+  def test_places_without_an_item_hold_zero(self):
+    users = np.arange(3)
+    ids, scores = self._recommend(users, 40, item_tile=8)
+    expected = _loop(self.data, self.params, users, 40, True)
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_array_equal(scores, expected[1])
+    self.assertTrue(np.all(ids[:, 31:] == 0))
+
+  def test_negative_zero_ties_with_zero(self):
+    table = np.array([[0.0], [0.0], [1.0], [-0.0], [0.0]], np.float32)
+    # -1 * 0 is -0: scores are -0, -1, 0, -0 for items 1 to 4.
+    params = types.Params({'item': {'embedding': jnp.asarray(table)}}, {})
+    params.tables['item']['embedding'] = (
+      params.tables['item']['embedding'].at[2].set(-1.0)
+    )
+    requests = recommend.raw_histories(
+      np.array([2]), np.array([0, 1]), history_length=2
+    )
+    (chunk,) = recommend.recommend(
+      _MODEL, params, None, requests, num_items=4, k=3
+    )
+    self.assertEqual(chunk.ids.tolist(), [[1, 3, 4]])
+
+  def test_raw_history_equals_the_user_it_belongs_to(self):
+    offsets = self.data.user_offsets
+    requests = recommend.raw_histories(
+      self.data.items, offsets, history_length=_LENGTH, chunk=9
+    )
+    chunks = list(
+      recommend.recommend(
+        _MODEL, self.params, None, requests, num_items=31, k=5
+      )
+    )
+    self.assertEqual([len(chunk.ids) for chunk in chunks], [9, 9, 5])
+    expected = self._recommend(np.arange(23), 5)
+    np.testing.assert_array_equal(
+      np.concatenate([chunk.ids for chunk in chunks]), expected[0]
+    )
+
+  def test_requests_are_drawn_one_at_a_time(self):
+    taken = []
+
+    def requests():
+      for request in recommend.known_users(
+        self.data.items,
+        self.data.user_offsets,
+        self.seen,
+        np.arange(23),
+        history_length=_LENGTH,
+        chunk=10,
+      ):
+        taken.append(len(request.history))
+        yield request
+
+    stream = recommend.recommend(
+      _MODEL, self.params, None, requests(), num_items=31, k=2
+    )
+    next(stream)
+    self.assertEqual(taken, [10])
+
+  def test_k_must_be_positive(self):
+    with pytest.raises(types.UserError, match='k is 0'):
+      self._recommend(np.arange(3), 0)
+
+  def test_scores_that_are_not_numbers_are_a_user_error(self):
+    self.params = types.Params(
+      {'item': {'embedding': jnp.full((32, 3), jnp.nan)}}, {}
+    )
+    with pytest.raises(types.UserError, match='NaN scores'):
+      self._recommend(np.arange(3), 2)

@@ -1,0 +1,1 @@
+"""Ranking of held-out items, metrics by group, intervals."""

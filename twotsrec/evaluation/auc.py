@@ -1,0 +1,109 @@
+"""Exact pooled AUC per group and over everybody, in bounded memory.
+
+The AUC of a group pools all its pairs: a positive of one user is compared with
+the negatives of every user of the group (PIN sec. 4.1.3, "computed in the
+group level"). All positive scores are known first; then tiles of negatives
+stream by, and for every positive the number of negatives below it and equal
+to it is kept. What is kept is [T], whatever the number of negatives.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import metrics
+from twotsrec.evaluation import ranking
+
+
+class PooledCounts(NamedTuple):
+  """Counts for the positives, in ascending order of score.
+
+  Attributes:
+    order: i64[T], the target at each place.
+    score: f32[T], ascending.
+    group: i32[T], at each place.
+    below: i64[2, T], negatives below: those of the own group, and all.
+    tied: i64[2, T], negatives equal.
+    num_negatives: i64[G], streamed so far.
+  """
+
+  order: np.ndarray
+  score: np.ndarray
+  group: np.ndarray
+  below: np.ndarray
+  tied: np.ndarray
+  num_negatives: np.ndarray
+
+
+def pooled_counts(group: np.ndarray, num_groups: int) -> ranking.Fold:
+  """A fold over negative scores that ends in `PooledCounts`.
+
+  Args:
+    group: i32[T], group of each target and of its negatives, 0..G-1.
+    num_groups: G.
+  """
+
+  def init(positive: np.ndarray) -> PooledCounts:
+    order = np.argsort(positive, kind='stable')
+    zeros = np.zeros((2, positive.size), np.int64)
+    return PooledCounts(
+      order,
+      positive[order],
+      group[order],
+      zeros,
+      zeros,
+      np.zeros(num_groups, np.int64),
+    )
+
+  def step(counts, rows, scores, kept):
+    row_group = group[rows]
+    for group_id in np.unique(row_group):
+      chosen = row_group == group_id
+      # Targets come sorted by group: mostly the whole tile is one group.
+      whole = chosen.all()
+      negatives = scores[kept] if whole else scores[chosen][kept[chosen]]
+      counts = _add_negatives(counts, group_id, negatives)
+    return counts
+
+  return ranking.Fold(init, step)
+
+
+def placements(
+  counts: PooledCounts, ties: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+  """Share of the pooled negatives below each positive.
+
+  The pooled AUC is the mean of these: of the first over the targets of a
+  group, of the second over all targets.
+
+  Args:
+    counts: after all negatives.
+    ties: credit for an equal score; 0 is the strict inequality of PIN eq. 14.
+  Returns:
+    (f64[T] against the own group, f64[T] against all), in the order of the
+    targets; NaN where there are no negatives.
+  """
+  totals = np.stack(
+    [
+      counts.num_negatives[counts.group],
+      np.full(counts.group.size, counts.num_negatives.sum()),
+    ]
+  )
+  share = (counts.below + ties * counts.tied) / np.maximum(totals, 1)
+  placed = np.empty_like(share)
+  placed[:, counts.order] = np.where(totals > 0, share, np.nan)
+  return placed[0], placed[1]
+
+
+def _add_negatives(
+  counts: PooledCounts, group_id: int, negatives: np.ndarray
+) -> PooledCounts:
+  below, tied = metrics.count_below(counts.score, np.sort(negatives))
+  own = counts.group == group_id
+  num_negatives = counts.num_negatives.copy()
+  num_negatives[group_id] += negatives.size
+  return counts._replace(
+    below=counts.below + np.stack([np.where(own, below, 0), below]),
+    tied=counts.tied + np.stack([np.where(own, tied, 0), tied]),
+    num_negatives=num_negatives,
+  )

@@ -1,0 +1,124 @@
+"""95 % intervals by resampling users, and paired comparisons.
+
+Every metric here is a ratio of sums over users, sum_u a_u / sum_u n_u: n_u is
+1 for a mean over users and the number of held-out items of the user for a mean
+over items. Users are drawn with replacement, all items of a user at once.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import chex
+import numpy as np
+
+from twotsrec import types
+
+_CELLS_AT_ONCE = 1 << 21
+
+
+class Difference(NamedTuple):
+  """A paired difference with its 95 % interval and two-sided p-value."""
+
+  value: float
+  low: float
+  high: float
+  p: float
+
+
+def weights(num_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+  """How often each user is drawn, f64[r, U] in chunks of `resamples` rows.
+
+  Each row is multinomial: U draws with equal chances.
+  """
+  generator = np.random.Generator(np.random.Philox(seed))
+  chunk = max(1, _CELLS_AT_ONCE // max(num_users, 1))
+  for first in range(0, resamples, chunk):
+    rows = min(chunk, resamples - first)
+    drawn = generator.integers(num_users, size=(rows, num_users))
+    drawn += np.arange(rows)[:, None] * num_users
+    counts = np.bincount(drawn.ravel(), minlength=rows * num_users)
+    yield counts.reshape(rows, num_users).astype(np.float64)
+
+
+def resampled_ratios(
+  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> np.ndarray:
+  """Ratios of sums in every resample.
+
+  Args:
+    sums: f64[U, M], a_u of M metrics.
+    counts: f64[U, M], n_u.
+    resamples: R.
+    seed: the same seed gives the same draws for all metrics.
+  Returns:
+    f64[R, M]; NaN where a resample holds nothing.
+  """
+  chex.assert_equal_shape([sums, counts])
+  both = np.concatenate([sums, counts], axis=1)
+  totals = [chunk @ both for chunk in weights(len(sums), resamples, seed)]
+  totals = np.concatenate([np.zeros((0, both.shape[1])), *totals])
+  upper, lower = np.split(totals, 2, axis=1)
+  return np.divide(
+    upper, lower, out=np.full(upper.shape, np.nan), where=lower > 0
+  )
+
+
+def intervals(
+  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Percentile intervals, (low f64[M], high f64[M]); NaN if not known.
+
+  Arguments as in `resampled_ratios`.
+  """
+  ratios = resampled_ratios(sums, counts, resamples, seed)
+  return _percentiles(ratios)
+
+
+def paired_difference(
+  a: np.ndarray,
+  b: np.ndarray,
+  counts: np.ndarray | None = None,
+  *,
+  resamples: int = 1000,
+  seed: int = 0,
+) -> Difference:
+  """Difference a - b of two runs on the same users.
+
+  Args:
+    a: f64[U], value of each user (or sum over its held-out items).
+    b: f64[U], the same users in the same order.
+    counts: f64[U], n_u; 1 if not given.
+    resamples: of users.
+    seed: of the draws.
+  Returns:
+    Difference; p is the share of resamples, centered on no difference, that
+    lie at least as far away as the value.
+  """
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  if a.shape != b.shape or a.ndim != 1 or not a.size:
+    raise types.UserError(
+      f'runs with values of shapes {a.shape} and {b.shape} cannot be paired; '
+      'both need the same users, evaluated on the same split'
+    )
+  if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    raise types.UserError(
+      'a user without a value cannot be paired; drop users with NaN from both'
+    )
+  counts = np.ones(a.size) if counts is None else np.asarray(counts, float)
+  value = float((a - b).sum() / counts.sum())
+  ratios = resampled_ratios((a - b)[:, None], counts[:, None], resamples, seed)
+  low, high = _percentiles(ratios)
+  # Rounding in the sums must not hide that a resample is as far away.
+  reach = abs(value) * (1 - 1e-12)
+  far = np.abs(ratios[:, 0] - value) >= reach
+  p = (1 + np.count_nonzero(far)) / (1 + resamples)
+  return Difference(value, float(low[0]), float(high[0]), float(p))
+
+
+def _percentiles(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  known = np.isfinite(ratios)
+  bounds = np.full((2, ratios.shape[1]), np.nan)
+  for column in np.flatnonzero(known.any(axis=0)):
+    values = ratios[known[:, column], column]
+    bounds[:, column] = np.quantile(values, (0.025, 0.975))
+  return bounds[0], bounds[1]

@@ -1,0 +1,194 @@
+"""From a trained model and prepared data to one split's part of the report."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from twotsrec import config
+from twotsrec import metrics
+from twotsrec import types
+from twotsrec.data import prepared as prepared_data
+from twotsrec.evaluation import auc
+from twotsrec.evaluation import candidates
+from twotsrec.evaluation import ranking
+from twotsrec.evaluation import report
+
+_CANDIDATES = ('all', 'sampled')
+
+
+def evaluate(
+  model: types.Model,
+  params: types.Params,
+  context: Any,
+  prepared: Any,
+  groups: Any,
+  split: int,
+  evaluation: config.EvaluationConfig,
+  history_length: int,
+  progress: Callable[[int, int], None] | None = None,
+  *,
+  seen: Any = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Ranks the held-out items of a split and summarizes by group.
+
+  Args:
+    model: scorer.
+    params: of the model.
+    context: of the model.
+    prepared: prepared.Prepared.
+    groups: groups.Groups; a target belongs to the group of its event if events
+      have groups, else to that of its user.
+    split: prepared.VALIDATION or prepared.TEST.
+    evaluation: protocol.
+    history_length: L.
+    progress: called with (targets done, targets).
+    seen: prepared.seen_items(prepared, 'all') if at hand, else computed.
+  Returns:
+    (part of report.json, per target arrays [T] in the order of the events:
+    event, user, item, group, better, tied, num_negatives, score, rank,
+    user_auc, placement_group, placement_all). The arrays hold numbers only and
+    can be saved with np.savez.
+  """
+  _check_protocol(evaluation)
+  if seen is None:
+    seen = prepared_data.seen_items(prepared, 'all')
+  targets, group = _sorted_by_group(groups, _held_out(prepared, split))
+  num_groups = len(groups.sizes)
+  result = ranking.rank_targets(
+    model,
+    params,
+    context,
+    prepared.items,
+    prepared.user_offsets,
+    targets,
+    seen,
+    num_items=prepared.num_items,
+    history_length=history_length,
+    candidates=_lists(prepared, targets, seen, evaluation),
+    user_tile=evaluation.user_tile,
+    item_tile=evaluation.item_tile,
+    fold=auc.pooled_counts(group, num_groups),
+    progress=progress,
+  )
+  per_target = _per_target(targets, group, result, evaluation)
+  part = report.build(
+    per_target,
+    train_activity(prepared),
+    num_groups,
+    evaluation.ks,
+    evaluation.bootstrap,
+    evaluation.seed,
+  )
+  return part, per_target
+
+
+def protocol(
+  prepared: Any, split: int, evaluation: config.EvaluationConfig
+) -> dict[str, Any]:
+  """How `evaluate` ranks, for the report; states the lists' digest."""
+  _check_protocol(evaluation)
+  described = {
+    'split': prepared_data.SPLITS[split],
+    'candidates': evaluation.candidates,
+    'auc_ties': evaluation.auc_ties,
+    'rank_ties': evaluation.rank_ties,
+    'negatives': 'items the user never interacted with in the whole data',
+    'bootstrap': evaluation.bootstrap,
+  }
+  if evaluation.candidates == 'sampled':
+    seen = prepared_data.seen_items(prepared, 'all')
+    targets = _held_out(prepared, split)
+    lists = _lists(prepared, targets, seen, evaluation)
+    described['num_candidates'] = evaluation.num_candidates
+    described['negatives_digest'] = candidates.digest(lists)
+  return described
+
+
+def train_activity(prepared: Any) -> np.ndarray:
+  """Training interactions of each user, i64[U]."""
+  in_train = np.asarray(prepared.split) == prepared_data.TRAIN
+  before = np.concatenate([[0], np.cumsum(in_train)])
+  return np.diff(before[prepared.user_offsets])
+
+
+def _per_target(targets, group, result, evaluation) -> dict[str, np.ndarray]:
+  """Metrics of every target in order of the events."""
+  counts = result.better, result.tied
+  # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
+  auc_rank = metrics.rank_from_counts(*counts, 1.0 - evaluation.auc_ties)
+  own, everybody = auc.placements(result.folded, evaluation.auc_ties)
+  per_target = {
+    'event': np.asarray(targets.event),
+    'user': np.asarray(targets.user),
+    'item': np.asarray(targets.item),
+    'group': group,
+    'better': result.better,
+    'tied': result.tied,
+    'num_negatives': result.num_negatives,
+    'score': result.positive_score,
+    'rank': metrics.rank_from_counts(*counts, evaluation.rank_ties),
+    'user_auc': metrics.user_auc(auc_rank, result.num_negatives),
+    'placement_group': own,
+    'placement_all': everybody,
+  }
+  order = np.argsort(targets.event)
+  return {name: values[order] for name, values in per_target.items()}
+
+
+def _held_out(prepared: Any, split: int) -> Any:
+  targets = prepared_data.targets(prepared, split)
+  if not targets.user.size:
+    raise types.UserError(
+      f'the {prepared_data.SPLITS[split]} split is empty; prepare the data '
+      'with one (data.validation=True holds one event per user out)'
+    )
+  return targets
+
+
+def _sorted_by_group(groups: Any, targets: Any) -> tuple[Any, np.ndarray]:
+  """Targets in order of group, so that a tile's pairs mostly share one."""
+  if groups.event_group is not None:
+    group = np.asarray(groups.event_group)[targets.event]
+  else:
+    group = np.asarray(groups.user_group)[targets.user]
+  order = np.argsort(group, kind='stable')
+  targets = prepared_data.Targets(*(column[order] for column in targets))
+  return targets, group[order].astype(np.int32)
+
+
+def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
+  """Candidates of every target, or None for all items."""
+  if evaluation.candidates == 'all':
+    return None
+  return candidates.draw(
+    targets,
+    seen,
+    prepared.num_items,
+    evaluation.num_candidates,
+    evaluation.seed,
+  )
+
+
+def _check_protocol(evaluation: config.EvaluationConfig) -> None:
+  if evaluation.candidates not in _CANDIDATES:
+    raise types.UserError(
+      f'evaluation.candidates is {evaluation.candidates!r}; known are '
+      + ', '.join(_CANDIDATES)
+    )
+  for name in ('auc_ties', 'rank_ties'):
+    share = getattr(evaluation, name)
+    if not 0.0 <= share <= 1.0:
+      raise types.UserError(
+        f'evaluation.{name} is {share}; it must lie in 0..1 (0.5 is the half '
+        'credit of the mid rank)'
+      )
+  if evaluation.candidates == 'sampled' and evaluation.num_candidates < 1:
+    raise types.UserError(
+      f'evaluation.num_candidates is {evaluation.num_candidates}; it must be '
+      'at least 1'
+    )
+  if min(evaluation.ks, default=1) < 1:
+    raise types.UserError(
+      f'evaluation.ks is {evaluation.ks}; every cut-off must be at least 1'
+    )

@@ -1,0 +1,143 @@
+"""Scores in tiles: fixed shapes, bounded memory, never [users, items].
+
+A tile of users is encoded once and scored against tiles of items. Inside a
+tile the candidates are scored in slices, because a model that compares every
+history position with every candidate holds [users, slice, L, width] at once.
+"""
+
+from collections.abc import Iterator
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import types
+from twotsrec.evaluation import gathers
+from twotsrec.ops import rows
+
+# Pairs scored at once. On a CPU DIN is fastest where a slice's hidden layer
+# stays near the cache: 2^13 takes 0.75 of the time of 2^15, a fourth of 2^17.
+SLICE_PAIRS = 1 << 13
+
+
+class Tiling(NamedTuple):
+  """Static shapes.
+
+  Attributes:
+    users: rows of a tile.
+    items: candidates of a tile, a multiple of `width`.
+    width: candidates of a slice.
+  """
+
+  users: int
+  items: int
+  width: int
+
+
+class ItemTile(NamedTuple):
+  """Candidates shared by a tile of users.
+
+  Attributes:
+    ids: i32[C], 0 beyond the catalogue.
+    excluded: bool[B, C], pairs that do not count.
+  """
+
+  ids: np.ndarray
+  excluded: np.ndarray
+
+
+def plan(
+  num_rows: int, num_candidates: int, user_tile: int, item_tile: int
+) -> Tiling:
+  """Even tiles of about the given size, so that padding stays small."""
+  for name, size in (('user_tile', user_tile), ('item_tile', item_tile)):
+    if size < 1:
+      raise types.UserError(f'{name} is {size}; it must be at least 1')
+  users = _even_share(num_rows, user_tile)
+  items = _even_share(num_candidates, item_tile)
+  width = min(items, max(8, SLICE_PAIRS // users))
+  return Tiling(users, _round_up(items, width), width)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def encode(
+  model: types.Model, params: types.Params, context: Any, history: jax.Array
+) -> types.PyTree:
+  """Encodes a tile of histories i32[B, L]; leaves [B, ...]."""
+  history_rows = rows.gather(params.tables['item'], history)
+  return model.encode(params.net, history_rows, context, {'history': history})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def score(
+  model: types.Model,
+  params: types.Params,
+  encoded: types.PyTree,
+  ids: jax.Array,
+  width: int,
+) -> jax.Array:
+  """Scores a tile of users against candidates, slice by slice.
+
+  Args:
+    model: scores one slice at a time.
+    params: of the model.
+    encoded: leaves [B, ...].
+    ids: i32[C] shared by all rows, or i32[B, C]; C a multiple of `width`.
+    width: candidates of a slice.
+  Returns:
+    f32[B, C].
+  """
+  chex.assert_is_divisible(ids.shape[-1], width)
+  slices = ids.reshape(*ids.shape[:-1], -1, width)
+
+  def score_slice(slice_ids):
+    candidate_rows = rows.gather(params.tables['item'], slice_ids)
+    return model.score(params.net, encoded, candidate_rows)
+
+  scores = jax.lax.map(score_slice, jnp.moveaxis(slices, -2, 0))
+  chex.assert_rank(scores, 3)
+  scores = jnp.moveaxis(scores, 0, 1).astype(jnp.float32)
+  return scores.reshape(scores.shape[0], ids.shape[-1])
+
+
+def item_tiles(
+  excluded: gathers.Exclusions, num_items: int, tiling: Tiling
+) -> Iterator[ItemTile]:
+  """All items in order of id, with the pairs to leave out.
+
+  Rows beyond those of `excluded` are filling: all their pairs are left out.
+  """
+  num_rows = excluded.offsets.size - 1
+  pair_rows = np.repeat(np.arange(num_rows), excluded.counts)
+  order = np.argsort(excluded.items, kind='stable')
+  pair_rows, pair_items = pair_rows[order], excluded.items[order]
+  for first in range(1, num_items + 1, tiling.items):
+    ids = np.arange(first, first + tiling.items)
+    left, right = np.searchsorted(pair_items, [first, first + tiling.items])
+    mask = np.zeros((tiling.users, tiling.items), np.bool_)
+    mask[pair_rows[left:right], pair_items[left:right] - first] = True
+    mask[num_rows:] = True
+    mask[:, ids > num_items] = True
+    yield ItemTile(np.where(ids <= num_items, ids, 0).astype(np.int32), mask)
+
+
+def check_scores(has_nan: Any) -> None:
+  """A user error that names the cause where a score is not a number."""
+  if bool(has_nan):
+    raise types.UserError(
+      'the model gives NaN scores, so nothing can be ranked; the parameters '
+      'are not finite: use an earlier checkpoint or a lower learning_rate'
+    )
+
+
+def _even_share(total: int, limit: int) -> int:
+  """Size of equal parts of at most about `limit`, a multiple of 8."""
+  parts = max(1, -(-total // limit))
+  return _round_up(max(1, -(-total // parts)), 8)
+
+
+def _round_up(value: int, multiple: int) -> int:
+  return -(-value // multiple) * multiple

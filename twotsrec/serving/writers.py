@@ -1,0 +1,163 @@
+"""Recommendations to CSV, JSONL or Parquet: user_id, item_id, rank, score.
+
+Rows are written chunk by chunk under a temporary name, which becomes the file
+only when everything is written.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+
+COLUMNS = ('user_id', 'item_id', 'rank', 'score')
+
+
+class Rows(NamedTuple):
+  """One chunk of the output, columns [M]."""
+
+  user_id: np.ndarray
+  item_id: np.ndarray
+  rank: np.ndarray
+  score: np.ndarray
+
+
+def to_rows(
+  user_ids: np.ndarray,
+  item_ids: np.ndarray,
+  ids: np.ndarray,
+  scores: np.ndarray,
+) -> Rows:
+  """Long form with external ids; places without an item are dropped.
+
+  Args:
+    user_ids: external ids of the chunk's users, [n].
+    item_ids: external ids of all items, [I]; item i is item_ids[i - 1].
+    ids: i32[n, k], best first, 0 where items ran out.
+    scores: f32[n, k].
+  """
+  row, place = np.nonzero(ids)
+  return Rows(
+    user_id=np.asarray(user_ids)[row],
+    item_id=np.asarray(item_ids)[ids[row, place] - 1],
+    rank=(place + 1).astype(np.int32),
+    score=np.asarray(scores)[row, place],
+  )
+
+
+def write(path: str, chunks: Iterable[Rows]) -> int:
+  """Writes all chunks; the format is that of the file's ending.
+
+  Args:
+    path: FILE.csv, FILE.jsonl or FILE.parquet; an old file is replaced.
+    chunks: of `to_rows`.
+  Returns:
+    The number of rows written.
+  """
+  target = pathlib.Path(path)
+  writer = _writer_for(target)
+  temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+  count = 0
+
+  def counted() -> Iterator[Rows]:
+    nonlocal count
+    for rows in chunks:
+      count += rows.rank.size
+      yield rows
+
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    writer(temporary, counted())
+    os.replace(temporary, target)
+  except OSError as error:
+    raise types.UserError(
+      f'cannot write {target}: {error.strerror or error}; choose a folder '
+      'with room and write permission'
+    ) from error
+  finally:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+  return count
+
+
+def check_path(path: str) -> None:
+  """A user error, before any work is done, if `write` could not take it."""
+  _writer_for(pathlib.Path(path))
+
+
+def _writer_for(path: pathlib.Path) -> Callable[..., None]:
+  if path.suffix not in _WRITERS:
+    raise types.UserError(
+      f'cannot tell the format of {path.name!r}; the name must end in '
+      + ', '.join(_WRITERS)
+    )
+  if path.suffix == '.parquet':
+    _polars()
+  return _WRITERS[path.suffix]
+
+
+def _write_csv(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+  with path.open('w', newline='', encoding='utf-8') as file:
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for rows in chunks:
+      columns = [column.tolist() for column in rows[:3]]
+      writer.writerows(zip(*columns, _shortest(rows.score), strict=True))
+
+
+def _write_jsonl(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+  with path.open('w', encoding='utf-8') as file:
+    for rows in chunks:
+      columns = [column.tolist() for column in rows[:3]]
+      scores = map(float, _shortest(rows.score))
+      for row in zip(*columns, scores, strict=True):
+        named = dict(zip(COLUMNS, row, strict=True))
+        file.write(json.dumps(named, ensure_ascii=False) + '\n')
+
+
+def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+  """One part per chunk, then one file streamed from the parts."""
+  polars = _polars()
+  folder = path.with_name(path.name + '.parts')
+  folder.mkdir()
+  try:
+    parts = []
+    for rows in chunks:
+      parts.append(folder / f'{len(parts)}.parquet')
+      polars.DataFrame(rows._asdict()).write_parquet(parts[-1])
+    if not parts:
+      nothing = Rows(*np.zeros((3, 0), np.int64), np.zeros(0, np.float32))
+      parts.append(folder / '0.parquet')
+      polars.DataFrame(nothing._asdict()).write_parquet(parts[-1])
+    polars.scan_parquet(parts).sink_parquet(path)
+  finally:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shortest(scores: np.ndarray) -> list[str]:
+  """Nine digits tell any two float32 apart."""
+  return [f'{score:.9g}' for score in scores.tolist()]
+
+
+def _polars() -> Any:
+  try:
+    import polars  # pylint: disable=import-outside-toplevel
+  except ImportError as error:
+    raise types.UserError(
+      "Parquet needs polars: pip install 'twotsrec[data]', or write .csv"
+    ) from error
+  return polars
+
+
+_WRITERS = {
+  '.csv': _write_csv,
+  '.jsonl': _write_jsonl,
+  '.parquet': _write_parquet,
+}
