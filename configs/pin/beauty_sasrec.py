@@ -1,0 +1,17 @@
+"""PIN's base model sasrec on amazon-beauty-5core.
+
+    python launch/train.py --config=configs/pin/beauty_sasrec.py \\
+        --data_root=DIR --workdir=runs/beauty_sasrec
+
+`--config.aggregator.name=backdoor` is +GA.
+"""
+
+from twotsrec import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+  """The model on the dataset."""
+  config = config_lib.Config()
+  config.data.dataset = 'amazon-beauty-5core'
+  config.model.name = 'sasrec'
+  return config

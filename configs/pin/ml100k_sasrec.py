@@ -1,0 +1,17 @@
+"""PIN's base model sasrec on ml-100k.
+
+    python launch/train.py --config=configs/pin/ml100k_sasrec.py \\
+        --data_root=DIR --workdir=runs/ml100k_sasrec
+
+`--config.aggregator.name=backdoor` is +GA.
+"""
+
+from twotsrec import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+  """The model on the dataset."""
+  config = config_lib.Config()
+  config.data.dataset = 'ml-100k'
+  config.model.name = 'sasrec'
+  return config

@@ -1,0 +1,16 @@
+"""The built-in log: 3,000 users, five activeness groups, DIN.
+
+    python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
+
+About a minute on 2 cores. `--config.aggregator.name=backdoor` is +GA.
+"""
+
+from twotsrec import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+  """DIN on the built-in log."""
+  config = config_lib.Config()
+  config.data.dataset = 'synthetic'
+  config.train.epochs = 5
+  return config

@@ -1,0 +1,37 @@
+"""Evaluates finished runs, side by side by activeness group.
+
+python launch/evaluate.py --workdir=runs/base,runs/ga --names=base,+GA
+"""
+
+from absl import flags
+
+import cli
+from twotsrec.recipes import reports
+
+_WORKDIR = flags.DEFINE_list('workdir', None, 'Run directories.')
+_NAMES = flags.DEFINE_list('names', [], 'Their names in the table.')
+_SPLIT = flags.DEFINE_enum(
+  'split', 'test', ['validation', 'test'], 'Which held-out events.'
+)
+_METRICS = flags.DEFINE_list(
+  'metrics', list(reports.TABLE_METRICS), 'Columns of the table.'
+)
+_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
+
+
+def main() -> int:
+  """Prints one table for all runs."""
+  print(
+    reports.compare(
+      cli.required(_WORKDIR),
+      _NAMES.value,
+      _SPLIT.value,
+      _METRICS.value,
+      quiet=_QUIET.value,
+    )
+  )
+  return 0
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,45 @@
+"""Top-k recommendations from a run directory alone.
+
+python launch/recommend.py --workdir=runs/demo --k=20 --out=top.csv
+python launch/recommend.py --workdir=runs/demo --history=new.csv --out=-
+"""
+
+from absl import flags
+
+import cli
+from twotsrec.recipes import recommend
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
+_OUT = flags.DEFINE_string('out', None, 'A .csv, .jsonl or .parquet file.')
+_K = flags.DEFINE_integer('k', 20, 'Items per user.', lower_bound=1)
+_USERS = flags.DEFINE_string(
+  'users', None, 'File with one user id per line; default: all users.'
+)
+_HISTORY = flags.DEFINE_string(
+  'history',
+  None,
+  'Table with the columns of the training table; its users need not be known.',
+)
+_EXCLUDE_SEEN = flags.DEFINE_bool(
+  'exclude_seen', True, 'Leave out items the user already has.'
+)
+_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
+_COLUMNS = cli.column_flags()
+
+
+def main() -> int:
+  """Writes the recommendations; says how many."""
+  options = recommend.Options(
+    k=_K.value,
+    users=_USERS.value,
+    history=_HISTORY.value,
+    exclude_seen=_EXCLUDE_SEEN.value,
+    columns=_COLUMNS(),
+  )
+  out = cli.required(_OUT)
+  print(recommend.run(cli.required(_WORKDIR), out, options, quiet=_QUIET.value))
+  return 0
+
+
+if __name__ == '__main__':
+  cli.run(main)

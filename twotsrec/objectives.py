@@ -1,0 +1,101 @@
+"""Losses bound to models: (params, context, batch, key) -> f32[B].
+
+One mean loss per example; how examples, groups and batches are weighted is
+the aggregator's business.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import losses
+from twotsrec import types
+from twotsrec.ops import rows
+
+Objective = Callable[..., jax.Array]
+
+
+def sampled_bce(model: types.Model) -> Objective:
+  """Cross-entropy over an observed item and sampled ones (PIN eq. 2).
+
+  The history is encoded once and scored against all candidates of the
+  example. Batch candidates: i32[B, C].
+  """
+
+  def objective(params, context, batch, key=None):
+    items = params.tables['item']
+    history = rows.gather(items, batch.history)
+    candidates = rows.gather(items, batch.candidates)
+    encode_key, score_key = _split(key)
+    encoded = model.encode(
+      params.net, history, context, {'history': batch.history}, key=encode_key
+    )
+    scores = model.score(params.net, encoded, candidates, key=score_key)
+    return losses.candidate_bce_loss(scores)
+
+  return objective
+
+
+def every_position_bce(model: types.Model) -> Objective:
+  """Cross-entropy at every position of a sequence, averaged over it.
+
+  Trains all prefixes of a history in one encoding (SASRec sec. 3.6). Batch
+  candidates: i32[B, L, C].
+
+  Raises:
+    types.UserError: a model that cannot encode every prefix in one pass.
+  """
+  if model.encode_positions is None:
+    raise types.UserError(
+      "objective 'every_position' needs a causal encoder (gru4rec, sasrec with"
+      ' model.causal=True, sasrec_original); use train.objective=bce'
+    )
+
+  def objective(params, context, batch, key=None):
+    items = params.tables['item']
+    history = rows.gather(items, batch.history)
+    candidates = rows.gather(items, batch.candidates)
+    encode_key, score_key = _split(key)
+    encoded = model.encode_positions(
+      params.net, history, context, {'history': batch.history}, key=encode_key
+    )
+    scores = model.score(params.net, encoded, candidates, key=score_key)
+    mask = (batch.history > 0).astype(scores.dtype)
+    return jax.vmap(losses.weighted_mean)(
+      losses.candidate_bce_loss(scores), mask
+    )
+
+  return objective
+
+
+OBJECTIVES = {'bce': sampled_bce, 'every_position': every_position_bce}
+
+
+def make(name: str, model: types.Model) -> Objective:
+  """The objective a configuration names.
+
+  Raises:
+    types.UserError: an unknown name; the message lists the known ones.
+  """
+  if name not in OBJECTIVES:
+    raise types.UserError(
+      f'unknown objective {name!r}; known: {", ".join(OBJECTIVES)}'
+    )
+  return OBJECTIVES[name](model)
+
+
+def _split(key):
+  """Two keys, or two times None in evaluation."""
+  return (None, None) if key is None else jax.random.split(key)
+
+
+def group_totals(
+  values: jax.Array, batch: types.Batch, num_groups: int
+) -> tuple[jax.Array, jax.Array]:
+  """Weighted sums of `values` and of the weights by group, f32[G] each."""
+  member = jax.nn.one_hot(batch.group, num_groups, dtype=values.dtype)
+  member = member * batch.weight[:, None]
+  # `where` keeps a non-finite loss of a filling example out of the sum.
+  kept = jnp.where(batch.weight > 0, values, 0.0)
+  return kept @ member, jnp.sum(member, axis=0)

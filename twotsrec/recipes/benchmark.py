@@ -1,0 +1,150 @@
+"""How long training and ranking take, as one JSON document.
+
+Ratios are taken between runs that alternate in one process, since absolute
+times drift on shared machines; every figure is a median with its extremes.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config as config_lib
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import phases
+from twotsrec.recipes import reports
+from twotsrec.training import loop
+from twotsrec.training import machine
+from twotsrec.training import steps
+
+
+def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
+  """Training loop against its bare compiled steps, and full ranking.
+
+  Args:
+    config: what is trained; one epoch, no selection.
+    repeats: measured rounds after one that warms up.
+  Returns:
+    Milliseconds per step: `bare_scan` (a jitted `lax.scan` of the update over
+    batches made before) and `full_loop` (all a training run does: plans,
+    batches, checkpoints, log); their ratio; ranking seconds; peak memory.
+  """
+  settings = dataclasses.replace(
+    config.train, epochs=1, select_metric='none', checkpoint_every=60.0
+  )
+  config = dataclasses.replace(config, train=settings)
+  prepared = experiment_lib.load_data(config)
+  experiment = experiment_lib.make(config, prepared)
+  rounds = {
+    'bare_scan': _bare_scan(experiment),
+    'full_loop': _full_loop(experiment),
+  }
+  times = {name: [] for name in rounds}
+  waits = []
+  for number in range(repeats + 1):
+    for name, measure in rounds.items():
+      milliseconds, wait = measure()
+      if number:
+        times[name].append(milliseconds)
+        if wait is not None:
+          waits.append(wait)
+  ratios = [f / b for f, b in zip(times['full_loop'], times['bare_scan'])]
+  peak = machine.peak_rss_mb()
+  ranking = [_ranking_seconds(experiment) for _ in range(repeats + 1)][1:]
+  return {
+    'model': config.model.name,
+    'source': prepared.manifest['source'],
+    'batch_size': config.train.batch_size,
+    'milliseconds_per_step': {k: _summary(v) for k, v in times.items()},
+    'full_loop_over_bare_scan': _summary(ratios),
+    'input_wait_share': _summary(waits),
+    'ranking_seconds': _summary(ranking),
+    'ranked': {'users': prepared.num_users, 'items': prepared.num_items},
+    'peak_rss_mb_training': peak,
+    'peak_rss_mb': machine.peak_rss_mb(),
+    'versions': machine.versions(),
+  }
+
+
+def _bare_scan(
+  experiment: experiment_lib.Experiment, num_steps: int = 200
+) -> Callable[[], tuple[float, None]]:
+  """The update scanned over batches that are there already."""
+  parts = phases.make_parts(experiment)
+  inputs = parts.inputs
+  plan = jnp.asarray(inputs.plan_of(0)[:num_steps])
+  key = jax.random.key(0)
+  batches = jax.jit(
+    lambda feed, plan: jax.lax.map(
+      lambda examples: inputs.batch_of(feed, examples, key), plan
+    )
+  )(inputs.feed, plan)
+  num_groups = experiment.config.groups.num_groups
+
+  @jax.jit
+  def scan(state, context, batches):
+    def body(carry, batch):
+      return parts.step(*carry, context, batch), None
+
+    carry = (state, steps.init_totals(num_groups))
+    return jax.lax.scan(body, carry, batches)[0]
+
+  state = parts.init_state()
+  jax.block_until_ready(scan(state, experiment.context, batches))
+
+  def measure():
+    begin = time.perf_counter()
+    jax.block_until_ready(scan(state, experiment.context, batches))
+    return (time.perf_counter() - begin) / len(plan) * 1e3, None
+
+  return measure
+
+
+def _full_loop(
+  experiment: experiment_lib.Experiment,
+) -> Callable[[], tuple[float, float]]:
+  """A whole epoch as a training run does it, compilation apart."""
+
+  def measure():
+    phase, state = phases.make_phase(experiment)
+    num_groups = experiment.config.groups.num_groups
+    with tempfile.TemporaryDirectory() as workdir:
+      begin = time.perf_counter()
+      fitted = loop.fit(
+        phase, state, num_groups, experiment.config.train, workdir, quiet=True
+      )
+      seconds = time.perf_counter() - begin - fitted.host['compile_seconds']
+    share = fitted.host['wait_seconds'] / seconds
+    return seconds / fitted.host['best_step'] * 1e3, share
+
+  return measure
+
+
+def _ranking_seconds(experiment: experiment_lib.Experiment) -> float:
+  """Ranks every item for every test user with untrained parameters."""
+  config = experiment.config
+  evaluation = dataclasses.replace(
+    config.evaluation, candidates='all', bootstrap=0
+  )
+  experiment = experiment._replace(
+    config=dataclasses.replace(config, evaluation=evaluation)
+  )
+  params = experiment.model.init(
+    jax.random.key(0), experiment.context, experiment.sizes
+  )
+  begin = time.perf_counter()
+  reports.evaluate(experiment, experiment.model, params, 'test', quiet=True)
+  return time.perf_counter() - begin
+
+
+def _summary(values):
+  return {
+    'median': round(statistics.median(values), 4),
+    'min': round(min(values), 4),
+    'max': round(max(values), 4),
+  }

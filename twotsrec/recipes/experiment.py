@@ -1,0 +1,131 @@
+"""What every recipe starts from: data, groups, model, and their reload."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import types
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.training import checkpoints
+from twotsrec.training import files
+from twotsrec.training import run_directory
+
+
+class Experiment(NamedTuple):
+  """Data and model of one configuration.
+
+  Attributes:
+    config: the configuration.
+    prepared: the data.
+    groups: activeness groups of its users.
+    model: the scorer.
+    context: given arrays of the model.
+    sizes: what it is initialized for.
+  """
+
+  config: config_lib.Config
+  prepared: prepared_lib.Prepared
+  groups: groups_lib.Groups
+  model: types.Model
+  context: Any
+  sizes: types.Sizes
+
+
+def make(
+  config: config_lib.Config, prepared: prepared_lib.Prepared
+) -> Experiment:
+  """Groups the users and builds the model."""
+  groups = groups_lib.assign(prepared, config.groups)
+  sizes = types.Sizes(
+    prepared.num_users, prepared.num_items, config.data.history_length
+  )
+  context = {'item_counts': item_counts(prepared)}
+  model = models.make(config.model)
+  return Experiment(config, prepared, groups, model, context, sizes)
+
+
+def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
+  """Training events per item, f32[I + 1]."""
+  train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  items = np.asarray(prepared.items)[train]
+  counts = np.bincount(items, minlength=prepared.num_items + 1)
+  return jnp.asarray(counts, jnp.float32)
+
+
+def popularity(experiment: Experiment) -> tuple[types.Model, types.Params]:
+  """The ranking every table is read against."""
+  model = models.make(config_lib.ModelConfig(name='popularity'))
+  params = model.init(jax.random.key(0), experiment.context, experiment.sizes)
+  return model, params
+
+
+def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
+  """Copies the prepared data into the run, which then needs nothing else."""
+  prepared_lib.save(prepared, str(run_directory.ids_path(workdir)))
+
+
+def load_data(config: config_lib.Config) -> prepared_lib.Prepared:
+  """The prepared data a configuration names."""
+  return pipeline.from_config(config.data)
+
+
+def load(workdir: str) -> tuple[Experiment, types.Params]:
+  """A finished run: its experiment and the selected parameters.
+
+  Args:
+    workdir: run directory.
+  Raises:
+    types.UserError: not a run directory, or training has not finished.
+  """
+  config = config_from_dict(run_directory.read_config(workdir))
+  report_path = run_directory.report_path(workdir)
+  if not report_path.is_file():
+    raise types.UserError(
+      f'{workdir}: training has not finished (no {report_path.name}); run'
+      ' launch/train.py with the same --workdir to finish it'
+    )
+  selected = files.read_json(report_path)['training']['selected_step']
+  prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
+  experiment = make(config, prepared)
+  template = jax.eval_shape(
+    lambda key: experiment.model.init(
+      key, experiment.context, experiment.sizes
+    ),
+    jax.random.key(0),
+  )
+  found = checkpoints.restore(
+    run_directory.best_path(workdir), {'params': template}, selected
+  )
+  return experiment, found.state['params']
+
+
+def config_from_dict(values: dict[str, Any]) -> config_lib.Config:
+  """The typed configuration behind a `config.json`.
+
+  Raises:
+    types.UserError: a field this version does not know.
+  """
+  sections = {}
+  for field in dataclasses.fields(config_lib.Config):
+    section = field.default_factory
+    given = dict(values.get(field.name, {}))
+    known = {f.name: f for f in dataclasses.fields(section)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+      raise types.UserError(
+        f'config.json has an unknown field {field.name}.{unknown[0]}; known:'
+        f' {", ".join(known)}'
+      )
+    tupled = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in given.items()
+    }
+    sections[field.name] = section(**tupled)
+  return config_lib.Config(**sections)

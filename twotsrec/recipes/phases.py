@@ -1,0 +1,191 @@
+"""From an experiment to what a training phase compiles."""
+
+from collections.abc import Callable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import aggregators
+from twotsrec import objectives
+from twotsrec import types
+from twotsrec.data import feeds
+from twotsrec.data import plans
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import reports
+from twotsrec.training import diagnostics
+from twotsrec.training import loop
+from twotsrec.training import optimizers
+from twotsrec.training import steps
+from twotsrec.training import validation
+
+
+class Input(NamedTuple):
+  """Where batches come from.
+
+  Attributes:
+    feed: device columns.
+    batch_of: (feed, row of a plan, key) -> Batch.
+    plan_of: epoch -> i32[S, B].
+    stack: i32[S, B] -> i32[S, G, M], the same batches with a row per group.
+  """
+
+  feed: feeds.Feed
+  batch_of: Callable[..., types.Batch]
+  plan_of: Callable[[int], np.ndarray]
+  stack: Callable[[Any], np.ndarray]
+
+
+class Parts(NamedTuple):
+  """An update and what it is applied to.
+
+  Attributes:
+    inputs: batches, already stacked by group if the gradient wants that.
+    objective: losses per example.
+    step: from `steps.make_step`.
+    init_state: () -> TrainState.
+  """
+
+  inputs: Input
+  objective: objectives.Objective
+  step: Callable[..., Any]
+  init_state: Callable[[], steps.TrainState]
+
+
+def make_input(experiment: experiment_lib.Experiment) -> Input:
+  """Training batches as configured, flat."""
+  config, prepared = experiment.config, experiment.prepared
+  every_position = config.train.objective == 'every_position'
+  make = feeds.make_sequence_feed if every_position else feeds.make_feed
+  feed = make(prepared, experiment.groups, config.data)
+  group = np.asarray(feed.group)
+  train, num_groups = config.train, config.groups.num_groups
+  plan_of = lambda epoch: plans.make_plan(
+    group, num_groups, train.batch_size, train.batching, train.seed, epoch
+  )
+  capacity = train.batch_size
+  if train.batching != 'natural':
+    sizes = np.bincount(group, minlength=num_groups)
+    capacity = int(
+      plans.group_batch_sizes(sizes, train.batch_size, train.batching).max()
+    )
+  stack = lambda plan: plans.stack_plan(
+    np.asarray(plan), group, num_groups, capacity
+  )
+  return Input(feed, _batch_of(experiment, every_position), plan_of, stack)
+
+
+def make_parts(experiment: experiment_lib.Experiment) -> Parts:
+  """The update as configured, and its start."""
+  config, model = experiment.config, experiment.model
+  objective = objectives.make(config.train.objective, model)
+  aggregator = aggregators.make(config.aggregator)
+  optimizer = optimizers.make(config.train)
+  sizes = jnp.asarray(experiment.groups.sizes, jnp.float32)
+  gradient = steps.make_gradient(
+    objective, aggregator, sizes, config.aggregator.form
+  )
+  inputs = make_input(experiment)
+  if config.aggregator.form == 'explicit':
+    flat = inputs
+    inputs = Input(
+      flat.feed,
+      jax.vmap(flat.batch_of, in_axes=(None, 0, None)),
+      lambda epoch: flat.stack(flat.plan_of(epoch)),
+      np.asarray,
+    )
+
+  def init_state():
+    init_key, train_key = jax.random.split(_keys(config)[0])
+    params = jax.jit(model.init, static_argnums=2)(
+      init_key, experiment.context, experiment.sizes
+    )
+    return steps.init_state(
+      params, optimizer, aggregator, config.groups.num_groups, train_key
+    )
+
+  return Parts(
+    inputs, objective, steps.make_step(gradient, optimizer), init_state
+  )
+
+
+def make_phase(
+  experiment: experiment_lib.Experiment,
+) -> tuple[loop.Phase, steps.TrainState]:
+  """Everything a training phase compiles, and the state it starts from."""
+  config = experiment.config
+  parts = make_parts(experiment)
+  inputs = parts.inputs
+  diagnose = None
+  if config.train.log_groups:
+    diagnose = diagnostics.make_diagnose(
+      parts.objective, make_input(experiment).batch_of, inputs.stack
+    )
+  data_key = _keys(config)[1]
+  fresh = config.data.negative_mode == 'per_epoch'
+  phase = loop.Phase(
+    runner=steps.make_runner(parts.step, inputs.batch_of),
+    context=experiment.context,
+    feed=inputs.feed,
+    plan_of=inputs.plan_of,
+    negative_key=lambda epoch: jax.random.fold_in(
+      data_key, epoch if fresh else 0
+    ),
+    evaluate=make_evaluate(experiment),
+    diagnose=diagnose,
+  )
+  return phase, parts.init_state()
+
+
+def make_evaluate(
+  experiment: experiment_lib.Experiment,
+) -> Callable[[types.Params], dict[str, Any]] | None:
+  """params -> metrics for selection; None if nothing is selected.
+
+  Raises:
+    types.UserError: nothing is held out for it, or an unknown metric.
+  """
+  config, prepared = experiment.config, experiment.prepared
+  metric, select_on = config.train.select_metric, config.train.select_on
+  if metric == 'none':
+    return None
+  split = prepared_lib.SPLITS.index(select_on)
+  if not np.any(np.asarray(prepared.split) == split):
+    raise types.UserError(
+      f'no {select_on} events to select on; keep data.validation=True, or take'
+      ' the last epoch with train.select_metric=none'
+    )
+  if metric != 'loss':
+    return reports.make_metric(experiment, select_on)
+  feed = feeds.make_feed(prepared, experiment.groups, config.data, split)
+  objective = objectives.sampled_bce(experiment.model)
+  loss = validation.make_loss(
+    objective, _batch_of(experiment, False), config.groups.num_groups
+  )
+  return validation.make_evaluate(
+    loss,
+    experiment.context,
+    feed,
+    config.train.batch_size,
+    jax.random.key(config.data.seed),
+  )
+
+
+def _batch_of(experiment, every_position):
+  """(feed, examples, key) -> Batch."""
+  data = experiment.config.data
+  return functools.partial(
+    feeds.make_batch,
+    history_length=data.history_length,
+    num_negatives=data.num_negatives,
+    num_items=experiment.prepared.num_items,
+    every_position=every_position,
+  )
+
+
+def _keys(config):
+  """Independent keys for parameters and updates, and for negatives."""
+  return jax.random.split(jax.random.key(config.train.seed))

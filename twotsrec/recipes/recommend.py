@@ -1,0 +1,168 @@
+"""Recommendations from a run directory: known users, or any raw history."""
+
+from collections.abc import Iterable, Iterator
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import ids as ids_lib
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.serving import recommend as recommend_lib
+from twotsrec.serving import writers
+from twotsrec.training import progress
+
+
+class Options(NamedTuple):
+  """Whom to recommend what.
+
+  Attributes:
+    k: items per user.
+    users: file with one known user id per line; None is every known user.
+    history: table of interactions to recommend from, with its own users; None
+      uses the histories of the run.
+    exclude_seen: leave out what the user already has.
+    columns: how to read `history`.
+  """
+
+  k: int = 20
+  users: str | None = None
+  history: str | None = None
+  exclude_seen: bool = True
+  columns: pipeline.TableOptions = pipeline.TableOptions()
+
+
+class _Work(NamedTuple):
+  """Requests with the external ids of their users, in order."""
+
+  user_ids: np.ndarray
+  requests: Iterable[recommend_lib.Request]
+  unknown_items: int
+
+
+def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
+  """Writes the k best items of every user to `out`.
+
+  Args:
+    workdir: run directory of a finished training; nothing else is read.
+    out: a .csv, .jsonl or .parquet file; user_id, item_id, rank, score.
+    options: whom and what.
+    quiet: no progress display.
+  Returns:
+    A line that says what was written.
+  Raises:
+    types.UserError: unknown user, no usable history, unwritable file.
+  """
+  if options.users and options.history:
+    raise types.UserError('give --users or --history, not both')
+  writers.check_path(out)
+  experiment, params = experiment_lib.load(workdir)
+  work = (
+    _raw(experiment, options)
+    if options.history
+    else _known(experiment, options)
+  )
+  chunks = recommend_lib.recommend(
+    experiment.model,
+    params,
+    experiment.context,
+    work.requests,
+    num_items=experiment.prepared.num_items,
+    k=options.k,
+    exclude_seen=options.exclude_seen,
+  )
+  with progress.reporter(
+    len(work.user_ids), 'recommend', quiet=quiet, unit='users'
+  ) as show:
+    rows = _rows(experiment, work.user_ids, chunks, show)
+    count = writers.write(out, rows)
+  message = f'{count:,} rows for {len(work.user_ids):,} users in {out}'
+  if work.unknown_items:
+    message += (
+      f'; {work.unknown_items:,} history rows with items the model does not'
+      ' know were left out'
+    )
+  return message
+
+
+def _rows(experiment, user_ids, chunks, show) -> Iterator[writers.Rows]:
+  """Chunks with external ids."""
+  done = 0
+  for chunk in chunks:
+    count = len(chunk.ids)
+    yield writers.to_rows(
+      user_ids[done : done + count],
+      experiment.prepared.item_ids,
+      chunk.ids,
+      chunk.scores,
+    )
+    done += count
+    show(done, count)
+
+
+def _known(experiment, options: Options) -> _Work:
+  """Users of the run, with everything the run knows of them."""
+  prepared = experiment.prepared
+  users = np.arange(prepared.num_users)
+  if options.users is not None:
+    users = _listed(prepared, options.users)
+  requests = recommend_lib.known_users(
+    prepared.items,
+    prepared.user_offsets,
+    prepared_lib.seen_items(prepared, 'all'),
+    users,
+    history_length=experiment.sizes.history_length,
+  )
+  return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
+
+
+def _listed(prepared: Any, path: str) -> np.ndarray:
+  """Internal users of the ids in a file, i64[n]."""
+  try:
+    text = pathlib.Path(path).read_text(encoding='utf-8-sig')
+  except (OSError, UnicodeDecodeError) as error:
+    raise types.UserError(f'--users: cannot read {path}: {error}') from error
+  lines = [line.strip() for line in text.splitlines()]
+  wanted = np.array([line for line in lines if line])
+  if not wanted.size:
+    raise types.UserError(f'--users: {path} names no user; one id per line')
+  users = ids_lib.encode(prepared.user_ids, wanted)
+  if np.any(users < 0):
+    at = int(np.argmax(users < 0))
+    raise types.UserError(
+      f'--users: user {wanted[at]!r} in {path} is not in the training data;'
+      ' recommend to new users with --history=TABLE'
+    )
+  return users.astype(np.int64)
+
+
+def _raw(experiment, options: Options) -> _Work:
+  """Anybody, from a table of interactions."""
+  prepared = experiment.prepared
+  reading = options.columns
+  if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
+    reading = reading._replace(id_type='string')
+  table = pipeline.read_table(options.history, reading)
+  item = ids_lib.encode_items(prepared.item_ids, table.item)
+  known = item > 0
+  if not np.any(known):
+    raise types.UserError(
+      f'{options.history}: none of its {len(item):,} items is in the training'
+      ' data; the ids must be those of the training table'
+    )
+  user_ids, user = ids_lib.number(table.user)
+  when = np.zeros(len(user)) if table.time is None else table.time
+  when = when if table.order is None else table.order
+  # A stable sort: rows of equal time keep the order of the table.
+  order = np.lexsort((when, user))
+  order = order[known[order]]
+  offsets = np.searchsorted(user[order], np.arange(len(user_ids) + 1))
+  requests = recommend_lib.raw_histories(
+    item[order],
+    offsets.astype(np.int64),
+    history_length=experiment.sizes.history_length,
+  )
+  return _Work(user_ids, requests, int(np.sum(~known)))

@@ -1,0 +1,1 @@
+"""Compiled updates, the loop around them, and what a run leaves on disk."""

@@ -1,0 +1,50 @@
+"""How the groups pull on the parameters: losses, norms, cosines."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import objectives
+from twotsrec import trees
+from twotsrec import types
+from twotsrec.training import steps
+
+
+def make_diagnose(
+  objective: objectives.Objective,
+  batch_of: Callable[..., types.Batch],
+  stack: Callable[[Any], Any],
+  num_batches: int = 8,
+) -> Callable[..., dict[str, Any]]:
+  """Compiles (state, context, feed, plan, key) -> means over some batches.
+
+  Args:
+    objective: losses per example.
+    batch_of: (feed, examples, key) -> Batch.
+    stack: plan i32[S, ...] -> i32[S, G, M], on the host.
+    num_batches: batches looked at, evenly spread over the epoch.
+  Returns:
+    Function giving {'loss': f32[G], 'norm': f32[G], 'cosine': f32[G, G]}, of
+    the groups' mean gradients.
+  """
+  group_gradients = steps.make_group_gradients(objective)
+
+  @jax.jit
+  def diagnose(state, context, feed, stacked, key):
+    def look(examples):
+      batch = jax.vmap(lambda e: batch_of(feed, e, key))(examples)
+      losses, grads = group_gradients(state.params, context, batch, state.key)
+      norms, cosines = trees.cosines(trees.gram(grads))
+      return {'loss': losses, 'norm': norms, 'cosine': cosines}
+
+    looks = jax.lax.map(look, stacked)
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), looks)
+
+  def run(state, context, feed, plan, key):
+    every = max(1, plan.shape[0] // num_batches)
+    stacked = jnp.asarray(stack(plan[::every][:num_batches]))
+    return diagnose(state, context, feed, stacked, key)
+
+  return run

@@ -1,0 +1,215 @@
+"""A run directory: everything about one training run, and enough to serve it.
+
+Layout:
+  config.json      the configuration; the same resumes, another is refused
+  metrics.jsonl    one JSON object per line
+  checkpoints/     latest/ to resume from, best/ to evaluate and recommend
+  report.json      written last
+  ids/             the prepared data, so that no other directory is needed
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+import contextlib
+import json
+import logging
+import os
+import pathlib
+from typing import Any
+
+from twotsrec import types
+from twotsrec.training import files
+
+_LOGGER = logging.getLogger('twotsrec')
+_ABSENT = object()
+_SHOWN = 6  # differing fields in an error
+
+write_json = files.write_json
+
+
+# ---- Where things are
+
+
+def config_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """The configuration, JSON."""
+  return pathlib.Path(workdir) / 'config.json'
+
+
+def metrics_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """The log of training, JSON lines."""
+  return pathlib.Path(workdir) / 'metrics.jsonl'
+
+
+def report_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """The evaluation, JSON; there once the run has ended."""
+  return pathlib.Path(workdir) / 'report.json'
+
+
+def latest_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """Checkpoints to resume from, a folder for `checkpoints`."""
+  return pathlib.Path(workdir) / 'checkpoints' / 'latest'
+
+
+def best_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """The selected checkpoint, a folder for `checkpoints`."""
+  return pathlib.Path(workdir) / 'checkpoints' / 'best'
+
+
+def ids_path(workdir: str | os.PathLike) -> pathlib.Path:
+  """External ids and events: a copy of the prepared directory."""
+  return pathlib.Path(workdir) / 'ids'
+
+
+# ---- One run, one configuration, one process
+
+
+def open_run(
+  workdir: str | os.PathLike,
+  config: Mapping[str, Any],
+  may_differ: Collection[str] = (),
+) -> pathlib.Path:
+  """Makes the directory, or verifies that it was made with this config.
+
+  Args:
+    workdir: made if missing, with its parents.
+    config: nested dict of settings.
+    may_differ: dotted names of settings that do not change the result.
+  Returns:
+    The directory.
+  """
+  workdir = pathlib.Path(workdir)
+  with files.explained(workdir, 'write'):
+    workdir.mkdir(parents=True, exist_ok=True)
+  if config_path(workdir).exists():
+    _check_same_config(workdir, read_config(workdir), config, may_differ)
+    return workdir
+  if (workdir / 'checkpoints').exists():
+    raise types.UserError(
+      f'{workdir} has checkpoints but no config.json, so nobody knows what '
+      'they are; restore the file or use another --workdir'
+    )
+  write_json(config_path(workdir), config)
+  return workdir
+
+
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
+  """The configuration of a run, as nested dicts."""
+  path = config_path(workdir)
+  if not path.is_file():
+    raise types.UserError(
+      f'{workdir} is not a run directory: it has no config.json; '
+      'name the --workdir of a training run'
+    )
+  config = files.read_json(path)
+  if not isinstance(config, dict):
+    raise types.UserError(f'{path} does not hold a configuration')
+  return config
+
+
+@contextlib.contextmanager
+def locked(workdir: str | os.PathLike) -> Iterator[None]:
+  """Keeps a second process out of the directory; dies with this one."""
+  workdir = pathlib.Path(workdir)
+  with files.explained(workdir, 'write'):
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = open(workdir / '.lock', 'a+', encoding='utf-8')
+  with file:
+    if not files.flock(file.fileno(), wait=False):
+      file.seek(0)
+      raise types.UserError(
+        f'another process (pid {file.read().strip() or "unknown"}) is '
+        f'training in {workdir}; wait for it or use another --workdir'
+      )
+    with files.explained(workdir, 'write'):
+      file.truncate(0)
+      file.write(str(os.getpid()))
+      file.flush()
+    yield
+
+
+def _flatten(config: Any, prefix: str = '') -> dict[str, Any]:
+  if not isinstance(config, dict):
+    return {prefix: config}
+  flat = {}
+  for name, value in config.items():
+    flat |= _flatten(value, f'{prefix}.{name}' if prefix else name)
+  return flat
+
+
+def _check_same_config(
+  workdir: pathlib.Path,
+  saved: dict[str, Any],
+  config: Mapping[str, Any],
+  may_differ: Collection[str],
+) -> None:
+  there, here = _flatten(saved), _flatten(files.jsonable(config))
+  names = [
+    name
+    for name in here | there
+    if name not in may_differ
+    and there.get(name, _ABSENT) != here.get(name, _ABSENT)
+  ]
+  if not names:
+    return
+  show = lambda value: 'absent' if value is _ABSENT else json.dumps(value)
+  fields = [
+    f'{name}: {show(there.get(name, _ABSENT))} there, '
+    f'{show(here.get(name, _ABSENT))} here'
+    for name in names[:_SHOWN]
+  ]
+  if len(names) > _SHOWN:
+    fields.append(f'and {len(names) - _SHOWN} more')
+  raise types.UserError(
+    f'{workdir} holds a run with another config ({"; ".join(fields)})\n'
+    'Use another --workdir, or the settings it was started with.'
+  )
+
+
+# ---- Metrics
+
+
+def append_metrics(
+  workdir: str | os.PathLike, record: Mapping[str, Any]
+) -> None:
+  """Adds one line; a non-finite number becomes null."""
+  path = metrics_path(workdir)
+  line = json.dumps(files.jsonable(record), allow_nan=False).encode() + b'\n'
+  with files.explained(path, 'write'), open(path, 'ab') as file:
+    file.write(line)
+
+
+def sync_metrics(workdir: str | os.PathLike) -> int:
+  """Forces the lines to the disk; their bytes, for the checkpoint to keep."""
+  path = metrics_path(workdir)
+  with files.explained(path, 'write'), open(path, 'ab') as file:
+    os.fsync(file.fileno())
+    return file.tell()
+
+
+def truncate_metrics(workdir: str | os.PathLike, num_bytes: int) -> None:
+  """Takes back what was logged after a checkpoint, so that it can come again.
+
+  Args:
+    workdir: the run.
+    num_bytes: what `sync_metrics` returned then; 0 for a new start.
+  """
+  path = metrics_path(workdir)
+  with files.explained(path, 'write'), open(path, 'ab') as file:
+    if file.tell() < num_bytes:
+      _LOGGER.warning(
+        '%s has %d bytes where the checkpoint knows of %d: lines were lost',
+        path, file.tell(), num_bytes,
+      )  # fmt: skip
+    file.truncate(min(file.tell(), num_bytes))
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Every complete line; a run that is being written may end in half a line."""
+  path = metrics_path(workdir)
+  if not path.exists():
+    return []
+  with files.explained(path, 'read'):
+    lines = path.read_bytes().split(b'\n')[:-1]
+  try:
+    return [json.loads(line) for line in lines]
+  except ValueError as error:
+    raise types.UserError(f'{path} is not valid JSON lines: {error}') from error

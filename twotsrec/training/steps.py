@@ -1,0 +1,230 @@
+"""One update, and many of them in one compiled call."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from twotsrec import objectives
+from twotsrec import trees
+from twotsrec import types
+
+
+class TrainState(NamedTuple):
+  """All that an update reads and writes.
+
+  Attributes:
+    step: i32[], updates made.
+    params: types.Params.
+    opt_state: of optax.
+    aggregator_state: of the aggregator.
+    key: PRNG key of the experiment; a step folds its number in.
+  """
+
+  step: jax.Array
+  params: types.Params
+  opt_state: Any
+  aggregator_state: Any
+  key: jax.Array
+
+
+class Totals(NamedTuple):
+  """Sums over steps, read by the host between calls.
+
+  Attributes:
+    loss: f32[G], summed losses.
+    weight: f32[G], summed weights.
+    bad_step: i32[], first step with a non-finite number, or -1.
+    bad_loss: bool[], whether it was the loss, or else the gradient.
+  """
+
+  loss: jax.Array
+  weight: jax.Array
+  bad_step: jax.Array
+  bad_loss: jax.Array
+
+
+def init_state(
+  params: types.Params,
+  optimizer: optax.GradientTransformation,
+  aggregator: types.GradientAggregator,
+  num_groups: int,
+  key: jax.Array,
+) -> TrainState:
+  """State before the first update."""
+  aggregator_state = aggregator.init(num_groups, params)
+  return TrainState(
+    jnp.zeros((), jnp.int32),
+    params,
+    optimizer.init(params),
+    aggregator_state,
+    key,
+  )
+
+
+def init_totals(num_groups: int) -> Totals:
+  """Empty sums."""
+  # Two arrays, not one twice: donated memory must not be shared.
+  zeros = lambda: jnp.zeros(num_groups, jnp.float32)
+  return Totals(
+    zeros(), zeros(), jnp.asarray(-1, jnp.int32), jnp.asarray(False)
+  )
+
+
+def make_gradient(
+  objective: objectives.Objective,
+  aggregator: types.GradientAggregator,
+  sizes: jax.Array,
+  form: str,
+) -> Callable[..., Any]:
+  """(params, context, batch, state, key) -> (grads, state, losses, counts).
+
+  'fused' differentiates one weighted loss: possible when the aggregator's
+  weights are known before the gradient, and one backward pass whatever the
+  number of groups. 'explicit' is PIN eq. 7 to the letter: a gradient per group
+  by `vmap`, then the aggregator on the stacked trees; its batch leaves are
+  [G, B, ...]. Both give the same gradient.
+
+  Args:
+    objective: losses per example.
+    aggregator: how groups are weighed.
+    sizes: f32[G], training samples per group.
+    form: 'fused' or 'explicit'.
+  Raises:
+    types.UserError: unknown form, or 'fused' with an aggregator that needs
+      the group gradients.
+  """
+  if form == 'fused' and aggregator.weights is not None:
+    return _fused_gradient(objective, aggregator, sizes)
+  if form == 'explicit':
+    return _explicit_gradient(objective, aggregator, sizes)
+  raise types.UserError(
+    f'aggregator form {form!r}; known: fused (only for weights known before'
+    ' the gradient), explicit'
+  )
+
+
+def _fused_gradient(objective, aggregator, sizes):
+  """One backward pass through sum_j w_j (1/b_j) sum_i l_i."""
+  num_groups = sizes.shape[0]
+
+  def gradient(params, context, batch, state, key):
+    counts = jnp.sum(
+      jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None], axis=0
+    )
+    group_weights = aggregator.weights(types.GroupInfo(sizes, counts))
+    share = group_weights / jnp.where(counts > 0, counts, 1.0)
+    weight = share[batch.group] * batch.weight
+
+    def loss(params):
+      values = objective(params, context, batch, key)
+      return jnp.sum(jnp.where(weight > 0, weight * values, 0.0)), values
+
+    grads, values = jax.grad(loss, has_aux=True)(params)
+    sums, _ = objectives.group_totals(values, batch, num_groups)
+    return grads, state, sums, counts
+
+  return gradient
+
+
+def _explicit_gradient(objective, aggregator, sizes):
+  """A gradient per group, then the aggregator."""
+  group_gradients = make_group_gradients(objective)
+
+  def gradient(params, context, batch, state, key):
+    chex.assert_axis_dimension(batch.weight, 0, sizes.shape[0])
+    group_key, aggregator_key = jax.random.split(key)
+    losses, group_grads = group_gradients(params, context, batch, group_key)
+    counts = jnp.sum(batch.weight, axis=1)
+    info = types.GroupInfo(sizes, counts, losses)
+    grads, state, _ = aggregator.update(
+      group_grads, info, state, key=aggregator_key
+    )
+    return grads, state, losses * counts, counts
+
+  return gradient
+
+
+def make_group_gradients(objective: objectives.Objective):
+  """(params, context, batch [G, B, ...], key) -> (f32[G], leaves [G, ...]).
+
+  The mean loss and its gradient of every group in one `vmap`.
+  """
+
+  def group_loss(params, context, batch, key):
+    values = objective(params, context, batch, key)
+    sums, counts = objectives.group_totals(
+      values, batch._replace(group=jnp.zeros_like(batch.group)), 1
+    )
+    return sums[0] / jnp.where(counts[0] > 0, counts[0], 1.0)
+
+  mapped = jax.vmap(jax.value_and_grad(group_loss), in_axes=(None, None, 0, 0))
+
+  def group_gradients(params, context, batch, key):
+    keys = jax.random.split(key, batch.weight.shape[0])
+    return mapped(params, context, batch, keys)
+
+  return group_gradients
+
+
+def make_step(
+  gradient: Callable[..., Any], optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Totals]]:
+  """(state, totals, context, batch) -> (state, totals): one update."""
+
+  def step(state, totals, context, batch):
+    key = jax.random.fold_in(state.key, state.step)
+    grads, aggregator_state, losses, counts = gradient(
+      state.params, context, batch, state.aggregator_state, key
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    finite_loss = jnp.all(jnp.isfinite(losses))
+    finite = finite_loss & trees.all_finite(grads)
+    first = ~finite & (totals.bad_step < 0)
+    totals = Totals(
+      totals.loss + losses,
+      totals.weight + counts,
+      jnp.where(first, state.step, totals.bad_step),
+      jnp.where(first, ~finite_loss, totals.bad_loss),
+    )
+    state = TrainState(
+      state.step + 1, params, opt_state, aggregator_state, state.key
+    )
+    return state, totals
+
+  return step
+
+
+def make_runner(
+  step: Callable[..., Any], batch_of: Callable[..., types.Batch]
+) -> Callable[..., tuple[TrainState, Totals]]:
+  """Compiles many steps into one call; old state and totals are donated.
+
+  The result is (state, totals, context, feed, plan, key, start, stop) ->
+  (state, totals), making the updates of plan[start:stop]. A `lax.scan` of the
+  plan with a length known only at run time: the host may stop anywhere, for a
+  checkpoint or a signal, without compiling again and without a changed bit.
+
+  Args:
+    step: from `make_step`.
+    batch_of: (feed, examples, key) -> Batch; `examples` is a row of the plan.
+  """
+
+  def run(state, totals, context, feed, plan, key, start, stop):
+    def body(carry):
+      index, state, totals = carry
+      batch = batch_of(feed, plan[index], key)
+      return (index + 1, *step(state, totals, context, batch))
+
+    def going(carry):
+      index, _, totals = carry
+      return (index < stop) & (totals.bad_step < 0)
+
+    _, state, totals = jax.lax.while_loop(going, body, (start, state, totals))
+    return state, totals
+
+  return jax.jit(run, donate_argnums=(0, 1))

@@ -1,0 +1,66 @@
+"""Loss on held-out items, for early stopping (PIN sec. 4.1.4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import objectives
+from twotsrec import types
+from twotsrec.data import feeds
+
+
+def make_loss(
+  objective: objectives.Objective,
+  batch_of: Callable[..., types.Batch],
+  num_groups: int,
+) -> Callable[..., Any]:
+  """Compiles (params, context, feed, plan, key) -> Totals-like sums.
+
+  Args:
+    objective: losses per example; called without a key, so without dropout.
+    batch_of: (feed, examples, key) -> Batch.
+    num_groups: G.
+  Returns:
+    Function giving (f32[G] summed losses, f32[G] summed weights) over all
+    rows of the plan.
+  """
+
+  @jax.jit
+  def loss(params, context, feed, plan, key):
+    def add(sums, examples):
+      batch = batch_of(feed, examples, key)
+      values = objective(params, context, batch)
+      totals = objectives.group_totals(values, batch, num_groups)
+      return jax.tree.map(jnp.add, sums, totals), None
+
+    zeros = jnp.zeros(num_groups, jnp.float32)
+    return jax.lax.scan(add, (zeros, zeros), plan)[0]
+
+  return loss
+
+
+def make_evaluate(
+  loss: Callable[..., Any],
+  context: Any,
+  feed: feeds.Feed,
+  batch_size: int,
+  key: jax.Array,
+) -> Callable[[types.Params], dict[str, Any]]:
+  """params -> {'loss': float, 'loss_by_group': list}, on fixed negatives."""
+  count = feed.target.shape[0]
+  plan = np.full(-(-count // batch_size) * batch_size, -1, np.int32)
+  plan[:count] = np.arange(count)
+  plan = jnp.asarray(plan.reshape(-1, batch_size))
+
+  def evaluate(params):
+    sums, weights = jax.device_get(loss(params, context, feed, plan, key))
+    by_group = sums / np.maximum(weights, 1.0)
+    return {
+      'loss': float(sums.sum() / weights.sum()),
+      'loss_by_group': [float(x) for x in by_group],
+    }
+
+  return evaluate
