@@ -1,7 +1,7 @@
 """Top-k recommendations from a run directory alone.
 
 python launch/recommend.py --workdir=runs/demo --k=20 --out=top.csv
-python launch/recommend.py --workdir=runs/demo --history=new.csv --out=-
+python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 """
 
 from absl import flags

@@ -9,6 +9,8 @@ from absl import flags
 from ml_collections import config_flags
 
 import cli
+from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.recipes import joint
 from twotsrec.recipes import reports
 
@@ -27,6 +29,11 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 def main() -> int:
   """Trains, prints the table by group; 143 after a SIGTERM."""
   config = cli.required(_CONFIG)
+  if not isinstance(config, config_lib.Config):
+    raise types.UserError(
+      f'--config: get_config() gives a {type(config).__name__}, not a'
+      ' twotsrec.config.Config; see configs/quickstart.py'
+    )
   workdir = cli.required(_WORKDIR)
   if _DATA_ROOT.value is not None:
     config.data.data_root = _DATA_ROOT.value

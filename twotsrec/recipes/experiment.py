@@ -1,6 +1,7 @@
 """What every recipe starts from: data, groups, model, and their reload."""
 
 import dataclasses
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -67,8 +68,22 @@ def popularity(experiment: Experiment) -> tuple[types.Model, types.Params]:
 
 
 def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
-  """Copies the prepared data into the run, which then needs nothing else."""
-  prepared_lib.save(prepared, str(run_directory.ids_path(workdir)))
+  """Copies the prepared data into the run, which then needs nothing else.
+
+  Raises:
+    types.UserError: the run was started on other data.
+  """
+  path = run_directory.ids_path(workdir)
+  for unfinished in path.parent.glob(f'.{path.name}.*'):
+    shutil.rmtree(unfinished)  # of a process that was killed
+  if path.exists():
+    kept = prepared_lib.load(str(path)).manifest['digest']
+    if kept != prepared.manifest['digest']:
+      raise types.UserError(
+        f'the data have changed since the run in {workdir} was started;'
+        ' restore them, or use another --workdir'
+      )
+  prepared_lib.save(prepared, str(path))
 
 
 def load_data(config: config_lib.Config) -> prepared_lib.Prepared:

@@ -75,7 +75,7 @@ def make_input(experiment: experiment_lib.Experiment) -> Input:
   stack = lambda plan: plans.stack_plan(
     np.asarray(plan), group, num_groups, capacity
   )
-  return Input(feed, _batch_of(experiment, every_position), plan_of, stack)
+  return Input(feed, _batch_of(experiment), plan_of, stack)
 
 
 def make_parts(experiment: experiment_lib.Experiment) -> Parts:
@@ -85,6 +85,8 @@ def make_parts(experiment: experiment_lib.Experiment) -> Parts:
   aggregator = aggregators.make(config.aggregator)
   optimizer = optimizers.make(config.train)
   sizes = jnp.asarray(experiment.groups.sizes, jnp.float32)
+  if aggregator.weights is not None:  # a prior may not fit the groups
+    jax.eval_shape(aggregator.weights, types.GroupInfo(sizes, sizes))
   gradient = steps.make_gradient(
     objective, aggregator, sizes, config.aggregator.form
   )
@@ -122,18 +124,14 @@ def make_phase(
   diagnose = None
   if config.train.log_groups:
     diagnose = diagnostics.make_diagnose(
-      parts.objective, make_input(experiment).batch_of, inputs.stack
+      parts.objective, _batch_of(experiment), inputs.stack
     )
-  data_key = _keys(config)[1]
-  fresh = config.data.negative_mode == 'per_epoch'
   phase = loop.Phase(
     runner=steps.make_runner(parts.step, inputs.batch_of),
     context=experiment.context,
     feed=inputs.feed,
     plan_of=inputs.plan_of,
-    negative_key=lambda epoch: jax.random.fold_in(
-      data_key, epoch if fresh else 0
-    ),
+    negative_key=_negative_key(config),
     evaluate=make_evaluate(experiment),
     diagnose=diagnose,
   )
@@ -155,15 +153,16 @@ def make_evaluate(
   split = prepared_lib.SPLITS.index(select_on)
   if not np.any(np.asarray(prepared.split) == split):
     raise types.UserError(
-      f'no {select_on} events to select on; keep data.validation=True, or take'
-      ' the last epoch with train.select_metric=none'
+      f'no {select_on} events to select on; prepare the data with some'
+      ' (data.validation=True), or take the last epoch with'
+      ' train.select_metric=none'
     )
   if metric != 'loss':
     return reports.make_metric(experiment, select_on)
   feed = feeds.make_feed(prepared, experiment.groups, config.data, split)
   objective = objectives.sampled_bce(experiment.model)
   loss = validation.make_loss(
-    objective, _batch_of(experiment, False), config.groups.num_groups
+    objective, _batch_of(experiment, single=True), config.groups.num_groups
   )
   return validation.make_evaluate(
     loss,
@@ -174,16 +173,26 @@ def make_evaluate(
   )
 
 
-def _batch_of(experiment, every_position):
-  """(feed, examples, key) -> Batch."""
+def _batch_of(experiment, single=False):
+  """(feed, examples, key) -> Batch; `single` gives one target a history."""
   data = experiment.config.data
+  every_position = experiment.config.train.objective == 'every_position'
   return functools.partial(
     feeds.make_batch,
     history_length=data.history_length,
     num_negatives=data.num_negatives,
     num_items=experiment.prepared.num_items,
-    every_position=every_position,
+    every_position=every_position and not single,
   )
+
+
+def _negative_key(config):
+  """epoch -> key of the training negatives."""
+  if config.data.negative_mode == 'static':
+    # Whatever the seed of the training, like a file of them.
+    return lambda epoch: jax.random.key(config.data.seed)
+  data_key = _keys(config)[1]
+  return lambda epoch: jax.random.fold_in(data_key, epoch)
 
 
 def _keys(config):

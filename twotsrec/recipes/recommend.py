@@ -10,6 +10,7 @@ from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import tables
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
@@ -25,7 +26,8 @@ class Options(NamedTuple):
     history: table of interactions to recommend from, with its own users; None
       uses the histories of the run.
     exclude_seen: leave out what the user already has.
-    columns: how to read `history`.
+    columns: how to read `history`; column names left at their defaults are
+      those of the training table.
   """
 
   k: int = 20
@@ -133,16 +135,26 @@ def _listed(prepared: Any, path: str) -> np.ndarray:
   if np.any(users < 0):
     at = int(np.argmax(users < 0))
     raise types.UserError(
-      f'--users: user {wanted[at]!r} in {path} is not in the training data;'
-      ' recommend to new users with --history=TABLE'
+      f'--users: user {str(wanted[at])!r} in {path} is not in the training'
+      ' data; recommend to new users with --history=TABLE'
     )
   return users.astype(np.int64)
+
+
+def _training_columns(prepared, reading):
+  """`reading`, with the column names of the training table as defaults."""
+  trained = prepared.manifest['options'].get('columns')
+  if trained is None or reading.columns != tables.Columns():
+    return reading
+  roles = ('user', 'item', 'time', 'order')
+  columns = tables.Columns(**{role: trained[role] for role in roles})
+  return reading._replace(columns=columns)
 
 
 def _raw(experiment, options: Options) -> _Work:
   """Anybody, from a table of interactions."""
   prepared = experiment.prepared
-  reading = options.columns
+  reading = _training_columns(prepared, options.columns)
   if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
     reading = reading._replace(id_type='string')
   table = pipeline.read_table(options.history, reading)

@@ -19,7 +19,22 @@ from twotsrec.training import progress
 from twotsrec.training import run_directory
 
 SCHEMA_VERSION = 1
-TABLE_METRICS = ('auc', 'user_auc', 'hr@10', 'ndcg@10')
+
+
+def table_metrics(ks: Sequence[int]) -> tuple[str, ...]:
+  """Columns of a table: at 10, or else the largest cut-off there is."""
+  at = [10 if 10 in ks else max(ks)] if ks else []
+  return ('auc', 'user_auc', *(f'{m}@{k}' for k in at for m in ('hr', 'ndcg')))
+
+
+def check_protocol(experiment: experiment_lib.Experiment) -> None:
+  """Refuses a protocol that the data cannot serve, before anything trains.
+
+  Raises:
+    types.UserError: what is wrong and the way out.
+  """
+  for split in ('validation', 'test'):
+    _ranking(experiment, split)
 
 
 def write(
@@ -70,7 +85,7 @@ def evaluate(
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
   """One split's part of the report; None if nothing is held out for it."""
   index = prepared_lib.SPLITS.index(split)
-  held_out = int(np.sum(np.asarray(experiment.prepared.split) == index))
+  held_out = _held_out(experiment, split)
   if not held_out:
     return None, {}
   label = f'evaluate {split}'
@@ -123,13 +138,14 @@ def make_metric(
 
 def table(report: dict[str, Any]) -> str:
   """The test part of a report beside popularity, with its protocol."""
+  if report['test'] is None:
+    return 'no test events to evaluate on; report.json has the rest'
   parts = {
     'popularity': report['baselines']['popularity'],
     report['protocol']['model']: report['test'],
   }
-  parts = {k: v for k, v in parts.items() if v is not None}
-  lines = [report_lib.format_table(parts, TABLE_METRICS), _legend(report)]
-  return '\n'.join(lines)
+  metrics = table_metrics(report['protocol']['ks'])
+  return '\n'.join([report_lib.format_table(parts, metrics), _legend(report)])
 
 
 def compare(
@@ -141,6 +157,12 @@ def compare(
 ) -> str:
   """Evaluates finished runs again and shows them side by side by group.
 
+  Args:
+    workdirs: run directories.
+    names: of the runs in the table; () names them by directory.
+    split: 'validation' or 'test'.
+    metrics: columns; () takes those of `table_metrics`.
+    quiet: no progress display.
   Raises:
     types.UserError: runs on different data or groups, or an unknown metric.
   """
@@ -148,10 +170,18 @@ def compare(
     raise types.UserError(
       f'{len(names)} names for {len(workdirs)} run directories'
     )
+  names = ['popularity', *(names or workdirs)]
+  if len(set(names)) < len(names):
+    raise types.UserError(
+      f'names in one table must differ: {", ".join(names)}; give others with'
+      ' --names'
+    )
   parts, digests = {}, set()
-  for name, workdir in zip(names or workdirs, workdirs):
+  for name, workdir in zip(names[1:], workdirs):
     experiment, params = experiment_lib.load(workdir)
-    known = report_lib.metric_names(experiment.config.evaluation.ks)
+    evaluation = experiment.config.evaluation
+    known = report_lib.metric_names(evaluation.ks)
+    metrics = metrics or table_metrics(evaluation.ks)
     unknown = [m for m in metrics if m not in known]
     if unknown:
       raise types.UserError(
@@ -161,7 +191,7 @@ def compare(
       (
         experiment.prepared.manifest['digest'],
         str(experiment.config.groups),
-        str(experiment.config.evaluation),
+        str(dataclasses.replace(evaluation, user_tile=1, item_tile=1)),
       )
     )
     if len(digests) > 1:
@@ -169,44 +199,62 @@ def compare(
         f'{workdir} was trained on other data, groups or protocol than'
         f' {workdirs[0]}; such numbers cannot stand in one table'
       )
+    if not _held_out(experiment, split):
+      raise types.UserError(f'{workdir} has no {split} events to evaluate')
     if not parts:
       popularity = experiment_lib.popularity(experiment)
       parts['popularity'], _ = evaluate(experiment, *popularity, split, True)
     parts[name], _ = evaluate(
       experiment, experiment.model, params, split, quiet
     )
-    if parts[name] is None:
-      raise types.UserError(f'{workdir} has no {split} events to evaluate')
   return report_lib.format_table(parts, metrics)
 
 
 def _legend(report):
   protocol = report['protocol']
+  rank_ties = protocol['rank_ties']
+  ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
   lines = [
-    f'{protocol["split"]}, {protocol["candidates"]} candidates, mid rank for'
-    f' ties; selected on {protocol["selection"]}; 95 % intervals in'
-    ' report.json'
+    f'{protocol["split"]}, {protocol["candidates"]} candidates, {ties};'
+    f' selected on {protocol["selection"]}; 95 % intervals in report.json'
   ]
   if protocol['selected_on_test']:
     lines.append('SELECTED ON TEST: for like-for-like checks only')
   return '\n'.join(lines)
 
 
+def _held_out(experiment, split):
+  """Number of events of a split."""
+  index = prepared_lib.SPLITS.index(split)
+  return int(np.sum(np.asarray(experiment.prepared.split) == index))
+
+
+def _ranking(experiment, split):
+  """How a split is ranked; without candidate lists if it has no events."""
+  evaluation = experiment.config.evaluation
+  if not _held_out(experiment, split):
+    evaluation = dataclasses.replace(evaluation, candidates='all')
+  return evaluate_lib.protocol(
+    experiment.prepared, prepared_lib.SPLITS.index(split), evaluation
+  )
+
+
 def _protocol(experiment):
   config = experiment.config
-  described = evaluate_lib.protocol(
-    experiment.prepared, prepared_lib.TEST, config.evaluation
-  )
+  selects = config.train.select_metric != 'none'
   return {
-    **described,
+    **_ranking(experiment, 'test'),
     'split': experiment.prepared.manifest['options'].get('split', ['given'])[0],
+    'ks': list(config.evaluation.ks),
     'model': config.model.name,
     'aggregator': config.aggregator.name,
     'dataset_digest': experiment.prepared.manifest['digest'],
-    'selection': f'{config.train.select_on} {config.train.select_metric}',
-    'selected_on_test': (
-      config.train.select_on == 'test' and config.train.select_metric != 'none'
+    'selection': (
+      f'{config.train.select_on} {config.train.select_metric}'
+      if selects
+      else 'last epoch'
     ),
+    'selected_on_test': selects and config.train.select_on == 'test',
     'groups': dataclasses.asdict(config.groups),
     'group_thresholds': np.asarray(experiment.groups.thresholds).tolist(),
     'group_training_samples': np.asarray(experiment.groups.sizes).tolist(),
@@ -222,6 +270,7 @@ def _training(host, evaluation_seconds):
   seconds = host['train_seconds']
   return {
     'epochs': host['epoch'],
+    'steps': host['steps'],
     'selected_epoch': host['best_epoch'],
     'selected_step': host['best_step'],
     'selected_value': host['best_value'],

@@ -27,7 +27,8 @@ def make_diagnose(
     num_batches: batches looked at, evenly spread over the epoch.
   Returns:
     Function giving {'loss': f32[G], 'norm': f32[G], 'cosine': f32[G, G]}, of
-    the groups' mean gradients.
+    the groups' mean gradients: each a mean over the batches that have the
+    group, or both groups; 0 if none has.
   """
   group_gradients = steps.make_group_gradients(objective)
 
@@ -37,10 +38,17 @@ def make_diagnose(
       batch = jax.vmap(lambda e: batch_of(feed, e, key))(examples)
       losses, grads = group_gradients(state.params, context, batch, state.key)
       norms, cosines = trees.cosines(trees.gram(grads))
-      return {'loss': losses, 'norm': norms, 'cosine': cosines}
+      there = (jnp.sum(batch.weight, axis=1) > 0).astype(losses.dtype)
+      both = there[:, None] * there
+      seen = {'loss': losses, 'norm': norms, 'cosine': cosines}
+      return seen, {'loss': there, 'norm': there, 'cosine': both}
 
-    looks = jax.lax.map(look, stacked)
-    return jax.tree.map(lambda x: jnp.mean(x, axis=0), looks)
+    looks, there = jax.lax.map(look, stacked)
+    return jax.tree.map(
+      lambda x, w: jnp.sum(x * w, 0) / jnp.maximum(jnp.sum(w, 0), 1.0),
+      looks,
+      there,
+    )
 
   def run(state, context, feed, plan, key):
     every = max(1, plan.shape[0] // num_batches)

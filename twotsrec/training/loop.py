@@ -110,6 +110,7 @@ class _Run(NamedTuple):
 def _first_host_state():
   return {
     'epoch': 0,
+    'steps': 0,
     'step_in_epoch': 0,
     'finished': False,
     'metrics_bytes': 0,
@@ -219,6 +220,7 @@ def _advance(run, runner, live, host, plan, key, stop):
       ' new --workdir'
     )
   host['train_seconds'] += seconds
+  host['steps'] += stop - host['step_in_epoch']
   host['step_in_epoch'] = stop
   return {'train': train, 'totals': totals}, seconds
 
@@ -259,6 +261,11 @@ def _select(run, live, host, judged):
   """Saves the parameters if they are the best so far."""
   name = run.config.select_metric
   value, best = judged[name], host['best_value']
+  if value is None:
+    raise types.UserError(
+      f'{run.config.select_on} {name} has no value on these data; choose'
+      ' another train.select_metric, or none for the last epoch'
+    )
   if not np.isfinite(value):
     raise types.UserError(
       f'{run.config.select_on} {name} is {value} after epoch'

@@ -6,6 +6,8 @@ import sys
 
 import jax
 
+import twotsrec
+
 try:
   import resource
 except ImportError:  # Windows
@@ -19,13 +21,15 @@ def peak_rss_mb() -> float | None:
   if resource is None:
     return None
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return round(peak / (1e6 if sys.platform == 'darwin' else 1e3), 1)
+  unit = 1 if sys.platform == 'darwin' else 1024  # bytes
+  return round(peak * unit / 1e6, 1)
 
 
 def versions() -> dict[str, str]:
-  """Versions of Python, of the packages that compute, and the device."""
+  """Versions of this package, of Python and what computes, and the device."""
   found = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {
+    'twotsrec': twotsrec.__version__,
     'python': platform.python_version(),
     **found,
     'backend': jax.default_backend(),
