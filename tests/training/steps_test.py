@@ -41,13 +41,12 @@ class _World:
       feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=30
     )
     self.key = jax.random.key(7)
+    self._flat = jax.jit(self.batch_of)
+    self._stacked = jax.jit(jax.vmap(self.batch_of, in_axes=(None, 0, None)))
 
   def batches(self, step):
-    flat = self.batch_of(self.feed, self.plan[step], self.key)
-    stacked = jax.vmap(self.batch_of, in_axes=(None, 0, None))(
-      self.feed, self.stacked[step], self.key
-    )
-    return flat, stacked
+    flat = self._flat(self.feed, self.plan[step], self.key)
+    return flat, self._stacked(self.feed, self.stacked[step], self.key)
 
   def gradient(self, aggregator, form):
     return jax.jit(

@@ -1,0 +1,33 @@
+from tests import runs
+from tests.launch import scripts
+
+
+def test_runs_are_evaluated_side_by_side(capsys):
+  report = runs.untimed_report(runs.finished())
+  ended = scripts.run(
+    capsys,
+    'evaluate',
+    f'--workdir={runs.finished()}',
+    '--names=+GA',
+    '--split=validation',
+    '--quiet',
+  )
+  assert ended.code == 0
+  lines = ended.out.splitlines()
+  assert lines[0].split() == ['auc', 'user_auc', 'hr@10', 'ndcg@10']
+  assert lines[1].split()[3:5] == ['popularity', '+GA']
+  overall = report['validation']['overall']
+  assert lines[-1].split()[3] == f'{overall["auc"]["value"]:.4f}'
+
+
+def test_wrong_input_is_two_lines(capsys, tmp_path):
+  for flags, message in (
+    ([], '--workdir is missing'),
+    ([f'--workdir={tmp_path}'], 'not a run directory'),
+    ([f'--workdir={runs.finished()}', '--metrics=hr@7'], 'known: auc'),
+    ([f'--workdir={runs.finished()}', '--split=train'], 'split'),
+  ):
+    ended = scripts.run(capsys, 'evaluate', '--quiet', *flags)
+    assert ended.code == 2 and ended.out == ''
+    assert message in ended.err
+    assert len(ended.err.splitlines()) <= 2

@@ -1,0 +1,49 @@
+"""Runs a script of launch/ in this process, as its command line would."""
+
+import importlib.util
+import pathlib
+import sys
+from typing import NamedTuple
+
+from absl import flags
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / 'launch'
+
+
+class Ended(NamedTuple):
+  """How a command ended."""
+
+  code: int
+  out: str
+  err: str
+
+
+def load(name: str):
+  """The module launch/NAME.py; its flags are defined as it is read."""
+  spec = importlib.util.spec_from_file_location(
+    f'launch_{name}', LAUNCH / f'{name}.py'
+  )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def run(capsys, name: str, *arguments: str) -> Ended:
+  """Parses the flags and runs `main`; the flags are forgotten afterwards."""
+  before, argv = set(flags.FLAGS), [f'{name}.py', *arguments]
+  kept, sys.argv = sys.argv, argv  # read by the definition of --config
+  sys.path.insert(0, str(LAUNCH))
+  capsys.readouterr()
+  try:
+    script = load(name)
+    script.cli._guard(script.main, script.cli._parse(argv))
+  except SystemExit as ended:
+    shown = capsys.readouterr()
+    return Ended(ended.code or 0, shown.out, shown.err)
+  finally:
+    sys.argv = kept
+    sys.path.remove(str(LAUNCH))
+    for flag in set(flags.FLAGS) - before:
+      delattr(flags.FLAGS, flag)
+    flags.FLAGS.unparse_flags()

@@ -1,0 +1,204 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests import runs
+from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import candidates
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import reports
+from twotsrec.training import files
+
+METRICS = (
+  'auc', 'user_auc',
+  'hr@1', 'hr@5', 'hr@10', 'hr@20',
+  'ndcg@1', 'ndcg@5', 'ndcg@10', 'ndcg@20',
+  'recall@1', 'recall@5', 'recall@10', 'recall@20',
+  'mrr',
+)  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def report():
+  return files.read_json(runs.finished() / 'report.json')
+
+
+@pytest.fixture(scope='module')
+def loaded():
+  return experiment_lib.load(str(runs.finished()))
+
+
+def _changed(experiment, **changes):
+  return experiment._replace(config=runs.config(**changes))
+
+
+def test_the_report_has_its_parts(report):
+  assert set(report) == {
+    'schema', 'protocol', 'dataset', 'validation', 'test', 'baselines',
+    'training', 'versions',
+  }  # fmt: skip
+  assert report['schema'] == reports.SCHEMA_VERSION
+  assert set(report['training']) == {
+    'epochs', 'steps', 'selected_epoch', 'selected_step', 'selected_value',
+    *runs.TIMING,
+  }  # fmt: skip
+  assert {'twotsrec', 'python', 'jax', 'numpy', 'backend', 'device'} < set(
+    report['versions']
+  )
+
+
+@pytest.mark.parametrize('part', ['validation', 'test', 'popularity'])
+def test_a_part_has_every_metric_with_its_interval(report, part):
+  part = report['baselines'].get(part) or report[part]
+  users = sum(group['users'] for group in part['groups'])
+  assert users == report['dataset']['users']
+  assert [group['group'] for group in part['groups']] == [1, 2, 3]
+  for group in part['groups']:
+    assert set(group) == {
+      'group', 'users', 'min_activity', 'max_activity', *METRICS
+    }  # fmt: skip
+  assert tuple(part['overall']) == METRICS
+  for row in (part['overall'], *part['groups']):
+    for name in METRICS:
+      assert set(row[name]) == {'value', 'low', 'high', 'count'}
+      assert row[name]['low'] <= row[name]['value'] <= row[name]['high']
+      assert 0 <= row[name]['value'] <= 1
+
+
+def test_the_dataset_is_counted(report, loaded):
+  prepared = loaded[0].prepared
+  assert report['dataset'] == {
+    'source': 'synthetic',
+    'users': prepared.num_users,
+    'items': prepared.num_items,
+    'events': prepared.num_events,
+    'train': prepared.num_events - 2 * prepared.num_users,
+    'validation': prepared.num_users,
+    'test': prepared.num_users,
+  }
+
+
+def test_the_protocol_is_told(report, loaded):
+  protocol, experiment = report['protocol'], loaded[0]
+  assert protocol['split'] == 'leave_last_out'
+  assert protocol['candidates'] == 'all'
+  assert protocol['rank_ties'] == protocol['auc_ties'] == 0.5
+  assert 'never interacted with' in protocol['negatives']
+  assert protocol['selection'] == 'validation loss'
+  assert protocol['selected_on_test'] is False
+  assert protocol['dataset_digest'] == experiment.prepared.manifest['digest']
+  sizes = protocol['group_training_samples']
+  # A user's first event has no history, so it is no sample.
+  assert sum(sizes) == report['dataset']['train'] - report['dataset']['users']
+  assert protocol['group_thresholds'] == sorted(protocol['group_thresholds'])
+  assert 'negatives_digest' not in protocol
+
+
+def test_sampled_candidates_are_told_with_their_digest(loaded):
+  experiment = _changed(
+    loaded[0],
+    evaluation__candidates='sampled',
+    evaluation__num_candidates=7,
+    evaluation__seed=3,
+  )
+  protocol = reports._protocol(experiment)
+  prepared = experiment.prepared
+  lists = candidates.draw(
+    prepared_lib.targets(prepared, prepared_lib.TEST),
+    prepared_lib.seen_items(prepared, 'all'),
+    prepared.num_items,
+    7,
+    3,
+  )
+  assert protocol['num_candidates'] == 7
+  assert protocol['negatives_digest'] == candidates.digest(lists)
+
+
+def test_selection_on_test_marks_the_report_and_the_table(loaded, report):
+  mark = 'SELECTED ON TEST'
+  assert mark not in reports.table(report)
+  chosen = _changed(loaded[0], train__select_on='test')
+  marked = {**report, 'protocol': reports._protocol(chosen)}
+  assert marked['protocol']['selected_on_test'] is True
+  assert mark in reports.table(marked)
+  last = _changed(
+    loaded[0], train__select_on='test', train__select_metric='none'
+  )
+  protocol = reports._protocol(last)
+  assert protocol['selection'] == 'last epoch'
+  assert protocol['selected_on_test'] is False
+
+
+def test_the_table_stands_beside_popularity_with_its_protocol(report):
+  table = reports.table(report)
+  lines = table.splitlines()
+  assert lines[0].split() == list(reports.table_metrics((5, 10)))
+  assert lines[1].split()[3:] == ['popularity', 'din'] * 4
+  for group, line in zip(report['test']['groups'], lines[2:]):
+    assert f'{group["user_auc"]["value"]:.4f}' in line.split()
+  overall = report['baselines']['popularity']['overall']
+  assert f'{overall["auc"]["value"]:.4f}' in lines[5].split()
+  assert 'leave_last_out, all candidates, mid rank for ties' in lines[-1]
+
+
+def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
+  assert reports.table_metrics((1, 5)) == (
+    'auc', 'user_auc', 'hr@5', 'ndcg@5'
+  )  # fmt: skip
+  assert reports.table_metrics((50, 10))[2:] == ('hr@10', 'ndcg@10')
+  assert reports.table_metrics(()) == ('auc', 'user_auc')
+
+
+def test_a_log_without_test_events_gets_a_report_all_the_same(loaded):
+  experiment, params = loaded
+  split = np.array(experiment.prepared.split)
+  split[split == prepared_lib.TEST] = prepared_lib.VALIDATION
+  prepared = experiment.prepared._replace(split=split)
+  experiment = _changed(
+    experiment._replace(prepared=prepared), evaluation__candidates='sampled'
+  )
+  reports.check_protocol(experiment)
+  part, arrays = reports.evaluate(
+    experiment, experiment.model, params, 'test', quiet=True
+  )
+  assert part is None and arrays == {}
+  report = {'test': None, 'protocol': reports._protocol(experiment)}
+  assert 'no test events' in reports.table(report)
+
+
+def test_arrays_per_target_are_those_of_the_report(report):
+  with np.load(runs.finished() / 'per_target.npz') as arrays:
+    rank = arrays['rank']
+  value = report['test']['overall']['hr@10']['value']
+  np.testing.assert_allclose(np.mean(rank <= 10), value)
+
+
+def test_runs_stand_side_by_side(tmp_path, report):
+  copy, once = runs.copy(tmp_path), runs.finished()
+  both = [str(once), str(copy)]
+  table = reports.compare(both, ['base', 'again'], 'test', ['auc'], True)
+  lines = table.splitlines()
+  assert lines[1].split()[3:] == ['popularity', 'base', 'again']
+  for group, line in zip(report['test']['groups'], lines[2:]):
+    assert line.split()[-2:] == [f'{group["auc"]["value"]:.4f}'] * 2
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+  copy, once = runs.copy(tmp_path), runs.finished()
+  both = [str(once), str(copy)]
+  refused = [
+    (both, ['one'], [], '1 names for 2 run directories'),
+    (both, ['a', 'a'], [], 'must differ'),
+    (both[:1], ['popularity'], [], 'must differ'),
+    (both[:1], [], ['hr@7'], "unknown metric 'hr@7'; known: auc, user_auc"),
+  ]
+  for workdirs, names, metrics, message in refused:
+    with pytest.raises(types.UserError, match=message):
+      reports.compare(workdirs, names, 'test', metrics, quiet=True)
+  config = dataclasses.asdict(runs.config(evaluation__rank_ties=1.0))
+  (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+  with pytest.raises(types.UserError, match='other data, groups or protocol'):
+    reports.compare(both, [], 'test', [], quiet=True)
