@@ -6,7 +6,7 @@ python launch/evaluate.py --workdir=runs/base,runs/ga --names=base,+GA
 from absl import flags
 
 import cli
-from twotsrec.recipes import reports
+from twotsrec.recipes import tables
 
 _WORKDIR = flags.DEFINE_list('workdir', None, 'Run directories.')
 _NAMES = flags.DEFINE_list('names', [], 'Their names in the table.')
@@ -22,7 +22,7 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 def main() -> int:
   """Prints one table for all runs."""
   print(
-    reports.compare(
+    tables.side_by_side(
       cli.required(_WORKDIR),
       _NAMES.value,
       _SPLIT.value,

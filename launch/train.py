@@ -12,7 +12,7 @@ import cli
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import joint
-from twotsrec.recipes import reports
+from twotsrec.recipes import tables
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file in configs/; --config.section.field=value changes it.'
@@ -45,7 +45,7 @@ def main() -> int:
   if report is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM
-  print(reports.table(report))
+  print(tables.of_report(report))
   return 0
 
 

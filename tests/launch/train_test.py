@@ -12,6 +12,7 @@ from tests import runs
 from tests.launch import scripts
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
+from twotsrec.recipes import tables
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -112,7 +113,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_interrupted(
   assert runs.untimed_metrics(workdir) == runs.untimed_metrics(whole)
   (_, resumed), (_, never) = map(experiment_lib.load, (workdir, whole))
   runs.assert_same_arrays(resumed, never)
-  expected = joint.reports.table(runs.untimed_report(whole))
+  expected = tables.of_report(runs.untimed_report(whole))
   assert out == expected + '\n'
 
 
@@ -125,7 +126,7 @@ def _train(capsys, *flags, config=QUICKSTART):
 
 def test_a_finished_run_shows_its_table_again(capsys):
   ended = _train(capsys, f'--workdir={runs.finished()}', *runs.flags())
-  table = joint.reports.table(runs.untimed_report(runs.finished()))
+  table = tables.of_report(runs.untimed_report(runs.finished()))
   assert ended == (0, table + '\n', '')
 
 

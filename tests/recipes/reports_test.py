@@ -1,15 +1,12 @@
-import dataclasses
-import json
-
 import numpy as np
 import pytest
 
 from tests import runs
-from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
+from twotsrec.recipes import tables
 from twotsrec.training import files
 
 METRICS = (
@@ -104,7 +101,7 @@ def test_sampled_candidates_are_told_with_their_digest(loaded):
     evaluation__num_candidates=7,
     evaluation__seed=3,
   )
-  protocol = reports._protocol(experiment)
+  protocol = reports.protocol(experiment)
   prepared = experiment.prepared
   lists = candidates.draw(
     prepared_lib.targets(prepared, prepared_lib.TEST),
@@ -119,37 +116,17 @@ def test_sampled_candidates_are_told_with_their_digest(loaded):
 
 def test_selection_on_test_marks_the_report_and_the_table(loaded, report):
   mark = 'SELECTED ON TEST'
-  assert mark not in reports.table(report)
+  assert mark not in tables.of_report(report)
   chosen = _changed(loaded[0], train__select_on='test')
-  marked = {**report, 'protocol': reports._protocol(chosen)}
+  marked = {**report, 'protocol': reports.protocol(chosen)}
   assert marked['protocol']['selected_on_test'] is True
-  assert mark in reports.table(marked)
+  assert mark in tables.of_report(marked)
   last = _changed(
     loaded[0], train__select_on='test', train__select_metric='none'
   )
-  protocol = reports._protocol(last)
+  protocol = reports.protocol(last)
   assert protocol['selection'] == 'last epoch'
   assert protocol['selected_on_test'] is False
-
-
-def test_the_table_stands_beside_popularity_with_its_protocol(report):
-  table = reports.table(report)
-  lines = table.splitlines()
-  assert lines[0].split() == list(reports.table_metrics((5, 10)))
-  assert lines[1].split()[3:] == ['popularity', 'din'] * 4
-  for group, line in zip(report['test']['groups'], lines[2:]):
-    assert f'{group["user_auc"]["value"]:.4f}' in line.split()
-  overall = report['baselines']['popularity']['overall']
-  assert f'{overall["auc"]["value"]:.4f}' in lines[5].split()
-  assert 'leave_last_out, all candidates, mid rank for ties' in lines[-1]
-
-
-def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
-  assert reports.table_metrics((1, 5)) == (
-    'auc', 'user_auc', 'hr@5', 'ndcg@5'
-  )  # fmt: skip
-  assert reports.table_metrics((50, 10))[2:] == ('hr@10', 'ndcg@10')
-  assert reports.table_metrics(()) == ('auc', 'user_auc')
 
 
 def test_a_log_without_test_events_gets_a_report_all_the_same(loaded):
@@ -165,8 +142,8 @@ def test_a_log_without_test_events_gets_a_report_all_the_same(loaded):
     experiment, experiment.model, params, 'test', quiet=True
   )
   assert part is None and arrays == {}
-  report = {'test': None, 'protocol': reports._protocol(experiment)}
-  assert 'no test events' in reports.table(report)
+  report = {'test': None, 'protocol': reports.protocol(experiment)}
+  assert 'no test events' in tables.of_report(report)
 
 
 def test_arrays_per_target_are_those_of_the_report(report):
@@ -174,31 +151,3 @@ def test_arrays_per_target_are_those_of_the_report(report):
     rank = arrays['rank']
   value = report['test']['overall']['hr@10']['value']
   np.testing.assert_allclose(np.mean(rank <= 10), value)
-
-
-def test_runs_stand_side_by_side(tmp_path, report):
-  copy, once = runs.copy(tmp_path), runs.finished()
-  both = [str(once), str(copy)]
-  table = reports.compare(both, ['base', 'again'], 'test', ['auc'], True)
-  lines = table.splitlines()
-  assert lines[1].split()[3:] == ['popularity', 'base', 'again']
-  for group, line in zip(report['test']['groups'], lines[2:]):
-    assert line.split()[-2:] == [f'{group["auc"]["value"]:.4f}'] * 2
-
-
-def test_runs_that_cannot_be_compared_are_refused(tmp_path):
-  copy, once = runs.copy(tmp_path), runs.finished()
-  both = [str(once), str(copy)]
-  refused = [
-    (both, ['one'], [], '1 names for 2 run directories'),
-    (both, ['a', 'a'], [], 'must differ'),
-    (both[:1], ['popularity'], [], 'must differ'),
-    (both[:1], [], ['hr@7'], "unknown metric 'hr@7'; known: auc, user_auc"),
-  ]
-  for workdirs, names, metrics, message in refused:
-    with pytest.raises(types.UserError, match=message):
-      reports.compare(workdirs, names, 'test', metrics, quiet=True)
-  config = dataclasses.asdict(runs.config(evaluation__rank_ties=1.0))
-  (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
-  with pytest.raises(types.UserError, match='other data, groups or protocol'):
-    reports.compare(both, [], 'test', [], quiet=True)

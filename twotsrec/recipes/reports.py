@@ -1,6 +1,6 @@
-"""The report of a run, and tables of several runs."""
+"""The report of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 import time
 from typing import Any
@@ -19,12 +19,6 @@ from twotsrec.training import progress
 from twotsrec.training import run_directory
 
 SCHEMA_VERSION = 1
-
-
-def table_metrics(ks: Sequence[int]) -> tuple[str, ...]:
-  """Columns of a table: at 10, or else the largest cut-off there is."""
-  at = [10 if 10 in ks else max(ks)] if ks else []
-  return ('auc', 'user_auc', *(f'{m}@{k}' for k in at for m in ('hr', 'ndcg')))
 
 
 def check_protocol(experiment: experiment_lib.Experiment) -> None:
@@ -60,7 +54,7 @@ def write(
   seconds = time.perf_counter() - begin
   report = {
     'schema': SCHEMA_VERSION,
-    'protocol': _protocol(experiment),
+    'protocol': protocol(experiment),
     'dataset': _dataset(experiment),
     'validation': validation,
     'test': test,
@@ -85,11 +79,11 @@ def evaluate(
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
   """One split's part of the report; None if nothing is held out for it."""
   index = prepared_lib.SPLITS.index(split)
-  held_out = _held_out(experiment, split)
-  if not held_out:
+  count = held_out(experiment, split)
+  if not count:
     return None, {}
   label = f'evaluate {split}'
-  with progress.reporter(held_out, label, quiet=quiet, unit='users') as show:
+  with progress.reporter(count, label, quiet=quiet, unit='users') as show:
     before = [0]
 
     def report_progress(done, total):
@@ -136,94 +130,7 @@ def make_metric(
   return metric
 
 
-def table(report: dict[str, Any]) -> str:
-  """The test part of a report beside popularity, with its protocol."""
-  if report['test'] is None:
-    return 'no test events to evaluate on; report.json has the rest'
-  parts = {
-    'popularity': report['baselines']['popularity'],
-    report['protocol']['model']: report['test'],
-  }
-  metrics = table_metrics(report['protocol']['ks'])
-  return '\n'.join([report_lib.format_table(parts, metrics), _legend(report)])
-
-
-def compare(
-  workdirs: Sequence[str],
-  names: Sequence[str],
-  split: str,
-  metrics: Sequence[str],
-  quiet: bool = False,
-) -> str:
-  """Evaluates finished runs again and shows them side by side by group.
-
-  Args:
-    workdirs: run directories.
-    names: of the runs in the table; () names them by directory.
-    split: 'validation' or 'test'.
-    metrics: columns; () takes those of `table_metrics`.
-    quiet: no progress display.
-  Raises:
-    types.UserError: runs on different data or groups, or an unknown metric.
-  """
-  if names and len(names) != len(workdirs):
-    raise types.UserError(
-      f'{len(names)} names for {len(workdirs)} run directories'
-    )
-  names = ['popularity', *(names or workdirs)]
-  if len(set(names)) < len(names):
-    raise types.UserError(
-      f'names in one table must differ: {", ".join(names)}; give others with'
-      ' --names'
-    )
-  parts, digests = {}, set()
-  for name, workdir in zip(names[1:], workdirs):
-    experiment, params = experiment_lib.load(workdir)
-    evaluation = experiment.config.evaluation
-    known = report_lib.metric_names(evaluation.ks)
-    metrics = metrics or table_metrics(evaluation.ks)
-    unknown = [m for m in metrics if m not in known]
-    if unknown:
-      raise types.UserError(
-        f'unknown metric {unknown[0]!r}; known: {", ".join(known)}'
-      )
-    digests.add(
-      (
-        experiment.prepared.manifest['digest'],
-        str(experiment.config.groups),
-        str(dataclasses.replace(evaluation, user_tile=1, item_tile=1)),
-      )
-    )
-    if len(digests) > 1:
-      raise types.UserError(
-        f'{workdir} was trained on other data, groups or protocol than'
-        f' {workdirs[0]}; such numbers cannot stand in one table'
-      )
-    if not _held_out(experiment, split):
-      raise types.UserError(f'{workdir} has no {split} events to evaluate')
-    if not parts:
-      popularity = experiment_lib.popularity(experiment)
-      parts['popularity'], _ = evaluate(experiment, *popularity, split, True)
-    parts[name], _ = evaluate(
-      experiment, experiment.model, params, split, quiet
-    )
-  return report_lib.format_table(parts, metrics)
-
-
-def _legend(report):
-  protocol = report['protocol']
-  rank_ties = protocol['rank_ties']
-  ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
-  lines = [
-    f'{protocol["split"]}, {protocol["candidates"]} candidates, {ties};'
-    f' selected on {protocol["selection"]}; 95 % intervals in report.json'
-  ]
-  if protocol['selected_on_test']:
-    lines.append('SELECTED ON TEST: for like-for-like checks only')
-  return '\n'.join(lines)
-
-
-def _held_out(experiment, split):
+def held_out(experiment: experiment_lib.Experiment, split: str) -> int:
   """Number of events of a split."""
   index = prepared_lib.SPLITS.index(split)
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
@@ -232,14 +139,15 @@ def _held_out(experiment, split):
 def _ranking(experiment, split):
   """How a split is ranked; without candidate lists if it has no events."""
   evaluation = experiment.config.evaluation
-  if not _held_out(experiment, split):
+  if not held_out(experiment, split):
     evaluation = dataclasses.replace(evaluation, candidates='all')
   return evaluate_lib.protocol(
     experiment.prepared, prepared_lib.SPLITS.index(split), evaluation
   )
 
 
-def _protocol(experiment):
+def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
+  """How the numbers of a report come about."""
   config = experiment.config
   selects = config.train.select_metric != 'none'
   return {

@@ -151,7 +151,8 @@ def _restore_step(
     return _read(folder / str(step), template)
   except versions.DamageError as error:
     raise types.UserError(
-      f'checkpoint {folder / str(step)} is damaged ({error}); use another step'
+      f'checkpoint {folder / str(step)} is damaged ({error}); train'
+      ' again in a new --workdir'
     ) from error
 
 

@@ -1,0 +1,62 @@
+import dataclasses
+import json
+
+import pytest
+
+from tests import runs
+from twotsrec import types
+from twotsrec.recipes import tables
+from twotsrec.training import files
+
+
+@pytest.fixture(scope='module')
+def report():
+  return files.read_json(runs.finished() / 'report.json')
+
+
+def test_the_table_stands_beside_popularity_with_its_protocol(report):
+  table = tables.of_report(report)
+  lines = table.splitlines()
+  assert lines[0].split() == list(tables.default_metrics((5, 10)))
+  assert lines[1].split()[3:] == ['popularity', 'din'] * 4
+  for group, line in zip(report['test']['groups'], lines[2:]):
+    assert f'{group["user_auc"]["value"]:.4f}' in line.split()
+  overall = report['baselines']['popularity']['overall']
+  assert f'{overall["auc"]["value"]:.4f}' in lines[5].split()
+  assert 'leave_last_out, all candidates, mid rank for ties' in lines[-1]
+
+
+def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
+  assert tables.default_metrics((1, 5)) == (
+    'auc', 'user_auc', 'hr@5', 'ndcg@5'
+  )  # fmt: skip
+  assert tables.default_metrics((50, 10))[2:] == ('hr@10', 'ndcg@10')
+  assert tables.default_metrics(()) == ('auc', 'user_auc')
+
+
+def test_runs_stand_side_by_side(tmp_path, report):
+  copy, once = runs.copy(tmp_path), runs.finished()
+  both = [str(once), str(copy)]
+  table = tables.side_by_side(both, ['base', 'again'], 'test', ['auc'], True)
+  lines = table.splitlines()
+  assert lines[1].split()[3:] == ['popularity', 'base', 'again']
+  for group, line in zip(report['test']['groups'], lines[2:]):
+    assert line.split()[-2:] == [f'{group["auc"]["value"]:.4f}'] * 2
+
+
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
+  copy, once = runs.copy(tmp_path), runs.finished()
+  both = [str(once), str(copy)]
+  refused = [
+    (both, ['one'], [], '1 names for 2 run directories'),
+    (both, ['a', 'a'], [], 'must differ'),
+    (both[:1], ['popularity'], [], 'must differ'),
+    (both[:1], [], ['hr@7'], "unknown metric 'hr@7'; known: auc, user_auc"),
+  ]
+  for workdirs, names, metrics, message in refused:
+    with pytest.raises(types.UserError, match=message):
+      tables.side_by_side(workdirs, names, 'test', metrics, quiet=True)
+  config = dataclasses.asdict(runs.config(evaluation__rank_ties=1.0))
+  (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+  with pytest.raises(types.UserError, match='other data, groups or protocol'):
+    tables.side_by_side(both, [], 'test', [], quiet=True)

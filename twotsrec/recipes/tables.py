@@ -1,0 +1,130 @@
+"""Tables by activeness group: of one run, or of several side by side."""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
+from twotsrec import types
+from twotsrec.evaluation import report as report_lib
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import reports
+
+
+def default_metrics(ks: Sequence[int]) -> tuple[str, ...]:
+  """Columns of a table: at 10, or else the largest cut-off there is."""
+  at = [10 if 10 in ks else max(ks)] if ks else []
+  return ('auc', 'user_auc', *(f'{m}@{k}' for k in at for m in ('hr', 'ndcg')))
+
+
+def of_report(report: dict[str, Any]) -> str:
+  """The test part of a report beside popularity, with its protocol."""
+  if report['test'] is None:
+    return 'no test events to evaluate on; report.json has the rest'
+  protocol = report['protocol']
+  parts = {
+    'popularity': report['baselines']['popularity'],
+    protocol['model']: report['test'],
+  }
+  lines = [
+    report_lib.format_table(parts, default_metrics(protocol['ks'])),
+    f'{protocol["split"]}, {_ranking(protocol)}; selected on'
+    f' {protocol["selection"]}; 95 % intervals in report.json',
+    *_warnings({protocol['model']: protocol}),
+  ]
+  return '\n'.join(lines)
+
+
+def side_by_side(
+  workdirs: Sequence[str],
+  names: Sequence[str],
+  split: str,
+  metrics: Sequence[str],
+  quiet: bool = False,
+) -> str:
+  """Evaluates finished runs again, in one table with popularity.
+
+  Args:
+    workdirs: run directories.
+    names: of the runs in the table; () names them by directory.
+    split: 'validation' or 'test'.
+    metrics: columns; () takes those of `default_metrics`.
+    quiet: no progress display.
+  Raises:
+    types.UserError: runs on different data or groups, or an unknown metric.
+  """
+  names = _names(workdirs, names)
+  parts, protocols, first = {}, {}, None
+  for name, workdir in zip(names, workdirs):
+    experiment, params = experiment_lib.load(workdir)
+    metrics = _known(metrics, experiment.config.evaluation.ks)
+    first = first or experiment
+    if _identity(experiment) != _identity(first):
+      raise types.UserError(
+        f'{workdir} was trained on other data, groups or protocol than'
+        f' {workdirs[0]}; such numbers cannot stand in one table'
+      )
+    if not reports.held_out(experiment, split):
+      raise types.UserError(f'{workdir} has no {split} events to evaluate')
+    if not parts:
+      popularity = experiment_lib.popularity(experiment)
+      parts['popularity'], _ = reports.evaluate(
+        experiment, *popularity, split, quiet=True
+      )
+    parts[name], _ = reports.evaluate(
+      experiment, experiment.model, params, split, quiet
+    )
+    protocols[name] = reports.protocol(experiment)
+  lines = [
+    report_lib.format_table(parts, metrics),
+    f'{split}, {_ranking(protocols[names[0]])}',
+    *_warnings(protocols),
+  ]
+  return '\n'.join(lines)
+
+
+def _names(workdirs, names):
+  if names and len(names) != len(workdirs):
+    raise types.UserError(
+      f'{len(names)} names for {len(workdirs)} run directories'
+    )
+  names = list(names or workdirs)
+  if len({'popularity', *names}) <= len(names):
+    raise types.UserError(
+      f'names in one table must differ: popularity, {", ".join(names)}; give'
+      ' others with --names'
+    )
+  return names
+
+
+def _known(metrics, ks):
+  """The metrics asked for, or the default ones."""
+  known = report_lib.metric_names(ks)
+  unknown = [name for name in metrics if name not in known]
+  if unknown:
+    raise types.UserError(
+      f'unknown metric {unknown[0]!r}; known: {", ".join(known)}'
+    )
+  return metrics or default_metrics(ks)
+
+
+def _identity(experiment):
+  """What must be equal for two runs to be compared."""
+  config = experiment.config
+  # Tiles bound the memory, they change no number.
+  protocol = dataclasses.replace(config.evaluation, user_tile=1, item_tile=1)
+  digest = experiment.prepared.manifest['digest']
+  return digest, config.groups, protocol
+
+
+def _ranking(protocol):
+  rank_ties = protocol['rank_ties']
+  ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
+  return f'{protocol["candidates"]} candidates, {ties}'
+
+
+def _warnings(protocols):
+  return [
+    f'{name} was SELECTED ON TEST: for like-for-like checks only'
+    for name, protocol in protocols.items()
+    if protocol['selected_on_test']
+  ]
