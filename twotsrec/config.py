@@ -58,11 +58,28 @@ class ModelConfig:
 class AggregatorConfig:
   """How group gradients become one (sec. 3.2)."""
 
-  name: str = 'joint'  # the base model; 'backdoor' is eq. 7
+  name: str = 'joint'  # see twotsrec/aggregators/__init__.py
   tau: float = 0.0  # prior ~ n_j^tau: 0 uniform (eq. 6), 1 joint, -1 literal
   prior: tuple[float, ...] = ()  # any prior over groups; overrides tau
   weighting: str = 'self_norm'  # or 'importance' (differs if b_j varies)
-  form: str = 'fused'  # one weighted backward pass; or 'explicit' (eq. 7)
+  form: str = 'auto'  # 'fused' (one weighted pass) if it can; or 'explicit'
+  granularity: str = 'model'  # authors: PCGrad; or 'block', 'leaf' (GradVac)
+  class_beta: float = 0.9999  # class_balanced: Cui et al. 2019, largest tried
+  gradvac_beta: float = 0.01  # Wang et al. 2021; LibMTL has .5
+  agr_zero_policy: str = 'strict'  # Mansilla et al. 2021 code; or 'ignore'
+  agr_noise_scale: str = 'agreeing'  # the same; 'all' entries: authors
+  gradnorm_alpha: float = 1.5  # Chen et al. 2018, NYUv2
+  gradnorm_rate: float = 1e-3  # ours: Adam on the weights
+  gradnorm_block: str = ''  # ours: whole model; paper: last shared layer
+  group_dro_eta: float = 0.01  # Sagawa et al. 2020, authors' code
+  group_dro_adjustment: float = 0.0  # Sagawa et al. 2020, C of sec. 3.3
+  famo_rate: float = 0.025  # Liu et al. 2023, authors' code
+  famo_decay: float = 1e-3  # the same
+  mgda_normalization: str = 'none'  # Sener and Koltun 2018: l2, loss, loss+
+  cagrad_c: float = 0.5  # Liu et al. 2021
+  nash_max_norm: float = 1.0  # Navon et al. 2022, authors' code; 0 for none
+  fairgrad_alpha: float = 1.0  # Ban and Ji 2024; 1 is Nash
+  db_mtl_beta: float = 0.9  # Lin et al. 2023
 
 
 @dataclasses.dataclass

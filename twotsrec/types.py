@@ -126,11 +126,14 @@ class GradientAggregator(NamedTuple):
       leaves [G, ...] become [...].
     weights: (info) -> f32[G] when the method is a weighted sum whose weights
       are known before any gradient, else None.
+    post: (info_after, state) -> state when the method wants the losses of the
+      same batch after the parameters have moved, else None.
   """
 
   init: Callable[..., PyTree]
   update: Callable[..., tuple[PyTree, PyTree, dict[str, jax.Array]]]
   weights: Callable[[GroupInfo], jax.Array] | None = None
+  post: Callable[[GroupInfo, PyTree], PyTree] | None = None
 
 
 class Batch(NamedTuple):

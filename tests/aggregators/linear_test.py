@@ -134,7 +134,9 @@ def test_prior_of_another_length_is_refused():
 
 
 def test_unknown_names_list_the_known_ones():
-  with pytest.raises(types.UserError, match="'pcgard'; known: joint, backdoor"):
+  with pytest.raises(
+    types.UserError, match="'pcgard'; known: joint, .*, pcgrad"
+  ):
     aggregators.make(config.AggregatorConfig(name='pcgard'))
   with pytest.raises(types.UserError, match='self_norm, importance'):
     linear.backdoor(weighting='mean')

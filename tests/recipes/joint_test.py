@@ -133,7 +133,11 @@ def test_another_config_in_the_same_directory_is_refused(tmp_path):
     ({'model__compute_dtype': 'int8'}, 'float32, bfloat16'),
     ({'model__name': 'sasrec', 'model__num_heads': 3}, 'must divide'),
     ({'aggregator__name': 'mean'}, 'known: joint, backdoor'),
-    ({'aggregator__form': 'fast'}, 'known: fused'),
+    ({'aggregator__form': 'fast'}, 'known: auto, fused'),
+    (
+      {'aggregator__name': 'pcgrad', 'aggregator__form': 'fused'},
+      'only for weights known before',
+    ),
     ({'aggregator__weighting': 'no'}, 'known: self_norm, importance'),
     ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups'),
     ({'aggregator__prior': (1.0, -2.0, 1.0)}, 'non-negative'),

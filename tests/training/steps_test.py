@@ -14,6 +14,7 @@ from twotsrec import models
 from twotsrec import objectives
 from twotsrec import types
 from twotsrec.aggregators import linear
+from twotsrec.aggregators import projection
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.training import steps
@@ -232,6 +233,35 @@ def test_a_number_that_is_not_finite_stops_at_its_step(where):
   # The kernel passes 2.5 after three updates, so step 3 is the first bad one.
   assert int(totals.bad_step) == 3 and int(state.step) == 4
   assert bool(totals.bad_loss) == (where == 'loss')
+
+
+def test_the_form_is_fused_wherever_that_is_possible():
+  assert steps.resolve_form(linear.backdoor(), 'auto') == 'fused'
+  assert steps.resolve_form(linear.backdoor(), 'explicit') == 'explicit'
+  assert steps.resolve_form(projection.pcgrad(), 'auto') == 'explicit'
+
+
+def test_losses_after_the_update_are_shown_to_those_who_ask():
+  world, optimizer = _world(), optax.sgd(0.1)
+  _, stacked = world.batches(0)
+  joint = linear.joint()
+  assert steps.make_post(world.objective, joint, world.sizes) is None
+  asking = joint._replace(
+    init=lambda num_groups, params: jnp.zeros(num_groups),
+    post=lambda info, state: info.losses,
+  )
+  gradient = world.gradient(asking, 'explicit')
+  post = steps.make_post(world.objective, asking, world.sizes)
+  start = steps.init_state(
+    world.params, optimizer, asking, GROUPS, jax.random.key(3)
+  )
+  step = jax.jit(steps.make_step(gradient, optimizer, post))
+  state, totals = step(start, steps.init_totals(GROUPS), {}, stacked)
+  _, _, sums, counts = gradient(
+    state.params, {}, stacked, start.aggregator_state, jax.random.key(3)
+  )
+  np.testing.assert_allclose(state.aggregator_state, sums / counts, rtol=1e-5)
+  assert np.all(np.abs(totals.loss / counts - state.aggregator_state) > 1e-6)
 
 
 def test_forms_that_cannot_be_are_refused():

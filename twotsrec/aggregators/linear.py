@@ -88,6 +88,29 @@ def backdoor(
   return _linear(weights)
 
 
+def class_balanced(beta: float = 0.9999) -> types.GradientAggregator:
+  """Groups by their effective number of samples (Cui et al. 2019, eq. 12).
+
+  A sample of group j weighs (1 - beta) / (1 - beta^n_j), so the group's prior
+  is n_j times that, over the groups in the batch. beta = 0 is `backdoor` with
+  tau 1, beta to 1 with tau 0.
+
+  Raises:
+    types.UserError: beta outside [0, 1).
+  """
+  if not 0 <= beta < 1:
+    raise types.UserError(f'aggregator class_beta {beta}: needs 0 <= beta < 1')
+
+  def weights(info):
+    # beta^n - 1 through expm1, since n (1 - beta) may be tiny.
+    effective = -jnp.expm1(info.sizes * np.log(max(beta, 1e-30)))
+    prior = jnp.where(info.counts > 0, info.sizes / effective, 0.0)
+    total = jnp.sum(prior)
+    return prior / jnp.where(total > 0, total, 1.0)
+
+  return _linear(weights)
+
+
 def _prior(sizes, tau, given):
   """P(z) over groups, f32[G]."""
   if given.size:

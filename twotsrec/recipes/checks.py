@@ -70,6 +70,12 @@ def check(config: config_lib.Config) -> None:
 
 
 def _check_combinations(config: config_lib.Config) -> None:
+  given, wanted = len(config.aggregator.prior), config.groups.num_groups
+  if given and given != wanted:
+    raise types.UserError(
+      f'aggregator.prior has {given} values for {wanted} groups; give one per'
+      ' group'
+    )
   if config.model.name == 'popularity':
     raise types.UserError(
       "model.name 'popularity' has nothing to train; every report shows it"

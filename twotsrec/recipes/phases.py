@@ -85,13 +85,11 @@ def make_parts(experiment: experiment_lib.Experiment) -> Parts:
   aggregator = aggregators.make(config.aggregator)
   optimizer = optimizers.make(config.train)
   sizes = jnp.asarray(experiment.groups.sizes, jnp.float32)
-  if aggregator.weights is not None:  # a prior may not fit the groups
-    jax.eval_shape(aggregator.weights, types.GroupInfo(sizes, sizes))
-  gradient = steps.make_gradient(
-    objective, aggregator, sizes, config.aggregator.form
-  )
+  form = steps.resolve_form(aggregator, config.aggregator.form)
+  gradient = steps.make_gradient(objective, aggregator, sizes, form)
+  post = steps.make_post(objective, aggregator, sizes)
   inputs = make_input(experiment)
-  if config.aggregator.form == 'explicit':
+  if form == 'explicit':
     flat = inputs
     inputs = Input(
       flat.feed,
@@ -110,7 +108,7 @@ def make_parts(experiment: experiment_lib.Experiment) -> Parts:
     )
 
   return Parts(
-    inputs, objective, steps.make_step(gradient, optimizer), init_state
+    inputs, objective, steps.make_step(gradient, optimizer, post), init_state
   )
 
 

@@ -74,11 +74,29 @@ def init_totals(num_groups: int) -> Totals:
   )
 
 
+def resolve_form(aggregator: types.GradientAggregator, form: str) -> str:
+  """'fused' or 'explicit'; 'auto' is fused wherever that is possible.
+
+  Raises:
+    types.UserError: unknown form, or 'fused' with an aggregator that needs
+      the group gradients.
+  """
+  linear = aggregator.weights is not None
+  if form == 'auto':
+    return 'fused' if linear else 'explicit'
+  if form == 'explicit' or (form == 'fused' and linear):
+    return form
+  raise types.UserError(
+    f'aggregator form {form!r}; known: auto, fused (only for weights known'
+    ' before the gradient), explicit'
+  )
+
+
 def make_gradient(
   objective: objectives.Objective,
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
-  form: str,
+  form: str = 'auto',
 ) -> Callable[..., Any]:
   """(params, context, batch, state, key) -> (grads, state, losses, counts).
 
@@ -92,19 +110,38 @@ def make_gradient(
     objective: losses per example.
     aggregator: how groups are weighed.
     sizes: f32[G], training samples per group.
-    form: 'fused' or 'explicit'.
+    form: 'auto', 'fused' or 'explicit'.
   Raises:
-    types.UserError: unknown form, or 'fused' with an aggregator that needs
-      the group gradients.
+    types.UserError: as `resolve_form`.
   """
-  if form == 'fused' and aggregator.weights is not None:
+  if resolve_form(aggregator, form) == 'fused':
     return _fused_gradient(objective, aggregator, sizes)
-  if form == 'explicit':
-    return _explicit_gradient(objective, aggregator, sizes)
-  raise types.UserError(
-    f'aggregator form {form!r}; known: fused (only for weights known before'
-    ' the gradient), explicit'
-  )
+  return _explicit_gradient(objective, aggregator, sizes)
+
+
+def make_post(
+  objective: objectives.Objective,
+  aggregator: types.GradientAggregator,
+  sizes: jax.Array,
+) -> Callable[..., Any] | None:
+  """(params, context, batch, aggregator state, key) -> aggregator state.
+
+  Shows the aggregator the group losses after the update, on the same batch
+  [G, B, ...] and with the same dropout as the gradient had. None if it does
+  not ask for them: then nothing is computed.
+  """
+  if aggregator.post is None:
+    return None
+  mapped = jax.vmap(_group_loss(objective), in_axes=(None, None, 0, 0))
+
+  def post(params, context, batch, state, key):
+    group_key, _ = jax.random.split(key)
+    keys = jax.random.split(group_key, sizes.shape[0])
+    losses = mapped(params, context, batch, keys)
+    counts = jnp.sum(batch.weight, axis=1)
+    return aggregator.post(types.GroupInfo(sizes, counts, losses), state)
+
+  return post
 
 
 def _fused_gradient(objective, aggregator, sizes):
@@ -153,15 +190,8 @@ def make_group_gradients(objective: objectives.Objective):
 
   The mean loss and its gradient of every group in one `vmap`.
   """
-
-  def group_loss(params, context, batch, key):
-    values = objective(params, context, batch, key)
-    sums, counts = objectives.group_totals(
-      values, batch._replace(group=jnp.zeros_like(batch.group)), 1
-    )
-    return sums[0] / jnp.where(counts[0] > 0, counts[0], 1.0)
-
-  mapped = jax.vmap(jax.value_and_grad(group_loss), in_axes=(None, None, 0, 0))
+  loss_and_gradient = jax.value_and_grad(_group_loss(objective))
+  mapped = jax.vmap(loss_and_gradient, in_axes=(None, None, 0, 0))
 
   def group_gradients(params, context, batch, key):
     keys = jax.random.split(key, batch.weight.shape[0])
@@ -170,10 +200,31 @@ def make_group_gradients(objective: objectives.Objective):
   return group_gradients
 
 
+def _group_loss(objective):
+  """(params, context, batch of one group, key) -> its mean loss, f32[]."""
+
+  def group_loss(params, context, batch, key):
+    values = objective(params, context, batch, key)
+    sums, counts = objectives.group_totals(
+      values, batch._replace(group=jnp.zeros_like(batch.group)), 1
+    )
+    return sums[0] / jnp.where(counts[0] > 0, counts[0], 1.0)
+
+  return group_loss
+
+
 def make_step(
-  gradient: Callable[..., Any], optimizer: optax.GradientTransformation
+  gradient: Callable[..., Any],
+  optimizer: optax.GradientTransformation,
+  post: Callable[..., Any] | None = None,
 ) -> Callable[..., tuple[TrainState, Totals]]:
-  """(state, totals, context, batch) -> (state, totals): one update."""
+  """(state, totals, context, batch) -> (state, totals): one update.
+
+  Args:
+    gradient: from `make_gradient`.
+    optimizer: what it is given to.
+    post: from `make_post`.
+  """
 
   def step(state, totals, context, batch):
     key = jax.random.fold_in(state.key, state.step)
@@ -182,6 +233,8 @@ def make_step(
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    if post is not None:
+      aggregator_state = post(params, context, batch, aggregator_state, key)
     finite_loss = jnp.all(jnp.isfinite(losses))
     finite = finite_loss & trees.all_finite(grads)
     first = ~finite & (totals.bad_step < 0)

@@ -1,0 +1,198 @@
+"""Aggregators that see the gradients through their inner products alone.
+
+The update is sum_j a_j g_j with weights computed from the Gram matrix of the
+groups present, so that parameters are never concatenated. The matrix is scaled
+by n / trace first, which makes the methods homogeneous: c times the gradients
+give c times the update.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import trees
+from twotsrec import types
+from twotsrec.aggregators import linear
+from twotsrec.aggregators import solvers
+
+NORMALIZATIONS = ('none', 'l2', 'loss', 'loss+')
+
+
+def _from_gram(
+  weights_of: Callable[..., jax.Array], max_norm: float = 0.0
+) -> types.GradientAggregator:
+  """The aggregator with weights (matrix, present, info) -> f32[G]."""
+
+  def update(group_grads, info, state, *, key=None):
+    del key  # deterministic
+    present = info.counts > 0
+    matrix = solvers.scale(trees.gram(group_grads), present)
+    group_weights = weights_of(matrix, present, info)
+    grads = trees.combine(group_weights, group_grads)
+    if max_norm > 0:
+      norm = _norm(grads)
+      factor = max_norm / jnp.maximum(norm, max_norm)
+      grads = jax.tree.map(lambda g: factor * g, grads)
+    return grads, state, {'weights': group_weights}
+
+  return types.GradientAggregator(lambda num_groups, params: (), update)
+
+
+def mgda(normalization: str = 'none') -> types.GradientAggregator:
+  """The shortest convex combination (Sener and Koltun 2018, eq. 3).
+
+  It opposes no group, and vanishes only where no common descent exists.
+
+  Args:
+    normalization: what gradients are divided by before the weights are found:
+      none, l2 (|g_j|), loss (L_j) or loss+ (L_j |g_j|). As in the authors'
+      code the weights then apply to the gradients as they were.
+  Raises:
+    types.UserError: an unknown normalization.
+  """
+  if normalization not in NORMALIZATIONS:
+    raise types.UserError(
+      f'aggregator normalization {normalization!r}; known:'
+      f' {", ".join(NORMALIZATIONS)}'
+    )
+
+  def weights_of(matrix, present, info):
+    scale = jnp.ones(matrix.shape[0])
+    if normalization in ('l2', 'loss+'):
+      scale = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
+    if normalization in ('loss', 'loss+'):
+      scale = scale * info.losses
+    scale = jnp.where(scale == 0, 1.0, scale)
+    normalized = matrix / scale[:, None] / scale[None, :]
+    return solvers.min_norm(solvers.scale(normalized, present), present)
+
+  return _from_gram(weights_of)
+
+
+def cagrad(c: float = 0.5) -> types.GradientAggregator:
+  """The best worst improvement in a ball around the mean (Liu et al. 2021).
+
+  (g_0 + c |g_0| / |g_w| g_w) / (1 + c^2) with w from eq. 5. c = 0 is the mean
+  gradient, c to infinity MGDA's direction. Gradients that agree are scaled by
+  (1 + c) / (1 + c^2), also when there is one group only.
+
+  Raises:
+    types.UserError: a negative c.
+  """
+  if not c >= 0:
+    raise types.UserError(f'aggregator cagrad_c {c}: needs a number from 0')
+
+  def weights_of(matrix, present, info):
+    del info
+    mean = solvers.uniform(present)
+    weights = solvers.conflict_averse(matrix, present, c)
+    mean_norm = _length(matrix, mean)
+    ratio = mean_norm / jnp.maximum(_length(matrix, weights), 1e-8)
+    return (mean + c * ratio * weights) / (1.0 + c**2)
+
+  return _from_gram(weights_of)
+
+
+def imtl_g() -> types.GradientAggregator:
+  """Equal projections on every unit gradient (Liu et al. 2021, IMTL eq. 6).
+
+  Weights sum to one and may be negative; where no such weights exist it is the
+  mean.
+  """
+
+  def weights_of(matrix, present, info):
+    del info
+    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
+    raw = jnp.linalg.pinv(matrix, hermitian=True) @ norms
+    total = jnp.sum(raw)
+    degenerate = jnp.abs(total) < 1e-6
+    return jnp.where(
+      degenerate,
+      solvers.uniform(present),
+      raw / jnp.where(degenerate, 1.0, total),
+    )
+
+  return _from_gram(weights_of)
+
+
+def nash(max_norm: float = 1.0) -> types.GradientAggregator:
+  """The bargaining solution M a = 1 / a (Navon et al. 2022).
+
+  With M scaled, the update is sqrt(sum_j |g_j|^2) long before clipping.
+
+  Args:
+    max_norm: longer updates are shortened to it, as published; 0 never.
+  """
+  weights_of = lambda matrix, present, _: solvers.equal_utility(matrix, present)
+  return _from_gram(weights_of, max_norm)
+
+
+def fairgrad(alpha: float = 1.0) -> types.GradientAggregator:
+  """Alpha-fair utilities, M a = a^(-1 / alpha) (Ban and Ji 2024).
+
+  Args:
+    alpha: 1 is proportional fairness, the solution of `nash`; larger values
+      approach the maximum of the least improvement.
+  Raises:
+    types.UserError: alpha is not positive.
+  """
+  if not alpha > 0:
+    raise types.UserError(f'aggregator fair_alpha {alpha}: needs to be above 0')
+  weights_of = lambda matrix, present, _: solvers.equal_utility(
+    matrix, present, alpha
+  )
+  return _from_gram(weights_of)
+
+
+def aligned(
+  tau: float = 0.0, prior: Sequence[float] = ()
+) -> types.GradientAggregator:
+  """Gradients made orthogonal and equally long (Senushkin et al. 2023).
+
+  a = sqrt(l_min) V diag(l^-1/2) V' w_0 over the eigenvalues l of M that are
+  not numerically zero.
+
+  Args:
+    tau: preference w_0, as the prior of `linear.backdoor`.
+    prior: the same.
+  """
+  preference = linear.backdoor(tau, prior).weights
+
+  def weights_of(matrix, present, info):
+    values, vectors = jnp.linalg.eigh(matrix)
+    tolerance = matrix.shape[0] * jnp.finfo(jnp.float32).eps * values[-1]
+    kept = values > tolerance
+    least = jnp.min(jnp.where(kept, values, values[-1]))
+    inverse = jnp.where(kept, jnp.sqrt(least / jnp.where(kept, values, 1)), 0.0)
+    # NaN compares as small; it has to reach the update.
+    inverse = jnp.where(jnp.isnan(values), jnp.nan, inverse)
+    return vectors @ (inverse * (vectors.T @ preference(info)))
+
+  return _from_gram(weights_of)
+
+
+def upgrad(
+  tau: float = 0.0, prior: Sequence[float] = ()
+) -> types.GradientAggregator:
+  """The mean of gradients freed of conflict (Quinton and Rey 2024, UPGrad).
+
+  Args:
+    tau: preference of the groups, as the prior of `linear.backdoor`.
+    prior: the same.
+  """
+  preference = linear.backdoor(tau, prior).weights
+  weights_of = lambda matrix, present, info: solvers.dual_cone(
+    matrix, present, preference(info)
+  )
+  return _from_gram(weights_of)
+
+
+def _norm(tree):
+  """Euclidean norm over all leaves, f32[]."""
+  return jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(tree)))
+
+
+def _length(matrix, weights):
+  """|sum_j w_j g_j|, f32[]."""
+  return jnp.sqrt(jnp.maximum(jnp.dot(weights, matrix @ weights), 0.0))

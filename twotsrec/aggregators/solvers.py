@@ -1,0 +1,210 @@
+"""Small optimization problems over one weight per group, in float32.
+
+Every matrix is f32[G, G], positive semi-definite, and scaled to a mean
+diagonal of one; rows and columns of groups that do not take part are zero.
+Loops end early when nothing moves any more, and at once on NaN, which the
+caller's weighted sum then carries into the update.
+"""
+
+from collections.abc import Callable
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Added to correlation matrices: 1e-8 would vanish beside 1 in float32.
+_RIDGE = 1e-6
+
+
+def scale(matrix: jax.Array, present: jax.Array) -> jax.Array:
+  """A Gram matrix over the groups present, scaled to a mean diagonal of one.
+
+  Args:
+    matrix: f32[G, G].
+    present: bool[G].
+  """
+  kept = jnp.where(present[:, None] & present[None, :], matrix, 0.0)
+  trace = jnp.trace(kept)
+  # Divided before it is multiplied: a small trace would overflow the quotient.
+  kept = kept / jnp.where(trace > 0, trace, 1.0)
+  return kept * jnp.sum(present)
+
+
+def uniform(present: jax.Array) -> jax.Array:
+  """Equal weights on the groups present, f32[G]."""
+  return present / jnp.maximum(jnp.sum(present), 1.0)
+
+
+def project_simplex(values: jax.Array, present: jax.Array) -> jax.Array:
+  """The nearest point of the probability simplex, f32[G].
+
+  max(v - theta, 0) with theta the largest (sum_S v - 1) / |S| over sets of
+  leading values S: for any other set the same sum is not larger, so neither a
+  sort nor a search is needed.
+
+  Args:
+    values: f32[G].
+    present: bool[G]; the others get 0.
+  """
+  leading = (values[None, :] >= values[:, None]) & present[None, :]
+  sums = jnp.sum(jnp.where(leading, values[None, :], 0.0), axis=1)
+  thetas = (sums - 1.0) / jnp.maximum(jnp.sum(leading, axis=1), 1)
+  theta = jnp.max(jnp.where(present, thetas, -jnp.inf))
+  return jnp.where(present, jnp.maximum(values - theta, 0.0), 0.0)
+
+
+def minimize_quadratic(
+  matrix: jax.Array,
+  linear: jax.Array,
+  project: Callable[[jax.Array], jax.Array],
+  start: jax.Array,
+  num_steps: int = 300,
+  tolerance: float = 1e-7,
+) -> jax.Array:
+  """Minimizes x'Mx / 2 + q'x over a convex set, f32[G].
+
+  Accelerated projected gradient (Beck and Teboulle 2009, FISTA) with step
+  1 / lambda_max, restarted where momentum points uphill.
+
+  Args:
+    matrix: M.
+    linear: q, f32[G].
+    project: f32[G] -> the nearest point of the set.
+    start: a point of the set.
+    num_steps: at most so many.
+    tolerance: ends when no weight moves by more.
+  """
+  largest = jnp.linalg.eigvalsh(matrix)[-1]
+  step = jnp.where(largest > 0, 1.0 / jnp.where(largest > 0, largest, 1.0), 0.0)
+
+  def body(carry):
+    count, x, y, momentum, _ = carry
+    moved = project(y - step * (matrix @ y + linear))
+    uphill = jnp.dot(y - moved, moved - x) > 0
+    momentum = jnp.where(uphill, 1.0, momentum)
+    following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * momentum**2))
+    ahead = moved + (momentum - 1.0) / following * (moved - x)
+    return count + 1, moved, ahead, following, jnp.max(jnp.abs(moved - y))
+
+  def going(carry):
+    return (carry[0] < num_steps) & (carry[-1] > tolerance)
+
+  first = (0, start, start, jnp.float32(1.0), jnp.float32(jnp.inf))
+  return jax.lax.while_loop(going, body, first)[1]
+
+
+def min_norm(matrix: jax.Array, present: jax.Array) -> jax.Array:
+  """Simplex weights of the shortest combination, min a'Ma (MGDA)."""
+  return minimize_quadratic(
+    matrix,
+    jnp.zeros(matrix.shape[0]),
+    functools.partial(project_simplex, present=present),
+    uniform(present),
+  )
+
+
+def conflict_averse(
+  matrix: jax.Array, present: jax.Array, c: float
+) -> jax.Array:
+  """Simplex weights w of min <g_w, g_0> + c |g_0| |g_w| (CAGrad eq. 5).
+
+  With |g_w| <= t / 2 + |g_w|^2 / (2 t), exact at t = |g_w|, the problem is a
+  quadratic one for fixed t; the two are solved in turn.
+  """
+  mean = uniform(present)
+  linear = matrix @ mean
+  mean_norm = jnp.sqrt(jnp.maximum(jnp.dot(mean, linear), 0.0))
+  project = functools.partial(project_simplex, present=present)
+
+  def norm(weights):
+    square = jnp.dot(weights, matrix @ weights)
+    return jnp.sqrt(jnp.maximum(square, 1e-8))
+
+  def body(carry):
+    count, weights, _ = carry
+    curvature = c * mean_norm / norm(weights)
+    # Divided by the curvature, the problem keeps the scale of the matrix.
+    safe = jnp.where(curvature > 1.0, curvature, 1.0)
+    moved = minimize_quadratic(
+      curvature / safe * matrix, linear / safe, project, weights, num_steps=50
+    )
+    return count + 1, moved, jnp.max(jnp.abs(moved - weights))
+
+  going = lambda carry: (carry[0] < 20) & (carry[-1] > 1e-6)
+  first = (0, mean, jnp.float32(jnp.inf))
+  return jax.lax.while_loop(going, body, first)[1]
+
+
+def equal_utility(
+  matrix: jax.Array, present: jax.Array, alpha: float = 1.0
+) -> jax.Array:
+  """The positive a with M a = a^(-1 / alpha), f32[G].
+
+  alpha = 1 is the bargaining solution (Nash-MTL eq. 3), the others are
+  alpha-fair (FairGrad eq. 6). It minimizes the strictly convex
+  a'Ma / 2 - sum phi(a), phi' = a^(-1 / alpha), by damped Newton steps on
+  b = |g| a. A zero gradient gets weight 0.
+
+  Args:
+    matrix: M.
+    present: bool[G].
+    alpha: positive.
+  """
+  size = matrix.shape[0]
+  cosines, norms, kept = _cosines(matrix, present)
+  # Groups left out become independent problems with solution 1.
+  cosines = cosines + jnp.diag(jnp.where(kept, _RIDGE, 1.0))
+  power = 1.0 / alpha
+  utility = jnp.where(kept, norms ** (power - 1.0), 1.0)
+
+  def body(_, b):
+    slope = cosines @ b - utility * b**-power
+    curvature = cosines + jnp.diag(power * utility * b ** (-power - 1.0))
+    newton = jnp.linalg.solve(curvature, -slope)
+    decrement = jnp.sqrt(jnp.maximum(-jnp.dot(slope, newton), 0.0))
+    rate = jnp.where(decrement > 0.25, 1.0 / (1.0 + decrement), 1.0)
+    # The damping is for logarithms; other powers converge better without.
+    rate = rate if alpha == 1 else 1.0
+    # Stay inside: no weight falls by more than nine tenths at once.
+    fall = jnp.max(-newton / b)
+    return b + jnp.minimum(rate, 0.9 / jnp.maximum(fall, 1e-3)) * newton
+
+  alone = utility ** (1.0 / (1.0 + power))  # without the other groups
+  b = jax.lax.fori_loop(0, 30, body, alone / jnp.sqrt(size))
+  return jnp.where(kept, b / norms, 0.0)
+
+
+def dual_cone(
+  matrix: jax.Array, present: jax.Array, preference: jax.Array
+) -> jax.Array:
+  """Weights of the gradients projected onto the dual cone, f32[G].
+
+  Every p_i g_i moves to the nearest vector that opposes no group: weights
+  w >= p_i e_i of least w'Mw; the sum over i is returned (UPGrad eq. 5). The
+  published ridge of 1e-4 is relative to each gradient here, since beside a
+  small gradient it would outweigh the constraint.
+  """
+  cosines, norms, kept = _cosines(matrix, present)
+  ridged = cosines + 1e-4 * jnp.eye(matrix.shape[0])
+  zeros = jnp.zeros(matrix.shape[0])
+
+  def solve(lower):
+    project = lambda w: jnp.where(kept, jnp.maximum(w, lower), 0.0)
+    return minimize_quadratic(ridged, zeros, project, lower)
+
+  scaled = jax.vmap(solve)(jnp.diag(jnp.where(kept, preference * norms, 0.0)))
+  return jnp.sum(scaled, axis=0) / norms
+
+
+def _cosines(matrix, present):
+  """Cosines, norms and which gradients are present and not zero.
+
+  Problems in b = |g| a are as well conditioned when the gradients are of very
+  different size. Norms of the gradients left out are 1, their cosines 0.
+  """
+  norms = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
+  kept = present & ~(norms <= 1e-8)  # NaN is kept, and carried on
+  norms = jnp.where(kept, norms, 1.0)
+  both = kept[:, None] & kept[None, :]
+  cosines = matrix / norms[:, None] / norms[None, :]
+  return jnp.where(both, cosines, 0.0), norms, kept
