@@ -24,20 +24,23 @@ _DATASET = flags.DEFINE_string('dataset', 'synthetic', 'A named dataset.')
 _DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
 _CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
 _MODELS = flags.DEFINE_list('models', ['din', 'gru4rec', 'sasrec'], 'Models.')
+_CHILD = flags.DEFINE_bool('child', False, 'Used by the script itself.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Rounds.', lower_bound=1)
 
 
 def main() -> int:
-  """Measures one model here, several in a process each."""
+  """Measures each model in a child process, or one model as such a child."""
   out = pathlib.Path(cli.required(_OUT))
-  if len(_MODELS.value) == 1:
+  if _CHILD.value:
     files.write_json(out, benchmark.train(_config(), _REPEATS.value))
     return 0
   results = {}
   for model in _MODELS.value:
     part = out.with_name(f'{out.name}.{model}')
-    arguments = [f'--models={model}', f'--out={part}']
-    subprocess.run([sys.executable, *sys.argv, *arguments], check=True)
+    arguments = ['--child', f'--models={model}', f'--out={part}']
+    ended = subprocess.run([sys.executable, *sys.argv, *arguments])
+    if ended.returncode:
+      return ended.returncode
     results[model] = files.read_json(part)
     part.unlink()
   files.write_json(out, {'suite': _SUITE.value, 'models': results})

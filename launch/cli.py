@@ -1,7 +1,8 @@
 """What every script shares: exit codes, error lines, and column flags.
 
-Exit codes: 0 success, 2 wrong input, 130 interrupted. Wrong input is one or two
-lines on stderr, never a traceback.
+Exit codes: 0 success, 2 wrong input, 130 interrupted, 143 stopped by SIGTERM
+with the state saved. Wrong input is one or two lines on stderr, never a
+traceback.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ def required(flag: Any) -> Any:
 
 def column_flags() -> Callable[[], pipeline.TableOptions]:
   """Defines the flags that tell how to read a table.
+
+  For --help to show them, the script adopts the key flags of this module.
 
   Returns:
     A function that gives the options, to call after the flags are parsed.

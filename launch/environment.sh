@@ -18,7 +18,9 @@ find_python() {
     # A name may exist and still not run (a version manager's shim).
     "$candidate" -c "$is_new_enough" 2>/dev/null || continue
     found=$candidate
-    "$candidate" -c 'import ensurepip, venv' 2>/dev/null || continue
+    "$candidate" -c 'import venv' 2>/dev/null || continue
+    "$candidate" -c 'import ensurepip' 2>/dev/null ||
+      "$candidate" -c 'import pip' 2>/dev/null || continue
     echo "$candidate"
     return
   done
@@ -60,8 +62,14 @@ prepare_environment() {
     echo "making .venv with $("$base" --version)" >&2
     mkdir .venv
     touch "$ours" "$unfinished"
-    "$base" -m venv .venv
-    set_python
+    if "$base" -c 'import ensurepip' 2>/dev/null; then
+      "$base" -m venv .venv
+      set_python
+    else # as Debian ships it: its own pip installs one into .venv
+      "$base" -m venv --without-pip .venv
+      set_python
+      "$base" -m pip --python "$python" install --quiet pip
+    fi
   fi
   if ! "$python" -c "import pip; $is_new_enough" 2>/dev/null; then
     echo 'error: .venv holds no Python >= 3.11 with pip; remove it' >&2

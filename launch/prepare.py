@@ -20,6 +20,7 @@ _DATASET = flags.DEFINE_string(
 _DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
 _TABLE = flags.DEFINE_string('table', '', 'A CSV, TSV or Parquet file.')
 _COLUMNS = cli.column_flags()
+flags.adopt_module_key_flags(cli)
 _VALIDATION_TABLE = flags.DEFINE_string(
   'validation_table', '', 'Validation part; --table is then the train part.'
 )

@@ -25,6 +25,7 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
+flags.adopt_module_key_flags(cli)
 
 
 def main() -> int:

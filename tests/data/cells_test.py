@@ -73,7 +73,7 @@ def test_dates_are_unix_seconds(moments, separator, offset):
     if (moment.month, moment.day) != (2, 29)
   ]
   texts = [moment.isoformat(separator) for moment in moments]
-  parsed = cells.parse_times(cells.from_strings(texts), optional=False)
+  parsed = cells.parse_times(cells.from_strings(texts))
   np.testing.assert_array_equal(
     parsed.values, [moment.timestamp() for moment in moments]
   )
@@ -84,7 +84,7 @@ def test_dates_are_unix_seconds(moments, separator, offset):
   'text', ['2021-07-01', '2021-07-01 00:00:00', '2021-07-01T00:00Z']
 )
 def test_a_date_without_an_offset_is_utc_and_whole(text):
-  parsed = cells.parse_times(cells.from_strings([text]), optional=False)
+  parsed = cells.parse_times(cells.from_strings([text]))
   days = datetime.date(2021, 7, 1) - datetime.date(1970, 1, 1)
   assert parsed.values.tolist() == [days.days * 86400]
   assert parsed.values.dtype == np.int64
@@ -110,7 +110,7 @@ def test_columns_of_plain_dates_are_unix_seconds(moments, form, mixed):
     for text in texts
   ]
   raw = cells.from_strings(texts + ['2.5'] * mixed)
-  parsed = cells.parse_times(raw, optional=False)
+  parsed = cells.parse_times(raw)
   np.testing.assert_array_equal(parsed.values, expected + [2.5] * mixed)
   np.testing.assert_array_equal(
     parsed.faults == cells.NEGATIVE, parsed.values < 0
@@ -123,14 +123,12 @@ def test_columns_of_plain_dates_are_unix_seconds(moments, form, mixed):
 )
 def test_days_that_do_not_exist_are_not_times(text):
   good = '2021-07-01 00:00:00'[: len(text)]
-  parsed = cells.parse_times(
-    cells.from_strings([good, text, good]), optional=False
-  )
+  parsed = cells.parse_times(cells.from_strings([good, text, good]))
   assert parsed.faults.tolist() == [0, cells.NOT_TIME, 0]
 
 
 def test_times_are_floats_if_one_is():
-  parsed = cells.parse_times(cells.from_strings(['1', '2.5']), optional=False)
+  parsed = cells.parse_times(cells.from_strings(['1', '2.5']))
   assert parsed.values.tolist() == [1.0, 2.5]
 
 

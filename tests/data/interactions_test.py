@@ -6,6 +6,7 @@ import pytest
 from tests.data import small_logs
 from twotsrec import types
 from twotsrec.data import interactions
+from twotsrec.data import tables
 
 Filters = interactions.Filters
 settings = hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
@@ -122,12 +123,48 @@ def test_position_goes_before_time():
   assert events.item_ids[events.item - 1].tolist() == [9, 8, 7]
 
 
-def test_an_incomplete_time_column_is_counted_and_not_used():
-  table = small_logs.table([1, 1], [8, 7], time=np.array([5.0, np.nan]))
-  events = interactions.from_table(table)
-  assert events.time is None
-  assert events.missing_times == 1
-  assert events.item_ids[events.item - 1].tolist() == [8, 7]
+@settings
+@hypothesis.given(row_lists, strategies.sampled_from(['first', 'last']))
+def test_first_lines_of_dropped_rows_are_those_of_the_file(rows, keep):
+  # Every third line of the file is blank.
+  lines = np.array([2 + n + n // 2 for n in range(len(rows))])
+  rating = np.array([item for _, item, _ in rows], float)
+  table = load(rows, rating=rating, lines=lines)
+  filters = Filters(min_rating=1, dedup=keep, min_user=2, min_item=2)
+  try:
+    dropped = interactions.from_table(table, filters).dropped
+  except types.UserError:
+    return  # nothing is left, which is said
+  at = dict(zip(range(len(rows)), lines.tolist(), strict=True))
+  low = [at[n] for n, row in enumerate(rows) if row[1] < 1]
+  rated = [(*row, n) for n, row in enumerate(rows) if row[1] >= 1]
+  chosen = {}
+  for row in sorted(rated, key=lambda row: row[2]):
+    if keep == 'last' or row[:2] not in chosen:
+      chosen[row[:2]] = row
+  repeated = [at[row[3]] for row in rated if row not in chosen.values()]
+  kept = sorted(chosen.values(), key=lambda row: row[3])
+  user, item = np.array(kept)[:, :2].T
+  by_user, by_item = interactions.core_mask(user, item, 2, 2)
+  number = np.array(kept)[:, 3]
+  for cause, expected in (
+    ('rating below 1', low),
+    (f'duplicate, {keep} one kept', repeated),
+    ('user with fewer than 2 interactions', lines[number[by_user]].tolist()),
+    ('item with fewer than 2 interactions', lines[number[by_item]].tolist()),
+  ):
+    if expected:
+      assert dropped[cause] == tables.Dropped(
+        len(expected), tuple(expected[:5])
+      )
+    else:
+      assert cause not in dropped
+
+
+def test_rows_that_come_from_no_file_have_no_lines():
+  table = small_logs.table([1, 1], [5, 5])
+  dropped = interactions.from_table(table, Filters(dedup='first')).dropped
+  assert dropped == {'duplicate, first one kept': tables.Dropped(1, ())}
 
 
 def test_low_ratings_are_dropped_and_counted():

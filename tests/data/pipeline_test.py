@@ -241,12 +241,72 @@ def test_a_named_dataset_is_prepared_on_first_use_only(tmp_path, monkeypatch):
     cache_dir=str(tmp_path / 'cache'),
   )
   first = pipeline.from_config(wanted)
-  monkeypatch.delitem(datasets.DATASETS, 'tiny')  # not needed any more
+  (tmp_path / 'root' / 'log.csv').unlink()  # not needed any more
   assert pipeline.from_config(wanted).manifest == first.manifest
   wanted.validation = False  # other options are other data
   with pytest.raises(types.UserError, match='tiny'):
     pipeline.from_config(wanted)
   assert len(list((tmp_path / 'cache').iterdir())) == 1
+
+
+def test_a_named_dataset_records_its_columns(tmp_path, monkeypatch):
+  (tmp_path / 'log.csv').write_text(LOG)
+  columns = tables.Columns(order='t')
+  known = datasets.Dataset('log.csv', columns, 6, 7, 30)
+  monkeypatch.setitem(datasets.DATASETS, 'tiny', known)
+  wanted = pipeline.Options(dataset='tiny', data_root=str(tmp_path))
+  recorded = pipeline.prepare(wanted).manifest['options']
+  assert recorded['columns'] == columns._asdict()
+
+
+def test_a_table_records_how_it_was_read(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text('7;1;3\n7;2;4\n7;3;5\n')
+  reading = pipeline.TableOptions(
+    columns=tables.Columns(user='who', item='what', time='when'),
+    delimiter=';',
+    column_names=('who', 'when', 'what'),
+    id_type='string',
+  )
+  recorded = pipeline.prepare(
+    pipeline.Options(table=str(path), reading=reading)
+  ).manifest['options']
+  again = pipeline.TableOptions(
+    columns=tables.Columns(**recorded['columns']),
+    delimiter=recorded['delimiter'],
+    column_names=tuple(recorded['column_names']),
+    id_type=recorded['id_type'],
+  )
+  assert again == reading
+
+
+def test_an_unknown_dataset_lists_the_named_and_the_built_in(tmp_path):
+  for make in (
+    lambda: pipeline.prepare(pipeline.Options(dataset='ml-2m')),
+    lambda: pipeline.from_config(
+      config.DataConfig(dataset='ml-2m', cache_dir=str(tmp_path))
+    ),
+  ):
+    with pytest.raises(types.UserError, match="'ml-2m' is unknown") as caught:
+      make()
+    for name in (pipeline.SYNTHETIC, *datasets.DATASETS):
+      assert name in str(caught.value)
+
+
+def test_lines_of_several_tables_are_not_told(tmp_path):
+  for name in ('train', 'test'):
+    rows = '1,1,5\n1,2,3\n'
+    (tmp_path / f'{name}.csv').write_text('user_id,item_id,stars\n' + rows)
+  told = pipeline.prepare(
+    pipeline.Options(
+      table=str(tmp_path / 'train.csv'),
+      test_table=str(tmp_path / 'test.csv'),
+      reading=pipeline.TableOptions(columns=tables.Columns(rating='stars')),
+      filters=interactions.Filters(min_rating=4),
+      split=pipeline.SplitOptions(validation=False),
+    )
+  ).manifest['report']
+  assert told['dropped'] == {'rating below 4': {'count': 2, 'first_lines': []}}
 
 
 def test_a_configuration_cannot_carry_dates():

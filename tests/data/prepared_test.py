@@ -1,6 +1,8 @@
 import errno
 import json
+import os
 import pathlib
+import time
 
 import hypothesis
 from hypothesis import strategies
@@ -136,6 +138,42 @@ def test_other_data_are_replaced_only_if_asked(tmp_path):
   assert prepared.load(out).num_users == 2
   assert prepared.save(small_logs.make([6]), out, overwrite=True).num_users == 1
   assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def left_behind(folder, name, hours):
+  """A folder as a writer killed some hours ago leaves it."""
+  path = folder / name
+  path.mkdir()
+  (path / 'items.npy').write_bytes(b'half')
+  then = time.time() - 3600 * hours
+  for entry in (path / 'items.npy', path):
+    os.utime(entry, (then, then))
+  return path
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+  unique = 'a1' * 16
+  left_behind(tmp_path, f'.out.{unique}', 2)
+  old = left_behind(tmp_path, f'.out.{unique}.old', 2)
+  others = [
+    left_behind(tmp_path, f'.out.{"b2" * 16}', 0.5),  # may still be written
+    left_behind(tmp_path, f'.output.{unique}', 2),
+    left_behind(tmp_path, f'out.{unique}', 2),
+    left_behind(tmp_path, '.out.mine', 2),
+  ]
+  prepared.save(small_logs.make([5]), str(tmp_path / 'out'))
+  # Without a target the data set aside may be the only copy.
+  kept = {tmp_path / 'out', old, *others}
+  assert set(tmp_path.iterdir()) == kept
+  prepared.save(small_logs.make([6]), str(tmp_path / 'out'), overwrite=True)
+  assert set(tmp_path.iterdir()) == kept - {old}
+
+
+def test_a_folder_still_being_written_is_left(tmp_path):
+  path = left_behind(tmp_path, f'.out.{"a1" * 16}', 2)
+  (path / 'items.npy').write_bytes(b'more')
+  prepared.save(small_logs.make([5]), str(tmp_path / 'out'))
+  assert path.is_dir()
 
 
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from tests.data import small_logs
 from twotsrec import config
@@ -73,5 +74,51 @@ def test_the_text_names_causes_and_first_lines(tmp_path):
   assert '  kept           3' in text
   assert '1  item_id is empty, line 5' in text
   assert '1  t is not a time, line 7' in text
-  assert '1  duplicate, first one kept' in text
+  assert '1  duplicate, first one kept, line 6' in text
   assert '1 repeated pairs' in text
+
+
+def test_the_legend_says_what_activity_counts():
+  # One user of 4 events, of which two are held out.
+  text = report.text(small_logs.make([4]), config.GroupConfig(num_groups=1))
+  assert 'activity: all events of a user, held-out ones too.' in text
+  assert '4-4' in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+  ('header', 'columns', 'hint'),
+  [
+    ('user_id,item_id,timestamp', {}, ('timestamp', 'time')),
+    ('user_id,item_id,Date', {}, ('Date', 'time')),
+    ('user_id,item_id,position', {}, ('position', 'order')),
+    ('user_id,item_id,times', {}, None),
+    ('user_id,item_id,ts', {'time': 'ts'}, None),
+    ('user_id,item_id,ts', {'order': 'ts'}, None),
+    ('user_id,item_id,ts', {'rating': 'ts'}, None),
+  ],
+)
+def test_a_column_that_could_order_is_told_unless_it_is_used(
+  tmp_path, header, columns, hint
+):
+  path = tmp_path / 'log.csv'
+  path.write_text(header + '\n1,1,1\n1,2,2\n1,3,3\n')
+  options = pipeline.Options(
+    table=str(path),
+    reading=pipeline.TableOptions(columns=tables.Columns(**columns)),
+  )
+  lines = report.text(pipeline.prepare(options)).splitlines()
+  told = [line for line in lines if 'is not used' in line]
+  expected = []
+  if hint is not None:
+    name, role = hint
+    flag = f'--{role}_column={name}'
+    expected = [f'column {name!r} is not used; {flag} orders by it']
+  assert told == expected
+
+
+def test_a_named_column_of_a_file_without_a_header_is_told(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text('1,1,1\n1,2,2\n1,3,3\n')
+  reading = pipeline.TableOptions(column_names=('user_id', 'item_id', 'ts'))
+  options = pipeline.Options(table=str(path), reading=reading)
+  assert "column 'ts' is not used" in report.text(pipeline.prepare(options))

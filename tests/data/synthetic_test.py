@@ -119,3 +119,10 @@ def test_gamma_makes_taste_depend_on_the_group():
 def test_impossible_logs_are_errors(options):
   with pytest.raises(types.UserError):
     synthetic.generate(**{'num_users': 20, 'num_items': 50, **options})
+
+
+@pytest.mark.parametrize('num_users', [0, -1])
+def test_a_log_without_users_is_told_as_that(num_users):
+  message = f'needs at least 1 user, not {num_users}'
+  with pytest.raises(types.UserError, match=message):
+    synthetic.generate(num_users)

@@ -113,10 +113,32 @@ def test_ids_with_leading_zeros_stay_distinct_text(tmp_path):
   assert tables.read_table(path, PLAIN).user.tolist() == ['007', '7']
 
 
-def test_an_optional_time_may_be_missing(tmp_path):
-  path = write(tmp_path, 'user_id,item_id,timestamp\n1,2,\n1,3,9\n')
-  table = tables.read_table(path, TIMED, time_optional=True)
-  np.testing.assert_array_equal(table.time, [np.nan, 9.0])
+def test_kept_rows_know_their_lines(tmp_path):
+  # Blank lines, a bad row and a line end inside quotes move the lines.
+  content = '\nuser_id,item_id\n1,2\n\n3,\n"a\nb",4\n5,6\n'
+  table = tables.read_table(
+    write(tmp_path, content), PLAIN, id_type='string', on_bad_rows='drop'
+  )
+  assert table.user.tolist() == ['1', 'a\nb', '5']
+  assert table.lines.tolist() == [3, 6, 8]
+  headerless = tables.read_table(
+    write(tmp_path, '1,2\n3,4\n'), PLAIN, column_names=('user_id', 'item_id')
+  )
+  assert headerless.lines.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'delimiter'),
+  [
+    ('t.csv', '\ufeff"a, b",ts,c\n1,2,3\n', None),
+    ('t.tsv.gz', '\na, b\tts\tc\n', None),
+    ('t.txt', 'a, b\tts\tc', None),
+    ('t.dat', 'a, b::ts::c\n', '::'),
+  ],
+)
+def test_the_header_names_all_columns(tmp_path, name, content, delimiter):
+  path = write(tmp_path, content, name)
+  assert tables.column_names(path, delimiter) == ['a, b', 'ts', 'c']
 
 
 # Bad files.

@@ -42,6 +42,13 @@ def test_a_table_is_prepared_and_reported(tmp_path):
   assert prepared.load(str(out), verify=True).num_events == 20
 
 
+def test_help_shows_the_flags_of_columns():
+  done = run('--help')
+  for flag in ('--out:', '--time_column:', '--delimiter:', '--[no]overwrite:'):
+    assert flag in done.stdout
+  assert done.stderr == ''
+
+
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [

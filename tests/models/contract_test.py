@@ -233,6 +233,21 @@ def test_a_model_that_looks_ahead_has_no_encoding_per_position(name):
   assert examples.make(name).encode_positions is None
 
 
+@pytest.mark.parametrize('name', ALL)
+def test_an_option_that_would_change_nothing_is_refused(name):
+  others = {
+    'hidden': (5,), 'num_layers': 3, 'num_heads': 2, 'dropout': 0.1,
+    'causal': True, 'authors_quirk': True, 'attention_norm': True,
+  }  # fmt: skip
+  for option, value in others.items():
+    options = config.ModelConfig(name=name, **{option: value})
+    if option in models.OPTIONS[name]:
+      models.make(options)
+    else:
+      with pytest.raises(types.UserError, match='no such option.*width'):
+        models.make(options)
+
+
 def test_options_are_not_changed_by_making_a_model():
   for name in ALL:
     options = config.ModelConfig(name=name)

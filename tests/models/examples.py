@@ -29,7 +29,9 @@ COUNTS = np.arange(SIZES.num_items + 1, dtype=np.float32) ** 2
 @functools.cache
 def make(name: str, **changes) -> types.Model:
   """A small model; cached, so that what is compiled for it is reused."""
+  taken = ('width', *models.OPTIONS[name])
   sizes = {'width': WIDTH, 'hidden': (6, 4), 'num_heads': 2}
+  sizes = {key: sizes[key] for key in sizes if key in taken}
   return models.make(config.ModelConfig(name=name, **{**sizes, **changes}))
 
 

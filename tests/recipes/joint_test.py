@@ -129,9 +129,18 @@ def test_another_config_in_the_same_directory_is_refused(tmp_path):
     ({'data__validation': False}, 'train.select_metric=none'),
     ({'groups__num_groups': 26}, 'lower num_groups'),
     ({'groups__key': 'age'}, 'allowed are user_train_count'),
-    ({'model__name': 'dim'}, 'known models: popularity, din'),
+    ({'model__name': 'dim'}, 'known models: din'),
     ({'model__compute_dtype': 'int8'}, 'float32, bfloat16'),
-    ({'model__name': 'sasrec', 'model__num_heads': 3}, 'must divide'),
+    (
+      {
+        'model__name': 'sasrec',
+        'model__hidden': (128, 64),
+        'model__num_heads': 3,
+      },
+      'must divide',
+    ),
+    ({'model__dropout': 0.2}, 'din has no such option; it takes width'),
+    ({'data__prepared': 'x', 'data__min_user': 5}, 'give it to launch/prepare'),
     ({'aggregator__name': 'mean'}, 'known: joint, backdoor'),
     ({'aggregator__form': 'fast'}, 'known: auto, fused'),
     (

@@ -189,7 +189,10 @@ def renamed(tmp_path):
     np.asarray(prepared.split),
     user_ids=named(prepared.user_ids),
     item_ids=named(prepared.item_ids),
-    options={'columns': tables.Columns('who', 'what')._asdict()},
+    options={
+      'columns': tables.Columns('who', 'what', 'when')._asdict(),
+      'delimiter': ';',
+    },
   )
   del prepared
   prepared_lib.save(text, str(workdir / 'ids'), overwrite=True)
@@ -199,10 +202,18 @@ def renamed(tmp_path):
 def test_text_ids_are_those_of_the_training_table(tmp_path, renamed):
   ids = prepared_lib.load(str(renamed / 'ids')).item_ids
   table = tmp_path / 'new.csv'
-  table.write_text(f'what,who\n{ids[6]},7\n{ids[1]},7\n', encoding='utf-8')
+  rows_ = [f'20;{ids[1]};7', f'10;{ids[6]};7']  # not in order of time
+  table.write_text('when;what;who\n' + '\n'.join(rows_), encoding='utf-8')
   found, _ = _run(tmp_path / 'top.csv', renamed, history=str(table))
   expected = [f'n{int(name):05d}' for name in _names(_expected([7, 2]))]
   assert found == {'7': expected}
+  # One name given leaves the others, and the delimiter, as in training.
+  table.write_text('when;what;person\n' + '\n'.join(rows_), encoding='utf-8')
+  columns = pipeline.TableOptions(columns=tables.Columns(user='person'))
+  again, _ = _run(
+    tmp_path / 'top.csv', renamed, history=str(table), columns=columns
+  )
+  assert again == found
   users = tmp_path / 'users.txt'
   users.write_text('n00003\n', encoding='utf-8')
   found, _ = _run(tmp_path / 'top.csv', renamed, users=str(users))

@@ -109,7 +109,7 @@ def test_unknown_ending_lists_the_known_ones():
 
 def test_missing_polars_names_the_extra(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setitem(sys.modules, 'polars', None)
-  with pytest.raises(types.UserError, match=r'twotsrec\[data\]') as caught:
+  with pytest.raises(types.UserError, match=r"-e '\.\[data\]'") as caught:
     writers.check_path('out.parquet')
   assert len(str(caught.value).splitlines()) == 1
 

@@ -85,7 +85,7 @@ def test_fused_and_explicit_gradients_are_equal(batching, aggregator):
 @pytest.mark.parametrize('name', ['din', 'gru4rec', 'sasrec'])
 def test_backdoor_equals_the_reweighted_loss_for_every_base_model(name):
   """PIN eq. 7 is linear: the gradient of sum_j 1/n (mean loss of group j)."""
-  options = config_lib.ModelConfig(name=name, width=8, hidden=(8, 4))
+  options = config_lib.ModelConfig(name=name, width=8)
   world = _World(models.make(options))
   flat, stacked = world.batches(0)
 

@@ -177,14 +177,10 @@ def parse_texts(raw: Cells | Typed) -> Parsed:
   return Parsed(np.array(strings, np.str_), faults)
 
 
-def parse_times(raw: Cells | Typed, optional: bool) -> Parsed:
+def parse_times(raw: Cells | Typed) -> Parsed:
   """Unix seconds, i64[R] or f64[R], from numbers or ISO-8601 dates (UTC).
 
-  Args:
-    raw: the column.
-    optional: an empty cell is NaN, and the column float; else it is a fault.
-  Returns:
-    Non-negative finite times; anything else is a fault.
+  Anything but non-negative finite times is a fault.
   """
   if isinstance(raw, Typed):
     parsed, empty = _typed_times(raw), raw.missing
@@ -193,9 +189,6 @@ def parse_times(raw: Cells | Typed, optional: bool) -> Parsed:
   values, faults = parsed
   faults[(faults == 0) & (values < 0)] = NEGATIVE
   faults[empty] = EMPTY
-  if optional and empty.any():
-    values = np.where(empty, np.nan, values)
-    faults[empty] = 0
   return Parsed(values, faults)
 
 

@@ -25,7 +25,7 @@ def import_polars():
   except ImportError as error:
     raise types.UserError(
       'polars is not installed, and Parquet and fast CSV need it; run: '
-      'pip install "twotsrec[data]"'
+      "pip install -e '.[data]'"
     ) from error
   return polars
 
@@ -59,6 +59,11 @@ def read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> cells.Block:
   return _block(columns, frame.height)
 
 
+def parquet_names(path: pathlib.Path) -> list[str]:
+  """Names of the columns of a Parquet file that can be read."""
+  return import_polars().scan_parquet(path, glob=False).collect_schema().names()
+
+
 def read_csv(
   path: pathlib.Path,
   wanted: Sequence[str],
@@ -70,9 +75,9 @@ def read_csv(
 
   Returns:
     One block, or None if anything about the file is unusual: a quote in a
-    wanted cell, an empty cell, a short line, text that is not UTF-8. Then
-    `delimited.read` must look, which names what is wrong and where. Bytes of
-    columns that are not wanted go unchecked.
+    wanted cell, a line end in any cell, an empty cell, a short line, text that
+    is not UTF-8. Then `delimited.read` must look, which names what is wrong and
+    where. Other bytes of columns that are not wanted go unchecked.
   """
   polars = import_polars()
   if len(delimiter.encode()) > 1:
@@ -100,6 +105,11 @@ def read_csv(
     unusual = header or names != list(column_names)
   if unusual:
     return None
+  # Else row numbers would not tell the lines.
+  if any('\n' in name or '\r' in name for name in names) or any(
+    frame[name].str.contains(r'[\r\n]').any() for name in names
+  ):
+    return None
   # A short line leaves its last cell missing.
   if any(frame[name].null_count() for name in {*wanted, names[-1]}):
     return None
@@ -110,17 +120,19 @@ def read_csv(
     plain = integers.cast(polars.String).eq_missing(series).all()
     if plain:
       columns[name] = _typed(integers)
-    elif series.str.contains(r'["\x00\r]').any():
+    elif series.str.contains(r'["\x00]').any():
       return None
     else:
       columns[name] = cells.from_strings(series.to_list())
-  return _block(columns, frame.height)
+  return _block(columns, frame.height, 2 if column_names is None else 1)
 
 
 def _block(
-  columns: dict[str, cells.Cells | cells.Typed], num_rows: int
+  columns: dict[str, cells.Cells | cells.Typed],
+  num_rows: int,
+  first_line: int = 1,
 ) -> cells.Block:
-  lines = np.arange(1, num_rows + 1)
+  lines = np.arange(first_line, first_line + num_rows)
   none = np.zeros(0, np.int64)
   return cells.Block(lines, columns, none, none, len(columns))
 

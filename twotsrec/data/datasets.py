@@ -59,6 +59,15 @@ DATASETS = {
 }
 
 
+def find(name: str, also: tuple[str, ...] = ()) -> Dataset:
+  """The dataset of a name; an error lists the names, and those of `also`."""
+  if name not in DATASETS:
+    raise types.UserError(
+      f'dataset {name!r} is unknown; known: {", ".join((*DATASETS, *also))}'
+    )
+  return DATASETS[name]
+
+
 def load(name: str, data_root: str | os.PathLike) -> tables.Table:
   """Reads a named dataset.
 
@@ -68,11 +77,7 @@ def load(name: str, data_root: str | os.PathLike) -> tables.Table:
   Returns:
     All interactions, in file order; `order` (or else `time`) orders them.
   """
-  if name not in DATASETS:
-    raise types.UserError(
-      f'dataset {name!r} is unknown; known: {", ".join(DATASETS)}'
-    )
-  dataset = DATASETS[name]
+  dataset = find(name)
   if not os.fspath(data_root):
     raise types.UserError(
       f'dataset {name} is read from a folder; pass --data_root=DIR, where '

@@ -20,6 +20,7 @@ from twotsrec import types
 from twotsrec.data import cells
 
 _BLOCK_BYTES = 1 << 22  # a few hundred thousand rows; arrays stay in cache
+_HEADER_BYTES = 1 << 16  # longer lines are read on
 _MAX_LINE_BYTES = 1 << 24
 _BOM = b'\xef\xbb\xbf'
 _GZIP_MAGIC = b'\x1f\x8b'
@@ -92,6 +93,20 @@ def read(
   while chunk is not None:
     yield _block(chunk, chunks, layout)
     chunk = next(chunks, None)
+
+
+def first_line(path: pathlib.Path) -> int:
+  """Line of the first record of a file, from 1."""
+  first = _skip_blank(_chunks(path, _HEADER_BYTES))
+  return 1 if first is None else first.first_line
+
+
+def header(path: pathlib.Path, delimiter: str | None = None) -> list[str]:
+  """The fields of the first record of a file that can be read."""
+  first = _skip_blank(_chunks(path, _HEADER_BYTES))
+  if first is None:
+    return []
+  return _first_record(path, first, delimiter or _sniff(path, first.data))[1]
 
 
 def _check_delimiter(delimiter: str) -> None:

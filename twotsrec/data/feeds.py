@@ -48,7 +48,10 @@ def make_feed(
   data: config_lib.DataConfig,
   split: int = prepared_lib.TRAIN,
 ) -> Feed:
-  """One example per observed item of a split that has a history.
+  """One example per observed item of a split.
+
+  Training items have a history (the first event of a user is none); held-out
+  items are all there, with or without one.
 
   Raises:
     types.UserError: no example, or a user without a possible negative.
@@ -133,11 +136,17 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     )
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   full = np.diff(seen.offsets)[user] >= prepared.num_items
+  if data.num_negatives and prepared.num_items == 1:
+    raise types.UserError(
+      'there is one item, so there is nothing to tell it from; use a log with'
+      ' more items, or weaker filters'
+    )
   if data.num_negatives and np.any(full):
     who = prepared.user_ids[user[np.argmax(full)]]
     raise types.UserError(
       f'user {who} has touched all {prepared.num_items} items, so no negative'
-      ' can be drawn; drop such users, or set data.negative_exclude=train'
+      ' can be drawn; set data.negative_exclude=train, or leave such users'
+      ' out of the log'
     )
   as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
   return Feed(

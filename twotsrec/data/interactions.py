@@ -43,7 +43,7 @@ class Interactions(NamedTuple):
   Attributes:
     user: i32[N], 0..U-1, ascending.
     item: i32[N], 1..I.
-    time: i64[N] or f64[N], or None if it is missing for some row.
+    time: i64[N] or f64[N], or None.
     order: i64[N], position inside a user, or None.
     behavior: i8[N], indices into `behavior_names`, or None.
     split: labels, unicode [N], or None.
@@ -53,7 +53,6 @@ class Interactions(NamedTuple):
     rows_read: rows of the table; len(user) + dropped rows.
     dropped: {cause: count and first lines}.
     duplicates: rows that repeat a (user, item, behavior), kept or not.
-    missing_times: rows without a time, where a time column exists.
   """
 
   user: np.ndarray
@@ -68,7 +67,6 @@ class Interactions(NamedTuple):
   rows_read: int
   dropped: dict[str, tables.Dropped]
   duplicates: int
-  missing_times: int
 
 
 class _Rows(NamedTuple):
@@ -79,6 +77,7 @@ class _Rows(NamedTuple):
   item: np.ndarray
   behavior: np.ndarray | None
   when: np.ndarray  # order, else time, else row number
+  line: np.ndarray | None  # in the file
 
 
 def from_table(
@@ -99,13 +98,13 @@ def from_table(
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   behavior, behavior_names = _number_behaviors(table.behavior, behaviors)
-  time, missing_times = _complete(table.time)
   rows = _Rows(
     position=np.arange(len(user)),
     user=user,
     item=item,
     behavior=behavior,
-    when=_first_given(table.order, time, np.arange(len(user))),
+    when=_first_given(table.order, table.time, np.arange(len(user))),
+    line=table.lines,
   )
   dropped = dict(table.dropped)
   if filters.min_rating is not None:
@@ -126,7 +125,7 @@ def from_table(
   return Interactions(
     user=user,
     item=item + 1,
-    time=pick(time),
+    time=pick(table.time),
     order=pick(table.order),
     behavior=rows.behavior,
     split=pick(table.split),
@@ -136,7 +135,6 @@ def from_table(
     rows_read=table.rows_read,
     dropped=dropped,
     duplicates=int(np.sum(repeated)),
-    missing_times=missing_times,
   )
 
 
@@ -221,8 +219,12 @@ def _record(
   cause: str,
   dropped: dict[str, tables.Dropped],
 ) -> None:
-  if np.any(mask):
-    dropped[cause] = tables.Dropped(count=int(np.sum(mask)), first_lines=())
+  """Counts dropped rows; they are still in the order of the file."""
+  gone = np.flatnonzero(mask)
+  if gone.size:
+    first = gone[: tables.FIRST_LINES]
+    lines = () if rows.line is None else tuple(rows.line[first].tolist())
+    dropped[cause] = tables.Dropped(count=gone.size, first_lines=lines)
 
 
 def _take(rows: _Rows, index: np.ndarray) -> _Rows:
@@ -253,14 +255,6 @@ def _number_behaviors(
     )
   position = np.array([names.index(name) for name in found.tolist()], np.int8)
   return position[codes], names
-
-
-def _complete(time: np.ndarray | None) -> tuple[np.ndarray | None, int]:
-  """Times if every row has one, and how many rows have none."""
-  if time is None:
-    return None, 0
-  missing = int(np.sum(np.isnan(time))) if time.dtype.kind == 'f' else 0
-  return (None if missing else time), missing
 
 
 def _first_given(*columns: np.ndarray | None) -> np.ndarray:

@@ -19,6 +19,15 @@ from twotsrec.data import synthetic
 from twotsrec.data import tables
 
 SYNTHETIC = 'synthetic'
+# Names of columns that look like an order -> the flag that uses them.
+_ORDERING = {
+  'timestamp': 'time',
+  'time': 'time',
+  'ts': 'time',
+  'datetime': 'time',
+  'date': 'time',
+  'position': 'order',
+}
 
 
 class TableOptions(NamedTuple):
@@ -163,6 +172,7 @@ def _check_source(options: Options) -> None:
       'give either --dataset=NAME or --table=FILE'
       + (', not both' if options.table else '')
     )
+  _named(options)
   name = options.split.name
   if name and name not in splits.NAMES:
     raise types.UserError(
@@ -185,6 +195,13 @@ def _check_source(options: Options) -> None:
     raise types.UserError('validation_from and test_from go with --split=date')
 
 
+def _named(options: Options) -> datasets.Dataset | None:
+  """The named dataset; None for the built-in log and for a table."""
+  if options.dataset in ('', SYNTHETIC):
+    return None
+  return datasets.find(options.dataset, also=(SYNTHETIC,))
+
+
 def _read(options: Options) -> tables.Table:
   if options.dataset == SYNTHETIC:
     return synthetic.generate(
@@ -205,6 +222,26 @@ def _read(options: Options) -> tables.Table:
   return _join(parts) if len(parts) > 1 else parts['train']
 
 
+def _unused_order(options: Options) -> dict[str, str]:
+  """A column that could order the rows of a table without any, and its flag."""
+  reading = options.reading
+  columns = reading.columns
+  if not options.table or columns.time or columns.order:
+    return {}
+  names = reading.column_names or tables.column_names(
+    options.table, reading.delimiter or None
+  )
+  by_rank = sorted(
+    (list(_ORDERING).index(name.lower()), name)
+    for name in set(names) - set(columns)
+    if name.lower() in _ORDERING
+  )
+  if not by_rank:
+    return {}
+  _, name = by_rank[0]
+  return {'column': name, 'flag': f'--{_ORDERING[name.lower()]}_column'}
+
+
 def _join(parts: dict[str, tables.Table]) -> tables.Table:
   """One table with a split column from a table for each split."""
   columns = {}
@@ -220,6 +257,7 @@ def _join(parts: dict[str, tables.Table]) -> tables.Table:
   return next(iter(parts.values()))._replace(
     **columns,
     split=np.concatenate(labels),
+    lines=None,  # a line number does not tell the file
     rows_read=sum(part.rows_read for part in parts.values()),
     dropped={
       f'{cause} ({name} table)': rows
@@ -265,7 +303,7 @@ def _assemble(
         for cause, rows in events.dropped.items()
       },
       'duplicates': events.duplicates,
-      'missing_times': events.missing_times,
+      'unused_order': _unused_order(options),
     },
   )
 
@@ -300,9 +338,15 @@ def _recorded(options: Options) -> dict[str, Any]:
     del recorded['users'], recorded['gamma'], recorded['seed']
   for name in ('table', 'validation_table', 'test_table'):
     recorded[name] = os.path.basename(recorded[name])
+  # How to read another file of the same form.
   reading = recorded.pop('reading')
+  named = _named(options)
+  if named is not None:
+    recorded['columns'] = named.columns._asdict()
   if options.table:
     recorded['columns'] = reading.columns._asdict()
+    for name in ('delimiter', 'column_names', 'id_type'):
+      recorded[name] = getattr(reading, name)
   recorded['filters'] = options.filters._asdict()
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.

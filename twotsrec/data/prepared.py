@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
+import time
 from typing import Any, NamedTuple
 import uuid
 
@@ -35,6 +37,7 @@ _ARRAYS = (
   'item_ids',
 )
 _OPTIONAL = ('times', 'behaviors')
+_STALE_SECONDS = 3600
 
 
 class Prepared(NamedTuple):
@@ -44,7 +47,7 @@ class Prepared(NamedTuple):
     user_offsets: i64[U + 1]; events of user u are user_offsets[u : u + 2].
     items: i32[N], 1..I, sorted by user, split order and time inside a user.
     split: i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
-    times: i64[N] or f64[N], or None without a complete time column.
+    times: i64[N] or f64[N], or None without a time column.
     behaviors: i8[N], indices into manifest['behaviors'], or None.
     user_ids: external ids, i64[U] or unicode [U], ascending.
     item_ids: external ids [I], ascending; item i is item_ids[i - 1].
@@ -260,6 +263,7 @@ def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
   target = pathlib.Path(out_dir)
   if _keep_existing(target, data, overwrite):
     return load(out_dir)
+  _sweep(target)
   unique = uuid.uuid4().hex
   temporary = target.parent / f'.{target.name}.{unique}'
   try:
@@ -419,4 +423,22 @@ def _replace(temporary: pathlib.Path, target: pathlib.Path) -> None:
   except OSError:
     aside.rename(target)
     raise
-  shutil.rmtree(aside)
+  shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(target: pathlib.Path) -> None:
+  """Removes what killed writers of `target` left beside it.
+
+  Old data set aside stay while there is no target: they may be the only copy.
+  """
+  ours = re.compile(rf'\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?')
+  for path in target.parent.glob('.*'):
+    match = ours.fullmatch(path.name)
+    if not match or (match[1] and not target.exists()):
+      continue
+    try:
+      written = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+    except OSError:
+      continue  # another process removed it, or it is no folder of ours
+    if time.time() - written > _STALE_SECONDS:
+      shutil.rmtree(path, ignore_errors=True)

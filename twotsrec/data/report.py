@@ -127,7 +127,11 @@ def text(
     ),
   ]
   shown = [f'{name:<16} {value}' for name, value in lines]
-  shown.append('cold: never in train.  activity: events of a user.')
+  shown.append('cold: never in train.')
+  shown.append('activity: all events of a user, held-out ones too.')
+  if unused := facts.get('unused_order'):
+    column, flag = unused['column'], unused['flag']
+    shown.append(f'column {column!r} is not used; {flag}={column} orders by it')
   return '\n'.join(shown + ['', *_group_lines(facts)])
 
 
@@ -163,8 +167,6 @@ def _first_lines(lines: list[int]) -> str:
 
 def _times(facts: dict[str, Any]) -> str:
   order = f'; ordered by {facts.get("ordered_by", "row")}'
-  if facts.get('missing_times'):
-    return f'not used, {facts["missing_times"]:,} rows have none' + order
   if facts['tied_times'] is None:
     return 'none' + order
   tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'

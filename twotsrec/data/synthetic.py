@@ -183,6 +183,10 @@ def _sample(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 def _check(
   num_users: int, num_items: int, num_groups: int, noise: tuple[float, float]
 ) -> None:
+  if num_users < 1:
+    raise types.UserError(
+      f'the built-in log needs at least 1 user, not {num_users}'
+    )
   if num_items < 40:
     raise types.UserError(
       f'the built-in log needs at least 40 items, not {num_items}'

@@ -19,7 +19,7 @@ from twotsrec.data import columnar
 from twotsrec.data import delimited
 
 _DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
-_FIRST_LINES = 5
+FIRST_LINES = 5  # told of every cause
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
 _ENGINES = ('numpy', 'polars')
@@ -73,8 +73,7 @@ class Table(NamedTuple):
   Attributes:
     user: external ids, i64[N] or unicode[N].
     item: external ids, i64[N] or unicode[N].
-    time: Unix seconds, i64[N] or f64[N] (NaN where an optional time is
-      missing), or None.
+    time: Unix seconds, i64[N] or f64[N], or None.
     rating: f64[N], or None.
     behavior: unicode[N], or None.
     split: unicode[N], or None.
@@ -82,6 +81,8 @@ class Table(NamedTuple):
     rows_read: N plus all dropped rows; header and blank lines are no rows.
     dropped: cause -> Dropped.
     path: of the file.
+    lines: lines of the file, from 1, ascending i64[N]; rows if Parquet; None
+      if the table is not one file.
   """
 
   user: np.ndarray
@@ -94,6 +95,7 @@ class Table(NamedTuple):
   rows_read: int
   dropped: dict[str, Dropped]
   path: str
+  lines: np.ndarray | None = None
 
 
 def read_table(
@@ -104,7 +106,6 @@ def read_table(
   column_names: Sequence[str] | None = None,
   id_type: str = 'auto',
   on_bad_rows: str = 'error',
-  time_optional: bool = False,
   engine: str = 'numpy',
 ) -> Table:
   """Reads an interaction table.
@@ -119,7 +120,6 @@ def read_table(
     id_type: 'int', 'string', or 'auto': integers if the first id of the
       column is one as Python would write it (so not '007').
     on_bad_rows: 'error', or 'drop' to count and leave out bad rows.
-    time_optional: an empty time is NaN instead of a bad row.
     engine: 'numpy', or 'polars' for parallel reading of a clean file; a file
       that is not clean is read again by 'numpy', so both give the same.
   Returns:
@@ -134,9 +134,7 @@ def read_table(
   wanted = {
     name: _KINDS[role] for role, name in columns._asdict().items() if name
   }
-  collect = functools.partial(
-    _collect, path, columns, id_type=id_type, time_optional=time_optional
-  )
+  collect = functools.partial(_collect, path, columns, id_type=id_type)
   if path.suffix.lower() == '.parquet':
     blocks = [columnar.read_parquet(path, wanted)]
     return collect(blocks, on_bad_rows=on_bad_rows, unit='row')
@@ -146,13 +144,27 @@ def read_table(
     )
     try:
       if block is not None:
-        return collect([block], on_bad_rows='error', unit='row')
+        # Polars skips blank lines before the first record.
+        skipped = delimited.first_line(path) - 1
+        block = block._replace(lines=block.lines + skipped)
+        return collect([block], on_bad_rows='error', unit='line')
     except types.UserError:
       pass  # the reader below tells the line, or drops the row
   blocks = delimited.read(
     path, list(wanted), delimiter=delimiter, column_names=column_names
   )
   return collect(blocks, on_bad_rows=on_bad_rows, unit='line')
+
+
+def column_names(
+  path: str | os.PathLike, delimiter: str | None = None
+) -> list[str]:
+  """Names of all columns of a table with a header line, or of Parquet."""
+  path = pathlib.Path(path)
+  delimiter = _delimiter(path, delimiter)
+  if path.suffix.lower() == '.parquet':
+    return columnar.parquet_names(path)
+  return delimited.header(path, delimiter)
 
 
 def _check_option(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -202,20 +214,20 @@ def _collect(
   *,
   id_type: str,
   on_bad_rows: str,
-  time_optional: bool,
   unit: str,
 ) -> Table:
   """Parses blocks, keeps good rows, and counts or reports bad ones."""
   roles = {role: name for role, name in columns._asdict().items() if name}
   id_types = {'user': id_type, 'item': id_type}
   kept = {role: [] for role in roles}
+  kept_lines = []
   dropped: dict[str, Dropped] = {}
   rows_read = 0
   for block in blocks:
     rows_read += block.lines.size + block.ragged_lines.size
     id_types = _settle_id_types(block, roles, id_types)
     parsed = {
-      role: _parser(role, id_types, time_optional)(block.columns[name])
+      role: _parser(role, id_types)(block.columns[name])
       for role, name in roles.items()
     }
     bad = _bad_rows(block, roles, parsed)
@@ -225,6 +237,7 @@ def _collect(
     good = np.ones(block.lines.size, bool)
     for fault in bad:
       good[fault.rows] = False
+    kept_lines.append(block.lines[good])
     for role, column in parsed.items():
       kept[role].append(column.values if good.all() else column.values[good])
   if not rows_read:
@@ -243,6 +256,7 @@ def _collect(
     rows_read=rows_read,
     dropped=dropped,
     path=str(path),
+    lines=np.concatenate(kept_lines),
   )
 
 
@@ -260,7 +274,7 @@ def _settle_id_types(
 
 
 def _parser(
-  role: str, id_types: dict[str, str], time_optional: bool
+  role: str, id_types: dict[str, str]
 ) -> Callable[[cells.Cells | cells.Typed], cells.Parsed]:
   kind = _KINDS[role]
   if kind == columnar.ID:
@@ -268,7 +282,7 @@ def _parser(
     is_text = id_types[role] == 'string'
     return cells.parse_texts if is_text else cells.parse_integer_ids
   return {
-    columnar.TIME: functools.partial(cells.parse_times, optional=time_optional),
+    columnar.TIME: cells.parse_times,
     columnar.NUMBER: cells.parse_numbers,
     columnar.TEXT: cells.parse_texts,
     columnar.INTEGER: cells.parse_order,
@@ -315,9 +329,9 @@ def _count_dropped(
   counted = dict(dropped)
   for fault in bad:
     before = counted.get(fault.cause, Dropped(0, ()))
-    lines = (*before.first_lines, *fault.lines[:_FIRST_LINES].tolist())
+    lines = (*before.first_lines, *fault.lines[:FIRST_LINES].tolist())
     counted[fault.cause] = Dropped(
-      before.count + fault.lines.size, lines[:_FIRST_LINES]
+      before.count + fault.lines.size, lines[:FIRST_LINES]
     )
   return counted
 

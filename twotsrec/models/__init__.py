@@ -1,5 +1,7 @@
 """Sequence models by name."""
 
+import dataclasses
+
 from twotsrec import config
 from twotsrec import types
 from twotsrec.models import din
@@ -18,19 +20,43 @@ _MAKERS = {
   'sasrec_original': sasrec_original.make,
 }
 
+# Options a model takes besides name, width and compute_dtype.
+OPTIONS = {
+  'popularity': (),
+  'din': ('hidden',),
+  'din_original': ('attention_norm',),
+  'gru4rec': (),
+  'sasrec': ('num_layers', 'num_heads', 'causal', 'authors_quirk'),
+  'sasrec_original': ('num_layers', 'num_heads', 'dropout'),
+}
+
 NAMES = tuple(_MAKERS)
+TRAINED = tuple(name for name in NAMES if name != 'popularity')
 _DTYPES = ('float32', 'bfloat16')
 
 
 def make(options: config.ModelConfig) -> types.Model:
-  """The model that a configuration names."""
+  """The model that a configuration names.
+
+  Raises:
+    types.UserError: an unknown name or dtype, or an option that the model does
+      not have: it would change nothing.
+  """
   if options.name not in _MAKERS:
     raise types.UserError(
-      f'model.name is {options.name!r}; known models: {", ".join(NAMES)}'
+      f'model.name is {options.name!r}; known models: {", ".join(TRAINED)}'
     )
   if options.compute_dtype not in _DTYPES:
     raise types.UserError(
       f'model.compute_dtype is {options.compute_dtype!r}; '
       f'it must be one of {", ".join(_DTYPES)}'
     )
+  taken = ('name', 'width', 'compute_dtype', *OPTIONS[options.name])
+  for field in dataclasses.fields(options):
+    value = getattr(options, field.name)
+    if field.name not in taken and value != field.default:
+      raise types.UserError(
+        f'model.{field.name} is {value}, but {options.name} has no such'
+        f' option; it takes {", ".join(taken[1:])}'
+      )
   return _MAKERS[options.name](options)

@@ -70,6 +70,14 @@ def check(config: config_lib.Config) -> None:
 
 
 def _check_combinations(config: config_lib.Config) -> None:
+  if config.data.prepared:
+    for name in ('split', 'validation', 'min_user', 'min_item', 'core'):
+      value = getattr(config.data, name)
+      if value != getattr(config_lib.DataConfig(), name):
+        raise types.UserError(
+          f'data.{name} {value!r} changes nothing in prepared data'
+          f' ({config.data.prepared}); give it to launch/prepare.py'
+        )
   given, wanted = len(config.aggregator.prior), config.groups.num_groups
   if given and given != wanted:
     raise types.UserError(

@@ -1,6 +1,7 @@
 """From an experiment to what a training phase compiles."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -84,11 +85,19 @@ def make_parts(experiment: experiment_lib.Experiment) -> Parts:
   objective = objectives.make(config.train.objective, model)
   aggregator = aggregators.make(config.aggregator)
   optimizer = optimizers.make(config.train)
-  sizes = jnp.asarray(experiment.groups.sizes, jnp.float32)
+  inputs = make_input(experiment)
+  # What the feed trains: a sequence longer than L trains L positions.
+  sizes = jnp.asarray(
+    np.bincount(
+      np.asarray(inputs.feed.group),
+      np.asarray(inputs.feed.weight),
+      config.groups.num_groups,
+    ),
+    jnp.float32,
+  )
   form = steps.resolve_form(aggregator, config.aggregator.form)
   gradient = steps.make_gradient(objective, aggregator, sizes, form)
   post = steps.make_post(objective, aggregator, sizes)
-  inputs = make_input(experiment)
   if form == 'explicit':
     flat = inputs
     inputs = Input(
@@ -157,7 +166,9 @@ def make_evaluate(
     )
   if metric != 'loss':
     return reports.make_metric(experiment, select_on)
-  feed = feeds.make_feed(prepared, experiment.groups, config.data, split)
+  # Among all items nobody touched, so never against the item itself.
+  data = dataclasses.replace(config.data, negative_exclude='all')
+  feed = feeds.make_feed(prepared, experiment.groups, data, split)
   objective = objectives.sampled_bce(experiment.model)
   loss = validation.make_loss(
     objective, _batch_of(experiment, single=True), config.groups.num_groups

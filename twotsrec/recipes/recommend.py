@@ -26,8 +26,8 @@ class Options(NamedTuple):
     history: table of interactions to recommend from, with its own users; None
       uses the histories of the run.
     exclude_seen: leave out what the user already has.
-    columns: how to read `history`; column names left at their defaults are
-      those of the training table.
+    columns: how to read `history`; whatever is left at its default is as in
+      the training table.
   """
 
   k: int = 20
@@ -141,22 +141,38 @@ def _listed(prepared: Any, path: str) -> np.ndarray:
   return users.astype(np.int64)
 
 
-def _training_columns(prepared, reading):
-  """`reading`, with the column names of the training table as defaults."""
-  trained = prepared.manifest['options'].get('columns')
-  if trained is None or reading.columns != tables.Columns():
-    return reading
-  roles = ('user', 'item', 'time', 'order')
-  columns = tables.Columns(**{role: trained[role] for role in roles})
-  return reading._replace(columns=columns)
+def _like_training(prepared, reading):
+  """`reading`; what is left at its default is as in the training table."""
+  trained = prepared.manifest['options']
+  names = trained.get('columns') or {}
+  default = tables.Columns()
+  given = reading.columns
+  columns = {
+    # A history needs no rating, behavior or split.
+    role: names.get(role) if getattr(given, role) == usual else None
+    for role, usual in default._asdict().items()
+    if role in ('user', 'item', 'time', 'order')
+  }
+  columns = {role: name for role, name in columns.items() if name}
+  reading = reading._replace(columns=given._replace(**columns))
+  usual = pipeline.TableOptions()
+  kept = {
+    name: trained[name]
+    for name in ('delimiter', 'column_names', 'id_type')
+    if name in trained and getattr(reading, name) == getattr(usual, name)
+  }
+  if 'column_names' in kept:
+    kept['column_names'] = tuple(kept['column_names'])
+  reading = reading._replace(**kept)
+  if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
+    reading = reading._replace(id_type='string')
+  return reading
 
 
 def _raw(experiment, options: Options) -> _Work:
   """Anybody, from a table of interactions."""
   prepared = experiment.prepared
-  reading = _training_columns(prepared, options.columns)
-  if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
-    reading = reading._replace(id_type='string')
+  reading = _like_training(prepared, options.columns)
   table = pipeline.read_table(options.history, reading)
   item = ids_lib.encode_items(prepared.item_ids, table.item)
   known = item > 0

@@ -119,7 +119,10 @@ def _identity(experiment):
 def _ranking(protocol):
   rank_ties = protocol['rank_ties']
   ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
-  return f'{protocol["candidates"]} candidates, {ties}'
+  return (
+    f'{protocol["candidates"]} candidates, {ties}; activity: training'
+    ' interactions of a user'
+  )
 
 
 def _warnings(protocols):

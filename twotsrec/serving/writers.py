@@ -11,11 +11,12 @@ import json
 import os
 import pathlib
 import shutil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import columnar
 
 COLUMNS = ('user_id', 'item_id', 'rank', 'score')
 
@@ -99,7 +100,7 @@ def _writer_for(path: pathlib.Path) -> Callable[..., None]:
       + ', '.join(_WRITERS)
     )
   if path.suffix == '.parquet':
-    _polars()
+    columnar.import_polars()
   return _WRITERS[path.suffix]
 
 
@@ -124,7 +125,7 @@ def _write_jsonl(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
 
 def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
   """One part per chunk, then one file streamed from the parts."""
-  polars = _polars()
+  polars = columnar.import_polars()
   folder = path.with_name(path.name + '.parts')
   folder.mkdir()
   try:
@@ -144,16 +145,6 @@ def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
 def _shortest(scores: np.ndarray) -> list[str]:
   """Nine digits tell any two float32 apart."""
   return [f'{score:.9g}' for score in scores.tolist()]
-
-
-def _polars() -> Any:
-  try:
-    import polars  # pylint: disable=import-outside-toplevel
-  except ImportError as error:
-    raise types.UserError(
-      "Parquet needs polars: pip install 'twotsrec[data]', or write .csv"
-    ) from error
-  return polars
 
 
 _WRITERS = {
