@@ -1,7 +1,7 @@
-"""PIN's base model din on amazon-beauty-5core.
+r"""PIN's base model DIN on amazon-beauty-5core.
 
-    python launch/train.py --config=configs/pin/beauty_din.py \\
-        --data_root=DIR --workdir=runs/beauty_din
+    python launch/train.py --config=configs/pin/beauty_din.py \
+      --data_root=DIR --workdir=runs/beauty_din
 
 `--config.aggregator.name=backdoor` is +GA.
 """

@@ -1,7 +1,7 @@
-"""PIN's base model gru4rec on amazon-beauty-5core.
+r"""PIN's base model GRU4Rec on amazon-beauty-5core.
 
-    python launch/train.py --config=configs/pin/beauty_gru4rec.py \\
-        --data_root=DIR --workdir=runs/beauty_gru4rec
+    python launch/train.py --config=configs/pin/beauty_gru4rec.py \
+      --data_root=DIR --workdir=runs/beauty_gru4rec
 
 `--config.aggregator.name=backdoor` is +GA.
 """

@@ -1,7 +1,7 @@
-"""PIN's base model sasrec on amazon-beauty-5core.
+r"""PIN's base model SASRec on amazon-beauty-5core.
 
-    python launch/train.py --config=configs/pin/beauty_sasrec.py \\
-        --data_root=DIR --workdir=runs/beauty_sasrec
+    python launch/train.py --config=configs/pin/beauty_sasrec.py \
+      --data_root=DIR --workdir=runs/beauty_sasrec
 
 `--config.aggregator.name=backdoor` is +GA.
 """

@@ -1,7 +1,7 @@
-"""PIN's base model din on ml-100k.
+r"""PIN's base model DIN on ml-100k.
 
-    python launch/train.py --config=configs/pin/ml100k_din.py \\
-        --data_root=DIR --workdir=runs/ml100k_din
+    python launch/train.py --config=configs/pin/ml100k_din.py \
+      --data_root=DIR --workdir=runs/ml100k_din
 
 `--config.aggregator.name=backdoor` is +GA.
 """

@@ -1,7 +1,7 @@
-"""PIN's base model gru4rec on ml-100k.
+r"""PIN's base model GRU4Rec on ml-100k.
 
-    python launch/train.py --config=configs/pin/ml100k_gru4rec.py \\
-        --data_root=DIR --workdir=runs/ml100k_gru4rec
+    python launch/train.py --config=configs/pin/ml100k_gru4rec.py \
+      --data_root=DIR --workdir=runs/ml100k_gru4rec
 
 `--config.aggregator.name=backdoor` is +GA.
 """

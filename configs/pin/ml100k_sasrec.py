@@ -1,7 +1,7 @@
-"""PIN's base model sasrec on ml-100k.
+r"""PIN's base model SASRec on ml-100k.
 
-    python launch/train.py --config=configs/pin/ml100k_sasrec.py \\
-        --data_root=DIR --workdir=runs/ml100k_sasrec
+    python launch/train.py --config=configs/pin/ml100k_sasrec.py \
+      --data_root=DIR --workdir=runs/ml100k_sasrec
 
 `--config.aggregator.name=backdoor` is +GA.
 """

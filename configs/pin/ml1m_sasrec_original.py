@@ -1,11 +1,14 @@
-"""The original SASRec on ml-1m with its published schedule.
+r"""The original SASRec on ml-1m with its published schedule.
 
-    python launch/train.py --config=configs/pin/ml1m_sasrec_original.py \\
-        --data_root=DIR --workdir=runs/ml1m_sasrec_original
+    python launch/train.py --config=configs/pin/ml1m_sasrec_original.py \
+      --data_root=DIR --workdir=runs/ml1m_sasrec_original
 
 Every setting is that of SASRec sec. 4 (and its program): last item against 100
 negatives, training at every position with one negative that is not in the
 user's training part.
+
+Test: HR@10 .8313, NDCG@10 .6024, in 4,723 seconds of training beside other work
+on the same 2 cores. The paper has .8245 and .5905.
 """
 
 from twotsrec import config as config_lib
