@@ -24,14 +24,7 @@ def sampled_bce(model: types.Model) -> Objective:
   """
 
   def objective(params, context, batch, key=None):
-    items = params.tables['item']
-    history = rows.gather(items, batch.history)
-    candidates = rows.gather(items, batch.candidates)
-    encode_key, score_key = _split(key)
-    encoded = model.encode(
-      params.net, history, context, {'history': batch.history}, key=encode_key
-    )
-    scores = model.score(params.net, encoded, candidates, key=score_key)
+    scores = _scores(model, model.encode, params, context, batch, key)
     return losses.candidate_bce_loss(scores)
 
   return objective
@@ -53,14 +46,8 @@ def every_position_bce(model: types.Model) -> Objective:
     )
 
   def objective(params, context, batch, key=None):
-    items = params.tables['item']
-    history = rows.gather(items, batch.history)
-    candidates = rows.gather(items, batch.candidates)
-    encode_key, score_key = _split(key)
-    encoded = model.encode_positions(
-      params.net, history, context, {'history': batch.history}, key=encode_key
-    )
-    scores = model.score(params.net, encoded, candidates, key=score_key)
+    encode = model.encode_positions
+    scores = _scores(model, encode, params, context, batch, key)
     mask = (batch.history > 0).astype(scores.dtype)
     return jax.vmap(losses.weighted_mean)(
       losses.candidate_bce_loss(scores), mask
@@ -85,9 +72,17 @@ def make(name: str, model: types.Model) -> Objective:
   return OBJECTIVES[name](model)
 
 
-def _split(key):
-  """Two keys, or two times None in evaluation."""
-  return (None, None) if key is None else jax.random.split(key)
+def _scores(model, encode, params, context, batch, key):
+  """Scores of the candidates; the history is encoded once."""
+  # Without a key, as in evaluation, nothing is dropped.
+  keys = (None, None) if key is None else jax.random.split(key)
+  items = params.tables['item']
+  history = rows.gather(items, batch.history)
+  encoded = encode(
+    params.net, history, context, {'history': batch.history}, key=keys[0]
+  )
+  candidates = rows.gather(items, batch.candidates)
+  return model.score(params.net, encoded, candidates, key=keys[1])
 
 
 def group_totals(

@@ -66,6 +66,26 @@ def _post_norm_layer(params, x, memory, mask, causal, num_heads, dtype):
   return layers.layer_norm(params['feed_norm'], x + fed)
 
 
+def _init(
+  key: jax.Array, sizes: types.Sizes, options: config.ModelConfig
+) -> types.Params:
+  width = options.width
+  keys = jax.random.split(key, 6)
+  layer_keys = jax.random.split(keys[4], options.num_layers)
+  extractor = {
+    'target': towers.init_tower(keys[2], width),
+    'history': layers.init_dense(keys[3], width, width),
+    'layers': [_init_layer(k, width) for k in layer_keys],
+  }
+  net = {
+    'embed': {'position': layers.init_positions(keys[1], sizes, width)},
+    'extractor': extractor,
+    'classifier': towers.init_tower(keys[5], width),
+  }
+  item = layers.init_item_table(keys[0], sizes, width)
+  return types.Params({'item': item}, net)
+
+
 def make(options: config.ModelConfig) -> types.Model:
   """A transformer encoder with normalization after each part.
 
@@ -83,25 +103,12 @@ def make(options: config.ModelConfig) -> types.Model:
   the history length, since no other row is ever read.
   """
   check_heads(options)
-  width, num_heads = options.width, options.num_heads
+  num_heads = options.num_heads
   dtype = jnp.dtype(options.compute_dtype)
 
   def init(key, context, sizes):
     del context
-    keys = jax.random.split(key, 6)
-    layer_keys = jax.random.split(keys[4], options.num_layers)
-    extractor = {
-      'target': towers.init_tower(keys[2], width),
-      'history': layers.init_dense(keys[3], width, width),
-      'layers': [_init_layer(k, width) for k in layer_keys],
-    }
-    net = {
-      'embed': {'position': layers.init_positions(keys[1], sizes, width)},
-      'extractor': extractor,
-      'classifier': towers.init_tower(keys[5], width),
-    }
-    item = layers.init_item_table(keys[0], sizes, width)
-    return types.Params({'item': item}, net)
+    return _init(key, sizes, options)
 
   def embed(net, rows, inputs):
     history = inputs['history']
