@@ -3,31 +3,19 @@
 import datetime
 import sys
 
-from hypothesis import HealthCheck
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from tests.data import table_files
 from twotsrec import types
 from twotsrec.data import tables
 
-PLAIN = tables.Columns()
-TIMED = tables.Columns(time='timestamp')
-FULL = tables.Columns(
-  time='timestamp',
-  rating='rating',
-  behavior='behavior',
-  split='split',
-  order='position',
-)
-SMALL = settings(
-  max_examples=40,
-  deadline=None,
-  derandomize=True,
-  suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+PLAIN = table_files.PLAIN
+TIMED = table_files.TIMED
+FULL = table_files.FULL
+SMALL = table_files.SMALL
 
 
 @pytest.fixture(name='polars')

@@ -1,0 +1,45 @@
+"""Column sets, files and errors that the tests of table readers share."""
+
+import gzip
+import pathlib
+
+from hypothesis import HealthCheck
+from hypothesis import settings
+import pytest
+
+from twotsrec import types
+from twotsrec.data import tables
+
+PLAIN = tables.Columns()
+TIMED = tables.Columns(time='timestamp')
+RATED = tables.Columns(rating='rating')
+FULL = tables.Columns(
+  time='timestamp',
+  rating='rating',
+  behavior='behavior',
+  split='split',
+  order='position',
+)
+SMALL = settings(
+  max_examples=40,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def write(folder: pathlib.Path, content: str | bytes, name='t.csv'):
+  path = folder / name
+  data = content.encode() if isinstance(content, str) else content
+  path.write_bytes(gzip.compress(data) if name.endswith('.gz') else data)
+  return path
+
+
+def message(path, columns=PLAIN, **options) -> str:
+  """The text of the user error, which must name the file."""
+  with pytest.raises(types.UserError) as caught:
+    tables.read_table(path, columns, **options)
+  text = str(caught.value)
+  assert str(path) in text
+  assert text.count('\n') <= 1
+  return text
