@@ -8,6 +8,7 @@ traceback.
 from collections.abc import Callable, Sequence
 import dataclasses
 import errno
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -43,6 +44,30 @@ def required(flag: Any) -> Any:
     reason = str(error).splitlines()[-1].strip()
     raise types.UserError(f'--{flag.name}: {reason}') from error
   return flag.value
+
+
+def experiment(config_flag: Any, data_root: str | None) -> config.Config:
+  """The configuration of a --config file, with the flags applied.
+
+  Raises:
+    types.UserError: no file, or one that gives something else.
+  """
+  given = required(config_flag)
+  if not isinstance(given, config.Config):
+    raise types.UserError(
+      f'--config: get_config() gives a {type(given).__name__}, not a'
+      ' twotsrec.config.Config; see configs/quickstart.py'
+    )
+  if data_root is not None:
+    given.data.data_root = data_root
+  return given
+
+
+def stop_on_signal() -> Callable[[], bool]:
+  """From now on SIGTERM only asks to stop; returns whether it has come."""
+  stop = []
+  signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
+  return lambda: bool(stop)
 
 
 def column_flags() -> Callable[[], pipeline.TableOptions]:

@@ -6,6 +6,7 @@ python launch/evaluate.py --workdir=runs/base,runs/ga --names=base,+GA
 from absl import flags
 
 import cli
+from twotsrec.data import routing
 from twotsrec.recipes import tables
 
 _WORKDIR = flags.DEFINE_list('workdir', None, 'Run directories.')
@@ -15,6 +16,12 @@ _SPLIT = flags.DEFINE_enum(
 )
 _METRICS = flags.DEFINE_list(
   'metrics', [], 'Columns of the table; default: AUCs, HR and NDCG at 10.'
+)
+_ROUTING = flags.DEFINE_enum(
+  'routing',
+  None,
+  routing.MODES,
+  'Which plugin serves whom; default: as trained.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
@@ -28,6 +35,7 @@ def main() -> int:
       _SPLIT.value,
       _METRICS.value,
       quiet=_QUIET.value,
+      routing=_ROUTING.value or '',
     )
   )
   return 0

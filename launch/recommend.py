@@ -7,6 +7,7 @@ python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 from absl import flags
 
 import cli
+from twotsrec.data import routing
 from twotsrec.recipes import recommend
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
@@ -23,6 +24,12 @@ _HISTORY = flags.DEFINE_string(
 _EXCLUDE_SEEN = flags.DEFINE_bool(
   'exclude_seen', True, 'Leave out items the user already has.'
 )
+_ROUTING = flags.DEFINE_enum(
+  'routing',
+  None,
+  routing.MODES,
+  'Which plugin serves whom; default: as trained.',
+)
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
@@ -36,6 +43,7 @@ def main() -> int:
     history=_HISTORY.value,
     exclude_seen=_EXCLUDE_SEEN.value,
     columns=_COLUMNS(),
+    routing=_ROUTING.value or '',
   )
   out = cli.required(_OUT)
   print(recommend.run(cli.required(_WORKDIR), out, options, quiet=_QUIET.value))

@@ -9,9 +9,8 @@ from absl import flags
 from ml_collections import config_flags
 
 import cli
-from twotsrec import config as config_lib
-from twotsrec import types
 from twotsrec.recipes import joint
+from twotsrec.recipes import pin
 from twotsrec.recipes import tables
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -28,20 +27,11 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Trains, prints the table by group; 143 after a SIGTERM."""
-  config = cli.required(_CONFIG)
-  if not isinstance(config, config_lib.Config):
-    raise types.UserError(
-      f'--config: get_config() gives a {type(config).__name__}, not a'
-      ' twotsrec.config.Config; see configs/quickstart.py'
-    )
+  config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
-  if _DATA_ROOT.value is not None:
-    config.data.data_root = _DATA_ROOT.value
-  stop = []
-  signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-  report = joint.train(
-    config, workdir, should_stop=lambda: bool(stop), quiet=_QUIET.value
-  )
+  stop = cli.stop_on_signal()
+  train = joint.train if config.plugin.name == 'none' else pin.train_plugins
+  report = train(config, workdir, stop, _QUIET.value)
   if report is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

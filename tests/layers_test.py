@@ -22,6 +22,7 @@ LAYERS = {
   'data': 2,
   'models': 2,
   'aggregators': 2,
+  'plugins': 2,
   'theory': 2,
   'objectives': 3,
   'evaluation': 3,

@@ -75,6 +75,30 @@ def test_every_position_averages_the_loss_of_all_prefixes():
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize('every_position', [False, True])
+def test_an_example_is_routed_to_its_own_group(every_position):
+  model, params = _toy()
+  routes = []
+
+  def reading(encode):
+    def read(net, rows, context, inputs, *, key=None):
+      routes.append(inputs['route'])
+      return encode(net, rows, context, inputs, key=key)
+
+    return read
+
+  model = model._replace(
+    encode=reading(model.encode),
+    encode_positions=reading(model.encode_positions),
+  )
+  names = {False: 'bce', True: 'every_position'}
+  objective = objectives.make(names[every_position], model)
+  objective(params, {}, _batch(every_position))
+  (route,) = routes
+  assert route.groups.tolist() == [[0], [1], [1]]
+  assert route.weights.tolist() == [[1.0]] * 3
+
+
 def test_group_totals_sum_by_group_and_hide_filling():
   sums, weights = objectives.group_totals(
     jnp.array([3.0, 5.0, jnp.nan]), _batch(), 3

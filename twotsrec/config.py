@@ -86,6 +86,7 @@ class AggregatorConfig:
 class TrainConfig:
   """Optimization (sec. 4.1.4) and when to stop."""
 
+  method: str = 'aggregator'  # or sequential: 'fish', 'grad_transfer'
   objective: str = 'bce'  # eq. 2 on sampled negatives; or 'every_position'
   batch_size: int = 512  # sec. 4.1.4
   batching: str = 'proportional'  # authors; or natural, balanced
@@ -98,8 +99,44 @@ class TrainConfig:
   select_on: str = 'validation'  # 'test' marks the report
   checkpoint_every: float = 60.0  # seconds
   keep: int = 2  # checkpoints kept for resuming
+  penalty: str = 'none'  # or 'vrex', 'irm', 'fishr' over the groups
+  penalty_weight: float = 1.0  # IRMv1, V-REx; 1000 in Fishr's paper
+  penalty_warmup: int = 0  # steps without it
+  fishr_decay: float = 0.95  # Rame et al. 2022, of the running variances
+  inner_rate: float = 1e-2  # sequential methods: step inside an update
+  adversary_weight: float = 0.1  # Grad-Transfer, lambda; 0 without adversary
   log_groups: bool = False  # per-group loss, gradient norms and cosines
   seed: int = 0
+
+
+@dataclasses.dataclass
+class PluginConfig:
+  """Plugin networks and the stage that trains them (sec. 3.3)."""
+
+  name: str = 'none'  # 'light' (eq. 12-13), 'naive' (eq. 8-11), 'film'
+  trunk: str = ''  # run directory of stage 1
+  points: str = 'AZ'  # A before the extractor, Z before the classifier
+  history_only: bool = False  # ours: A acts on the candidates too
+  ratio: float = 0.5  # authors: bottleneck over input width
+  activation: str = 'tanh'  # authors; or 'relu'
+  init: str = 'identity'  # ours; 'small' Xavier with gain 1e-3: authors
+  post_activation: bool = False  # authors: True, so no identity at the start
+  learning_rate: float = 0.0  # sec. 4.1.4: 1e-4; 0 is that, or 1e-5 if naive
+  trunk_learning_rate: float = 1e-4  # ours: "a lower one"; 0 freezes the trunk
+  trunk_gradient: str = 'through'  # sec. 3.3: with plugins on; or 'bare'
+  epochs: int = 20  # ours: "until convergence"
+  patience: int = 3  # ours, in evaluations; 0 turns early stopping off
+  select: str = 'global'  # one epoch for all; 'per_group': authors, later code
+  select_metric: str = 'group_auc'  # ours: mean of the groups' AUC
+
+
+@dataclasses.dataclass
+class RoutingConfig:
+  """Which plugin serves whom; the paper has training users only."""
+
+  mode: str = 'frozen'  # training group; or 'dynamic' by activity, 'soft'
+  cold: str = 'group1'  # users without any history; or 'trunk', no plugin
+  hysteresis: float = 0.1  # dynamic: a border is passed by this share of it
 
 
 @dataclasses.dataclass
@@ -128,6 +165,8 @@ class Config:
     default_factory=AggregatorConfig
   )
   train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+  plugin: PluginConfig = dataclasses.field(default_factory=PluginConfig)
+  routing: RoutingConfig = dataclasses.field(default_factory=RoutingConfig)
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig
   )

@@ -5,6 +5,7 @@ the aggregator's business.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,20 @@ from twotsrec import types
 from twotsrec.ops import rows
 
 Objective = Callable[..., jax.Array]
+
+
+class Scored(NamedTuple):
+  """A batch on its way through the stages of a model.
+
+  Attributes:
+    features: types.Features, what the classifier reads.
+    candidate_rows: leaves [B, C, ...].
+    scores: f32[B, C], the observed item first.
+  """
+
+  features: types.Features
+  candidate_rows: dict[str, jax.Array]
+  scores: jax.Array
 
 
 def sampled_bce(model: types.Model) -> Objective:
@@ -78,11 +93,45 @@ def _scores(model, encode, params, context, batch, key):
   keys = (None, None) if key is None else jax.random.split(key)
   items = params.tables['item']
   history = rows.gather(items, batch.history)
-  encoded = encode(
-    params.net, history, context, {'history': batch.history}, key=keys[0]
-  )
+  # A batch trains the plugin of each example's own group.
+  own = batch.group[:, None]
+  route = types.Route(own, jnp.ones(own.shape, jnp.float32))
+  inputs = {'history': batch.history, 'route': route}
+  encoded = encode(params.net, history, context, inputs, key=keys[0])
   candidates = rows.gather(items, batch.candidates)
   return model.score(params.net, encoded, candidates, key=keys[1])
+
+
+def score_stages(
+  stages: types.Stages,
+  params: types.Params,
+  batch: types.Batch,
+  key: jax.Array | None = None,
+) -> Scored:
+  """Scores of a batch's candidates, and the features they are made of.
+
+  Dropout is that of `sampled_bce` with the same key.
+
+  Args:
+    stages: of a sequence model.
+    params: what it is trained to.
+    batch: leaves [B, ...].
+    key: of dropout; nothing is dropped without it.
+  """
+  history_key = None if key is None else jax.random.split(key)[0]
+  items, net = params.tables['item'], params.net
+  embedded = stages.embed(
+    net['embed'],
+    rows.gather(items, batch.history),
+    {'history': batch.history},
+  )
+  summary = stages.summarize(
+    net['extractor'], embedded, batch.history > 0, key=history_key
+  )
+  candidates = rows.gather(items, batch.candidates)
+  features = stages.extract(net['extractor'], summary, candidates)
+  scores = stages.classify(net['classifier'], features, candidates)
+  return Scored(features, candidates, scores)
 
 
 def group_totals(

@@ -55,6 +55,11 @@ def cosines(gram_matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
   return norms, gram_matrix * inverse[:, None] * inverse[None, :]
 
 
+def take(tree: Any, index: Any) -> Any:
+  """leaf[index] of every leaf; what group j has, for `index` j."""
+  return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def all_finite(tree: Any) -> jax.Array:
   """Whether every number in the tree is finite, bool[]."""
   checks = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]

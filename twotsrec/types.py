@@ -48,8 +48,9 @@ class Model(NamedTuple):
   Attributes:
     init: (key, context, sizes) -> Params.
     encode: (net, rows, context, inputs, *, key=None) -> encoded, leaves
-      [B, ...]. `rows` are the table rows of `inputs`; it never sees
-      candidates. A missing key means evaluation (no dropout).
+      [B, ...]. `inputs` is {'history': i32[B, L], 'route': Route}, `rows` are
+      the table rows of its history; it never sees candidates. A missing key
+      means evaluation (no dropout). Only a model with plugins reads the route.
     score: (net, encoded, candidate_rows, *, key=None) -> f32[B, C]. The leaves
       of `candidate_rows` are [B, C, ...], or [C, ...] when all examples share
       the candidates.
@@ -101,6 +102,36 @@ class Stages(NamedTuple):
   extract: Callable[..., Features]
   classify: Callable[..., jax.Array]
   summarize_positions: Callable[..., PyTree] | None = None
+
+
+class Route(NamedTuple):
+  """Which plugins a user is served by; K of them, weighted.
+
+  K = 1 is a user's own group, K = 2 a blend of neighbors. Weights of 0 leave
+  the bare trunk. Without the leading axis all examples share the plugins.
+
+  Attributes:
+    groups: i32[B, K] or i32[K].
+    weights: f32[B, K] or f32[K].
+  """
+
+  groups: Any
+  weights: Any
+
+
+class Plugin(NamedTuple):
+  """A small network per activeness group around a shared trunk (PIN sec. 3.3).
+
+  Attributes:
+    init: (key, stages, trunk, num_groups, sizes) -> plugins, leaves [G, ...];
+      trunk is the Params that `stages` scores with.
+    attach: (stages, plugins, weights) -> Stages, for plugins with leaves
+      [K, ...] and weights f32[K]; the parameters of the new stages are those
+      of the trunk.
+  """
+
+  init: Callable[..., PyTree]
+  attach: Callable[[Stages, PyTree, jax.Array], Stages]
 
 
 class GroupInfo(NamedTuple):

@@ -173,7 +173,8 @@ def test_every_aggregator_trains_a_toy_log(name):
   objective, batches, sizes, params = _toy()
   aggregator, optimizer = cases.make(name), optax.adam(0.05)
   gradient = steps.make_gradient(objective, aggregator, sizes, 'explicit')
-  post = steps.make_post(objective, aggregator, sizes)
+  group_loss = steps.make_group_loss(objective)
+  post = steps.make_post(group_loss, aggregator, sizes)
   step = steps.make_step(gradient, optimizer, post)
 
   def body(carry, index):
@@ -185,7 +186,7 @@ def test_every_aggregator_trains_a_toy_log(name):
   @functools.partial(jax.jit, compiler_options=cases.QUICK)
   def train(params):
     key = jax.random.key(3)
-    state = steps.init_state(params, optimizer, aggregator, 3, key)
+    state = steps.init_state(params, optimizer, aggregator.init(3, params), key)
     start = (state, steps.init_totals(3))
     return jax.lax.scan(body, start, jnp.arange(24))
 

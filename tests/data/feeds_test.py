@@ -124,7 +124,10 @@ def _tiny(items, split):
     item_ids=np.arange(max(items)),
   )
   groups = groups_lib.Groups(
-    np.zeros(1, np.int32), np.zeros(0, np.int64), np.ones(1, np.int64)
+    np.zeros(1, np.int32),
+    np.zeros(0, np.int64),
+    np.ones(1, np.int64),
+    np.zeros(1),
   )
   return prepared, groups
 

@@ -59,6 +59,28 @@ def test_routing_by_thresholds_agrees_with_the_table_but_for_ties(
   assert np.all(routed >= assigned.user_group)
 
 
+@settings
+@hypothesis.given(
+  counts_of_users,
+  strategies.integers(1, 5),
+  strategies.sampled_from(groups.KEYS),
+)
+def test_centers_are_the_mean_log_activity_of_what_trains(counts, number, key):
+  data = small_logs.make([1, 2, 3, *counts])  # some without train positives
+  assigned = groups.assign(data, GroupConfig(num_groups=number, key=key))
+  train = prepared.targets(data, prepared.TRAIN)
+  if key == 'sample_history_len':
+    member = assigned.event_group[train.event]
+    activity = train.event - data.user_offsets[train.user]
+  else:
+    users, activity = np.unique(train.user, return_counts=True)
+    member = assigned.user_group[users]
+    activity += key == 'user_seq_len'  # the first event is no positive
+  expected = [np.log(activity[member == g]).mean() for g in range(number)]
+  np.testing.assert_allclose(assigned.centers, expected)
+  assert np.all(np.diff(assigned.centers) >= 0)
+
+
 def test_users_without_train_positives_go_to_the_least_active_group():
   data = small_logs.make([1, 6, 2, 3, 9, 2])
   assigned = groups.assign(data, GroupConfig(num_groups=2))

@@ -12,6 +12,7 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
+from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import evaluate
 
 _LENGTH = 4
@@ -118,6 +119,74 @@ class EvaluateTest(absltest.TestCase):
     self.groups = self.groups._replace(event_group=event_group)
     _, per_target = self._evaluate()
     np.testing.assert_array_equal(per_target['group'], per_target['event'] % 3)
+
+  def _routed(self, routing, model=None, **changes):
+    return evaluate.evaluate(
+      model or toys.routed_model(),
+      self.params,
+      None,
+      self.data,
+      self.groups,
+      prepared.TEST,
+      dataclasses.replace(self.config, **changes),
+      _LENGTH,
+      routing=routing,
+    )
+
+  def _plug_in(self):
+    """Parameters with a vector per group."""
+    rng = np.random.default_rng(5)
+    self.params = toys.routed_params(rng, 80, num_groups=3)
+
+  def test_everybody_is_ranked_with_the_plugin_of_the_route(self):
+    self._plug_in()
+    targets = prepared.targets(self.data, prepared.TEST)
+    for mode in ('frozen', 'dynamic'):
+      options = config.RoutingConfig(mode=mode)
+      _, per_target = self._routed(options, auc_ties=0.0)
+      routes = routing_data.of_targets(
+        self.data, self.groups, targets, 'user_train_count', options
+      )
+      shifts = toys.loop_shifts(self.params, routes)
+      scores = toys.loop_scores(
+        self.params, self.data, targets, _LENGTH, shifts
+      )
+      for row, (user, item) in enumerate(zip(targets.user, targets.item)):
+        negative = scores[row, toys.loop_negatives(self.data, user)]
+        self.assertEqual(per_target['score'][row], scores[row, item])
+        self.assertAlmostEqual(
+          per_target['user_auc'][row], np.mean(negative < scores[row, item])
+        )
+
+  def test_tile_sizes_change_nothing_with_routes(self):
+    self._plug_in()
+    for mode in routing_data.MODES:
+      options = config.RoutingConfig(mode=mode)
+      part, per_target = self._routed(options)
+      again, arrays = self._routed(options, user_tile=8, item_tile=33)
+      if mode == 'soft':  # weights that are no exact sums
+        np.testing.assert_allclose(
+          arrays['score'], per_target['score'], rtol=1e-5, atol=1e-5
+        )
+        continue
+      self.assertEqual(again, part)
+      for name, values in per_target.items():
+        np.testing.assert_array_equal(arrays[name], values, err_msg=name)
+
+  def test_pooled_auc_has_every_row_where_routes_cut_groups(self):
+    self._plug_in()
+    options = config.RoutingConfig(mode='dynamic', hysteresis=0.0)
+    part, per_target = self._routed(options, user_tile=8)
+    np.testing.assert_allclose(
+      part['overall']['auc']['value'], per_target['placement_all'].mean()
+    )
+    plain, arrays = self._routed(options, toys.dot_model())
+    np.testing.assert_array_equal(
+      arrays['num_negatives'], per_target['num_negatives']
+    )
+    # Routes change nothing for a model without plugins.
+    unrouted, _ = self._routed(None, toys.dot_model())
+    self.assertEqual(plain, unrouted)
 
   def test_protocol_states_the_digest_of_sampled_lists(self):
     sampled = dataclasses.replace(self.config, candidates='sampled')

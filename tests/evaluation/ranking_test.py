@@ -18,9 +18,9 @@ _LENGTH = 4
 _MODEL = toys.dot_model()
 
 
-def _rank(data, params, targets, **options):
+def _rank(data, params, targets, model=_MODEL, **options):
   return ranking.rank_targets(
-    _MODEL,
+    model,
     params,
     None,
     data.items,
@@ -33,8 +33,8 @@ def _rank(data, params, targets, **options):
   )
 
 
-def _loop_counts(data, params, targets):
-  scores = toys.loop_scores(params, data, targets, _LENGTH)
+def _loop_counts(data, params, targets, shifts=None):
+  scores = toys.loop_scores(params, data, targets, _LENGTH, shifts)
   counts = []
   for row, (user, item) in enumerate(zip(targets.user, targets.item)):
     negative = scores[row, toys.loop_negatives(data, user)]
@@ -203,6 +203,134 @@ class RankTargetsTest(parameterized.TestCase):
       progress=lambda done, total: calls.append((done, total)),
     )
     self.assertEqual(calls, [(8, 20), (16, 20), (20, 20)])
+
+
+class RoutedTest(parameterized.TestCase):
+  """A model that reads the route, in exact arithmetic."""
+
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(11)
+    self.model = toys.routed_model()
+    self.data = toys.log(rng, num_users=21, num_items=37, held_out=2)
+    self.params = toys.routed_params(rng, 37, num_groups=4)
+    self.targets = prepared.targets(self.data, prepared.TEST)
+    self.lists = np.stack(
+      [
+        np.append(item, rng.choice(toys.loop_negatives(self.data, user), 11))
+        for user, item in zip(self.targets.user, self.targets.item)
+      ]
+    ).astype(np.int32)
+    self.num_rows = self.targets.user.size
+
+  def _routes(self, mode):
+    rng = np.random.default_rng(12)
+    number = 2 if mode == 'soft' else 1
+    groups = rng.integers(4, size=(self.num_rows, number)).astype(np.int32)
+    if mode == 'soft':
+      share = rng.integers(5, size=self.num_rows) / 4
+      weights = np.stack([1 - share, share], axis=1)
+    else:
+      weights = rng.integers(2, size=(self.num_rows, 1))  # 0: the bare trunk
+    routes = types.Route(groups, weights.astype(np.float32))
+    if mode == 'ordered':
+      order = np.lexsort((weights[:, 0], groups[:, 0]))
+      routes = types.Route(*(leaf[order] for leaf in routes))
+    return routes
+
+  def _rank(self, routes, params=None, **options):
+    return _rank(
+      self.data,
+      params or self.params,
+      self.targets,
+      self.model,
+      routes=routes,
+      **options,
+    )
+
+  @parameterized.product(
+    mode=('hard', 'ordered', 'soft'),
+    sizes=((64, 64), (8, 16), (5, 7), (1, 40)),
+  )
+  def test_counts_equal_a_loop_whatever_the_tiles(self, mode, sizes):
+    routes = self._routes(mode)
+    actual = self._rank(routes, user_tile=sizes[0], item_tile=sizes[1])
+    shifts = toys.loop_shifts(self.params, routes)
+    expected = _loop_counts(self.data, self.params, self.targets, shifts)
+    np.testing.assert_array_equal(actual[:4], expected)
+
+  @parameterized.product(
+    mode=('ordered', 'soft'), sizes=((64, 64), (4, 3), (1, 1))
+  )
+  def test_lists_are_ranked_by_the_same_routes(self, mode, sizes):
+    routes = self._routes(mode)
+    shifts = toys.loop_shifts(self.params, routes)
+    scores = toys.loop_scores(
+      self.params, self.data, self.targets, _LENGTH, shifts
+    )
+    scores = np.take_along_axis(scores, self.lists, axis=1)
+    actual = self._rank(
+      routes, candidates=self.lists, user_tile=sizes[0], item_tile=sizes[1]
+    )
+    np.testing.assert_array_equal(
+      actual.better, np.sum(scores[:, 1:] > scores[:, :1], axis=1)
+    )
+    np.testing.assert_array_equal(actual.positive_score, scores[:, 0])
+
+  def test_without_routes_everybody_has_the_first_group(self):
+    first = types.Route(
+      np.zeros((self.num_rows, 1), np.int32),
+      np.ones((self.num_rows, 1), np.float32),
+    )
+    np.testing.assert_array_equal(self._rank(None)[:4], self._rank(first)[:4])
+
+  @parameterized.parameters('hard', 'soft')
+  def test_encodings_that_are_not_kept_are_made_again(self, mode):
+    routes = self._routes(mode)
+    kept = self._rank(routes, user_tile=8)
+    with unittest.mock.patch.object(ranking, '_KEPT_BYTES', 100):
+      again = self._rank(routes, user_tile=8)
+    np.testing.assert_array_equal(kept[:4], again[:4])
+
+  def test_a_tile_holds_one_hard_route_in_one_compiled_shape(self):
+    seen = []
+
+    def encode(net, rows, context, inputs, *, key=None):
+      seen.append([leaf.shape for leaf in inputs['route']])
+      return toys.routed_model().encode(net, rows, context, inputs, key=key)
+
+    self.model = self.model._replace(encode=encode)
+    self._rank(self._routes('ordered'), user_tile=8)
+    self.assertEqual(seen, [[(1,), (1,)]])
+    self._rank(self._routes('soft'), user_tile=8)
+    self.assertEqual(seen[1:], [[(8, 2), (8, 2)]])
+
+  def test_a_fold_gets_every_negative_of_every_row(self):
+    fold = ranking.Fold(
+      lambda positive: np.zeros(positive.size, np.int64),
+      lambda state, rows, scores, kept: (
+        state + np.bincount(rows, kept.sum(axis=1), state.size).astype(np.int64)
+      ),
+    )
+    actual = self._rank(self._routes('hard'), fold=fold, user_tile=8)
+    np.testing.assert_array_equal(actual.folded, actual.num_negatives)
+
+  def test_every_group_can_have_its_own_parameters(self):
+    rng = np.random.default_rng(13)
+    params = [toys.routed_params(rng, 37, num_groups=4) for _ in range(4)]
+    routes = self._routes('ordered')
+    # The bare trunk is the one of the first group.
+    owner = np.where(routes.weights[:, 0] > 0, routes.groups[:, 0], 0)
+    for lists in (None, self.lists):
+      together = self._rank(routes, params, candidates=lists, user_tile=8)
+      for group in range(4):
+        alone = self._rank(routes, params[group], candidates=lists)
+        for a, b in zip(together[:4], alone[:4]):
+          np.testing.assert_array_equal(a[owner == group], b[owner == group])
+
+  def test_groups_without_a_common_trunk_cannot_be_blended(self):
+    with pytest.raises(types.UserError, match='use .* plugin.select=global'):
+      self._rank(self._routes('soft'), [self.params] * 4)
 
 
 class GathersTest(parameterized.TestCase):

@@ -27,6 +27,38 @@ def dot_model() -> types.Model:
   return types.Model(init, encode, score)
 
 
+def routed_model() -> types.Model:
+  """The same with `net` f32[G, D], a vector per group added to the user's."""
+  plain = dot_model()
+
+  def encode(net, rows, context, inputs, *, key=None):
+    groups, weights = inputs['route']
+    shift = jnp.sum(net[groups] * weights[..., None], axis=-2)
+    return plain.encode(net, rows, context, inputs, key=key) + shift
+
+  return plain._replace(encode=encode)
+
+
+def routed_params(
+  rng: np.random.Generator, num_items: int, num_groups: int
+) -> types.Params:
+  """Small integers, the vectors of the groups all different."""
+  shifts = rng.permutation(27)[:num_groups, None] // [1, 3, 9] % 3 - 1
+  params = integer_params(rng, num_items)
+  return params._replace(net=jnp.asarray(shifts, jnp.float32))
+
+
+def loop_shifts(params, routes):
+  """What `routed_model` adds to every row, f32[T, D], one by one."""
+  net = np.asarray(params.net)
+  return np.array(
+    [
+      sum(weight * net[group] for group, weight in zip(chosen, weights))
+      for chosen, weights in zip(*routes)
+    ]
+  )
+
+
 def integer_params(rng: np.random.Generator, num_items: int) -> types.Params:
   """Small integers: sums are exact in any order, and ties are many."""
   table = rng.integers(-2, 3, size=(num_items + 1, 3)).astype(np.float32)
@@ -54,13 +86,18 @@ def log(
   )
 
 
-def loop_scores(params, data, targets, length):
-  """Scores of every item for every target, [T, I + 1], one by one."""
+def loop_scores(params, data, targets, length, shifts=None):
+  """Scores of every item for every target, [T, I + 1], one by one.
+
+  `shifts` f32[T, D] are added to the users.
+  """
+  if shifts is None:
+    shifts = np.zeros(len(targets.user))[:, None]
   table = np.asarray(params.tables['item']['embedding'])
   scores = []
-  for user, end in zip(targets.user, targets.history_end, strict=True):
+  for user, end, shift in zip(targets.user, targets.history_end, shifts):
     history = data.items[data.user_offsets[user] : end][-length:]
-    scores.append(table @ table[history].sum(axis=0))
+    scores.append(table @ (table[history].sum(axis=0) + shift))
   return np.array(scores)
 
 

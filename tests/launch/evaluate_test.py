@@ -27,6 +27,11 @@ def test_wrong_input_is_two_lines(capsys, tmp_path):
     ([f'--workdir={tmp_path}'], 'not a run directory'),
     ([f'--workdir={runs.finished()}', '--metrics=hr@7'], 'known: auc'),
     ([f'--workdir={runs.finished()}', '--split=train'], 'split'),
+    (
+      [f'--workdir={runs.finished()}', '--routing=magic'],
+      'frozen|dynamic|soft',
+    ),
+    ([f'--workdir={runs.finished()}', '--routing=soft'], 'no model here has'),
   ):
     ended = scripts.run(capsys, 'evaluate', '--quiet', *flags)
     assert ended.code == 2 and ended.out == ''

@@ -63,6 +63,8 @@ def test_wrong_input_is_two_lines_and_no_file(capsys, tmp_path):
     ([out, '--history=none.csv'], 'none.csv'),
     ([f'--out={tmp_path / "top.txt"}'], 'must end in .csv'),
     ([out, f'--workdir={tmp_path}'], 'not a run directory'),
+    ([out, '--routing=magic'], 'frozen|dynamic|soft'),
+    ([out, '--routing=soft'], 'no model here has plugins'),
   ):
     ended = _recommend(capsys, *flags)
     assert ended.code == 2 and ended.out == ''

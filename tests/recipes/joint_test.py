@@ -265,5 +265,12 @@ def test_a_metric_of_the_report_can_select():
   experiment, params = experiment_lib.load(runs.finished())
   config = runs.config(train__select_metric='ndcg@10')
   judged = phases.make_evaluate(experiment._replace(config=config))(params)
-  report = runs.untimed_report(runs.finished())['validation']['overall']
-  assert judged == {name: x['value'] for name, x in report.items()}
+  report = runs.untimed_report(runs.finished())['validation']
+  expected = {name: x['value'] for name, x in report['overall'].items()}
+  for name in list(expected):
+    by_group = [group[name]['value'] for group in report['groups']]
+    expected[f'{name}_by_group'] = by_group
+  expected['group_auc_by_group'] = expected['auc_by_group']
+  expected['group_auc'] = np.mean(expected['auc_by_group'])
+  assert judged.pop('group_auc') == pytest.approx(expected.pop('group_auc'))
+  assert judged == expected

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tests import runs
+from tests.recipes import turned
 from twotsrec import types
+from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
@@ -44,12 +46,12 @@ def _scorer():
   return score
 
 
-def _expected(own, k=K, exclude_seen=True):
-  """Items of a user with the history `own`, best first."""
+def _expected(own, k=K, exclude_seen=True, sign=1):
+  """Items of a user with the history `own`, best first, or worst if -1."""
   length = _loaded()[0].sizes.history_length
   history = np.zeros(length, np.int32)
   history[: len(own[-length:])] = own[-length:]
-  scores = np.array(_scorer()(history))
+  scores = sign * np.array(_scorer()(history))
   if exclude_seen:
     scores[np.asarray(own, np.int64) - 1] = -np.inf
   order = np.argsort(-scores, kind='stable')[:k]
@@ -93,6 +95,53 @@ def test_all_users_get_their_best_unseen_items(tmp_path):
     own = _own(user)
     assert items == _names(_expected(own))
     assert not set(items) & set(_names(own))
+
+
+@pytest.fixture
+def turned_run(monkeypatch):
+  """The run as if group 2 had a plugin that negates the scores."""
+  experiment, params = _loaded()
+  experiment = turned.by_group(experiment, hysteresis=0.0)
+  monkeypatch.setattr(
+    experiment_lib, 'load', lambda workdir: (experiment, params)
+  )
+  return experiment
+
+
+@pytest.mark.parametrize('mode', ['', 'frozen', 'dynamic'])
+def test_known_users_are_served_by_their_group(tmp_path, turned_run, mode):
+  found, _ = _run(tmp_path / 'top.csv', routing=mode)
+  prepared, groups = turned_run.prepared, turned_run.groups
+  group = groups.user_group
+  if mode == 'dynamic':
+    clicks = np.diff(prepared.user_offsets)
+    group = groups_lib.route(clicks - 1, groups.thresholds)
+    assert np.any(group != groups.user_group)
+  assert list(found) == [str(user) for user in prepared.user_ids]
+  for user, items in enumerate(found.values()):
+    sign = turned.sign(group[user])
+    assert items == _names(_expected(_own(user), sign=sign))
+
+
+def test_a_raw_history_is_served_by_its_length(tmp_path, turned_run):
+  names = turned_run.prepared.item_ids[:7]
+  first = int(turned_run.groups.thresholds[0])
+  # A first click has no history, so `first` clicks are one short of group 2.
+  own = {clicks: np.arange(clicks) % 7 for clicks in (first, first + 1)}
+  lines = [f'{n},{names[i]}' for n, items in own.items() for i in items]
+  table = tmp_path / 'new.csv'
+  table.write_text('user_id,item_id\n' + '\n'.join(lines), encoding='utf-8')
+  found, _ = _run(tmp_path / 'top.csv', history=str(table))
+  for clicks, sign in ((first, 1), (first + 1, -1)):
+    expected = _names(_expected(own[clicks] + 1, sign=sign))
+    assert found[str(clicks)] == expected
+
+
+def test_routing_without_plugins_is_refused(tmp_path):
+  with pytest.raises(types.UserError, match='would change nothing') as error:
+    _run(tmp_path / 'top.csv', routing='dynamic')
+  assert len(str(error.value).splitlines()) == 1
+  assert not list(tmp_path.iterdir())
 
 
 def test_seen_items_come_when_asked_for(tmp_path):

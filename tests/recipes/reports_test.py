@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests import runs
+from tests.recipes import turned
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
 from twotsrec.recipes import experiment as experiment_lib
@@ -92,6 +93,23 @@ def test_the_protocol_is_told(report, loaded):
   assert sum(sizes) == report['dataset']['train'] - report['dataset']['users']
   assert protocol['group_thresholds'] == sorted(protocol['group_thresholds'])
   assert 'negatives_digest' not in protocol
+
+
+def test_a_model_with_plugins_is_routed(loaded):
+  experiment, params = loaded
+  _, plain = reports.evaluate(
+    experiment, experiment.model, params, 'test', True
+  )
+  plugged = turned.by_group(experiment)
+  _, routed = reports.evaluate(plugged, plugged.model, params, 'test', True)
+  # From the worst on, what lay below the target lies above.
+  negated = experiment.groups.user_group[plain['user']] == 1
+  expected = np.where(negated, 1 - plain['user_auc'], plain['user_auc'])
+  np.testing.assert_allclose(routed['user_auc'], expected)
+  assert reports.protocol(plugged)['routing'] == {
+    'mode': 'frozen', 'cold': 'group1', 'hysteresis': 0.1
+  }  # fmt: skip
+  assert reports.protocol(experiment)['routing'] is None
 
 
 def test_sampled_candidates_are_told_with_their_digest(loaded):

@@ -4,7 +4,9 @@ import json
 import pytest
 
 from tests import runs
+from tests.recipes import turned
 from twotsrec import types
+from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import tables
 from twotsrec.training import files
 
@@ -60,3 +62,28 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
   (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
   with pytest.raises(types.UserError, match='other data, groups or protocol'):
     tables.side_by_side(both, [], 'test', [], quiet=True)
+
+
+def test_routing_is_for_runs_with_plugins(tmp_path, monkeypatch):
+  copy, once = runs.copy(tmp_path), runs.finished()
+  both = [str(once), str(copy)]
+  with pytest.raises(types.UserError, match='would change nothing'):
+    tables.side_by_side(both, [], 'test', [], quiet=True, routing='dynamic')
+  config = dataclasses.asdict(runs.config(plugin__name='light'))
+  (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+  load = experiment_lib.load
+
+  def load_turned(workdir):
+    experiment, params = load(str(once))
+    if workdir == str(copy):
+      experiment = turned.by_group(experiment, hysteresis=0.0)
+    return experiment, params
+
+  monkeypatch.setattr(experiment_lib, 'load', load_turned)
+  plain, turned_now = {}, {}
+  for mode in ('', 'frozen', 'dynamic'):
+    table = tables.side_by_side(both, [], 'test', ['auc'], True, mode)
+    values = [line.split()[-2:] for line in table.splitlines()[2:-1]]
+    plain[mode], turned_now[mode] = zip(*values)
+  assert len(set(plain.values())) == 1
+  assert turned_now[''] == turned_now['frozen'] != turned_now['dynamic']

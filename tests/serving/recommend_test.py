@@ -12,14 +12,15 @@ _LENGTH = 4
 _MODEL = toys.dot_model()
 
 
-def _loop(data, params, users, k, exclude_seen):
-  """Sorted by (-score, id), one user at a time."""
+def _loop(data, params, users, k, exclude_seen, shifts=None):
+  """Sorted by (-score, id), one user at a time; `shifts` f32[n, D] added."""
   table = np.asarray(params.tables['item']['embedding'])
   ids = np.zeros((len(users), k), np.int32)
   scores = np.full((len(users), k), -np.inf, np.float32)
   for row, user in enumerate(users):
     own = data.items[data.user_offsets[user] : data.user_offsets[user + 1]]
-    all_scores = table @ table[own[-_LENGTH:]].sum(axis=0)
+    vector = table[own[-_LENGTH:]].sum(axis=0)
+    all_scores = table @ (vector if shifts is None else vector + shifts[row])
     allowed = [
       item
       for item in range(1, data.num_items + 1)
@@ -73,6 +74,72 @@ class RecommendTest(parameterized.TestCase):
     expected = _loop(self.data, self.params, users, 6, exclude_seen)
     np.testing.assert_array_equal(actual[0], expected[0])
     np.testing.assert_array_equal(actual[1], expected[1])
+
+  @parameterized.product(
+    mode=('hard', 'soft'), tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7))
+  )
+  def test_routed_users_come_back_in_the_order_wanted(self, mode, tiles):
+    user_tile, item_tile, chunk = tiles
+    rng = np.random.default_rng(1)
+    params = toys.routed_params(rng, 31, num_groups=3)
+    users = rng.permutation(23)
+    share = rng.integers(3, size=(23, 1)) / 2
+    weights = np.concatenate([1 - share, share], axis=1)
+    groups = rng.integers(3, size=(23, 2))
+    if mode == 'hard':
+      groups, weights = groups[:, :1], np.ceil(share)  # 0: the bare trunk
+    routes = types.Route(groups.astype(np.int32), weights.astype(np.float32))
+    requests = recommend.known_users(
+      self.data.items,
+      self.data.user_offsets,
+      self.seen,
+      users,
+      history_length=_LENGTH,
+      routes=routes,
+      chunk=chunk,
+    )
+    chunks = recommend.recommend(
+      toys.routed_model(),
+      params,
+      None,
+      requests,
+      num_items=31,
+      k=6,
+      user_tile=user_tile,
+      item_tile=item_tile,
+    )
+    actual = [np.concatenate(parts) for parts in zip(*chunks)]
+    shifts = toys.loop_shifts(params, routes)
+    expected = _loop(self.data, params, users, 6, True, shifts)
+    np.testing.assert_array_equal(actual[0], expected[0])
+    np.testing.assert_array_equal(actual[1], expected[1])
+
+  def test_every_group_can_have_its_own_parameters(self):
+    rng = np.random.default_rng(2)
+    params = [toys.integer_params(rng, 31) for _ in range(3)]
+    group = rng.integers(3, size=(23, 1)).astype(np.int32)
+
+    def serve(params, routes):
+      requests = recommend.raw_histories(
+        self.data.items,
+        self.data.user_offsets,
+        history_length=_LENGTH,
+        routes=routes,
+      )
+      (chunk,) = recommend.recommend(
+        _MODEL, params, None, requests, num_items=31, k=5, user_tile=8
+      )
+      return chunk
+
+    routes = types.Route(group, np.ones((23, 1), np.float32))
+    together = serve(params, routes)
+    for number, own in enumerate(params):
+      rows = group[:, 0] == number
+      for a, b in zip(together, serve(own, None)):
+        np.testing.assert_array_equal(a[rows], b[rows])
+    blended = types.Route(*(np.repeat(leaf, 2, axis=1) for leaf in routes))
+    with pytest.raises(types.UserError, match='plugin.select=global'):
+      serve(params, blended)
 
   def test_places_without_an_item_hold_zero(self):
     users = np.arange(3)

@@ -78,9 +78,7 @@ def _params():
 def _start():
   # A copy: the memory of the state is donated.
   params = jax.tree.map(jnp.array, _params())
-  return steps.init_state(
-    params, _optimizer(), linear.backdoor(), GROUPS, jax.random.key(3)
-  )
+  return steps.init_state(params, _optimizer(), (), jax.random.key(3))
 
 
 @functools.cache
@@ -133,7 +131,7 @@ def _assert_same(workdir, fitted, uninterrupted):
   assert _untimed(fitted.host) == _untimed(expected.host)
   assert runs.untimed_metrics(workdir) == runs.untimed_metrics(expected_workdir)
   template = {'params': expected.params}
-  step = expected.host['best_step']
+  step = expected.host['best'][0]['step']
   best = [
     checkpoints.restore(run_directory.best_path(w), template, step).state
     for w in (workdir, expected_workdir)
@@ -176,7 +174,7 @@ def test_the_world_saves_in_the_middle_of_epochs(tmp_path, monkeypatch):
     any(end - steps_per_epoch < step < end for step in latest) for end in ends
   )
   bests = [step for folder, step in saved if folder == 'best']
-  assert bests[-1] == fitted.host['best_step'] and len(bests) >= 2
+  assert bests[-1] == fitted.host['best'][0]['step'] and len(bests) >= 2
   assert len(saved) >= SAVES
 
 
@@ -327,9 +325,9 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
     checkpoint_every=60.0,
   )
   host = fitted.host
-  assert (host['epoch'], host['best_epoch']) == (epochs, best_epoch)
-  assert host['best_step'] == best_epoch * per_epoch
-  assert host['best_value'] == values[best_epoch - 1]
+  assert (host['epoch'], host['best'][0]['epoch']) == (epochs, best_epoch)
+  assert host['best'][0]['step'] == best_epoch * per_epoch
+  assert host['best'][0]['value'] == values[best_epoch - 1]
   assert host['steps'] == epochs * per_epoch
   assert host['examples'] == epochs * per_epoch * BATCH
   runs.assert_same_arrays(jax.device_get(fitted.params), kept[best_epoch])
@@ -342,8 +340,8 @@ def test_without_selection_the_last_epoch_is_taken(tmp_path):
   fitted = _fit(
     tmp_path, _phase()._replace(evaluate=None), select_metric='none', patience=1
   )
-  assert fitted.host['best_epoch'] == fitted.host['epoch'] == EPOCHS
-  assert fitted.host['best_value'] is None
+  assert fitted.host['best'][0]['epoch'] == fitted.host['epoch'] == EPOCHS
+  assert fitted.host['best'][0]['value'] is None
   latest = checkpoints.restore(
     run_directory.latest_path(tmp_path),
     {'train': _start(), 'totals': steps.init_totals(GROUPS)},
@@ -415,4 +413,4 @@ def test_the_log_has_the_sums_of_the_epoch(uninterrupted):
     )
   assert lines[-1]['train_loss'] < lines[0]['train_loss']
   best = min(lines, key=lambda line: line['validation']['loss'])
-  assert fitted.host['best_epoch'] == best['epoch']
+  assert fitted.host['best'][0]['epoch'] == best['epoch']

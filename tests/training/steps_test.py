@@ -126,9 +126,7 @@ def _runner(world, optimizer, aggregator=None):
 
 def _start(world, optimizer):
   copy = jax.tree.map(jnp.array, world.params)
-  state = steps.init_state(
-    copy, optimizer, linear.backdoor(), GROUPS, jax.random.key(3)
-  )
+  state = steps.init_state(copy, optimizer, (), jax.random.key(3))
   return state, steps.init_totals(GROUPS)
 
 
@@ -217,9 +215,7 @@ def test_a_number_that_is_not_finite_stops_at_its_step(where):
   del optimizer
   params = jax.tree.map(jnp.array, world.params)
   params.net['kernel'] = params.net['kernel'].at[0, 0].set(0.0)
-  state = steps.init_state(
-    params, counting, linear.joint(), GROUPS, jax.random.key(3)
-  )
+  state = steps.init_state(params, counting, (), jax.random.key(3))
   state, totals = runner(
     state,
     steps.init_totals(GROUPS),
@@ -245,15 +241,15 @@ def test_losses_after_the_update_are_shown_to_those_who_ask():
   world, optimizer = _world(), optax.sgd(0.1)
   _, stacked = world.batches(0)
   joint = linear.joint()
-  assert steps.make_post(world.objective, joint, world.sizes) is None
+  group_loss = steps.make_group_loss(world.objective)
+  assert steps.make_post(group_loss, joint, world.sizes) is None
   asking = joint._replace(
-    init=lambda num_groups, params: jnp.zeros(num_groups),
     post=lambda info, state: info.losses,
   )
   gradient = world.gradient(asking, 'explicit')
-  post = steps.make_post(world.objective, asking, world.sizes)
+  post = steps.make_post(group_loss, asking, world.sizes)
   start = steps.init_state(
-    world.params, optimizer, asking, GROUPS, jax.random.key(3)
+    world.params, optimizer, jnp.zeros(GROUPS), jax.random.key(3)
   )
   step = jax.jit(steps.make_step(gradient, optimizer, post))
   state, totals = step(start, steps.init_totals(GROUPS), {}, stacked)

@@ -19,6 +19,8 @@ class Groups(NamedTuple):
     user_group: i32[U].
     thresholds: i64[G - 1], smallest key value of groups 1..G-1.
     sizes: i64[G], train positives n_j.
+    centers: f64[G], ascending, mean of log key over the members that train;
+      thresholds alone do not say where the outer groups lie.
     event_group: i32[N], group of every event, or None where all events of a
       user are in the user's group.
   """
@@ -26,6 +28,7 @@ class Groups(NamedTuple):
   user_group: np.ndarray
   thresholds: np.ndarray
   sizes: np.ndarray
+  centers: np.ndarray
   event_group: np.ndarray | None = None
 
 
@@ -102,6 +105,7 @@ def _by_user(
     user_group=user_group,
     thresholds=thresholds,
     sizes=np.bincount(user_group, samples, num_groups).astype(np.int64),
+    centers=_centers(key[order], ranked_group, num_groups),
   )
 
 
@@ -129,6 +133,7 @@ def _by_event(
     user_group=route(np.diff(data.user_offsets) - 1, thresholds),
     thresholds=thresholds,
     sizes=np.bincount(ranked_group, minlength=num_groups).astype(np.int64),
+    centers=_centers(length[order], ranked_group, num_groups),
     event_group=event_group,
   )
 
@@ -156,6 +161,16 @@ def _thresholds(
   """Smallest key of groups 1..G-1; an empty group takes the next one's."""
   first = np.searchsorted(ranked_group, np.arange(1, num_groups))
   return ranked_key[np.minimum(first, len(ranked_key) - 1)].astype(np.int64)
+
+
+def _centers(
+  ranked_key: np.ndarray, ranked_group: np.ndarray, num_groups: int
+) -> np.ndarray:
+  """Mean of log key in each group; keys of what trains are at least 1."""
+  total = np.bincount(ranked_group, np.log(ranked_key), num_groups)
+  count = np.bincount(ranked_group, minlength=num_groups)
+  # Means of equal keys must not descend by a rounding.
+  return np.maximum.accumulate(total / np.maximum(count, 1))
 
 
 def _check_options(options: config.GroupConfig) -> None:

@@ -3,6 +3,10 @@
 Every metric here is a ratio of sums over users, sum_u a_u / sum_u n_u: n_u is
 1 for a mean over users and the number of held-out items of the user for a mean
 over items. Users are drawn with replacement, all items of a user at once.
+
+A p-value comes from the same resamples as the interval: 1 - p is about the
+confidence of the widest percentile interval that excludes no difference. Where
+p < .05 the 95 % interval excludes it too.
 """
 
 from collections.abc import Iterator
@@ -14,6 +18,7 @@ import numpy as np
 from twotsrec import types
 
 _CELLS_AT_ONCE = 1 << 21
+_ROUNDING = 1e-12  # of sums of metrics, which lie in 0..1
 
 
 class Difference(NamedTuple):
@@ -71,7 +76,37 @@ def intervals(
   Arguments as in `resampled_ratios`.
   """
   ratios = resampled_ratios(sums, counts, resamples, seed)
-  return _percentiles(ratios)
+  return percentiles(ratios)
+
+
+def percentiles(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Middle 95 % of resampled ratios f64[R, M], (low f64[M], high f64[M])."""
+  known = np.isfinite(ratios)
+  bounds = np.full((2, ratios.shape[1]), np.nan)
+  for column in np.flatnonzero(known.any(axis=0)):
+    values = ratios[known[:, column], column]
+    bounds[:, column] = np.quantile(values, (0.025, 0.975))
+  return bounds[0], bounds[1]
+
+
+def p_values(ratios: np.ndarray) -> np.ndarray:
+  """Two-sided p-values of no difference, by inverting percentile intervals.
+
+  p = 2 min(1 + #{d <= 0}, 1 + #{d >= 0}) / (1 + R), at most 1. The ones count
+  the sample itself, so p is never 0 (Davison and Hinkley 1997, sec. 4.2).
+
+  Args:
+    ratios: f64[R, M], resampled differences d; NaN where one is not known.
+  Returns:
+    f64[M]; NaN if no resample is known.
+  """
+  known = np.isfinite(ratios)
+  # Rounding in the sums must not hide that a resample shows no difference.
+  below = np.count_nonzero(known & (ratios <= _ROUNDING), axis=0)
+  above = np.count_nonzero(known & (ratios >= -_ROUNDING), axis=0)
+  total = np.count_nonzero(known, axis=0)
+  p = np.minimum(1.0, 2.0 * (1 + np.minimum(below, above)) / (1 + total))
+  return np.where(total > 0, p, np.nan)
 
 
 def paired_difference(
@@ -91,8 +126,7 @@ def paired_difference(
     resamples: of users.
     seed: of the draws.
   Returns:
-    Difference; p is the share of resamples, centered on no difference, that
-    lie at least as far away as the value.
+    Difference; p as in `p_values`.
   """
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   if a.shape != b.shape or a.ndim != 1 or not a.size:
@@ -107,18 +141,5 @@ def paired_difference(
   counts = np.ones(a.size) if counts is None else np.asarray(counts, float)
   value = float((a - b).sum() / counts.sum())
   ratios = resampled_ratios((a - b)[:, None], counts[:, None], resamples, seed)
-  low, high = _percentiles(ratios)
-  # Rounding in the sums must not hide that a resample is as far away.
-  reach = abs(value) * (1 - 1e-12)
-  far = np.abs(ratios[:, 0] - value) >= reach
-  p = (1 + np.count_nonzero(far)) / (1 + resamples)
-  return Difference(value, float(low[0]), float(high[0]), float(p))
-
-
-def _percentiles(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  known = np.isfinite(ratios)
-  bounds = np.full((2, ratios.shape[1]), np.nan)
-  for column in np.flatnonzero(known.any(axis=0)):
-    values = ratios[known[:, column], column]
-    bounds[:, column] = np.quantile(values, (0.025, 0.975))
-  return bounds[0], bounds[1]
+  low, high, p = *percentiles(ratios), p_values(ratios)
+  return Difference(value, float(low[0]), float(high[0]), float(p[0]))

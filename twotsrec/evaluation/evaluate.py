@@ -9,17 +9,19 @@ from twotsrec import config
 from twotsrec import metrics
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
+from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import auc
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report
+from twotsrec.evaluation import tiles
 
 _CANDIDATES = ('all', 'sampled')
 
 
 def evaluate(
   model: types.Model,
-  params: types.Params,
+  params: tiles.AnyParams,
   context: Any,
   prepared: Any,
   groups: Any,
@@ -29,12 +31,14 @@ def evaluate(
   progress: Callable[[int, int], None] | None = None,
   *,
   seen: Any = None,
+  routing: config.RoutingConfig | None = None,
+  key: str = 'user_train_count',
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Ranks the held-out items of a split and summarizes by group.
 
   Args:
     model: scorer.
-    params: of the model.
+    params: of the model; or a sequence with those of every group.
     context: of the model.
     prepared: prepared.Prepared.
     groups: groups.Groups; a target belongs to the group of its event if events
@@ -44,6 +48,8 @@ def evaluate(
     history_length: L.
     progress: called with (targets done, targets).
     seen: prepared.seen_items(prepared, 'all') if at hand, else computed.
+    routing: which plugin serves whom; None for a model without plugins.
+    key: that the groups were made by, the unit of a route.
   Returns:
     (part of report.json, per target arrays [T] in the order of the events:
     event, user, item, group, better, tied, num_negatives, score, rank,
@@ -53,7 +59,11 @@ def evaluate(
   _check_protocol(evaluation)
   if seen is None:
     seen = prepared_data.seen_items(prepared, 'all')
-  targets, group = _sorted_by_group(groups, _held_out(prepared, split))
+  targets = _held_out(prepared, split)
+  routes = None
+  if routing is not None:
+    routes = routing_data.of_targets(prepared, groups, targets, key, routing)
+  targets, group, routes = _sorted_by_group(groups, targets, routes)
   num_groups = len(groups.sizes)
   result = ranking.rank_targets(
     model,
@@ -65,6 +75,7 @@ def evaluate(
     seen,
     num_items=prepared.num_items,
     history_length=history_length,
+    routes=routes,
     candidates=_lists(prepared, targets, seen, evaluation),
     user_tile=evaluation.user_tile,
     item_tile=evaluation.item_tile,
@@ -146,15 +157,22 @@ def _held_out(prepared: Any, split: int) -> Any:
   return targets
 
 
-def _sorted_by_group(groups: Any, targets: Any) -> tuple[Any, np.ndarray]:
-  """Targets in order of group, so that a tile's pairs mostly share one."""
+def _sorted_by_group(
+  groups: Any, targets: Any, routes: types.Route | None
+) -> tuple[Any, np.ndarray, types.Route | None]:
+  """Targets in order of group, so that a tile's pairs mostly share one.
+
+  Inside a group they are in order of their routes, which a tile must share.
+  """
   if groups.event_group is not None:
     group = np.asarray(groups.event_group)[targets.event]
   else:
     group = np.asarray(groups.user_group)[targets.user]
-  order = np.argsort(group, kind='stable')
+  order = np.lexsort((*tiles.route_keys(routes), group))
   targets = prepared_data.Targets(*(column[order] for column in targets))
-  return targets, group[order].astype(np.int32)
+  if routes is not None:
+    routes = types.Route(*(leaf[order] for leaf in routes))
+  return targets, group[order].astype(np.int32), routes
 
 
 def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:

@@ -60,18 +60,18 @@ class _Task(NamedTuple):
   """What both passes need."""
 
   model: types.Model
-  params: types.Params
   context: Any
   items: np.ndarray
   starts: np.ndarray
   targets: Any
   history_length: int
   tiling: tiles.Tiling
+  parts: list[tiles.RowTile]
 
 
 def rank_targets(
   model: types.Model,
-  params: types.Params,
+  params: tiles.AnyParams,
   context: Any,
   items: np.ndarray,
   user_offsets: np.ndarray,
@@ -80,6 +80,7 @@ def rank_targets(
   *,
   num_items: int,
   history_length: int,
+  routes: types.Route | None = None,
   candidates: np.ndarray | None = None,
   user_tile: int = 256,
   item_tile: int = 4096,
@@ -90,7 +91,7 @@ def rank_targets(
 
   Args:
     model: scorer.
-    params: of the model.
+    params: of the model; or a sequence with those of every group.
     context: of the model.
     items: i32[N], items of all events.
     user_offsets: i64[U + 1], events of each user.
@@ -100,6 +101,8 @@ def rank_targets(
       itself is left out in any case. Not used with `candidates`.
     num_items: I.
     history_length: L.
+    routes: leaves [T, K], for a model with plugins. A tile holds one hard
+      route, so order the targets by it; None is group 0 for everybody.
     candidates: i32[T, 1 + n], the target first, then its negatives; None
       ranks among all items.
     user_tile: rows scored at once.
@@ -110,10 +113,13 @@ def rank_targets(
     RankResult.
   """
   num_candidates = num_items if candidates is None else candidates.shape[1]
-  tiling = tiles.plan(targets.user.size, num_candidates, user_tile, item_tile)
+  runs = tiles.row_runs(targets.user.size, routes)
+  longest = max(run.size for run in runs)
+  tiling = tiles.plan(longest, num_candidates, user_tile, item_tile)
+  parts = tiles.row_tiles(params, routes, runs, tiling.users)
   starts = np.asarray(user_offsets)[targets.user]
   task = _Task(
-    model, params, context, items, starts, targets, history_length, tiling
+    model, context, items, starts, targets, history_length, tiling, parts
   )
   report = progress or (lambda done, total: None)
   if candidates is not None:
@@ -129,26 +135,27 @@ def _rank_all(
   total = positive.size
   better, tied, num_negatives = np.zeros((3, total), np.int64)
   state = fold.init(positive) if fold else None
-  for part in _row_tiles(task):
-    users, targets = task.targets.user[part], task.targets.item[part]
+  for part in task.parts:
+    rows, size = part.rows, part.rows.size
+    users, targets = task.targets.user[rows], task.targets.item[rows]
     excluded = gathers.exclusions(seen, users, targets)
-    num_negatives[part] = num_items - excluded.counts
-    encoded = encodings.pop(int(part[0]), None)
+    num_negatives[rows] = num_items - excluded.counts
+    encoded = encodings.pop(int(rows[0]), None)
     if encoded is None:
       encoded = _encode(task, part)
-    part_positive = gathers.pad_rows(positive[part], task.tiling.users)
+    part_positive = gathers.pad_rows(positive[rows], task.tiling.users)
     for tile in tiles.item_tiles(excluded, num_items, task.tiling):
       scores = tiles.score(
-        task.model, task.params, encoded, tile.ids, task.tiling.width
+        task.model, part.params, encoded, tile.ids, task.tiling.width
       )
       counts = _compare(scores, part_positive, tile.excluded)
       tiles.check_scores(counts[2])
-      better[part] += np.asarray(counts[0])[: part.size]
-      tied[part] += np.asarray(counts[1])[: part.size]
+      better[rows] += np.asarray(counts[0])[:size]
+      tied[rows] += np.asarray(counts[1])[:size]
       if fold:
-        kept = ~tile.excluded[: part.size]
-        state = fold.step(state, part, np.asarray(scores)[: part.size], kept)
-    progress(int(part[-1]) + 1, total)
+        kept = ~tile.excluded[:size]
+        state = fold.step(state, rows, np.asarray(scores)[:size], kept)
+    progress(int(rows[-1]) + 1, total)
   return RankResult(better, tied, num_negatives, positive, state)
 
 
@@ -166,15 +173,16 @@ def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
   encodings, room = {}, _KEPT_BYTES
   # Two slices at least: XLA unrolls a loop of one and may round differently.
   num_ids = max(2, -(-users // width)) * width
-  for part in _row_tiles(task):
-    ids = np.asarray(task.targets.item[part], np.int32)
+  for part in task.parts:
+    rows = part.rows
+    ids = np.asarray(task.targets.item[rows], np.int32)
     ids = gathers.pad_rows(ids, num_ids)
     encoded = _encode(task, part)
-    scores = tiles.score(task.model, task.params, encoded, ids, width)
-    positive[part] = np.asarray(jnp.diagonal(scores))[: part.size]
+    scores = tiles.score(task.model, part.params, encoded, ids, width)
+    positive[rows] = np.asarray(jnp.diagonal(scores))[: rows.size]
     room -= sum(leaf.nbytes for leaf in jax.tree.leaves(encoded))
     if room >= 0:
-      encodings[int(part[0])] = encoded
+      encodings[int(rows[0])] = encoded
   tiles.check_scores(np.isnan(positive).any())
   return positive, encodings
 
@@ -185,12 +193,14 @@ def _rank_candidates(task, candidates, fold, progress) -> RankResult:
   users, columns, width = task.tiling
   columns *= -(-num_columns // columns)
   scores = np.zeros((num_rows, num_columns), np.float32)
-  for part in _row_tiles(task):
+  for part in task.parts:
+    rows = part.rows
     ids = np.zeros((users, columns), np.int32)
-    ids[: part.size, :num_columns] = candidates[part]
-    tile = tiles.score(task.model, task.params, _encode(task, part), ids, width)
-    scores[part] = np.asarray(tile)[: part.size, :num_columns]
-    progress(int(part[-1]) + 1, num_rows)
+    ids[: rows.size, :num_columns] = candidates[rows]
+    encoded = _encode(task, part)
+    tile = tiles.score(task.model, part.params, encoded, ids, width)
+    scores[rows] = np.asarray(tile)[: rows.size, :num_columns]
+    progress(int(rows[-1]) + 1, num_rows)
   tiles.check_scores(np.isnan(scores).any())
   positive, negative = scores[:, 0], scores[:, 1:]
   state = None
@@ -218,19 +228,13 @@ def _compare(
   return better, tied, jnp.any(kept & jnp.isnan(scores))
 
 
-def _row_tiles(task: _Task) -> list[np.ndarray]:
-  """Positions of the targets of each tile, i64[b]."""
-  positions = np.arange(task.targets.user.size)
-  cuts = positions[:: task.tiling.users][1:]
-  return [part for part in np.split(positions, cuts) if part.size]
-
-
-def _encode(task: _Task, part: np.ndarray) -> types.PyTree:
+def _encode(task: _Task, part: tiles.RowTile) -> types.PyTree:
   history = gathers.histories(
     task.items,
-    task.starts[part],
-    task.targets.history_end[part],
+    task.starts[part.rows],
+    task.targets.history_end[part.rows],
     task.history_length,
   )
   history = gathers.pad_rows(history, task.tiling.users)
-  return tiles.encode(task.model, task.params, task.context, history)
+  inputs = {'history': history, 'route': part.route}
+  return tiles.encode(task.model, part.params, task.context, inputs)

@@ -3,9 +3,13 @@
 A tile of users is encoded once and scored against tiles of items. Inside a
 tile the candidates are scored in slices, because a model that compares every
 history position with every candidate holds [users, slice, L, width] at once.
+
+Rows with a hard route (K = 1) are put into tiles that share it, so a model
+attaches one plugin per tile and costs what it costs without. A soft route
+(K = 2) is given row by row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -21,6 +25,11 @@ from twotsrec.ops import rows
 # Pairs scored at once. On a CPU DIN is fastest where a slice's hidden layer
 # stays near the cache: 2^13 takes 0.75 of the time of 2^15, a fourth of 2^17.
 SLICE_PAIRS = 1 << 13
+# Where nobody is routed: a model without plugins does not look at it.
+_EVERYBODY = types.Route(np.zeros(1, np.int32), np.ones(1, np.float32))
+
+# Of one trunk, or one for each group.
+AnyParams = types.Params | Sequence[types.Params]
 
 
 class Tiling(NamedTuple):
@@ -35,6 +44,21 @@ class Tiling(NamedTuple):
   users: int
   items: int
   width: int
+
+
+class RowTile(NamedTuple):
+  """Users scored together.
+
+  Attributes:
+    rows: i64[b], positions of the users.
+    route: leaves [1] if they share a hard one; else [B, K], where filling has
+      weight 0.
+    params: the parameters they are scored with.
+  """
+
+  rows: np.ndarray
+  route: types.Route
+  params: types.Params
 
 
 class ItemTile(NamedTuple):
@@ -64,11 +88,23 @@ def plan(
 
 @functools.partial(jax.jit, static_argnums=0)
 def encode(
-  model: types.Model, params: types.Params, context: Any, history: jax.Array
+  model: types.Model,
+  params: types.Params,
+  context: Any,
+  inputs: dict[str, Any],
 ) -> types.PyTree:
-  """Encodes a tile of histories i32[B, L]; leaves [B, ...]."""
-  history_rows = rows.gather(params.tables['item'], history)
-  return model.encode(params.net, history_rows, context, {'history': history})
+  """Encodes a tile of histories.
+
+  Args:
+    model: scorer.
+    params: of the model.
+    context: of the model.
+    inputs: {'history': i32[B, L], 'route': Route of the tile}.
+  Returns:
+    Leaves [B, ...].
+  """
+  history_rows = rows.gather(params.tables['item'], inputs['history'])
+  return model.encode(params.net, history_rows, context, inputs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -101,6 +137,75 @@ def score(
   chex.assert_rank(scores, 3)
   scores = jnp.moveaxis(scores, 0, 1).astype(jnp.float32)
   return scores.reshape(scores.shape[0], ids.shape[-1])
+
+
+def route_keys(routes: types.Route | None) -> tuple[np.ndarray, ...]:
+  """What rows must agree in to share a tile, as keys of np.lexsort.
+
+  Args:
+    routes: leaves [n, K], or None.
+  """
+  if routes is None or routes.groups.shape[1] > 1:
+    return ()
+  return routes.weights[:, 0], routes.groups[:, 0]
+
+
+def row_runs(num_rows: int, routes: types.Route | None) -> list[np.ndarray]:
+  """Neighboring rows that may share a tile, i64[b] each."""
+  if routes is not None:
+    chex.assert_tree_shape_prefix(routes, (num_rows,))
+  changes = np.zeros(max(num_rows - 1, 0), np.bool_)
+  for key in route_keys(routes):
+    changes |= np.diff(key) != 0
+  return np.split(np.arange(num_rows), 1 + np.flatnonzero(changes))
+
+
+def row_tiles(
+  params: AnyParams,
+  routes: types.Route | None,
+  runs: Sequence[np.ndarray],
+  size: int,
+) -> list[RowTile]:
+  """Tiles of at most `size` rows.
+
+  Args:
+    params: one, or one for each group.
+    routes: leaves [n, K], or None.
+    runs: of the rows, as `row_runs`.
+    size: rows of a tile.
+  Raises:
+    types.UserError: a soft route between groups that share no trunk.
+  """
+  parts = [
+    run[first : first + size]
+    for run in runs
+    for first in range(0, run.size, size)
+  ]
+  shared = [_tile_route(routes, part, size) for part in parts]
+  return [
+    RowTile(part, route, _tile_params(params, route))
+    for part, route in zip(parts, shared)
+  ]
+
+
+def _tile_route(routes, part, size):
+  if routes is None:
+    return _EVERYBODY
+  if routes.groups.shape[1] == 1:
+    return types.Route(*(leaf[part[0]] for leaf in routes))
+  return types.Route(*(gathers.pad_rows(leaf[part], size) for leaf in routes))
+
+
+def _tile_params(params, route):
+  if isinstance(params, types.Params):
+    return params
+  if route.groups.ndim > 1:
+    raise types.UserError(
+      'routing.mode soft blends plugins of one trunk, but here every group has'
+      ' its own; use frozen or dynamic, or train with plugin.select=global'
+    )
+  # The bare trunk is nobody's own; the cold go with the first group.
+  return params[int(route.groups[0]) if route.weights[0] else 0]
 
 
 def item_tiles(

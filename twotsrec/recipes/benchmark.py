@@ -120,7 +120,7 @@ def _full_loop(
       )
       seconds = time.perf_counter() - begin - fitted.host['compile_seconds']
     share = fitted.host['wait_seconds'] / seconds
-    return seconds / fitted.host['best_step'] * 1e3, share
+    return seconds / fitted.host['best'][0]['step'] * 1e3, share
 
   return measure
 

@@ -5,7 +5,9 @@ import math
 from typing import Any
 
 from twotsrec import config as config_lib
+from twotsrec import plugins
 from twotsrec import types
+from twotsrec.data import routing
 
 SPLITS = ('validation', 'test')
 
@@ -26,17 +28,39 @@ _AT_LEAST = {
   'train.checkpoint_every': 0,
   'train.keep': 1,
   'train.seed': 0,
+  'train.penalty_weight': 0,
+  'train.penalty_warmup': 0,
+  'train.adversary_weight': 0,
+  'train.fishr_decay': 0,
+  'plugin.learning_rate': 0,
+  'plugin.trunk_learning_rate': 0,
+  'plugin.epochs': 1,
+  'plugin.patience': 0,
   'evaluation.user_tile': 1,
   'evaluation.item_tile': 1,
   'evaluation.bootstrap': 0,
   'evaluation.seed': 0,
 }
-_BELOW_ONE = ('model.dropout', 'train.beta2')
-_FINITE = ('data.gamma', 'aggregator.tau', 'train.learning_rate')
+_BELOW_ONE = ('model.dropout', 'train.beta2', 'train.fishr_decay')
+_POSITIVE = ('train.learning_rate', 'train.inner_rate')
+_FINITE = (
+  'data.gamma',
+  'aggregator.tau',
+  'train.learning_rate',
+  'train.penalty_weight',
+  'train.inner_rate',
+  'train.adversary_weight',
+  'plugin.learning_rate',
+  'plugin.trunk_learning_rate',
+)
 _KNOWN = {
   'data.negative_mode': ('static', 'per_epoch'),
   'data.negative_exclude': ('all', 'train'),
   'train.select_on': SPLITS,
+  'train.method': ('aggregator', 'fish', 'grad_transfer', 'separate'),
+  'train.penalty': ('none', 'vrex', 'irm', 'fishr'),
+  'plugin.trunk_gradient': ('through', 'bare'),
+  'plugin.select': ('global', 'per_group'),
 }
 
 
@@ -62,11 +86,14 @@ def check(config: config_lib.Config) -> None:
     for value in _values(config, path):
       if value not in known:
         raise types.UserError(f'{path} {value!r}; known: {", ".join(known)}')
-  if not config.train.learning_rate > 0:
-    raise types.UserError(
-      f'train.learning_rate {config.train.learning_rate} must be positive'
-    )
+  for path in _POSITIVE:
+    for value in _values(config, path):
+      if not value > 0:
+        raise types.UserError(f'{path} {value} must be positive')
+  routing.check(config.routing)
   _check_combinations(config)
+  _check_method(config)
+  _check_plugin(config)
 
 
 def _check_combinations(config: config_lib.Config) -> None:
@@ -97,6 +124,64 @@ def _check_combinations(config: config_lib.Config) -> None:
       "groups.key 'sample_history_len' divides single samples, but an example"
       " of train.objective 'every_position' is a whole sequence; use"
       ' train.objective=bce or groups.key=user_train_count'
+    )
+
+
+def _check_method(config: config_lib.Config) -> None:
+  train, aggregator = config.train, config.aggregator
+  changes_nothing = None
+  if train.method != 'aggregator':
+    if aggregator.name != 'joint':
+      changes_nothing = 'aggregator.name', aggregator.name
+    if train.penalty != 'none':
+      changes_nothing = 'train.penalty', train.penalty
+  if changes_nothing:
+    name, value = changes_nothing
+    raise types.UserError(
+      f'{name} {value!r} changes nothing with train.method {train.method!r},'
+      ' which does not aggregate group gradients; leave one of them out'
+    )
+  if train.method == 'separate' and train.log_groups:
+    raise types.UserError(
+      'train.log_groups compares the gradients of one model, but train.method'
+      " 'separate' trains one per group; leave one of them out"
+    )
+  if train.penalty != 'none' and aggregator.form == 'explicit':
+    raise types.UserError(
+      'aggregator.form explicit changes nothing with a train.penalty, which'
+      ' takes one pass; use auto'
+    )
+
+
+def _check_plugin(config: config_lib.Config) -> None:
+  plugin, train = config.plugin, config.train
+  if plugin.name == 'none':
+    return
+  plugins.make(plugin)  # refuses what it does not know
+  for name, off in (('method', 'aggregator'), ('penalty', 'none')):
+    if getattr(train, name) != off:
+      raise types.UserError(
+        f'train.{name} {getattr(train, name)!r} is for stage 1; stage 2'
+        f' (plugin.name {plugin.name!r}) needs train.{name}={off}'
+      )
+  if not plugin.trunk:
+    raise types.UserError(
+      f'plugin.name {plugin.name!r} needs plugin.trunk, the run directory of a'
+      ' finished stage 1; launch/pin.py trains both stages'
+    )
+  if plugin.trunk_gradient == 'bare' and not plugin.trunk_learning_rate:
+    raise types.UserError(
+      'plugin.trunk_gradient bare changes nothing in a trunk that is frozen'
+      ' (plugin.trunk_learning_rate 0)'
+    )
+  if plugin.select == 'per_group' and plugin.select_metric == 'none':
+    raise types.UserError(
+      'plugin.select per_group needs a plugin.select_metric to select by'
+    )
+  if plugin.select == 'per_group' and config.routing.mode == 'soft':
+    raise types.UserError(
+      'routing.mode soft blends plugins of one trunk, but plugin.select'
+      ' per_group keeps a trunk per group; use plugin.select=global'
     )
 
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import models
+from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.plugins import plugged
 from twotsrec.training import checkpoints
 from twotsrec.training import files
+from twotsrec.training import optimizers
 from twotsrec.training import run_directory
 
 
@@ -23,7 +26,7 @@ class Experiment(NamedTuple):
   """Data and model of one configuration.
 
   Attributes:
-    config: the configuration.
+    config: the configuration, with the settings of its stage under `train`.
     prepared: the data.
     groups: activeness groups of its users.
     model: the scorer.
@@ -42,14 +45,33 @@ class Experiment(NamedTuple):
 def make(
   config: config_lib.Config, prepared: prepared_lib.Prepared
 ) -> Experiment:
-  """Groups the users and builds the model."""
+  """Groups the users and builds the model, with plugins if there are any."""
+  config = of_stage(config)
   groups = groups_lib.assign(prepared, config.groups)
   sizes = types.Sizes(
     prepared.num_users, prepared.num_items, config.data.history_length
   )
   context = {'item_counts': item_counts(prepared)}
   model = models.make(config.model)
+  if config.plugin.name != 'none':
+    plugin = plugins.make(config.plugin)
+    model = plugged.plugged(model, plugin, config.groups.num_groups)
   return Experiment(config, prepared, groups, model, context, sizes)
+
+
+def of_stage(config: config_lib.Config) -> config_lib.Config:
+  """With plugins, `train` is how stage 2 stops and selects (PIN sec. 3.3)."""
+  plugin = config.plugin
+  if plugin.name == 'none':
+    return config
+  train = dataclasses.replace(
+    config.train,
+    epochs=plugin.epochs,
+    patience=plugin.patience,
+    select_metric=plugin.select_metric,
+    learning_rate=optimizers.plugin_rate(plugin),
+  )
+  return dataclasses.replace(config, train=train)
 
 
 def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
@@ -91,8 +113,12 @@ def load_data(config: config_lib.Config) -> prepared_lib.Prepared:
   return pipeline.from_config(config.data)
 
 
-def load(workdir: str) -> tuple[Experiment, types.Params]:
+def load(
+  workdir: str,
+) -> tuple[Experiment, types.Params | list[types.Params]]:
   """A finished run: its experiment and the selected parameters.
+
+  The parameters are a list by group if every group selected its own.
 
   Args:
     workdir: run directory.
@@ -115,10 +141,13 @@ def load(workdir: str) -> tuple[Experiment, types.Params]:
     ),
     jax.random.key(0),
   )
-  found = checkpoints.restore(
-    run_directory.best_path(workdir), {'params': template}, selected
-  )
-  return experiment, found.state['params']
+  several = isinstance(selected, list)
+  paths = run_directory.best_paths(workdir, len(selected) if several else None)
+  params = [
+    checkpoints.restore(path, {'params': template}, step).state['params']
+    for path, step in zip(paths, selected if several else [selected])
+  ]
+  return experiment, params if several else params[0]
 
 
 def config_from_dict(values: dict[str, Any]) -> config_lib.Config:

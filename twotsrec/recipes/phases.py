@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import aggregators
 from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
@@ -17,9 +16,10 @@ from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
+from twotsrec.recipes import updates
 from twotsrec.training import diagnostics
 from twotsrec.training import loop
-from twotsrec.training import optimizers
+from twotsrec.training import separate
 from twotsrec.training import steps
 from twotsrec.training import validation
 
@@ -32,12 +32,14 @@ class Input(NamedTuple):
     batch_of: (feed, row of a plan, key) -> Batch.
     plan_of: epoch -> i32[S, B].
     stack: i32[S, B] -> i32[S, G, M], the same batches with a row per group.
+    widths: places that each group fills at most in such a row.
   """
 
   feed: feeds.Feed
   batch_of: Callable[..., types.Batch]
   plan_of: Callable[[int], np.ndarray]
   stack: Callable[[Any], np.ndarray]
+  widths: tuple[int, ...] | None = None
 
 
 class Parts(NamedTuple):
@@ -67,24 +69,27 @@ def make_input(experiment: experiment_lib.Experiment) -> Input:
   plan_of = lambda epoch: plans.make_plan(
     group, num_groups, train.batch_size, train.batching, train.seed, epoch
   )
-  capacity = train.batch_size
+  capacity, widths = train.batch_size, None
   if train.batching != 'natural':
     sizes = np.bincount(group, minlength=num_groups)
-    capacity = int(
-      plans.group_batch_sizes(sizes, train.batch_size, train.batching).max()
-    )
+    shares = plans.group_batch_sizes(sizes, train.batch_size, train.batching)
+    capacity, widths = int(shares.max()), tuple(shares.tolist())
   stack = lambda plan: plans.stack_plan(
     np.asarray(plan), group, num_groups, capacity
   )
-  return Input(feed, _batch_of(experiment), plan_of, stack)
+  return Input(feed, _batch_of(experiment), plan_of, stack, widths)
 
 
-def make_parts(experiment: experiment_lib.Experiment) -> Parts:
-  """The update as configured, and its start."""
+def make_parts(
+  experiment: experiment_lib.Experiment, start: types.Params | None = None
+) -> Parts:
+  """The update as configured, and its start.
+
+  Args:
+    experiment: data and model.
+    start: parameters to start from; None draws them.
+  """
   config, model = experiment.config, experiment.model
-  objective = objectives.make(config.train.objective, model)
-  aggregator = aggregators.make(config.aggregator)
-  optimizer = optimizers.make(config.train)
   inputs = make_input(experiment)
   # What the feed trains: a sequence longer than L trains L positions.
   sizes = jnp.asarray(
@@ -95,54 +100,77 @@ def make_parts(experiment: experiment_lib.Experiment) -> Parts:
     ),
     jnp.float32,
   )
-  form = steps.resolve_form(aggregator, config.aggregator.form)
-  gradient = steps.make_gradient(objective, aggregator, sizes, form)
-  post = steps.make_post(objective, aggregator, sizes)
-  if form == 'explicit':
-    flat = inputs
-    inputs = Input(
-      flat.feed,
-      jax.vmap(flat.batch_of, in_axes=(None, 0, None)),
-      lambda epoch: flat.stack(flat.plan_of(epoch)),
-      np.asarray,
-    )
+  update = updates.make(experiment, sizes, inputs.widths)
+  if update.stacked:
+    inputs = _by_group(inputs)
+  step = steps.make_step(update.gradient, update.optimizer, update.post)
 
   def init_state():
     init_key, train_key = jax.random.split(_keys(config)[0])
-    params = jax.jit(model.init, static_argnums=2)(
-      init_key, experiment.context, experiment.sizes
-    )
+    method_key = jax.random.fold_in(init_key, 1)
+    if start is not None:
+      params = jax.tree.map(jnp.array, start)  # the first update donates it
+    else:
+      params = jax.jit(model.init, static_argnums=2)(
+        init_key, experiment.context, experiment.sizes
+      )
+    if config.train.method == 'separate':
+      params = separate.stack(params, config.groups.num_groups)
     return steps.init_state(
-      params, optimizer, aggregator, config.groups.num_groups, train_key
+      params, update.optimizer, update.init(method_key, params), train_key
     )
 
-  return Parts(
-    inputs, objective, steps.make_step(gradient, optimizer, post), init_state
+  objective = objectives.make(config.train.objective, model)
+  return Parts(inputs, objective, step, init_state)
+
+
+def _by_group(flat: Input) -> Input:
+  """The same batches with a row per group."""
+  return flat._replace(
+    batch_of=jax.vmap(flat.batch_of, in_axes=(None, 0, None)),
+    plan_of=lambda epoch: flat.stack(flat.plan_of(epoch)),
+    stack=np.asarray,
   )
 
 
 def make_phase(
-  experiment: experiment_lib.Experiment,
+  experiment: experiment_lib.Experiment, start: types.Params | None = None
 ) -> tuple[loop.Phase, steps.TrainState]:
   """Everything a training phase compiles, and the state it starts from."""
   config = experiment.config
-  parts = make_parts(experiment)
+  parts = make_parts(experiment, start)
   inputs = parts.inputs
   diagnose = None
   if config.train.log_groups:
     diagnose = diagnostics.make_diagnose(
       parts.objective, _batch_of(experiment), inputs.stack
     )
+  evaluate = make_evaluate(experiment)
+  if evaluate is not None and config.train.method == 'separate':
+    judge, num_groups = evaluate, config.groups.num_groups
+    evaluate = lambda params: judge(separate.unstack(params, num_groups))
   phase = loop.Phase(
     runner=steps.make_runner(parts.step, inputs.batch_of),
     context=experiment.context,
     feed=inputs.feed,
     plan_of=inputs.plan_of,
     negative_key=_negative_key(config),
-    evaluate=make_evaluate(experiment),
+    evaluate=evaluate,
     diagnose=diagnose,
+    by_group=_by_group_selection(config),
   )
   return phase, parts.init_state()
+
+
+def _by_group_selection(config):
+  """What every group keeps of its own best epoch; None if one is for all."""
+  num_groups = config.groups.num_groups
+  if config.train.method == 'separate':
+    return lambda params: separate.unstack(params, num_groups)
+  if config.plugin.name != 'none' and config.plugin.select == 'per_group':
+    # The trunk of that epoch too: G snapshots of everything.
+    return lambda params: [params] * num_groups
+  return None
 
 
 def make_evaluate(

@@ -10,6 +10,7 @@ from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import routing as routing_lib
 from twotsrec.data import tables
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.serving import recommend as recommend_lib
@@ -28,6 +29,7 @@ class Options(NamedTuple):
     exclude_seen: leave out what the user already has.
     columns: how to read `history`; whatever is left at its default is as in
       the training table.
+    routing: mode in place of the configured one, for a model with plugins.
   """
 
   k: int = 20
@@ -35,6 +37,7 @@ class Options(NamedTuple):
   history: str | None = None
   exclude_seen: bool = True
   columns: pipeline.TableOptions = pipeline.TableOptions()
+  routing: str = ''
 
 
 class _Work(NamedTuple):
@@ -62,6 +65,9 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     raise types.UserError('give --users or --history, not both')
   writers.check_path(out)
   experiment, params = experiment_lib.load(workdir)
+  routing_lib.check_mode(options.routing, [experiment.config])
+  config = routing_lib.override(experiment.config, options.routing)
+  experiment = experiment._replace(config=config)
   work = (
     _raw(experiment, options)
     if options.history
@@ -111,12 +117,18 @@ def _known(experiment, options: Options) -> _Work:
   users = np.arange(prepared.num_users)
   if options.users is not None:
     users = _listed(prepared, options.users)
+  config, routes = experiment.config, None
+  if routing := routing_lib.from_config(config):
+    routes = routing_lib.of_users(
+      prepared, experiment.groups, users, config.groups.key, routing
+    )
   requests = recommend_lib.known_users(
     prepared.items,
     prepared.user_offsets,
     prepared_lib.seen_items(prepared, 'all'),
     users,
     history_length=experiment.sizes.history_length,
+    routes=routes,
   )
   return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
 
@@ -188,9 +200,15 @@ def _raw(experiment, options: Options) -> _Work:
   order = np.lexsort((when, user))
   order = order[known[order]]
   offsets = np.searchsorted(user[order], np.arange(len(user_ids) + 1))
+  config, routes = experiment.config, None
+  if routing := routing_lib.from_config(config):
+    routes = routing_lib.of_histories(
+      np.diff(offsets), experiment.groups, config.groups.key, routing
+    )
   requests = recommend_lib.raw_histories(
     item[order],
     offsets.astype(np.int64),
     history_length=experiment.sizes.history_length,
+    routes=routes,
   )
   return _Work(user_ids, requests, int(np.sum(~known)))

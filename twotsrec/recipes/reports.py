@@ -9,8 +9,10 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import evaluate as evaluate_lib
 from twotsrec.evaluation import report as report_lib
+from twotsrec.evaluation import tiles
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import files
 from twotsrec.training import loop
@@ -39,6 +41,8 @@ def write(
 ) -> dict[str, Any]:
   """Evaluates the selected parameters and writes `report.json`.
 
+  A list of them serves each group with its own.
+
   The rows per held-out item go to `per_target.npz`, for paired comparisons.
   """
   begin = time.perf_counter()
@@ -59,7 +63,7 @@ def write(
     'validation': validation,
     'test': test,
     'baselines': {'popularity': popularity},
-    'training': _training(fitted.host, seconds),
+    'training': _training(fitted, seconds),
     'versions': machine.versions(),
   }
   path = run_directory.report_path(workdir)
@@ -73,7 +77,7 @@ def write(
 def evaluate(
   experiment: experiment_lib.Experiment,
   model: types.Model,
-  params: types.Params,
+  params: tiles.AnyParams,
   split: str,
   quiet: bool = False,
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
@@ -82,6 +86,9 @@ def evaluate(
   count = held_out(experiment, split)
   if not count:
     return None, {}
+  config = experiment.config
+  # Popularity, beside it in the table, has no plugins.
+  plugged = model is experiment.model
   label = f'evaluate {split}'
   with progress.reporter(count, label, quiet=quiet, unit='users') as show:
     before = [0]
@@ -98,16 +105,20 @@ def evaluate(
       experiment.prepared,
       experiment.groups,
       index,
-      experiment.config.evaluation,
-      experiment.config.data.history_length,
+      config.evaluation,
+      config.data.history_length,
       report_progress,
+      routing=routing_lib.from_config(config) if plugged else None,
+      key=config.groups.key,
     )
 
 
 def make_metric(
   experiment: experiment_lib.Experiment, split: str
 ) -> Callable[[types.Params], dict[str, Any]]:
-  """params -> {metric: value} over everybody, for selection.
+  """params -> {metric: value, metric_by_group: values}, for selection.
+
+  `group_auc` is the mean of the groups' AUC: every group counts the same.
 
   Raises:
     types.UserError: `train.select_metric` is not among them.
@@ -116,7 +127,8 @@ def make_metric(
   quick = experiment._replace(
     config=dataclasses.replace(experiment.config, evaluation=evaluation)
   )
-  known = report_lib.metric_names(evaluation.ks)
+  ranked = report_lib.metric_names(evaluation.ks)
+  known = [*ranked, 'group_auc']
   name = experiment.config.train.select_metric
   if name not in known:
     raise types.UserError(
@@ -125,9 +137,19 @@ def make_metric(
 
   def metric(params):
     part, _ = evaluate(quick, experiment.model, params, split, quiet=True)
-    return {k: v['value'] for k, v in part['overall'].items()}
+    values = {k: part['overall'][k]['value'] for k in ranked}
+    by_group = {k: [g[k]['value'] for g in part['groups']] for k in ranked}
+    values |= {f'{k}_by_group': v for k, v in by_group.items()}
+    return values | _group_auc(by_group['auc'])
 
   return metric
+
+
+def _group_auc(by_group):
+  """Empty groups, without an AUC, take no part in the mean."""
+  known = [value for value in by_group if value is not None]
+  mean = sum(known) / len(known) if known else None
+  return {'group_auc': mean, 'group_auc_by_group': by_group}
 
 
 def held_out(experiment: experiment_lib.Experiment, split: str) -> int:
@@ -149,6 +171,7 @@ def _ranking(experiment, split):
 def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
   """How the numbers of a report come about."""
   config = experiment.config
+  routing = routing_lib.from_config(config)
   selects = config.train.select_metric != 'none'
   return {
     **_ranking(experiment, 'test'),
@@ -156,6 +179,9 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
     'ks': list(config.evaluation.ks),
     'model': config.model.name,
     'aggregator': config.aggregator.name,
+    'method': config.train.method,
+    'penalty': config.train.penalty,
+    'plugin': config.plugin.name,
     'dataset_digest': experiment.prepared.manifest['digest'],
     'selection': (
       f'{config.train.select_on} {config.train.select_metric}'
@@ -163,6 +189,7 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
       else 'last epoch'
     ),
     'selected_on_test': selects and config.train.select_on == 'test',
+    'routing': dataclasses.asdict(routing) if routing else None,
     'groups': dataclasses.asdict(config.groups),
     'group_thresholds': np.asarray(experiment.groups.thresholds).tolist(),
     'group_training_samples': np.asarray(experiment.groups.sizes).tolist(),
@@ -174,14 +201,19 @@ def _dataset(experiment):
   return {'source': manifest['source'], **manifest['counts']}
 
 
-def _training(host, evaluation_seconds):
+_SELECTED = ('epoch', 'step', 'value')
+
+
+def _training(fitted, evaluation_seconds):
+  host = fitted.host
+  selected = {name: [b[name] for b in host['best']] for name in _SELECTED}
+  if not isinstance(fitted.params, list):
+    selected = {name: values[0] for name, values in selected.items()}
   seconds = host['train_seconds']
   return {
     'epochs': host['epoch'],
     'steps': host['steps'],
-    'selected_epoch': host['best_epoch'],
-    'selected_step': host['best_step'],
-    'selected_value': host['best_value'],
+    **{f'selected_{name}': value for name, value in selected.items()},
     'seconds': round(seconds, 3),
     'compile_seconds': round(host['compile_seconds'], 3),
     'evaluation_seconds': round(evaluation_seconds, 3),

@@ -1,13 +1,15 @@
 """Tables by activeness group: of one run, or of several side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
 from twotsrec import types
+from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import report as report_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
+from twotsrec.training import run_directory
 
 
 def default_metrics(ks: Sequence[int]) -> tuple[str, ...]:
@@ -18,18 +20,23 @@ def default_metrics(ks: Sequence[int]) -> tuple[str, ...]:
 
 def of_report(report: dict[str, Any]) -> str:
   """The test part of a report beside popularity, with its protocol."""
-  if report['test'] is None:
+  return of_reports({report['protocol']['model']: report})
+
+
+def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
+  """The test parts of reports on the same data, beside popularity."""
+  first = next(iter(reports.values()))
+  if first['test'] is None:
     return 'no test events to evaluate on; report.json has the rest'
-  protocol = report['protocol']
-  parts = {
-    'popularity': report['baselines']['popularity'],
-    protocol['model']: report['test'],
-  }
+  protocols = {name: report['protocol'] for name, report in reports.items()}
+  parts = {'popularity': first['baselines']['popularity']}
+  parts |= {name: report['test'] for name, report in reports.items()}
+  selections = dict.fromkeys(p['selection'] for p in protocols.values())
   lines = [
-    report_lib.format_table(parts, default_metrics(protocol['ks'])),
-    f'{protocol["split"]}, {_ranking(protocol)}; selected on'
-    f' {protocol["selection"]}; 95 % intervals in report.json',
-    *_warnings({protocol['model']: protocol}),
+    report_lib.format_table(parts, default_metrics(first['protocol']['ks'])),
+    f'{first["protocol"]["split"]}, {_ranking(first["protocol"])}; selected on'
+    f' {", then ".join(selections)}; 95 % intervals in report.json',
+    *_warnings(protocols),
   ]
   return '\n'.join(lines)
 
@@ -40,6 +47,7 @@ def side_by_side(
   split: str,
   metrics: Sequence[str],
   quiet: bool = False,
+  routing: str = '',
 ) -> str:
   """Evaluates finished runs again, in one table with popularity.
 
@@ -49,14 +57,19 @@ def side_by_side(
     split: 'validation' or 'test'.
     metrics: columns; () takes those of `default_metrics`.
     quiet: no progress display.
+    routing: mode in place of the configured one, for runs with plugins.
   Raises:
-    types.UserError: runs on different data or groups, or an unknown metric.
+    types.UserError: runs on different data or groups, an unknown metric, or a
+      routing that no run takes.
   """
   names = _names(workdirs, names)
+  routing_lib.check_mode(routing, [_config(workdir) for workdir in workdirs])
   parts, protocols, first = {}, {}, None
   for name, workdir in zip(names, workdirs):
     experiment, params = experiment_lib.load(workdir)
-    metrics = _known(metrics, experiment.config.evaluation.ks)
+    config = routing_lib.override(experiment.config, routing)
+    experiment = experiment._replace(config=config)
+    metrics = _known(metrics, config.evaluation.ks)
     first = first or experiment
     if _identity(experiment) != _identity(first):
       raise types.UserError(
@@ -80,6 +93,10 @@ def side_by_side(
     *_warnings(protocols),
   ]
   return '\n'.join(lines)
+
+
+def _config(workdir):
+  return experiment_lib.config_from_dict(run_directory.read_config(workdir))
 
 
 def _names(workdirs, names):

@@ -23,10 +23,12 @@ class Request(NamedTuple):
   Attributes:
     history: i32[n, L], item ids, oldest first, right-padded with 0.
     seen: distinct items of each row, ascending; what may be left out.
+    route: leaves [n, K], for a model with plugins; None is group 0 for all.
   """
 
   history: np.ndarray
   seen: gathers.Exclusions
+  route: types.Route | None = None
 
 
 class Chunk(NamedTuple):
@@ -48,6 +50,7 @@ def known_users(
   users: np.ndarray,
   *,
   history_length: int,
+  routes: types.Route | None = None,
   chunk: int = 8192,
 ) -> Iterator[Request]:
   """Requests for users of the prepared data, with all their events.
@@ -58,6 +61,7 @@ def known_users(
     seen: `offsets` i64[U + 1] and `items` i32[M], as `prepared.SeenItems`.
     users: i64[n], in the order wanted.
     history_length: L.
+    routes: of the users, leaves [n, K].
     chunk: users per request.
   """
   users = np.asarray(users, np.int64)
@@ -66,7 +70,10 @@ def known_users(
     history = gathers.histories(
       items, user_offsets[part], user_offsets[part + 1], history_length
     )
-    yield Request(history, gathers.exclusions(seen, part))
+    route = None
+    if routes is not None:
+      route = types.Route(*(leaf[first : first + chunk] for leaf in routes))
+    yield Request(history, gathers.exclusions(seen, part), route)
 
 
 def raw_histories(
@@ -74,6 +81,7 @@ def raw_histories(
   offsets: np.ndarray,
   *,
   history_length: int,
+  routes: types.Route | None = None,
   chunk: int = 8192,
 ) -> Iterator[Request]:
   """Requests for anybody, from the histories alone.
@@ -82,6 +90,7 @@ def raw_histories(
     items: i32[N], item ids 1..I, oldest first for each row.
     offsets: i64[n + 1], items of each row.
     history_length: L.
+    routes: of the rows, leaves [n, K].
     chunk: rows per request.
   """
   rows = np.arange(len(offsets) - 1)
@@ -92,13 +101,14 @@ def raw_histories(
     own,
     rows,
     history_length=history_length,
+    routes=routes,
     chunk=chunk,
   )
 
 
 def recommend(
   model: types.Model,
-  params: types.Params,
+  params: tiles.AnyParams,
   context: Any,
   requests: Iterable[Request],
   *,
@@ -112,7 +122,7 @@ def recommend(
 
   Args:
     model: scorer.
-    params: of the model.
+    params: of the model; or a sequence with those of every group.
     context: of the model.
     requests: users, in pieces; nothing is held longer than its piece.
     num_items: I.
@@ -128,33 +138,34 @@ def recommend(
     num_rows = request.history.shape[0]
     if not num_rows:
       continue
+    if not exclude_seen:
+      request = request._replace(seen=_nothing(num_rows))
+    order, route = _by_route(request)
+    runs = tiles.row_runs(num_rows, route)
     # The last request is mostly smaller; it runs in the compiled shape.
     if num_rows > largest:
       largest = num_rows
-      tiling = tiles.plan(num_rows, num_items, user_tile, item_tile)
-    best = [
-      _recommend_tile(
-        model,
-        params,
-        context,
-        _rows(request, first, first + tiling.users, exclude_seen),
-        num_items,
-        k,
-        tiling,
+      longest = max(run.size for run in runs)
+      tiling = tiles.plan(longest, num_items, user_tile, item_tile)
+    ids = np.zeros((num_rows, k), np.int32)
+    scores = np.zeros((num_rows, k), np.float32)
+    for part in tiles.row_tiles(params, route, runs, tiling.users):
+      part = part._replace(rows=order[part.rows])
+      ids[part.rows], scores[part.rows] = _recommend_tile(
+        model, context, request, part, num_items, k, tiling
       )
-      for first in range(0, num_rows, tiling.users)
-    ]
-    ids, scores = (np.concatenate(parts) for parts in zip(*best, strict=True))
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(model, params, context, request, num_items, k, tiling):
-  num_rows = request.history.shape[0]
-  history = gathers.pad_rows(request.history, tiling.users)
-  encoded = tiles.encode(model, params, context, history)
+def _recommend_tile(model, context, request, part, num_items, k, tiling):
+  num_rows, params = part.rows.size, part.params
+  history = gathers.pad_rows(request.history[part.rows], tiling.users)
+  inputs = {'history': history, 'route': part.route}
+  encoded = tiles.encode(model, params, context, inputs)
   ids = np.zeros((tiling.users, k), np.int32)
   scores = np.full((tiling.users, k), -np.inf, np.float32)
-  for tile in tiles.item_tiles(request.seen, num_items, tiling):
+  excluded = gathers.exclusions(request.seen, part.rows)
+  for tile in tiles.item_tiles(excluded, num_items, tiling):
     tile_scores = tiles.score(model, params, encoded, tile.ids, tiling.width)
     ids, scores, has_nan = _merge(
       ids, scores, tile.ids, tile_scores, tile.excluded, k
@@ -184,13 +195,14 @@ def _merge(best_ids, best_scores, ids, scores, excluded, k):
   return jnp.where(scores == -jnp.inf, 0, ids), scores, has_nan
 
 
-def _rows(
-  request: Request, first: int, end: int, exclude_seen: bool
-) -> Request:
-  history = request.history[first:end]
-  if not exclude_seen:
-    nothing = np.zeros(history.shape[0] + 1, np.int64)
-    return Request(history, gathers.Exclusions(nothing, np.zeros(0, np.int64)))
-  offsets = request.seen.offsets[first : end + 1]
-  items = request.seen.items[offsets[0] : offsets[-1]]
-  return Request(history, gathers.Exclusions(offsets - offsets[0], items))
+def _by_route(request: Request) -> tuple[np.ndarray, types.Route | None]:
+  """An order in which equal routes stand together, and the routes in it."""
+  keys = tiles.route_keys(request.route)
+  if not keys:
+    return np.arange(len(request.history)), request.route
+  order = np.lexsort(keys)
+  return order, types.Route(*(leaf[order] for leaf in request.route))
+
+
+def _nothing(num_rows: int) -> gathers.Exclusions:
+  return gathers.Exclusions(np.zeros(num_rows + 1, np.int64), np.zeros(0, int))

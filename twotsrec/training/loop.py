@@ -5,7 +5,7 @@ and negatives are functions of (seed, epoch), and everything else an update
 reads is in the checkpoint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import time
 from typing import Any, NamedTuple
 
@@ -30,8 +30,11 @@ class Phase(NamedTuple):
     feed: device columns.
     plan_of: epoch -> i32[S, ...], the same shape every epoch, on the host.
     negative_key: epoch -> PRNG key.
-    evaluate: params -> {metric: float or list}; None takes the last epoch.
+    evaluate: params -> {metric: float, metric_by_group: list}; None takes the
+      last epoch.
     diagnose: (state, context, feed, plan, key) -> {name: array}, or None.
+    by_group: params -> what to keep for each group, when every group takes
+      its own best epoch; None takes one epoch for all.
   """
 
   runner: Callable[..., Any]
@@ -41,17 +44,19 @@ class Phase(NamedTuple):
   negative_key: Callable[[int], jax.Array]
   evaluate: Callable[[types.Params], dict[str, Any]] | None = None
   diagnose: Callable[..., dict[str, Any]] | None = None
+  by_group: Callable[[types.Params], Sequence[types.Params]] | None = None
 
 
 class Fitted(NamedTuple):
   """How a training phase ended.
 
   Attributes:
-    params: the selected parameters, or None if it was interrupted.
+    params: the selected parameters, a list by group if groups select on their
+      own, or None if it was interrupted.
     host: progress of the run, JSON-able.
   """
 
-  params: types.Params | None
+  params: types.Params | list[types.Params] | None
   host: dict[str, Any]
 
 
@@ -89,12 +94,17 @@ def fit(
     live = _epochs(run, _compile(phase, live, host), live, host)
   if not host['finished']:
     return Fitted(None, host)
-  best = checkpoints.restore(
-    run_directory.best_path(workdir),
-    {'params': live['train'].params},
-    step=host['best_step'],
-  )
-  return Fitted(best.state['params'], host)
+  selected = [
+    checkpoints.restore(path, {'params': params}, step=best['step'])
+    for path, params, best in zip(
+      run_directory.best_paths(workdir, _slots(run, host)),
+      _kept(run, live),
+      host['best'],
+      strict=True,
+    )
+  ]
+  params = [found.state['params'] for found in selected]
+  return Fitted(params if phase.by_group else params[0], host)
 
 
 class _Run(NamedTuple):
@@ -114,9 +124,7 @@ def _first_host_state():
     'step_in_epoch': 0,
     'finished': False,
     'metrics_bytes': 0,
-    'best_value': None,
-    'best_epoch': None,
-    'best_step': None,
+    'best': [],  # of all, or by group: value, epoch, step
     'stale': 0,
     'train_seconds': 0.0,
     'wait_seconds': 0.0,
@@ -250,7 +258,8 @@ def _end_of_epoch(run, live, host, plan):
     record[config.select_on] = phase.evaluate(live['train'].params)
     _select(run, live, host, record[config.select_on])
   if phase.evaluate is None and last:
-    _keep_best(run, live, host)
+    values = [None] * len(_kept(run, live))
+    _keep_best(run, live, host, values, range(len(values)))
   host['finished'] = last or (
     config.patience > 0 and host['stale'] >= config.patience
   )
@@ -258,39 +267,64 @@ def _end_of_epoch(run, live, host, plan):
 
 
 def _select(run, live, host, judged):
-  """Saves the parameters if they are the best so far."""
-  name = run.config.select_metric
-  value, best = judged[name], host['best_value']
+  """Saves the parameters where they are the best so far."""
+  metric = run.config.select_metric
+  name = f'{metric}_by_group' if run.phase.by_group else metric
+  values = judged[name] if run.phase.by_group else [judged[name]]
+  for value in values:
+    _check_value(run, host, name, value)
+  better = [
+    j
+    for j, value in enumerate(values)
+    if not host['best'] or _improves(metric, value, host['best'][j]['value'])
+  ]
+  host['stale'] = 0 if better else host['stale'] + 1
+  _keep_best(run, live, host, values, better)
+
+
+def _check_value(run, host, name, value):
+  on = run.config.select_on
   if value is None:
     raise types.UserError(
-      f'{run.config.select_on} {name} has no value on these data; choose'
-      ' another train.select_metric, or none for the last epoch'
+      f'{on} {name} has no value on these data; choose another select_metric,'
+      ' or none for the last epoch'
     )
   if not np.isfinite(value):
     raise types.UserError(
-      f'{run.config.select_on} {name} is {value} after epoch'
-      f' {host["epoch"] + 1}; lower train.learning_rate (now'
-      f' {run.config.learning_rate}) and start in a new --workdir'
+      f'{on} {name} is {value} after epoch {host["epoch"] + 1}; lower the'
+      f' learning rate (now {run.config.learning_rate}) and start in a new'
+      ' --workdir'
     )
-  lower = name == 'loss'
-  if best is not None and not (value < best if lower else value > best):
-    host['stale'] += 1
-    return
-  host.update(best_value=float(value), stale=0)
-  _keep_best(run, live, host)
 
 
-def _keep_best(run, live, host):
-  step = int(live['train'].step)
-  host.update(best_epoch=host['epoch'] + 1, best_step=step)
-  # Two are kept: the run may resume from before the newest one.
-  checkpoints.save(
-    run_directory.best_path(run.workdir),
-    step,
-    {'params': live['train'].params},
-    host,
-    keep=2,
-  )
+def _improves(metric, value, best):
+  return value < best if metric == 'loss' else value > best
+
+
+def _kept(run, live):
+  """What is saved of the parameters: all of them, or a part per group."""
+  params = live['train'].params
+  return run.phase.by_group(params) if run.phase.by_group else [params]
+
+
+def _slots(run, host):
+  """Number of groups that select on their own, or None."""
+  return len(host['best']) if run.phase.by_group else None
+
+
+def _keep_best(run, live, host, values, better):
+  """Saves the parameters of the given slots, and what they are worth."""
+  step, kept = int(live['train'].step), _kept(run, live)
+  host['best'] = host['best'] or [None] * len(kept)
+  for j in better:
+    value = None if values[j] is None else float(values[j])
+    host['best'][j] = {
+      'value': value, 'epoch': host['epoch'] + 1, 'step': step
+    }  # fmt: skip
+  paths = run_directory.best_paths(run.workdir, _slots(run, host))
+  for j in better:
+    # Two are kept: the run may resume from before the newest one.
+    checkpoints.save(paths[j], step, {'params': kept[j]}, host, keep=2)
 
 
 def _save(run, live, host):

@@ -54,6 +54,16 @@ def best_path(workdir: str | os.PathLike) -> pathlib.Path:
   return pathlib.Path(workdir) / 'checkpoints' / 'best'
 
 
+def best_paths(
+  workdir: str | os.PathLike, num_groups: int | None
+) -> list[pathlib.Path]:
+  """The selected checkpoint, or one per group if groups select on their own."""
+  best = best_path(workdir)
+  if num_groups is None:
+    return [best]
+  return [best / f'group{j + 1}' for j in range(num_groups)]
+
+
 def ids_path(workdir: str | os.PathLike) -> pathlib.Path:
   """External ids and events: a copy of the prepared directory."""
   return pathlib.Path(workdir) / 'ids'
@@ -66,6 +76,7 @@ def open_run(
   workdir: str | os.PathLike,
   config: Mapping[str, Any],
   may_differ: Collection[str] = (),
+  defaults: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
   """Makes the directory, or verifies that it was made with this config.
 
@@ -73,6 +84,8 @@ def open_run(
     workdir: made if missing, with its parents.
     config: nested dict of settings.
     may_differ: dotted names of settings that do not change the result.
+    defaults: what a setting means that the run does not know: its default
+      keeps what was there before it.
   Returns:
     The directory.
   """
@@ -80,7 +93,9 @@ def open_run(
   with files.explained(workdir, 'write'):
     workdir.mkdir(parents=True, exist_ok=True)
   if config_path(workdir).exists():
-    _check_same_config(workdir, read_config(workdir), config, may_differ)
+    saved = _flatten(files.jsonable(defaults or {}))
+    saved |= _flatten(read_config(workdir))
+    _check_same_config(workdir, saved, config, may_differ)
     return workdir
   if (workdir / 'checkpoints').exists():
     raise types.UserError(
@@ -137,11 +152,11 @@ def _flatten(config: Any, prefix: str = '') -> dict[str, Any]:
 
 def _check_same_config(
   workdir: pathlib.Path,
-  saved: dict[str, Any],
+  there: dict[str, Any],
   config: Mapping[str, Any],
   may_differ: Collection[str],
 ) -> None:
-  there, here = _flatten(saved), _flatten(files.jsonable(config))
+  here = _flatten(files.jsonable(config))
   names = [
     name
     for name in here | there

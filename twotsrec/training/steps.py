@@ -1,6 +1,6 @@
 """One update, and many of them in one compiled call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -11,6 +11,10 @@ import optax
 from twotsrec import objectives
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.training import grouped
+
+# (params, context, batch of one group, key) -> f32[]
+GroupLoss = Callable[..., jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -50,12 +54,10 @@ class Totals(NamedTuple):
 def init_state(
   params: types.Params,
   optimizer: optax.GradientTransformation,
-  aggregator: types.GradientAggregator,
-  num_groups: int,
+  aggregator_state: types.PyTree,
   key: jax.Array,
 ) -> TrainState:
   """State before the first update."""
-  aggregator_state = aggregator.init(num_groups, params)
   return TrainState(
     jnp.zeros((), jnp.int32),
     params,
@@ -97,6 +99,7 @@ def make_gradient(
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
   form: str = 'auto',
+  widths: Sequence[int] | None = None,
 ) -> Callable[..., Any]:
   """(params, context, batch, state, key) -> (grads, state, losses, counts).
 
@@ -111,18 +114,21 @@ def make_gradient(
     aggregator: how groups are weighed.
     sizes: f32[G], training samples per group.
     form: 'auto', 'fused' or 'explicit'.
+    widths: rows that each group fills at most, as in `grouped.map_groups`.
   Raises:
     types.UserError: as `resolve_form`.
   """
   if resolve_form(aggregator, form) == 'fused':
     return _fused_gradient(objective, aggregator, sizes)
-  return _explicit_gradient(objective, aggregator, sizes)
+  group_gradients = make_group_gradients(objective, widths)
+  return explicit(group_gradients, aggregator, sizes)
 
 
 def make_post(
-  objective: objectives.Objective,
+  group_loss: GroupLoss,
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
+  widths: Sequence[int] | None = None,
 ) -> Callable[..., Any] | None:
   """(params, context, batch, aggregator state, key) -> aggregator state.
 
@@ -132,12 +138,16 @@ def make_post(
   """
   if aggregator.post is None:
     return None
-  mapped = jax.vmap(_group_loss(objective), in_axes=(None, None, 0, 0))
+
+  def one(shared, key, batch):
+    return group_loss(*shared, batch, key)
+
+  mapped = grouped.map_groups(one, widths)
 
   def post(params, context, batch, state, key):
     group_key, _ = jax.random.split(key)
     keys = jax.random.split(group_key, sizes.shape[0])
-    losses = mapped(params, context, batch, keys)
+    losses = mapped((params, context), keys, batch)
     counts = jnp.sum(batch.weight, axis=1)
     return aggregator.post(types.GroupInfo(sizes, counts, losses), state)
 
@@ -167,9 +177,19 @@ def _fused_gradient(objective, aggregator, sizes):
   return gradient
 
 
-def _explicit_gradient(objective, aggregator, sizes):
-  """A gradient per group, then the aggregator."""
-  group_gradients = make_group_gradients(objective)
+def explicit(
+  group_gradients: Callable[..., Any],
+  aggregator: types.GradientAggregator,
+  sizes: jax.Array,
+) -> Callable[..., Any]:
+  """A gradient per group, then the aggregator; as `make_gradient`.
+
+  Args:
+    group_gradients: (params, context, batch [G, B, ...], key) -> (f32[G],
+      gradients with leaves [G, ...]).
+    aggregator: of these gradients.
+    sizes: f32[G], training samples per group.
+  """
 
   def gradient(params, context, batch, state, key):
     chex.assert_axis_dimension(batch.weight, 0, sizes.shape[0])
@@ -185,22 +205,28 @@ def _explicit_gradient(objective, aggregator, sizes):
   return gradient
 
 
-def make_group_gradients(objective: objectives.Objective):
+def make_group_gradients(
+  objective: objectives.Objective, widths: Sequence[int] | None = None
+) -> Callable[..., Any]:
   """(params, context, batch [G, B, ...], key) -> (f32[G], leaves [G, ...]).
 
-  The mean loss and its gradient of every group in one `vmap`.
+  The mean loss and its gradient of every group.
   """
-  loss_and_gradient = jax.value_and_grad(_group_loss(objective))
-  mapped = jax.vmap(loss_and_gradient, in_axes=(None, None, 0, 0))
+  loss_and_gradient = jax.value_and_grad(make_group_loss(objective))
+
+  def one(shared, key, batch):
+    return loss_and_gradient(*shared, batch, key)
+
+  mapped = grouped.map_groups(one, widths)
 
   def group_gradients(params, context, batch, key):
     keys = jax.random.split(key, batch.weight.shape[0])
-    return mapped(params, context, batch, keys)
+    return mapped((params, context), keys, batch)
 
   return group_gradients
 
 
-def _group_loss(objective):
+def make_group_loss(objective: objectives.Objective) -> GroupLoss:
   """(params, context, batch of one group, key) -> its mean loss, f32[]."""
 
   def group_loss(params, context, batch, key):
@@ -222,16 +248,21 @@ def make_step(
 
   Args:
     gradient: from `make_gradient`.
-    optimizer: what it is given to.
+    optimizer: what it is given to, with `counts=` f32[G], examples of each
+      group, if it takes that.
     post: from `make_post`.
   """
+
+  optimizer = optax.with_extra_args_support(optimizer)
 
   def step(state, totals, context, batch):
     key = jax.random.fold_in(state.key, state.step)
     grads, aggregator_state, losses, counts = gradient(
       state.params, context, batch, state.aggregator_state, key
     )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(
+      grads, state.opt_state, state.params, counts=counts
+    )
     params = optax.apply_updates(state.params, updates)
     if post is not None:
       aggregator_state = post(params, context, batch, aggregator_state, key)

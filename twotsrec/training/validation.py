@@ -48,15 +48,24 @@ def make_evaluate(
   feed: feeds.Feed,
   batch_size: int,
   key: jax.Array,
-) -> Callable[[types.Params], dict[str, Any]]:
-  """params -> {'loss': float, 'loss_by_group': list}, on fixed negatives."""
+) -> Callable[..., dict[str, Any]]:
+  """params -> {'loss': float, 'loss_by_group': list}, on fixed negatives.
+
+  A list of params, one per group, is judged each on its own group.
+  """
   count = feed.target.shape[0]
   plan = np.full(-(-count // batch_size) * batch_size, -1, np.int32)
   plan[:count] = np.arange(count)
   plan = jnp.asarray(plan.reshape(-1, batch_size))
 
   def evaluate(params):
-    sums, weights = jax.device_get(loss(params, context, feed, plan, key))
+    several = params if isinstance(params, list) else [params]
+    found = [loss(one, context, feed, plan, key) for one in several]
+    sums, weights = (np.stack(part) for part in zip(*jax.device_get(found)))
+    if len(several) > 1:
+      sums, weights = np.diagonal(sums), np.diagonal(weights)
+    else:
+      sums, weights = sums[0], weights[0]
     by_group = sums / np.maximum(weights, 1.0)
     return {
       'loss': float(sums.sum() / weights.sum()),

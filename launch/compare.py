@@ -1,0 +1,47 @@
+"""Paired differences between finished runs, by activeness group.
+
+python launch/compare.py --runs=runs/base,runs/ga --names=base,+GA
+python launch/compare.py --runs=runs/base0+runs/base1,runs/ga0+runs/ga1
+
+The first run is the reference; '+' joins the seeds of a system. Nothing is
+evaluated again.
+"""
+
+from absl import flags
+
+import cli
+from twotsrec.recipes import compare
+
+_RUNS = flags.DEFINE_list(
+  'runs', None, "Run directories, the reference first; '+' joins seeds."
+)
+_NAMES = flags.DEFINE_list('names', [], 'Names of the systems in the table.')
+_METRICS = flags.DEFINE_list(
+  'metrics', [], 'What to compare; default: AUCs, HR and NDCG at 10.'
+)
+_RESAMPLES = flags.DEFINE_integer(
+  'resamples', compare.RESAMPLES, 'Of users, for intervals and p-values.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
+_OUT = flags.DEFINE_string(
+  'out', '', 'File for the numbers (.json) or the table (.md).'
+)
+
+
+def main() -> int:
+  """Prints one table for every run after the first."""
+  print(
+    compare.run(
+      cli.required(_RUNS),
+      _NAMES.value,
+      _METRICS.value,
+      _RESAMPLES.value,
+      _SEED.value,
+      _OUT.value,
+    )
+  )
+  return 0
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,267 @@
+"""Stage 2 against Algorithm 1, group by group and in the order of the paper."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests import worlds
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import objectives
+from twotsrec import plugins
+from twotsrec import trees
+from twotsrec import types
+from twotsrec.data import feeds
+from twotsrec.data import plans
+from twotsrec.plugins import plugged
+from twotsrec.training import plugin_steps
+from twotsrec.training import steps
+
+GROUPS, LENGTH, BATCH = 3, 5, 12
+TRUNK_RATE, PLUGIN_RATE = 0.01, 0.03
+SIZES = types.Sizes(12, 30, LENGTH)
+
+
+@functools.cache
+def _model(name):
+  small = {'width': 4, **({'hidden': (5,)} if name == 'din' else {})}
+  small |= {'num_heads': 2} if name == 'sasrec' else {}
+  return models.make(config_lib.ModelConfig(name=name, **small))
+
+
+@functools.cache
+def _plugin(name):
+  return plugins.make(config_lib.PluginConfig(name=name))
+
+
+@functools.cache
+def _params(model_name, plugin_name):
+  """A trunk and plugins that do something already."""
+  model, plugin = _model(model_name), _plugin(plugin_name)
+  trunk = model.init(jax.random.key(0), {}, SIZES)
+  own = plugin.init(jax.random.key(1), model.stages, trunk, GROUPS, SIZES)
+  leaves, tree = jax.tree.flatten(own)
+  keys = jax.random.split(jax.random.key(2), len(leaves))
+  moved = [
+    leaf + 0.1 * jax.random.normal(key, leaf.shape)
+    for key, leaf in zip(keys, leaves, strict=True)
+  ]
+  return plugged.join(trunk, jax.tree.unflatten(tree, moved))
+
+
+@functools.cache
+def _batches():
+  """Two stacked batches, and the sizes of the groups."""
+  prepared, groups = worlds.log()
+  data = config_lib.DataConfig(history_length=LENGTH)
+  feed = feeds.make_feed(prepared, groups, data)
+  group = np.asarray(feed.group)
+  plan = plans.make_plan(group, GROUPS, BATCH, 'proportional', 0, 0)
+  stacked = plans.stack_plan(plan[:2], group, GROUPS, BATCH)
+  batch_of = functools.partial(
+    feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=30
+  )
+  make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
+  batches = [make(feed, rows, jax.random.key(7)) for rows in stacked]
+  return batches, jnp.asarray(groups.sizes, jnp.float32)
+
+
+def _loss(model_name, plugin_name):
+  """(trunk, plugin of a group, context, batch, key) -> mean loss."""
+  model, plugin = _model(model_name), _plugin(plugin_name)
+
+  def plugin_loss(trunk, own, context, batch, key):
+    one = jax.tree.map(lambda leaf: leaf[None], own)
+    with_plugin = plugged.attached(model, plugin, one, jnp.ones(1))
+    objective = objectives.sampled_bce(with_plugin)
+    return steps.make_group_loss(objective)(trunk, context, batch, key)
+
+  return plugin_loss
+
+
+def _optimizer(rate):
+  # A gradient that is 0 but for rounding (of a key's bias in attention) must
+  # not be scaled to a step.
+  return optax.adam(rate, eps=1e-3)
+
+
+def _step(loss, aggregator, trunk_gradient=None):
+  _, sizes = _batches()
+  gradient = plugin_steps.make_gradient(loss, trunk_gradient, aggregator, sizes)
+  optimizer = plugin_steps.make_optimizer(
+    _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
+  )
+  step = jax.jit(steps.make_step(gradient, optimizer))
+
+  def run(params, batches):
+    state = steps.init_state(
+      params,
+      optimizer,
+      aggregator.init(GROUPS, plugged.split(params)[0]),
+      jax.random.key(3),
+    )
+    totals = steps.init_totals(GROUPS)
+    for batch in batches:
+      state, totals = step(state, totals, {}, batch)
+    assert int(totals.bad_step) == -1
+    return state, totals
+
+  return run
+
+
+def _algorithm_1(loss, params, batches, weights):
+  """Alg. 1 to the letter: plugins move one by one, then the trunk."""
+  trunk, stacked = plugged.split(params)
+  own = [trees.take(stacked, j) for j in range(GROUPS)]
+  trunk_adam, adam = _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
+  trunk_state, states = trunk_adam.init(trunk), [adam.init(p) for p in own]
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  for batch in batches:
+    queue = []
+    for j in range(GROUPS):
+      one = trees.take(batch, j)
+      trunk_grad, own_grad = gradient(trunk, own[j], {}, one, None)
+      updates, states[j] = adam.update(own_grad, states[j])
+      own[j] = optax.apply_updates(own[j], updates)
+      queue.append(trunk_grad)
+    total = jax.tree.map(
+      lambda *grads: sum(w * g for w, g in zip(weights, grads)), *queue
+    )
+    updates, trunk_state = trunk_adam.update(total, trunk_state)
+    trunk = optax.apply_updates(trunk, updates)
+  joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+  return plugged.join(trunk, joined)
+
+
+def _assert_close(a, b, rtol=2e-4, atol=2e-6):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+  ('model_name', 'plugin_name'),
+  [
+    ('din', 'light'),
+    ('din', 'naive'),
+    ('din', 'film'),
+    ('gru4rec', 'light'),
+    ('sasrec', 'light'),
+    ('sasrec', 'naive'),
+  ],
+)
+def test_one_mapped_step_is_algorithm_1(model_name, plugin_name):
+  loss = _loss(model_name, plugin_name)
+  params = _params(model_name, plugin_name)
+  batches, _ = _batches()
+  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  state, _ = _step(loss, backdoor)(params, batches)
+  uniform = np.full(GROUPS, 1 / GROUPS)
+  expected = _algorithm_1(loss, params, batches, uniform)
+  _assert_close(state.params, expected)
+
+
+def _without(batch, groups):
+  """The batch with some groups absent."""
+  there = ~np.isin(np.arange(GROUPS), groups)
+  return batch._replace(weight=batch.weight * there[:, None])
+
+
+def test_a_group_alone_in_the_batch_moves_its_plugin_and_the_trunk():
+  params = _params('din', 'light')
+  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  run = _step(_loss('din', 'light'), backdoor)
+  batch = _without(_batches()[0][0], [0, 2])
+  state, totals = run(params, [batch])
+  assert totals.weight[0] == totals.weight[2] == 0 < totals.weight[1]
+  trunk, own = plugged.split(state.params)
+  old_trunk, old_own = plugged.split(params)
+  moved = lambda a, b: bool(np.any(np.asarray(a) != np.asarray(b)))
+  assert all(jax.tree.leaves(jax.tree.map(moved, trunk, old_trunk)))
+  for new, old in zip(
+    jax.tree.leaves(own), jax.tree.leaves(old_own), strict=True
+  ):
+    changed = [moved(new[j], old[j]) for j in range(GROUPS)]
+    assert changed == [False, True, False]
+
+
+def test_a_group_that_was_absent_goes_on_as_if_nothing_had_been():
+  """Its moments and its step count wait, so the next step is its first."""
+  params = _params('din', 'light')
+  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  frozen = _step(_loss('din', 'light'), backdoor, plugin_steps.frozen_trunk)
+  first, second = _batches()[0]
+  waited, _ = frozen(params, [_without(first, [1]), second])
+  alone, _ = frozen(params, [second])
+  present, _ = frozen(params, [first, second])
+  one = lambda state: jax.tree.map(
+    lambda leaf: leaf[1], plugged.split(state.params)[1]
+  )
+  _assert_close(one(waited), one(alone), rtol=0, atol=0)
+  with pytest.raises(AssertionError):
+    _assert_close(one(waited), one(present), rtol=0, atol=0)
+
+
+def test_a_frozen_trunk_does_not_move():
+  params = _params('din', 'light')
+  joint = aggregators.make(config_lib.AggregatorConfig())
+  frozen = _step(_loss('din', 'light'), joint, plugin_steps.frozen_trunk)
+  gradient = plugin_steps.frozen_trunk(
+    plugged.split(params)[0], {}, _batches()[0][0], (), None
+  )
+  assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient[0]))
+  state, _ = frozen(params, _batches()[0])
+  trunk, old = plugged.split(state.params)[0], plugged.split(params)[0]
+  _assert_close(trunk, old, rtol=0, atol=0)
+
+
+def test_a_bare_trunk_learns_as_if_there_were_no_plugins():
+  params, (batches, sizes) = _params('din', 'light'), _batches()
+  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  objective = objectives.sampled_bce(_model('din'))
+  bare = steps.make_gradient(objective, backdoor, sizes, 'explicit')
+  state, _ = _step(_loss('din', 'light'), backdoor, bare)(params, batches)
+  trunk = plugged.split(params)[0]
+  alone = steps.init_state(trunk, _optimizer(TRUNK_RATE), (), jax.random.key(3))
+  step = jax.jit(steps.make_step(bare, _optimizer(TRUNK_RATE)))
+  totals = steps.init_totals(GROUPS)
+  for batch in batches:
+    alone, totals = step(alone, totals, {}, batch)
+  _assert_close(plugged.split(state.params)[0], alone.params)
+  through, _ = _step(_loss('din', 'light'), backdoor)(params, batches)
+  with pytest.raises(AssertionError):
+    _assert_close(through.params, state.params)
+
+
+@pytest.mark.parametrize('name', ['pcgrad', 'agr_rand', 'mgda', 'famo'])
+def test_any_aggregator_joins_the_trunks_gradients(name):
+  params, (batches, _) = _params('din', 'light'), _batches()
+  aggregator = aggregators.make(config_lib.AggregatorConfig(name=name))
+  state, _ = _step(_loss('din', 'light'), aggregator)(params, batches)
+  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  reference, _ = _step(_loss('din', 'light'), backdoor)(params, batches)
+  own, expected = (plugged.split(s.params)[1] for s in (state, reference))
+  first_leaf = lambda tree: jax.tree.leaves(tree)[0]
+  assert np.all(np.isfinite(first_leaf(state.params)))
+  # What a plugin learns in the first step does not depend on the aggregator.
+  one, _ = _step(_loss('din', 'light'), aggregator)(params, batches[:1])
+  two, _ = _step(_loss('din', 'light'), backdoor)(params, batches[:1])
+  _assert_close(plugged.split(one.params)[1], plugged.split(two.params)[1])
+  assert jax.tree.structure(own) == jax.tree.structure(expected)
+
+
+def test_losses_after_the_update_are_those_with_the_groups_plugin():
+  params, (batches, _) = _params('din', 'naive'), _batches()
+  loss = _loss('din', 'naive')
+  group_loss = plugin_steps.make_group_loss(loss)
+  trunk, own = plugged.split(params)
+  for j in range(GROUPS):
+    one = trees.take(batches[0], j)
+    mine = trees.take(own, j)
+    np.testing.assert_array_equal(
+      group_loss(params, {}, one, None), loss(trunk, mine, {}, one, None)
+    )

@@ -1,0 +1,222 @@
+"""Which group's plugin serves whom, from what is known of the user now.
+
+Evaluation and recommendation both come through `route`, so that the numbers of
+a report are those of the system that serves. PIN routes a user to the group of
+training; what a user from outside, or one whose activity has changed, gets is
+ours.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import prepared as prepared_lib
+
+MODES = ('frozen', 'dynamic', 'soft')
+COLD = ('group1', 'trunk')
+UNKNOWN = -1
+# 1.1 * 70 is a little more than 77 in floating point, but 77 passes.
+_ROUNDING = 1 - 1e-12
+
+
+def activity(clicks: np.ndarray, key: str) -> np.ndarray:
+  """Activity in the unit of the groups' key, i64[n].
+
+  The key user_train_count leaves out the first event, which has no history to
+  learn from.
+
+  Args:
+    clicks: i64[n], length of the whole history.
+    key: of `GroupConfig`.
+  """
+  clicks = np.asarray(clicks, np.int64)
+  if key == 'user_train_count':
+    return np.maximum(clicks - 1, 0)
+  return clicks
+
+
+def route(
+  counts: np.ndarray,
+  clicks: np.ndarray,
+  home: np.ndarray,
+  groups: groups_lib.Groups,
+  options: config_lib.RoutingConfig,
+) -> types.Route:
+  """The plugins of every user.
+
+  frozen: the training group, whatever happened since. dynamic: the group of
+  the activity now; a known user leaves the training group only when a
+  threshold is passed by the share `hysteresis`. soft: the two groups whose
+  centers lie around the activity, with weights linear in its logarithm; beyond
+  the outer centers the outer group alone. Unknown users are routed by the
+  thresholds, or softly. Without any history a user gets group 1, or the bare
+  trunk.
+
+  Where it is samples that have groups (sample_history_len), no user has a home:
+  the length of the request's own history decides.
+
+  Args:
+    counts: i64[n], activity in the unit of the groups' key.
+    clicks: i64[n], length of the history; 0 is cold.
+    home: i32[n], training group, or UNKNOWN.
+    groups: made in training.
+    options: mode, cold start and hysteresis.
+  Returns:
+    Route with groups i32[n, K] and weights f32[n, K]; K is 2 if soft, else 1.
+  Raises:
+    types.UserError: an unknown option.
+  """
+  check(options)
+  counts, home = np.asarray(counts), np.asarray(home)
+  if groups.event_group is not None:
+    home = np.full_like(home, UNKNOWN)
+  if options.mode == 'soft':
+    chosen, weights = _blend(counts, groups.centers)
+  else:
+    spread = options.hysteresis if options.mode == 'dynamic' else 0.0
+    now = _by_thresholds(counts, home, groups.thresholds, spread)
+    stays = (home != UNKNOWN) & (options.mode == 'frozen')
+    chosen = np.where(stays, home, now)[:, None]
+    weights = np.ones(chosen.shape)
+  cold = np.asarray(clicks) == 0
+  chosen[cold] = 0
+  weights[cold] = np.eye(1, weights.shape[1]) * (options.cold == 'group1')
+  return types.Route(chosen.astype(np.int32), weights.astype(np.float32))
+
+
+def of_targets(
+  prepared: prepared_lib.Prepared,
+  groups: groups_lib.Groups,
+  targets: prepared_lib.Targets,
+  key: str,
+  options: config_lib.RoutingConfig,
+) -> types.Route:
+  """Routes of events to predict, from the history before each, [T, K]."""
+  start = np.asarray(prepared.user_offsets)[targets.user]
+  clicks = np.asarray(targets.history_end) - start
+  home = training_group(prepared, groups)[targets.user]
+  return route(activity(clicks, key), clicks, home, groups, options)
+
+
+def of_users(
+  prepared: prepared_lib.Prepared,
+  groups: groups_lib.Groups,
+  users: np.ndarray,
+  key: str,
+  options: config_lib.RoutingConfig,
+) -> types.Route:
+  """Routes of known users with all their events, [n, K]."""
+  clicks = np.diff(prepared.user_offsets)[users]
+  home = training_group(prepared, groups)[users]
+  return route(activity(clicks, key), clicks, home, groups, options)
+
+
+def of_histories(
+  clicks: np.ndarray,
+  groups: groups_lib.Groups,
+  key: str,
+  options: config_lib.RoutingConfig,
+) -> types.Route:
+  """Routes of anybody, from the lengths i64[n] of the histories alone."""
+  home = np.full(len(clicks), UNKNOWN, np.int32)
+  return route(activity(clicks, key), clicks, home, groups, options)
+
+
+def training_group(
+  prepared: prepared_lib.Prepared, groups: groups_lib.Groups
+) -> np.ndarray:
+  """Group in which each user trained, i32[U]; UNKNOWN without a positive."""
+  starts, ends = prepared.user_offsets[:-1], prepared.user_offsets[1:]
+  several = np.flatnonzero(ends - starts > 1)
+  # Train events come first, so who has two of them has a train positive.
+  second = np.asarray(prepared.split)[starts[several] + 1]
+  trained = several[second == prepared_lib.TRAIN]
+  home = np.full(prepared.num_users, UNKNOWN, np.int32)
+  home[trained] = np.asarray(groups.user_group)[trained]
+  return home
+
+
+def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
+  """How an experiment routes; None where all users have the same model."""
+  by_group = config.plugin.name != 'none' or config.train.method == 'separate'
+  return config.routing if by_group else None
+
+
+def check_mode(mode: str, configs: list[config_lib.Config]) -> None:
+  """Refuses a mode that is asked for where it would change nothing.
+
+  Args:
+    mode: one of MODES; '' leaves what is configured.
+    configs: of the experiments it would apply to.
+  Raises:
+    types.UserError: none of them has plugins, or a model per group.
+  """
+  if mode and all(from_config(config) is None for config in configs):
+    raise types.UserError(
+      f'--routing={mode} would change nothing: no model here has plugins; leave'
+      ' it out, or name a run trained with plugin.name=light'
+    )
+
+
+def override(config: config_lib.Config, mode: str) -> config_lib.Config:
+  """The same experiment routed by `mode`; '' leaves it as it is."""
+  if not mode:
+    return config
+  routing = dataclasses.replace(config.routing, mode=mode)
+  return dataclasses.replace(config, routing=routing)
+
+
+def check(options: config_lib.RoutingConfig) -> None:
+  """Refuses what nobody can be routed by.
+
+  Raises:
+    types.UserError: what is wrong and the known values.
+  """
+  for name, value, known in (
+    ('mode', options.mode, MODES),
+    ('cold', options.cold, COLD),
+  ):
+    if value not in known:
+      raise types.UserError(
+        f'routing.{name} is {value!r}; known: {", ".join(known)}'
+      )
+  if not 0.0 <= options.hysteresis < np.inf:
+    raise types.UserError(
+      f'routing.hysteresis is {options.hysteresis}; it must be a number of at'
+      ' least 0 (0.1: a border is passed by a tenth)'
+    )
+
+
+def _by_thresholds(
+  counts: np.ndarray, home: np.ndarray, thresholds: np.ndarray, spread: float
+) -> np.ndarray:
+  """Number of borders passed, i64[n].
+
+  For a known user borders above the home lie higher by the factor 1 + spread,
+  and those below it lower by the same factor.
+  """
+  home = home[:, None]
+  above = np.arange(len(thresholds)) >= home
+  factor = np.where(above, 1.0 + spread, 1.0 / (1.0 + spread))
+  borders = thresholds * np.where(home == UNKNOWN, 1.0, factor)
+  return np.sum(counts[:, None] >= borders * _ROUNDING, axis=1)
+
+
+def _blend(
+  counts: np.ndarray, centers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Groups i64[n, 2] and weights f64[n, 2], continuous in the count."""
+  # Of groups with one center the first serves; two would make a jump.
+  centers, group = np.unique(centers, return_index=True)
+  place = np.log(np.maximum(counts, 1))
+  upper = np.searchsorted(centers, place, side='right')
+  lower = np.clip(upper - 1, 0, len(centers) - 1)
+  upper = np.clip(upper, 0, len(centers) - 1)
+  gap = centers[upper] - centers[lower]
+  share = np.divide(
+    place - centers[lower], gap, out=np.zeros(place.shape), where=gap > 0
+  )
+  return group[np.stack([lower, upper], 1)], np.stack([1 - share, share], 1)

@@ -1,0 +1,381 @@
+"""Paired differences between systems on the same held-out items.
+
+A system is one trained model, or several that differ in their seed; its value
+is then the mean over the seeds, taken per user before users are paired.
+Metrics and their means are those of `report`; rows are the G activeness
+groups, everybody, and the unweighted mean over the groups that have items.
+
+Users are what varies: they are drawn with replacement from everybody, with all
+their held-out items, and one draw serves all systems, metrics and rows.
+Intervals and p-values thus say what other such users would show of these
+trained models. They do not say what another training would show; for that the
+differences of the single seeds stand beside them. The pooled AUC resamples the
+placements of the positives and takes the negatives as given (see `report`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import io
+from typing import Any, NamedTuple
+import zipfile
+import zlib
+
+import chex
+import numpy as np
+
+from twotsrec import types
+from twotsrec.evaluation import bootstrap
+from twotsrec.evaluation import report
+
+ALPHA = 0.05  # level of the marks, as of the 95 % intervals
+
+# Arrays of a run by held-out item: what says which it is, and what is compared.
+KEYS = ('event', 'user', 'item', 'group', 'num_negatives')
+VALUES = ('rank', 'user_auc', 'placement_group', 'placement_all')
+_UNREADABLE = (
+  zipfile.BadZipFile,
+  zlib.error,
+  EOFError,
+  KeyError,  # an array is missing
+  RuntimeError,  # compressed in an unknown way, or encrypted
+  ValueError,  # not an array
+)
+
+
+class Table(NamedTuple):
+  """One run as sums over users; a value is sum(sums) / sum(counts).
+
+  Attributes:
+    users: i64[U], ascending.
+    sums: f64[U, G + 1, M], of the G groups and of everybody.
+    counts: f64[U, G + 1, M], what the sums rest on.
+  """
+
+  users: np.ndarray
+  sums: np.ndarray
+  counts: np.ndarray
+
+
+class System(NamedTuple):
+  """The mean of the seeds of a system.
+
+  Attributes:
+    table: their mean sums.
+    values: f64[K, G + 2, M], of each seed: groups, everybody, mean of groups.
+  """
+
+  table: Table
+  values: np.ndarray
+
+
+class Comparison(NamedTuple):
+  """A system against the reference; f64[G + 2, M] unless said otherwise.
+
+  Attributes:
+    reference: value of the reference.
+    other: value of the system.
+    difference: other - reference.
+    low: of the 95 % interval of the difference.
+    high: of the same.
+    p: two-sided p-value, see `bootstrap.p_values`.
+    holm: f64[G, M], p of the groups after Holm's correction over the groups of
+      a metric.
+    by_seed: f64[K, G + 2, M], difference of the runs with the same position.
+  """
+
+  reference: np.ndarray
+  other: np.ndarray
+  difference: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
+  p: np.ndarray
+  holm: np.ndarray
+  by_seed: np.ndarray
+
+
+def read_targets(content: bytes, num_groups: int) -> dict[str, np.ndarray]:
+  """The arrays of `KEYS` and `VALUES`, [T], in the bytes of an .npz file.
+
+  Raises:
+    ValueError: why they are not what `evaluate` has written.
+  """
+  try:
+    # Members are read whole before NumPy sees them: that verifies checksums.
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+      arrays = {
+        name: np.load(io.BytesIO(archive.read(f'{name}.npy')))
+        for name in (*KEYS, *VALUES)
+      }
+  except _UNREADABLE as error:
+    raise ValueError('its arrays cannot be read') from error
+  targets = arrays['event'].shape
+  for name, array in arrays.items():
+    right_kind = array.dtype.kind in ('iu' if name in KEYS else 'f')
+    if not right_kind or len(targets) != 1 or not targets[0]:
+      raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
+    if array.shape != targets:
+      raise ValueError(f'{name} has another length than event')
+  first, last = arrays['group'].min(), arrays['group'].max()
+  if first < 0 or last >= num_groups:
+    raise ValueError(f'groups {first}..{last} where there are {num_groups}')
+  if not arrays['rank'].min() >= 1:
+    raise ValueError(f'a rank of {arrays["rank"].min()}')
+  return arrays
+
+
+def tabulate(
+  per_target: Mapping[str, np.ndarray],
+  num_groups: int,
+  ks: Sequence[int],
+  metrics: Sequence[str],
+) -> Table:
+  """Sums over the held-out items of each user, by group and overall.
+
+  Args:
+    per_target: arrays [T]: user, group (0..G-1), rank, user_auc,
+      placement_group, placement_all.
+    num_groups: G.
+    ks: cut-offs, all that `metrics` name.
+    metrics: M of `report.metric_names(ks)`.
+  """
+  everybody = np.unique(per_target['user'])
+  shape = (everybody.size, num_groups + 1, len(metrics))
+  table = Table(everybody, np.zeros(shape), np.zeros(shape))
+  for row in range(num_groups + 1):
+    part, placement = per_target, 'placement_all'
+    if row < num_groups:
+      chosen, placement = per_target['group'] == row, 'placement_group'
+      part = {name: values[chosen] for name, values in per_target.items()}
+    users, terms = report.user_terms(part, ks, placement)
+    index = np.searchsorted(everybody, users)
+    for column, name in enumerate(metrics):
+      table.sums[index, row, column] = terms[name].sums
+      table.counts[index, row, column] = terms[name].counts
+  return table
+
+
+def values(table: Table) -> np.ndarray:
+  """Metrics f64[G + 2, M]: groups, everybody, mean of groups."""
+  counts = table.counts.sum(axis=0)
+  ratios = np.divide(
+    table.sums.sum(axis=0),
+    counts,
+    out=np.full(counts.shape, np.nan),
+    where=counts > 0,
+  )
+  return _with_mean(ratios[None], counts)[0]
+
+
+def pool(tables: Iterable[Table]) -> System:
+  """One system of runs that differ in their seed; reads one at a time.
+
+  Raises:
+    types.UserError: they do not rest on the same users and items.
+  """
+  first, total, by_seed = None, 0.0, []
+  for table in tables:
+    first = table if first is None else first
+    _check_paired(first, table)
+    total = total + table.sums
+    by_seed.append(values(table))
+  return System(first._replace(sums=total / len(by_seed)), np.stack(by_seed))
+
+
+def compare(
+  systems: Sequence[System], resamples: int, seed: int
+) -> list[Comparison]:
+  """Every system against the first.
+
+  Args:
+    systems: two or more with equal numbers of seeds.
+    resamples: of users.
+    seed: of the draws.
+  Raises:
+    types.UserError: they do not rest on the same users and items.
+  """
+  reference, *others = systems
+  for other in others:
+    chex.assert_equal_shape([reference.values, other.values])
+    _check_paired(reference.table, other.table)
+  base = reference.table
+  differences = [
+    base._replace(sums=other.table.sums - base.sums) for other in others
+  ]
+  ratios = _resampled(differences, resamples, seed)
+  return [
+    _summary(reference, other, values(difference), ratios[:, i])
+    for i, (other, difference) in enumerate(zip(others, differences))
+  ]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+  """Holm's step-down adjustment of a family of p-values, f64[n].
+
+  The j-th smallest becomes max_{i <= j} (n - i + 1) p_(i), at most 1: what is
+  below alpha is rejected with a family-wise error of at most alpha. NaN is not
+  in the family.
+
+  Reference: Holm 1979.
+  """
+  known = np.flatnonzero(~np.isnan(p))
+  order = known[np.argsort(p[known], kind='stable')]
+  steps = p[order] * np.arange(order.size, 0, -1)
+  adjusted = np.full(p.shape, np.nan)
+  adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+  return adjusted
+
+
+def rows(
+  comparison: Comparison, column: int, users: Sequence[int]
+) -> list[dict[str, Any]]:
+  """One metric of a comparison for JSON, which has null for NaN.
+
+  Args:
+    comparison: of one system.
+    column: of the metric.
+    users: number of users in each group, and of all.
+  Returns:
+    Groups 1 to G, 'all' and 'mean of groups', each {'group', 'users',
+    'reference', 'other', 'difference', 'low', 'high', 'p', 'holm' (null unless
+    it is a group), 'by_seed': [differences]}.
+  """
+  num_groups = len(comparison.holm)
+  names = [*range(1, num_groups + 1), 'all', 'mean of groups']
+  fields = ('reference', 'other', 'difference', 'low', 'high', 'p')
+  shown = []
+  for row, name in enumerate(names):
+    of_group = row < num_groups
+    holms = comparison.holm[row, column] if of_group else np.nan
+    shown.append(
+      {
+        'group': name,
+        'users': int(users[min(row, num_groups)]),
+        **{f: _number(getattr(comparison, f)[row, column]) for f in fields},
+        'holm': _number(holms),
+        'by_seed': [_number(d) for d in comparison.by_seed[:, row, column]],
+      }
+    )
+  return shown
+
+
+def table(
+  reference: str, name: str, by_metric: Mapping[str, Sequence[Mapping]]
+) -> list[list[str]]:
+  """Cells of a table with its head, a star where a row is significant.
+
+  Args:
+    reference: name of the reference.
+    name: of the other system.
+    by_metric: {metric: `rows`}.
+  """
+  head = ['metric', 'group', 'users', reference, name, 'difference', '']
+  head += ['95 % interval', 'p', 'Holm p', 'over seeds']
+  body = [
+    [metric if i == 0 else '', *_cells(row)]
+    for metric, shown in by_metric.items()
+    for i, row in enumerate(shown)
+  ]
+  several = any(len(r['by_seed']) > 1 for rs in by_metric.values() for r in rs)
+  return [cells if several else cells[:-1] for cells in (head, *body)]
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+  """Plain text; all columns but the first are right-aligned."""
+  widths = [max(map(len, column)) for column in zip(*table)]
+  lines = []
+  for first, *others in table:
+    shown = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
+    lines.append('  '.join([first.ljust(widths[0]), *shown]).rstrip())
+  return '\n'.join(lines)
+
+
+def piped(table: Sequence[Sequence[str]]) -> str:
+  """A Markdown table, aligned likewise."""
+  head, *body = table
+  rule = ['---', *['---:'] * (len(head) - 1)]
+  lines = [map(escaped, head), rule, *(map(escaped, cells) for cells in body)]
+  return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def escaped(text: str) -> str:
+  """Text whose stars and bars Markdown takes for what they are."""
+  return text.replace('|', r'\|').replace('*', r'\*')
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+  plain = lambda value: '-' if value is None else f'{value:.4f}'
+  signed = lambda value: '-' if value is None else f'{value:+.4f}'
+  # Groups are one family; everybody and the mean stand by themselves.
+  decisive = row['p'] if row['holm'] is None else row['holm']
+  known = [d for d in row['by_seed'] if d is not None]
+  return [
+    str(row['group']),
+    f'{row["users"]:,}',
+    plain(row['reference']),
+    plain(row['other']),
+    signed(row['difference']),
+    '*' if decisive is not None and decisive < ALPHA else '',
+    f'{signed(row["low"])} to {signed(row["high"])}',
+    plain(row['p']),
+    plain(row['holm']),
+    f'{signed(min(known))} to {signed(max(known))}' if known else '-',
+  ]
+
+
+def _number(value: float) -> float | None:
+  return float(value) if np.isfinite(value) else None
+
+
+def _resampled(
+  tables: Sequence[Table], resamples: int, seed: int
+) -> np.ndarray:
+  """Values of every table in the same resamples, f64[R, S, G + 2, M]."""
+  counts = tables[0].counts
+  sums = np.stack([table.sums for table in tables], axis=1)
+  flat = sums.reshape(len(sums), -1)
+  repeated = np.repeat(counts[:, None], len(tables), axis=1)
+  ratios = bootstrap.resampled_ratios(
+    flat, repeated.reshape(flat.shape), resamples, seed
+  )
+  ratios = ratios.reshape(resamples, *sums.shape[1:])
+  return _with_mean(ratios, counts.sum(axis=0))
+
+
+def _with_mean(ratios: np.ndarray, counts: np.ndarray) -> np.ndarray:
+  """Appends the mean of the groups that have items.
+
+  Args:
+    ratios: f64[..., G + 1, M], groups and everybody.
+    counts: f64[G + 1, M]; a group with items that a resample missed is NaN.
+  Returns:
+    f64[..., G + 2, M].
+  """
+  known = counts[:-1] > 0
+  total = np.where(known, ratios[..., :-1, :], 0.0).sum(axis=-2, keepdims=True)
+  number = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+  return np.concatenate([ratios, total / number], axis=-2)
+
+
+def _summary(reference, other, difference, ratios) -> Comparison:
+  shape = difference.shape
+  flat = ratios.reshape(len(ratios), -1)
+  low, high = bootstrap.percentiles(flat)
+  p = bootstrap.p_values(flat).reshape(shape)
+  return Comparison(
+    reference=reference.values.mean(axis=0),
+    other=other.values.mean(axis=0),
+    difference=difference,
+    low=low.reshape(shape),
+    high=high.reshape(shape),
+    p=p,
+    holm=np.apply_along_axis(holm, 0, p[:-2]),
+    by_seed=other.values - reference.values,
+  )
+
+
+def _check_paired(a: Table, b: Table) -> None:
+  same = np.array_equal(a.users, b.users) and np.array_equal(a.counts, b.counts)
+  if not same:
+    raise types.UserError(
+      'runs with values for different users or items cannot be paired; both '
+      'need the same held-out items, ranked among the same candidates'
+    )

@@ -1,0 +1,60 @@
+"""The naive plugin: a residual of the trunk's parameters (PIN eq. 8-11)."""
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config
+from twotsrec import types
+
+PARTS = ('extractor', 'classifier')
+
+
+def _init(key, stages, trunk, num_groups, sizes):
+  """Zeros like the trunk's extractor and classifier; leaves [G, ...]."""
+  del key, stages, sizes  # starts at the trunk
+  zeros = lambda leaf: jnp.zeros((num_groups, *leaf.shape), leaf.dtype)
+  return {part: jax.tree.map(zeros, trunk.net[part]) for part in PARTS}
+
+
+def _attach(stages, plugins, weights):
+  """Stages that run with Phi + sum_k w_k dPhi_k and W + sum_k w_k dW_k."""
+
+  def add(leaf, deltas):
+    # Not at the default precision of an accelerator: it rounds the sum.
+    delta = jnp.einsum('k,k...->...', weights, deltas, precision='highest')
+    return leaf + delta
+
+  def moved(part, params):
+    return jax.tree.map(add, params, plugins[part])
+
+  def summarize(extractor, *args, key=None):
+    return stages.summarize(moved('extractor', extractor), *args, key=key)
+
+  def summarize_positions(extractor, *args, key=None):
+    extractor = moved('extractor', extractor)
+    return stages.summarize_positions(extractor, *args, key=key)
+
+  def extract(extractor, summary, candidate_rows):
+    extractor = moved('extractor', extractor)
+    return stages.extract(extractor, summary, candidate_rows)
+
+  def classify(classifier, features, candidate_rows):
+    classifier = moved('classifier', classifier)
+    return stages.classify(classifier, features, candidate_rows)
+
+  per_position = summarize_positions if stages.summarize_positions else None
+  return stages._replace(
+    summarize=summarize,
+    extract=extract,
+    classify=classify,
+    summarize_positions=per_position,
+  )
+
+
+def make(options: config.PluginConfig) -> types.Plugin:
+  """Residuals of extractor and classifier, {'extractor': ..., 'classifier'}.
+
+  The embedding is never in the plugin: it would be most of its parameters.
+  """
+  del options  # it has none
+  return types.Plugin(_init, _attach)

@@ -1,0 +1,158 @@
+"""A model with its plugins: an example is scored by those it is routed to.
+
+The route comes in `inputs['route']`, a `types.Route`.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+
+from twotsrec import types
+from twotsrec.models import stages as stages_lib
+from twotsrec.ops import rows as rows_ops
+
+
+class Encoded(NamedTuple):
+  """What a plugged model encodes: the trunk's encoding and who plugs it.
+
+  Attributes:
+    route: leaves [B, K], or [K] if all examples share the plugins.
+    inner: leaves [B, ...].
+  """
+
+  route: types.Route
+  inner: types.PyTree
+
+
+def join(trunk: types.Params, plugins: types.PyTree) -> types.Params:
+  """Parameters of the plugged model; its tables are the trunk's."""
+  net = {'trunk': trunk.net, 'plugins': plugins}
+  return types.Params(trunk.tables, net)
+
+
+def split(params: types.Params) -> tuple[types.Params, types.PyTree]:
+  """(trunk, plugins with leaves [G, ...]); the inverse of `join`."""
+  trunk = types.Params(params.tables, params.net['trunk'])
+  return trunk, params.net['plugins']
+
+
+def attached(
+  model: types.Model,
+  plugin: types.Plugin,
+  plugins: types.PyTree,
+  weights: jax.Array,
+) -> types.Model:
+  """The trunk with K plugins on; all examples share them.
+
+  Args:
+    model: the trunk, whose parameters the result takes.
+    plugin: how plugins are attached.
+    plugins: leaves [K, ...].
+    weights: f32[K]; all 0 is the bare trunk.
+  """
+  return stages_lib.from_stages(plugin.attach(model.stages, plugins, weights))
+
+
+def plugged(
+  model: types.Model, plugin: types.Plugin, num_groups: int, name: str = 'this'
+) -> types.Model:
+  """The trunk and the plugins of all groups as one model.
+
+  With a route of [K] the plugins are attached once, at the cost of the plain
+  model; with [B, K] every example has plugins of its own.
+
+  Args:
+    model: the trunk.
+    plugin: how plugins start and are attached.
+    num_groups: G.
+    name: of the trunk, for the message.
+  Returns:
+    A model with net = {'trunk': ..., 'plugins': leaves [G, ...]} and the
+    tables of the trunk.
+  Raises:
+    types.UserError: a model without stages.
+  """
+  if model.stages is None:
+    raise types.UserError(
+      f'model {name} has no stages for a plugin to attach to; '
+      'choose a sequence model such as din, or plugin.name=none'
+    )
+
+  def init(key, context, sizes):
+    trunk_key, plugin_key = jax.random.split(key)
+    trunk = model.init(trunk_key, context, sizes)
+    plugins = plugin.init(plugin_key, model.stages, trunk, num_groups, sizes)
+    return join(trunk, plugins)
+
+  def attach(net, route):
+    plugins = rows_ops.gather(net['plugins'], route.groups)
+    return attached(model, plugin, plugins, route.weights)
+
+  def encode_by(method):
+    def encode(net, rows, context, inputs, *, key=None):
+      route = inputs['route']
+      inputs = {k: v for k, v in inputs.items() if k != 'route'}
+
+      def run(route, rows, inputs, key):
+        run_method = method(attach(net, route))
+        return run_method(net['trunk'], rows, context, inputs, key=key)
+
+      def run_one(route, rows, inputs, key):
+        return _first(run(route, _batch(rows), _batch(inputs), key))
+
+      if _is_shared(route):
+        return Encoded(route, run(route, rows, inputs, key))
+      keys = _split_key(key, route)
+      return Encoded(route, jax.vmap(run_one)(route, rows, inputs, keys))
+
+    return encode
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    route, inner = encoded
+    own_candidates = candidate_rows['embedding'].ndim > 2
+
+    def run(route, inner, candidate_rows, key):
+      run_score = attach(net, route).score
+      return run_score(net['trunk'], inner, candidate_rows, key=key)
+
+    def run_one(route, inner, candidate_rows, key):
+      if own_candidates:
+        candidate_rows = _batch(candidate_rows)
+      return run(route, _batch(inner), candidate_rows, key)[0]
+
+    if _is_shared(route):
+      return run(route, inner, candidate_rows, key)
+    in_axes = (0, 0, 0 if own_candidates else None, 0)
+    keys = _split_key(key, route)
+    return jax.vmap(run_one, in_axes)(route, inner, candidate_rows, keys)
+
+  positions = encode_by(lambda model: model.encode_positions)
+  return types.Model(
+    init=init,
+    encode=encode_by(lambda model: model.encode),
+    score=score,
+    encode_positions=positions if model.encode_positions else None,
+  )
+
+
+def _is_shared(route: types.Route) -> bool:
+  """Whether the route is one for all examples, [K], and not [B, K]."""
+  chex.assert_equal_shape([route.groups, route.weights])
+  chex.assert_rank(route.groups, {1, 2})
+  return route.groups.ndim == 1
+
+
+def _split_key(key: jax.Array | None, route: types.Route) -> jax.Array | None:
+  """One key per example, or None in evaluation."""
+  return None if key is None else jax.random.split(key, len(route.groups))
+
+
+def _batch(tree: types.PyTree) -> types.PyTree:
+  """One example as a batch of one."""
+  return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+def _first(tree: types.PyTree) -> types.PyTree:
+  """The only example of a batch."""
+  return jax.tree.map(lambda leaf: leaf[0], tree)

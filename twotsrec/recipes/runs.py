@@ -1,0 +1,111 @@
+"""A run: one configuration trained, selected and reported in one directory."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.recipes import checks
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import phases
+from twotsrec.recipes import reports
+from twotsrec.training import files
+from twotsrec.training import loop
+from twotsrec.training import run_directory
+
+# Where things are, how often they are saved and how much memory they take,
+# not what comes out.
+MAY_DIFFER = (
+  'data.data_root',
+  'data.cache_dir',
+  'train.checkpoint_every',
+  'train.keep',
+  'plugin.trunk',
+  'evaluation.user_tile',
+  'evaluation.item_tile',
+)
+_ORIGIN = 'start.json'
+
+
+class Start(NamedTuple):
+  """Parameters a run begins with, instead of fresh ones.
+
+  Attributes:
+    params: of the experiment's model.
+    origin: what they come from, JSON-able; the same whenever the run resumes.
+  """
+
+  params: types.Params
+  origin: dict[str, Any]
+
+
+def train(
+  config: config_lib.Config,
+  workdir: str,
+  should_stop: Callable[[], bool] = lambda: False,
+  quiet: bool = False,
+  start_of: Callable[[experiment_lib.Experiment], Start] | None = None,
+) -> dict[str, Any] | None:
+  """Trains, selects, evaluates; repeating the call resumes.
+
+  Args:
+    config: the experiment.
+    workdir: run directory, created if needed.
+    should_stop: asked about once a second; saves and returns when true.
+    quiet: no progress display.
+    start_of: where the parameters begin; None draws them.
+  Returns:
+    The report, also in workdir/report.json; None if it was stopped.
+  Raises:
+    types.UserError: a setting, file or loss that makes no sense.
+  """
+  checks.check(config)
+  open_run = lambda: run_directory.open_run(
+    workdir,
+    dataclasses.asdict(config),
+    MAY_DIFFER,
+    dataclasses.asdict(config_lib.Config()),
+  )
+  if run_directory.config_path(workdir).is_file():
+    # Another config is refused, and a finished run is done.
+    open_run()
+    report_path = run_directory.report_path(workdir)
+    if report_path.is_file():
+      return files.read_json(report_path)
+  # All that can be wrong with the settings shows before the first file is
+  # written, so that a corrected command finds nothing in its way.
+  experiment = experiment_lib.make(config, experiment_lib.load_data(config))
+  reports.check_protocol(experiment)
+  start = start_of(experiment) if start_of else Start(None, {})
+  phase, state = phases.make_phase(experiment, start.params)
+  with run_directory.locked(workdir):
+    open_run()
+    experiment_lib.keep_data(workdir, experiment.prepared)
+    _keep_origin(workdir, start.origin)
+    fitted = loop.fit(
+      phase,
+      state,
+      config.groups.num_groups,
+      experiment.config.train,
+      workdir,
+      should_stop,
+      quiet,
+    )
+    if fitted.params is None or should_stop():
+      return None
+    return reports.write(experiment, fitted, workdir, quiet)
+
+
+def _keep_origin(workdir, origin):
+  """Refuses to go on from other parameters than the run began with."""
+  path = run_directory.config_path(workdir).with_name(_ORIGIN)
+  if not origin:
+    return
+  if path.is_file() and files.read_json(path) != files.jsonable(origin):
+    raise types.UserError(
+      f'the run in {workdir} was started from other parameters'
+      f' ({files.read_json(path)}) than these ({origin}); restore them, or use'
+      ' another --workdir'
+    )
+  files.write_json(path, origin)
