@@ -2,40 +2,59 @@
 
     python launch/benchmark.py --suite=train --dataset=ml-1m --data_root=DIR \
         --out=train.json
+    python launch/benchmark.py --suite=aggregators --dataset=ml-1m \
+        --data_root=DIR --out=aggregators.json [--only=pcgrad,light]
 
-Each model runs in a process of its own, so that its peak memory is its own.
+`train` is the training loop and full ranking, of three models by default;
+`aggregators` a step of every aggregator, penalty, sequential method and plugin
+stage over one of joint training, for DIN by default. Each model runs in a
+process of its own, so that its peak memory is its own.
 """
 
+from collections.abc import Mapping
 import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 from absl import flags
 
 import cli
 from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark
+from twotsrec.recipes import benchmark_aggregators
 from twotsrec.training import files
 
-_SUITE = flags.DEFINE_enum('suite', 'train', ['train'], 'What to measure.')
+_MODELS_OF = {'train': ('din', 'gru4rec', 'sasrec'), 'aggregators': ('din',)}
+
+_SUITE = flags.DEFINE_enum('suite', 'train', [*_MODELS_OF], 'What to measure.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file.')
 _DATASET = flags.DEFINE_string('dataset', 'synthetic', 'A named dataset.')
 _DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
 _CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
-_MODELS = flags.DEFINE_list('models', ['din', 'gru4rec', 'sasrec'], 'Models.')
+_MODELS = flags.DEFINE_list('models', [], 'Models; default: by suite.')
 _CHILD = flags.DEFINE_bool('child', False, 'Used by the script itself.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Rounds.', lower_bound=1)
+_ONLY = flags.DEFINE_list(
+  'only', [], 'Suite aggregators: names of rows; default: all.'
+)
+_STEPS = flags.DEFINE_integer(
+  'steps', 60, 'Suite aggregators: steps of a measured scan.', lower_bound=1
+)
 
 
 def main() -> int:
   """Measures each model in a child process, or one model as such a child."""
   out = pathlib.Path(cli.required(_OUT))
+  _check()
   if _CHILD.value:
-    files.write_json(out, benchmark.train(_config(), _REPEATS.value))
+    files.write_json(out, _measured())
     return 0
   results = {}
-  for model in _MODELS.value:
+  for model in _MODELS.value or _MODELS_OF[_SUITE.value]:
     part = out.with_name(f'{out.name}.{model}')
     arguments = ['--child', f'--models={model}', f'--out={part}']
     ended = subprocess.run([sys.executable, *sys.argv, *arguments])
@@ -44,8 +63,48 @@ def main() -> int:
     results[model] = files.read_json(part)
     part.unlink()
   files.write_json(out, {'suite': _SUITE.value, 'models': results})
-  print(json.dumps(results, indent=1))
+  print(_shown(results))
   return 0
+
+
+def _check() -> None:
+  """Refuses what would cost a long run, or change nothing in it."""
+  if _SUITE.value == 'aggregators':
+    benchmark_aggregators.select(_ONLY.value)
+    return
+  for flag in (_ONLY, _STEPS):
+    if flag.present:
+      raise types.UserError(
+        f'--{flag.name} changes nothing in suite {_SUITE.value}; leave it out,'
+        ' or use --suite=aggregators'
+      )
+
+
+def _measured() -> dict[str, Any]:
+  if _SUITE.value == 'train':
+    return benchmark.train(_config(), _REPEATS.value)
+  return benchmark_aggregators.measure(
+    _config(), _REPEATS.value, _STEPS.value, _ONLY.value, _say
+  )
+
+
+def _shown(results: Mapping[str, Any]) -> str:
+  """What is printed at the end."""
+  if _SUITE.value == 'train':
+    return json.dumps(results, indent=1)
+  tables = []
+  for model, measured in results.items():
+    cells = benchmark_aggregators.table(measured)
+    tables.append(
+      f'{model} on {measured["source"]}, {measured["rounds"]} rounds of'
+      f' {measured["steps"]} steps: median, least to largest\n'
+      + comparison.aligned(cells)
+    )
+  return '\n\n'.join(tables)
+
+
+def _say(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)
 
 
 def _config() -> config_lib.Config:

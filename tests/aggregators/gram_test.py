@@ -36,7 +36,7 @@ def test_mgda_opposes_no_group_and_is_the_shortest(seed):
     method='SLSQP',
     options={'ftol': 1e-12},
   )
-  np.testing.assert_allclose(update, found.x @ vectors, atol=3e-3)
+  np.testing.assert_allclose(update, found.x @ vectors, atol=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_cagrad_improves_the_worst_group_within_its_ball(seed):
     options={'ftol': 1e-10, 'maxiter': 300},
   )
   scale = np.abs(vectors @ direction).max()
-  assert (vectors @ direction).min() >= -found.fun - 5e-3 * scale
+  assert (vectors @ direction).min() >= -found.fun - 1e-3 * scale
 
 
 def test_cagrad_with_a_large_c_goes_where_mgda_goes():

@@ -81,7 +81,24 @@ def test_shortest_combination_equals_a_quadratic_program():
   for gram, w in zip(grams, weights):
     best = _on_simplex(lambda a, gram=gram: a @ gram @ a)
     assert w.min() >= 0
-    assert w @ gram @ w <= best + 1e-5
+    assert w @ gram @ w <= best + 1e-6
+
+
+def test_many_groups_are_solved_step_by_step_instead(monkeypatch):
+  grams, tried = _mapped(lambda m: solvers.min_norm(m, ALL))
+  lower = jnp.array([0.0, 0.25, 0.0, 0.5])
+  solve_above = lambda m: solvers.above(m + 1e-2 * jnp.eye(4), lower, ALL)
+  _, tried_above = _mapped(solve_above)
+  monkeypatch.setattr(solvers, '_MAX_ENUMERATED', 0)
+  _, stepped = _mapped(lambda m: solvers.min_norm(m, ALL))
+  _, stepped_above = _mapped(solve_above)
+  for gram, a, b in zip(grams, tried, stepped):
+    assert abs(a @ gram @ a - b @ gram @ b) <= 1e-4
+  for gram, a, b in zip(grams, tried_above, stepped_above):
+    ridged = gram + 1e-2 * np.eye(4)
+    assert min(a.min(), b.min()) >= 0
+    assert a @ ridged @ a <= b @ ridged @ b + 1e-5
+    assert b @ ridged @ b <= 1.001 * (a @ ridged @ a) + 1e-5
 
 
 @pytest.mark.parametrize('c', [0.5, 3.0])
@@ -94,7 +111,7 @@ def test_conflict_averse_weights_minimize_their_objective(c):
       return w @ gram.mean(1) + c * np.sqrt(gram.mean()) * length
 
     assert w.min() >= 0
-    assert dual(w) <= _on_simplex(dual) + 2e-3 * max(c, 1.0)
+    assert dual(w) <= _on_simplex(dual) + 3e-4 * max(c, 1.0)
 
 
 @pytest.mark.parametrize('alpha', [0.5, 1.0, 2.0])
@@ -140,10 +157,10 @@ def test_dual_cone_weights_equal_a_quadratic_program():
       # w >= l: |R (l + s)|^2 over s >= 0 is a non-negative least squares.
       root = np.linalg.cholesky(ridged).T
       expected += lower + optimize.nnls(root, -root @ lower)[0]
-    # As updates, within 3 %: weights of opposed gradients hardly change it.
+    # As updates, within 1 %: weights of opposed gradients hardly change it.
     error = w * norms - expected
     square = expected @ ridged @ expected
-    assert error @ ridged @ error <= 0.03**2 * square
+    assert error @ ridged @ error <= 0.01**2 * square
 
 
 def test_an_input_that_is_not_finite_ends_at_once_and_is_not_hidden():

@@ -11,9 +11,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Added to correlation matrices: 1e-8 would vanish beside 1 in float32.
 _RIDGE = 1e-6
+
+# Groups for which all subsets can be tried; 2^8 systems of 8 unknowns.
+_MAX_ENUMERATED = 8
 
 
 def scale(matrix: jax.Array, present: jax.Array) -> jax.Array:
@@ -93,14 +97,83 @@ def minimize_quadratic(
   return jax.lax.while_loop(going, body, first)[1]
 
 
+def on_simplex(
+  matrix: jax.Array, linear: jax.Array, present: jax.Array
+) -> jax.Array:
+  """Minimizes x'Mx / 2 + q'x over the probability simplex, f32[G].
+
+  Up to `_MAX_ENUMERATED` groups every support is tried: on the right one the
+  solution is that of a linear system, whatever the conditioning. FISTA does
+  the rest.
+
+  Args:
+    matrix: M.
+    linear: q, f32[G].
+    present: bool[G]; the others get 0.
+  """
+  project = functools.partial(project_simplex, present=present)
+  if matrix.shape[0] > _MAX_ENUMERATED:
+    return minimize_quadratic(matrix, linear, project, uniform(present))
+
+  def on_support(support):
+    inside = (support & present).astype(matrix.dtype)
+    sides = jnp.stack([inside, -linear * inside], axis=1)
+    toward_one, free = jnp.linalg.solve(_restrict(matrix, inside), sides).T
+    total = jnp.dot(inside, toward_one)
+    shift = (1.0 - jnp.dot(inside, free)) / jnp.where(total > 0, total, 1.0)
+    return project(inside * (free + shift * toward_one))
+
+  return _best(matrix, linear, jax.vmap(on_support)(_supports(matrix)))
+
+
+def above(matrix: jax.Array, lower: jax.Array, kept: jax.Array) -> jax.Array:
+  """Minimizes x'Mx over x >= lower, f32[G]; as `on_simplex`.
+
+  Args:
+    matrix: M.
+    lower: f32[G].
+    kept: bool[G]; the others get 0.
+  """
+  project = lambda x: jnp.where(kept, jnp.maximum(x, lower), 0.0)
+  zeros = jnp.zeros(matrix.shape[0])
+  if matrix.shape[0] > _MAX_ENUMERATED:
+    return minimize_quadratic(matrix, zeros, project, lower, 3000)
+  slope = matrix @ lower
+
+  def on_support(support):
+    inside = (support & kept).astype(matrix.dtype)
+    rise = jnp.linalg.solve(_restrict(matrix, inside), -slope * inside)
+    return project(lower + inside * rise)
+
+  return _best(matrix, zeros, jax.vmap(on_support)(_supports(matrix)))
+
+
+def _supports(matrix):
+  """All subsets of the groups, bool[2^G, G]."""
+  size = matrix.shape[0]
+  return (np.arange(2**size)[:, None] >> np.arange(size)) % 2 == 1
+
+
+def _restrict(matrix, inside):
+  """M on the groups inside, the identity elsewhere; just regular."""
+  ridge = _RIDGE * jnp.diagonal(matrix) + 1e-12
+  kept = matrix * inside[:, None] * inside[None, :]
+  return kept + jnp.diag(jnp.where(inside > 0, ridge, 1.0))
+
+
+def _best(matrix, linear, points):
+  """The point of least x'Mx / 2 + q'x; all of them can be had. NaN stays."""
+  products = jnp.einsum('pi,ij,pj->p', points, matrix, points)
+  values = 0.5 * products + points @ linear
+  known = jnp.all(jnp.isfinite(points), axis=1)
+  found = points[jnp.argmin(jnp.where(known, values, jnp.inf))]
+  # Only a matrix with NaN makes all of them unknown.
+  return jnp.where(jnp.any(known), found, jnp.nan)
+
+
 def min_norm(matrix: jax.Array, present: jax.Array) -> jax.Array:
   """Simplex weights of the shortest combination, min a'Ma (MGDA)."""
-  return minimize_quadratic(
-    matrix,
-    jnp.zeros(matrix.shape[0]),
-    functools.partial(project_simplex, present=present),
-    uniform(present),
-  )
+  return on_simplex(matrix, jnp.zeros(matrix.shape[0]), present)
 
 
 def conflict_averse(
@@ -114,7 +187,6 @@ def conflict_averse(
   mean = uniform(present)
   linear = matrix @ mean
   mean_norm = jnp.sqrt(jnp.maximum(jnp.dot(mean, linear), 0.0))
-  project = functools.partial(project_simplex, present=present)
 
   def norm(weights):
     square = jnp.dot(weights, matrix @ weights)
@@ -125,12 +197,10 @@ def conflict_averse(
     curvature = c * mean_norm / norm(weights)
     # Divided by the curvature, the problem keeps the scale of the matrix.
     safe = jnp.where(curvature > 1.0, curvature, 1.0)
-    moved = minimize_quadratic(
-      curvature / safe * matrix, linear / safe, project, weights, num_steps=50
-    )
+    moved = on_simplex(curvature / safe * matrix, linear / safe, present)
     return count + 1, moved, jnp.max(jnp.abs(moved - weights))
 
-  going = lambda carry: (carry[0] < 20) & (carry[-1] > 1e-6)
+  going = lambda carry: (carry[0] < 100) & (carry[-1] > 1e-6)
   first = (0, mean, jnp.float32(jnp.inf))
   return jax.lax.while_loop(going, body, first)[1]
 
@@ -186,13 +256,8 @@ def dual_cone(
   """
   cosines, norms, kept = _cosines(matrix, present)
   ridged = cosines + 1e-4 * jnp.eye(matrix.shape[0])
-  zeros = jnp.zeros(matrix.shape[0])
-
-  def solve(lower):
-    project = lambda w: jnp.where(kept, jnp.maximum(w, lower), 0.0)
-    return minimize_quadratic(ridged, zeros, project, lower)
-
-  scaled = jax.vmap(solve)(jnp.diag(jnp.where(kept, preference * norms, 0.0)))
+  solve = jax.vmap(lambda lower: above(ridged, lower, kept))
+  scaled = solve(jnp.diag(jnp.where(kept, preference * norms, 0.0)))
   return jnp.sum(scaled, axis=0) / norms
 
 
