@@ -144,6 +144,55 @@ def test_identical_gradients_are_returned_up_to_scale(name):
 
 
 @functools.cache
+def _behaviors():
+  """Features and clicks of four behaviors, from seldom to frequent."""
+  generator = np.random.default_rng(0)
+  weights = generator.normal(size=7)
+  found = []
+  for count in cases.SIZES:
+    # Behaviors share most of a taste; each has a part of its own.
+    own = weights + 0.3 * generator.normal(size=7)
+    features = generator.normal(size=(int(count), 7))
+    found.append((features, features @ own))
+  return found
+
+
+def _behavior_gradients(weights):
+  """Mean squared errors f64[4] of a linear score, their gradients f64[4, 7]."""
+  errors = [(x, x @ weights - y) for x, y in _behaviors()]
+  losses = [np.mean(e**2) for _, e in errors]
+  return np.array(losses), np.stack([2 * x.T @ e / len(e) for x, e in errors])
+
+
+@pytest.mark.parametrize('name', cases.NAMES)
+def test_behaviors_may_be_aggregated_instead_of_groups(name):
+  counts, weights = np.array(cases.SIZES), np.zeros(7)
+  start, gradients = _behavior_gradients(weights)
+  if name == 'joint':
+    pooled = _pooled_behavior_gradient(weights)
+    info = cases.info(counts, losses=start)
+    joint = cases.apply(name, gradients, info)
+    np.testing.assert_allclose(joint, pooled, rtol=1e-4)
+  state, key = cases.first_state(name), cases.key(0)
+  for _ in range(60):
+    losses, gradients = _behavior_gradients(weights)
+    update, state, _ = cases.compiled(name)(
+      gradients.astype(np.float32),
+      cases.info(counts, losses=losses),
+      state,
+      key,
+    )
+    weights = weights - 0.03 * np.asarray(update, np.float64)
+  losses, _ = _behavior_gradients(weights)
+  assert np.mean(losses) < 0.5 * np.mean(start)
+
+
+def _pooled_behavior_gradient(weights):
+  features, targets = (np.concatenate(part) for part in zip(*_behaviors()))
+  return 2 * features.T @ (features @ weights - targets) / len(targets)
+
+
+@functools.cache
 def _toy():
   """Objective, stacked batches, sizes and parameters of a small log."""
   prepared, groups = worlds.log()

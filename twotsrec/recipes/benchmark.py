@@ -28,10 +28,12 @@ class BareScan(NamedTuple):
 
   Attributes:
     measure: () -> milliseconds per step; every call does the same work.
+    num_steps: of a call.
     compile_seconds: tracing and compilation.
   """
 
   measure: Callable[[], float]
+  num_steps: int
   compile_seconds: float
 
 
@@ -97,13 +99,14 @@ def bare_scan(
   context, step = experiment.context, parts.step
   batches = _first_batches(parts.inputs, num_steps)
   start = parts.init_state()
-  totals = steps.init_totals(experiment.config.groups.num_groups)
+  num_groups = experiment.config.groups.num_groups
 
   def scan(state, context, batches):
     def body(carry, batch):
       return step(*carry, context, batch), None
 
-    return jax.lax.scan(body, (state, totals), batches)[0]
+    carry = (state, steps.init_totals(num_groups))
+    return jax.lax.scan(body, carry, batches)[0]
 
   begin = time.perf_counter()
   compiled = jax.jit(scan).lower(start, context, batches).compile()
@@ -115,7 +118,7 @@ def bare_scan(
     jax.block_until_ready(compiled(start, context, batches))
     return (time.perf_counter() - begin) / length * 1e3
 
-  return BareScan(measure, compile_seconds)
+  return BareScan(measure, length, compile_seconds)
 
 
 def _first_batches(inputs, num_steps):

@@ -1,0 +1,93 @@
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import pytest
+
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.evaluation import comparison
+from twotsrec.recipes import benchmark_aggregators
+from twotsrec.recipes import checks
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import updates
+
+
+def make_config() -> config_lib.Config:
+  config = config_lib.Config()
+  config.data.users, config.data.history_length = 60, 8
+  config.model.width, config.model.hidden = 8, (8,)
+  config.train.batch_size = 64
+  return config
+
+
+def configured(row) -> config_lib.Config:
+  return benchmark_aggregators._configured(make_config(), row)
+
+
+def test_every_aggregator_has_a_row_and_no_row_is_there_twice():
+  rows = benchmark_aggregators.rows()
+  assert rows[0].key == ('joint', 'proportional', 'fused')
+  assert set(aggregators.NAMES) < {row.name for row in rows}
+  assert len({row.key for row in rows}) == len(rows)
+
+
+def test_every_row_is_an_update_of_the_form_it_says():
+  prepared = experiment_lib.load_data(make_config())
+  sizes, widths = jnp.ones(5), (13, 13, 13, 13, 12)
+  for row in benchmark_aggregators.rows():
+    config = configured(row)
+    update = updates.make(
+      experiment_lib.make(config, prepared), sizes, widths
+    )
+    assert update.stacked == (row.form != 'fused'), row.key
+    trunk = 'anywhere' if row.stage else ''
+    plugin = dataclasses.replace(config.plugin, trunk=trunk)
+    checks.check(dataclasses.replace(config, plugin=plugin))
+    assert row.stage == (plugin.name != 'none')
+
+
+def test_rows_come_with_what_they_are_compared_with():
+  keys = lambda *only: [r.key for r in benchmark_aggregators.select(only)]
+  joint = ('joint', 'proportional', 'fused')
+  assert keys('joint') == [joint]
+  assert keys('nash') == [joint, ('nash', 'balanced', 'explicit')]
+  assert keys('film') == [
+    joint,
+    ('backdoor', 'balanced', 'explicit'),
+    ('film', 'balanced', 'explicit'),
+  ]
+  assert keys() == [row.key for row in benchmark_aggregators.rows()]
+
+
+def test_an_unknown_row_is_one_line_with_the_known():
+  with pytest.raises(types.UserError) as raised:
+    benchmark_aggregators.select(('pcgrad', 'pcgard'))
+  message = str(raised.value)
+  assert "'pcgard'" in message and 'known: joint, backdoor' in message
+  assert '\n' not in message
+
+
+def test_figures_are_positive_and_joint_is_the_unit():
+  said = []
+  measured = benchmark_aggregators.measure(
+    make_config(), 2, 3, ('film', 'fish'), said.append
+  )
+  assert measured['rounds'] == 2 and measured['steps'] == 3
+  assert measured['source'] == 'synthetic' and measured['model'] == 'din'
+  rows = {row['name']: row for row in measured['rows']}
+  assert list(rows) == ['joint', 'backdoor', 'fish', 'film']
+  assert rows['joint']['over_joint'] == {'median': 1, 'min': 1, 'max': 1}
+  for name, row in rows.items():
+    figures = [row['milliseconds_per_step'], row['over_joint']]
+    assert (row['over_trunk_stage'] is not None) == (name == 'film')
+    if name == 'film':
+      figures.append(row['over_trunk_stage'])
+    for figure in figures:
+      assert 0 < figure['min'] <= figure['median'] <= figure['max']
+    assert row['compile_seconds'] > 0
+  assert said[-2:] == ['round 1/2', 'round 2/2'] and len(said) == 4 + 2
+  assert json.loads(json.dumps(measured)) == measured
+  shown = comparison.aligned(benchmark_aggregators.table(measured))
+  assert [line.split()[0] for line in shown.splitlines()[1:]] == list(rows)
