@@ -63,6 +63,7 @@ class AggregatorConfig:
   prior: tuple[float, ...] = ()  # any prior over groups; overrides tau
   weighting: str = 'self_norm'  # or 'importance' (differs if b_j varies)
   form: str = 'auto'  # 'fused' (one weighted pass) if it can; or 'explicit'
+  table_gradients: str = 'auto'  # ours: 'dense', or 'rows' of the batch only
   granularity: str = 'model'  # authors: PCGrad; or 'block', 'leaf' (GradVac)
   class_beta: float = 0.9999  # class_balanced: Cui et al. 2019, largest tried
   gradvac_beta: float = 0.01  # Wang et al. 2021; LibMTL has .5

@@ -146,6 +146,11 @@ def _check_method(config: config_lib.Config) -> None:
       'train.log_groups compares the gradients of one model, but train.method'
       " 'separate' trains one per group; leave one of them out"
     )
+  if train.method == 'separate' and aggregator.table_gradients == 'rows':
+    raise types.UserError(
+      'aggregator.table_gradients rows is for a table that groups share, but'
+      " train.method 'separate' has one per group; use auto"
+    )
   if train.penalty != 'none' and aggregator.form == 'explicit':
     raise types.UserError(
       'aggregator.form explicit changes nothing with a train.penalty, which'

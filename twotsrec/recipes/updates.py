@@ -22,6 +22,7 @@ from twotsrec.training import plugin_steps
 from twotsrec.training import separate
 from twotsrec.training import sequential
 from twotsrec.training import steps
+from twotsrec.training import table_rows
 
 
 class Update(NamedTuple):
@@ -57,16 +58,43 @@ def make(
   Raises:
     types.UserError: parts that do not go together.
   """
+  update = _method(experiment)(experiment, sizes, widths)
+  if experiment.config.train.method == 'separate':
+    return update  # no table is shared
+  options = experiment.config.aggregator
+  by_rows = table_rows.resolve(
+    options.table_gradients,
+    options.name,
+    sizes.shape[0] if update.stacked else 1,
+    _table_shapes(experiment),
+  )
+  if not by_rows:
+    return update
+  return update._replace(gradient=table_rows.by_rows(update.gradient))
+
+
+def _method(experiment):
+  """What makes the update of this configuration."""
   config = experiment.config
   if config.plugin.name != 'none':
-    return _with_plugins(experiment, sizes, widths)
+    return _with_plugins
   if config.train.method in sequential.NAMES:
-    return _sequential(experiment, sizes)
+    return _sequential
   if config.train.method == 'separate':
-    return _separate(experiment, widths)
+    return _separate
   if config.train.penalty != 'none':
-    return _penalized(experiment, sizes)
-  return _aggregated(experiment, sizes, widths)
+    return _penalized
+  return _aggregated
+
+
+def _table_shapes(experiment):
+  shapes = jax.eval_shape(
+    lambda key: experiment.model.init(
+      key, experiment.context, experiment.sizes
+    ),
+    jax.random.key(0),
+  )
+  return shapes.tables
 
 
 def _aggregated(experiment, sizes, widths):
@@ -85,8 +113,9 @@ def _aggregated(experiment, sizes, widths):
   )
 
 
-def _penalized(experiment, sizes):
+def _penalized(experiment, sizes, widths):
   """Weighted loss and a penalty on how the groups differ, in one pass."""
+  del widths  # flat batches
   config = experiment.config
   aggregator = aggregators.make(config.aggregator)
   return Update(
@@ -101,8 +130,9 @@ def _penalized(experiment, sizes):
   )
 
 
-def _sequential(experiment, sizes):
+def _sequential(experiment, sizes, widths):
   """Inner steps from group to group; the way they went is the gradient."""
+  del widths  # a scan takes every group in the same shape
   config, model = experiment.config, experiment.model
   return Update(
     gradient=sequential.make_gradient(model, sizes, config.train),
@@ -119,8 +149,9 @@ def _sequential(experiment, sizes):
   )
 
 
-def _separate(experiment, widths):
+def _separate(experiment, sizes, widths):
   """A model per group, each on its own group alone (PIN sec. 1)."""
+  del sizes  # nothing is weighted
   config = experiment.config
   objective = objectives.make(config.train.objective, experiment.model)
   return Update(

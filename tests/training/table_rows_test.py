@@ -1,0 +1,111 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import worlds
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import objectives
+from twotsrec import types
+from twotsrec.data import feeds
+from twotsrec.data import plans
+from twotsrec.training import steps
+from twotsrec.training import table_rows
+
+GROUPS, LENGTH, BATCH, ITEMS = 3, 4, 6, 60
+SIZES = types.Sizes(12, ITEMS, LENGTH)
+EXACT = [n for n in aggregators.NAMES if n not in table_rows.DENSE_ONLY]
+QUICK = {'xla_backend_optimization_level': 0}
+
+
+@functools.cache
+def _batch():
+  """A stacked batch that touches few of the items, and the group sizes."""
+  prepared, groups = worlds.log(num_items=ITEMS)
+  data = config_lib.DataConfig(history_length=LENGTH)
+  feed = feeds.make_feed(prepared, groups, data)
+  group = np.asarray(feed.group)
+  plan = plans.make_plan(group, GROUPS, BATCH, 'balanced', 0, 0)
+  stacked = plans.stack_plan(plan[:1], group, GROUPS, 3)[0]  # with filling
+  batch_of = functools.partial(
+    feeds.make_batch, history_length=LENGTH, num_negatives=1, num_items=ITEMS
+  )
+  make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
+  batch = make(feed, stacked, jax.random.key(7))
+  return batch, jnp.asarray(groups.sizes, jnp.float32)
+
+
+def _gradients(model, name, form='explicit'):
+  """(dense, by rows) of one batch: (grads, state, losses, counts) each."""
+  batch, sizes = _batch()
+  if form == 'fused':
+    merge = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])
+    batch = jax.tree.map(merge, batch)
+  params = model.init(jax.random.key(0), {}, SIZES)
+  aggregator = aggregators.make(config_lib.AggregatorConfig(name=name))
+  gradient = steps.make_gradient(
+    objectives.sampled_bce(model), aggregator, sizes, form
+  )
+  state = aggregator.init(GROUPS, params)
+
+  def both(params, state, key):
+    arguments = (params, {}, batch, state, key)
+    return gradient(*arguments), table_rows.by_rows(gradient)(*arguments)
+
+  run = jax.jit(both, compiler_options=QUICK)
+  return run(params, state, jax.random.key(3))
+
+
+def _assert_equal(dense, by_rows):
+  for a, b in zip(
+    jax.tree.leaves(dense), jax.tree.leaves(by_rows), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', EXACT)
+def test_every_aggregator_gives_the_dense_gradient(name):
+  _assert_equal(*_gradients(worlds.mean_model(), name))
+
+
+@pytest.mark.parametrize('name', ['din', 'gru4rec', 'sasrec'])
+@pytest.mark.parametrize(
+  ('aggregator', 'form'), [('backdoor', 'fused'), ('pcgrad', 'explicit')]
+)
+def test_every_base_model_gives_the_dense_gradient(name, aggregator, form):
+  options = {'din': {'hidden': (5,)}, 'sasrec': {'num_heads': 2}}
+  config = config_lib.ModelConfig(name=name, width=4, **options.get(name, {}))
+  dense, by_rows = _gradients(models.make(config), aggregator, form)
+  _assert_equal(dense, by_rows)
+  table = dense[0].tables['item']['embedding']
+  touched = np.any(np.asarray(table) != 0, axis=1)
+  assert not touched[0] and 0 < touched.sum() < ITEMS / 2
+
+
+def test_rows_are_taken_where_stacked_tables_are_large():
+  table = lambda rows: {'item': jax.ShapeDtypeStruct((rows, 64), jnp.float32)}
+  small, large = table(4_000), table(1_000_000)
+  resolve = functools.partial(table_rows.resolve, num_groups=5)
+  assert not resolve('auto', 'pcgrad', tables=small)
+  assert resolve('auto', 'pcgrad', tables=large)
+  assert resolve('rows', 'pcgrad', tables=small)
+  assert not resolve('dense', 'pcgrad', tables=large)
+  # Nothing is stacked where one weighted pass does.
+  assert not table_rows.resolve('auto', 'backdoor', 1, large)
+
+
+@pytest.mark.parametrize('name', table_rows.DENSE_ONLY)
+def test_methods_that_act_on_every_row_are_kept_dense(name):
+  large = {'item': jax.ShapeDtypeStruct((1_000_000, 64), jnp.float32)}
+  assert not table_rows.resolve('auto', name, 5, large)
+  with pytest.raises(types.UserError, match=f'{name} acts on rows'):
+    table_rows.resolve('rows', name, 5, large)
+
+
+def test_an_unknown_form_lists_the_known_ones():
+  with pytest.raises(types.UserError, match='auto, dense, rows'):
+    table_rows.resolve('sparse', 'joint', 1, {})
