@@ -3,7 +3,8 @@
     python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
 
 Under a minute on 2 cores; user AUC .7604 on the test items, popularity .7157.
-`--config.aggregator.name=backdoor` is +GA.
+`--config.aggregator.name=backdoor` is +GA; `python launch/pin.py` with the same
+flags trains base, +GA and +GA+PN.
 """
 
 from twotsrec import config as config_lib
@@ -14,4 +15,5 @@ def get_config() -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = 'synthetic'
   config.train.epochs = 5
+  config.plugin.epochs = 3
   return config

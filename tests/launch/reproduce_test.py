@@ -1,0 +1,130 @@
+import dataclasses
+import signal
+import sys
+
+import pytest
+
+from tests.launch import scripts
+from tests.recipes.reproduction import finished
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import joint
+from twotsrec.recipes import pin as pin_lib
+from twotsrec.recipes.reproduction import pin
+
+# ml_collections reads config files with a function that Python deprecates.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:the load_module:DeprecationWarning'
+)
+
+
+@pytest.fixture(autouse=True)
+def undone(monkeypatch):
+  """Puts back who listens to SIGTERM, and where modules are looked for."""
+  kept = signal.getsignal(signal.SIGTERM)
+  monkeypatch.setattr(sys, 'path', [*sys.path])
+  yield
+  signal.signal(signal.SIGTERM, kept)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """Configurations by directory, in place of their training."""
+  seen = {}
+
+  def train(config, workdir, should_stop, quiet):
+    seen[workdir] = config
+    return {'protocol': {'model': 'none'}, 'test': None}
+
+  monkeypatch.setattr(joint, 'train', train)
+  monkeypatch.setattr(pin_lib, 'train_plugins', train)
+  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
+  return seen
+
+
+def _reproduce(capsys, *flags):
+  return scripts.run(capsys, 'reproduce/pin', '--quiet', *flags)
+
+
+def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
+  made = finished.settings(tmp_path, models=('din',), seeds=(0,))
+  finished.write(made, pin.Run('ml-1m', 'din', 0, 'base'))
+  flags = ['--table=2,3', '--seeds=0', '--epochs=2', '--stage2_epochs=1']
+  flags += [f'--out={tmp_path}', '--report_only']
+  ended = _reproduce(capsys, *flags)
+  path = tmp_path / 'pin.md'
+  assert ended == (0, f'written to {path}\n', '') and not trained
+  assert f'--out={tmp_path}' in path.read_text()
+  assert (tmp_path / 'pin.json').is_file()
+
+
+@pytest.mark.parametrize('dataset', pin.FILES)
+@pytest.mark.parametrize('model', pin.MODELS)
+def test_runs_are_those_of_the_training_script(
+  capsys, tmp_path, trained, dataset, model
+):
+  """Field by field, for every system."""
+  flags = ['--table=2,4,tau', f'--models={model}', f'--datasets={dataset}']
+  flags += ['--seeds=3', '--epochs=5', '--data_root=there', '--cache_dir=here']
+  ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
+  assert ended.code == 2 and 'no run of these settings' in ended.err
+  assert len(ended.out.splitlines()) == len(trained)
+  made = pin.Settings(
+    ('2', '4', 'tau'), (dataset,), (model,), (3,), 5, 4, 'there', 'here',
+    str(tmp_path),
+  )  # fmt: skip
+  ours = {**trained}
+  trained.clear()
+  runs = [run for run in pin.runs(made) if run.model == model]
+  assert len(runs) == (8 if model == 'din' else 4)
+  for run in runs:
+    ended = scripts.run(capsys, 'train', '--quiet', *pin.flags(made, run))
+    assert ended.code == 0, ended.err
+    workdir = pin.workdir(made, run)
+    here, there = (
+      dataclasses.asdict(seen[workdir]) for seen in (ours, trained)
+    )
+    assert here == there
+
+
+def test_a_stop_is_told_and_has_its_code(
+  capsys, tmp_path, trained, monkeypatch
+):
+  monkeypatch.setattr(pin_lib, 'train_plugins', lambda *arguments: None)
+  flags = ['--table=fig4', '--seeds=0', '--data_root=there']
+  ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
+  assert ended.code == 143 and ended.err == ''
+  assert len(trained) == 1
+  assert 'the same command resumes' in ended.out
+  assert not (tmp_path / 'pin.md').exists()
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--table=7'], "--table: unknown '7'; known: 2, 3, 4, fig4, tau"),
+    (['--datasets=ml-3m'], "--datasets: unknown 'ml-3m'; known: ml-1m"),
+    (['--models=dim'], "--models: unknown 'dim'; known: din"),
+    (['--seeds=a'], "--seeds: 'a' is not a whole number"),
+    (['--seeds=0.5'], "--seeds: '0.5' is not a whole number"),
+    (['--seeds='], '--seeds is empty'),
+    (['--epochs=0'], '--epochs'),
+    (['--epochs=many'], '--epochs'),
+    (['--stage2_epochs=0'], '--stage2_epochs'),
+    (['--out='], '--out is missing'),
+    ([], '--data_root is missing'),
+    (['--data_root=DIR'], 'no file DIR/ml-1m'),
+    (['--report_only'], 'no run of these settings has finished in DIR'),
+    (['--report_only', 'stray'], "unexpected argument 'stray'"),
+    (['--tables=2'], "Unknown command line flag 'tables'"),
+  ],
+  ids=str,
+)
+def test_a_wrong_command_is_one_line_and_leaves_nothing(
+  capsys, tmp_path, flags, message
+):
+  fill = lambda text: text.replace('DIR', str(tmp_path))
+  ended = _reproduce(capsys, f'--out={tmp_path}', *map(fill, flags))
+  assert ended.code == 2 and ended.out == ''
+  assert fill(message) in ended.err
+  assert len(ended.err.splitlines()) == 1
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""A paper's tables: its runs, their numbers, and one document."""
