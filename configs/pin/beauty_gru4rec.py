@@ -14,4 +14,6 @@ def get_config() -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = 'amazon-beauty-5core'
   config.model.name = 'gru4rec'
+  config.evaluation.candidates = 'sampled'  # PIN sec. 4.1.1
+  config.evaluation.num_candidates = 99
   return config

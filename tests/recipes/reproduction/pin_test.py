@@ -16,7 +16,7 @@ def test_a_table_asks_for_its_runs_alone(tmp_path):
   assert systems(tables=('fig4',)) == {'din': ['ga', 'ga_pn']}
   assert systems(tables=('tau',)) == {'din': ['base', 'ga', 'ga_tau_minus1']}
   assert systems(tables=('2',)) == systems(tables=('3',))
-  parts = ['base', 'ga', 'ga_pn', 'base_long']
+  parts = ['base', 'ga', 'ga_pn', 'base_long', 'ga_long']
   assert systems(tables=('4',), models=('sasrec',)) == {'sasrec': parts}
   everything = systems()
   assert everything == {
@@ -27,7 +27,7 @@ def test_a_table_asks_for_its_runs_alone(tmp_path):
 def test_every_run_is_named_once_and_a_trunk_before_its_plugins(tmp_path):
   made = finished.settings(tmp_path, datasets=('ml-1m', 'ml-100k'))
   runs = pin.runs(made)
-  assert len(runs) == len(set(runs)) == 2 * 2 * (8 + 4 + 4)
+  assert len(runs) == len(set(runs)) == 2 * 2 * (9 + 5 + 5)
   assert len({pin.workdir(made, run) for run in runs}) == len(runs)
   for run in runs:
     if run.system == 'ga_pn':
@@ -79,6 +79,7 @@ def test_systems_differ_in_their_method_alone(tmp_path):
     'train.method': 'grad_transfer', 'train.batching': 'balanced'
   }  # fmt: skip
   assert changed('base_long') == common | {'train.epochs': 2 + 1}
+  assert changed('ga_long') == changed('base_long') | backdoor
   assert changed('ga_tau_minus1') == common | backdoor | {
     'aggregator.tau': -1.0
   }

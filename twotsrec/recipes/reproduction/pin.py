@@ -30,6 +30,7 @@ SYSTEMS = {
     'train.batching': 'balanced',
   },
   'base_long': {},
+  'ga_long': {'aggregator.name': 'backdoor'},
   'ga_tau_minus1': {'aggregator.name': 'backdoor', 'aggregator.tau': -1.0},
 }
 
@@ -46,12 +47,14 @@ _PROTOCOL = {
     'evaluation.num_candidates': 99,
   },
 }
+# Trained for the epochs of both stages: controls of +GA+PN.
+LONG = ('base_long', 'ga_long')
 MODELS = {'din': 'DIN', 'gru4rec': 'GRU4Rec', 'sasrec': 'SASRec'}
 _COMPARED = ('base', 'agr_rand', 'grad_transfer', 'pcgrad', 'ga', 'ga_pn')
 TABLES = {
-  '2': (*_COMPARED, 'base_long'),
-  '3': (*_COMPARED, 'base_long'),
-  '4': ('base', 'ga', 'ga_pn', 'base_long'),
+  '2': (*_COMPARED, *LONG),
+  '3': (*_COMPARED, *LONG),
+  '4': ('base', 'ga', 'ga_pn', *LONG),
   'fig4': ('ga', 'ga_pn'),
   'tau': ('base', 'ga', 'ga_tau_minus1'),
 }
@@ -66,7 +69,7 @@ class Settings(NamedTuple):
     models: of Table 4; everything else is DIN.
     seeds: of the training.
     epochs: of stage 1 and of systems with one stage.
-    stage2_epochs: of stage 2; `base_long` is trained for both together.
+    stage2_epochs: of stage 2; `LONG` are trained for both together.
     data_root: folder of the datasets.
     cache_dir: where they are prepared.
     out: folder of the runs and the document.
@@ -169,7 +172,7 @@ def changes(settings: Settings, run: Run) -> dict[str, Any]:
   if run.system == 'ga_pn':
     made['plugin.epochs'] = settings.stage2_epochs
     made['plugin.trunk'] = workdir(settings, run._replace(system='ga'))
-  if run.system == 'base_long':
+  if run.system in LONG:
     made['train.epochs'] = settings.epochs + settings.stage2_epochs
   return made
 

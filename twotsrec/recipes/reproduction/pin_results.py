@@ -23,6 +23,7 @@ _PAIRS = {
   'base': tuple(system for system in pin.SYSTEMS if system != 'base'),
   'ga': ('ga_pn', 'ga_tau_minus1'),
   'base_long': ('ga_pn',),
+  'ga_long': ('ga_pn',),
 }
 
 CLAIMS = tuple(
@@ -33,10 +34,13 @@ CLAIMS = tuple(
     ('head (last group) not hurt', 'ga_pn', 'base', 'auc', 'last'),
     ('+GA+PN above base by user', 'ga_pn', 'base', 'user_auc', 'all'),
     ('+GA alone gains in the tail', 'ga', 'base', 'auc', 'first'),
-    # No control here: +GA has no run with stage 2's further epochs.
     (
       "plugins and stage 2's epochs add to +GA in every group",
       'ga_pn', 'ga', 'auc', 'groups',
+    ),
+    (
+      'plugins add to a +GA trained as long, in every group',
+      'ga_pn', 'ga_long', 'auc', 'groups',
     ),
     (
       '+GA+PN above a base trained as long, in every group',

@@ -17,10 +17,11 @@ _NAMES = {
   'agr_rand': 'Agr-Rand',
   'grad_transfer': 'Grad-Transfer',
   'base_long': '{}, trained as long',
+  'ga_long': '{} +GA, trained as long',
   'ga_tau_minus1': '{} +GA, tau = -1',
 }
 METHODS = ('base', 'agr_rand', 'grad_transfer', 'pcgrad', 'ga_pn')  # Table 2
-PARTS = ('base', 'ga', 'ga_pn', 'base_long')  # Table 4, and the control
+PARTS = ('base', 'ga', 'ga_pn', *pin.LONG)  # Table 4, and the controls
 _TAUS = {'base': '1, joint', 'ga': '0, +GA', 'ga_tau_minus1': '-1'}
 
 
