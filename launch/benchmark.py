@@ -41,6 +41,12 @@ _REPEATS = flags.DEFINE_integer('repeats', 3, 'Rounds.', lower_bound=1)
 _ONLY = flags.DEFINE_list(
   'only', [], 'Suite aggregators: names of rows; default: all.'
 )
+_CLOCK = flags.DEFINE_enum(
+  'clock',
+  'wall',
+  [*benchmark_aggregators.CLOCKS],
+  'Suite aggregators: what is timed; processor on a machine that is shared.',
+)
 _STEPS = flags.DEFINE_integer(
   'steps', 60, 'Suite aggregators: steps of a measured scan.', lower_bound=1
 )
@@ -72,7 +78,7 @@ def _check() -> None:
   if _SUITE.value == 'aggregators':
     benchmark_aggregators.select(_ONLY.value)
     return
-  for flag in (_ONLY, _STEPS):
+  for flag in (_ONLY, _STEPS, _CLOCK):
     if flag.present:
       raise types.UserError(
         f'--{flag.name} changes nothing in suite {_SUITE.value}; leave it out,'
@@ -84,7 +90,12 @@ def _measured() -> dict[str, Any]:
   if _SUITE.value == 'train':
     return benchmark.train(_config(), _REPEATS.value)
   return benchmark_aggregators.measure(
-    _config(), _REPEATS.value, _STEPS.value, _ONLY.value, _say
+    _config(),
+    _REPEATS.value,
+    _STEPS.value,
+    _ONLY.value,
+    _CLOCK.value,
+    _say,
   )
 
 
@@ -97,8 +108,8 @@ def _shown(results: Mapping[str, Any]) -> str:
     cells = benchmark_aggregators.table(measured)
     tables.append(
       f'{model} on {measured["source"]}, {measured["rounds"]} rounds of'
-      f' {measured["steps"]} steps: median, least to largest\n'
-      + comparison.aligned(cells)
+      f' {measured["steps"]} steps, {measured["clock"]} time: median, least to'
+      ' largest\n' + comparison.aligned(cells)
     )
   return '\n\n'.join(tables)
 

@@ -11,6 +11,7 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([out, '--suite=aggregators', '--repeats=0'], '--repeats'),
     ([out, '--only=pcgrad'], '--only changes nothing'),
     ([out, '--steps=9'], '--steps changes nothing'),
+    ([out, '--clock=sun'], 'wall|processor'),
   ):
     ended = scripts.run(capsys, 'benchmark', *flags)
     assert ended.code == 2 and ended.out == '', flags

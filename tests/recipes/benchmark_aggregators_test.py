@@ -38,9 +38,7 @@ def test_every_row_is_an_update_of_the_form_it_says():
   sizes, widths = jnp.ones(5), (13, 13, 13, 13, 12)
   for row in benchmark_aggregators.rows():
     config = configured(row)
-    update = updates.make(
-      experiment_lib.make(config, prepared), sizes, widths
-    )
+    update = updates.make(experiment_lib.make(config, prepared), sizes, widths)
     assert update.stacked == (row.form != 'fused'), row.key
     trunk = 'anywhere' if row.stage else ''
     plugin = dataclasses.replace(config.plugin, trunk=trunk)
@@ -72,12 +70,13 @@ def test_an_unknown_row_is_one_line_with_the_known():
 def test_figures_are_positive_and_joint_is_the_unit():
   said = []
   measured = benchmark_aggregators.measure(
-    make_config(), 2, 3, ('film', 'fish'), said.append
+    make_config(), 2, 3, ('joint', 'film'), 'processor', said.append
   )
   assert measured['rounds'] == 2 and measured['steps'] == 3
+  assert measured['clock'] == 'processor'
   assert measured['source'] == 'synthetic' and measured['model'] == 'din'
   rows = {row['name']: row for row in measured['rows']}
-  assert list(rows) == ['joint', 'backdoor', 'fish', 'film']
+  assert list(rows) == ['joint', 'backdoor', 'film']
   assert rows['joint']['over_joint'] == {'median': 1, 'min': 1, 'max': 1}
   for name, row in rows.items():
     figures = [row['milliseconds_per_step'], row['over_joint']]
@@ -87,7 +86,7 @@ def test_figures_are_positive_and_joint_is_the_unit():
     for figure in figures:
       assert 0 < figure['min'] <= figure['median'] <= figure['max']
     assert row['compile_seconds'] > 0
-  assert said[-2:] == ['round 1/2', 'round 2/2'] and len(said) == 4 + 2
+  assert said[-2:] == ['round 1/2', 'round 2/2'] and len(said) == 3 + 2
   assert json.loads(json.dumps(measured)) == measured
   shown = comparison.aligned(benchmark_aggregators.table(measured))
   assert [line.split()[0] for line in shown.splitlines()[1:]] == list(rows)

@@ -218,7 +218,7 @@ def test_groups_are_logged_from_the_same_batches_in_both_forms(monkeypatch):
   monkeypatch.setattr(
     phases.diagnostics,
     'make_diagnose',
-    lambda objective, batch_of, stack: seen.append((batch_of, stack)),
+    lambda objective, batch_of, stack, shared: seen.append((batch_of, stack)),
   )
   batches = []
   for form in ('fused', 'explicit'):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import phases
 from twotsrec.recipes import reports
@@ -54,7 +55,8 @@ def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   config = dataclasses.replace(config, train=settings)
   prepared = experiment_lib.load_data(config)
   experiment = experiment_lib.make(config, prepared)
-  bare = bare_scan(experiment)
+  parts = phases.make_parts(experiment)
+  bare = bare_scan(experiment, parts, first_batches(parts.inputs, 200))
   rounds = {
     'bare_scan': lambda: (bare.measure(), None),
     'full_loop': _full_loop(experiment),
@@ -87,17 +89,20 @@ def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
 
 
 def bare_scan(
-  experiment: experiment_lib.Experiment, num_steps: int = 200
+  experiment: experiment_lib.Experiment,
+  parts: phases.Parts,
+  batches: types.Batch,
+  clock: Callable[[], float] = time.perf_counter,
 ) -> BareScan:
-  """A jitted `lax.scan` of the update over the first batches of an epoch.
+  """A jitted `lax.scan` of an update.
 
   Args:
-    experiment: data, model and how it is trained.
-    num_steps: at most so many.
+    experiment: data and model.
+    parts: the update and its start.
+    batches: from `first_batches`, stacked by group if the update wants that.
+    clock: seconds; that of the measurement.
   """
-  parts = phases.make_parts(experiment)
   context, step = experiment.context, parts.step
-  batches = _first_batches(parts.inputs, num_steps)
   start = parts.init_state()
   num_groups = experiment.config.groups.num_groups
 
@@ -114,15 +119,20 @@ def bare_scan(
   length = len(batches.weight)
 
   def measure():
-    begin = time.perf_counter()
+    begin = clock()
     jax.block_until_ready(compiled(start, context, batches))
-    return (time.perf_counter() - begin) / length * 1e3
+    return (clock() - begin) / length * 1e3
 
   return BareScan(measure, length, compile_seconds)
 
 
-def _first_batches(inputs, num_steps):
-  """Batches with a leading axis of steps."""
+def first_batches(inputs: phases.Input, num_steps: int) -> types.Batch:
+  """The batches an epoch begins with, leaves [S, ...].
+
+  Args:
+    inputs: of an update.
+    num_steps: S; fewer if the epoch is shorter.
+  """
   key = jax.random.key(0)
   return jax.jit(
     lambda feed, plan: jax.lax.map(

@@ -8,6 +8,7 @@ that a machine that slows down or is shared changes both sides of a ratio.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import time
 from typing import Any, NamedTuple
 
 from twotsrec import aggregators
@@ -15,9 +16,14 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import phases
 from twotsrec.training import machine
 
 Key = tuple[str, str, str]
+
+# On a shared machine wall time is what others leave over. Processor time is
+# that of all cores, and of no accelerator.
+CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 
 class Row(NamedTuple):
@@ -131,6 +137,7 @@ def measure(
   repeats: int,
   num_steps: int = 60,
   only: Sequence[str] = (),
+  clock: str = 'wall',
   say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
   """Milliseconds per step of every row, and their ratios.
@@ -140,6 +147,7 @@ def measure(
     repeats: measured rounds over all rows, after one that warms up.
     num_steps: of every scan; at most those of an epoch.
     only: as in `select`.
+    clock: of `CLOCKS`.
     say: told how far it has come.
   Returns:
     `rows`: name, batching, form; milliseconds per step; ratio `over_joint`,
@@ -150,11 +158,17 @@ def measure(
   """
   chosen = select(only)
   prepared = experiment_lib.load_data(config)
-  scans = {}
+  scans, batches = {}, {}
   for number, row in enumerate(chosen, 1):
     say(f'compiling {number}/{len(chosen)}: {" ".join(row.key)}')
     experiment = experiment_lib.make(_configured(config, row), prepared)
-    scans[row.key] = benchmark.bare_scan(experiment, num_steps)
+    parts = phases.make_parts(experiment)
+    kind = row.batching, row.form == 'fused'
+    if kind not in batches:
+      batches[kind] = benchmark.first_batches(parts.inputs, num_steps)
+    scans[row.key] = benchmark.bare_scan(
+      experiment, parts, batches[kind], CLOCKS[clock]
+    )
   for scan in scans.values():
     scan.measure()
   turns = {row.key: [] for row in chosen}
@@ -168,6 +182,7 @@ def measure(
     'source': prepared.manifest['source'],
     'batch_size': config.train.batch_size,
     'num_groups': config.groups.num_groups,
+    'clock': clock,
     'rounds': repeats,
     'steps': scans[_JOINT].num_steps,
     'rows': [

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 import math
 from typing import Any
 
+from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
+from twotsrec.training import penalties
+from twotsrec.training import sequential
 
 SPLITS = ('validation', 'test')
 
@@ -56,9 +59,10 @@ _FINITE = (
 _KNOWN = {
   'data.negative_mode': ('static', 'per_epoch'),
   'data.negative_exclude': ('all', 'train'),
+  'aggregator.form': ('auto', 'fused', 'explicit'),
   'train.select_on': SPLITS,
-  'train.method': ('aggregator', 'fish', 'grad_transfer', 'separate'),
-  'train.penalty': ('none', 'vrex', 'irm', 'fishr'),
+  'train.method': ('aggregator', *sequential.NAMES, 'separate'),
+  'train.penalty': ('none', *penalties.NAMES),
   'plugin.trunk_gradient': ('through', 'bare'),
   'plugin.select': ('global', 'per_group'),
 }
@@ -91,8 +95,10 @@ def check(config: config_lib.Config) -> None:
       if not value > 0:
         raise types.UserError(f'{path} {value} must be positive')
   routing.check(config.routing)
+  aggregators.make(config.aggregator)  # refuses what it does not know
   _check_combinations(config)
   _check_method(config)
+  _check_separate(config)
   _check_plugin(config)
 
 
@@ -141,11 +147,6 @@ def _check_method(config: config_lib.Config) -> None:
       f'{name} {value!r} changes nothing with train.method {train.method!r},'
       ' which does not aggregate group gradients; leave one of them out'
     )
-  if train.method == 'separate' and train.log_groups:
-    raise types.UserError(
-      'train.log_groups compares the gradients of one model, but train.method'
-      " 'separate' trains one per group; leave one of them out"
-    )
   if train.method == 'separate' and aggregator.table_gradients == 'rows':
     raise types.UserError(
       'aggregator.table_gradients rows is for a table that groups share, but'
@@ -158,9 +159,33 @@ def _check_method(config: config_lib.Config) -> None:
     )
 
 
+def _check_separate(config: config_lib.Config) -> None:
+  if config.train.method != 'separate':
+    return
+  if config.train.log_groups:
+    raise types.UserError(
+      'train.log_groups compares the gradients of one model, but train.method'
+      " 'separate' trains one per group; leave one of them out"
+    )
+  for name, value, needed in (
+    ('mode', 'soft', 'blends plugins of one trunk'),
+    ('cold', 'trunk', 'is the model without its plugin'),
+  ):
+    if getattr(config.routing, name) == value:
+      raise types.UserError(
+        f'routing.{name} {value!r} {needed}, but train.method separate has a'
+        f' model per group; leave routing.{name} out'
+      )
+
+
 def _check_plugin(config: config_lib.Config) -> None:
   plugin, train = config.plugin, config.train
   if plugin.name == 'none':
+    if plugin.trunk:
+      raise types.UserError(
+        f'plugin.trunk {plugin.trunk!r} changes nothing without a plugin; set'
+        ' plugin.name=light, or leave it out'
+      )
     return
   plugins.make(plugin)  # refuses what it does not know
   for name, off in (('method', 'aggregator'), ('penalty', 'none')):

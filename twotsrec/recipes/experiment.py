@@ -74,6 +74,13 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
   return dataclasses.replace(config, train=train)
 
 
+def selects_by_group(config: config_lib.Config) -> bool:
+  """Whether every group takes its own best epoch."""
+  plugin = config.plugin
+  own_snapshot = plugin.name != 'none' and plugin.select == 'per_group'
+  return own_snapshot or config.train.method == 'separate'
+
+
 def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
   """Training events per item, f32[I + 1]."""
   train = np.asarray(prepared.split) == prepared_lib.TRAIN

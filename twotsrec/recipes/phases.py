@@ -14,6 +14,7 @@ from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.plugins import plugged
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
 from twotsrec.recipes import updates
@@ -143,7 +144,10 @@ def make_phase(
   diagnose = None
   if config.train.log_groups:
     diagnose = diagnostics.make_diagnose(
-      parts.objective, _batch_of(experiment), inputs.stack
+      parts.objective,
+      _batch_of(experiment),
+      inputs.stack,
+      shared=_shared(config),
     )
   evaluate = make_evaluate(experiment)
   if evaluate is not None and config.train.method == 'separate':
@@ -162,15 +166,32 @@ def make_phase(
   return phase, parts.init_state()
 
 
+def verify(experiment: experiment_lib.Experiment) -> None:
+  """Refuses what no phase can be made of, without compiling anything.
+
+  Raises:
+    types.UserError: as `make_phase`.
+  """
+  make_evaluate(experiment)
+  jax.eval_shape(make_parts(experiment).init_state)
+
+
 def _by_group_selection(config):
   """What every group keeps of its own best epoch; None if one is for all."""
   num_groups = config.groups.num_groups
+  if not experiment_lib.selects_by_group(config):
+    return None
   if config.train.method == 'separate':
     return lambda params: separate.unstack(params, num_groups)
-  if config.plugin.name != 'none' and config.plugin.select == 'per_group':
-    # The trunk of that epoch too: G snapshots of everything.
-    return lambda params: [params] * num_groups
-  return None
+  # The trunk of that epoch too: G snapshots of everything.
+  return lambda params: [params] * num_groups
+
+
+def _shared(config):
+  """gradient -> the part of it that groups have in common."""
+  if config.plugin.name == 'none':
+    return lambda gradient: gradient
+  return lambda gradient: plugged.split(gradient)[0]
 
 
 def make_evaluate(

@@ -4,7 +4,7 @@ Stage 1 trains the trunk on back-door weighted gradients (eq. 7); stage 2 adds
 a plugin per activeness group and trains both (Alg. 1).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 import hashlib
 import pathlib
@@ -19,9 +19,13 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
 from twotsrec.plugins import plugged
+from twotsrec.recipes import checks
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
+from twotsrec.recipes import phases
+from twotsrec.recipes import reports as reports_lib
 from twotsrec.recipes import runs
+from twotsrec.training import run_directory
 
 # Directory of each system and its name in tables (PIN Table 4).
 SYSTEMS = {'base': 'base', 'ga': '+GA', 'ga_pn': '+GA+PN'}
@@ -46,8 +50,9 @@ def train(
   Raises:
     types.UserError: as `runs.train`.
   """
-  reports = {}
-  for name, settings in systems(config, workdir).items():
+  reports, settings_of = {}, systems(config, workdir)
+  _verify(settings_of, workdir)
+  for name, settings in settings_of.items():
     place = str(pathlib.Path(workdir) / name)
     train_one = joint.train if name != 'ga_pn' else train_plugins
     reports[name] = train_one(settings, place, should_stop, quiet)
@@ -81,6 +86,22 @@ def systems(
   }
 
 
+def _verify(settings_of, workdir):
+  """All that can be wrong with any of them shows before one is trained."""
+  missing = [
+    settings
+    for name, settings in settings_of.items()
+    if not run_directory.report_path(pathlib.Path(workdir) / name).is_file()
+  ]
+  for settings in missing:
+    checks.check(settings)
+  prepared = experiment_lib.load_data(missing[0]) if missing else None
+  for settings in missing:
+    experiment = experiment_lib.make(settings, prepared)
+    reports_lib.check_protocol(experiment)
+    phases.verify(experiment)
+
+
 def train_plugins(
   config: config_lib.Config,
   workdir: str,
@@ -93,24 +114,38 @@ def train_plugins(
     types.UserError: a trunk trained on other data, groups or with another
       model, besides those of `runs.train`.
   """
+  _check_moved(config, workdir)
   return runs.train(config, workdir, should_stop, quiet, _start)
 
 
 def _start(experiment: experiment_lib.Experiment) -> runs.Start:
   """The selected trunk of stage 1 and plugins that change nothing yet."""
   config = experiment.config
+  plugin = plugins.make(config.plugin)
   trunk_experiment, trunk = experiment_lib.load(config.plugin.trunk)
   _check_trunk(experiment, trunk_experiment)
-  model = models.make(config.model)
-  plugin = plugins.make(config.plugin)
   own = plugin.init(
     jax.random.fold_in(jax.random.key(config.train.seed), 2),
-    model.stages,
+    models.make(config.model).stages,
     trunk,
     config.groups.num_groups,
     experiment.sizes,
   )
-  return runs.Start(plugged.join(trunk, own), {'trunk_digest': digest(trunk)})
+  return runs.Start(plugged.join(trunk, own), _origin(trunk))
+
+
+def _origin(trunk):
+  return {'trunk_digest': digest(trunk)}
+
+
+def _check_moved(config, workdir):
+  """Refuses a finished run of another trunk than is asked for now."""
+  if not run_directory.report_path(workdir).is_file():
+    return  # `_start` is compared before it goes on
+  saved = experiment_lib.config_from_dict(run_directory.read_config(workdir))
+  if saved.plugin.trunk != config.plugin.trunk:
+    _, trunk = experiment_lib.load(config.plugin.trunk)
+    runs.check_origin(workdir, _origin(trunk))
 
 
 def _check_trunk(experiment, trunk):
@@ -122,30 +157,39 @@ def _check_trunk(experiment, trunk):
       f'{where} has parameters for every group already; give a run of one'
       ' model for all users'
     )
-  if ours.groups.num_groups != theirs.groups.num_groups:
-    raise types.UserError(
-      f'{where} was trained with {theirs.groups.num_groups} groups, this run'
-      f' has {ours.groups.num_groups}; set groups.num_groups to the former, or'
-      ' train another trunk'
-    )
-  pairs = {
-    'groups': (ours.groups, theirs.groups),
-    'model': (ours.model, theirs.model),
-    'data.history_length': (
-      ours.data.history_length,
-      theirs.data.history_length,
-    ),
-    'data': tuple(e.prepared.manifest['digest'] for e in (experiment, trunk)),
-  }
-  for name, (here, there) in pairs.items():
+  for name in _shared_fields():
+    section, field = name.split('.')
+    here = getattr(getattr(ours, section), field)
+    there = getattr(getattr(theirs, section), field)
     if here != there:
       raise types.UserError(
-        f'{where} was trained with another {name} ({there}) than this run'
-        f' ({here}); use the same, or train another trunk'
+        f'{where} was trained with {name} {there!r}, this run has {here!r}; use'
+        ' the same, or train another trunk'
       )
+  here, there = (e.prepared.manifest['digest'] for e in (experiment, trunk))
+  if here != there:
+    raise types.UserError(
+      f'{where} was trained on other data than this run; use the same, or train'
+      ' another trunk'
+    )
+  marked = reports_lib.selected_on_test
+  if marked(theirs) and not marked(ours):
+    raise types.UserError(
+      f'{where} was selected on the test items, and nothing in the report of'
+      ' this run would tell; set train.select_on=test, or train another trunk'
+    )
 
 
-def digest(params: Mapping[str, Any]) -> str:
+def _shared_fields():
+  """Settings that trunk and plugins must agree in."""
+  sections = {'groups': config_lib.GroupConfig, 'model': config_lib.ModelConfig}
+  for section, fields in sections.items():
+    for field in dataclasses.fields(fields):
+      yield f'{section}.{field.name}'
+  yield 'data.history_length'
+
+
+def digest(params: types.PyTree) -> str:
   """Of all numbers, in the order of the tree."""
   hashed = hashlib.sha256()
   for leaf in jax.tree.leaves(jax.device_get(params)):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
@@ -172,7 +173,6 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
   """How the numbers of a report come about."""
   config = experiment.config
   routing = routing_lib.from_config(config)
-  selects = config.train.select_metric != 'none'
   return {
     **_ranking(experiment, 'test'),
     'split': experiment.prepared.manifest['options'].get('split', ['given'])[0],
@@ -183,17 +183,28 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
     'penalty': config.train.penalty,
     'plugin': config.plugin.name,
     'dataset_digest': experiment.prepared.manifest['digest'],
-    'selection': (
-      f'{config.train.select_on} {config.train.select_metric}'
-      if selects
-      else 'last epoch'
-    ),
-    'selected_on_test': selects and config.train.select_on == 'test',
+    'selection': _selection(config),
+    'selected_on_test': selected_on_test(config),
     'routing': dataclasses.asdict(routing) if routing else None,
     'groups': dataclasses.asdict(config.groups),
     'group_thresholds': np.asarray(experiment.groups.thresholds).tolist(),
     'group_training_samples': np.asarray(experiment.groups.sizes).tolist(),
   }
+
+
+def selected_on_test(config: config_lib.Config) -> bool:
+  """Whether the test items decided which epoch is taken."""
+  train = config.train
+  return train.select_metric != 'none' and train.select_on == 'test'
+
+
+def _selection(config):
+  train = config.train
+  if train.select_metric == 'none':
+    return 'last epoch'
+  by_group = experiment_lib.selects_by_group(config)
+  of_whom = ' by group' if by_group else ''
+  return f'{train.select_on} {train.select_metric}{of_whom}'
 
 
 def _dataset(experiment):

@@ -98,14 +98,24 @@ def train(
 
 
 def _keep_origin(workdir, origin):
-  """Refuses to go on from other parameters than the run began with."""
-  path = run_directory.config_path(workdir).with_name(_ORIGIN)
-  if not origin:
-    return
+  check_origin(workdir, origin)
+  if origin:
+    files.write_json(_origin_path(workdir), origin)
+
+
+def check_origin(workdir: str, origin: dict[str, Any]) -> None:
+  """Refuses other parameters than the run began with.
+
+  Raises:
+    types.UserError: `origin` is not that of the run's `Start`.
+  """
+  path = _origin_path(workdir)
   if path.is_file() and files.read_json(path) != files.jsonable(origin):
     raise types.UserError(
-      f'the run in {workdir} was started from other parameters'
-      f' ({files.read_json(path)}) than these ({origin}); restore them, or use'
-      ' another --workdir'
+      f'the run in {workdir} was started from other parameters than these'
+      ' (plugin.trunk); restore them, or use another --workdir'
     )
-  files.write_json(path, origin)
+
+
+def _origin_path(workdir):
+  return run_directory.config_path(workdir).with_name(_ORIGIN)

@@ -17,6 +17,7 @@ def make_diagnose(
   batch_of: Callable[..., types.Batch],
   stack: Callable[[Any], Any],
   num_batches: int = 8,
+  shared: Callable[[Any], Any] = lambda gradient: gradient,
 ) -> Callable[..., dict[str, Any]]:
   """Compiles (state, context, feed, plan, key) -> means over some batches.
 
@@ -25,6 +26,8 @@ def make_diagnose(
     batch_of: (feed, examples, key) -> Batch.
     stack: plan i32[S, ...] -> i32[S, G, M], on the host.
     num_batches: batches looked at, evenly spread over the epoch.
+    shared: gradient -> the part to look at. What every group has of its own
+      would make their gradients look orthogonal.
   Returns:
     Function giving {'loss': f32[G], 'norm': f32[G], 'cosine': f32[G, G]}, of
     the groups' mean gradients: each a mean over the batches that have the
@@ -37,7 +40,7 @@ def make_diagnose(
     def look(examples):
       batch = jax.vmap(lambda e: batch_of(feed, e, key))(examples)
       losses, grads = group_gradients(state.params, context, batch, state.key)
-      norms, cosines = trees.cosines(trees.gram(grads))
+      norms, cosines = trees.cosines(trees.gram(shared(grads)))
       there = (jnp.sum(batch.weight, axis=1) > 0).astype(losses.dtype)
       both = there[:, None] * there
       seen = {'loss': losses, 'norm': norms, 'cosine': cosines}

@@ -271,8 +271,9 @@ def _select(run, live, host, judged):
   metric = run.config.select_metric
   name = f'{metric}_by_group' if run.phase.by_group else metric
   values = judged[name] if run.phase.by_group else [judged[name]]
-  for value in values:
-    _check_value(run, host, name, value)
+  for j, value in enumerate(values):
+    whose = f'{metric} of group {j + 1}' if run.phase.by_group else metric
+    _check_value(run, host, whose, value)
   better = [
     j
     for j, value in enumerate(values)

@@ -51,7 +51,8 @@ def make_evaluate(
 ) -> Callable[..., dict[str, Any]]:
   """params -> {'loss': float, 'loss_by_group': list}, on fixed negatives.
 
-  A list of params, one per group, is judged each on its own group.
+  A list of params, one per group, is judged each on its own group. A group
+  without held-out items has None.
   """
   count = feed.target.shape[0]
   plan = np.full(-(-count // batch_size) * batch_size, -1, np.int32)
@@ -66,10 +67,12 @@ def make_evaluate(
       sums, weights = np.diagonal(sums), np.diagonal(weights)
     else:
       sums, weights = sums[0], weights[0]
-    by_group = sums / np.maximum(weights, 1.0)
     return {
       'loss': float(sums.sum() / weights.sum()),
-      'loss_by_group': [float(x) for x in by_group],
+      'loss_by_group': [
+        float(total / weight) if weight else None
+        for total, weight in zip(sums, weights)
+      ],
     }
 
   return evaluate
