@@ -122,3 +122,17 @@ def test_batches_without_a_group_say_nothing_about_it():
   _assert_close(found, world.literal(plan))
   assert found['loss'][0] > 0 and found['loss'][2] == 0
   np.testing.assert_allclose(np.diagonal(found['cosine']), [1, 1, 0], atol=1e-5)
+
+
+def test_only_what_the_groups_share_is_compared():
+  world = _world()
+  look = diagnostics.make_diagnose(
+    world.objective, world.batch_of, world.stack, 1, lambda grads: grads.net
+  )
+  plan = plans.make_plan(world.group, GROUPS, BATCH, 'proportional', 0, 0)
+  found = look(world.state, {}, world.feed, plan, _KEY)
+  for group in range(GROUPS):
+    own = 1.0 * (world.group[plan[0]] == group)
+    _, grads = world.gradient(world.state.params, plan[0], own)
+    expected = np.linalg.norm(grads.net['kernel'])
+    np.testing.assert_allclose(found['norm'][group], expected, rtol=1e-4)

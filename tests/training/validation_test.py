@@ -75,3 +75,34 @@ def test_the_negatives_are_fixed():
   assert evaluate(params) == evaluate(params)
   other = validation.make_evaluate(loss, {}, feed, 12, jax.random.key(6))
   assert evaluate(params) != other(params)
+
+
+def test_a_model_per_group_is_judged_on_its_own_group():
+  *_, feed, _, params, loss = _world()
+  evaluate = validation.make_evaluate(loss, {}, feed, 12, _KEY)
+  scaled = lambda factor: params._replace(
+    net=jax.tree.map(lambda leaf: factor * leaf, params.net)
+  )
+  several = [scaled(factor) for factor in (1.0, 0.5, 2.0)]
+  found = evaluate(several)
+  alone = [evaluate(one)['loss_by_group'] for one in several]
+  expected = [alone[group][group] for group in range(GROUPS)]
+  assert found['loss_by_group'] == expected
+  assert len({losses[0] for losses in alone}) == GROUPS
+  prepared, groups, *_ = _world()
+  users = np.bincount(groups.user_group)
+  mean = np.average(expected, weights=users)
+  np.testing.assert_allclose(found['loss'], mean, rtol=1e-5)
+
+
+def test_a_group_without_held_out_items_has_no_loss():
+  *_, feed, _, params, loss = _world()
+  chosen = np.flatnonzero(np.asarray(feed.group) != 1)
+  feed = feed._replace(
+    **{
+      name: getattr(feed, name)[chosen]
+      for name in ('first', 'last', 'target', 'user', 'group', 'weight')
+    }
+  )
+  found = validation.make_evaluate(loss, {}, feed, 12, _KEY)(params)
+  assert [x is None for x in found['loss_by_group']] == [False, True, False]

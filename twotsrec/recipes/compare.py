@@ -36,7 +36,9 @@ _FOOTING = (
   'rank_ties',
 )
 # What the runs of a system share; its seeds are all that differs.
-_SYSTEM = ('model', 'aggregator', 'selection')
+_SYSTEM = (
+  'model', 'aggregator', 'method', 'penalty', 'plugin', 'routing', 'selection',
+)  # fmt: skip
 
 
 class _Run(NamedTuple):
