@@ -37,6 +37,7 @@ SETTINGS = {
   'train.learning_rate': 0.01,
   'train.log_groups': True,
   'train.checkpoint_every': 0.0,
+  'plugin.epochs': 3,
   'evaluation.bootstrap': 20,
 }
 

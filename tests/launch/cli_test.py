@@ -76,7 +76,7 @@ def test_a_missing_flag_is_named(cli):
 @pytest.mark.parametrize(
   ('argument', 'expected'),
   [
-    ('--config.train.lrate=1', "no field 'lrate'; known: objective, batch"),
+    ('--config.train.lrate=1', "no field 'lrate'; known: method, objective"),
     ('--config.trains.epochs=1', "no field 'trains'; known: data, groups"),
     ('--config.train.epochs.x=1', 'known: none, it is a value'),
     ('--config.train.epochs=1', None),

@@ -75,7 +75,7 @@ def test_runs_are_those_of_the_training_script(
   ours = {**trained}
   trained.clear()
   runs = [run for run in pin.runs(made) if run.model == model]
-  assert len(runs) == (8 if model == 'din' else 4)
+  assert len(runs) == (9 if model == 'din' else 5)
   for run in runs:
     ended = scripts.run(capsys, 'train', '--quiet', *pin.flags(made, run))
     assert ended.code == 0, ended.err

@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_is_an_error_with_its_step(capsys, tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--config.train.epoch=1'], "no field 'epoch'; known: objective, batch"),
+    (['--config.train.epoch=1'], "no field 'epoch'; known: method, objective"),
     (['--config.trains.epochs=1'], "no field 'trains'; known: data, groups"),
     (['--config.train.epochs=0'], 'train.epochs 0 must be at least 1'),
     (['--config.train.epochs=few'], 'few'),
@@ -223,9 +223,7 @@ def test_what_is_missing_is_named(capsys, tmp_path):
 
 def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
   seen = []
-  monkeypatch.setattr(
-    joint, 'train', lambda config, workdir, **rest: seen.append(config)
-  )
+  monkeypatch.setattr(joint, 'train', lambda config, *rest: seen.append(config))
   ended = _train(
     capsys,
     f'--workdir={tmp_path}',

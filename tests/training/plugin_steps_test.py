@@ -25,6 +25,7 @@ from twotsrec.training import steps
 GROUPS, LENGTH, BATCH = 3, 5, 12
 TRUNK_RATE, PLUGIN_RATE = 0.01, 0.03
 SIZES = types.Sizes(12, 30, LENGTH)
+QUICK = {'xla_backend_optimization_level': 0}
 
 
 @functools.cache
@@ -96,7 +97,7 @@ def _step(loss, aggregator, trunk_gradient=None):
   optimizer = plugin_steps.make_optimizer(
     _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
   )
-  step = jax.jit(steps.make_step(gradient, optimizer))
+  step = jax.jit(steps.make_step(gradient, optimizer), compiler_options=QUICK)
 
   def run(params, batches):
     state = steps.init_state(
@@ -120,7 +121,7 @@ def _algorithm_1(loss, params, batches, weights):
   own = [trees.take(stacked, j) for j in range(GROUPS)]
   trunk_adam, adam = _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
   trunk_state, states = trunk_adam.init(trunk), [adam.init(p) for p in own]
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), compiler_options=QUICK)
   for batch in batches:
     queue = []
     for j in range(GROUPS):
