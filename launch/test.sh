@@ -7,4 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 
 prepare_environment test
-exec "$python" -m pytest "$@"
+# A file stays in one process, for what its tests share.
+exec "$python" -m pytest -n auto --maxprocesses=8 --dist loadfile "$@"
