@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_is_an_error_with_its_step(capsys, tmp_path):
   )
   assert ended.code == 2 and ended.out == ''
   assert 'not finite at step' in ended.err
-  assert 'lower train.learning_rate (now 1e+30)' in ended.err
+  assert 'lower train.learning_rate (now 1e+30;' in ended.err
   assert len(ended.err.splitlines()) <= 2
   assert not (tmp_path / 'run' / 'report.json').exists()
 

@@ -224,8 +224,8 @@ def _advance(run, runner, live, host, plan, key, stop):
     raise types.UserError(
       f'{what} is not finite at step {bad_step} (epoch {host["epoch"] + 1});'
       f' the last good checkpoint in {run.workdir} is kept\nlower'
-      f' train.learning_rate (now {run.config.learning_rate}) and start in a'
-      ' new --workdir'
+      f' train.learning_rate (now {run.config.learning_rate}; in stage 2 those'
+      ' of plugin) and start in a new --workdir'
     )
   host['train_seconds'] += seconds
   host['steps'] += stop - host['step_in_epoch']
