@@ -253,8 +253,9 @@ def test_any_aggregator_joins_the_trunks_gradients(name):
   first, _ = run(params, batches[:1])
   other, _ = _run('din', 'light', 'backdoor')(params, batches[:1])
   _assert_close(plugged.split(first.params)[1], plugged.split(other.params)[1])
-  with pytest.raises(AssertionError):
-    _assert_close(first.params, other.params)
+  if name != 'pcgrad':  # the mean, where groups do not oppose each other
+    with pytest.raises(AssertionError):
+      _assert_close(first.params, other.params)
 
 
 def test_losses_after_the_update_are_those_with_the_groups_plugin():
