@@ -8,7 +8,9 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 from twotsrec.ops import rows
@@ -32,6 +34,22 @@ def log(num_users: int = 12, num_items: int = 30, seed: int = 0):
   )
   options = config_lib.GroupConfig(num_groups=3)
   return prepared, groups_lib.assign(prepared, options)
+
+
+@functools.cache
+def stacked_batches(count: int, length: int, batch_size: int):
+  """Batches of the random log with a row per group, a list of `count`."""
+  prepared, groups = log()
+  data = config_lib.DataConfig(history_length=length)
+  feed = feeds.make_feed(prepared, groups, data)
+  group = np.asarray(feed.group)
+  plan = plans.make_plan(group, 3, batch_size, 'proportional', 0, 0)
+  stacked = plans.stack_plan(plan[:count], group, 3, batch_size)
+  batch_of = functools.partial(
+    feeds.make_batch, history_length=length, num_negatives=2, num_items=30
+  )
+  make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
+  return [make(feed, rows, jax.random.key(7)) for rows in stacked]
 
 
 def mean_model(width: int = 4) -> types.Model:

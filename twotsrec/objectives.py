@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import types
 from twotsrec.ops import rows
@@ -100,6 +101,29 @@ def _scores(model, encode, params, context, batch, key):
   encoded = encode(params.net, history, context, inputs, key=keys[0])
   candidates = rows.gather(items, batch.candidates)
   return model.score(params.net, encoded, candidates, key=keys[1])
+
+
+def check_stages(
+  what: str, model: types.Model, options: config_lib.TrainConfig
+) -> None:
+  """Refuses to look at the features of a model that shows none.
+
+  Args:
+    what: setting that asks for them, for the message.
+    model: scorer.
+    options: its objective must score single targets.
+  Raises:
+    types.UserError: another objective than bce, or a model without stages.
+  """
+  if options.objective != 'bce':
+    raise types.UserError(
+      f'{what} needs train.objective=bce, not {options.objective!r}'
+    )
+  if model.stages is None:
+    raise types.UserError(
+      f'{what} needs a sequence model with stages: din, din_original, gru4rec,'
+      ' sasrec, sasrec_original'
+    )
 
 
 def score_stages(

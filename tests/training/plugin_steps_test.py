@@ -16,8 +16,6 @@ from twotsrec import objectives
 from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
-from twotsrec.data import feeds
-from twotsrec.data import plans
 from twotsrec.plugins import plugged
 from twotsrec.training import plugin_steps
 from twotsrec.training import steps
@@ -58,17 +56,8 @@ def _params(model_name, plugin_name):
 @functools.cache
 def _batches():
   """Two stacked batches, and the sizes of the groups."""
-  prepared, groups = worlds.log()
-  data = config_lib.DataConfig(history_length=LENGTH)
-  feed = feeds.make_feed(prepared, groups, data)
-  group = np.asarray(feed.group)
-  plan = plans.make_plan(group, GROUPS, BATCH, 'proportional', 0, 0)
-  stacked = plans.stack_plan(plan[:2], group, GROUPS, BATCH)
-  batch_of = functools.partial(
-    feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=30
-  )
-  make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
-  batches = [make(feed, rows, jax.random.key(7)) for rows in stacked]
+  batches = worlds.stacked_batches(2, LENGTH, BATCH)
+  _, groups = worlds.log()
   return batches, jnp.asarray(groups.sizes, jnp.float32)
 
 

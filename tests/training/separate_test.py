@@ -9,12 +9,9 @@ import optax
 import pytest
 
 from tests import worlds
-from twotsrec import config as config_lib
 from twotsrec import objectives
 from twotsrec import trees
 from twotsrec import types
-from twotsrec.data import feeds
-from twotsrec.data import plans
 from twotsrec.training import separate
 from twotsrec.training import steps
 
@@ -41,17 +38,7 @@ def _params():
 @functools.cache
 def _batches():
   """Three stacked batches."""
-  prepared, groups = worlds.log()
-  data = config_lib.DataConfig(history_length=LENGTH)
-  feed = feeds.make_feed(prepared, groups, data)
-  group = np.asarray(feed.group)
-  plan = plans.make_plan(group, GROUPS, BATCH, 'proportional', 0, 0)
-  stacked = plans.stack_plan(plan[:3], group, GROUPS, BATCH)
-  batch_of = functools.partial(
-    feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=30
-  )
-  make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
-  return [make(feed, rows, jax.random.key(7)) for rows in stacked]
+  return worlds.stacked_batches(3, LENGTH, BATCH)
 
 
 @functools.cache

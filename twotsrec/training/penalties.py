@@ -321,21 +321,13 @@ def _check(model, aggregator, options):
     raise types.UserError(
       f'train.penalty {options.penalty!r}; known: none, {", ".join(NAMES)}'
     )
-  if options.objective != 'bce':
-    raise types.UserError(
-      f'train.penalty {options.penalty!r} needs train.objective=bce, not'
-      f' {options.objective!r}'
-    )
   if aggregator.weights is None:
     raise types.UserError(
       'train.penalty needs an aggregator known before the gradient (joint,'
       ' backdoor, class_balanced); set aggregator.name to one of them'
     )
-  if model.stages is None:
-    raise types.UserError(
-      'train.penalty needs a sequence model with stages: din, din_original,'
-      ' gru4rec, sasrec, sasrec_original'
-    )
+  what = f'train.penalty {options.penalty!r}'
+  objectives.check_stages(what, model, options)
   if not options.penalty_weight >= 0:
     raise types.UserError(
       f'train.penalty_weight {options.penalty_weight} must be at least 0'

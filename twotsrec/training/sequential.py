@@ -215,16 +215,7 @@ def _check(model, options):
     )
   if options.method == 'fish':
     return
-  if options.objective != 'bce':
-    raise types.UserError(
-      "train.method 'grad_transfer' needs train.objective=bce, not"
-      f' {options.objective!r}'
-    )
-  if model.stages is None:
-    raise types.UserError(
-      "train.method 'grad_transfer' needs a sequence model with stages: din,"
-      ' din_original, gru4rec, sasrec, sasrec_original'
-    )
+  objectives.check_stages("train.method 'grad_transfer'", model, options)
   if not options.adversary_weight >= 0:
     raise types.UserError(
       f'train.adversary_weight {options.adversary_weight} must be at least 0'
