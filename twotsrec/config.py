@@ -27,6 +27,8 @@ class DataConfig:
   num_negatives: int = 4  # sec. 4.1.1
   negative_mode: str = 'per_epoch'  # or 'static', as in the authors' files
   negative_exclude: str = 'all'  # sec. 4.1.1 "not appeared"; or 'train'
+  behaviors: tuple[str, ...] = ()  # order, target last; () is the dataset's
+  strip_heldout: bool = False  # COPF's files keep a held-out pair's views
 
 
 @dataclasses.dataclass
@@ -42,7 +44,7 @@ class GroupConfig:
 class ModelConfig:
   """Base model. Widths are the authors'; the paper reports none."""
 
-  name: str = 'din'  # see twotsrec/models/__init__.py
+  name: str = 'din'  # see twotsrec/models/__init__.py; or multi_behavior
   width: int = 32  # authors
   hidden: tuple[int, ...] = (128, 64)  # authors: DIN classifier
   num_layers: int = 1  # authors: SASRec; 2 in the original SASRec
@@ -132,6 +134,67 @@ class PluginConfig:
 
 
 @dataclasses.dataclass
+class FusionConfig:
+  """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
+
+  num_layers: tuple[int, ...] = ()  # per behavior; () is 1 each: authors
+  pre_behavior: str = 'all'  # eq. 6; or 'nearest', 'none'
+  keep_initial: bool = False  # ours: 'nearest' adds the embeddings again
+  in_behavior: str = 'upstream'  # eq. 5; or 'own', 'all' graphs
+  operator: str = 'merged'  # authors; 'summed' is eq. 5; or 'union'
+  post_behavior: str = 'decoupled'  # eq. 7; or 'merged', one for all tasks
+  normalization: str = 'left'  # authors; or 'symmetric', 'right', 'none'
+  self_loop: bool = True  # eq. 5, "+ I"; False in LightGCN
+  combine: str = 'sum'  # eq. 7; 'mean' of the layers in LightGCN
+  product_dtype: str = 'float32'  # or 'bfloat16' neighbors; sums stay float32
+
+
+@dataclasses.dataclass
+class HeadConfig:
+  """Scores of K behaviors; the defaults are DFME (COPF sec. 4.3)."""
+
+  name: str = 'experts'  # or bilinear, shared_bottom, mmoe, ple, inner_product
+  transfer: str = 'fit'  # eq. 10-12; identity, linear, attention, projection
+  transfer_layers: int = 1  # authors, L_m
+  transfer_output: str = 'sum'  # authors: of all layers; or 'last'
+  transfer_scale: float = 1.0  # eq. 12; 0.1 in the authors' code
+  modulate_residual: bool = True  # eq. 11; False in the authors' code
+  alpha: float = 0.1  # eq. 10, weight of the source; sec. 5.5.3
+  beta: float = 0.001  # eq. 10, weight of the task's own representation
+  gate: str = 'softmax'  # eq. 13; or 'none'
+  gate_order: str = 'self_first'  # authors; 'behavior' is the paper's index
+  gradient_policy: str = 'stop_target'  # eq. 14; or 'stop_all', 'none'
+  stop_gate: bool = True  # eq. 14: the gate too; False cuts the expert alone
+  tower: str = 'sum'  # authors; 'mean' is eq. 15
+  score_scale: tuple[float, ...] = (300.0,)  # authors; one, or per behavior
+  relation_init: str = 'xavier'  # or 'ones', plus noise: bilinear head
+  linear_tower: bool = False  # shared_bottom without its hidden layer: authors
+  num_experts: int = 3  # mmoe
+  unique_weight: float = 0.0  # PKEF's loss on what experts do not share
+  unique_label: str = 'source_only'  # or 'task_only': authors of PKEF
+
+
+@dataclasses.dataclass
+class BehaviorConfig:
+  """Objective and batches of `multi_behavior` (COPF sec. 4.4, 5.1)."""
+
+  samples: int = 40  # authors: pairs of a user and behavior in a batch
+  weights: tuple[float, ...] = ()  # eq. 16, lambda_k; () is 1/K each
+  bpr_scale: float = 3.0  # authors
+  bpr_reduction: str = 'mean'  # authors; 'sum' is eq. 16
+  contrastive: float = 1.0  # eq. 17, gamma
+  temperature: float = 0.1  # sec. 5.5.2
+  anchors: str = 'batch'  # authors: positives of the batch; 'all' is eq. 8
+  normalizer: str = 'users'  # authors: both sides by U; or 'sides'
+  similarity: str = 'cosine'  # authors; 'inner' is the paper's example
+  l2: float = 0.01  # eq. 17, mu
+  l2_scope: str = 'authors'  # tables, gate and transfers; or 'all'
+  decay_rate: float = 0.96  # authors: of the learning rate, each epoch
+  prior: str = 'none'  # ours: 'pattern' of upstream behaviors, learned
+  prior_smoothing: float = 5.0  # ours: of an item's conversion rate
+
+
+@dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
@@ -144,7 +207,7 @@ class RoutingConfig:
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
-  candidates: str = 'all'  # sec. 4.1.1 for ML; or 'sampled'
+  candidates: str = 'all'  # sec. 4.1.1 for ML; or 'sampled', 'unbought'
   num_candidates: int = 100  # negatives per held-out item if sampled
   ks: tuple[int, ...] = (1, 5, 10, 20)
   auc_ties: float = 0.5  # 0 is the strict inequality of eq. 14
@@ -167,6 +230,9 @@ class Config:
   )
   train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
   plugin: PluginConfig = dataclasses.field(default_factory=PluginConfig)
+  fusion: FusionConfig = dataclasses.field(default_factory=FusionConfig)
+  head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+  behavior: BehaviorConfig = dataclasses.field(default_factory=BehaviorConfig)
   routing: RoutingConfig = dataclasses.field(default_factory=RoutingConfig)
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig
