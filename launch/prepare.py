@@ -2,6 +2,7 @@
 
 python launch/prepare.py --table=log.csv --time_column=timestamp --out=DIR
 python launch/prepare.py --dataset=ml-1m --data_root=DIR --out=DIR
+python launch/prepare.py --release=DIR --behaviors=view,cart,buy --out=DIR
 """
 
 from absl import flags
@@ -15,7 +16,9 @@ from twotsrec.data import report
 from twotsrec.data import splits
 
 _DATASET = flags.DEFINE_string(
-  'dataset', '', "A named dataset, or 'synthetic' for the built-in log."
+  'dataset',
+  '',
+  "A named dataset, or a built-in log: 'synthetic', 'synthetic-behaviors'.",
 )
 _DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
 _TABLE = flags.DEFINE_string('table', '', 'A CSV, TSV or Parquet file.')
@@ -25,6 +28,9 @@ _VALIDATION_TABLE = flags.DEFINE_string(
   'validation_table', '', 'Validation part; --table is then the train part.'
 )
 _TEST_TABLE = flags.DEFINE_string('test_table', '', 'Test part.')
+_RELEASE = flags.DEFINE_string(
+  'release', '', 'Folder of a pickled release: trn_NAME per behavior, tst_int.'
+)
 _BEHAVIORS = flags.DEFINE_list(
   'behaviors', [], 'Order of the behaviors, the target last.'
 )
@@ -43,7 +49,11 @@ _TEST_FROM = flags.DEFINE_string(
 )
 _MIN_RATING = flags.DEFINE_float('min_rating', None, 'Drop lower ratings.')
 _DEDUP = flags.DEFINE_enum(
-  'dedup', 'none', interactions.DEDUP, 'Which of equal interactions to keep.'
+  'dedup',
+  None,
+  interactions.DEDUP,
+  'Which of equal interactions to keep; default: first with behaviors, else'
+  ' none.',
 )
 _MIN_USER = flags.DEFINE_integer('min_user', 1, 'Fewest events of a user.')
 _MIN_ITEM = flags.DEFINE_integer('min_item', 1, 'Fewest events of an item.')
@@ -58,6 +68,9 @@ _GROUP_KEY = flags.DEFINE_enum(
 )
 _GROUP_BALANCE = flags.DEFINE_enum(
   'group_balance', 'users', groups.BALANCES, 'What groups have equally many of.'
+)
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Seed of a built-in log, and of a drawn validation.', 0
 )
 _OUT = flags.DEFINE_string('out', None, 'Directory to write.')
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace prepared data.')
@@ -77,10 +90,11 @@ def main() -> int:
       table=_TABLE.value,
       validation_table=_VALIDATION_TABLE.value,
       test_table=_TEST_TABLE.value,
+      release=_RELEASE.value,
       reading=_COLUMNS(),
       filters=interactions.Filters(
         min_rating=_MIN_RATING.value,
-        dedup=_DEDUP.value,
+        dedup=_DEDUP.value or '',
         min_user=_MIN_USER.value,
         min_item=_MIN_ITEM.value,
         core=_CORE.value,
@@ -92,6 +106,7 @@ def main() -> int:
         _VALIDATION_FROM.value,
         _TEST_FROM.value,
       ),
+      seed=_SEED.value,
       groups=None if _NUM_GROUPS.value is None else grouping,
     ),
     cli.required(_OUT),

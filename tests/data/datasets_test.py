@@ -7,13 +7,19 @@ import pytest
 
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import tables
+
+BEHAVIORAL = [
+  name for name, known in datasets.DATASETS.items() if known.behaviors
+]
 
 
 @pytest.mark.parametrize('name', list(datasets.DATASETS))
 def test_counts_are_those_of_the_description(shared_data, name):
   dataset = datasets.DATASETS[name]
   table = datasets.load(name, shared_data)
-  assert table.rows_read == len(table.user) == dataset.rows
+  rows = dataset.rows + dataset.test_rows
+  assert table.rows_read == len(table.user) == rows
   assert len(np.unique(table.user)) == dataset.users
   assert len(np.unique(table.item)) == dataset.items
   assert not table.dropped
@@ -44,6 +50,47 @@ def test_ratings_are_half_stars(shared_data, name):
   table = datasets.load(name, shared_data)
   assert set(table.rating.tolist()) <= {half / 2 for half in range(1, 11)}
   assert table.order is None
+
+
+@pytest.mark.parametrize('name', BEHAVIORAL)
+def test_the_test_part_is_of_the_target_and_comes_last(shared_data, name):
+  dataset = datasets.DATASETS[name]
+  table = datasets.load(name, shared_data)
+  test = table.split == 'test'
+  assert np.sum(test) == dataset.test_rows
+  assert set(table.behavior[test].tolist()) == {dataset.behaviors[-1]}
+  assert set(table.behavior.tolist()) == set(dataset.behaviors)
+  assert table.time is None
+  if dataset.columns.time:
+    assert np.max(table.order[~test]) < np.min(table.order[test])
+  else:
+    assert table.order is None
+
+
+@pytest.mark.parametrize('name', ['retailrocket-mb', 'tmall-mbgmn-noview'])
+def test_training_rows_are_ordered_by_their_times(shared_data, name):
+  dataset = datasets.DATASETS[name]
+  train = tables.read_table(shared_data / dataset.file, dataset.columns)
+  order = datasets.load(name, shared_data).order[: len(train.time)]
+  by_time = np.argsort(train.time, kind='stable')
+  np.testing.assert_array_equal(np.argsort(order, kind='stable'), by_time)
+  np.testing.assert_array_equal(
+    np.diff(order[by_time]) > 0, np.diff(train.time[by_time]) > 0
+  )
+
+
+def test_a_test_file_with_other_rows_is_not_the_dataset(tmp_path, monkeypatch):
+  known = datasets.Dataset(
+    'a.csv', tables.Columns(), 1, 1, rows=1, test_file='b.csv', test_rows=2
+  )
+  monkeypatch.setitem(datasets.DATASETS, 'tiny', known)
+  for name in ('a.csv', 'b.csv'):
+    (tmp_path / name).write_text('user_id,item_id\n1,2\n')
+  with pytest.raises(types.UserError, match=r'b\.csv: 1 rows, but tiny has 2'):
+    datasets.load('tiny', tmp_path)
+  (tmp_path / 'b.csv').unlink()
+  with pytest.raises(types.UserError, match=r'DIR/b\.csv is the file'):
+    datasets.load('tiny', tmp_path)
 
 
 def test_an_unknown_name_lists_the_known():

@@ -211,6 +211,61 @@ def test_a_rating_no_row_reaches_is_an_error():
     interactions.from_table(table, Filters(min_rating=4))
 
 
+def test_of_equal_rows_with_behaviors_the_earliest_is_kept_by_default():
+  table = small_logs.table(
+    [1, 1, 1],
+    [5, 5, 5],
+    behavior=np.array(['buy', 'view', 'buy']),
+    time=np.array([9, 1, 2]),
+  )
+  names = ('view', 'buy')
+  events = interactions.from_table(table, behaviors=names)
+  assert events.time.tolist() == [1, 2]
+  assert events.dropped['duplicate, first one kept'].count == 1
+  every = interactions.from_table(table, Filters(dedup='none'), names)
+  assert every.time.tolist() == [1, 2, 9]
+  plain = interactions.from_table(table._replace(behavior=None))
+  assert plain.time.tolist() == [1, 2, 9]
+
+
+@settings
+@hypothesis.given(
+  strategies.lists(strategies.sampled_from('abcd'), min_size=1, max_size=30)
+)
+def test_behaviors_have_the_codes_of_their_names(names):
+  table = small_logs.table(
+    np.arange(len(names)), np.ones(len(names), int), behavior=np.array(names)
+  )
+  events = interactions.from_table(table)
+  assert events.behavior_names == tuple(sorted(set(names)))
+  assert [events.behavior_names[code] for code in events.behavior] == names
+
+
+def test_more_behaviors_than_fit_are_an_error():
+  names = np.array([f'b{n}' for n in range(128)])
+  table = small_logs.table(np.arange(128), np.arange(128), behavior=names)
+  with pytest.raises(types.UserError, match='more than 127 behaviors'):
+    interactions.from_table(table)
+  fits = small_logs.table(np.arange(127), np.arange(127), behavior=names[:127])
+  assert len(interactions.from_table(fits).behavior_names) == 127
+
+
+@settings
+@hypothesis.given(row_lists, strategies.integers(0, 10))
+def test_events_without_some_are_those_of_a_table_without_them(rows, seed):
+  events = interactions.from_table(load(rows))
+  draws = np.random.default_rng(seed).integers(0, 3, len(rows))
+  gone = {'one': draws == 1, 'two': draws == 2}
+  rest, kept = interactions.without(events, gone)
+  np.testing.assert_array_equal(kept, np.flatnonzero(draws == 0))
+  left = [row for row, draw in zip(external(events), draws) if draw == 0]
+  assert external(rest) == left
+  assert rest.user_ids.tolist() == sorted({user for user, _, _ in left})
+  assert rest.item_ids.tolist() == sorted({item for _, item, _ in left})
+  told = sum(cause.count for cause in rest.dropped.values())
+  assert len(rest.user) + told == rest.rows_read
+
+
 def test_wrong_behaviors_are_errors():
   plain = small_logs.table([1], [5])
   with pytest.raises(types.UserError, match='no behavior column'):
@@ -218,3 +273,8 @@ def test_wrong_behaviors_are_errors():
   viewed = plain._replace(behavior=np.array(['view']))
   with pytest.raises(types.UserError, match="has 'view', which is not among"):
     interactions.from_table(viewed, behaviors=('buy',))
+  message = "no row is of the target behavior 'buy'.* has view: name one"
+  with pytest.raises(types.UserError, match=message):
+    interactions.from_table(viewed, behaviors=('view', 'buy'))
+  with pytest.raises(types.UserError, match="name 'view' once"):
+    interactions.from_table(viewed, behaviors=('view', 'view'))

@@ -85,6 +85,33 @@ def test_the_legend_says_what_activity_counts():
   assert '4-4' in text.splitlines()[-1]
 
 
+def test_behaviors_are_counted_and_what_they_lack_is_noted(tmp_path):
+  path = tmp_path / 'log.csv'
+  rows = [f'a,{item},buy\n' for item in range(4)] + ['b,1,view\n']
+  path.write_text('user_id,item_id,behavior\n' + ''.join(rows))
+  options = pipeline.Options(
+    table=str(path),
+    reading=pipeline.TableOptions(columns=tables.Columns(behavior='behavior')),
+    behaviors=('view', 'cart', 'buy'),
+  )
+  data = pipeline.prepare(options)
+  facts = report.describe(data)
+  assert [row['behavior'] for row in facts['behaviors']] == [
+    'view',
+    'cart',
+    'buy',
+  ]
+  assert facts['behaviors'][2]['train'] == 2
+  assert len(facts['notes']) == 3
+  lines = report.text(data).splitlines()
+  (header,) = [line for line in lines if line.startswith('behavior')]
+  table = lines[lines.index(header) :]
+  assert table[3].split() == ['buy', '2', '1', '1', '1', '4']
+  assert "note: behavior 'cart' has no training row" in table
+  plain = report.describe(small_logs.make([4, 5]))
+  assert plain['behaviors'] == plain['notes'] == []
+
+
 @pytest.mark.parametrize(
   ('header', 'columns', 'hint'),
   [

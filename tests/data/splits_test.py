@@ -35,6 +35,8 @@ def test_leave_last_out_equals_a_loop_over_users(counts, validation):
 def test_leave_last_out_needs_a_user_with_enough_events():
   with pytest.raises(types.UserError, match='no user has 3 events'):
     splits.leave_last_out(np.array([0, 0, 1, 1]))
+  with pytest.raises(types.UserError, match='no user has 2 buy events'):
+    splits.leave_last_out(np.array([0, 1]), False, 'buy events')
 
 
 def test_global_time_gives_the_fractions_when_times_differ():

@@ -1,10 +1,14 @@
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy import sparse
 
+from twotsrec.data import pipeline
 from twotsrec.data import prepared
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,6 +44,42 @@ def test_a_table_is_prepared_and_reported(tmp_path):
   assert 'users            5' in done.stdout
   assert f'prepared data in {out}' in done.stdout
   assert prepared.load(str(out), verify=True).num_events == 20
+
+
+def test_a_release_is_prepared_with_the_seed_of_its_validation(tmp_path):
+  folder, out = tmp_path / 'release', tmp_path / 'out'
+  folder.mkdir()
+  bought = np.triu(np.ones((20, 20)), 1)
+  for name in ('pv', 'buy'):
+    content = pickle.dumps(sparse.csr_matrix(bought))
+    (folder / f'trn_{name}').write_bytes(content)
+  (folder / 'tst_int').write_bytes(pickle.dumps([0] * 20))
+  done = run(
+    f'--release={folder}', '--behaviors=pv,buy', '--seed=3', f'--out={out}'
+  )
+  assert (done.returncode, done.stderr) == (0, '')
+  assert 'note: 1 of 20 users have no training row' in done.stdout
+  assert 'source           release' in done.stdout
+  data = prepared.load(str(out), verify=True)
+  assert data.manifest['behaviors'] == ['pv', 'buy']
+  assert data.manifest['counts']['validation'] == 17
+  wanted = pipeline.Options(
+    release=str(folder), behaviors=('pv', 'buy'), seed=3
+  )
+  digest = data.manifest['digest']
+  assert pipeline.prepare(wanted).manifest['digest'] == digest
+  other = pipeline.prepare(wanted._replace(seed=4))
+  assert other.manifest['digest'] != digest
+
+
+def test_a_release_that_asks_for_a_function_is_refused_in_one_line(tmp_path):
+  (tmp_path / 'trn_buy').write_bytes(b"cos\nsystem\n(S'ls'\ntR.")
+  done = run(
+    f'--release={tmp_path}', '--behaviors=buy', f'--out={tmp_path / "out"}'
+  )
+  assert done.returncode == 2
+  assert 'asks for os.system' in done.stderr
+  assert len(done.stderr.splitlines()) == 1
 
 
 def test_help_shows_the_flags_of_columns():

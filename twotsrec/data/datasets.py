@@ -5,6 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 from twotsrec import types
+from twotsrec.data import parts
 from twotsrec.data import tables
 
 
@@ -14,9 +15,12 @@ class Dataset(NamedTuple):
   Attributes:
     file: path below `data_root`.
     columns: columns to read.
-    users: number of distinct users.
-    items: number of distinct items.
-    rows: number of interactions.
+    users: number of distinct users, in both files if there are two.
+    items: number of distinct items, in both files if there are two.
+    rows: number of interactions in `file`.
+    test_file: path of the test part, which has no times; '' if `file` is all.
+    test_rows: number of interactions in `test_file`.
+    behaviors: order of the behaviors, the target last.
   """
 
   file: str
@@ -24,10 +28,15 @@ class Dataset(NamedTuple):
   users: int
   items: int
   rows: int
+  test_file: str = ''
+  test_rows: int = 0
+  behaviors: tuple[str, ...] = ()
 
 
 _BY_POSITION = tables.Columns(order='position')
 _RATED = tables.Columns(time='timestamp', rating='rating')
+_ACTED = tables.Columns(behavior='behavior')
+_ACTED_IN_TIME = tables.Columns(behavior='behavior', time='timestamp')
 
 # The counts are those of the datasets' own descriptions.
 DATASETS = {
@@ -56,6 +65,61 @@ DATASETS = {
   'wikipedia-edits': Dataset(
     'wikipedia-edits/interactions.csv.gz', _BY_POSITION, 8227, 1000, 157_474
   ),
+  # COPF (KDD 2025), table 1; all of its training rows.
+  'taobao-copf': Dataset(
+    'taobao-copf/train.csv.gz',
+    _ACTED,
+    15_449,
+    11_953,
+    1_161_610,
+    'taobao-copf/test.csv.gz',
+    15_449,
+    ('view', 'cart', 'buy'),
+  ),
+  # The same without its views, which no public copy has.
+  'beibei-copf-noview': Dataset(
+    'beibei-copf-noview/train.csv.gz',
+    _ACTED,
+    21_716,
+    7977,
+    925_482,
+    'beibei-copf-noview/test.csv.gz',
+    21_716,
+    ('cart', 'buy'),
+  ),
+  # The same; 254 of its 41,738 users have only views.
+  'tmall-copf-noview': Dataset(
+    'tmall-copf-noview/train.csv.gz',
+    _ACTED,
+    41_484,
+    11_953,
+    479_096,
+    'tmall-copf-noview/test.csv.gz',
+    31_572,
+    ('collect', 'cart', 'buy'),
+  ),
+  # SSLRec's cut of RetailRocket; held-out pairs are in no behavior.
+  'retailrocket-mb': Dataset(
+    'retailrocket-mb/interactions.csv.gz',
+    _ACTED_IN_TIME,
+    2174,
+    30_113,
+    97_381,
+    'retailrocket-mb/test.csv.gz',
+    2174,
+    ('view', 'cart', 'buy'),
+  ),
+  # MB-GMN's and KMCLR's Tmall, not that of COPF, without its views.
+  'tmall-mbgmn-noview': Dataset(
+    'tmall-mbgmn-noview/interactions.csv.gz',
+    _ACTED_IN_TIME,
+    31_882,
+    31_024,
+    357_412,
+    'tmall-mbgmn-noview/test.csv.gz',
+    10_000,
+    ('collect', 'cart', 'buy'),
+  ),
 }
 
 
@@ -75,7 +139,8 @@ def load(name: str, data_root: str | os.PathLike) -> tables.Table:
     name: a key of `DATASETS`.
     data_root: the folder that holds a folder per dataset.
   Returns:
-    All interactions, in file order; `order` (or else `time`) orders them.
+    All interactions, in file order; `order` (or else `time`) orders them. With
+    a test file, `split` tells the parts, and test comes last.
   """
   dataset = find(name)
   if not os.fspath(data_root):
@@ -83,16 +148,32 @@ def load(name: str, data_root: str | os.PathLike) -> tables.Table:
       f'dataset {name} is read from a folder; pass --data_root=DIR, where '
       f'DIR/{dataset.file} is the file'
     )
-  path = pathlib.Path(data_root) / dataset.file
+  read = lambda file, columns, rows: _read(name, data_root, file, columns, rows)
+  train = read(dataset.file, dataset.columns, dataset.rows)
+  if not dataset.test_file:
+    return train
+  untimed = dataset.columns._replace(time=None)
+  test = read(dataset.test_file, untimed, dataset.test_rows)
+  return parts.join({'train': train, 'test': test})
+
+
+def _read(
+  name: str,
+  data_root: str | os.PathLike,
+  file: str,
+  columns: tables.Columns,
+  rows: int,
+) -> tables.Table:
+  path = pathlib.Path(data_root) / file
   if not path.is_file():
     raise types.UserError(
       f'dataset {name}: no file {path}; pass --data_root=DIR, where '
-      f'DIR/{dataset.file} is the file'
+      f'DIR/{file} is the file'
     )
-  table = tables.read_table(path, dataset.columns)
-  if table.rows_read != dataset.rows:
+  table = tables.read_table(path, columns)
+  if table.rows_read != rows:
     raise types.UserError(
-      f'{path}: {table.rows_read} rows, but {name} has {dataset.rows}; copy '
+      f'{path}: {table.rows_read} rows, but {name} has {rows}; copy '
       'the file again, or read another edition with --table'
     )
   return table

@@ -23,7 +23,7 @@ class Filters(NamedTuple):
   Attributes:
     min_rating: keep ratings of at least this, or None.
     dedup: of equal (user, item, behavior) keep all ('none'), the 'first' or
-      the 'last' in time.
+      the 'last' in time; '' is 'first' with behaviors, 'none' without.
     min_user: fewest interactions of a kept user.
     min_item: fewest interactions of a kept item.
     core: 'fixed_point' repeats the two minima until nothing changes, so both
@@ -31,7 +31,7 @@ class Filters(NamedTuple):
   """
 
   min_rating: float | None = None
-  dedup: str = 'none'
+  dedup: str = ''
   min_user: int = 1
   min_item: int = 1
   core: str = 'fixed_point'
@@ -53,6 +53,7 @@ class Interactions(NamedTuple):
     rows_read: rows of the table; len(user) + dropped rows.
     dropped: {cause: count and first lines}.
     duplicates: rows that repeat a (user, item, behavior), kept or not.
+    ordered_by: see `tables.Table`.
   """
 
   user: np.ndarray
@@ -67,6 +68,7 @@ class Interactions(NamedTuple):
   rows_read: int
   dropped: dict[str, tables.Dropped]
   duplicates: int
+  ordered_by: str = ''
 
 
 class _Rows(NamedTuple):
@@ -90,7 +92,8 @@ def from_table(
   Args:
     table: columns as read.
     filters: what to drop; None drops nothing.
-    behaviors: order of the behaviors, the target last; () sorts the names.
+    behaviors: order of the behaviors, the target last; () sorts the names. A
+      behavior but the target may be without rows.
   """
   filters = filters or Filters()
   _check_filters(filters, table)
@@ -112,9 +115,10 @@ def from_table(
     rows = _drop(rows, table.rating < filters.min_rating, cause, dropped)
     reason = f'no rating is {filters.min_rating:g} or more'
     _require_rows(len(rows.user), reason)
-  repeated = _repeated(rows, filters.dedup)
-  if filters.dedup != 'none':
-    cause = f'duplicate, {filters.dedup} one kept'
+  dedup = dedup_rule(filters, behavior is not None)
+  repeated = _repeated(rows, dedup)
+  if dedup != 'none':
+    cause = f'duplicate, {dedup} one kept'
     rows = _drop(rows, repeated, cause, dropped)
   rows = _filter_counts(rows, filters, dropped)
   # lexsort is stable: rows of equal time keep the order of the table.
@@ -135,7 +139,50 @@ def from_table(
     rows_read=table.rows_read,
     dropped=dropped,
     duplicates=int(np.sum(repeated)),
+    ordered_by=table.ordered_by,
   )
+
+
+def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
+  """Which of equal rows stay: 'none' drops none, 'first' or 'last'."""
+  # COPF sec. 5.1.1: the earliest of a user, an item and a behavior.
+  return filters.dedup or ('first' if has_behaviors else 'none')
+
+
+def without(
+  events: Interactions, gone: dict[str, np.ndarray]
+) -> tuple[Interactions, np.ndarray]:
+  """Events but those of some causes; users and items are numbered anew.
+
+  Args:
+    events: sorted, as `from_table` gives them.
+    gone: cause -> bool[N]; each event has at most one cause.
+  Returns:
+    The rest with the causes counted, and i64 positions of the rest.
+  """
+  counts = {cause: int(np.sum(rows)) for cause, rows in gone.items()}
+  dropped = dict(events.dropped)
+  for cause, count in counts.items():
+    if count:
+      dropped[cause] = tables.Dropped(count=count, first_lines=())
+  if not any(counts.values()):
+    return events, np.arange(len(events.user))
+  kept = np.flatnonzero(~np.any(list(gone.values()), axis=0))
+  kept_users, user = ids.number(events.user[kept])
+  kept_items, item = ids.number(events.item[kept])
+  pick = lambda column: None if column is None else column[kept]
+  rest = events._replace(
+    user=user,
+    item=item + 1,
+    time=pick(events.time),
+    order=pick(events.order),
+    behavior=pick(events.behavior),
+    split=pick(events.split),
+    user_ids=events.user_ids[kept_users],
+    item_ids=events.item_ids[kept_items - 1],
+    dropped=dropped,
+  )
+  return rest, kept
 
 
 def core_mask(
@@ -241,20 +288,50 @@ def _number_behaviors(
         'give --behavior_column'
       )
     return None, ()
-  found, codes = ids.number(behavior.astype(str))
-  names = tuple(names) or tuple(found.tolist())
-  unknown = sorted(set(found.tolist()) - set(names))
+  repeated = sorted({name for name in names if names.count(name) > 1})
+  if repeated:
+    raise types.UserError(
+      f'behaviors are {",".join(names)}; name {repeated[0]!r} once'
+    )
+  found, codes = _distinct_names(behavior)
+  names = tuple(names) or tuple(sorted(found))
+  unknown = sorted(set(found) - set(names))
   if unknown:
     raise types.UserError(
       f'the behavior column has {unknown[0]!r}, which is not among '
       f'{",".join(names)}; add it to --behaviors'
     )
   if len(names) > _MAX_BEHAVIORS:
+    raise _too_many_behaviors(str(len(names)))
+  if names[-1] not in found:
     raise types.UserError(
-      f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+      f'no row is of the target behavior {names[-1]!r}; the behavior column '
+      f'has {", ".join(sorted(found))}: name one of them last in --behaviors'
     )
-  position = np.array([names.index(name) for name in found.tolist()], np.int8)
+  position = np.array([names.index(name) for name in found], np.int8)
   return position[codes], names
+
+
+def _distinct_names(behavior: np.ndarray) -> tuple[list[str], np.ndarray]:
+  """The few distinct names in order of appearance, and codes i8[N]."""
+  # A pass for each name is several times faster than sorting many texts.
+  codes = np.full(len(behavior), -1, np.int8)
+  names, first = [], 0
+  while len(names) < _MAX_BEHAVIORS:
+    names.append(str(behavior[first]))
+    codes[behavior == behavior[first]] = len(names) - 1
+    left = codes[first:] < 0
+    step = int(np.argmax(left))
+    if not left[step]:
+      return names, codes
+    first += step
+  raise _too_many_behaviors(f'more than {_MAX_BEHAVIORS}')
+
+
+def _too_many_behaviors(count: str) -> types.UserError:
+  return types.UserError(
+    f'{count} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+  )
 
 
 def _first_given(*columns: np.ndarray | None) -> np.ndarray:
@@ -271,7 +348,7 @@ def _check_filters(filters: Filters, table: tables.Table) -> None:
     ('dedup', filters.dedup, DEDUP),
     ('core', filters.core, CORES),
   ):
-    if value not in allowed:
+    if value not in allowed and not (name == 'dedup' and value == ''):
       raise types.UserError(
         f'{name} is {value!r}; allowed are ' + ', '.join(allowed)
       )

@@ -13,12 +13,18 @@ from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import groups
 from twotsrec.data import interactions
+from twotsrec.data import parts
 from twotsrec.data import prepared
+from twotsrec.data import release
 from twotsrec.data import splits
 from twotsrec.data import synthetic
+from twotsrec.data import synthetic_behaviors
 from twotsrec.data import tables
+from twotsrec.data import target_splits
 
 SYNTHETIC = 'synthetic'
+SYNTHETIC_BEHAVIORS = 'synthetic-behaviors'
+BUILT_IN = (SYNTHETIC, SYNTHETIC_BEHAVIORS)
 # Names of columns that look like an order -> the flag that uses them.
 _ORDERING = {
   'timestamp': 'time',
@@ -56,7 +62,8 @@ class SplitOptions(NamedTuple):
   Attributes:
     name: one of splits.NAMES; '' is given if the data carry a split, else
       leave_last_out.
-    validation: whether a validation split is held out.
+    validation: whether a validation split is held out; with behaviors it is
+      drawn where a given split has none, see `target_splits.hold_out`.
     validation_from: a time for split date; see splits.parse_time.
     test_from: a time for split date.
   """
@@ -71,19 +78,23 @@ class Options(NamedTuple):
   """Everything that decides what the prepared data are.
 
   Attributes:
-    dataset: a named dataset or 'synthetic'; or '' to read `table`.
+    dataset: a named dataset or a built-in log; or '' to read `table`.
     data_root: folder of the named datasets.
+    release: folder of a pickled release, see `release.load`; needs
+      `behaviors`.
     table: file of interactions; the train part if another part is given.
     validation_table: file of validation interactions, or ''.
     test_table: file of test interactions, or ''.
     reading: how to read these files.
     filters: what to drop.
-    behaviors: order of the behaviors, the target last; () sorts the names.
+    behaviors: order of the behaviors, the target last. Every behavior in the
+      data is named; a name without rows is allowed, but for the target. () is
+      the order of a named dataset, and enough where there is only one.
     split: who is held out.
     groups: groups that must be possible, or None not to ask for any.
-    users: users of the built-in log.
-    gamma: group-specific share of taste of the built-in log.
-    seed: seed of the built-in log.
+    users: users of a built-in log.
+    gamma: group-specific share of taste of a built-in log.
+    seed: seed of a built-in log, and of a drawn validation.
   """
 
   dataset: str = ''
@@ -91,6 +102,7 @@ class Options(NamedTuple):
   table: str = ''
   validation_table: str = ''
   test_table: str = ''
+  release: str = ''
   reading: TableOptions = TableOptions()
   filters: interactions.Filters = interactions.Filters()
   behaviors: tuple[str, ...] = ()
@@ -109,9 +121,11 @@ def prepare(
   Nothing is written before the data are known to be good.
   """
   _check_source(options)
+  options = _completed(options)
   events = interactions.from_table(
     _read(options), options.filters, options.behaviors
   )
+  _check_target(events, options)
   data = _assemble(events, options)
   if options.groups is not None:
     groups.assign(data, options.groups)
@@ -121,31 +135,39 @@ def prepare(
 def from_config(options: config.DataConfig) -> prepared.Prepared:
   """The data a configuration names.
 
-  A prepared directory is loaded as it is. The built-in log is made in memory.
+  A prepared directory is loaded as it is. A built-in log is made in memory.
   Another dataset is prepared into `cache_dir` on first use, under a name that
-  carries a digest of the options that shape it.
+  carries a digest of the options that shape it. A dataset with a split of its
+  own keeps it, whether the configuration has that or the default.
   """
   if options.prepared:
-    return prepared.load(options.prepared)
+    return _load(options)
   if options.split == 'date':
     raise types.UserError(
       'split date needs its dates; run launch/prepare.py with --split=date and '
       'set data.prepared to its --out'
     )
+  carries_split = options.split == 'leave_last_out' and _carries_split(
+    options.dataset
+  )
   wanted = Options(
     dataset=options.dataset,
     data_root=options.data_root,
     filters=interactions.Filters(
       min_user=options.min_user, min_item=options.min_item, core=options.core
     ),
-    split=SplitOptions(options.split, options.validation),
+    behaviors=tuple(options.behaviors),
+    split=SplitOptions(
+      'given' if carries_split else options.split, options.validation
+    ),
     users=options.users,
     gamma=options.gamma,
     seed=options.seed,
   )
-  if options.dataset == SYNTHETIC:
+  if options.dataset in BUILT_IN:
     return prepare(wanted)
-  identity = json.dumps([prepared.VERSION, _recorded(wanted)], sort_keys=True)
+  recorded = _recorded(_completed(wanted))
+  identity = json.dumps([prepared.VERSION, recorded], sort_keys=True)
   digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
   folder = pathlib.Path(options.cache_dir) / f'{options.dataset}-{digest}'
   if (folder / prepared.MANIFEST).is_file():
@@ -166,40 +188,101 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
   )
 
 
-def _check_source(options: Options) -> None:
-  if bool(options.dataset) == bool(options.table):
+def _load(options: config.DataConfig) -> prepared.Prepared:
+  data = prepared.load(options.prepared)
+  order = data.manifest['behaviors']
+  if options.behaviors and list(options.behaviors) != order:
     raise types.UserError(
-      'give either --dataset=NAME or --table=FILE'
-      + (', not both' if options.table else '')
+      f'behaviors are {",".join(options.behaviors)}, but {options.prepared} '
+      f'was prepared with {",".join(order) or "none"}; prepare it again, or '
+      'leave data.behaviors out'
     )
-  _named(options)
+  return data
+
+
+def _check_source(options: Options) -> None:
+  given = (options.dataset, options.table, options.release)
+  if sum(map(bool, given)) != 1:
+    raise types.UserError(
+      'give either --dataset=NAME or --table=FILE (or --release=DIR)'
+      + (', not both' if any(given) else '')
+    )
+  if options.release and not options.behaviors:
+    raise types.UserError(
+      '--release needs the names of its behaviors, the target last, as in '
+      f'--behaviors=view,cart,buy; {release.found(options.release)}'
+    )
+  _named(options.dataset)
+  _check_split(options)
+
+
+def _check_split(options: Options) -> None:
   name = options.split.name
   if name and name not in splits.NAMES:
     raise types.UserError(
       f'split is {name!r}; allowed are ' + ', '.join(splits.NAMES)
     )
-  parts = options.validation_table or options.test_table
-  if parts and options.dataset:
+  part_tables = options.validation_table or options.test_table
+  if part_tables and not options.table:
     raise types.UserError(
-      'validation_table and test_table go with --table, not with --dataset'
+      'validation_table and test_table go with --table, not with '
+      + ('--release' if options.release else '--dataset')
     )
-  if (parts or options.reading.columns.split) and name not in ('', 'given'):
+  carried = (
+    part_tables
+    or options.reading.columns.split
+    or options.release
+    or _carries_split(options.dataset)
+  )
+  if carried and name not in ('', 'given'):
     raise types.UserError(
       f'split is {name}, but the data carry a split of their own; use '
       '--split=given or leave out the split column and tables'
     )
-  if parts and options.reading.columns.split:
+  if part_tables and options.reading.columns.split:
     raise types.UserError('give a split column or tables of parts, not both')
   dates = options.split.validation_from or options.split.test_from
   if dates and name != 'date':
     raise types.UserError('validation_from and test_from go with --split=date')
 
 
-def _named(options: Options) -> datasets.Dataset | None:
-  """The named dataset; None for the built-in log and for a table."""
-  if options.dataset in ('', SYNTHETIC):
+def _check_target(events: interactions.Interactions, options: Options) -> None:
+  if len(events.behavior_names) > 1 and not options.behaviors:
+    names = ', '.join(events.behavior_names)
+    raise types.UserError(
+      f'the behavior column has {names}; say their order, the target last, as '
+      'in --behaviors=view,cart,buy'
+    )
+
+
+def _named(dataset: str) -> datasets.Dataset | None:
+  """The named dataset; None for a built-in log and for a file."""
+  if not dataset or dataset in BUILT_IN:
     return None
-  return datasets.find(options.dataset, also=(SYNTHETIC,))
+  return datasets.find(dataset, also=BUILT_IN)
+
+
+def _carries_split(dataset: str) -> bool:
+  named = _named(dataset)
+  return named is not None and bool(named.test_file)
+
+
+def _completed(options: Options) -> Options:
+  """Options with what follows from the source and not from the data."""
+  named = _named(options.dataset)
+  built_in = synthetic_behaviors.NAMES
+  behaviors = (
+    options.behaviors
+    or (named.behaviors if named else ())
+    or (built_in if options.dataset == SYNTHETIC_BEHAVIORS else ())
+  )
+  options = options._replace(behaviors=behaviors)
+  dedup = interactions.dedup_rule(options.filters, _has_behaviors(options))
+  return options._replace(filters=options.filters._replace(dedup=dedup))
+
+
+def _has_behaviors(options: Options) -> bool:
+  return bool(options.behaviors or options.reading.columns.behavior)
 
 
 def _read(options: Options) -> tables.Table:
@@ -207,19 +290,25 @@ def _read(options: Options) -> tables.Table:
     return synthetic.generate(
       options.users, gamma=options.gamma, seed=options.seed
     )
+  if options.dataset == SYNTHETIC_BEHAVIORS:
+    return synthetic_behaviors.generate(
+      options.users, gamma=options.gamma, seed=options.seed
+    )
   if options.dataset:
     return datasets.load(options.dataset, options.data_root)
+  if options.release:
+    return release.load(options.release, options.behaviors)
   paths = {
     'train': options.table,
     'validation': options.validation_table,
     'test': options.test_table,
   }
-  parts = {
+  read = {
     name: read_table(path, options.reading)
     for name, path in paths.items()
     if path
   }
-  return _join(parts) if len(parts) > 1 else parts['train']
+  return parts.join(read) if len(read) > 1 else read['train']
 
 
 def _unused_order(options: Options) -> dict[str, str]:
@@ -242,41 +331,17 @@ def _unused_order(options: Options) -> dict[str, str]:
   return {'column': name, 'flag': f'--{_ORDERING[name.lower()]}_column'}
 
 
-def _join(parts: dict[str, tables.Table]) -> tables.Table:
-  """One table with a split column from a table for each split."""
-  columns = {}
-  for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
-    arrays = [getattr(part, role) for part in parts.values()]
-    if role in ('user', 'item') and len({a.dtype.kind for a in arrays}) > 1:
-      raise types.UserError(
-        f'{role} ids are integers in one table and text in another; use '
-        '--id_type=string'
-      )
-    columns[role] = None if arrays[0] is None else np.concatenate(arrays)
-  labels = [np.full(len(part.user), name) for name, part in parts.items()]
-  return next(iter(parts.values()))._replace(
-    **columns,
-    split=np.concatenate(labels),
-    lines=None,  # a line number does not tell the file
-    rows_read=sum(part.rows_read for part in parts.values()),
-    dropped={
-      f'{cause} ({name} table)': rows
-      for name, part in parts.items()
-      for cause, rows in part.dropped.items()
-    },
-  )
-
-
 def _assemble(
   events: interactions.Interactions, options: Options
 ) -> prepared.Prepared:
-  split = _split(events, options.split)
+  name = _split_name(events, options.split)
+  events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
   order = np.lexsort((split, events.user))
   pick = lambda column: None if column is None else column[order]
-  name = _split_name(events, options.split)
   ordered_by = 'row' if events.time is None else 'time'
-  ordered_by = ordered_by if events.order is None else 'position'
+  if events.order is not None:
+    ordered_by = events.ordered_by or 'position'
   fixed = name == 'given' and ordered_by == 'row'
   return prepared.build(
     events.user[order],
@@ -288,7 +353,8 @@ def _assemble(
     behaviors=pick(events.behavior),
     behavior_names=events.behavior_names,
     history_rule=prepared.FIXED if fixed else prepared.EARLIER,
-    source=options.dataset or os.path.basename(options.table),
+    source=options.dataset
+    or os.path.basename(options.table or os.path.abspath(options.release)),
     options=_recorded(
       options._replace(split=options.split._replace(name=name))
     ),
@@ -314,33 +380,51 @@ def _split_name(events: interactions.Interactions, split: SplitOptions) -> str:
 
 
 def _split(
-  events: interactions.Interactions, split: SplitOptions
-) -> np.ndarray:
-  name = _split_name(events, split)
+  events: interactions.Interactions, name: str, options: Options
+) -> tuple[interactions.Interactions, np.ndarray]:
+  """The events that go into a split, and the split of each, i8[N]."""
+  validation = options.split.validation
+  cuts = (None, None)
+  if name == 'date':
+    cuts = (
+      splits.parse_time(options.split.validation_from) if validation else None,
+      splits.parse_time(options.split.test_from),
+    )
+  if events.behavior is not None:
+    held = target_splits.hold_out(
+      events,
+      name,
+      validation,
+      seed=options.seed,
+      validation_from=cuts[0],
+      test_from=cuts[1],
+    )
+    rest, kept = interactions.without(events, held.gone)
+    return rest, held.split[kept]
   if name == 'leave_last_out':
-    return splits.leave_last_out(events.user, split.validation)
+    return events, splits.leave_last_out(events.user, validation)
   if name == 'global_time':
-    return splits.global_time(events.time, split.validation)
+    return events, splits.global_time(events.time, validation)
   if name == 'given':
-    return splits.given(events.split, split.validation)
-  return splits.date(
-    events.time,
-    splits.parse_time(split.validation_from) if split.validation else None,
-    splits.parse_time(split.test_from),
-  )
+    return events, splits.given(events.split, validation)
+  return events, splits.date(events.time, *cuts)
 
 
 def _recorded(options: Options) -> dict[str, Any]:
   """Options for the manifest: no folders, so that a place changes nothing."""
   recorded = options._asdict()
-  del recorded['data_root'], recorded['groups']
-  if options.dataset != SYNTHETIC:
-    del recorded['users'], recorded['gamma'], recorded['seed']
+  del recorded['data_root'], recorded['groups'], recorded['release']
+  if options.dataset not in BUILT_IN:
+    del recorded['users'], recorded['gamma']
+    if not _has_behaviors(options):
+      del recorded['seed']  # nothing is drawn
   for name in ('table', 'validation_table', 'test_table'):
     recorded[name] = os.path.basename(recorded[name])
+  if options.release:
+    recorded['release'] = os.path.basename(os.path.abspath(options.release))
   # How to read another file of the same form.
   reading = recorded.pop('reading')
-  named = _named(options)
+  named = _named(options.dataset)
   if named is not None:
     recorded['columns'] = named.columns._asdict()
   if options.table:

@@ -225,18 +225,19 @@ def targets(data: Prepared, split: int) -> Targets:
 def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
   """Distinct items of every user: 'all' events, or 'train' events only."""
   if exclude == 'all':
-    return _distinct_items(data, slice(None))
+    return distinct_items(data, slice(None))
   if exclude == 'train':
-    return _distinct_items(data, np.asarray(data.split) == TRAIN)
+    return distinct_items(data, np.asarray(data.split) == TRAIN)
   raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
 
 
 def seen_before(data: Prepared, split: int) -> SeenItems:
   """Distinct items of every user's events in the splits before `split`."""
-  return _distinct_items(data, np.asarray(data.split) < split)
+  return distinct_items(data, np.asarray(data.split) < split)
 
 
-def _distinct_items(data: Prepared, chosen: Any) -> SeenItems:
+def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
+  """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
   width = data.num_items + 1
   pairs = event_users(data)[chosen].astype(np.int64) * width
   # Sorting and comparing neighbors is several times faster than np.unique.

@@ -6,6 +6,7 @@ import numpy as np
 
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import behaviors
 from twotsrec.data import groups
 from twotsrec.data import prepared
 
@@ -24,6 +25,7 @@ def describe(
   warm_users = np.unique(prepared.event_users(data)[in_train])
   warm_items = np.unique(items[in_train])
   cells = counts['users'] * counts['items']
+  has_behaviors = data.behaviors is not None
   try:
     group_rows = describe_groups(data, groups.assign(data, options))
     no_groups = ''
@@ -50,6 +52,10 @@ def describe(
       )
     },
     'mean_activity': float(np.mean(activity)),
+    'behaviors': behaviors.describe(data) if has_behaviors else [],
+    'notes': behaviors.notes(data, behaviors.of_prepared(data))
+    if has_behaviors
+    else [],
     'groups': group_rows,
     'no_groups': no_groups,
   }
@@ -132,7 +138,31 @@ def text(
   if unused := facts.get('unused_order'):
     column, flag = unused['column'], unused['flag']
     shown.append(f'column {column!r} is not used; {flag}={column} orders by it')
+  if facts['behaviors']:
+    shown += ['', *_behavior_lines(facts)]
   return '\n'.join(shown + ['', *_group_lines(facts)])
+
+
+def _behavior_lines(facts: dict[str, Any]) -> list[str]:
+  header = ('behavior', *prepared.SPLITS, 'users', 'items')
+  rows = [
+    (row['behavior'], *(f'{row[name]:,}' for name in header[1:]))
+    for row in facts['behaviors']
+  ]
+  # The longest name of a behavior, but room for a header at least.
+  first = max(len(row[0]) for row in [header, *rows])
+  lines = _aligned([header, *rows], (first, 10, 10, 10, 9, 9))
+  lines.append('The last behavior is the target; it alone is held out.')
+  return lines + [f'note: {line}' for line in facts['notes']]
+
+
+def _aligned(rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
+  return [
+    '  '.join(
+      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
+    )
+    for row in rows
+  ]
 
 
 def _group_lines(facts: dict[str, Any]) -> list[str]:
@@ -150,12 +180,7 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
     )
     for row in facts['groups']
   ]
-  return [
-    '  '.join(
-      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-    )
-    for row in [header, *rows]
-  ]
+  return _aligned([header, *rows], widths)
 
 
 def _first_lines(lines: list[int]) -> str:

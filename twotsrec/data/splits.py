@@ -17,7 +17,9 @@ NAMES = ('leave_last_out', 'global_time', 'date', 'given')
 FRACTIONS = (0.7, 0.1, 0.2)
 
 
-def leave_last_out(user: np.ndarray, validation: bool = True) -> np.ndarray:
+def leave_last_out(
+  user: np.ndarray, validation: bool = True, unit: str = 'events'
+) -> np.ndarray:
   """Last event of a user is test, the one before it validation.
 
   With validation a user needs three events, otherwise two, so that a history
@@ -26,6 +28,7 @@ def leave_last_out(user: np.ndarray, validation: bool = True) -> np.ndarray:
   Args:
     user: i32[N], ascending, events of a user in time order.
     validation: whether the event before the last is held out too.
+    unit: what the events are called in an error.
   """
   rank_from_end = _ends(user) - np.arange(len(user))
   count = _ends(user) - np.searchsorted(user, user) + 1
@@ -33,7 +36,7 @@ def leave_last_out(user: np.ndarray, validation: bool = True) -> np.ndarray:
   if validation:
     split[(rank_from_end == 1) & (count >= 3)] = prepared.VALIDATION
   split[(rank_from_end == 0) & (count >= 2 + validation)] = prepared.TEST
-  _require(split, prepared.TEST, f'no user has {2 + validation} events')
+  _require(split, prepared.TEST, f'no user has {2 + validation} {unit}')
   return split
 
 

@@ -83,6 +83,7 @@ class Table(NamedTuple):
     path: of the file.
     lines: lines of the file, from 1, ascending i64[N]; rows if Parquet; None
       if the table is not one file.
+    ordered_by: what `order` was made of if it is no column, for reports.
   """
 
   user: np.ndarray
@@ -96,6 +97,7 @@ class Table(NamedTuple):
   dropped: dict[str, Dropped]
   path: str
   lines: np.ndarray | None = None
+  ordered_by: str = ''
 
 
 def read_table(

@@ -1,0 +1,129 @@
+"""Training pairs of user and item, one set for every behavior."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import prepared
+
+# The one behavior of a log that tells none apart.
+ONLY = 'interaction'
+
+
+class Behaviors(NamedTuple):
+  """What users did in training, behavior by behavior.
+
+  Attributes:
+    names: of K behaviors, the target last.
+    num_users: U.
+    num_items: I.
+    train: K times the distinct training pairs, items 1..I of users 0..U-1.
+  """
+
+  names: tuple[str, ...]
+  num_users: int
+  num_items: int
+  train: tuple[prepared.SeenItems, ...]
+
+
+def of_prepared(
+  data: prepared.Prepared, strip_heldout: bool = False
+) -> Behaviors:
+  """Training pairs of prepared data; a log without behaviors has one.
+
+  Args:
+    data: the log.
+    strip_heldout: whether the pairs of held-out events are removed from the
+      upstream behaviors, so that finding them is discovery. COPF's files keep
+      them.
+  """
+  behavior, names = _behavior_of(data)
+  in_train = np.asarray(data.split) == prepared.TRAIN
+  if np.any(~in_train & (behavior != len(names) - 1)):
+    raise types.UserError(
+      f'{data.path or "the log"} holds out events of other behaviors than '
+      f'{names[-1]!r}; prepare it again'
+    )
+  chosen = [in_train & (behavior == code) for code in range(len(names))]
+  if strip_heldout:
+    kept = ~np.isin(_pairs(data), _pairs(data)[~in_train])
+    chosen = [rows & kept for rows in chosen[:-1]] + chosen[-1:]
+  return Behaviors(
+    names=names,
+    num_users=data.num_users,
+    num_items=data.num_items,
+    train=tuple(prepared.distinct_items(data, rows) for rows in chosen),
+  )
+
+
+def users(pairs: prepared.SeenItems) -> np.ndarray:
+  """The user of every pair, i32[M]."""
+  counts = np.diff(pairs.offsets)
+  return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+
+def notes(data: prepared.Prepared, behaviors: Behaviors) -> list[str]:
+  """A line for each thing that limits what can be learned or measured."""
+  lines = [
+    f'behavior {name!r} has no training row'
+    for name, pairs in zip(behaviors.names, behaviors.train, strict=True)
+    if not len(pairs.items)
+  ]
+  target = behaviors.train[-1]
+  if without := int(np.sum(np.diff(target.offsets) == 0)):
+    lines.append(
+      f'{without:,} of {behaviors.num_users:,} users have no training row of '
+      f'the target behavior {behaviors.names[-1]!r}'
+    )
+  held_out = np.asarray(data.split) != prepared.TRAIN
+  trained = np.zeros(data.num_items + 1, bool)
+  active = np.zeros(data.num_users, bool)
+  for pairs in behaviors.train:
+    trained[pairs.items] = True
+    active |= np.diff(pairs.offsets) > 0
+  for kind, held, known in (
+    ('items', np.asarray(data.items)[held_out], trained),
+    ('users', prepared.event_users(data)[held_out], active),
+  ):
+    held = np.unique(held)
+    if cold := int(np.sum(~known[held])):
+      lines.append(
+        f'{cold:,} of {len(held):,} held-out {kind} never occur in training'
+      )
+  return lines
+
+
+def describe(data: prepared.Prepared) -> list[dict[str, object]]:
+  """Events, users and items of every behavior, for reports."""
+  behavior, names = _behavior_of(data)
+  user, item = prepared.event_users(data), np.asarray(data.items)
+  told = []
+  for code, name in enumerate(names):
+    chosen = behavior == code
+    per_split = np.bincount(
+      np.asarray(data.split)[chosen], minlength=len(prepared.SPLITS)
+    )
+    told.append(
+      {
+        'behavior': name,
+        **dict(zip(prepared.SPLITS, per_split.tolist(), strict=True)),
+        'users': len(np.unique(user[chosen])),
+        'items': len(np.unique(item[chosen])),
+      }
+    )
+  return told
+
+
+def _behavior_of(
+  data: prepared.Prepared,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  if data.behaviors is None:
+    return np.zeros(data.num_events, np.int8), (ONLY,)
+  return np.asarray(data.behaviors), tuple(data.manifest['behaviors'])
+
+
+def _pairs(data: prepared.Prepared) -> np.ndarray:
+  """One number for user and item of every event, i64[N]."""
+  user = prepared.event_users(data).astype(np.int64)
+  return user * (data.num_items + 1) + np.asarray(data.items)

@@ -1,0 +1,138 @@
+"""The release format of multi-behavior papers: a sparse matrix per behavior.
+
+A folder holds `trn_NAME` for every behavior, a pickled SciPy matrix of users
+and items, and `tst_int`, a pickled list with the held-out item, several or
+None for every user (NMTR, MB-GMN, CIGF, PKEF, COPF). Users and items are
+numbered from 0. Stored values are 1, or the time in Unix seconds.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import arrays_only
+from twotsrec.data import parts
+from twotsrec.data import tables
+
+_TRAIN, _TEST = 'trn_', 'tst_int'
+# Larger stored values are times (this one is in 1973), smaller ones counts.
+_EARLIEST_TIME = 100_000_000
+
+
+def load(
+  directory: str | os.PathLike, behaviors: tuple[str, ...]
+) -> tables.Table:
+  """Reads a release as a table with behaviors and a split.
+
+  Args:
+    directory: holds trn_NAME for every behavior, and tst_int.
+    behaviors: NAMEs in order, the target last; held-out items are of it.
+  Returns:
+    Training rows, behavior by behavior, each by user and in stored order; then
+    the test rows. Without stored times this order is all there is.
+  """
+  folder = pathlib.Path(directory)
+  matrices = {
+    name: arrays_only.read_matrix(_existing(folder, _TRAIN + name))
+    for name in behaviors
+  }
+  shapes = {name: matrix.shape for name, matrix in matrices.items()}
+  if len(set(shapes.values())) > 1:
+    raise types.UserError(
+      f'{folder}: matrices of other shapes: '
+      + ', '.join(f'{_TRAIN}{name} {shape}' for name, shape in shapes.items())
+    )
+  shape = shapes[behaviors[-1]]
+  train = _train_table(folder, matrices)
+  test = _test_table(_existing(folder, _TEST), shape, behaviors[-1])
+  return parts.join({'train': train, 'test': test})._replace(path=str(folder))
+
+
+def found(directory: str | os.PathLike) -> str:
+  """Which files of the format a folder has, as a sentence."""
+  folder = pathlib.Path(directory)
+  if not folder.is_dir():
+    return f'{folder} is no folder'
+  names = sorted(path.name for path in folder.glob(f'{_TRAIN}*'))
+  names += [_TEST] if (folder / _TEST).is_file() else []
+  return f'{folder} has {", ".join(names) or f"no {_TRAIN}* or {_TEST}"}'
+
+
+def _existing(folder: pathlib.Path, name: str) -> pathlib.Path:
+  path = folder / name
+  if not path.is_file():
+    raise types.UserError(
+      f'no file {path}; {found(folder)}. Behaviors are named as after {_TRAIN}'
+    )
+  return path
+
+
+def _train_table(
+  folder: pathlib.Path, matrices: dict[str, arrays_only.Matrix]
+) -> tables.Table:
+  values = np.concatenate([matrix.value for matrix in matrices.values()])
+  stored = values != 0
+  labels = [np.full(len(m.row), name) for name, m in matrices.items()]
+  zeros = int(np.sum(~stored))
+  return _table(
+    folder,
+    np.concatenate([matrix.row for matrix in matrices.values()])[stored],
+    np.concatenate([matrix.column for matrix in matrices.values()])[stored],
+    np.concatenate(labels)[stored],
+  )._replace(
+    time=_times(values[stored]),
+    rows_read=len(values),
+    dropped={'stored zero': tables.Dropped(zeros, ())} if zeros else {},
+  )
+
+
+def _times(values: np.ndarray) -> np.ndarray | None:
+  if not len(values) or not np.all(np.isfinite(values)):
+    return None
+  if np.min(values) < _EARLIEST_TIME:
+    return None
+  seconds = values.astype(np.int64)
+  return seconds if np.all(seconds == values) else values.astype(np.float64)
+
+
+def _test_table(
+  path: pathlib.Path, shape: tuple[int, int], target: str
+) -> tables.Table:
+  held_out = arrays_only.read_lists(path)
+  if len(held_out) != shape[0]:
+    raise types.UserError(
+      f'{path} has {len(held_out)} entries, but the matrices have {shape[0]} '
+      'users'
+    )
+  counts = [len(items) for items in held_out]
+  item = np.array([i for items in held_out for i in items], object)
+  if not len(item):
+    raise types.UserError(f'{path} holds out no item')
+  if np.min(item) < 0 or np.max(item) >= shape[1]:
+    raise types.UserError(
+      f'{path} holds out an item that is not among 0 to {shape[1] - 1}, the '
+      'columns of the matrices'
+    )
+  user = np.repeat(np.arange(shape[0], dtype=np.int64), counts)
+  return _table(
+    path.parent, user, item.astype(np.int64), np.full(len(user), target)
+  )
+
+
+def _table(
+  folder: pathlib.Path, user: np.ndarray, item: np.ndarray, behavior: np.ndarray
+) -> tables.Table:
+  return tables.Table(
+    user=user.astype(np.int64),
+    item=item.astype(np.int64),
+    time=None,
+    rating=None,
+    behavior=behavior,
+    split=None,
+    order=None,
+    rows_read=len(user),
+    dropped={},
+    path=str(folder),
+  )
