@@ -125,12 +125,21 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except flags.Error as error:
-    _fail(f'{error}; see --help')
+    _fail(f'{_first_cause(error)}; see --help')
   except (KeyError, AttributeError):  # what config_flags raises
     unknown = _unknown_field(argv)
     if unknown is None:
       raise
     _fail(unknown)
+
+
+def _first_cause(error: flags.Error) -> str:
+  """What went wrong, without the traceback of a configuration file."""
+  flag, wrapped, trace = str(error).partition(': Error whilst parsing')
+  if not wrapped:
+    return str(error)
+  cause = trace.strip().splitlines()[-1]
+  return f'{flag}: {cause.partition(": ")[2] or cause}'
 
 
 def _unknown_field(argv: Sequence[str]) -> str | None:

@@ -1,10 +1,11 @@
-"""Paired differences between finished runs, by activeness group.
+"""Paired differences between finished runs, by activeness group or part.
 
 python launch/compare.py --runs=runs/base,runs/ga --names=base,+GA
 python launch/compare.py --runs=runs/base0+runs/base1,runs/ga0+runs/ga1
 
 The first run is the reference; '+' joins the seeds of a system. Nothing is
-evaluated again.
+evaluated again. With several behaviors --by=parts tells held-out items apart by
+what their user had shown toward them.
 """
 
 from absl import flags
@@ -23,6 +24,9 @@ _RESAMPLES = flags.DEFINE_integer(
   'resamples', compare.RESAMPLES, 'Of users, for intervals and p-values.'
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
+_BY = flags.DEFINE_enum(
+  'by', 'groups', ['groups', 'parts'], 'Rows of the table.'
+)
 _OUT = flags.DEFINE_string(
   'out', '', 'File for the numbers (.json) or the table (.md).'
 )
@@ -38,6 +42,7 @@ def main() -> int:
       _RESAMPLES.value,
       _SEED.value,
       _OUT.value,
+      _BY.value,
     )
   )
   return 0

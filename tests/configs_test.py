@@ -6,16 +6,26 @@ import pathlib
 import pytest
 
 from twotsrec import aggregators
+from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import objectives
+from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import pipeline
+from twotsrec.models import multi_behavior
 from twotsrec.recipes import checks
+from twotsrec.recipes import copf
+from twotsrec.recipes.reproduction import copf as reproduction
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
   path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
 )
+BEHAVIORS = {
+  f'configs/copf/{file}.py': dataset
+  for dataset, file in reproduction.FILES.items()
+}
 
 
 def _load(name):
@@ -31,7 +41,8 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for data in ('ml1m', 'ml100k', 'beauty')
     for model in ('din', 'gru4rec', 'sasrec')
   }
-  assert expected | {'configs/quickstart.py'} <= set(NAMES)
+  expected |= {'configs/quickstart.py', *BEHAVIORS}
+  assert expected <= set(NAMES)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -40,14 +51,42 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
   config = module.get_config()
   assert type(config) is config_lib.Config
   checks.check(config)
-  assert config.data.dataset in ('synthetic', *datasets.DATASETS)
-  model = models.make(config.model)
-  objectives.make(config.train.objective, model)
+  assert config.data.dataset in (*pipeline.BUILT_IN, *datasets.DATASETS)
+  if config.model.name == models.MULTI_BEHAVIOR:
+    _make_multi_behavior(config)
+  else:
+    model = models.make(config.model)
+    objectives.make(config.train.objective, model)
   aggregators.make(config.aggregator)
   assert config.aggregator.name == 'joint'
   # A change of one is no change of the next.
   config.train.epochs += 1
   assert module.get_config().train.epochs == config.train.epochs - 1
+
+
+def _make_multi_behavior(config):
+  num_behaviors = len(datasets.DATASETS[config.data.dataset].behaviors)
+  multi_behavior.make(config, num_behaviors, num_users=2, num_items=3)
+  behavior_objectives.check(config.behavior, num_behaviors)
+
+
+@pytest.mark.parametrize('name', BEHAVIORS)
+def test_every_variant_of_copf_can_be_made_on_its_datasets(name):
+  module, dataset = _load(name), BEHAVIORS[name]
+  assert module.get_config() == copf.preset(dataset)
+  for variant in copf.VARIANTS:
+    config = module.get_config(variant)
+    assert config == copf.preset(dataset, variant)
+    checks.check(config)
+    _make_multi_behavior(config)
+  with pytest.raises(types.UserError, match="'copf_x' is unknown; known: copf"):
+    module.get_config('copf_x')
+
+
+def test_the_variants_of_copf_are_named_where_they_are_used():
+  text = (ROOT / 'configs/copf/taobao.py').read_text('utf-8')
+  words = {word.strip(',') for word in text.split()}
+  assert set(copf.VARIANTS) <= words
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -56,7 +95,9 @@ def test_a_config_tells_its_command(name):
   assert f'python launch/train.py --config={name}' in text
   assert '--workdir=' in text
   config = _load(name).get_config()
-  assert ('--data_root=' in text) == (config.data.dataset != 'synthetic')
+  assert ('--data_root=' in text) == (
+    config.data.dataset not in pipeline.BUILT_IN
+  )
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,8 @@ class FusionConfig:
 class HeadConfig:
   """Scores of K behaviors; the defaults are DFME (COPF sec. 4.3)."""
 
-  name: str = 'experts'  # or bilinear, shared_bottom, mmoe, ple, inner_product
-  transfer: str = 'fit'  # eq. 10-12; identity, linear, attention, projection
+  name: str = 'experts'  # or bilinear, shared_bottom, mmoe, ple
+  transfer: str = 'fit'  # eq. 10-12; none, or as in sec. 5.3.3 (experts.py)
   transfer_layers: int = 1  # authors, L_m
   transfer_output: str = 'sum'  # authors: of all layers; or 'last'
   transfer_scale: float = 1.0  # eq. 12; 0.1 in the authors' code
@@ -180,6 +180,7 @@ class BehaviorConfig:
 
   samples: int = 40  # authors: pairs of a user and behavior in a batch
   weights: tuple[float, ...] = ()  # eq. 16, lambda_k; () is 1/K each
+  aggregate: str = 'loss'  # eq. 16; or 'behaviors', 'groups': aggregator
   bpr_scale: float = 3.0  # authors
   bpr_reduction: str = 'mean'  # authors; 'sum' is eq. 16
   contrastive: float = 1.0  # eq. 17, gamma
@@ -192,6 +193,7 @@ class BehaviorConfig:
   decay_rate: float = 0.96  # authors: of the learning rate, each epoch
   prior: str = 'none'  # ours: 'pattern' of upstream behaviors, learned
   prior_smoothing: float = 5.0  # ours: of an item's conversion rate
+  prior_weight: float = 1.0  # ours: loss against items shown and not bought
 
 
 @dataclasses.dataclass

@@ -33,6 +33,16 @@ def candidate_bce_loss(scores: jax.Array) -> jax.Array:
   return jnp.mean(losses, axis=-1) - scores[..., 0] / scores.shape[-1]
 
 
+def bpr_loss(margin: jax.Array) -> jax.Array:
+  """Bayesian personalized ranking, -log sigmoid(margin), f32[...].
+
+  Args:
+    margin: f32[...], score of an observed item less that of an unobserved one.
+  Reference: COPF eq. 16.
+  """
+  return jax.nn.softplus(-margin)
+
+
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
   """Mean of `values` under non-negative `weights`, f32[]; 0 if none is left.
 

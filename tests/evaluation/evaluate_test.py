@@ -13,6 +13,7 @@ from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
 from twotsrec.data import routing as routing_data
+from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import evaluate
 
 _LENGTH = 4
@@ -213,7 +214,8 @@ class EvaluateTest(absltest.TestCase):
 
   def test_wrong_protocol_is_a_user_error(self):
     for changes, message in (
-      ({'candidates': 'some'}, 'known are all, sampled'),
+      ({'candidates': 'some'}, 'known are all, sampled, unbought'),
+      ({'candidates': 'unbought'}, 'no behaviors, so nothing says what'),
       ({'auc_ties': 2.0}, 'auc_ties is 2.0'),
       ({'candidates': 'sampled', 'num_candidates': 0}, 'num_candidates is 0'),
       ({'ks': (0, 5)}, 'ks is'),
@@ -233,6 +235,114 @@ class EvaluateTest(absltest.TestCase):
         self.config,
         _LENGTH,
       )
+
+
+class BehaviorsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(3)
+    self.data = toys.behavior_log(rng, num_users=40, num_items=30)
+    self.params = toys.factor_params(rng, 40, 30)
+
+  def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
+    options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
+    return evaluate.evaluate(
+      toys.factor_model(),
+      self.params,
+      None,
+      self.data,
+      groups_data.assign(self.data, config.GroupConfig(num_groups=2)),
+      split,
+      config.EvaluationConfig(candidates=candidates, **options),
+      _LENGTH,
+    )
+
+  def _loop_rank(self, user, item, left_out):
+    score = lambda i: toys.loop_factor_score(self.params, user, i)
+    among = set(range(1, 31)) - left_out - {item}
+    better = sum(score(other) > score(item) for other in among)
+    return 1 + better, len(among)
+
+  def test_unbought_ranks_among_all_but_earlier_purchases(self):
+    for split in (prepared.VALIDATION, prepared.TEST):
+      _, per_target = self._evaluate(split)
+      targets = prepared.targets(self.data, split)
+      kept_in = set()
+      for row, (user, item) in enumerate(zip(targets.user, targets.item)):
+        events = slice(*self.data.user_offsets[user : user + 2])
+        items = self.data.items[events]
+        bought = (self.data.behaviors[events] == 2) & (
+          self.data.split[events] < split
+        )
+        left_out = set(items[bought].tolist())
+        kept_in |= set(items.tolist()) - left_out
+        rank, number = self._loop_rank(user, item, left_out)
+        self.assertEqual(per_target['rank'][row], rank)
+        self.assertEqual(per_target['num_negatives'][row], number)
+        score = toys.loop_factor_score(self.params, user, item)
+        np.testing.assert_allclose(
+          per_target['score'][row], score, rtol=1e-5, atol=1e-6
+        )
+      self.assertNotEmpty(kept_in)  # what was viewed competes
+
+  def test_a_purchase_held_out_for_validation_is_no_negative_in_the_test(self):
+    _, validation = self._evaluate(prepared.VALIDATION)
+    _, test = self._evaluate(prepared.TEST)
+    np.testing.assert_array_equal(
+      test['num_negatives'], validation['num_negatives'] - 1
+    )
+
+  def test_all_leaves_out_whatever_was_interacted_with(self):
+    _, per_target = self._evaluate(candidates='all')
+    for user, item, rank in zip(
+      per_target['user'], per_target['item'], per_target['rank']
+    ):
+      own = self.data.items[slice(*self.data.user_offsets[user : user + 2])]
+      expected, _ = self._loop_rank(user, item, set(own.tolist()))
+      self.assertEqual(rank, expected)
+
+  def test_parts_hold_everybody_once_with_their_own_means(self):
+    part, per_target = self._evaluate()
+    self.assertEqual(
+      [p['name'] for p in part['parts']], ['cart', 'view', 'new']
+    )
+    self.assertEqual(sum(p['users'] for p in part['parts']), 40)
+    targets = prepared.targets(self.data, prepared.TEST)
+    np.testing.assert_array_equal(
+      per_target['part'], behaviors.parts(self.data, targets)
+    )
+    for number, row in enumerate(part['parts']):
+      rank = per_target['rank'][per_target['part'] == number]
+      placement = per_target['placement_all'][per_target['part'] == number]
+      self.assertAlmostEqual(row['hr@5']['value'], np.mean(rank <= 5))
+      self.assertAlmostEqual(row['auc']['value'], np.mean(placement))
+      self.assertLessEqual(row['hr@5']['low'], row['hr@5']['value'])
+      self.assertEqual(row['hr@5']['count'], rank.size)
+
+  def test_a_log_without_behaviors_has_no_parts(self):
+    data = self.data._replace(behaviors=None)
+    self.data = data
+    part, per_target = self._evaluate(candidates='all')
+    self.assertNotIn('parts', part)
+    self.assertNotIn('part', per_target)
+
+  def test_tile_sizes_change_nothing(self):
+    part, per_target = self._evaluate()
+    again, arrays = self._evaluate(user_tile=64, item_tile=64)
+    np.testing.assert_array_equal(per_target['rank'], arrays['rank'])
+    self.assertEqual(part['parts'][0]['hr@10'], again['parts'][0]['hr@10'])
+
+  def test_the_protocol_says_what_is_ranked_among_what(self):
+    told = {
+      candidates: evaluate.protocol(
+        self.data,
+        prepared.TEST,
+        config.EvaluationConfig(candidates=candidates),
+      )['negatives']
+      for candidates in ('all', 'unbought')
+    }
+    self.assertIn('without a buy of the user', told['unbought'])
+    self.assertIn('had shown view or cart toward it', told['all'])
 
 
 def _movielens(shared_data) -> prepared.Prepared:

@@ -191,6 +191,41 @@ class RankTargetsTest(parameterized.TestCase):
       again = _rank(data, params, targets, user_tile=8)
     np.testing.assert_array_equal(kept[:4], again[:4])
 
+  def test_a_model_is_told_the_users_of_a_tile_and_minus_one_for_filling(self):
+    rng = np.random.default_rng(14)
+    data = toys.log(rng, num_users=20, num_items=20)
+    params = toys.integer_params(rng, 20)
+    vectors = jnp.asarray(rng.integers(-9, 9, size=(21, 3)), jnp.float32)
+
+    def encode(net, rows, context, inputs, *, key=None):
+      return _MODEL.encode(net, rows, context, inputs) + net[inputs['user']]
+
+    targets = prepared.targets(data, prepared.TEST)
+    # Index -1 is the last row: a filling user with a real one's would show.
+    poisoned = vectors.at[20].set(jnp.nan)
+    actual = _rank(
+      data,
+      params._replace(net=poisoned),
+      targets,
+      _MODEL._replace(encode=encode),
+      user_tile=8,
+    )
+    shifts = np.asarray(vectors)[targets.user]
+    expected = _loop_counts(data, params, targets, shifts)
+    np.testing.assert_array_equal(actual[:4], expected)
+
+  def test_tiles_are_asked_for_one_ahead(self):
+    asked = []
+
+    def values():
+      for value in range(4):
+        asked.append(value)
+        yield value
+
+    used = [(value, asked[-1]) for value in ranking._one_ahead(values())]
+    self.assertEqual(used, [(0, 1), (1, 2), (2, 3), (3, 3)])
+    self.assertEmpty(list(ranking._one_ahead([])))
+
   def test_progress_ends_at_the_number_of_targets(self):
     rng = np.random.default_rng(9)
     data = toys.log(rng, num_users=20, num_items=20)

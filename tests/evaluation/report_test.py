@@ -85,6 +85,38 @@ class BuildTest(absltest.TestCase):
     self.assertIsNotNone(part['overall']['auc']['value'])
 
 
+class PartsTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    per_target = _per_target() | {'part': np.array([0, 2, 0, 0, 2, 2])}
+    names = ('cart', 'view', 'new')
+    self.part = report.build(
+      per_target, _ACTIVITY, 2, ks=(5,), resamples=50, part_names=names
+    )
+
+  def test_a_part_has_the_means_of_its_items(self):
+    cart, view, new = self.part['parts']
+    self.assertEqual((cart['name'], cart['users']), ('cart', 2))
+    self.assertAlmostEqual(cart['hr@5']['value'], 2 / 3)
+    self.assertAlmostEqual(cart['auc']['value'], (0.8 + 0.6 + 0.4) / 3)
+    self.assertEqual((view['name'], view['users']), ('view', 0))
+    self.assertIsNone(view['hr@5']['value'])
+    # A user with held-out items in two parts counts in both.
+    self.assertEqual((new['name'], new['users']), ('new', 3))
+    self.assertAlmostEqual(new['hr@5']['value'], 2 / 3)
+    self.assertLessEqual(new['hr@5']['low'], new['hr@5']['value'])
+    json.dumps(self.part, allow_nan=False)
+
+  def test_parts_stand_below_everybody(self):
+    table = report.format_table({'a': self.part}, ['hr@5'])
+    rows = [line.split() for line in table.split('\n')[2:]]
+    self.assertEqual(rows[2][:2], ['all', '4'])
+    self.assertEqual(rows[3:], [
+      ['cart', '2', '0.6667'], ['view', '0', '-'], ['new', '3', '0.6667']
+    ])  # fmt: skip
+    self.assertLen({len(line) for line in table.split('\n')[1:]}, 1)
+
+
 class FormatTableTest(absltest.TestCase):
   def test_systems_stand_side_by_side_and_columns_align(self):
     part = report.build(_per_target(), _ACTIVITY, 3, ks=(1,), resamples=0)

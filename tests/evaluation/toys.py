@@ -105,3 +105,93 @@ def loop_negatives(data, user):
   """Items the user never interacted with."""
   own = data.items[data.user_offsets[user] : data.user_offsets[user + 1]]
   return np.setdiff1d(np.arange(1, data.num_items + 1), own)
+
+
+BEHAVIORS = ('view', 'cart', 'buy')
+
+
+def behavior_log(
+  rng: np.random.Generator, num_users: int, num_items: int
+) -> prepared.Prepared:
+  """Views and carts at random, and 3-5 buys, the last two held out in turn."""
+  user, item, behavior, split = [], [], [], []
+  for row in range(num_users):
+    for upstream, most in ((0, num_items), (1, num_items // 2)):
+      shown = 1 + rng.choice(num_items, rng.integers(most), replace=False)
+      user += [row] * len(shown)
+      item += shown.tolist()
+      behavior += [upstream] * len(shown)
+      split += [prepared.TRAIN] * len(shown)
+    bought = 1 + rng.choice(num_items, rng.integers(3, 6), replace=False)
+    user += [row] * len(bought)
+    item += bought.tolist()
+    behavior += [2] * len(bought)
+    split += [prepared.TRAIN] * (len(bought) - 2)
+    split += [prepared.VALIDATION, prepared.TEST]
+  return prepared.build(
+    np.array(user, np.int32),
+    np.array(item, np.int32),
+    np.array(split, np.int8),
+    user_ids=np.arange(num_users),
+    item_ids=np.arange(1, num_items + 1),
+    behaviors=np.array(behavior, np.int8),
+    behavior_names=BEHAVIORS,
+    history_rule=prepared.FIXED,
+  )
+
+
+def factor_model() -> types.Model:
+  """sum_k g_k <a_k, b_k> with a gate whose logits are a user's plus an item's.
+
+  The form that every gated head has for ranking; it knows its users.
+  """
+
+  def init(key, context, sizes):
+    raise NotImplementedError('tests give the parameters')
+
+  def encode(net, rows, context, inputs, *, key=None):
+    del rows, context, key
+    user = jnp.maximum(inputs['user'], 0)
+    return net['factor'][user] * jnp.repeat(
+      net['gate'][user], net['factor'].shape[1] // net['gate'].shape[1], axis=1
+    ), net['gate'][user]
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    del net, key
+    user, gate = encoded
+    shared = 'bd,cd->bc' if candidate_rows['gate'].ndim == 2 else 'bd,bcd->bc'
+    above = jnp.einsum(shared, user, candidate_rows['factor'])
+    return above / jnp.einsum(shared, gate, candidate_rows['gate'])
+
+  return types.Model(init, encode, score)
+
+
+def factor_params(
+  rng: np.random.Generator, num_users: int, num_items: int, count: int = 3
+) -> types.Params:
+  """`count` behaviors, four wide each."""
+
+  def table(rows):
+    gate = np.exp(rng.normal(size=(rows, count)))
+    return {
+      'factor': rng.normal(size=(rows, 4 * count)).astype(np.float32),
+      'gate': gate.astype(np.float32),
+    }
+
+  item = table(num_items + 1)
+  item['factor'] *= np.repeat(item['gate'], 4, axis=1)
+  item = {name: jnp.asarray(values) for name, values in item.items()}
+  user = {k: jnp.asarray(v) for k, v in table(num_users).items()}
+  return types.Params({'item': item}, user)
+
+
+def loop_factor_score(params, user, item):
+  """The same pair by pair: softmax gate of the sum of the logits, f64."""
+  net, table = params.net, params.tables['item']
+  f64 = lambda x: np.asarray(x, np.float64)
+  logits = np.log(f64(net['gate'][user])) + np.log(f64(table['gate'][item]))
+  gate = np.exp(logits) / np.exp(logits).sum()
+  experts = f64(table['factor'][item]).reshape(len(gate), -1)
+  experts /= f64(table['gate'][item])[:, None]
+  own = f64(net['factor'][user]).reshape(len(gate), -1)
+  return sum(g * a @ b for g, a, b in zip(gate, own, experts))

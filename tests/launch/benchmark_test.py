@@ -1,20 +1,54 @@
+import json
+import sys
+
 from tests.launch import scripts
+from twotsrec.recipes import benchmark_graph
 
 
 def test_wrong_input_is_one_line(capsys, tmp_path):
   out = f'--out={tmp_path / "out.json"}'
   for flags, message in (
     (['--suite=aggregators'], '--out is missing'),
-    ([out, '--suite=aggregator'], 'train|aggregators'),
+    ([out, '--suite=aggregator'], 'train|aggregators|graph'),
     ([out, '--suite=aggregators', '--only=pcgard'], 'known: joint, backdoor'),
     ([out, '--suite=aggregators', '--steps=0'], '--steps'),
     ([out, '--suite=aggregators', '--repeats=0'], '--repeats'),
     ([out, '--only=pcgrad'], '--only changes nothing'),
     ([out, '--steps=9'], '--steps changes nothing'),
     ([out, '--clock=sun'], 'wall|processor'),
+    ([out, '--clock=wall'], 'use --suite=aggregators or graph'),
+    ([out, '--suite=graph', '--only=din'], '--only changes nothing'),
+    ([out, '--suite=graph', '--models=din'], '--models changes nothing'),
+    ([out, '--suite=graph', '--dataset=moon'], "'moon' is unknown"),
   ):
     ended = scripts.run(capsys, 'benchmark', *flags)
     assert ended.code == 2 and ended.out == '', flags
     assert message in ended.err and ended.err.startswith('error: ')
     assert len(ended.err.splitlines()) == 1
   assert list(tmp_path.iterdir()) == []
+
+
+def test_the_suite_of_graphs_needs_scipy(capsys, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'scipy', None)
+  monkeypatch.setitem(sys.modules, 'scipy.sparse', None)
+  out = f'--out={tmp_path / "out.json"}'
+  ended = scripts.run(capsys, 'benchmark', '--suite=graph', out)
+  assert ended.code == 2 and ended.out == ''
+  assert ended.err.startswith('error: scipy is not installed')
+  assert len(ended.err.splitlines()) == 1
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_graph_products_are_measured_and_shown(capsys, tmp_path, monkeypatch):
+  monkeypatch.setattr(benchmark_graph, '_WIDTHS', (4,))
+  monkeypatch.setattr(benchmark_graph, '_LAYOUTS', ('bcsr',))
+  out = tmp_path / 'out.json'
+  ended = scripts.run(
+    capsys, 'benchmark', '--suite=graph', '--repeats=1', f'--out={out}'
+  )
+  assert ended.code == 0
+  measured = json.loads(out.read_text(encoding='utf-8'))
+  assert measured['suite'] == 'graph' and measured['source'] == 'synthetic'
+  first, _, *rows = ended.out.splitlines()
+  assert first.startswith('synthetic, ') and '1 rounds' in first
+  assert len(rows) == len(measured['rows'])

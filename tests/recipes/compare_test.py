@@ -81,6 +81,58 @@ def differing(path: str, **changes) -> None:
 # ---- What comes out
 
 
+def with_parts(folder: pathlib.Path, *arguments) -> str:
+  """A run on data with behaviors; the parts are of very unequal size."""
+  per_target = make_targets(*arguments)
+  per_target['part'] = np.repeat([0, 1, 2], [40, 16, 4])
+  names = ('cart', 'view', 'new')
+  built = report_lib.build(
+    per_target, np.arange(100), GROUPS, KS, 0, part_names=names
+  )
+  return write_run(folder, per_target, built)
+
+
+def test_parts_are_compared_like_groups(tmp_path):
+  a = with_parts(tmp_path / 'a', 0)
+  b = with_parts(tmp_path / 'b', 1, 0.1)
+  result = compare.compare({'a': [a], 'b': [b]}, (), 200, by='parts')
+  gain = make_targets(1, 0.1)['user_auc'] - make_targets(0)['user_auc']
+  rows = result['comparisons']['b']['auc']
+  names = [row['group'] for row in rows]
+  assert names == ['cart', 'view', 'new', 'all', 'mean of parts']
+  assert [row['users'] for row in rows] == [40, 16, 4, 60, 60]
+  for row, part in zip(rows, np.split(gain, [40, 56])):
+    np.testing.assert_allclose(row['difference'], part.mean())
+    assert row['holm'] >= row['p']
+  by_group = compare.compare({'a': [a], 'b': [b]}, (), 200)
+  assert by_group['comparisons']['b']['auc'][3] == rows[3]
+  text = compare.run([a, b], resamples=200, by='parts')
+  assert '(40 + 16 + 4 in parts cart to new)' in text
+  assert 'after Holm over the parts of a metric' in text
+
+
+def test_runs_without_parts_or_with_others_are_refused(pair, tmp_path):
+  a = with_parts(tmp_path / 'a', 0)
+  named = {'a': [a], 'base': pair[:1]}
+  message = 'base has no parts, since its data have no behaviors'
+  for systems in (named, dict(reversed(named.items()))):
+    assert message in refusal(systems, (), 200, 0, 'parts')
+  assert "by is 'users'; known: groups, parts" in refusal(
+    named, (), 200, 0, 'users'
+  )
+  per_target = make_targets(1)
+  per_target['part'] = np.repeat([0, 1, 2], [4, 16, 40])
+  other = write_run(
+    tmp_path / 'other',
+    per_target,
+    report_lib.build(
+      per_target, np.arange(100), GROUPS, KS, 0, part_names=('a', 'b', 'c')
+    ),
+  )
+  named = {'a': [a], 'b': [other]}
+  assert '(part differs)' in refusal(named, (), 200, 0, 'parts')
+
+
 def test_every_group_metric_and_system_is_compared(pair, tmp_path):
   third = write_run(tmp_path / 'third', make_targets(2))
   named = {'base': pair[:1], '+GA': pair[1:], 'third': [third]}

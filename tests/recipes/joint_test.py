@@ -54,7 +54,7 @@ def test_epochs_are_logged_once_and_the_best_one_is_kept():
 
 def test_groups_are_logged_when_asked_for():
   for line in run_directory.read_metrics(runs.finished()):
-    groups = {name: np.array(x) for name, x in line['groups'].items()}
+    groups = {name: np.array(x) for name, x in line['diagnosis'].items()}
     assert groups['loss'].shape == groups['norm'].shape == (3,)
     assert np.all(groups['norm'] > 0)
     cosine = groups['cosine']

@@ -380,8 +380,8 @@ def test_other_plugins_and_trunks(trained, tmp_path, changes, trunk_moves):
   assert min(spread) > 0  # no group's plugin is another's
   (line,) = run_directory.read_metrics(tmp_path / 'run')
   if config.train.log_groups:
-    assert min(line['groups']['norm']) > 0
-    cosine = np.array(line['groups']['cosine'])
+    assert min(line['diagnosis']['norm']) > 0
+    cosine = np.array(line['diagnosis']['cosine'])
     np.testing.assert_allclose(np.diagonal(cosine), 1.0, atol=1e-5)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import runs
+from tests.recipes import behavior_runs
 from tests.recipes import turned
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
@@ -19,6 +20,7 @@ from twotsrec.data import tables
 from twotsrec.ops import rows
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import recommend
+from twotsrec.recipes import reports
 
 K = 4
 
@@ -151,6 +153,49 @@ def test_seen_items_come_when_asked_for(tmp_path):
   assert found['1'] == _names(_expected(own, everything, False))
   without, _ = _run(tmp_path / 'top.csv', k=10_000)
   assert set(found['1']) - set(without['1']) == set(_names(own))
+
+
+@pytest.fixture
+def serving(monkeypatch):
+  """A run on views, carts and buys that serves a rule for its users."""
+  experiment, params = experiment_lib.load(str(behavior_runs.finished()))
+  rule = reports.baselines(experiment)['view_reminder']
+  experiment = behavior_runs.serving(experiment, *rule)
+  monkeypatch.setattr(
+    experiment_lib, 'load', lambda workdir: (experiment, params)
+  )
+  return experiment.prepared
+
+
+def _sets(prepared, user):
+  """What a user bought at any time, and what it viewed and did not buy."""
+  events = slice(*prepared.user_offsets[user : user + 2])
+  items, behavior = prepared.items[events], prepared.behaviors[events]
+  bought = set(items[behavior == 2].tolist())
+  return bought, set(items[behavior == 0].tolist()) - bought
+
+
+def test_what_was_viewed_is_recommended_and_what_was_bought_is_not(
+  tmp_path, serving
+):
+  found, _ = _run(tmp_path / 'top.csv', k=10_000)
+  assert list(found) == [str(user) for user in serving.user_ids]
+  everything = {str(item) for item in serving.item_ids}
+  for user, items in enumerate(found.values()):
+    bought, viewed = _sets(serving, user)
+    names = lambda items: {str(serving.item_ids[i - 1]) for i in items}
+    assert set(items) == everything - names(bought)
+    # The rule on top shows that it was told who asks.
+    assert set(items[: len(viewed)]) == names(viewed)
+
+
+def test_a_raw_history_needs_a_model_that_takes_anybody(tmp_path, serving):
+  table = tmp_path / 'new.csv'
+  table.write_text('user_id,item_id\n1,1\n', encoding='utf-8')
+  with pytest.raises(types.UserError, match='training data only') as error:
+    _run(tmp_path / 'top.csv', history=str(table))
+  assert len(str(error.value).splitlines()) == 1
+  assert not (tmp_path / 'top.csv').exists()
 
 
 def test_listed_users_come_in_their_order(tmp_path):

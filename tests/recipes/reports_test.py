@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from tests import runs
+from tests.recipes import behavior_runs
 from tests.recipes import turned
+from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
 from twotsrec.recipes import experiment as experiment_lib
@@ -93,6 +95,7 @@ def test_the_protocol_is_told(report, loaded):
   assert sum(sizes) == report['dataset']['train'] - report['dataset']['users']
   assert protocol['group_thresholds'] == sorted(protocol['group_thresholds'])
   assert 'negatives_digest' not in protocol
+  assert 'behaviors' not in protocol
 
 
 def test_a_model_with_plugins_is_routed(loaded):
@@ -130,6 +133,60 @@ def test_sampled_candidates_are_told_with_their_digest(loaded):
   )
   assert protocol['num_candidates'] == 7
   assert protocol['negatives_digest'] == candidates.digest(lists)
+
+
+def test_what_is_served_ranks_in_place_of_what_is_trained(loaded, report):
+  experiment, params = loaded
+  experiment = _changed(experiment, train__select_metric='hr@10')
+  serving = behavior_runs.serving(
+    experiment, *experiment_lib.popularity(experiment)
+  )
+  part, _ = reports.evaluate(serving, serving.model, params, 'test', True)
+  assert part == report['baselines']['popularity']
+  found = reports.make_metric(serving, 'test')(params)
+  assert found['auc'] == part['overall']['auc']['value']
+  # Another model than the run's is taken as it is.
+  part, _ = reports.evaluate(serving, experiment.model, params, 'test', True)
+  assert part == report['test']
+
+
+def test_with_behaviors_the_rules_are_the_baselines():
+  experiment, _ = experiment_lib.load(str(behavior_runs.finished()))
+  report = files.read_json(behavior_runs.finished() / 'report.json')
+  assert list(report['baselines']) == [
+    'buy_popularity', 'cart_reminder', 'view_reminder'
+  ]  # fmt: skip
+  names = ['cart', 'view', 'new']
+  baselines = report['baselines'].values()
+  for part in (report['test'], report['validation'], *baselines):
+    assert [row['name'] for row in part['parts']] == names
+    users = sum(row['users'] for row in part['parts'])
+    assert users == sum(row['users'] for row in part['groups'])
+  assert 'without a buy of the user' in report['protocol']['negatives']
+  assert report['protocol']['candidates'] == 'unbought'
+  assert report['protocol']['behaviors'] == ['view', 'cart', 'buy']
+  assert report['protocol']['strip_heldout'] is False
+  with np.load(behavior_runs.finished() / 'per_target.npz') as arrays:
+    part, rank = arrays['part'], arrays['rank']
+  for number, row in enumerate(report['test']['parts']):
+    expected = row['hr@10']['value']
+    np.testing.assert_allclose(np.mean(rank[part == number] <= 10), expected)
+  # A cart without the held-out item still fills the first ten places.
+  stripped = _changed(
+    experiment, **behavior_runs.SETTINGS, data__strip_heldout=True
+  )
+  part, _ = reports.evaluate(
+    stripped, *reports.baselines(stripped)['cart_reminder'], 'test', quiet=True
+  )
+  assert part['parts'][0]['hr@10']['value'] == 0.0
+  assert part['parts'][0]['users'] == report['test']['parts'][0]['users']
+
+
+def test_unbought_needs_behaviors(loaded):
+  experiment = _changed(loaded[0], evaluation__candidates='unbought')
+  with pytest.raises(types.UserError, match='data have no behaviors') as error:
+    reports.check_protocol(experiment)
+  assert len(str(error.value).splitlines()) == 1
 
 
 def test_selection_on_test_marks_the_report_and_the_table(loaded, report):

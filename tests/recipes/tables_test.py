@@ -4,6 +4,7 @@ import json
 import pytest
 
 from tests import runs
+from tests.recipes import behavior_runs
 from tests.recipes import turned
 from twotsrec import types
 from twotsrec.recipes import experiment as experiment_lib
@@ -34,6 +35,26 @@ def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
   )  # fmt: skip
   assert tables.default_metrics((50, 10))[2:] == ('hr@10', 'ndcg@10')
   assert tables.default_metrics(()) == ('auc', 'user_auc')
+
+
+def test_with_behaviors_the_rules_and_the_parts_are_shown():
+  run = behavior_runs.finished()
+  report = files.read_json(run / 'report.json')
+  table = tables.of_report(report)
+  lines = [line.split() for line in table.splitlines()]
+  rules = ['buy_popularity', 'cart_reminder', 'view_reminder']
+  assert lines[0] == ['hr@10', 'ndcg@10']
+  assert lines[1][3:] == [*rules, 'din'] * 2
+  parts = report['test']['parts']
+  assert [line[0] for line in lines[6:9]] == ['cart', 'view', 'new']
+  for part, line in zip(parts, lines[6:9]):
+    assert line[1] == f'{part["users"]:,}'
+    assert line[5] == f'{part["hr@10"]["value"]:.4f}'
+  assert 'unbought candidates' in table and 'cart, view, new: ' in table
+  again = tables.side_by_side([str(run)], ['din'], 'test', [], quiet=True)
+  assert again.splitlines()[:9] == table.splitlines()[:9]
+  with pytest.raises(types.UserError, match='must differ: buy_popularity, '):
+    tables.side_by_side([str(run)], [rules[1]], 'test', [], quiet=True)
 
 
 def test_runs_stand_side_by_side(tmp_path, report):

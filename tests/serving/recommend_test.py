@@ -201,6 +201,42 @@ class RecommendTest(parameterized.TestCase):
     next(stream)
     self.assertEqual(taken, [10])
 
+  @parameterized.parameters((100, 64), (5, 8))
+  def test_a_model_of_known_users_is_told_who_asks(self, chunk, user_tile):
+    vectors = np.random.default_rng(3).integers(-9, 9, size=(24, 3))
+
+    def encode(net, rows, context, inputs, *, key=None):
+      own = net[inputs['user']]  # -1 is the last row
+      return _MODEL.encode(net, rows, context, inputs) + own
+
+    def serve(requests):
+      chunks = recommend.recommend(
+        _MODEL._replace(encode=encode),
+        self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
+        None,
+        requests,
+        num_items=31,
+        k=6,
+        user_tile=user_tile,
+      )
+      return [np.concatenate(parts) for parts in zip(*chunks)]
+
+    users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
+    data = self.data
+    options = {'history_length': _LENGTH, 'chunk': chunk}
+    known = recommend.known_users(
+      data.items, data.user_offsets, self.seen, users, **options
+    )
+    expected = _loop(data, self.params, users, 6, True, vectors[users])
+    for a, b in zip(serve(known), expected):
+      np.testing.assert_array_equal(a, b)
+    # A raw history is nobody's.
+    raw = recommend.raw_histories(data.items, data.user_offsets, **options)
+    nobody = np.repeat(vectors[-1:], 23, axis=0)
+    expected = _loop(data, self.params, np.arange(23), 6, True, nobody)
+    for a, b in zip(serve(raw), expected):
+      np.testing.assert_array_equal(a, b)
+
   def test_k_must_be_positive(self):
     with pytest.raises(types.UserError, match='k is 0'):
       self._recommend(np.arange(3), 0)

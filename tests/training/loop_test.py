@@ -65,6 +65,7 @@ def _phase():
       group, GROUPS, BATCH, 'proportional', 0, epoch
     ),
     negative_key=lambda epoch: jax.random.fold_in(jax.random.key(7), epoch),
+    num_losses=GROUPS,
     evaluate=_restless,
   )
 
@@ -103,7 +104,6 @@ def _fit(workdir, phase=None, should_stop=lambda: False, **changes):
   return loop.fit(
     phase or _phase(),
     _start(),
-    GROUPS,
     _config(**changes),
     str(workdir),
     should_stop,
@@ -407,7 +407,7 @@ def test_the_log_has_the_sums_of_the_epoch(uninterrupted):
     np.bincount(np.asarray(_phase().feed.group)), BATCH, 'proportional'
   )
   for line in lines:
-    by_group = np.array(line['train_loss_by_group'])
+    by_group = np.array(line['train_loss_by_part'])
     np.testing.assert_allclose(
       line['train_loss'], by_group @ counts / BATCH, rtol=1e-5
     )

@@ -60,8 +60,11 @@ def pooled_counts(group: np.ndarray, num_groups: int) -> ranking.Fold:
     for group_id in np.unique(row_group):
       chosen = row_group == group_id
       # Targets come sorted by group: mostly the whole tile is one group.
-      whole = chosen.all()
-      negatives = scores[kept] if whole else scores[chosen][kept[chosen]]
+      mine = slice(None) if chosen.all() else chosen
+      # Sorting what is left out to the end is faster than leaving it out.
+      ordered = np.where(kept[mine], scores[mine], np.inf).ravel()
+      ordered.sort()
+      negatives = ordered[: np.count_nonzero(kept[mine])]
       counts = _add_negatives(counts, group_id, negatives)
     return counts
 
@@ -98,7 +101,7 @@ def placements(
 def _add_negatives(
   counts: PooledCounts, group_id: int, negatives: np.ndarray
 ) -> PooledCounts:
-  below, tied = metrics.count_below(counts.score, np.sort(negatives))
+  below, tied = metrics.count_below(counts.score, negatives)
   own = counts.group == group_id
   num_negatives = counts.num_negatives.copy()
   num_negatives[group_id] += negatives.size

@@ -3,7 +3,8 @@
 A system is one trained model, or several that differ in their seed; its value
 is then the mean over the seeds, taken per user before users are paired.
 Metrics and their means are those of `report`; rows are the G activeness
-groups, everybody, and the unweighted mean over the groups that have items.
+groups, everybody, and the unweighted mean over the groups that have items. The
+parts of a report (see `behaviors`) can stand in place of the groups.
 
 Users are what varies: they are drawn with replacement from everybody, with all
 their held-out items, and one draw serves all systems, metrics and rows.
@@ -92,9 +93,15 @@ class Comparison(NamedTuple):
   by_seed: np.ndarray
 
 
-def read_targets(content: bytes, num_groups: int) -> dict[str, np.ndarray]:
+def read_targets(
+  content: bytes, num_groups: int, by: str = 'group'
+) -> dict[str, np.ndarray]:
   """The arrays of `KEYS` and `VALUES`, [T], in the bytes of an .npz file.
 
+  Args:
+    content: of the file.
+    num_groups: G, or how many parts there are.
+    by: array that tells the rows, 'group' or 'part'; it is read too.
   Raises:
     ValueError: why they are not what `evaluate` has written.
   """
@@ -103,20 +110,20 @@ def read_targets(content: bytes, num_groups: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
       arrays = {
         name: np.load(io.BytesIO(archive.read(f'{name}.npy')))
-        for name in (*KEYS, *VALUES)
+        for name in dict.fromkeys((*KEYS, by, *VALUES))
       }
   except _UNREADABLE as error:
     raise ValueError('its arrays cannot be read') from error
   targets = arrays['event'].shape
   for name, array in arrays.items():
-    right_kind = array.dtype.kind in ('iu' if name in KEYS else 'f')
+    right_kind = array.dtype.kind in ('f' if name in VALUES else 'iu')
     if not right_kind or len(targets) != 1 or not targets[0]:
       raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
     if array.shape != targets:
       raise ValueError(f'{name} has another length than event')
-  first, last = arrays['group'].min(), arrays['group'].max()
+  first, last = arrays[by].min(), arrays[by].max()
   if first < 0 or last >= num_groups:
-    raise ValueError(f'groups {first}..{last} where there are {num_groups}')
+    raise ValueError(f'{by}s {first}..{last} where there are {num_groups}')
   if not arrays['rank'].min() >= 1:
     raise ValueError(f'a rank of {arrays["rank"].min()}')
   return arrays
@@ -127,6 +134,7 @@ def tabulate(
   num_groups: int,
   ks: Sequence[int],
   metrics: Sequence[str],
+  by: str = 'group',
 ) -> Table:
   """Sums over the held-out items of each user, by group and overall.
 
@@ -136,14 +144,16 @@ def tabulate(
     num_groups: G.
     ks: cut-offs, all that `metrics` name.
     metrics: M of `report.metric_names(ks)`.
+    by: array that tells the rows; parts share the negatives of everybody.
   """
+  own_placement = 'placement_group' if by == 'group' else 'placement_all'
   everybody = np.unique(per_target['user'])
   shape = (everybody.size, num_groups + 1, len(metrics))
   table = Table(everybody, np.zeros(shape), np.zeros(shape))
   for row in range(num_groups + 1):
     part, placement = per_target, 'placement_all'
     if row < num_groups:
-      chosen, placement = per_target['group'] == row, 'placement_group'
+      chosen, placement = per_target[by] == row, own_placement
       part = {name: values[chosen] for name, values in per_target.items()}
     users, terms = report.user_terms(part, ks, placement)
     index = np.searchsorted(everybody, users)
@@ -225,7 +235,10 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def rows(
-  comparison: Comparison, column: int, users: Sequence[int]
+  comparison: Comparison,
+  column: int,
+  users: Sequence[int],
+  parts: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
   """One metric of a comparison for JSON, which has null for NaN.
 
@@ -233,13 +246,15 @@ def rows(
     comparison: of one system.
     column: of the metric.
     users: number of users in each group, and of all.
+    parts: names, where the rows are not groups.
   Returns:
     Groups 1 to G, 'all' and 'mean of groups', each {'group', 'users',
     'reference', 'other', 'difference', 'low', 'high', 'p', 'holm' (null unless
     it is a group), 'by_seed': [differences]}.
   """
   num_groups = len(comparison.holm)
-  names = [*range(1, num_groups + 1), 'all', 'mean of groups']
+  names = [*(parts or range(1, num_groups + 1)), 'all']
+  names.append(f'mean of {"parts" if parts else "groups"}')
   fields = ('reference', 'other', 'difference', 'low', 'high', 'p')
   shown = []
   for row, name in enumerate(names):

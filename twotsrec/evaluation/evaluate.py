@@ -11,12 +11,13 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import auc
+from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report
 from twotsrec.evaluation import tiles
 
-_CANDIDATES = ('all', 'sampled')
+_CANDIDATES = ('all', 'sampled', 'unbought')
 
 
 def evaluate(
@@ -47,18 +48,18 @@ def evaluate(
     evaluation: protocol.
     history_length: L.
     progress: called with (targets done, targets).
-    seen: prepared.seen_items(prepared, 'all') if at hand, else computed.
+    seen: what `not_negative` returns if at hand, else computed.
     routing: which plugin serves whom; None for a model without plugins.
     key: that the groups were made by, the unit of a route.
   Returns:
     (part of report.json, per target arrays [T] in the order of the events:
     event, user, item, group, better, tied, num_negatives, score, rank,
-    user_auc, placement_group, placement_all). The arrays hold numbers only and
-    can be saved with np.savez.
+    user_auc, placement_group, placement_all, and part if the data have
+    behaviors). The arrays hold numbers only and can be saved with np.savez.
   """
-  _check_protocol(evaluation)
+  _check_protocol(prepared, evaluation)
   if seen is None:
-    seen = prepared_data.seen_items(prepared, 'all')
+    seen = not_negative(prepared, split, evaluation)
   targets = _held_out(prepared, split)
   routes = None
   if routing is not None:
@@ -82,7 +83,7 @@ def evaluate(
     fold=auc.pooled_counts(group, num_groups),
     progress=progress,
   )
-  per_target = _per_target(targets, group, result, evaluation)
+  per_target = _per_target(prepared, targets, group, result, evaluation)
   part = report.build(
     per_target,
     train_activity(prepared),
@@ -90,25 +91,41 @@ def evaluate(
     evaluation.ks,
     evaluation.bootstrap,
     evaluation.seed,
+    behaviors.part_names(prepared),
   )
   return part, per_target
+
+
+def not_negative(
+  prepared: Any, split: int, evaluation: config.EvaluationConfig
+) -> prepared_data.SeenItems:
+  """Items of every user that a held-out item is not ranked among.
+
+  Whatever the user interacted with in the whole data; or with 'unbought' only
+  what the user bought in the splits before: a purchase held out for validation
+  is left out when test items are ranked, a test item is not left out when
+  validation items are.
+  """
+  if evaluation.candidates == 'unbought':
+    return behaviors.bought(prepared, split)
+  return prepared_data.seen_items(prepared, 'all')
 
 
 def protocol(
   prepared: Any, split: int, evaluation: config.EvaluationConfig
 ) -> dict[str, Any]:
   """How `evaluate` ranks, for the report; states the lists' digest."""
-  _check_protocol(evaluation)
+  _check_protocol(prepared, evaluation)
   described = {
     'split': prepared_data.SPLITS[split],
     'candidates': evaluation.candidates,
     'auc_ties': evaluation.auc_ties,
     'rank_ties': evaluation.rank_ties,
-    'negatives': 'items the user never interacted with in the whole data',
+    'negatives': _negatives(prepared, evaluation),
     'bootstrap': evaluation.bootstrap,
   }
   if evaluation.candidates == 'sampled':
-    seen = prepared_data.seen_items(prepared, 'all')
+    seen = not_negative(prepared, split, evaluation)
     targets = _held_out(prepared, split)
     lists = _lists(prepared, targets, seen, evaluation)
     described['num_candidates'] = evaluation.num_candidates
@@ -123,7 +140,26 @@ def train_activity(prepared: Any) -> np.ndarray:
   return np.diff(before[prepared.user_offsets])
 
 
-def _per_target(targets, group, result, evaluation) -> dict[str, np.ndarray]:
+def _negatives(prepared: Any, evaluation: config.EvaluationConfig) -> str:
+  """What a held-out item is ranked among, in words."""
+  names = behaviors.names(prepared)
+  if evaluation.candidates == 'unbought':
+    return (
+      f'items without a {names[-1]} of the user in the splits before; other'
+      ' behaviors leave an item in'
+    )
+  text = 'items the user never interacted with in the whole data'
+  if len(names) > 1:
+    text += (
+      ', by any behavior; a held-out item is ranked among them also where the'
+      f' user had shown {" or ".join(names[:-1])} toward it'
+    )
+  return text
+
+
+def _per_target(
+  prepared, targets, group, result, evaluation
+) -> dict[str, np.ndarray]:
   """Metrics of every target in order of the events."""
   counts = result.better, result.tied
   # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
@@ -143,6 +179,8 @@ def _per_target(targets, group, result, evaluation) -> dict[str, np.ndarray]:
     'placement_group': own,
     'placement_all': everybody,
   }
+  if behaviors.part_names(prepared):
+    per_target['part'] = behaviors.parts(prepared, targets)
   order = np.argsort(targets.event)
   return {name: values[order] for name, values in per_target.items()}
 
@@ -177,7 +215,7 @@ def _sorted_by_group(
 
 def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
   """Candidates of every target, or None for all items."""
-  if evaluation.candidates == 'all':
+  if evaluation.candidates != 'sampled':
     return None
   return candidates.draw(
     targets,
@@ -188,11 +226,16 @@ def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
   )
 
 
-def _check_protocol(evaluation: config.EvaluationConfig) -> None:
+def _check_protocol(prepared: Any, evaluation: config.EvaluationConfig) -> None:
   if evaluation.candidates not in _CANDIDATES:
     raise types.UserError(
       f'evaluation.candidates is {evaluation.candidates!r}; known are '
       + ', '.join(_CANDIDATES)
+    )
+  if evaluation.candidates == 'unbought' and not behaviors.names(prepared):
+    raise types.UserError(
+      "evaluation.candidates is 'unbought', but these data have no behaviors, "
+      "so nothing says what was bought; use 'all' or 'sampled'"
     )
   for name in ('auc_ties', 'rank_ties'):
     share = getattr(evaluation, name)

@@ -78,3 +78,8 @@ def pad_rows(values: np.ndarray, num_rows: int) -> np.ndarray:
   """`values` with zero rows added up to `num_rows`."""
   padding = [(0, num_rows - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
   return np.pad(values, padding)
+
+
+def pad_users(users: np.ndarray, num_rows: int) -> np.ndarray:
+  """Users i32[b] with -1, which is nobody, added up to `num_rows`."""
+  return np.append(users, np.full(num_rows - len(users), -1)).astype(np.int32)

@@ -10,7 +10,8 @@ an item with the same row as the target's gets the same score and ties. Nothing
 depends on the tile sizes but the rounding of the model's own arithmetic.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -135,11 +136,32 @@ def _rank_all(
   total = positive.size
   better, tied, num_negatives = np.zeros((3, total), np.int64)
   state = fold.init(positive) if fold else None
+  scored = _scored_tiles(task, seen, num_items, positive, encodings)
+  for rows, excluded, scores, counts, last in _one_ahead(scored):
+    size = rows.size
+    tiles.check_scores(counts[2])
+    better[rows] += np.asarray(counts[0])[:size]
+    tied[rows] += np.asarray(counts[1])[:size]
+    kept = ~excluded[:size]
+    num_negatives[rows] += np.count_nonzero(kept, axis=1)
+    if fold:
+      state = fold.step(state, rows, np.asarray(scores)[:size], kept)
+    if last:
+      progress(int(rows[-1]) + 1, total)
+  return RankResult(better, tied, num_negatives, positive, state)
+
+
+def _scored_tiles(task, seen, num_items, positive, encodings):
+  """Tiles of users in order, each with all its tiles of items.
+
+  Yields:
+    (rows, excluded, scores, what `_compare` counts, whether it is the last
+    tile of these rows).
+  """
   for part in task.parts:
-    rows, size = part.rows, part.rows.size
+    rows = part.rows
     users, targets = task.targets.user[rows], task.targets.item[rows]
     excluded = gathers.exclusions(seen, users, targets)
-    num_negatives[rows] = num_items - excluded.counts
     encoded = encodings.pop(int(rows[0]), None)
     if encoded is None:
       encoded = _encode(task, part)
@@ -149,14 +171,20 @@ def _rank_all(
         task.model, part.params, encoded, tile.ids, task.tiling.width
       )
       counts = _compare(scores, part_positive, tile.excluded)
-      tiles.check_scores(counts[2])
-      better[rows] += np.asarray(counts[0])[:size]
-      tied[rows] += np.asarray(counts[1])[:size]
-      if fold:
-        kept = ~tile.excluded[:size]
-        state = fold.step(state, rows, np.asarray(scores)[:size], kept)
-    progress(int(rows[-1]) + 1, total)
-  return RankResult(better, tied, num_negatives, positive, state)
+      yield rows, tile.excluded, scores, counts, np.max(tile.ids) == num_items
+
+
+def _one_ahead(values: Iterable[Any]) -> Iterator[Any]:
+  """The same values, each asked for before the one before it is used.
+
+  JAX answers before it has computed, so that goes on beside the host's work.
+  """
+  values = iter(values)
+  waiting = list(itertools.islice(values, 1))
+  for value in values:
+    waiting.append(value)
+    yield waiting.pop(0)
+  yield from waiting
 
 
 def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
@@ -235,6 +263,10 @@ def _encode(task: _Task, part: tiles.RowTile) -> types.PyTree:
     task.targets.history_end[part.rows],
     task.history_length,
   )
-  history = gathers.pad_rows(history, task.tiling.users)
-  inputs = {'history': history, 'route': part.route}
+  size = task.tiling.users
+  inputs = {
+    'history': gathers.pad_rows(history, size),
+    'route': part.route,
+    'user': gathers.pad_users(task.targets.user[part.rows], size),
+  }
   return tiles.encode(task.model, part.params, task.context, inputs)

@@ -1,4 +1,4 @@
-"""The report: metrics over everybody and by activeness group.
+"""The report: metrics over everybody, by activeness group, and by part.
 
 Means, where a user may have several held-out items:
   auc       pooled over all pairs of a group (of everybody for the overall row)
@@ -7,6 +7,10 @@ Means, where a user may have several held-out items:
   hr@K, ndcg@K, mrr   mean over held-out items
 With one held-out item per user recall@K equals hr@K. `count` says how many
 items (auc, hr, ndcg, mrr) or users (user_auc, recall) a value rests on.
+
+A part holds the held-out items toward which their users had shown a behavior
+before (see `behaviors`). Its users are in any group, so its AUC compares with
+the negatives of everybody.
 
 Intervals resample users. For the pooled AUC they resample the placements of
 the positives (the share of the pooled negatives below each one) and take the
@@ -88,28 +92,29 @@ def build(
   ks: Sequence[int],
   resamples: int = 1000,
   seed: int = 0,
+  part_names: Sequence[str] = (),
 ) -> dict[str, Any]:
   """One split's part of report.json.
 
   Args:
     per_target: arrays [T]: user, group (0..G-1), rank, user_auc,
-      placement_group, placement_all.
+      placement_group, placement_all; and part, if there are any.
     activity: i64[U], training interactions of each user.
     num_groups: G.
     ks: cut-offs.
     resamples: for the intervals; 0 leaves them null.
     seed: of the resamples.
+    part_names: in order of per_target['part']; () for no parts.
   Returns:
     {'overall': {metric: {value, low, high, count}}, 'groups': [{'group' from
-    1, 'users', 'min_activity', 'max_activity', metric: ...}]}.
+    1, 'users', 'min_activity', 'max_activity', metric: ...}]}; with parts also
+    'parts': [{'name', 'users', metric: ...}].
   """
   _, terms = user_terms(per_target, ks, 'placement_all')
   overall = _summaries(terms, resamples, seed)
   groups = []
   for group in range(num_groups):
-    chosen = per_target['group'] == group
-    subset = {name: values[chosen] for name, values in per_target.items()}
-    users, terms = user_terms(subset, ks)
+    users, terms = user_terms(_chosen(per_target, 'group', group), ks)
     active = activity[users]
     groups.append(
       {
@@ -120,13 +125,24 @@ def build(
         **_summaries(terms, resamples, seed),
       }
     )
-  return {'overall': overall, 'groups': groups}
+  built = {'overall': overall, 'groups': groups}
+  if not part_names:
+    return built
+  parts = []
+  for part, name in enumerate(part_names):
+    subset = _chosen(per_target, 'part', part)
+    users, terms = user_terms(subset, ks, 'placement_all')
+    summaries = _summaries(terms, resamples, seed)
+    parts.append({'name': name, 'users': int(users.size), **summaries})
+  return built | {'parts': parts}
 
 
 def format_table(
   reports: Mapping[str, Mapping[str, Any]], names: Sequence[str]
 ) -> str:
   """Plain-text table by group, systems side by side under each metric.
+
+  Parts, where all have them, stand below everybody.
 
   Args:
     reports: {system: what `build` returned}, all on the same groups.
@@ -145,7 +161,18 @@ def format_table(
   total = sum(row['users'] for row in parts[0]['groups'])
   overall = [part['overall'] for part in parts]
   body.append(['all', f'{total:,}', ''] + _cells(overall, names))
+  if all('parts' in part for part in parts):
+    for rows in zip(*(part['parts'] for part in parts), strict=True):
+      lead = [rows[0]['name'], f'{rows[0]["users"]:,}', '']
+      body.append(lead + _cells(rows, names))
   return _aligned(top, body)
+
+
+def _chosen(
+  per_target: Mapping[str, np.ndarray], column: str, value: int
+) -> dict[str, np.ndarray]:
+  chosen = per_target[column] == value
+  return {name: values[chosen] for name, values in per_target.items()}
 
 
 def _summaries(

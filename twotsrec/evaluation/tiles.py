@@ -99,7 +99,8 @@ def encode(
     model: scorer.
     params: of the model.
     context: of the model.
-    inputs: {'history': i32[B, L], 'route': Route of the tile}.
+    inputs: {'history': i32[B, L], 'route': Route of the tile, 'user': i32[B],
+      -1 for a row without a known user}.
   Returns:
     Leaves [B, ...].
   """

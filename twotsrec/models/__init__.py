@@ -30,6 +30,8 @@ OPTIONS = {
   'sasrec_original': ('num_layers', 'num_heads', 'dropout'),
 }
 
+# Trained as a whole on graphs; see multi_behavior.py.
+MULTI_BEHAVIOR = 'multi_behavior'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
 _DTYPES = ('float32', 'bfloat16')
@@ -44,19 +46,28 @@ def make(options: config.ModelConfig) -> types.Model:
   """
   if options.name not in _MAKERS:
     raise types.UserError(
-      f'model.name is {options.name!r}; known models: {", ".join(TRAINED)}'
+      f'model.name is {options.name!r}; known models:'
+      f' {", ".join((*TRAINED, MULTI_BEHAVIOR))}'
     )
   if options.compute_dtype not in _DTYPES:
     raise types.UserError(
       f'model.compute_dtype is {options.compute_dtype!r}; '
       f'it must be one of {", ".join(_DTYPES)}'
     )
-  taken = ('name', 'width', 'compute_dtype', *OPTIONS[options.name])
+  check_options(options, ('width', 'compute_dtype', *OPTIONS[options.name]))
+  return _MAKERS[options.name](options)
+
+
+def check_options(options: config.ModelConfig, taken: tuple[str, ...]) -> None:
+  """Refuses options that would change nothing.
+
+  Raises:
+    types.UserError: an option besides the name and those in `taken`.
+  """
   for field in dataclasses.fields(options):
     value = getattr(options, field.name)
-    if field.name not in taken and value != field.default:
+    if field.name not in ('name', *taken) and value != field.default:
       raise types.UserError(
         f'model.{field.name} is {value}, but {options.name} has no such'
-        f' option; it takes {", ".join(taken[1:])}'
+        f' option; it takes {", ".join(taken)}'
       )
-  return _MAKERS[options.name](options)

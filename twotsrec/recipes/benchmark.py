@@ -148,11 +148,10 @@ def _full_loop(
 
   def measure():
     phase, state = phases.make_phase(experiment)
-    num_groups = experiment.config.groups.num_groups
     with tempfile.TemporaryDirectory() as workdir:
       begin = time.perf_counter()
       fitted = loop.fit(
-        phase, state, num_groups, experiment.config.train, workdir, quiet=True
+        phase, state, experiment.config.train, workdir, quiet=True
       )
       seconds = time.perf_counter() - begin - fitted.host['compile_seconds']
     share = fitted.host['wait_seconds'] / seconds

@@ -6,6 +6,7 @@ from typing import Any
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
@@ -36,6 +37,10 @@ _AT_LEAST = {
   'train.adversary_weight': 0,
   'train.fishr_decay': 0,
   'plugin.learning_rate': 0,
+  'head.unique_weight': 0,
+  'behavior.contrastive': 0,
+  'behavior.l2': 0,
+  'behavior.prior_weight': 0,
   'plugin.trunk_learning_rate': 0,
   'plugin.epochs': 1,
   'plugin.patience': 0,
@@ -45,7 +50,14 @@ _AT_LEAST = {
   'evaluation.seed': 0,
 }
 _BELOW_ONE = ('model.dropout', 'train.beta2', 'train.fishr_decay')
-_POSITIVE = ('train.learning_rate', 'train.inner_rate')
+_POSITIVE = (
+  'train.learning_rate',
+  'train.inner_rate',
+  'head.score_scale',
+  'behavior.bpr_scale',
+  'behavior.decay_rate',
+  'behavior.prior_smoothing',
+)
 _FINITE = (
   'data.gamma',
   'aggregator.tau',
@@ -55,6 +67,18 @@ _FINITE = (
   'train.adversary_weight',
   'plugin.learning_rate',
   'plugin.trunk_learning_rate',
+  'head.transfer_scale',
+  'head.alpha',
+  'head.beta',
+  'head.score_scale',
+  'head.unique_weight',
+  'behavior.bpr_scale',
+  'behavior.contrastive',
+  'behavior.temperature',
+  'behavior.l2',
+  'behavior.decay_rate',
+  'behavior.prior_smoothing',
+  'behavior.prior_weight',
 )
 _KNOWN = {
   'data.negative_mode': ('static', 'per_epoch'),
@@ -100,6 +124,44 @@ def check(config: config_lib.Config) -> None:
   _check_method(config)
   _check_separate(config)
   _check_plugin(config)
+  _check_multi_behavior(config)
+
+
+# What `multi_behavior` is not made for; at another value it would change
+# nothing.
+_OFF_WITH_BEHAVIORS = (
+  'data.num_negatives',
+  'data.negative_mode',
+  'data.negative_exclude',
+  'train.method',
+  'train.penalty',
+  'train.objective',
+  'train.batching',
+  'train.log_groups',
+  'plugin.name',
+  'aggregator.table_gradients',
+  'aggregator.form',
+)
+
+
+def _check_multi_behavior(config: config_lib.Config) -> None:
+  default = config_lib.Config()
+  if config.model.name == models.MULTI_BEHAVIOR:
+    for path in _OFF_WITH_BEHAVIORS:
+      (value,), (off,) = _values(config, path), _values(default, path)
+      if value != off:
+        raise types.UserError(
+          f'{path} {value!r} changes nothing with model.name=multi_behavior;'
+          f' leave it at {off!r}'
+        )
+    return
+  for section in ('fusion', 'head', 'behavior'):
+    if getattr(config, section) != getattr(default, section):
+      raise types.UserError(
+        f'settings under {section} change nothing with model.name'
+        f' {config.model.name!r}; use model.name=multi_behavior, or leave them'
+        ' out'
+      )
 
 
 def _check_combinations(config: config_lib.Config) -> None:
@@ -112,7 +174,8 @@ def _check_combinations(config: config_lib.Config) -> None:
           f' ({config.data.prepared}); give it to launch/prepare.py'
         )
   given, wanted = len(config.aggregator.prior), config.groups.num_groups
-  if given and given != wanted:
+  over_groups = config.behavior.aggregate != 'behaviors'
+  if given and given != wanted and over_groups:
     raise types.UserError(
       f'aggregator.prior has {given} values for {wanted} groups; give one per'
       ' group'

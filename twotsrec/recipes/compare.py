@@ -1,4 +1,4 @@
-"""Finished runs compared in pairs by activeness group.
+"""Finished runs compared in pairs by activeness group, or by part.
 
 Nothing is evaluated again: `per_target.npz` holds what is paired, `report.json`
 what it means. What varies in the intervals is told in `evaluation.comparison`.
@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import report as report_lib
+from twotsrec.recipes import compared_runs
 from twotsrec.recipes import tables
 from twotsrec.training import files
 from twotsrec.training import run_directory
@@ -41,14 +42,6 @@ _SYSTEM = (
 )  # fmt: skip
 
 
-class _Run(NamedTuple):
-  """What is known of a run before its arrays are read."""
-
-  workdir: str
-  protocol: dict[str, Any]
-  test: dict[str, Any]
-
-
 # ---- Comparing
 
 
@@ -59,6 +52,7 @@ def run(
   resamples: int = RESAMPLES,
   seed: int = 0,
   out: str = '',
+  by: str = 'groups',
 ) -> str:
   """Compares as the command line names it; the plain-text table.
 
@@ -69,9 +63,10 @@ def run(
     resamples: see `compare`.
     seed: see `compare`.
     out: a .json or .md file to write; '' writes none.
+    by: see `compare`.
   """
   _check_out(out)
-  result = compare(systems(runs, names), metrics, resamples, seed)
+  result = compare(systems(runs, names), metrics, resamples, seed, by)
   if out:
     write(result, out)
   return format(result)
@@ -111,39 +106,46 @@ def compare(
   metrics: Sequence[str] = (),
   resamples: int = RESAMPLES,
   seed: int = 0,
+  by: str = 'groups',
 ) -> dict[str, Any]:
-  """Every system against the first, by group.
+  """Every system against the first, by group or part.
 
   Args:
     systems: {name: run directories, one per seed}; the first is the reference.
     metrics: to compare; () takes those of `tables.default_metrics`.
     resamples: of users.
     seed: of the resampling.
+    by: a key of `compared_runs.BY`; parts are there for data with behaviors.
   Returns:
     {'reference', 'systems', 'metrics', 'protocol', 'users', 'resamples',
-    'seed', 'selected_on_test': names, 'comparisons': {name: {metric: [row]}}}.
-    Rows are groups 1 to G, 'all' and 'mean of groups', each {'group', 'users',
-    'reference', 'other', 'difference', 'low', 'high', 'p', 'holm' (null where
-    it is no group), 'by_seed': differences of the runs by position}.
+    'seed', 'by', 'selected_on_test': names, 'comparisons': {name: {metric:
+    [row]}}}. Rows are groups 1 to G (or the parts by name), 'all' and 'mean of
+    groups' (or of parts), each {'group', 'users', 'reference', 'other',
+    'difference', 'low', 'high', 'p', 'holm' (null where it is no group),
+    'by_seed': differences of the runs by position}.
   Raises:
     types.UserError: runs that are not finished, damaged, or not comparable.
   """
   _check_systems(systems)
-  runs = {n: [_open(d) for d in dirs] for n, dirs in systems.items()}
+  runs = {
+    name: [compared_runs.open_run(workdir) for workdir in workdirs]
+    for name, workdirs in systems.items()
+  }
   everyone = [run for system in runs.values() for run in system]
   _check_same_footing(everyone)
   for name, system in runs.items():
     _check_seeds(name, system)
   metrics = _known(metrics, everyone)
-  num_groups = len(everyone[0].test['groups'])
+  parts = compared_runs.part_names(everyone[0], by)
+  num_groups = len(everyone[0].test[by])
   _check_resamples(resamples, num_groups)
-  first = _per_target(everyone[0])
+  first = compared_runs.per_target(everyone[0], by)
   pooled = [
-    comparison.pool(_tables(system, everyone[0], first, metrics))
+    comparison.pool(_tables(system, everyone[0], first, metrics, by))
     for system in runs.values()
   ]
   compared = comparison.compare(pooled, resamples, seed)
-  users = _users(first, num_groups)
+  users = _users(first, num_groups, compared_runs.BY[by])
   reference, *others = systems
   return {
     'reference': reference,
@@ -153,6 +155,7 @@ def compare(
     'users': users[-1],
     'resamples': resamples,
     'seed': seed,
+    'by': by,
     'selected_on_test': [
       name
       for name, system in runs.items()
@@ -160,7 +163,7 @@ def compare(
     ],
     'comparisons': {
       name: {
-        metric: comparison.rows(result, column, users)
+        metric: comparison.rows(result, column, users, parts)
         for column, metric in enumerate(metrics)
       }
       for name, result in zip(others, compared)
@@ -168,90 +171,35 @@ def compare(
   }
 
 
-def _users(per_target, num_groups) -> list[int]:
+def _users(per_target, num_groups, by) -> list[int]:
   """Users with held-out items in each group, and all of them."""
-  groups = [per_target['group'] == group for group in range(num_groups)]
+  groups = [per_target[by] == group for group in range(num_groups)]
   parts = [per_target['user'][chosen] for chosen in groups]
   return [np.unique(users).size for users in (*parts, per_target['user'])]
 
 
-# ---- Reading runs
-
-
-def _open(workdir: str) -> _Run:
-  run_directory.read_config(workdir)  # says so if it is no run directory
-  path = run_directory.report_path(workdir)
-  if not path.is_file():
-    raise types.UserError(
-      f'{workdir}: training has not finished (no {path.name}); run'
-      ' launch/train.py with the same --workdir to finish it'
-    )
-  report = files.read_json(path)
-  missing = _missing(report)
-  if missing:
-    raise types.UserError(
-      f'{path} lacks {missing}, so it is damaged or of another version; train'
-      ' again in an empty --workdir'
-    )
-  if report['test'] is None:
-    raise types.UserError(f'{workdir} has no test events to compare on')
-  return _Run(workdir, report['protocol'], report['test'])
-
-
-def _missing(report: Any) -> str | None:
-  """The first of the fields read here that is not there."""
-  if not isinstance(report, dict) or 'test' not in report:
-    return 'test'
-  protocol, test = report.get('protocol'), report['test']
-  if not isinstance(protocol, dict):
-    return 'protocol'
-  for name in ('dataset_digest', 'split', 'candidates'):
-    if name not in protocol:
-      return f'protocol.{name}'
-  ks = protocol.get('ks')
-  if not isinstance(ks, list) or not all(isinstance(k, int) for k in ks):
-    return 'protocol.ks'
-  whole = isinstance(test, dict) and isinstance(test.get('groups'), list)
-  return None if test is None or whole else 'test.groups'
-
-
-def _per_target(run: _Run) -> dict[str, np.ndarray]:
-  path = pathlib.Path(run.workdir) / 'per_target.npz'
-  with files.explained(path, 'read'):
-    content = path.read_bytes()
-  try:
-    return comparison.read_targets(content, len(run.test['groups']))
-  except ValueError as error:
-    raise _damaged(path, str(error)) from error
-
-
 def _tables(
-  seeds: Sequence[_Run],
-  first: _Run,
+  seeds: Sequence[compared_runs.Run],
+  first: compared_runs.Run,
   expected: Mapping[str, np.ndarray],
   metrics: Sequence[str],
+  by: str,
 ) -> Iterator[comparison.Table]:
   """One table per seed, on the held-out items of the first run."""
-  num_groups = len(first.test['groups'])
+  num_groups, array = len(first.test[by]), compared_runs.BY[by]
   for run in seeds:
-    per_target = expected if run is first else _per_target(run)
-    for name in comparison.KEYS:
+    compared_runs.part_names(run, by)  # says so if it has none
+    per_target = expected if run is first else compared_runs.per_target(run, by)
+    for name in (*comparison.KEYS, array):
       if not np.array_equal(per_target[name], expected[name]):
         raise types.UserError(
           f'{run.workdir} and {first.workdir} hold out other items ({name}'
           ' differs), so they cannot be paired'
         )
     ks = run.protocol['ks']
-    table = comparison.tabulate(per_target, num_groups, ks, metrics)
-    _check_report(run, table, metrics)
+    table = comparison.tabulate(per_target, num_groups, ks, metrics, array)
+    _check_report(run, table, metrics, by)
     yield table
-
-
-def _damaged(path: str | os.PathLike, reason: str) -> types.UserError:
-  return types.UserError(
-    f'{path} is damaged: {reason}; restore it from a copy, or train again in'
-    ' an empty --workdir'
-  )
 
 
 # ---- What is refused
@@ -292,7 +240,7 @@ def _check_resamples(resamples: int, num_groups: int) -> None:
     )
 
 
-def _check_same_footing(runs: Sequence[_Run]) -> None:
+def _check_same_footing(runs: Sequence[compared_runs.Run]) -> None:
   expected = _footing(runs[0])
   for run in runs[1:]:
     actual = _footing(run)
@@ -306,7 +254,7 @@ def _check_same_footing(runs: Sequence[_Run]) -> None:
         )
 
 
-def _check_seeds(name: str, system: Sequence[_Run]) -> None:
+def _check_seeds(name: str, system: Sequence[compared_runs.Run]) -> None:
   """A mean over different models would be of no system."""
   for run in system[1:]:
     for field in _SYSTEM:
@@ -319,7 +267,7 @@ def _check_seeds(name: str, system: Sequence[_Run]) -> None:
         )
 
 
-def _footing(run: _Run) -> dict[str, Any]:
+def _footing(run: compared_runs.Run) -> dict[str, Any]:
   """The fields that must be equal, with those of a section by themselves."""
   flat = {}
   for name in _FOOTING:
@@ -335,7 +283,9 @@ def _shown(value: Any) -> str:
   return text if len(text) <= 40 else f'{text[:13]}...{text[-4:]}'
 
 
-def _known(metrics: Sequence[str], runs: Sequence[_Run]) -> tuple[str, ...]:
+def _known(
+  metrics: Sequence[str], runs: Sequence[compared_runs.Run]
+) -> tuple[str, ...]:
   """The metrics asked for, if every run reports them."""
   ks = [
     k
@@ -352,19 +302,24 @@ def _known(metrics: Sequence[str], runs: Sequence[_Run]) -> tuple[str, ...]:
 
 
 def _check_report(
-  run: _Run, table: comparison.Table, metrics: Sequence[str]
+  run: compared_runs.Run,
+  table: comparison.Table,
+  metrics: Sequence[str],
+  by: str,
 ) -> None:
   """The arrays give the numbers of the report they lie beside."""
-  parts = [*run.test['groups'], run.test.get('overall')]
+  parts = [*run.test[by], run.test.get('overall')]
   path = run_directory.report_path(run.workdir)
   try:
     written = [[part[name]['value'] for name in metrics] for part in parts]
     written = np.array(written, np.float64)  # null becomes NaN
   except (KeyError, TypeError, ValueError) as error:
-    raise _damaged(path, f'it lacks {", ".join(metrics)}') from error
+    raise compared_runs.damaged(
+      path, f'it lacks {", ".join(metrics)}'
+    ) from error
   values = comparison.values(table)[:-1]
   if written.shape != values.shape:
-    raise _damaged(path, f'it has {len(written) - 1} groups')
+    raise compared_runs.damaged(path, f'it has {len(written) - 1} {by}')
   close = np.isclose(values, written, rtol=0, atol=1e-6, equal_nan=True)
   for row, column in np.argwhere(~close)[:1]:
     raise types.UserError(
@@ -418,7 +373,8 @@ def _blocks(
 def _legend(result: Mapping[str, Any]) -> list[str]:
   protocol, names = result['protocol'], list(result['systems'])
   rows = next(iter(next(iter(result['comparisons'].values())).values()))
-  sizes = [f'{row["users"]:,}' for row in rows[:-2]]
+  sizes = ' + '.join(f'{row["users"]:,}' for row in rows[:-2])
+  by, first, last = result['by'], rows[0]['group'], rows[-3]['group']
   seeds = len(result['systems'][result['reference']])
   covered = (
     f'each system the mean of {seeds} seeds, whose spread stands beside'
@@ -427,9 +383,9 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
   )
   return [
     f'intervals: {result["resamples"]:,} resamples of the {result["users"]:,}'
-    f' users ({" + ".join(sizes)} in groups 1 to {len(sizes)}), the same for'
-    f' both systems; * is p < {comparison.ALPHA}, in groups after Holm over the'
-    f' groups of a metric; {covered}',
+    f' users ({sizes} in {by} {first} to {last}), the same for both systems; *'
+    f' is p < {comparison.ALPHA}, in {by} after Holm over the {by} of a metric;'
+    f' {covered}',
     f'{protocol["split"]}, {protocol["candidates"]} candidates',
     *(
       f'{name} was SELECTED ON TEST: for like-for-like checks only'

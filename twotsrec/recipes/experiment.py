@@ -1,5 +1,6 @@
 """What every recipe starts from: data, groups, model, and their reload."""
 
+from collections.abc import Callable
 import dataclasses
 import shutil
 from typing import Any, NamedTuple
@@ -12,9 +13,13 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
+from twotsrec.data import behavior_feeds
+from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.models import behavior_heads
+from twotsrec.models import multi_behavior
 from twotsrec.plugins import plugged
 from twotsrec.training import checkpoints
 from twotsrec.training import files
@@ -32,14 +37,19 @@ class Experiment(NamedTuple):
     model: the scorer.
     context: given arrays of the model.
     sizes: what it is initialized for.
+    behaviors: training pairs by behavior, of a multi-behavior model.
+    serve: (params, context) -> parameters of `model.ranker`, of a model whose
+      training form does not rank; None where `model` ranks as it is.
   """
 
   config: config_lib.Config
   prepared: prepared_lib.Prepared
   groups: groups_lib.Groups
-  model: types.Model
+  model: types.Model | multi_behavior.MultiBehavior
   context: Any
   sizes: types.Sizes
+  behaviors: behaviors_lib.Behaviors | None = None
+  serve: Callable[..., types.Params] | None = None
 
 
 def make(
@@ -52,11 +62,44 @@ def make(
     prepared.num_users, prepared.num_items, config.data.history_length
   )
   context = {'item_counts': item_counts(prepared)}
+  if config.model.name == models.MULTI_BEHAVIOR:
+    return _with_behaviors(config, prepared, groups, context, sizes)
   model = models.make(config.model)
   if config.plugin.name != 'none':
     plugin = plugins.make(config.plugin)
     model = plugged.plugged(model, plugin, config.groups.num_groups)
   return Experiment(config, prepared, groups, model, context, sizes)
+
+
+def _with_behaviors(config, prepared, groups, context, sizes):
+  """A model that reads the graphs of several behaviors."""
+  behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
+  behavior_heads.check_behaviors(behaviors.names)
+  shape = (behaviors.num_users, behaviors.num_items)
+  model = multi_behavior.make(config, len(behaviors.names), *shape)
+  edges = behavior_feeds.edges(behaviors)
+  context |= multi_behavior.make_context(edges, *shape, config)
+  serve = jax.jit(model.serve)
+  return Experiment(
+    config, prepared, groups, model, context, sizes, behaviors, serve
+  )
+
+
+def served(
+  experiment: Experiment, params: types.Params
+) -> tuple[types.Model, types.Params]:
+  """What ranks with trained parameters."""
+  if experiment.serve is None:
+    return experiment.model, params
+  ranking = experiment.serve(params, experiment.context)
+  return experiment.model.ranker, ranking
+
+
+def initial(experiment: Experiment, key: jax.Array) -> types.Params:
+  """Fresh parameters."""
+  if experiment.serve is not None:
+    return experiment.model.init(key)
+  return experiment.model.init(key, experiment.context, experiment.sizes)
 
 
 def of_stage(config: config_lib.Config) -> config_lib.Config:
@@ -143,10 +186,7 @@ def load(
   prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
   experiment = make(config, prepared)
   template = jax.eval_shape(
-    lambda key: experiment.model.init(
-      key, experiment.context, experiment.sizes
-    ),
-    jax.random.key(0),
+    lambda key: initial(experiment, key), jax.random.key(0)
   )
   several = isinstance(selected, list)
   paths = run_directory.best_paths(workdir, len(selected) if several else None)

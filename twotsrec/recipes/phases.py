@@ -15,6 +15,7 @@ from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.plugins import plugged
+from twotsrec.recipes import behavior_phases
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
 from twotsrec.recipes import updates
@@ -138,6 +139,8 @@ def make_phase(
   experiment: experiment_lib.Experiment, start: types.Params | None = None
 ) -> tuple[loop.Phase, steps.TrainState]:
   """Everything a training phase compiles, and the state it starts from."""
+  if experiment.behaviors is not None:
+    return behavior_phases.make_phase(experiment)
   config = experiment.config
   parts = make_parts(experiment, start)
   inputs = parts.inputs
@@ -159,6 +162,7 @@ def make_phase(
     feed=inputs.feed,
     plan_of=inputs.plan_of,
     negative_key=_negative_key(config),
+    num_losses=config.groups.num_groups,
     evaluate=evaluate,
     diagnose=diagnose,
     by_group=_by_group_selection(config),

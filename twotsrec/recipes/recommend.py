@@ -12,6 +12,7 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.data import tables
+from twotsrec.evaluation import behaviors
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
@@ -26,7 +27,9 @@ class Options(NamedTuple):
     users: file with one known user id per line; None is every known user.
     history: table of interactions to recommend from, with its own users; None
       uses the histories of the run.
-    exclude_seen: leave out what the user already has.
+    exclude_seen: leave out what the user already has; of data with behaviors
+      what was bought, since a purchase often follows a view. A `history` is
+      left out whole.
     columns: how to read `history`; whatever is left at its default is as in
       the training table.
     routing: mode in place of the configured one, for a model with plugins.
@@ -68,13 +71,19 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
   routing_lib.check_mode(options.routing, [experiment.config])
   config = routing_lib.override(experiment.config, options.routing)
   experiment = experiment._replace(config=config)
+  if options.history and experiment.serve is not None:
+    raise types.UserError(
+      f'--history: {config.model.name} knows the users of its training data'
+      ' only; leave it out, or name some of them with --users'
+    )
+  model, params = experiment_lib.served(experiment, params)
   work = (
     _raw(experiment, options)
     if options.history
     else _known(experiment, options)
   )
   chunks = recommend_lib.recommend(
-    experiment.model,
+    model,
     params,
     experiment.context,
     work.requests,
@@ -125,12 +134,19 @@ def _known(experiment, options: Options) -> _Work:
   requests = recommend_lib.known_users(
     prepared.items,
     prepared.user_offsets,
-    prepared_lib.seen_items(prepared, 'all'),
+    _owned(prepared),
     users,
     history_length=experiment.sizes.history_length,
     routes=routes,
   )
   return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
+
+
+def _owned(prepared: Any) -> prepared_lib.SeenItems:
+  """What every user already has."""
+  if behaviors.names(prepared):
+    return behaviors.bought(prepared)
+  return prepared_lib.seen_items(prepared, 'all')
 
 
 def _listed(prepared: Any, path: str) -> np.ndarray:

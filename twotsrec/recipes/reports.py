@@ -9,11 +9,14 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import evaluate as evaluate_lib
 from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import tiles
+from twotsrec.models import reminders
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import files
 from twotsrec.training import loop
@@ -53,9 +56,10 @@ def write(
   test, per_target = evaluate(
     experiment, experiment.model, fitted.params, 'test', quiet
   )
-  popularity, _ = evaluate(
-    experiment, *experiment_lib.popularity(experiment), 'test', quiet=True
-  )
+  baseline = {
+    name: evaluate(experiment, *rule, 'test', quiet=True)[0]
+    for name, rule in baselines(experiment).items()
+  }
   seconds = time.perf_counter() - begin
   report = {
     'schema': SCHEMA_VERSION,
@@ -63,7 +67,7 @@ def write(
     'dataset': _dataset(experiment),
     'validation': validation,
     'test': test,
-    'baselines': {'popularity': popularity},
+    'baselines': baseline,
     'training': _training(fitted, seconds),
     'versions': machine.versions(),
   }
@@ -75,6 +79,21 @@ def write(
   return files.read_json(path)
 
 
+def baselines(
+  experiment: experiment_lib.Experiment,
+) -> dict[str, tuple[types.Model, types.Params]]:
+  """What every table shows beside a model: nothing of it is trained.
+
+  Popularity; with behaviors the reminder rules, on what is trained on.
+  """
+  if not behaviors.names(experiment.prepared):
+    return {'popularity': experiment_lib.popularity(experiment)}
+  trained_on = behaviors_lib.of_prepared(
+    experiment.prepared, experiment.config.data.strip_heldout
+  )
+  return reminders.rules(trained_on)
+
+
 def evaluate(
   experiment: experiment_lib.Experiment,
   model: types.Model,
@@ -82,14 +101,24 @@ def evaluate(
   split: str,
   quiet: bool = False,
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-  """One split's part of the report; None if nothing is held out for it."""
+  """One split's part of the report; None if nothing is held out for it.
+
+  Args:
+    experiment: of the run.
+    model: the experiment's, which is then served, or another scorer.
+    params: of the model, as trained.
+    split: 'validation' or 'test'.
+    quiet: no progress display.
+  """
   index = prepared_lib.SPLITS.index(split)
   count = held_out(experiment, split)
   if not count:
     return None, {}
   config = experiment.config
-  # Popularity, beside it in the table, has no plugins.
+  # What stands beside it in the table has no plugins.
   plugged = model is experiment.model
+  if plugged:
+    model, params = experiment_lib.served(experiment, params)
   label = f'evaluate {split}'
   with progress.reporter(count, label, quiet=quiet, unit='users') as show:
     before = [0]
@@ -162,7 +191,7 @@ def held_out(experiment: experiment_lib.Experiment, split: str) -> int:
 def _ranking(experiment, split):
   """How a split is ranked; without candidate lists if it has no events."""
   evaluation = experiment.config.evaluation
-  if not held_out(experiment, split):
+  if evaluation.candidates == 'sampled' and not held_out(experiment, split):
     evaluation = dataclasses.replace(evaluation, candidates='all')
   return evaluate_lib.protocol(
     experiment.prepared, prepared_lib.SPLITS.index(split), evaluation
@@ -177,6 +206,7 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
     **_ranking(experiment, 'test'),
     'split': experiment.prepared.manifest['options'].get('split', ['given'])[0],
     'ks': list(config.evaluation.ks),
+    **_behaviors(experiment),
     'model': config.model.name,
     'aggregator': config.aggregator.name,
     'method': config.train.method,
@@ -190,6 +220,14 @@ def protocol(experiment: experiment_lib.Experiment) -> dict[str, Any]:
     'group_thresholds': np.asarray(experiment.groups.thresholds).tolist(),
     'group_training_samples': np.asarray(experiment.groups.sizes).tolist(),
   }
+
+
+def _behaviors(experiment):
+  names = behaviors.names(experiment.prepared)
+  if not names:
+    return {}
+  stripped = experiment.config.data.strip_heldout
+  return {'behaviors': list(names), 'strip_heldout': stripped}
 
 
 def selected_on_test(config: config_lib.Config) -> bool:

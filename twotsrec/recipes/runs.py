@@ -86,7 +86,6 @@ def train(
     fitted = loop.fit(
       phase,
       state,
-      config.groups.num_groups,
       experiment.config.train,
       workdir,
       should_stop,

@@ -6,36 +6,46 @@ from typing import Any
 
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import report as report_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
 from twotsrec.training import run_directory
 
 
-def default_metrics(ks: Sequence[int]) -> tuple[str, ...]:
-  """Columns of a table: at 10, or else the largest cut-off there is."""
+def default_metrics(
+  ks: Sequence[int], behaviors: bool = False
+) -> tuple[str, ...]:
+  """Columns of a table: at 10, or else the largest cut-off there is.
+
+  With behaviors three rules stand beside a model, and the AUCs, which COPF
+  does not report, would make rows too long to read.
+  """
   at = [10 if 10 in ks else max(ks)] if ks else []
-  return ('auc', 'user_auc', *(f'{m}@{k}' for k in at for m in ('hr', 'ndcg')))
+  ranked = tuple(f'{m}@{k}' for k in at for m in ('hr', 'ndcg'))
+  return ranked if behaviors and ranked else ('auc', 'user_auc', *ranked)
 
 
 def of_report(report: dict[str, Any]) -> str:
-  """The test part of a report beside popularity, with its protocol."""
+  """The test part of a report beside its baselines, with its protocol."""
   return of_reports({report['protocol']['model']: report})
 
 
 def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
-  """The test parts of reports on the same data, beside popularity."""
+  """The test parts of reports on the same data, beside the baselines."""
   first = next(iter(reports.values()))
   if first['test'] is None:
     return 'no test events to evaluate on; report.json has the rest'
   protocols = {name: report['protocol'] for name, report in reports.items()}
-  parts = {'popularity': first['baselines']['popularity']}
+  parts = dict(first['baselines'])
   parts |= {name: report['test'] for name, report in reports.items()}
   selections = dict.fromkeys(p['selection'] for p in protocols.values())
+  metrics = default_metrics(first['protocol']['ks'], 'parts' in first['test'])
   lines = [
-    report_lib.format_table(parts, default_metrics(first['protocol']['ks'])),
+    report_lib.format_table(parts, metrics),
     f'{first["protocol"]["split"]}, {_ranking(first["protocol"])}; selected on'
     f' {", then ".join(selections)}; 95 % intervals in report.json',
+    *_parts_note(parts),
     *_warnings(protocols),
   ]
   return '\n'.join(lines)
@@ -49,7 +59,7 @@ def side_by_side(
   quiet: bool = False,
   routing: str = '',
 ) -> str:
-  """Evaluates finished runs again, in one table with popularity.
+  """Evaluates finished runs again, in one table with the baselines.
 
   Args:
     workdirs: run directories.
@@ -69,7 +79,8 @@ def side_by_side(
     experiment, params = experiment_lib.load(workdir)
     config = routing_lib.override(experiment.config, routing)
     experiment = experiment._replace(config=config)
-    metrics = _known(metrics, config.evaluation.ks)
+    has_parts = bool(behaviors.part_names(experiment.prepared))
+    metrics = _known(metrics, config.evaluation.ks, has_parts)
     first = first or experiment
     if _identity(experiment) != _identity(first):
       raise types.UserError(
@@ -79,10 +90,12 @@ def side_by_side(
     if not reports.held_out(experiment, split):
       raise types.UserError(f'{workdir} has no {split} events to evaluate')
     if not parts:
-      popularity = experiment_lib.popularity(experiment)
-      parts['popularity'], _ = reports.evaluate(
-        experiment, *popularity, split, quiet=True
-      )
+      rules = reports.baselines(experiment)
+      _check_differ([*rules, *names])
+      for rule in rules:
+        parts[rule], _ = reports.evaluate(
+          experiment, *rules[rule], split, quiet=True
+        )
     parts[name], _ = reports.evaluate(
       experiment, experiment.model, params, split, quiet
     )
@@ -90,6 +103,7 @@ def side_by_side(
   lines = [
     report_lib.format_table(parts, metrics),
     f'{split}, {_ranking(protocols[names[0]])}',
+    *_parts_note(parts),
     *_warnings(protocols),
   ]
   return '\n'.join(lines)
@@ -105,15 +119,19 @@ def _names(workdirs, names):
       f'{len(names)} names for {len(workdirs)} run directories'
     )
   names = list(names or workdirs)
-  if len({'popularity', *names}) <= len(names):
-    raise types.UserError(
-      f'names in one table must differ: popularity, {", ".join(names)}; give'
-      ' others with --names'
-    )
+  _check_differ(names)
   return names
 
 
-def _known(metrics, ks):
+def _check_differ(names):
+  if len(set(names)) < len(names):
+    raise types.UserError(
+      f'names in one table must differ: {", ".join(names)}; give others with'
+      ' --names'
+    )
+
+
+def _known(metrics, ks, has_parts):
   """The metrics asked for, or the default ones."""
   known = report_lib.metric_names(ks)
   unknown = [name for name in metrics if name not in known]
@@ -121,7 +139,7 @@ def _known(metrics, ks):
     raise types.UserError(
       f'unknown metric {unknown[0]!r}; known: {", ".join(known)}'
     )
-  return metrics or default_metrics(ks)
+  return metrics or default_metrics(ks, has_parts)
 
 
 def _identity(experiment):
@@ -140,6 +158,17 @@ def _ranking(protocol):
     f'{protocol["candidates"]} candidates, {ties}; activity: training'
     ' interactions of a user'
   )
+
+
+def _parts_note(parts):
+  shown = next(iter(parts.values())).get('parts')
+  if not shown:
+    return []
+  names = ', '.join(part['name'] for part in shown)
+  return [
+    f'{names}: held-out items by the last behavior their user had shown toward'
+    ' them in training'
+  ]
 
 
 def _warnings(protocols):

@@ -24,11 +24,13 @@ class Request(NamedTuple):
     history: i32[n, L], item ids, oldest first, right-padded with 0.
     seen: distinct items of each row, ascending; what may be left out.
     route: leaves [n, K], for a model with plugins; None is group 0 for all.
+    user: i32[n], for a model that knows its users; None, like -1, is nobody.
   """
 
   history: np.ndarray
   seen: gathers.Exclusions
   route: types.Route | None = None
+  user: np.ndarray | None = None
 
 
 class Chunk(NamedTuple):
@@ -73,7 +75,7 @@ def known_users(
     route = None
     if routes is not None:
       route = types.Route(*(leaf[first : first + chunk] for leaf in routes))
-    yield Request(history, gathers.exclusions(seen, part), route)
+    yield Request(history, gathers.exclusions(seen, part), route, part)
 
 
 def raw_histories(
@@ -95,7 +97,7 @@ def raw_histories(
   """
   rows = np.arange(len(offsets) - 1)
   own = gathers.Exclusions(np.asarray(offsets), np.asarray(items))
-  yield from known_users(
+  requests = known_users(
     own.items,
     own.offsets,
     own,
@@ -104,6 +106,8 @@ def raw_histories(
     routes=routes,
     chunk=chunk,
   )
+  for request in requests:
+    yield request._replace(user=None)
 
 
 def recommend(
@@ -159,8 +163,14 @@ def recommend(
 
 def _recommend_tile(model, context, request, part, num_items, k, tiling):
   num_rows, params = part.rows.size, part.params
-  history = gathers.pad_rows(request.history[part.rows], tiling.users)
-  inputs = {'history': history, 'route': part.route}
+  users = (
+    np.full(num_rows, -1) if request.user is None else request.user[part.rows]
+  )
+  inputs = {
+    'history': gathers.pad_rows(request.history[part.rows], tiling.users),
+    'route': part.route,
+    'user': gathers.pad_users(users, tiling.users),
+  }
   encoded = tiles.encode(model, params, context, inputs)
   ids = np.zeros((tiling.users, k), np.int32)
   scores = np.full((tiling.users, k), -np.inf, np.float32)

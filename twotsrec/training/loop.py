@@ -30,6 +30,7 @@ class Phase(NamedTuple):
     feed: device columns.
     plan_of: epoch -> i32[S, ...], the same shape every epoch, on the host.
     negative_key: epoch -> PRNG key.
+    num_losses: losses a step tells apart: of G groups, or of K behaviors.
     evaluate: params -> {metric: float, metric_by_group: list}; None takes the
       last epoch.
     diagnose: (state, context, feed, plan, key) -> {name: array}, or None.
@@ -42,6 +43,7 @@ class Phase(NamedTuple):
   feed: Any
   plan_of: Callable[[int], np.ndarray]
   negative_key: Callable[[int], jax.Array]
+  num_losses: int
   evaluate: Callable[[types.Params], dict[str, Any]] | None = None
   diagnose: Callable[..., dict[str, Any]] | None = None
   by_group: Callable[[types.Params], Sequence[types.Params]] | None = None
@@ -63,7 +65,6 @@ class Fitted(NamedTuple):
 def fit(
   phase: Phase,
   state: steps.TrainState,
-  num_groups: int,
   config: config_lib.TrainConfig,
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
@@ -74,7 +75,6 @@ def fit(
   Args:
     phase: what is trained.
     state: the state to start from when there is no checkpoint.
-    num_groups: G.
     config: optimization and stopping.
     workdir: run directory.
     should_stop: asked between calls; saves and returns when true.
@@ -83,7 +83,7 @@ def fit(
     types.UserError: a loss or gradient is not finite.
   """
   run = _Run(phase, config, workdir, should_stop, quiet)
-  template = {'train': state, 'totals': steps.init_totals(num_groups)}
+  template = {'train': state, 'totals': steps.init_totals(phase.num_losses)}
   restored = checkpoints.restore(run_directory.latest_path(workdir), template)
   if restored is None:
     host, live = _first_host_state(), template
@@ -162,8 +162,8 @@ def _epochs(run, runner, live, host):
     if host['step_in_epoch'] < plan.shape[0]:
       break  # stopped, and saved
     _end_of_epoch(run, live, host, plan)
-    num_groups = live['totals'].loss.shape[0]
-    live = {**live, 'totals': steps.init_totals(num_groups)}
+    totals = steps.init_totals(run.phase.num_losses)
+    live = {**live, 'totals': totals}
     host['epoch'] += 1
     host['step_in_epoch'] = 0
     _save(run, live, host)
@@ -244,13 +244,13 @@ def _end_of_epoch(run, live, host, plan):
     'epoch': epoch,
     'step': int(live['train'].step),
     'train_loss': float(totals.loss.sum() / weight.sum()),
-    'train_loss_by_group': (totals.loss / weight).tolist(),
+    'train_loss_by_part': (totals.loss / weight).tolist(),
     'train_seconds': round(host['train_seconds'], 3),
   }
   if phase.diagnose is not None:
     key = phase.negative_key(host['epoch'])
     found = phase.diagnose(live['train'], phase.context, phase.feed, plan, key)
-    record['groups'] = {k: np.asarray(v).tolist() for k, v in found.items()}
+    record['diagnosis'] = {k: np.asarray(v).tolist() for k, v in found.items()}
   last = epoch >= config.epochs
   if phase.evaluate is not None and (
     last or epoch % config.evaluate_every == 0

@@ -5,13 +5,23 @@ import optax
 from twotsrec import config as config_lib
 
 
-def make(config: config_lib.TrainConfig) -> optax.GradientTransformation:
+def make(
+  config: config_lib.TrainConfig, decay_rate: float = 1.0, every: int = 1
+) -> optax.GradientTransformation:
   """Adam over all parameters, tables included (PIN sec. 4.1.4).
 
   Moments of rows a batch does not touch decay too: the dense semantics of the
   papers.
+
+  Args:
+    config: rate and momentum.
+    decay_rate: factor of the rate, every so many steps; 1 keeps it.
+    every: steps.
   """
-  return optax.adam(config.learning_rate, b1=0.9, b2=config.beta2, eps=1e-8)
+  rate = config.learning_rate
+  if decay_rate != 1.0:
+    rate = optax.exponential_decay(rate, every, decay_rate, staircase=True)
+  return optax.adam(rate, b1=0.9, b2=config.beta2, eps=1e-8)
 
 
 def plugin_rate(options: config_lib.PluginConfig) -> float:

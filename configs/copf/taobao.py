@@ -1,0 +1,20 @@
+r"""COPF on taobao-copf: COGCN fusion and the DFME head.
+
+    python launch/train.py --config=configs/copf/taobao.py \
+      --data_root=DIR --workdir=runs/copf_taobao
+
+A variant is named after a colon, `--config=configs/copf/taobao.py:wo_back`:
+  Table 2  copf, copf_released, copf_prior, lightgcn
+  Table 3  wo_cogcn, copf_p, copf_a, copf_d, copf_f, copf_c, copf_b, copf_h,
+           wo_dfme, wo_con, wo_for, wo_back, all_sg, wo_fit
+  Table 4  no_aggregation, summation, linear, attention, projection
+  Table 5  shared_bottom, mmoe, ple, bilinear, mesi, pme
+"""
+
+from twotsrec import config as config_lib
+from twotsrec.recipes import copf
+
+
+def get_config(variant: str = 'copf') -> config_lib.Config:
+  """The settings of a variant, by default the recommended ones."""
+  return copf.preset('taobao-copf', variant)

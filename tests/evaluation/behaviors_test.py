@@ -1,0 +1,80 @@
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from tests.evaluation import toys
+from twotsrec.data import prepared
+from twotsrec.evaluation import behaviors
+
+BUY = 2
+
+
+def logs():
+  return st.builds(
+    lambda seed, users: toys.behavior_log(
+      np.random.default_rng(seed), num_users=users, num_items=9
+    ),
+    st.integers(0, 10**6),
+    st.integers(1, 6),
+  )
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(logs(), st.sampled_from([1, 2, 3]))
+def test_bought_are_the_target_items_of_the_splits_before(data, before):
+  actual = behaviors.bought(data, before)
+  for user in range(data.num_users):
+    events = range(data.user_offsets[user], data.user_offsets[user + 1])
+    expected = {
+      int(data.items[e])
+      for e in events
+      if data.behaviors[e] == BUY and data.split[e] < before
+    }
+    start, end = actual.offsets[user : user + 2]
+    assert actual.items[start:end].tolist() == sorted(expected)
+
+
+def test_everything_bought_has_all_splits():
+  data = toys.behavior_log(np.random.default_rng(0), 5, 9)
+  every = behaviors.bought(data)
+  for a, b in zip(every, behaviors.bought(data, len(prepared.SPLITS))):
+    np.testing.assert_array_equal(a, b)
+  total = len(every.items)
+  assert total == np.sum(data.behaviors == BUY)  # bought once each
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(logs(), st.sampled_from([prepared.VALIDATION, prepared.TEST]))
+def test_a_part_is_the_last_behavior_shown_in_training(data, split):
+  names = behaviors.part_names(data)
+  targets = prepared.targets(data, split)
+  actual = behaviors.parts(data, targets)
+  assert actual.dtype == np.int32
+  for part, user, item in zip(actual, targets.user, targets.item, strict=True):
+    events = range(data.user_offsets[user], data.user_offsets[user + 1])
+    shown = {
+      toys.BEHAVIORS[data.behaviors[e]]
+      for e in events
+      if data.items[e] == item and data.split[e] == prepared.TRAIN
+    }
+    expected = 'cart' if 'cart' in shown else 'view' if shown else 'new'
+    assert names[part] == expected
+
+
+def test_names_are_in_order_and_parts_in_reverse():
+  data = toys.behavior_log(np.random.default_rng(1), 4, 9)
+  assert behaviors.names(data) == toys.BEHAVIORS
+  assert behaviors.part_names(data) == ('cart', 'view', 'new')
+
+
+@pytest.mark.parametrize('alone', [False, True])
+def test_without_upstream_behaviors_there_are_no_parts(alone):
+  data = toys.log(np.random.default_rng(2), num_users=4, num_items=20)
+  if alone:
+    data = data._replace(
+      behaviors=np.zeros(data.num_events, np.int8),
+      manifest={**data.manifest, 'behaviors': ['buy']},
+    )
+  assert behaviors.names(data) == (('buy',) if alone else ())
+  assert behaviors.part_names(data) == ()

@@ -1,0 +1,126 @@
+import dataclasses
+import signal
+import sys
+
+import pytest
+
+from tests.launch import scripts
+from tests.recipes.reproduction import copf_finished
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import joint
+from twotsrec.recipes.reproduction import copf
+
+# ml_collections reads config files with a function that Python deprecates.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:the load_module:DeprecationWarning'
+)
+
+
+@pytest.fixture(autouse=True)
+def undone(monkeypatch):
+  """Puts back who listens to SIGTERM, and where modules are looked for."""
+  kept = signal.getsignal(signal.SIGTERM)
+  monkeypatch.setattr(sys, 'path', [*sys.path])
+  yield
+  signal.signal(signal.SIGTERM, kept)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+  """Configurations by directory, in place of their training."""
+  seen = {}
+
+  def train(config, workdir, should_stop, quiet):
+    seen[workdir] = config
+    return {'protocol': {'model': 'none'}, 'test': None}
+
+  monkeypatch.setattr(joint, 'train', train)
+  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
+  return seen
+
+
+def _reproduce(capsys, *flags):
+  return scripts.run(capsys, 'reproduce/copf', '--quiet', *flags)
+
+
+def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
+  made = copf_finished.settings(tmp_path, seeds=(0,))
+  copf_finished.write(made, copf.Run('taobao-copf', 0, 'copf'))
+  flags = ['--table=2,4', '--epochs=2', f'--out={tmp_path}', '--report_only']
+  ended = _reproduce(capsys, *flags)
+  path = tmp_path / 'copf.md'
+  assert ended == (0, f'written to {path}\n', '') and not trained
+  assert f'--out={tmp_path}' in path.read_text()
+  assert (tmp_path / 'copf.json').is_file()
+
+
+@pytest.mark.parametrize('dataset', copf.FILES)
+def test_runs_are_those_of_the_training_script(
+  capsys, tmp_path, trained, dataset
+):
+  """Field by field: every system on Taobao, one of each kind elsewhere."""
+  variants = copf.SYSTEMS
+  if dataset != 'taobao-copf':
+    variants = ('copf', 'wo_back', 'layers_3', 'temperature_0.6', 'alpha_0.8')
+  flags = [f'--datasets={dataset}', f'--variants={",".join(variants)}']
+  flags += ['--seeds=3', '--epochs=5', '--data_root=there', '--cache_dir=here']
+  ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
+  assert ended.code == 2 and 'no run of these settings' in ended.err
+  assert len(ended.out.splitlines()) == len(trained)
+  made = copf.Settings(
+    tuple(copf.TABLES), (dataset,), variants, (3,), 5, 'there', 'here',
+    str(tmp_path),
+  )  # fmt: skip
+  ours = {**trained}
+  trained.clear()
+  runs = copf.runs(made)
+  assert len(runs) == len(ours)
+  for run in runs:
+    ended = scripts.run(capsys, 'train', '--quiet', *copf.flags(made, run))
+    assert ended.code == 0, ended.err
+    workdir = copf.workdir(made, run)
+    here, there = (
+      dataclasses.asdict(seen[workdir]) for seen in (ours, trained)
+    )
+    assert here == there
+
+
+def test_a_stop_is_told_and_has_its_code(
+  capsys, tmp_path, trained, monkeypatch
+):
+  monkeypatch.setattr(joint, 'train', lambda *arguments: None)
+  flags = ['--table=fig4', '--data_root=there', f'--out={tmp_path}']
+  ended = _reproduce(capsys, *flags)
+  assert ended.code == 143 and ended.err == ''
+  assert 'the same command resumes' in ended.out
+  assert not (tmp_path / 'copf.md').exists()
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--table=6'], "--table: unknown '6'; known: 2, 3, 4, 5, fig3"),
+    (['--datasets=taobao'], "--datasets: unknown 'taobao'; known: taobao-copf"),
+    (['--variants=dfme'], "--variants: unknown 'dfme'; known: copf, copf_rel"),
+    (['--variants=mmoe', '--table=3'], 'no --table=3 has any of --variants='),
+    (['--seeds=a'], "--seeds: 'a' is not a whole number"),
+    (['--seeds='], '--seeds is empty'),
+    (['--epochs=0'], '--epochs'),
+    (['--out='], '--out is missing'),
+    ([], '--data_root is missing'),
+    (['--data_root=DIR'], 'no file DIR/taobao-copf'),
+    (['--report_only'], 'no run of these settings has finished in DIR'),
+    (['--report_only', 'stray'], "unexpected argument 'stray'"),
+    (['--models=din'], "Unknown command line flag 'models'"),
+  ],
+  ids=str,
+)
+def test_a_wrong_command_is_one_line_and_leaves_nothing(
+  capsys, tmp_path, flags, message
+):
+  fill = lambda text: text.replace('DIR', str(tmp_path))
+  ended = _reproduce(capsys, f'--out={tmp_path}', *map(fill, flags))
+  assert ended.code == 2 and ended.out == ''
+  assert fill(message) in ended.err
+  assert len(ended.err.splitlines()) == 1
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,134 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import behavior_toys as toys
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.models import behavior_heads
+from twotsrec.ops import graph as graph_lib
+
+GRAPHS = tuple(
+  graph_lib.from_pairs([one], toys.USERS, toys.ITEMS) for one in toys.edges()
+)
+UNGATED = {'gate': 'none', 'gradient_policy': 'none'}
+
+
+def _make(post='decoupled', **changes):
+  options = dataclasses.replace(config_lib.HeadConfig(), **changes)
+  fusion = config_lib.FusionConfig(post_behavior=post)
+  return behavior_heads.make(options, fusion, toys.WIDTH, 3, toys.USERS)
+
+
+def _net(head, scale=0.7):
+  shapes = jax.eval_shape(head.init, jax.random.key(0))
+  return toys.random_like(shapes, scale)
+
+
+def _pairwise(head, net, sides, task=2):
+  """Scores of all users and items, f32[U, I]."""
+  user, item = sides
+  user = jax.tree.map(lambda x: x[:, None], user)
+  return head.score(net, user, jax.tree.map(lambda x: x[None], item), task)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'alpha': 0.8},
+    {'alpha': 0.8, 'gate_order': 'behavior', 'tower': 'mean'},
+    {'score_scale': (1.0, 2.0, 3.0)},
+    {'transfer': 'identity', **UNGATED},
+    {'transfer': 'attention', **UNGATED},
+    {'transfer': 'none', **UNGATED},
+    {'name': 'bilinear'},
+    {'name': 'mmoe', 'post': 'merged'},
+  ],
+)
+def test_ranking_all_items_gives_the_scores_of_pairs(changes):
+  head = _make(**changes)
+  net, tables = _net(head), toys.tables()
+  sides = head.prepare(net, tables, GRAPHS, 2)
+  expected = np.asarray(_pairwise(head, net, sides))
+  user, item = head.serve(net, *sides)
+  shared = head.rank(net, user, item)
+  own = jax.tree.map(lambda x: jnp.stack([x] * toys.USERS), item)
+  each = head.rank(net, user, own)
+  size = np.abs(expected).max()
+  for found in (shared, each):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * size)
+
+
+def test_gate_logits_far_apart_rank_as_pairs_do():
+  # e^-60 on one side and e^60 on the other is where plain factors would fail.
+  head = _make(transfer='identity')
+  net = _net(head, 12.0)
+  sides = head.prepare(net, toys.tables(), GRAPHS, 2)
+  expected = np.asarray(_pairwise(head, net, sides))
+  found = np.asarray(head.rank(net, *head.serve(net, *sides)))
+  assert np.all(np.isfinite(found))
+  size = np.abs(expected).max()
+  close = np.isclose(found, expected, rtol=1e-4, atol=1e-4 * size)
+  # Beyond e^-40 a side takes two experts for equally hopeless.
+  assert close.mean() > 0.9
+
+
+def test_a_bilinear_head_weighs_each_dimension_by_the_task():
+  head = _make(name='bilinear')
+  net, tables = _net(head), toys.tables()
+  for task, table in enumerate(tables):
+    found = _pairwise(
+      head, net, head.prepare(net, tables, GRAPHS, task), task
+    )
+    for user in range(toys.USERS):
+      for item in range(toys.ITEMS):
+        expected = 300 * sum(
+          float(table[user, d])
+          * float(table[toys.USERS + item, d])
+          * float(net['relation'][task, d])
+          for d in range(toys.WIDTH)
+        )
+        np.testing.assert_allclose(
+          found[user, item], expected, rtol=1e-3, atol=1e-2
+        )
+
+
+def test_the_relation_of_a_bilinear_head_can_start_near_one():
+  relation = _make(name='bilinear', relation_init='ones').init(
+    jax.random.key(0)
+  )['relation']
+  assert 0 < np.abs(relation - 1).max() < 0.1
+
+
+@pytest.mark.parametrize('name', ['shared_bottom', 'mmoe', 'ple'])
+def test_one_input_for_all_tasks_wants_one_output_of_the_fusion(name):
+  with pytest.raises(types.UserError, match='set fusion.post_behavior=merged'):
+    _make(name=name)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'name': 'tower'}, "'tower'; known: experts, bilinear, shared_bottom"),
+    ({'score_scale': (1.0, 2.0)}, '2 numbers; give one, or one for each'),
+    ({'transfer': 'copy'}, "'copy'; known: fit"),
+    ({'relation_init': 'zeros'}, "'zeros'; known: xavier, ones"),
+    (
+      {'name': 'mmoe', 'post': 'merged', 'num_experts': 0},
+      'num_experts is 0; allowed are 1 and more',
+    ),
+  ],
+)
+def test_a_setting_that_names_nothing_is_refused(changes, message):
+  with pytest.raises(types.UserError, match=message) as caught:
+    _make(**changes)
+  assert '\n' not in str(caught.value)
+
+
+def test_a_log_with_one_behavior_is_refused():
+  behavior_heads.check_behaviors(('view', 'buy'))
+  with pytest.raises(types.UserError, match='the data have 1; give a behavior'):
+    behavior_heads.check_behaviors(('interaction',))

@@ -1,0 +1,250 @@
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from twotsrec import types
+from twotsrec.ops import graph as graph_lib
+
+LAYOUTS = ('bcsr', 'buckets')
+
+
+def dense(pairs, num_users, num_items, merge) -> np.ndarray:
+  """The adjacency, by counting; f64[n, n]."""
+  bipartite = np.zeros((num_users, num_items))
+  for users, items in pairs:
+    for user, item in {(int(u), int(i)) for u, i in zip(users, items)}:
+      bipartite[user, item - 1] += 1
+  if merge == 'union':
+    bipartite = np.minimum(bipartite, 1)
+  users, items = np.zeros((num_users,) * 2), np.zeros((num_items,) * 2)
+  return np.block([[users, bipartite], [bipartite.T, items]])
+
+
+def normalized(adjacency, normalization) -> np.ndarray:
+  degrees = adjacency.sum(axis=1)
+  with np.errstate(divide='ignore'):
+    inverse = np.where(degrees > 0, 1 / degrees, 0.0)
+  if normalization == 'left':
+    return inverse[:, None] * adjacency
+  if normalization == 'right':
+    return adjacency * inverse
+  if normalization == 'symmetric':
+    return np.sqrt(inverse)[:, None] * adjacency * np.sqrt(inverse)
+  return adjacency
+
+
+def random_pairs(seed, num_users, num_items, sizes):
+  rng = np.random.default_rng(seed)
+  draw = lambda size: (
+    rng.integers(0, num_users, size), rng.integers(1, num_items + 1, size)
+  )  # fmt: skip
+  return [draw(size) for size in sizes]
+
+
+def as_dense(graph) -> np.ndarray:
+  run = jax.jit(graph_lib.propagate)
+  return np.asarray(run(graph, jnp.eye(graph.num_nodes)))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+  seed=st.integers(0, 2**16),
+  num_users=st.sampled_from([1, 6]),
+  num_items=st.sampled_from([1, 5]),
+  sizes=st.lists(st.integers(0, 20), min_size=0, max_size=3),
+  normalization=st.sampled_from(graph_lib.NORMALIZATIONS),
+  merge=st.sampled_from(graph_lib.MERGES),
+)
+def test_any_graph_is_its_dense_matrix_in_both_layouts(
+  seed, num_users, num_items, sizes, normalization, merge
+):
+  pairs = random_pairs(seed, num_users, num_items, sizes)
+  adjacency = dense(pairs, num_users, num_items, merge)
+  expected = normalized(adjacency, normalization)
+  for layout in LAYOUTS:
+    graph = graph_lib.from_pairs(
+      pairs, num_users, num_items, normalization, merge, layout
+    )
+    assert graph.num_nodes == num_users + num_items
+    np.testing.assert_allclose(as_dense(graph), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_left_rows_sum_to_one_or_zero_and_nodes_alone_get_nothing(layout):
+  pairs = [(np.array([0, 0, 2]), np.array([1, 3, 3]))]
+  graph = graph_lib.from_pairs(pairs, 3, 4, layout=layout)
+  sums = graph_lib.propagate(graph, jnp.ones((7, 1)))[:, 0]
+  np.testing.assert_allclose(sums, [1, 0, 1, 1, 0, 1, 0], rtol=1e-6)
+
+
+def test_merged_edges_weigh_their_behaviors_and_the_union_one():
+  view = np.array([0, 0, 1]), np.array([1, 2, 1])
+  buy = np.array([0, 0]), np.array([1, 1])  # twice the same pair
+  nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+  weight = lambda merge: as_dense(
+    graph_lib.from_pairs([view, nothing, buy], 2, 2, 'none', merge)
+  )[:2, 2:]
+  np.testing.assert_array_equal(weight('merged'), [[2, 1], [1, 0]])
+  np.testing.assert_array_equal(weight('union'), [[1, 1], [1, 0]])
+
+
+def hub_pairs(num_items):
+  """User 0 touches all items, and a few users some."""
+  users, items = random_pairs(0, 5, num_items, [60])[0]
+  every = np.arange(1, num_items + 1)
+  return [(np.append(users, 0 * every), np.append(items, every))]
+
+
+@pytest.mark.parametrize('num_items', [255, 256, 257, 700])
+def test_a_hub_is_cut_and_put_together(num_items):
+  pairs = hub_pairs(num_items)
+  bipartite = dense(pairs, 5, num_items, 'merged')
+  x = np.random.default_rng(1).normal(size=(5 + num_items, 3))
+  expected = normalized(bipartite, 'symmetric') @ x
+  for layout in LAYOUTS:
+    graph = graph_lib.from_pairs(
+      pairs, 5, num_items, 'symmetric', 'merged', layout
+    )
+    actual = graph_lib.propagate(graph, jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hub_of_a_hub_takes_a_third_level(monkeypatch):
+  monkeypatch.setattr(graph_lib, '_WIDTHS', (1, 2, 4))
+  monkeypatch.setattr(graph_lib, '_STEP', 2)
+  pairs = hub_pairs(50)
+  graph = graph_lib.from_pairs(pairs, 5, 50, 'left', 'merged', 'buckets')
+  assert len(graph.adjacency.levels) == 3  # 50 in 13 parts in 4 parts in 1
+  expected = normalized(dense(pairs, 5, 50, 'merged'), 'left')
+  np.testing.assert_allclose(as_dense(graph), expected, rtol=1e-5)
+
+
+def test_a_larger_graph_is_the_product_of_scipy():
+  pairs = random_pairs(3, 300, 200, [4000, 900])
+  blocks = [
+    scipy.sparse.csr_array(
+      (np.ones(len(users)), (users, items - 1)), (300, 200)
+    ).astype(bool).astype(float)
+    for users, items in pairs
+  ]  # fmt: skip
+  bipartite = blocks[0] + blocks[1]
+  adjacency = scipy.sparse.block_array([[None, bipartite], [bipartite.T, None]])
+  x = np.random.default_rng(4).normal(size=(500, 16))
+  degrees = adjacency.sum(axis=1)
+  expected = (adjacency @ x) / degrees[:, None]
+  for layout in LAYOUTS:
+    graph = graph_lib.from_pairs(pairs, 300, 200, layout=layout)
+    actual = graph_lib.propagate(graph, jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('normalization', graph_lib.NORMALIZATIONS)
+def test_the_gradient_is_that_of_dense_algebra(layout, normalization):
+  pairs = random_pairs(5, 6, 5, [12, 5])
+  graph = graph_lib.from_pairs(pairs, 6, 5, normalization, layout=layout)
+  matrix = jnp.asarray(as_dense(graph))
+  draw = np.random.default_rng(6).normal
+  x, target = (jnp.asarray(draw(size=(11, 2)), jnp.float32) for _ in range(2))
+  loss = lambda product: lambda x: jnp.sum(jnp.tanh(product(x) - target))
+  sparse_loss = loss(lambda x: graph_lib.propagate(graph, x))
+  dense_loss = loss(lambda x: matrix @ x)
+  gradient = jax.jit(jax.grad(sparse_loss))(x)
+  np.testing.assert_allclose(
+    gradient, jax.grad(dense_loss)(x), rtol=1e-5, atol=1e-6
+  )
+  # The gradient is a propagation, so it has a gradient in turn.
+  squared = lambda loss: lambda x: jnp.sum(jax.grad(loss)(x) ** 2)
+  np.testing.assert_allclose(
+    jax.jit(jax.grad(squared(sparse_loss)))(x),
+    jax.grad(squared(dense_loss))(x),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_a_graph_is_an_argument_of_jit_scan_and_vmap(layout):
+  pairs = random_pairs(7, 6, 5, [15])
+  graph = graph_lib.from_pairs(pairs, 6, 5, 'right', layout=layout)
+  matrix = as_dense(graph)
+  x = jnp.asarray(np.random.default_rng(8).normal(size=(11, 2)), jnp.float32)
+
+  @jax.jit
+  def thrice(graph, x):
+    step = lambda x, _: (graph_lib.propagate(graph, x), None)
+    return jax.lax.scan(step, x, length=3)[0]
+
+  constants = jax.make_jaxpr(thrice)(graph, x).consts
+  assert constants == []
+  np.testing.assert_allclose(
+    thrice(graph, x), matrix @ matrix @ matrix @ x, rtol=1e-4, atol=1e-5
+  )
+  # As where a gradient per group is taken: x is shared, the gradient is not.
+  weights = jnp.array([[1.0, 2.0], [0.5, -1.0], [0.0, 3.0]])
+  loss = lambda product: lambda x, w: jnp.sum(product(x) ** 2 * w)
+  over_groups = lambda loss: jax.vmap(jax.grad(loss), in_axes=(None, 0))
+  np.testing.assert_allclose(
+    jax.jit(over_groups(loss(lambda x: graph_lib.propagate(graph, x))))(
+      x, weights
+    ),
+    over_groups(loss(lambda x: jnp.asarray(matrix) @ x))(x, weights),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_stacked_columns_are_the_single_products(layout):
+  graph = graph_lib.from_pairs(random_pairs(9, 6, 5, [15]), 6, 5, layout=layout)
+  parts = jnp.asarray(np.random.default_rng(9).normal(size=(3, 11, 4)))
+  parts = parts.astype(jnp.float32)
+  each = jax.vmap(lambda x: graph_lib.propagate(graph, x))(parts)
+  stacked = graph_lib.propagate(graph, jnp.concatenate(parts, axis=1))
+  np.testing.assert_array_equal(jnp.concatenate(each, axis=1), stacked)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_bfloat16_rounds_the_neighbors_and_not_their_sum(layout):
+  pairs = random_pairs(10, 20, 15, [120])
+  graph = graph_lib.from_pairs(pairs, 20, 15, 'none', layout=layout)
+  x = jnp.asarray(np.random.default_rng(11).normal(size=(35, 4)), jnp.float32)
+  run = jax.jit(graph_lib.propagate, static_argnums=2)
+  actual = run(graph, x, 'bfloat16')
+  assert actual.dtype == jnp.float32
+  rounded = np.asarray(x.astype(jnp.bfloat16)).astype(np.float64)
+  np.testing.assert_allclose(
+    actual, as_dense(graph) @ rounded, rtol=1e-5, atol=1e-5
+  )
+  assert np.abs(actual - run(graph, x, 'float32')).max() > 1e-3
+  gradient = jax.grad(lambda x: jnp.sum(run(graph, x, 'bfloat16') ** 2))(x)
+  exact = jax.grad(lambda x: jnp.sum(run(graph, x, 'float32') ** 2))(x)
+  np.testing.assert_allclose(gradient, exact, rtol=0.05, atol=0.5)
+
+
+def test_the_layout_of_a_cpu_is_chosen_and_unknown_names_are_one_line():
+  pairs = random_pairs(12, 3, 3, [4])
+  automatic = graph_lib.from_pairs(pairs, 3, 3).adjacency
+  if jax.default_backend() == 'cpu':
+    assert isinstance(automatic, graph_lib.Csr)
+  for name in ('normalization', 'merge', 'layout'):
+    with pytest.raises(types.UserError) as raised:
+      graph_lib.from_pairs(pairs, 3, 3, **{name: 'lefft'})
+    assert f"unknown {name} 'lefft'" in str(raised.value)
+    assert '\n' not in str(raised.value)
+
+
+def test_ids_out_of_range_and_other_types_are_refused():
+  first = np.array([0])
+  for user, item in ((0, 0), (0, 4), (2, 1), (-1, 1)):
+    with pytest.raises(AssertionError):
+      graph_lib.from_pairs([(first + user, first + item)], 2, 3)
+  graph = graph_lib.from_pairs([(first, first + 1)], 2, 3)
+  for x in (jnp.ones((4, 2)), jnp.ones((5, 2), jnp.bfloat16)):
+    with pytest.raises(AssertionError):
+      graph_lib.propagate(graph, x)

@@ -1,0 +1,37 @@
+"""A small finished run on a log with behaviors, and runs that serve others."""
+
+import atexit
+import functools
+import pathlib
+import shutil
+import tempfile
+import types
+
+from tests import runs
+from twotsrec.data import pipeline
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import joint
+
+SETTINGS = {
+  'data__dataset': pipeline.SYNTHETIC_BEHAVIORS,
+  'data__users': 40,
+  'aggregator__name': 'joint',
+  'train__epochs': 1,
+  'train__log_groups': False,
+  'evaluation__candidates': 'unbought',
+}
+
+
+@functools.cache
+def finished() -> pathlib.Path:
+  """Its directory; leave it as it is."""
+  folder = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  joint.train(runs.config(**SETTINGS), str(folder / 'run'), quiet=True)
+  return folder / 'run'
+
+
+def serving(experiment, model, params) -> experiment_lib.Experiment:
+  """The experiment as if its model, once trained, ranked by another."""
+  trained = types.SimpleNamespace(ranker=model)
+  return experiment._replace(model=trained, serve=lambda *_: params)

@@ -1,0 +1,162 @@
+"""From the pairs of several behaviors to batches of users on the device."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.ops import pairs as pairs_lib
+
+LABELS = ('source_only', 'task_only')
+
+
+class BehaviorFeed(NamedTuple):
+  """Device-resident pairs.
+
+  Attributes:
+    pairs: of each behavior, then those of `Layout.unique`.
+    group: i32[U], activeness group, 0..G-1.
+    unsold: per user the items shown something toward and not bought; None
+      without a prior.
+  """
+
+  pairs: tuple[pairs_lib.PairSet, ...]
+  group: jax.Array
+  unsold: pairs_lib.PairSet | None
+
+
+class Layout(NamedTuple):
+  """What the pairs of a batch need.
+
+  Attributes:
+    drawn: i64[P, U], pairs of each user in a batch, for each set of pairs.
+    places: i64[P], how many a batch has room for.
+    batch_size: users of a batch.
+    unique: (task, source) of the sets after those of the behaviors: pairs of
+      one of the two without the other.
+  """
+
+  drawn: np.ndarray
+  places: np.ndarray
+  batch_size: int
+  unique: tuple[tuple[int, int], ...]
+
+
+def make(
+  behaviors: behaviors_lib.Behaviors,
+  user_group: np.ndarray,
+  config: config_lib.Config,
+) -> tuple[BehaviorFeed, Layout]:
+  """Lays out the training pairs and moves them to the device.
+
+  Args:
+    behaviors: pairs of each behavior, the target last.
+    user_group: i32[U].
+    config: samples and batch size; which losses want pairs of their own.
+  Raises:
+    types.UserError: no pair of the target, or a user without a negative.
+  """
+  _check(behaviors, config.head.unique_label)
+  samples = config.behavior.samples
+  sets = list(behaviors.train)
+  drawn = [np.minimum(np.diff(seen.offsets), samples) for seen in sets]
+  found = _unique(behaviors, config) if config.head.unique_weight else {}
+  for (task, _), seen in found.items():
+    sets.append(seen)
+    drawn.append(np.minimum(np.diff(seen.offsets), drawn[task]))
+  batch_size = config.train.batch_size
+  layout = Layout(
+    np.stack(drawn),
+    np.asarray([pairs_lib.places_for(d, batch_size) for d in drawn]),
+    batch_size,
+    tuple(found),
+  )
+  unsold = None
+  if config.behavior.prior != 'none':
+    *upstream, target = (_codes(behaviors, s) for s in behaviors.train)
+    shown = np.unique(np.concatenate(upstream))
+    rest = _set(behaviors, np.setdiff1d(shown, target, assume_unique=True))
+    unsold = pairs_lib.make_set(*rest, np.diff(rest.offsets))
+  feed = BehaviorFeed(
+    tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
+    jnp.asarray(user_group, jnp.int32),
+    unsold,
+  )
+  return feed, layout
+
+
+def make_plan(layout: Layout, seed: int, epoch: int) -> np.ndarray:
+  """Every user once, in batches; i32[S, B], -1 fills."""
+  return pairs_lib.deal_users(
+    layout.drawn, layout.places, layout.batch_size, (seed, epoch)
+  )
+
+
+def edges(
+  behaviors: behaviors_lib.Behaviors,
+) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+  """(user i64[E], item i64[E]) of each behavior."""
+  return [
+    (behaviors_lib.users(s).astype(np.int64), s.items.astype(np.int64))
+    for s in behaviors.train
+  ]
+
+
+def _check(behaviors, label):
+  if label not in LABELS:
+    raise types.UserError(
+      f'head.unique_label {label!r}; known: {", ".join(LABELS)}'
+    )
+  names = behaviors.names
+  if not len(behaviors.train[-1].items):
+    raise types.UserError(
+      f'no training pair of the target behavior {names[-1]!r} is left; use'
+      ' another target, split or filters'
+    )
+  for name, seen in zip(names, behaviors.train, strict=True):
+    full = np.diff(seen.offsets) >= behaviors.num_items
+    if np.any(full):
+      raise types.UserError(
+        f'{int(full.sum())} users have {name!r} of all {behaviors.num_items}'
+        ' items, so no negative can be drawn; leave them out of the log'
+      )
+
+
+def _unique(behaviors, config):
+  """Pairs that tell two behaviors apart, {(task, source): SeenItems}.
+
+  PKEF's auxiliary task. Pairs of behaviors without such pairs are left out, as
+  are tasks that are not trained.
+  """
+  label, names = config.head.unique_label, behaviors.names
+  weights = config.behavior.weights or (1.0,) * len(names)
+  codes = [_codes(behaviors, seen) for seen in behaviors.train]
+  found = {}
+  for task in range(len(names)):
+    for source in range(len(names)):
+      ours, theirs = (task, source) if label == 'task_only' else (source, task)
+      if source == task or not weights[task]:
+        continue
+      own = np.setdiff1d(codes[ours], codes[theirs], assume_unique=True)
+      if len(own):
+        found[task, source] = _set(behaviors, own)
+  return found
+
+
+def _codes(behaviors, seen):
+  """One number for each pair, ascending, i64[M]."""
+  user = behaviors_lib.users(seen).astype(np.int64)
+  return user * (behaviors.num_items + 1) + seen.items
+
+
+def _set(behaviors, codes):
+  """The pairs behind ascending numbers."""
+  width = behaviors.num_items + 1
+  borders = np.arange(behaviors.num_users + 1, dtype=np.int64) * width
+  return prepared_lib.SeenItems(np.searchsorted(codes, borders), codes % width)

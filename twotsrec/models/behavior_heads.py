@@ -1,0 +1,181 @@
+"""Heads that turn representations of nodes into scores of K behaviors.
+
+A head prepares a table for each side and task, scores pairs of rows of them,
+and serves the target: rows on both sides from which all items can be scored at
+once, without ever forming [users, items, experts].
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.models import experts
+from twotsrec.models import shared_heads
+
+NAMES = ('experts', 'bilinear', *shared_heads.NAMES)
+# Below its side's largest a gate logit counts as this much smaller: e^-40 is
+# nothing beside 1, and products of two stay above the least float32.
+_FLOOR = -40.0
+
+
+class Head(NamedTuple):
+  """Scores of behaviors; S experts, widths as the head wants them.
+
+  Attributes:
+    init: key -> net.
+    prepare: (net, behaviors K times f32[n, D], own graphs, task) ->
+      (user table, item table), leaves [U, ...] and [I, ...].
+    score: (net, user rows, item rows, task) -> f32[P], rows with leaves
+      [P, ...].
+    serve: (net, user table, item table) of the target -> the two as
+      {name: f32[U, ...]} and {name: f32[I, ...]}.
+    rank: (net, user rows [B, ...], item rows [C, ...] or [B, C, ...]) ->
+      f32[B, C], the same scores.
+  """
+
+  init: Callable[..., Any]
+  prepare: Callable[..., Any]
+  score: Callable[..., jax.Array]
+  serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
+  rank: Callable[..., jax.Array]
+
+
+def make(
+  options: config_lib.HeadConfig,
+  fusion: config_lib.FusionConfig,
+  width: int,
+  num_behaviors: int,
+  num_users: int,
+) -> Head:
+  """The head a configuration names.
+
+  Raises:
+    types.UserError: an unknown name or setting, or a head with one input for
+      all tasks on a fusion with an output for each.
+  """
+  if options.name not in NAMES:
+    raise types.UserError(
+      f'head.name {options.name!r}; known: {", ".join(NAMES)}'
+    )
+  experts.check(options)
+  experts.task_scale(num_behaviors - 1, num_behaviors, options)
+  if options.name in shared_heads.NAMES:
+    if fusion.post_behavior != 'merged':
+      raise types.UserError(
+        f'head.name={options.name} reads one representation for all behaviors;'
+        ' set fusion.post_behavior=merged (now'
+        f' {fusion.post_behavior!r})'
+      )
+    return Head(*shared_heads.make(options, width, num_behaviors, num_users))
+  if options.name == 'bilinear':
+    return _bilinear(options, width, num_behaviors, num_users)
+  return _experts(options, width, num_behaviors, num_users)
+
+
+def _experts(options, width, num_behaviors, num_users):
+  """The mixtures of `experts`."""
+  target = num_behaviors - 1
+
+  def prepare(net, behaviors, graphs, task):
+    table = experts.prepare(net, behaviors, graphs, task, options)
+    return split_sides(table, num_users)
+
+  def score(net, user, item, task):
+    return experts.mix(net, user, item, task, num_behaviors, options)
+
+  def serve(net, user, item):
+    return _serve_experts(net, user, item, target, num_behaviors, options)
+
+  init = lambda key: experts.init(key, num_behaviors, width, options)
+  return Head(init, prepare, score, serve, _rank_factors)
+
+
+def _serve_experts(net, user, item, task, num_behaviors, options):
+  """Scores as one product over another.
+
+  score = c sum_j g_j <a_j, b_j> with g = softmax(p + q) is
+  c <e^p a, e^q b> / <e^p, e^q>, in any common scale of e^p and of e^q.
+  """
+  width = user.own.shape[1]
+  scale = experts.task_scale(task, num_behaviors, options)
+  scale = scale / width if options.tower == 'mean' else scale
+  if 'gate' not in net:
+    return {'factor': scale * user.experts}, {'factor': item.experts}
+  halves = (
+    experts.gate_halves(net, user.own)[0],
+    experts.gate_halves(net, item.own)[1],
+  )
+  sides = []
+  for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
+    below = logits - jnp.max(logits, axis=1, keepdims=True)
+    gate = jnp.exp(jnp.maximum(below, _FLOOR))
+    weights = factor * jnp.repeat(gate, width, axis=1)
+    sides.append({'factor': weights * table.experts, 'gate': gate})
+  return sides[0], sides[1]
+
+
+def _rank_factors(net, user, item):
+  del net
+  scores = _products(user['factor'], item['factor'])
+  if 'gate' in user:
+    scores = scores / _products(user['gate'], item['gate'])
+  return scores
+
+
+def _products(user, item):
+  """f32[B, D] with f32[C, D] or f32[B, C, D] -> f32[B, C]."""
+  if item.ndim == 2:
+    return user @ item.T
+  return jnp.einsum('bd,bcd->bc', user, item)
+
+
+def _bilinear(options, width, num_behaviors, num_users):
+  """A diagonal relation per behavior (COPF sec. 5.3.4, after CIGF)."""
+  target = num_behaviors - 1
+
+  def init(key):
+    if options.relation_init == 'ones':
+      noise = 0.01 * jax.random.normal(key, (num_behaviors, width))
+      return {'relation': 1.0 + noise}
+    xavier = jax.nn.initializers.glorot_uniform()
+    return {'relation': xavier(key, (num_behaviors, width), jnp.float32)}
+
+  def prepare(net, behaviors, graphs, task):
+    del net, graphs
+    return split_sides(behaviors[task], num_users)
+
+  def score(net, user, item, task):
+    scale = experts.task_scale(task, num_behaviors, options)
+    return scale * jnp.sum(user * item * net['relation'][task], axis=-1)
+
+  def serve(net, user, item):
+    scale = experts.task_scale(target, num_behaviors, options)
+    return {'factor': scale * user * net['relation'][target]}, {'factor': item}
+
+  return Head(init, prepare, score, serve, _rank_factors)
+
+
+def split_sides(table: Any, num_users: int) -> tuple[Any, Any]:
+  """Rows of the users and rows of the items of a table of nodes."""
+  return (
+    jax.tree.map(lambda leaf: leaf[:num_users], table),
+    jax.tree.map(lambda leaf: leaf[num_users:], table),
+  )
+
+
+def check_behaviors(names: Sequence[str]) -> None:
+  """Refuses a log in which no behavior leads to the target.
+
+  Raises:
+    types.UserError: fewer than two behaviors.
+  """
+  if len(names) < 2:
+    raise types.UserError(
+      f'model.name=multi_behavior fuses behaviors, but the data have'
+      f' {len(names)}; give a behavior column with at least two, the target'
+      ' last'
+    )

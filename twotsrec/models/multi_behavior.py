@@ -1,0 +1,205 @@
+"""A fusion and a head as one model, and its form for ranking."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import types
+from twotsrec.models import behavior_heads
+from twotsrec.models import fusion as fusion_lib
+from twotsrec.models import pair_prior
+from twotsrec.ops import graph as graph_lib
+from twotsrec.ops import rows
+
+PRIORS = ('none', 'pattern')
+
+
+class Encoded(NamedTuple):
+  """All nodes, for all tasks.
+
+  Attributes:
+    behaviors: K times f32[U + I, D], representations e^{k,*}.
+    tasks: for each task (user table, item table) of the head, or None.
+  """
+
+  behaviors: tuple[jax.Array, ...]
+  tasks: tuple[Any, ...]
+
+
+class MultiBehavior(NamedTuple):
+  """Scores every behavior from the graphs of all (COPF sec. 4).
+
+  Attributes:
+    init: key -> Params with tables {'user': {'embedding': f32[U, D]}, 'item':
+      {'embedding': f32[I + 1, D]}} and net {'head': ..., 'prior': ...}.
+    encode: (params, context, tasks) -> Encoded, tasks those to prepare.
+    score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C],
+      without the prior.
+    prior: (params, context, users i32[P], items i32[P], bought) -> f32[P],
+      what the target score gains in training; None without a prior.
+    ranker: the target score of any known user and item, as a model whose
+      parameters are
+    serve: (params, context) -> Params.
+  """
+
+  init: Callable[[jax.Array], types.Params]
+  encode: Callable[..., Encoded]
+  score: Callable[..., jax.Array]
+  prior: Callable[..., jax.Array] | None
+  ranker: types.Model
+  serve: Callable[..., types.Params]
+
+
+def make(
+  config: config_lib.Config,
+  num_behaviors: int,
+  num_users: int,
+  num_items: int,
+) -> MultiBehavior:
+  """The model a configuration names.
+
+  Raises:
+    types.UserError: a fusion, head or prior that does not exist or fit.
+  """
+  models.check_options(config.model, ('width',))
+  fusion_lib.check(config.fusion, num_behaviors)
+  prior = config.behavior.prior
+  if prior not in PRIORS:
+    raise types.UserError(
+      f'behavior.prior {prior!r}; known: {", ".join(PRIORS)}'
+    )
+  width, target = config.model.width, num_behaviors - 1
+  smoothing = config.behavior.prior_smoothing
+  head = behavior_heads.make(
+    config.head, config.fusion, width, num_behaviors, num_users
+  )
+
+  def init(key):
+    xavier = jax.nn.initializers.glorot_uniform()
+    user_key, item_key, head_key = jax.random.split(key, 3)
+    items = xavier(item_key, (num_items, width), jnp.float32)
+    tables = {
+      'user': {
+        'embedding': xavier(user_key, (num_users, width), jnp.float32)
+      },
+      'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
+    }
+    net = {'head': head.init(head_key)}
+    if prior == 'pattern':
+      net['prior'] = pair_prior.init(num_behaviors)
+    return types.Params(tables, net)
+
+  def encode(params, context, tasks=tuple(range(num_behaviors))):
+    nodes = jnp.concatenate([
+      params.tables['user']['embedding'],
+      params.tables['item']['embedding'][1:],
+    ])
+    behaviors = fusion_lib.encode(nodes, context['walks'], config.fusion)
+    prepare = lambda task: head.prepare(
+      params.net['head'], behaviors, context['own'], task
+    )
+    return Encoded(
+      behaviors,
+      tuple(prepare(k) if k in tasks else None for k in range(num_behaviors)),
+    )
+
+  def score(params, encoded, task, users, items):
+    user_table, item_table = encoded.tasks[task]
+    user = jax.tree.map(
+      lambda leaf: leaf[:, None], rows.gather(user_table, users)
+    )
+    item = rows.gather(item_table, items - 1)
+    return head.score(params.net['head'], user, item, task)
+
+  def add_prior(params, context, users, items, bought):
+    return pair_prior.of_pairs(
+      params.net['prior'], context['shown'], users, items, bought, smoothing
+    )
+
+  def serve(params, context):
+    encoded = encode(params, context, (target,))
+    user, item = head.serve(params.net['head'], *encoded.tasks[target])
+    # Padding is never ranked. A copy of an item scores, zeros would be 0 / 0.
+    pad = lambda leaf: jnp.concatenate([leaf[:1], leaf])
+    items = jax.tree.map(pad, item)
+    net = {'head': params.net['head'], 'user': user}
+    if prior == 'pattern':
+      net['prior'], base = pair_prior.serve(
+        params.net['prior'], context['shown'], smoothing
+      )
+      items |= base
+    items['id'] = jnp.arange(num_items + 1, dtype=jnp.int32)
+    return types.Params({'item': items}, net)
+
+  return MultiBehavior(
+    init,
+    encode,
+    score,
+    add_prior if prior == 'pattern' else None,
+    _ranker(head),
+    serve,
+  )
+
+
+def _ranker(head: behavior_heads.Head) -> types.Model:
+  """Ranks the items of known users, whatever the graphs were."""
+
+  def init(key, context, sizes):
+    raise types.UserError(
+      'a multi-behavior model is trained as a whole; see launch/train.py with'
+      ' model.name=multi_behavior'
+    )
+
+  def encode(net, history_rows, context, inputs, *, key=None):
+    del history_rows, context, key
+    users = jnp.maximum(inputs['user'], 0)  # -1 is filling
+    encoded = {'user': rows.gather(net['user'], users)}
+    if 'prior' in net:
+      encoded['bonus'] = pair_prior.bonus(net['prior'], users)
+    return encoded
+
+  def score(net, encoded, candidates, *, key=None):
+    del key
+    scores = head.rank(net['head'], encoded['user'], candidates)
+    if 'bonus' not in encoded:
+      return scores
+    ids = candidates['id']
+    if ids.ndim == 1:
+      shown = encoded['bonus'][:, ids]
+    else:
+      shown = jnp.take_along_axis(encoded['bonus'], ids, axis=1)
+    return scores + candidates['prior'] + shown
+
+  return types.Model(init, encode, score)
+
+
+def make_context(
+  edges: Sequence[fusion_lib.Edges],
+  num_users: int,
+  num_items: int,
+  config: config_lib.Config,
+) -> dict[str, Any]:
+  """What the model is given: its graphs, and who showed what.
+
+  Args:
+    edges: (user, item) of each behavior, the target last.
+    num_users: U.
+    num_items: I.
+    config: which graphs the fusion walks.
+  """
+  context = {
+    'walks': fusion_lib.make_graphs(edges, num_users, num_items, config.fusion),
+    # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
+    'own': tuple(
+      graph_lib.from_pairs([one], num_users, num_items, 'left', 'merged')
+      for one in edges
+    ),
+  }
+  if config.behavior.prior == 'pattern':
+    users, items = zip(*edges, strict=True)
+    context['shown'] = pair_prior.make_shown(users, items, num_users, num_items)
+  return context

@@ -1,0 +1,190 @@
+"""Pairs of observed and unobserved items, drawn on the device.
+
+A batch is a set of users. Every user gives min(40, degree) pairs of each
+behavior, drawn with replacement (COPF sec. 5.1.4 after the authors' code), so
+a batch holds a varying number of pairs. They are laid out flat, one user after
+the other, in a fixed number of places that the host has checked.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import types
+from twotsrec.ops import sampling
+
+_ROUND = 64  # places are a multiple of this
+_DEVIATIONS = 6.0
+_DEALS = 1000
+
+
+class PairSet(NamedTuple):
+  """Training pairs of one behavior.
+
+  Attributes:
+    starts: i32[U], where a user's items begin.
+    counts: i32[U], how many there are.
+    drawn: i32[U], how many pairs a user gives to a batch.
+    items: i32[M], 1..I, ascending inside a user.
+    complements: what negatives must stay out of.
+  """
+
+  starts: jax.Array
+  counts: jax.Array
+  drawn: jax.Array
+  items: jax.Array
+  complements: sampling.Complements
+
+
+class Pairs(NamedTuple):
+  """Flat pairs of one behavior; filling stands last and has weight 0.
+
+  Attributes:
+    slot: i32[P], position of the user in the batch.
+    positive: i32[P], 1..I.
+    negative: i32[P], 1..I, not among the user's items of this behavior.
+    weight: f32[P], 1 or 0.
+  """
+
+  slot: jax.Array
+  positive: jax.Array
+  negative: jax.Array
+  weight: jax.Array
+
+
+def make_set(
+  offsets: np.ndarray, items: np.ndarray, drawn: np.ndarray
+) -> PairSet:
+  """Moves the pairs of a behavior to the device.
+
+  Args:
+    offsets: i64[U + 1], where each user's items begin.
+    items: i32[M], 1..I, ascending and distinct inside a user.
+    drawn: i64[U], pairs of each user in a batch; 0 where there are no items.
+  """
+  offsets = np.asarray(offsets, np.int64)
+  as_i32 = lambda x: jnp.asarray(x, jnp.int32)
+  return PairSet(
+    as_i32(offsets[:-1]),
+    as_i32(np.diff(offsets)),
+    as_i32(drawn),
+    as_i32(np.append(items, 0)),  # never empty
+    sampling.make_complements(offsets, items),
+  )
+
+
+def draw(
+  key: jax.Array,
+  pairs: PairSet,
+  users: jax.Array,
+  num_items: int,
+  places: int,
+) -> Pairs:
+  """Draws the pairs of a batch of users.
+
+  Args:
+    key: PRNG key.
+    pairs: the behavior's.
+    users: i32[B], -1 for filling.
+    num_items: I.
+    places: P, at least the sum of what its users give.
+  """
+  chex.assert_rank(users, 1)
+  positive_key, negative_key = jax.random.split(key)
+  known = jnp.maximum(users, 0)
+  ends = jnp.cumsum(jnp.where(users >= 0, pairs.drawn[known], 0))
+  place = jnp.arange(places)
+  slot = jnp.searchsorted(ends, place, side='right')
+  slot = jnp.minimum(slot, users.shape[0] - 1)
+  user = known[slot]
+  limit = jnp.maximum(pairs.counts[user], 1)
+  nth = jax.random.randint(positive_key, (places,), 0, limit)
+  at = jnp.minimum(pairs.starts[user] + nth, pairs.items.shape[0] - 1)
+  negative = sampling.draw(negative_key, pairs.complements, user, num_items, 1)
+  weight = (place < ends[-1]).astype(jnp.float32)
+  # Filling points at an item that exists, whatever it is.
+  positive = jnp.maximum(pairs.items[at], 1)
+  return Pairs(slot, positive, negative[:, 0], weight)
+
+
+def against(
+  key: jax.Array, pairs: Pairs, user: jax.Array, rest: PairSet
+) -> Pairs:
+  """The same positives against negatives from a set of each user's own.
+
+  Args:
+    key: PRNG key.
+    pairs: positives with their weights.
+    user: i32[P], whose they are.
+    rest: what negatives are drawn from; a user without any weighs 0.
+  """
+  count = rest.counts[user]
+  nth = jax.random.randint(key, user.shape, 0, jnp.maximum(count, 1))
+  at = jnp.minimum(rest.starts[user] + nth, rest.items.shape[0] - 1)
+  negative = jnp.maximum(rest.items[at], 1)
+  return pairs._replace(
+    negative=negative, weight=jnp.where(count > 0, pairs.weight, 0.0)
+  )
+
+
+def places_for(drawn: np.ndarray, batch_size: int) -> int:
+  """Places that hardly any random batch of users needs more than.
+
+  Args:
+    drawn: i64[U], pairs of each user in a batch.
+    batch_size: users of a batch.
+  """
+  drawn = np.asarray(drawn, np.float64)
+  users = min(batch_size, len(drawn))
+  # Of a sample without replacement.
+  left = max(len(drawn) - users, 0) / max(len(drawn) - 1, 1)
+  spread = np.sqrt(users * drawn.var() * left)
+  wanted = users * drawn.mean() + _DEVIATIONS * spread
+  most = np.sort(drawn)[::-1][:users].sum()
+  # A few heavy users among idle ones are far from normal: room for each.
+  wanted = min(max(wanted, drawn.max()), most)
+  return -(-int(np.ceil(wanted)) // _ROUND) * _ROUND
+
+
+def deal_users(
+  drawn: np.ndarray,
+  places: np.ndarray,
+  batch_size: int,
+  seed: tuple[int, ...],
+) -> np.ndarray:
+  """Every user once, in random order, in batches; i32[S, B], -1 fills.
+
+  Batches that need more than their places are dealt again, together with as
+  many others.
+
+  Args:
+    drawn: i64[K, U], pairs of each user in a batch, of each kind.
+    places: i64[K], as `places_for`.
+    batch_size: B.
+    seed: of the order.
+  Raises:
+    types.UserError: no such order was found.
+  """
+  num_users = drawn.shape[1]
+  generator = np.random.Generator(
+    np.random.Philox(np.random.SeedSequence(seed))
+  )
+  steps = -(-num_users // batch_size)
+  plan = np.full(steps * batch_size, -1, np.int32)
+  plan[:num_users] = generator.permutation(num_users)
+  batches = plan.reshape(steps, batch_size)
+  for _ in range(_DEALS):
+    needed = np.where(batches >= 0, drawn[:, batches], 0).sum(axis=2)
+    again = np.any(needed > places[:, None], axis=0)
+    if not again.any():
+      return batches
+    again[generator.integers(steps, size=again.sum())] = True
+    at = np.flatnonzero(np.repeat(again, batch_size)[:num_users])
+    plan[at] = generator.permutation(plan[at])
+  raise types.UserError(
+    f'{batch_size} users at a time have too uneven numbers of pairs for one'
+    ' compiled size; raise train.batch_size or lower behavior.samples'
+  )

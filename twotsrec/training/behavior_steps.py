@@ -1,0 +1,222 @@
+"""The gradient of a multi-behavior model, as `steps.make_step` wants it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import behavior_objectives as objectives
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.models import multi_behavior
+
+AGGREGATES = ('loss', 'behaviors', 'groups')
+
+
+class Parts(NamedTuple):
+  """What the gradient and a later look at the same batch have in common.
+
+  Attributes:
+    forward: (params, context, batch) -> (Encoded, {task: losses f32[P]}).
+    by_behavior: (losses, batch) -> summed losses and pairs, f32[K] each; 0 of
+      a task that is not trained.
+    by_part: (losses, batch) -> mean losses and pairs of what is aggregated
+      over, f32[K] or f32[G] each.
+  """
+
+  forward: Callable[..., Any]
+  by_behavior: Callable[..., tuple[jax.Array, jax.Array]]
+  by_part: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def make_gradient(
+  model: multi_behavior.MultiBehavior,
+  config: config_lib.Config,
+  num_users: int,
+  num_behaviors: int,
+  unique: Sequence[tuple[int, int]] = (),
+  aggregator: types.GradientAggregator | None = None,
+  sizes: jax.Array | None = None,
+) -> Callable[..., Any]:
+  """(params, context, batch, state, key) -> (grads, state, losses, counts).
+
+  Losses and counts are summed BPR losses and pairs, f32[K] each, whatever is
+  aggregated over.
+
+  Args:
+    model: scores of all behaviors.
+    config: the objective, and the head where it has a loss of its own.
+    num_users: U.
+    num_behaviors: K.
+    unique: (task, source) of the batch's `unique` pairs.
+    aggregator: of the gradients of the behaviors' losses, whatever their
+      weights, or of the activeness groups' weighted ones; None sums them as
+      COPF eq. 16 does.
+    sizes: f32[K], training pairs of the behaviors, or f32[G], those of the
+      groups; with an aggregator only.
+  """
+  parts = _make_parts(model, config, num_behaviors, sizes)
+  rest = _make_rest(model, config, num_users, unique)
+  scale = config.behavior.bpr_scale
+  lambdas = jnp.asarray(
+    objectives.task_weights(config.behavior, num_behaviors)
+  )
+
+  def as_loss(params, context, batch, state, key):
+    del key
+
+    def loss(params):
+      encoded, values = parts.forward(params, context, batch)
+      sums, counts = parts.by_behavior(values, batch)
+      reduced = _reduce(sums, counts, config.behavior)
+      total = scale * jnp.sum(lambdas * reduced)
+      return total + rest(params, encoded, context, batch), (sums, counts)
+
+    grads, (sums, counts) = jax.grad(loss, has_aux=True)(params)
+    return grads, state, sums, counts
+
+  def aggregated(params, context, batch, state, key):
+    """A gradient per behavior or group from one forward pass."""
+
+    def losses(params):
+      encoded, values = parts.forward(params, context, batch)
+      means, present = parts.by_part(values, batch)
+      extra = rest(params, encoded, context, batch)
+      return (means, extra), (parts.by_behavior(values, batch), present)
+
+    (means, _), pull, (totals, present) = jax.vjp(losses, params, has_aux=True)
+    number = sizes.shape[0]
+    # One after the other: G times the representations would not fit a cache.
+    group_grads = jax.lax.map(
+      lambda row: pull((row, jnp.zeros(())))[0], jnp.eye(number)
+    )
+    (extra,) = pull((jnp.zeros(number), jnp.ones(())))
+    info = types.GroupInfo(sizes, present, means)
+    grads, state, _ = aggregator.update(group_grads, info, state, key=key)
+    grads = jax.tree.map(lambda g, e: scale * g + e, grads, extra)
+    return grads, state, *totals
+
+  return as_loss if aggregator is None else aggregated
+
+
+def make_post(
+  model: multi_behavior.MultiBehavior,
+  config: config_lib.Config,
+  num_behaviors: int,
+  aggregator: types.GradientAggregator | None,
+  sizes: jax.Array | None,
+) -> Callable[..., Any] | None:
+  """(params, context, batch, state, key) -> aggregator state.
+
+  As `steps.make_post`: the losses of the same batch after the update, for an
+  aggregator that asks for them; None for all others.
+
+  Args:
+    model: scores of all behaviors.
+    config: the objective.
+    num_behaviors: K.
+    aggregator: as in `make_gradient`.
+    sizes: the same.
+  """
+  if aggregator is None or aggregator.post is None:
+    return None
+  parts = _make_parts(model, config, num_behaviors, sizes)
+
+  def post(params, context, batch, state, key):
+    del key
+    _, values = parts.forward(params, context, batch)
+    means, present = parts.by_part(values, batch)
+    return aggregator.post(types.GroupInfo(sizes, present, means), state)
+
+  return post
+
+
+def _make_parts(model, config, num_behaviors, sizes):
+  options = config.behavior
+  lambdas = objectives.task_weights(options, num_behaviors)
+  tasks = _tasks(model, options, num_behaviors)
+
+  def forward(params, context, batch):
+    encoded = model.encode(params, context, tasks)
+    values = {
+      k: objectives.pair_losses(model, params, encoded, context, batch, k)
+      for k in tasks
+    }
+    return encoded, values
+
+  def by_behavior(values, batch):
+    sums = counts = jnp.zeros(num_behaviors)
+    for k, value in values.items():
+      sums = sums.at[k].add(jnp.sum(value))
+      counts = counts.at[k].add(jnp.sum(batch.pairs[k].weight))
+    return sums, counts
+
+  def by_group(values, batch):
+    """Eq. 16 over the pairs of each activeness group, and its pairs."""
+    number = sizes.shape[0]
+    means = present = jnp.zeros(number)
+    for k, value in values.items():
+      pairs = batch.pairs[k]
+      member = jax.nn.one_hot(batch.group[pairs.slot], number)
+      count = pairs.weight @ member
+      means += lambdas[k] * _reduce(value @ member, count, options)
+      present += count
+    return means, present
+
+  def by_part(values, batch):
+    if options.aggregate == 'groups':
+      return by_group(values, batch)
+    sums, counts = by_behavior(values, batch)
+    return _reduce(sums, counts, options), counts
+
+  return Parts(forward, by_behavior, by_part)
+
+
+def _reduce(sums, counts, options):
+  """Means, or sums where these are wanted."""
+  if options.bpr_reduction == 'sum':
+    return sums
+  return sums / jnp.maximum(counts, 1.0)
+
+
+def _tasks(model, options, num_behaviors):
+  """Tasks with a loss; the target's table is needed by nothing else."""
+  if options.aggregate == 'behaviors':
+    return tuple(range(num_behaviors))
+  weights = objectives.task_weights(options, num_behaviors)
+  hard = model.prior is not None
+  return tuple(
+    k
+    for k, weight in enumerate(weights)
+    if weight or (hard and k == num_behaviors - 1)
+  )
+
+
+def _make_rest(model, config, num_users, unique):
+  """All of eq. 17 but the ranking losses."""
+  options, head = config.behavior, config.head
+
+  def rest(params, encoded, context, batch):
+    total = jnp.zeros(())
+    if options.contrastive:
+      total += options.contrastive * objectives.alignment(
+        encoded, batch, num_users, options
+      )
+    if options.l2:
+      total += options.l2 * objectives.l2_penalty(params, options.l2_scope)
+    if unique:
+      weights = objectives.task_weights(options, len(batch.pairs))
+      found = objectives.unique_losses(
+        encoded, batch, unique, num_users, head
+      )
+      for (task, _), value in zip(unique, found, strict=True):
+        weight = head.unique_weight * options.bpr_scale * weights[task]
+        total += weight * value
+    if model.prior is not None:
+      total += options.prior_weight * objectives.hard_loss(
+        model, params, encoded, context, batch
+      )
+    return total
+
+  return rest
