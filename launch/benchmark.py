@@ -11,8 +11,8 @@
 `aggregators` a step of every aggregator, penalty, sequential method and plugin
 stage over one of joint training, for DIN by default. Each model runs in a
 process of its own, so that its peak memory is its own. `graph` is products
-with the graph of all behaviors, over SciPy's, and the contrastive loss; it has
-no models.
+with the graph of all behaviors, over SciPy's, and the contrastive loss; then,
+in a process of its own, an epoch of COPF and its full ranking.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,12 @@ from absl import flags
 import cli
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import pipeline
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import benchmark_graph
+from twotsrec.recipes import copf
 from twotsrec.training import files
 
 _MODELS_OF = {'train': ('din', 'gru4rec', 'sasrec'), 'aggregators': ('din',)}
@@ -38,7 +40,9 @@ _SUITES = (*_MODELS_OF, 'graph')
 
 _SUITE = flags.DEFINE_enum('suite', 'train', _SUITES, 'What to measure.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file.')
-_DATASET = flags.DEFINE_string('dataset', 'synthetic', 'A named dataset.')
+_DATASET = flags.DEFINE_string(
+  'dataset', 'synthetic', 'A named dataset; default: a built-in log.'
+)
 _DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
 _CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
 _MODELS = flags.DEFINE_list('models', [], 'Models; default: by suite.')
@@ -77,16 +81,28 @@ def main() -> int:
     return _graph(out)
   results = {}
   for model in _MODELS.value or _MODELS_OF[_SUITE.value]:
-    part = out.with_name(f'{out.name}.{model}')
-    arguments = ['--child', f'--models={model}', f'--out={part}']
-    ended = subprocess.run([sys.executable, *sys.argv, *arguments])
-    if ended.returncode:
-      return ended.returncode
-    results[model] = files.read_json(part)
-    part.unlink()
+    code, results[model] = _in_child(out, model, [f'--models={model}'])
+    if code:
+      return code
   files.write_json(out, {'suite': _SUITE.value, 'models': results})
   print(_shown(results))
   return 0
+
+
+def _in_child(
+  out: pathlib.Path, name: str, arguments: list[str]
+) -> tuple[int, dict[str, Any]]:
+  """Exit code and result of this script in a process of its own."""
+  part = out.with_name(f'{out.name}.{name}')
+  arguments = ['--child', *arguments, f'--out={part}']
+  ended = subprocess.run(
+    [sys.executable, __file__, *sys.argv[1:], *arguments]
+  )
+  if ended.returncode:
+    return ended.returncode, {}
+  result = files.read_json(part)
+  part.unlink()
+  return 0, result
 
 
 def _check() -> None:
@@ -101,15 +117,24 @@ def _check() -> None:
     benchmark_aggregators.select(_ONLY.value)
   if _SUITE.value == 'graph':
     benchmark_graph.import_scipy_sparse()
+    copf.preset(_config().data.dataset)  # refuses what it does not know
 
 
 def _graph(out: pathlib.Path) -> int:
-  """Measures what no model is needed for, in this process."""
+  """Products in this process, training and ranking in another."""
+  code, trained = _in_child(out, 'copf', [])
+  if code:
+    return code
   measured = benchmark_graph.measure(
     _config(), _REPEATS.value, _CLOCK.value, _say
   )
-  files.write_json(out, {'suite': _SUITE.value, **measured})
+  files.write_json(out, {'suite': _SUITE.value, **measured, 'copf': trained})
   print(
+    f'copf: {trained["epoch_seconds"]["median"]:.1f} s an epoch of'
+    f' {trained["steps_per_epoch"]} steps,'
+    f' {trained["ranking_seconds"]["median"]:.1f} s to rank'
+    f' {trained["items"]:,} items for {trained["users"]:,} users, peak memory'
+    f' {trained["peak_rss_mb"]:.0f} MB\n'
     f'{measured["source"]}, {measured["nodes"]:,} nodes,'
     f' {measured["entries"]:,} entries, {measured["rounds"]} rounds,'
     f' {measured["clock"]} time: median, least to largest\n'
@@ -121,6 +146,8 @@ def _graph(out: pathlib.Path) -> int:
 def _measured() -> dict[str, Any]:
   if _SUITE.value == 'train':
     return benchmark.train(_config(), _REPEATS.value)
+  if _SUITE.value == 'graph':
+    return benchmark_graph.train(_config().data, _REPEATS.value)
   return benchmark_aggregators.measure(
     _config(),
     _REPEATS.value,
@@ -153,6 +180,8 @@ def _say(line: str) -> None:
 def _config() -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = _DATASET.value
+  if _SUITE.value == 'graph' and not _DATASET.present:
+    config.data.dataset = pipeline.SYNTHETIC_BEHAVIORS
   config.data.data_root = _DATA_ROOT.value
   config.data.cache_dir = _CACHE_DIR.value
   if _MODELS.value:

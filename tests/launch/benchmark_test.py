@@ -1,4 +1,6 @@
 import json
+import pathlib
+import subprocess
 import sys
 
 from tests.launch import scripts
@@ -42,13 +44,32 @@ def test_the_suite_of_graphs_needs_scipy(capsys, tmp_path, monkeypatch):
 def test_graph_products_are_measured_and_shown(capsys, tmp_path, monkeypatch):
   monkeypatch.setattr(benchmark_graph, '_WIDTHS', (4,))
   monkeypatch.setattr(benchmark_graph, '_LAYOUTS', ('bcsr',))
+  second = {'median': 1.25, 'min': 1.0, 'max': 1.5}
+  trained = {
+    'epoch_seconds': second,
+    'ranking_seconds': second,
+    'steps_per_epoch': 6,
+    'users': 1500,
+    'items': 600,
+    'peak_rss_mb': 512.0,
+  }
+
+  def child(command):
+    flag = next(a for a in reversed(command) if a.startswith('--out='))
+    pathlib.Path(flag.removeprefix('--out=')).write_text(json.dumps(trained))
+    return subprocess.CompletedProcess(command, 0)
+
+  monkeypatch.setattr(subprocess, 'run', child)
   out = tmp_path / 'out.json'
   ended = scripts.run(
     capsys, 'benchmark', '--suite=graph', '--repeats=1', f'--out={out}'
   )
   assert ended.code == 0
   measured = json.loads(out.read_text(encoding='utf-8'))
-  assert measured['suite'] == 'graph' and measured['source'] == 'synthetic'
-  first, _, *rows = ended.out.splitlines()
-  assert first.startswith('synthetic, ') and '1 rounds' in first
+  assert measured['suite'] == 'graph' and measured['copf'] == trained
+  assert measured['source'] == 'synthetic-behaviors'
+  copf, first, _, *rows = ended.out.splitlines()
+  assert copf.startswith('copf: 1.2 s an epoch of 6 steps, 1.2 s to rank 600')
+  assert first.startswith('synthetic-behaviors, ') and '1 rounds' in first
   assert len(rows) == len(measured['rows'])
+  assert list(tmp_path.iterdir()) == [out]

@@ -9,6 +9,7 @@ from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark_graph
+from twotsrec.recipes import copf
 from twotsrec.recipes import experiment as experiment_lib
 
 
@@ -86,3 +87,18 @@ def test_without_scipy_it_is_one_line(monkeypatch):
     benchmark_graph.measure(make_config(), 1)
   assert "pip install -e '.[test]'" in str(raised.value)
   assert '\n' not in str(raised.value)
+
+
+def test_an_epoch_and_a_ranking_are_timed(monkeypatch):
+  small = copf.preset('synthetic-behaviors', 'no_aggregation')
+  small.model.width = 4
+  small.behavior.samples = 3
+  monkeypatch.setattr(benchmark_graph.copf, 'preset', lambda name: small)
+  data = small.data
+  data.users = 100
+  measured = benchmark_graph.train(data, 1)
+  assert measured['steps_per_epoch'] == 1
+  assert measured['users'] == 100 and measured['items'] > 0
+  assert measured['epoch_seconds']['median'] > 0
+  assert measured['ranking_seconds']['median'] > 0
+  assert measured['peak_rss_mb'] > 0

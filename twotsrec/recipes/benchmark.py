@@ -59,7 +59,7 @@ def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   bare = bare_scan(experiment, parts, first_batches(parts.inputs, 200))
   rounds = {
     'bare_scan': lambda: (bare.measure(), None),
-    'full_loop': _full_loop(experiment),
+    'full_loop': full_loop(experiment),
   }
   times = {name: [] for name in rounds}
   waits = []
@@ -72,7 +72,7 @@ def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
           waits.append(wait)
   ratios = [f / b for f, b in zip(times['full_loop'], times['bare_scan'])]
   peak = machine.peak_rss_mb()
-  ranking = [_ranking_seconds(experiment) for _ in range(repeats + 1)][1:]
+  ranking = [ranking_seconds(experiment) for _ in range(repeats + 1)][1:]
   return {
     'model': config.model.name,
     'source': prepared.manifest['source'],
@@ -141,10 +141,16 @@ def first_batches(inputs: phases.Input, num_steps: int) -> types.Batch:
   )(inputs.feed, jnp.asarray(inputs.plan_of(0)[:num_steps]))
 
 
-def _full_loop(
+def full_loop(
   experiment: experiment_lib.Experiment,
 ) -> Callable[[], tuple[float, float]]:
-  """A whole epoch as a training run does it, compilation apart."""
+  """A whole epoch as a training run does it, compilation apart.
+
+  Args:
+    experiment: one epoch, no selection.
+  Returns:
+    () -> (milliseconds per step, share of waiting for input).
+  """
 
   def measure():
     phase, state = phases.make_phase(experiment)
@@ -160,18 +166,17 @@ def _full_loop(
   return measure
 
 
-def _ranking_seconds(experiment: experiment_lib.Experiment) -> float:
+def ranking_seconds(experiment: experiment_lib.Experiment) -> float:
   """Ranks every item for every test user with untrained parameters."""
   config = experiment.config
+  full = 'all' if experiment.behaviors is None else 'unbought'
   evaluation = dataclasses.replace(
-    config.evaluation, candidates='all', bootstrap=0
+    config.evaluation, candidates=full, bootstrap=0
   )
   experiment = experiment._replace(
     config=dataclasses.replace(config, evaluation=evaluation)
   )
-  params = experiment.model.init(
-    jax.random.key(0), experiment.context, experiment.sizes
-  )
+  params = experiment_lib.initial(experiment, jax.random.key(0))
   begin = time.perf_counter()
   reports.evaluate(experiment, experiment.model, params, 'test', quiet=True)
   return time.perf_counter() - begin

@@ -21,6 +21,7 @@ from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import benchmark_aggregators
+from twotsrec.recipes import copf
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import machine
 
@@ -100,6 +101,35 @@ def measure(
     'rows': [_shown(work, timed) for work, timed in zip(works, turns)],
     'peak_rss_mb': machine.peak_rss_mb(),
     'versions': machine.versions(),
+  }
+
+
+def train(dataset: config_lib.DataConfig, repeats: int) -> dict[str, Any]:
+  """An epoch of COPF and its full ranking, as a run does them.
+
+  Args:
+    dataset: of `copf.preset`.
+    repeats: measured rounds after one that warms up.
+  Returns:
+    Seconds of an epoch (compilation apart) and of ranking all items for all
+    test users, metrics included; peak memory of this process.
+  """
+  config = copf.preset(dataset.dataset)
+  config.data = dataset
+  config.train.epochs = 1
+  config.train.select_metric = 'none'
+  experiment = experiment_lib.make(config, experiment_lib.load_data(config))
+  epoch = benchmark.full_loop(experiment)
+  num_steps = -(-experiment.behaviors.num_users // config.train.batch_size)
+  epochs = [epoch()[0] * num_steps / 1e3 for _ in range(repeats + 1)]
+  ranking = [benchmark.ranking_seconds(experiment) for _ in range(repeats + 1)]
+  return {
+    'steps_per_epoch': num_steps,
+    'epoch_seconds': benchmark.summary(epochs[1:]),
+    'ranking_seconds': benchmark.summary(ranking[1:]),
+    'users': experiment.behaviors.num_users,
+    'items': experiment.behaviors.num_items,
+    'peak_rss_mb': machine.peak_rss_mb(),
   }
 
 
