@@ -1,4 +1,4 @@
-"""A small log with three behaviors, and its dense algebra, for several tests."""
+"""A small log with three behaviors and its dense algebra."""
 
 import functools
 
@@ -20,6 +20,10 @@ USERS, ITEMS, WIDTH = 6, 8, 4
 NODES = USERS + ITEMS
 # User 4 never buys, user 5 does nothing but view; nobody touches item 8.
 IDLE_USER, IDLE_ITEM = 4, 8
+# Tiny programs: compiling them well takes longer than running them badly.
+jit = functools.partial(
+  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+)
 
 
 @functools.cache
@@ -72,8 +76,10 @@ def system(made: config_lib.Config, dense=None):
   shape = dense[0].shape
   model = multi_behavior.make(made, len(dense), *shape)
   context = multi_behavior.make_context(edges(dense), *shape, made)
-  return model, context, random_like(
-    jax.eval_shape(model.init, jax.random.key(0))
+  return (
+    model,
+    context,
+    random_like(jax.eval_shape(model.init, jax.random.key(0))),
   )
 
 

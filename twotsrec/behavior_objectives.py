@@ -198,7 +198,10 @@ def alignment(
   users, user_weight, items, item_weight = _anchors(
     batch, num_users, num_items, options.anchors
   )
-  divisors = (num_users, num_items if options.normalizer == 'sides' else num_users)
+  divisors = (
+    num_users,
+    num_items if options.normalizer == 'sides' else num_users,
+  )
   total = 0.0
   for table in upstream:
     for side, ids, weight, divisor in (

@@ -80,9 +80,7 @@ def test_a_bilinear_head_weighs_each_dimension_by_the_task():
   head = _make(name='bilinear')
   net, tables = _net(head), toys.tables()
   for task, table in enumerate(tables):
-    found = _pairwise(
-      head, net, head.prepare(net, tables, GRAPHS, task), task
-    )
+    found = _pairwise(head, net, head.prepare(net, tables, GRAPHS, task), task)
     for user in range(toys.USERS):
       for item in range(toys.ITEMS):
         expected = 300 * sum(

@@ -34,7 +34,7 @@ def _net(options, seed=4):
 def _scores(net, tables, task, options):
   """Scores of all pairs, f32[pairs]."""
   table = experts.prepare(net, tables, GRAPHS, task, options)
-  rows = [jax.tree.map(lambda x: x[PAIRS[:, side]], table) for side in (0, 1)]
+  rows = [jax.tree.map(lambda x, i=i: x[i], table) for i in PAIRS.T]
   return experts.mix(net, *rows, task, 3, options)
 
 
@@ -44,9 +44,9 @@ def _fitted(net, tables, source, task, options):
   x = (options.alpha * tables[source] + options.beta * tables[task]) / 2
   relation = net['relation'][task]
   layers = [x]
-  for l in range(options.transfer_layers):
-    if l:
-      relation = relation @ net['steps'][l - 1]
+  for layer in range(options.transfer_layers):
+    if layer:
+      relation = relation @ net['steps'][layer - 1]
     residual = x * relation if options.modulate_residual else x
     x = walk @ (x * relation) + residual
     layers.append(x)
@@ -150,7 +150,8 @@ def _gradients(task, **changes):
     scores = _scores(net, tables, task, options).reshape(toys.USERS, -1)
     return jnp.sum(jax.nn.softplus(scores[:, 1:] - scores[:, :-1]))
 
-  return np.stack([np.asarray(g) for g in jax.grad(loss)(toys.tables())])
+  found = toys.jit(jax.grad(loss))(toys.tables())
+  return np.stack([np.asarray(g) for g in found])
 
 
 @pytest.mark.parametrize('layers', [1, 2, 3])

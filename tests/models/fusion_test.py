@@ -109,12 +109,14 @@ def test_a_hand_made_graph_of_two_users_and_two_items():
   first = nodes + viewed
   start = nodes + viewed
   # With the buy, the edge from user 0 to item 1 weighs 2 of 3.
-  both = np.array([
-    [(2 * start[2, 0] + start[3, 0]) / 3],
-    [start[3, 0]],
-    [start[0, 0]],
-    [(start[0, 0] + start[1, 0]) / 2],
-  ])
+  both = np.array(
+    [
+      [(2 * start[2, 0] + start[3, 0]) / 3],
+      [start[3, 0]],
+      [start[0, 0]],
+      [(start[0, 0] + start[1, 0]) / 2],
+    ]
+  )
   second = start + (both + start)
   ours = _encode(_options(), nodes, (view, buy))
   np.testing.assert_allclose(ours[0], first, rtol=1e-6)

@@ -17,9 +17,7 @@ def _make(name, **changes):
   options = dataclasses.replace(
     config_lib.HeadConfig(), name=name, score_scale=(300.0,), **changes
   )
-  return behavior_heads.Head(
-    *shared_heads.make(options, WIDTH, 3, toys.USERS)
-  )
+  return behavior_heads.Head(*shared_heads.make(options, WIDTH, 3, toys.USERS))
 
 
 def _net(head):
@@ -55,7 +53,9 @@ def _literal(name, net, x, task):
     logits = x @ net['gate']['weight'][task] + net['gate']['bias'][task]
     gate = np.exp(logits) / np.exp(logits).sum()
     mixed = sum(g * _hidden(net, e, x) for g, e in zip(gate, members))
-  return 300 * (net['tower']['weight'][task] @ mixed + net['tower']['bias'][task])
+  return 300 * (
+    net['tower']['weight'][task] @ mixed + net['tower']['bias'][task]
+  )
 
 
 @pytest.mark.parametrize('name', shared_heads.NAMES)

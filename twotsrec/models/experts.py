@@ -111,8 +111,8 @@ def init(
   if options.transfer == 'fit':
     net['relation'] = xavier(relation_key, (num_behaviors, width), jnp.float32)
     net['steps'] = [
-      xavier(jax.random.fold_in(transfer_key, l), (width, width), jnp.float32)
-      for l in range(options.transfer_layers - 1)
+      xavier(jax.random.fold_in(transfer_key, n), (width, width), jnp.float32)
+      for n in range(options.transfer_layers - 1)
     ]
   if options.transfer in ('linear', 'attention'):
     net['transfer'] = xavier(transfer_key, (width, width), jnp.float32)
@@ -162,8 +162,9 @@ def _fit(net, behaviors, graph, task, others, options):
   ]
   layers = [jnp.concatenate(mixed, axis=1)]
   relation = net['relation'][task]
-  for l in range(options.transfer_layers):
-    relation = relation @ net['steps'][l - 1] if l else relation
+  for layer in range(options.transfer_layers):
+    if layer:
+      relation = relation @ net['steps'][layer - 1]
     factor = jnp.tile(relation, len(others))
     # The relation is the same at every node, so it commutes with the product.
     walked = graph_lib.propagate(graph, layers[-1]) * factor

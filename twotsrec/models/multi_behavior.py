@@ -83,9 +83,7 @@ def make(
     user_key, item_key, head_key = jax.random.split(key, 3)
     items = xavier(item_key, (num_items, width), jnp.float32)
     tables = {
-      'user': {
-        'embedding': xavier(user_key, (num_users, width), jnp.float32)
-      },
+      'user': {'embedding': xavier(user_key, (num_users, width), jnp.float32)},
       'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
     }
     net = {'head': head.init(head_key)}
@@ -94,10 +92,12 @@ def make(
     return types.Params(tables, net)
 
   def encode(params, context, tasks=tuple(range(num_behaviors))):
-    nodes = jnp.concatenate([
-      params.tables['user']['embedding'],
-      params.tables['item']['embedding'][1:],
-    ])
+    nodes = jnp.concatenate(
+      [
+        params.tables['user']['embedding'],
+        params.tables['item']['embedding'][1:],
+      ]
+    )
     behaviors = fusion_lib.encode(nodes, context['walks'], config.fusion)
     prepare = lambda task: head.prepare(
       params.net['head'], behaviors, context['own'], task

@@ -134,7 +134,9 @@ def _members(options, num_behaviors):
 def _mixed(summed, members, hidden):
   """Gated sum of a task's hidden experts, f32[..., hidden]."""
   outputs = [
-    jax.nn.leaky_relu(summed['hidden'][..., e * hidden : (e + 1) * hidden], _SLOPE)
+    jax.nn.leaky_relu(
+      summed['hidden'][..., e * hidden : (e + 1) * hidden], _SLOPE
+    )
     for e in members
   ]
   if len(outputs) == 1:

@@ -59,9 +59,7 @@ def make_gradient(
   parts = _make_parts(model, config, num_behaviors, sizes)
   rest = _make_rest(model, config, num_users, unique)
   scale = config.behavior.bpr_scale
-  lambdas = jnp.asarray(
-    objectives.task_weights(config.behavior, num_behaviors)
-  )
+  lambdas = jnp.asarray(objectives.task_weights(config.behavior, num_behaviors))
 
   def as_loss(params, context, batch, state, key):
     del key
@@ -207,9 +205,7 @@ def _make_rest(model, config, num_users, unique):
       total += options.l2 * objectives.l2_penalty(params, options.l2_scope)
     if unique:
       weights = objectives.task_weights(options, len(batch.pairs))
-      found = objectives.unique_losses(
-        encoded, batch, unique, num_users, head
-      )
+      found = objectives.unique_losses(encoded, batch, unique, num_users, head)
       for (task, _), value in zip(unique, found, strict=True):
         weight = head.unique_weight * options.bpr_scale * weights[task]
         total += weight * value

@@ -1,0 +1,171 @@
+import functools
+
+import hypothesis
+from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests import behavior_toys as toys
+from twotsrec import types
+from twotsrec.ops import pairs as pairs_lib
+
+VIEW = toys.masks()[0]
+SAMPLES = 3
+DRAWN = np.minimum(VIEW.sum(1), SAMPLES)
+PLACES = 64
+_draw = jax.jit(pairs_lib.draw, static_argnums=(3, 4))
+
+
+def _set(mask=VIEW, drawn=None):
+  seen = toys.seen(mask)
+  drawn = np.minimum(mask.sum(1), SAMPLES) if drawn is None else drawn
+  return pairs_lib.make_set(seen.offsets, seen.items, drawn)
+
+
+def _drawn(seed, users, mask=VIEW):
+  found = _draw(
+    jax.random.key(seed), _set(mask), jnp.asarray(users), toys.ITEMS, PLACES
+  )
+  return jax.tree.map(np.asarray, found)
+
+
+@pytest.mark.parametrize('users', [[3, 0, 5, 1], [2, 4, -1, -1]])
+def test_every_user_of_a_batch_gives_as_many_pairs_as_it_has_up_to_a_limit(
+  users,
+):
+  found = _drawn(0, users)
+  expected = [
+    slot for slot, u in enumerate(users) if u >= 0 for _ in range(DRAWN[u])
+  ]
+  kept = found.weight > 0
+  np.testing.assert_array_equal(found.slot[kept], expected)
+  np.testing.assert_array_equal(kept, np.arange(PLACES) < len(expected))
+  assert set(found.weight) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_positives_are_the_users_items_and_negatives_never_are(seed):
+  users = np.array([3, 0, 2, 1])
+  found = _drawn(seed, users)
+  for slot, positive, negative, weight in zip(*found):
+    user = users[slot]
+    if weight:
+      assert VIEW[user, positive - 1]
+    assert not VIEW[user, negative - 1]
+    assert 1 <= positive <= toys.ITEMS and 1 <= negative <= toys.ITEMS
+
+
+def test_draws_are_uniform_over_a_users_items_and_over_all_others():
+  # One user many times over: the law of a single place.
+  user, count = 1, 40
+  users = np.full(count, user)
+  positives, negatives = [], []
+  many = _set(drawn=np.full(toys.USERS, 50))
+  for seed in range(3):
+    found = _draw(
+      jax.random.key(seed), many, jnp.asarray(users), toys.ITEMS, 2048
+    )
+    kept = np.asarray(found.weight) > 0
+    assert kept.sum() == 50 * count
+    positives.append(np.asarray(found.positive)[kept])
+    negatives.append(np.asarray(found.negative)[kept])
+  own = 1 + np.flatnonzero(VIEW[user])
+  others = 1 + np.flatnonzero(~VIEW[user])
+  assert len(own) > 1
+  for drawn, support in ((positives, own), (negatives, others)):
+    values, counts = np.unique(np.concatenate(drawn), return_counts=True)
+    np.testing.assert_array_equal(values, support)
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_behavior_without_any_pair_draws_none():
+  nothing = np.zeros_like(VIEW)
+  assert pairs_lib.places_for(nothing.sum(1), 4) == 0
+  users = jnp.array([0, 3, 2, -1])
+  found = pairs_lib.draw(jax.random.key(0), _set(nothing), users, toys.ITEMS, 0)
+  assert all(leaf.shape == (0,) for leaf in found)
+  filled = _drawn(0, [0, 3, 2, -1], nothing)
+  assert not np.any(filled.weight) and np.all(filled.positive >= 1)
+
+
+def test_negatives_can_come_from_a_set_of_each_users_own():
+  view, _, buy = toys.masks()
+  rest = view & ~buy
+  rest[2] = False
+  users = np.array([3, 0, 2, 1])
+  pairs = _drawn(1, users, buy)
+  owner = users[pairs.slot]
+  against = jax.jit(pairs_lib.against)
+  found = against(
+    jax.random.key(5), jax.tree.map(jnp.asarray, pairs), owner, _set(rest)
+  )
+  np.testing.assert_array_equal(found.positive, pairs.positive)
+  for user, negative, weight, before in zip(
+    owner, found.negative, found.weight, pairs.weight
+  ):
+    assert weight == (before if user != 2 else 0)
+    assert user == 2 or rest[user, negative - 1]
+
+
+@hypothesis.given(
+  st.lists(st.integers(0, 40), min_size=1, max_size=60),
+  st.integers(1, 70),
+  st.integers(0, 1000),
+)
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
+def test_a_plan_has_every_user_once_and_no_batch_more_than_its_places(
+  first, batch_size, seed
+):
+  drawn = np.stack([first, np.sort(first)])
+  places = np.array([pairs_lib.places_for(d, batch_size) for d in drawn])
+  deal = functools.partial(
+    pairs_lib.deal_users, drawn, places, batch_size, (seed, 1)
+  )
+  plan = deal()
+  assert plan.shape == (-(-len(first) // batch_size), batch_size)
+  assert np.all(plan[:, 0] >= 0)  # only the last batch has filling, at its end
+  flat = plan.ravel()
+  assert np.all(flat[len(first) :] == -1)
+  assert sorted(flat[: len(first)]) == list(range(len(first)))
+  for row in plan:
+    assert np.all(drawn[:, row[row >= 0]].sum(1) <= places)
+  np.testing.assert_array_equal(plan, deal())
+
+
+def test_a_few_heavy_users_among_idle_ones_find_batches_of_their_own():
+  drawn = np.zeros((1, 20_000), np.int64)
+  drawn[0, :500] = 640
+  places = np.array([pairs_lib.places_for(drawn[0], 2)])
+  # Two of them are too many, and nearly every random order has such batches.
+  assert 640 <= places[0] < 1280
+  plan = pairs_lib.deal_users(drawn, places, 2, (0,))
+  assert np.all(np.sum(plan < 500, axis=1) <= 1)
+  assert sorted(plan.ravel()) == list(range(20_000))
+
+
+def test_an_order_that_does_not_exist_is_an_error_and_no_endless_search():
+  with pytest.raises(types.UserError, match='raise train.batch_size'):
+    pairs_lib.deal_users(np.array([[3, 3]]), np.array([5]), 2, (0,))
+
+
+@pytest.mark.parametrize('batch_size', [1, 16, 256])
+def test_places_hold_nearly_all_random_batches_and_little_more(batch_size):
+  generator = np.random.default_rng(0)
+  drawn = np.minimum(generator.geometric(0.1, 2000), 40)
+  places = pairs_lib.places_for(drawn, batch_size)
+  sums = [
+    generator.choice(drawn, batch_size, replace=False).sum()
+    for _ in range(2000)
+  ]
+  assert max(sums) <= places
+  spread = np.sqrt(batch_size) * drawn.std()
+  assert places <= batch_size * drawn.mean() + 6 * spread + 64
+  assert places % 64 == 0
+
+
+def test_a_batch_of_everybody_has_room_for_exactly_all():
+  drawn = np.array([40, 1, 3, 0])
+  assert pairs_lib.places_for(drawn, 4) == pairs_lib.places_for(drawn, 99) == 64

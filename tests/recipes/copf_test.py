@@ -1,0 +1,103 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import behavior_toys as toys
+from twotsrec import types
+from twotsrec.data import datasets
+from twotsrec.ops import rows
+from twotsrec.recipes import checks
+from twotsrec.recipes import copf
+from twotsrec.training import behavior_steps
+
+# The alignment does not depend on the variant, but takes long to compile.
+ALIGNED = ('copf', 'copf_f')
+# Operations that variants share are compiled once if each is run alone; these
+# share few.
+COMPILED = (
+  *ALIGNED, 'copf_prior', 'attention', 'shared_bottom', 'mmoe', 'ple'
+)  # fmt: skip
+
+
+def _look(variant):
+  """Losses, gradient, scores of pairs and of ranking, with random weights."""
+  made = toys.config(variant)
+  wanted = made.behavior.contrastive
+  made.behavior.contrastive = wanted if variant in ALIGNED else 0.0
+  model, context, params = toys.system(made)
+  batch = toys.batch()
+  unique = ()
+  if made.head.unique_weight:
+    unique = ((2, 0), (0, 1))
+    batch = batch._replace(unique=batch.pairs[:2])
+  if model.prior is not None:
+    batch = batch._replace(hard=batch.pairs[2])
+  gradient = behavior_steps.make_gradient(model, made, toys.USERS, 3, unique)
+  users = jnp.arange(toys.USERS)
+  items = jnp.arange(1, toys.ITEMS + 1)
+
+  def look(params, context, batch):
+    grads, _, sums, counts = gradient(params, context, batch, (), None)
+    encoded = model.encode(params, context, (2,))
+    every = jnp.tile(items, (toys.USERS, 1))
+    pairwise = model.score(params, encoded, 2, users, every)
+    if model.prior is not None:
+      gain = model.prior(
+        params, context, jnp.repeat(users, toys.ITEMS), every.ravel(), False
+      )
+      pairwise += gain.reshape(pairwise.shape)
+    served = model.serve(params, context)
+    seen = model.ranker.encode(served.net, None, context, {'user': users})
+    ranked = model.ranker.score(
+      served.net, seen, rows.gather(served.tables['item'], items)
+    )
+    return grads, sums / counts, pairwise, ranked
+
+  run = toys.jit(look) if variant in COMPILED else look
+  return jax.tree.map(np.asarray, run(params, context, batch))
+
+
+@pytest.mark.parametrize('variant', copf.VARIANTS)
+def test_a_variant_learns_and_ranks_by_the_scores_it_learns(variant):
+  checks.check(copf.preset('synthetic-behaviors', variant))
+  grads, losses, pairwise, ranked = _look(variant)
+  assert np.any(losses > 0) and np.all(np.isfinite(losses))
+  for leaf in jax.tree.leaves(grads):
+    assert np.all(np.isfinite(leaf))
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(grads.tables))
+  size = np.abs(pairwise).max()
+  assert size > 1
+  np.testing.assert_allclose(ranked, pairwise, rtol=1e-5, atol=3e-6 * size)
+
+
+@pytest.mark.parametrize(
+  'dataset', [name for name in copf._SETTINGS if name != 'synthetic-behaviors']
+)
+def test_a_preset_weighs_every_behavior_of_its_dataset(dataset):
+  made = copf.preset(dataset)
+  checks.check(made)
+  weights = made.behavior.weights
+  assert len(weights) in (0, len(datasets.DATASETS[dataset].behaviors))
+  if weights:
+    np.testing.assert_allclose(sum(weights), 1.0)
+
+
+def test_a_variant_changes_nothing_but_its_settings():
+  plain, cut = (copf.preset('taobao-copf', v) for v in ('copf', 'wo_back'))
+  assert plain.head.gradient_policy == 'stop_target'
+  cut.head.gradient_policy = 'stop_target'
+  assert cut == plain
+
+
+@pytest.mark.parametrize(
+  ('names', 'message'),
+  [
+    (('taobao', 'copf'), "dataset 'taobao' is unknown; known: taobao-copf"),
+    (('taobao-copf', 'dfme'), "variant 'dfme' is unknown; known: copf, copf_r"),
+  ],
+)
+def test_an_unknown_name_lists_the_known_ones(names, message):
+  with pytest.raises(types.UserError, match=message) as caught:
+    copf.preset(*names)
+  assert '\n' not in str(caught.value)

@@ -1,0 +1,209 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import behavior_toys as toys
+from twotsrec import aggregators
+from twotsrec import behavior_objectives as objectives
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.training import behavior_steps
+
+KEY = jax.random.key(0)
+SIZES = jnp.array([11.0, 7.0, 5.0])
+# Plain experts without alignment: what is tested here is how losses add up.
+PLAIN = {'behavior__contrastive': 0.0, 'head__score_scale': (1.0,)}
+WEIGHTED = {**PLAIN, 'behavior__weights': (0.5, 0.2, 0.3)}
+
+
+def _fixed(weights):
+  """A weighted sum of the gradients; its state becomes what it was told."""
+
+  def update(group_grads, info, state, *, key=None):
+    del state, key
+    total = jax.tree.map(
+      lambda g: jnp.tensordot(jnp.asarray(weights), g, 1), group_grads
+    )
+    return total, info, {}
+
+  return types.GradientAggregator(lambda number, params: (), update)
+
+
+@functools.cache
+def _system(variant='no_aggregation', **changes):
+  made = toys.config(variant, **dict(changes))
+  return made, *toys.system(made)
+
+
+def _gradient(
+  system, aggregator=None, sizes=None, batch=None, unique=(), state=()
+):
+  made, model, context, params = system
+  gradient = behavior_steps.make_gradient(
+    model, made, toys.USERS, 3, unique, aggregator, sizes
+  )
+  batch = toys.batch() if batch is None else batch
+  return toys.jit(gradient)(params, context, batch, state, KEY)
+
+
+def _literal(system, weight_of, batch=None):
+  """Gradient of sum_k sum_p weight_of(k, p) loss(k, p) + mu ||theta||^2."""
+  made, model, context, params = system
+  batch = toys.batch() if batch is None else batch
+  weights = [
+    [weight_of(k, place) for place in range(len(pairs.weight))]
+    for k, pairs in enumerate(batch.pairs)
+  ]
+
+  def loss(params):
+    encoded = model.encode(params, context)
+    total = made.behavior.l2 * objectives.l2_penalty(params, 'authors')
+    for k in range(3):
+      values = objectives.pair_losses(model, params, encoded, context, batch, k)
+      for weight, value in zip(weights[k], values, strict=True):
+        total += weight * value
+    return total
+
+  return toys.jit(jax.grad(loss))(params)
+
+
+def _assert_close(ours, theirs):
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def _pairs_of(k, batch=None):
+  return float((batch or toys.batch()).pairs[k].weight.sum())
+
+
+@pytest.mark.parametrize(('reduction', 'scale'), [('mean', 3.0), ('sum', 1.0)])
+def test_losses_of_the_behaviors_add_up_as_they_are_weighed(reduction, scale):
+  system = _system(
+    **WEIGHTED, behavior__bpr_reduction=reduction, behavior__bpr_scale=scale
+  )
+  lambdas = system[0].behavior.weights
+  count = lambda k: _pairs_of(k) if reduction == 'mean' else 1.0
+  grads, _, sums, counts = _gradient(system)
+  _assert_close(
+    grads, _literal(system, lambda k, _: scale * lambdas[k] / count(k))
+  )
+  np.testing.assert_array_equal(counts, [_pairs_of(k) for k in range(3)])
+  assert np.all(np.asarray(sums) > 0)
+
+
+def test_a_weight_of_zero_trains_as_if_the_behavior_had_no_pairs():
+  system = _system(**PLAIN, behavior__weights=(0.0, 0.5, 0.5))
+  first, *others = toys.batch().pairs
+  nobody = first._replace(weight=jnp.zeros_like(first.weight))
+  batch = toys.batch()._replace(pairs=(nobody, *others))
+  with_pairs, without = _gradient(system), _gradient(system, batch=batch)
+  _assert_close(with_pairs, without)
+  assert with_pairs[2][0] == 0 and with_pairs[3][0] == 0
+
+
+def test_filling_changes_nothing_whatever_it_holds():
+  system = _system('copf', head__score_scale=(3.0,))
+  batch = toys.batch()
+  changed = []
+  for pairs in batch.pairs:
+    filling = pairs.weight == 0
+    assert np.any(filling)
+    other = lambda x, at=filling: jnp.where(at, 1 + x % toys.ITEMS, x)
+    changed.append(
+      pairs._replace(
+        positive=other(pairs.positive), negative=other(pairs.negative)
+      )
+    )
+  ours = _gradient(system, batch=batch)
+  theirs = _gradient(system, batch=batch._replace(pairs=tuple(changed)))
+  _assert_close(ours, theirs)
+  for leaf in jax.tree.leaves(ours):
+    assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize('over', ['behaviors', 'groups'])
+def test_an_aggregator_gets_a_gradient_of_each_part(over):
+  system = _system(**WEIGHTED, behavior__aggregate=over)
+  batch, scale = toys.batch(), 3.0
+  lambdas = system[0].behavior.weights
+  weights = np.array([1.0, -0.5, 2.0])[: 3 if over == 'behaviors' else 2]
+  group_of = lambda k, p: int(batch.group[int(batch.pairs[k].slot[p])])
+
+  def in_group(k, group):
+    return sum(
+      float(batch.pairs[k].weight[p])
+      for p in range(len(batch.pairs[k].weight))
+      if group_of(k, p) == group
+    )
+
+  def weight_of(k, p):
+    if over == 'behaviors':
+      return scale * weights[k] / _pairs_of(k)
+    group = group_of(k, p)
+    return scale * weights[group] * lambdas[k] / max(in_group(k, group), 1.0)
+
+  grads, info, _, counts = _gradient(
+    system, _fixed(weights), SIZES[: len(weights)]
+  )
+  _assert_close(grads, _literal(system, weight_of))
+  np.testing.assert_array_equal(counts, [_pairs_of(k) for k in range(3)])
+  expected = counts
+  if over == 'groups':
+    expected = [sum(in_group(k, g) for k in range(3)) for g in range(2)]
+  np.testing.assert_array_equal(info.counts, expected)
+  assert np.all(np.asarray(info.losses) > 0)
+
+
+def test_a_uniform_prior_over_behaviors_is_eq_16_with_equal_weights():
+  aggregator = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
+  summed = _gradient(_system('wo_for', **PLAIN))
+  system = _system('wo_for', **PLAIN, behavior__aggregate='behaviors')
+  mixed = _gradient(system, aggregator, SIZES)
+  _assert_close(summed[0], mixed[0])
+
+
+def test_what_is_left_of_the_loss_is_not_aggregated():
+  nothing = {**PLAIN, 'behavior__aggregate': 'behaviors'}
+  system = _system(**nothing)
+  grads, *_ = _gradient(system, _fixed([0.0, 0.0, 0.0]), SIZES)
+  _assert_close(grads, _literal(system, lambda k, p: 0.0))
+
+
+@pytest.mark.parametrize('over', ['behaviors', 'groups'])
+def test_a_method_that_asks_for_later_losses_gets_those_of_the_same_parts(over):
+  made, model, context, params = _system(**WEIGHTED, behavior__aggregate=over)
+  sizes = SIZES if over == 'behaviors' else SIZES[:2]
+  told = _fixed(np.ones(len(sizes), np.float32))._replace(
+    post=lambda info, state: info
+  )
+  post = behavior_steps.make_post(model, made, 3, told, sizes)
+  after = toys.jit(post)(params, context, toys.batch(), (), KEY)
+  _, before, *_ = _gradient((made, model, context, params), told, sizes)
+  _assert_close(after, before)  # nothing has moved
+  for other in (None, _fixed(np.ones(3))):
+    assert behavior_steps.make_post(model, made, 3, other, sizes) is None
+
+
+def test_unique_losses_weigh_as_their_tasks():
+  changes = {**WEIGHTED, 'head__unique_weight': 2.0, 'behavior__l2': 0.0}
+  system = _system('pme', **changes)
+  made, model, context, params = system
+  pairs_of = ((0, 2), (2, 1))
+  batch = toys.batch()
+  batch = batch._replace(unique=batch.pairs[1:])
+  with_unique = _gradient(system, batch=batch, unique=pairs_of)[0]
+  without = _gradient(system, batch=batch)[0]
+
+  def extra(params):
+    encoded = model.encode(params, context)
+    values = objectives.unique_losses(
+      encoded, batch, pairs_of, toys.USERS, made.head
+    )
+    return 2.0 * 3.0 * (0.5 * values[0] + 0.3 * values[1])
+
+  expected = jax.tree.map(jnp.add, without, toys.jit(jax.grad(extra))(params))
+  _assert_close(with_unique, expected)
