@@ -95,9 +95,7 @@ def _in_child(
   """Exit code and result of this script in a process of its own."""
   part = out.with_name(f'{out.name}.{name}')
   arguments = ['--child', *arguments, f'--out={part}']
-  ended = subprocess.run(
-    [sys.executable, __file__, *sys.argv[1:], *arguments]
-  )
+  ended = subprocess.run([sys.executable, __file__, *sys.argv[1:], *arguments])
   if ended.returncode:
     return ended.returncode, {}
   result = files.read_json(part)

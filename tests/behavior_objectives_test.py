@@ -44,52 +44,13 @@ def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
       model.score(params, encoded, task, jnp.arange(USERS), every)
     )
     losses = functools.partial(objectives.pair_losses, model, task=task)
-    found = toys.jit(losses)(params, encoded, context, batch)
+    found = toys.jit(losses)(params, encoded, batch)
     expected = [
       w * _softplus(scores[u, n - 1] - scores[u, p - 1])
       for u, p, n, w in _listed(batch.pairs[task], batch.users)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert expected[-1] == 0  # filling
-
-
-def test_with_a_prior_the_target_and_the_hard_pairs_gain_its_margin():
-  made = toys.config('copf_prior', head__score_scale=(1.0,))
-  model, context, params = toys.system(made)
-  batch = toys.batch()
-  batch = batch._replace(hard=batch.pairs[1])
-
-  def tables(params, batch):
-    encoded = model.encode(params, context)
-    arguments = (model, params, encoded, context, batch)
-    users = jnp.repeat(jnp.arange(USERS), ITEMS)
-    items = jnp.tile(jnp.arange(1, ITEMS + 1), USERS)
-    scores = model.score(params, encoded, 2, users, items[:, None])
-    gains = [
-      model.prior(params, context, users, items, bought)
-      for bought in (False, True)
-    ]
-    found = objectives.pair_losses(*arguments, 2)
-    return scores[:, 0], gains, found, objectives.hard_loss(*arguments)
-
-  scores, gains, of_pairs, of_hard = jax.tree.map(
-    np.asarray, toys.jit(tables)(params, batch)
-  )
-  at = lambda user, item: user * ITEMS + item - 1
-
-  def losses(pairs):
-    found = []
-    for u, p, n, w in _listed(pairs, batch.users):
-      positive = scores[at(u, p)] + gains[True][at(u, p)]
-      negative = scores[at(u, n)] + gains[False][at(u, n)]
-      found.append(w * _softplus(negative - positive))
-    return found
-
-  np.testing.assert_allclose(
-    of_pairs, losses(batch.pairs[2]), rtol=1e-4, atol=1e-5
-  )
-  expected = sum(losses(batch.hard)) / float(batch.hard.weight.sum())
-  np.testing.assert_allclose(of_hard, expected, rtol=1e-4)
 
 
 def _info_nce(anchor, row, table, options):
@@ -197,19 +158,19 @@ def test_the_unique_part_of_a_source_ranks_pairs_of_one_behavior_only():
 @pytest.mark.parametrize(
   ('changes', 'free'),
   [
-    ({'head__transfer_layers': 2, 'behavior__prior': 'pattern'}, 4),
+    ({'head__transfer_layers': 2}, 2),
     ({'head__transfer': 'linear'}, 1),
     ({'head__name': 'bilinear'}, 1),
     ({'head__name': 'mmoe', 'fusion__post_behavior': 'merged'}, 3),
   ],
 )
-def test_relations_biases_and_the_prior_are_not_regularized(changes, free):
+def test_relations_and_biases_are_not_regularized(changes, free):
   _, _, params = toys.system(toys.config(**changes))
   net = {
     jax.tree_util.keystr(path): float(np.sum(np.square(leaf)))
     for path, leaf in jax.tree_util.tree_flatten_with_path(params.net)[0]
   }
-  names = ("'relation'", "'bias'", "'prior'")
+  names = ("'relation'", "'bias'")
   left_out = [path for path in net if any(name in path for name in names)]
   assert len(left_out) == free
   # The padding row is nobody's.

@@ -7,7 +7,7 @@ can be left to a gradient aggregator, as with activeness groups.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ NORMALIZERS = ('users', 'sides')
 SIMILARITIES = ('cosine', 'inner')
 L2_SCOPES = ('authors', 'all')
 # Neither relations nor biases are regularized in the authors' code.
-_FREE = ('relation', 'bias', 'prior')
+_FREE = ('relation', 'bias')
 
 
 class Batch(NamedTuple):
@@ -37,15 +37,12 @@ class Batch(NamedTuple):
     group: i32[B], activeness group of each, 0..G-1.
     pairs: of each behavior.
     unique: pairs of one of two behaviors without the other.
-    hard: pairs of the target against items the user showed something toward
-      and did not buy; None without a prior.
   """
 
   users: jax.Array
   group: jax.Array
   pairs: tuple[pairs_lib.Pairs, ...]
   unique: tuple[pairs_lib.Pairs, ...] = ()
-  hard: pairs_lib.Pairs | None = None
 
 
 def check(options: config_lib.BehaviorConfig, num_behaviors: int) -> None:
@@ -97,44 +94,16 @@ def pair_losses(
   model: multi_behavior.MultiBehavior,
   params: types.Params,
   encoded: multi_behavior.Encoded,
-  context: Any,
   batch: Batch,
   task: int,
 ) -> jax.Array:
-  """BPR loss of every pair of a task, f32[P]; 0 for filling.
-
-  With a prior the target's pairs are scored with it.
-  """
-  target = len(batch.pairs) - 1
+  """BPR loss of every pair of a task, f32[P]; 0 for filling."""
   pairs = batch.pairs[task]
   users = jnp.maximum(batch.users[pairs.slot], 0)
   items = jnp.stack([pairs.positive, pairs.negative], axis=1)
   scores = model.score(params, encoded, task, users, items)
   margin = scores[:, 0] - scores[:, 1]
-  if task == target and model.prior is not None:
-    margin += _prior_margin(model, params, context, users, pairs)
   return pairs.weight * losses.bpr_loss(margin)
-
-
-def hard_loss(
-  model: multi_behavior.MultiBehavior,
-  params: types.Params,
-  encoded: multi_behavior.Encoded,
-  context: Any,
-  batch: Batch,
-) -> jax.Array:
-  """Mean BPR loss of the target against what was shown and not bought.
-
-  Uniform negatives hardly ever meet such items, so they would teach the prior
-  that a shown item beats a new one and nothing about which.
-  """
-  pairs, target = batch.hard, len(batch.pairs) - 1
-  users = jnp.maximum(batch.users[pairs.slot], 0)
-  items = jnp.stack([pairs.positive, pairs.negative], axis=1)
-  scores = model.score(params, encoded, target, users, items)
-  margin = scores[:, 0] - scores[:, 1]
-  margin += _prior_margin(model, params, context, users, pairs)
-  return losses.weighted_mean(losses.bpr_loss(margin), pairs.weight)
 
 
 def unique_losses(
@@ -167,13 +136,6 @@ def unique_losses(
     margin = scores[:, 0] - scores[:, 1]
     found.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
   return found
-
-
-def _prior_margin(model, params, context, users, pairs):
-  gain = lambda items, bought: model.prior(
-    params, context, users, items, bought
-  )
-  return gain(pairs.positive, True) - gain(pairs.negative, False)
 
 
 def alignment(

@@ -193,7 +193,7 @@ class BehaviorConfig:
   decay_rate: float = 0.96  # authors: of the learning rate, each epoch
   prior: str = 'none'  # ours: 'pattern' of upstream behaviors, learned
   prior_smoothing: float = 5.0  # ours: of an item's conversion rate
-  prior_weight: float = 1.0  # ours: loss against items shown and not bought
+  prior_scale: float = 100.0  # ours: of a logit, in units of the score
 
 
 @dataclasses.dataclass

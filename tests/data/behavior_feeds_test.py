@@ -25,7 +25,7 @@ def _mask(pairs):
 
 def test_a_feed_holds_the_pairs_of_every_behavior():
   feed, layout = _make()
-  assert len(feed.pairs) == 3 and layout.unique == () and feed.unsold is None
+  assert len(feed.pairs) == 3 and layout.unique == ()
   np.testing.assert_array_equal(feed.group, GROUP)
   for k, mask in enumerate(toys.masks()):
     np.testing.assert_array_equal(_mask(feed.pairs[k]), mask)
@@ -65,12 +65,6 @@ def test_nested_behaviors_and_untrained_tasks_have_no_unique_pairs():
   assert layout.unique == ((2, 0),)
 
 
-def test_what_was_shown_and_not_bought_is_kept_for_the_prior():
-  feed, _ = _make(behavior__prior='pattern')
-  view, cart, buy = toys.masks()
-  np.testing.assert_array_equal(_mask(feed.unsold), (view | cart) & ~buy)
-
-
 def test_a_plan_is_a_function_of_seed_and_epoch():
   _, layout = _make()
   plans = [
@@ -96,7 +90,6 @@ def test_a_behavior_without_pairs_is_no_error():
   feed, layout = _make(
     (view, np.zeros_like(cart), buy),
     head__unique_weight=1.0,
-    behavior__prior='pattern',
   )
   assert layout.places[1] == 0 and not layout.drawn[1].any()
   assert not np.any(_mask(feed.pairs[1]))

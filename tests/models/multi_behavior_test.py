@@ -6,6 +6,7 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.models import pair_prior
 from twotsrec.ops import rows
 
 USERS = jnp.arange(toys.USERS)
@@ -44,17 +45,12 @@ def test_parameters_start_in_the_xavier_range_of_each_table():
     assert 0.6 * limit < np.abs(values).max() <= limit
   assert not np.any(params.tables['item']['embedding'][0])
   assert not np.any(params.net['head']['gate']['bias'])
-  assert not np.any(params.net['prior']['slope'])
 
 
-def test_the_prior_adds_to_the_target_as_if_nothing_was_bought():
+def test_the_prior_adds_to_the_target():
   model, context, params = toys.system(toys.config('copf_prior'))
-  user, item = jnp.repeat(USERS, toys.ITEMS), jnp.tile(ALL_ITEMS, toys.USERS)
-  prior = lambda params: model.prior(params, context, user, item, False)
-  gain = toys.jit(prior)(params)
-  expected = _pairwise(model, context, params) + np.reshape(
-    gain, (toys.USERS, toys.ITEMS)
-  )
+  gain = pair_prior.bonus(context['prior'], USERS, toys.ITEMS)[:, 1:]
+  expected = _pairwise(model, context, params) + gain
   assert np.abs(gain).max() > 1
   np.testing.assert_allclose(
     _served(model, context, params, ALL_ITEMS), expected, rtol=1e-4, atol=1e-2
@@ -83,7 +79,6 @@ def test_filling_scores_a_number():
 def test_two_behaviors_are_enough():
   dense = toys.masks()[1:]
   model, context, params = toys.system(toys.config('copf_prior'), dense)
-  assert params.net['prior']['bias'].shape == (2,)
   assert params.net['head']['gate']['weight'].shape == (2 * toys.WIDTH, 2)
   assert np.all(np.isfinite(_served(model, context, params, ALL_ITEMS)))
 

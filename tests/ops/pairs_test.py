@@ -91,25 +91,6 @@ def test_a_behavior_without_any_pair_draws_none():
   assert not np.any(filled.weight) and np.all(filled.positive >= 1)
 
 
-def test_negatives_can_come_from_a_set_of_each_users_own():
-  view, _, buy = toys.masks()
-  rest = view & ~buy
-  rest[2] = False
-  users = np.array([3, 0, 2, 1])
-  pairs = _drawn(1, users, buy)
-  owner = users[pairs.slot]
-  against = jax.jit(pairs_lib.against)
-  found = against(
-    jax.random.key(5), jax.tree.map(jnp.asarray, pairs), owner, _set(rest)
-  )
-  np.testing.assert_array_equal(found.positive, pairs.positive)
-  for user, negative, weight, before in zip(
-    owner, found.negative, found.weight, pairs.weight
-  ):
-    assert weight == (before if user != 2 else 0)
-    assert user == 2 or rest[user, negative - 1]
-
-
 @hypothesis.given(
   st.lists(st.integers(0, 40), min_size=1, max_size=60),
   st.integers(1, 70),

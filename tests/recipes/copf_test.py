@@ -6,6 +6,7 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.models import pair_prior
 from twotsrec.ops import rows
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
@@ -31,8 +32,6 @@ def _look(variant):
   if made.head.unique_weight:
     unique = ((2, 0), (0, 1))
     batch = batch._replace(unique=batch.pairs[:2])
-  if model.prior is not None:
-    batch = batch._replace(hard=batch.pairs[2])
   gradient = behavior_steps.make_gradient(model, made, toys.USERS, 3, unique)
   users = jnp.arange(toys.USERS)
   items = jnp.arange(1, toys.ITEMS + 1)
@@ -42,11 +41,9 @@ def _look(variant):
     encoded = model.encode(params, context, (2,))
     every = jnp.tile(items, (toys.USERS, 1))
     pairwise = model.score(params, encoded, 2, users, every)
-    if model.prior is not None:
-      gain = model.prior(
-        params, context, jnp.repeat(users, toys.ITEMS), every.ravel(), False
-      )
-      pairwise += gain.reshape(pairwise.shape)
+    if made.behavior.prior != 'none':
+      gain = pair_prior.bonus(context['prior'], users, toys.ITEMS)
+      pairwise += gain[:, 1:]
     served = model.serve(params, context)
     seen = model.ranker.encode(served.net, None, context, {'user': users})
     ranked = model.ranker.score(

@@ -62,7 +62,7 @@ def _literal(system, weight_of, batch=None):
     encoded = model.encode(params, context)
     total = made.behavior.l2 * objectives.l2_penalty(params, 'authors')
     for k in range(3):
-      values = objectives.pair_losses(model, params, encoded, context, batch, k)
+      values = objectives.pair_losses(model, params, encoded, batch, k)
       for weight, value in zip(weights[k], values, strict=True):
         total += weight * value
     return total

@@ -22,13 +22,10 @@ class BehaviorFeed(NamedTuple):
   Attributes:
     pairs: of each behavior, then those of `Layout.unique`.
     group: i32[U], activeness group, 0..G-1.
-    unsold: per user the items shown something toward and not bought; None
-      without a prior.
   """
 
   pairs: tuple[pairs_lib.PairSet, ...]
   group: jax.Array
-  unsold: pairs_lib.PairSet | None
 
 
 class Layout(NamedTuple):
@@ -77,16 +74,9 @@ def make(
     batch_size,
     tuple(found),
   )
-  unsold = None
-  if config.behavior.prior != 'none':
-    *upstream, target = (_codes(behaviors, s) for s in behaviors.train)
-    shown = np.unique(np.concatenate(upstream))
-    rest = _set(behaviors, np.setdiff1d(shown, target, assume_unique=True))
-    unsold = pairs_lib.make_set(*rest, np.diff(rest.offsets))
   feed = BehaviorFeed(
     tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
     jnp.asarray(user_group, jnp.int32),
-    unsold,
   )
   return feed, layout
 

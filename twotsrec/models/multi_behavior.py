@@ -35,21 +35,17 @@ class MultiBehavior(NamedTuple):
 
   Attributes:
     init: key -> Params with tables {'user': {'embedding': f32[U, D]}, 'item':
-      {'embedding': f32[I + 1, D]}} and net {'head': ..., 'prior': ...}.
+      {'embedding': f32[I + 1, D]}} and net {'head': ...}.
     encode: (params, context, tasks) -> Encoded, tasks those to prepare.
-    score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C],
-      without the prior.
-    prior: (params, context, users i32[P], items i32[P], bought) -> f32[P],
-      what the target score gains in training; None without a prior.
-    ranker: the target score of any known user and item, as a model whose
-      parameters are
+    score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C].
+    ranker: the target score of any known user and item, with what the prior
+      adds to it, as a model whose parameters are
     serve: (params, context) -> Params.
   """
 
   init: Callable[[jax.Array], types.Params]
   encode: Callable[..., Encoded]
   score: Callable[..., jax.Array]
-  prior: Callable[..., jax.Array] | None
   ranker: types.Model
   serve: Callable[..., types.Params]
 
@@ -73,7 +69,6 @@ def make(
       f'behavior.prior {prior!r}; known: {", ".join(PRIORS)}'
     )
   width, target = config.model.width, num_behaviors - 1
-  smoothing = config.behavior.prior_smoothing
   head = behavior_heads.make(
     config.head, config.fusion, width, num_behaviors, num_users
   )
@@ -86,10 +81,7 @@ def make(
       'user': {'embedding': xavier(user_key, (num_users, width), jnp.float32)},
       'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
     }
-    net = {'head': head.init(head_key)}
-    if prior == 'pattern':
-      net['prior'] = pair_prior.init(num_behaviors)
-    return types.Params(tables, net)
+    return types.Params(tables, {'head': head.init(head_key)})
 
   def encode(params, context, tasks=tuple(range(num_behaviors))):
     nodes = jnp.concatenate(
@@ -115,11 +107,6 @@ def make(
     item = rows.gather(item_table, items - 1)
     return head.score(params.net['head'], user, item, task)
 
-  def add_prior(params, context, users, items, bought):
-    return pair_prior.of_pairs(
-      params.net['prior'], context['shown'], users, items, bought, smoothing
-    )
-
   def serve(params, context):
     encoded = encode(params, context, (target,))
     user, item = head.serve(params.net['head'], *encoded.tasks[target])
@@ -128,24 +115,14 @@ def make(
     items = jax.tree.map(pad, item)
     net = {'head': params.net['head'], 'user': user}
     if prior == 'pattern':
-      net['prior'], base = pair_prior.serve(
-        params.net['prior'], context['shown'], smoothing
-      )
-      items |= base
+      net['prior'] = context['prior']
     items['id'] = jnp.arange(num_items + 1, dtype=jnp.int32)
     return types.Params({'item': items}, net)
 
-  return MultiBehavior(
-    init,
-    encode,
-    score,
-    add_prior if prior == 'pattern' else None,
-    _ranker(head),
-    serve,
-  )
+  return MultiBehavior(init, encode, score, _ranker(head, num_items), serve)
 
 
-def _ranker(head: behavior_heads.Head) -> types.Model:
+def _ranker(head: behavior_heads.Head, num_items: int) -> types.Model:
   """Ranks the items of known users, whatever the graphs were."""
 
   def init(key, context, sizes):
@@ -159,7 +136,7 @@ def _ranker(head: behavior_heads.Head) -> types.Model:
     users = jnp.maximum(inputs['user'], 0)  # -1 is filling
     encoded = {'user': rows.gather(net['user'], users)}
     if 'prior' in net:
-      encoded['bonus'] = pair_prior.bonus(net['prior'], users)
+      encoded['bonus'] = pair_prior.bonus(net['prior'], users, num_items)
     return encoded
 
   def score(net, encoded, candidates, *, key=None):
@@ -172,7 +149,7 @@ def _ranker(head: behavior_heads.Head) -> types.Model:
       shown = encoded['bonus'][:, ids]
     else:
       shown = jnp.take_along_axis(encoded['bonus'], ids, axis=1)
-    return scores + candidates['prior'] + shown
+    return scores + shown
 
   return types.Model(init, encode, score)
 
@@ -199,7 +176,13 @@ def make_context(
       for one in edges
     ),
   }
-  if config.behavior.prior == 'pattern':
-    users, items = zip(*edges, strict=True)
-    context['shown'] = pair_prior.make_shown(users, items, num_users, num_items)
+  options = config.behavior
+  if options.prior == 'pattern':
+    context['prior'] = pair_prior.make(
+      edges,
+      num_users,
+      num_items,
+      options.prior_smoothing,
+      options.prior_scale,
+    )
   return context

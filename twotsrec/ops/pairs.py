@@ -110,26 +110,6 @@ def draw(
   return Pairs(slot, positive, negative[:, 0], weight)
 
 
-def against(
-  key: jax.Array, pairs: Pairs, user: jax.Array, rest: PairSet
-) -> Pairs:
-  """The same positives against negatives from a set of each user's own.
-
-  Args:
-    key: PRNG key.
-    pairs: positives with their weights.
-    user: i32[P], whose they are.
-    rest: what negatives are drawn from; a user without any weighs 0.
-  """
-  count = rest.counts[user]
-  nth = jax.random.randint(key, user.shape, 0, jnp.maximum(count, 1))
-  at = jnp.minimum(rest.starts[user] + nth, rest.items.shape[0] - 1)
-  negative = jnp.maximum(rest.items[at], 1)
-  return pairs._replace(
-    negative=negative, weight=jnp.where(count > 0, pairs.weight, 0.0)
-  )
-
-
 def places_for(drawn: np.ndarray, batch_size: int) -> int:
   """Places that hardly any random batch of users needs more than.
 

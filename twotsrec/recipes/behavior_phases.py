@@ -111,19 +111,15 @@ def _batch_of(experiment, layout):
   def batch_of(feed, users, key):
     # A user is in one batch of an epoch: its first user tells batches apart.
     key = jax.random.fold_in(key, users[0])
-    keys = jax.random.split(key, len(places) + 1)
+    keys = jax.random.split(key, len(places))
     drawn = tuple(
       pairs_lib.draw(k, own, users, num_items, count)
-      for k, own, count in zip(keys[:-1], feed.pairs, places, strict=True)
+      for k, own, count in zip(keys, feed.pairs, places, strict=True)
     )
     pairs, unique = drawn[:num_behaviors], drawn[num_behaviors:]
     known = jnp.maximum(users, 0)
-    hard = None
-    if feed.unsold is not None:
-      owner = known[pairs[-1].slot]
-      hard = pairs_lib.against(keys[-1], pairs[-1], owner, feed.unsold)
     group = feed.group[known]
-    return behavior_objectives.Batch(users, group, pairs, unique, hard)
+    return behavior_objectives.Batch(users, group, pairs, unique)
 
   return batch_of
 

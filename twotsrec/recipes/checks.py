@@ -40,7 +40,7 @@ _AT_LEAST = {
   'head.unique_weight': 0,
   'behavior.contrastive': 0,
   'behavior.l2': 0,
-  'behavior.prior_weight': 0,
+  'behavior.prior_scale': 0,
   'plugin.trunk_learning_rate': 0,
   'plugin.epochs': 1,
   'plugin.patience': 0,
@@ -78,7 +78,7 @@ _FINITE = (
   'behavior.l2',
   'behavior.decay_rate',
   'behavior.prior_smoothing',
-  'behavior.prior_weight',
+  'behavior.prior_scale',
 )
 _KNOWN = {
   'data.negative_mode': ('static', 'per_epoch'),

@@ -57,7 +57,7 @@ def make_gradient(
       groups; with an aggregator only.
   """
   parts = _make_parts(model, config, num_behaviors, sizes)
-  rest = _make_rest(model, config, num_users, unique)
+  rest = _make_rest(config, num_users, unique)
   scale = config.behavior.bpr_scale
   lambdas = jnp.asarray(objectives.task_weights(config.behavior, num_behaviors))
 
@@ -69,7 +69,7 @@ def make_gradient(
       sums, counts = parts.by_behavior(values, batch)
       reduced = _reduce(sums, counts, config.behavior)
       total = scale * jnp.sum(lambdas * reduced)
-      return total + rest(params, encoded, context, batch), (sums, counts)
+      return total + rest(params, encoded, batch), (sums, counts)
 
     grads, (sums, counts) = jax.grad(loss, has_aux=True)(params)
     return grads, state, sums, counts
@@ -80,7 +80,7 @@ def make_gradient(
     def losses(params):
       encoded, values = parts.forward(params, context, batch)
       means, present = parts.by_part(values, batch)
-      extra = rest(params, encoded, context, batch)
+      extra = rest(params, encoded, batch)
       return (means, extra), (parts.by_behavior(values, batch), present)
 
     (means, _), pull, (totals, present) = jax.vjp(losses, params, has_aux=True)
@@ -133,13 +133,12 @@ def make_post(
 def _make_parts(model, config, num_behaviors, sizes):
   options = config.behavior
   lambdas = objectives.task_weights(options, num_behaviors)
-  tasks = _tasks(model, options, num_behaviors)
+  tasks = _tasks(options, num_behaviors)
 
   def forward(params, context, batch):
     encoded = model.encode(params, context, tasks)
     values = {
-      k: objectives.pair_losses(model, params, encoded, context, batch, k)
-      for k in tasks
+      k: objectives.pair_losses(model, params, encoded, batch, k) for k in tasks
     }
     return encoded, values
 
@@ -178,24 +177,19 @@ def _reduce(sums, counts, options):
   return sums / jnp.maximum(counts, 1.0)
 
 
-def _tasks(model, options, num_behaviors):
-  """Tasks with a loss; the target's table is needed by nothing else."""
+def _tasks(options, num_behaviors):
+  """Tasks with a loss; the table of another is not needed."""
   if options.aggregate == 'behaviors':
     return tuple(range(num_behaviors))
   weights = objectives.task_weights(options, num_behaviors)
-  hard = model.prior is not None
-  return tuple(
-    k
-    for k, weight in enumerate(weights)
-    if weight or (hard and k == num_behaviors - 1)
-  )
+  return tuple(k for k, weight in enumerate(weights) if weight)
 
 
-def _make_rest(model, config, num_users, unique):
+def _make_rest(config, num_users, unique):
   """All of eq. 17 but the ranking losses."""
   options, head = config.behavior, config.head
 
-  def rest(params, encoded, context, batch):
+  def rest(params, encoded, batch):
     total = jnp.zeros(())
     if options.contrastive:
       total += options.contrastive * objectives.alignment(
@@ -209,10 +203,6 @@ def _make_rest(model, config, num_users, unique):
       for (task, _), value in zip(unique, found, strict=True):
         weight = head.unique_weight * options.bpr_scale * weights[task]
         total += weight * value
-    if model.prior is not None:
-      total += options.prior_weight * objectives.hard_loss(
-        model, params, encoded, context, batch
-      )
     return total
 
   return rest
