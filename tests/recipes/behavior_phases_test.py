@@ -162,3 +162,15 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path):
   _, first = experiment_lib.load(whole)
   _, second = experiment_lib.load(parts)
   runs.assert_same_arrays(first, second)
+
+
+def test_what_limits_a_run_is_said_and_kept(tmp_path, caplog):
+  made = _config()
+  copf.change(
+    made,
+    {'data.behaviors': ('view', 'cart', 'gift', 'buy'), 'train.epochs': 1},
+  )
+  report = runs_lib.train(made, str(tmp_path / 'run'), quiet=True)
+  note = "behavior 'gift' has no training row"
+  assert note in report['dataset']['notes'] and note in caplog.text
+  assert np.isfinite(report['test']['overall']['hr@10']['value'])

@@ -1,1 +1,1 @@
-"""Numerical building blocks: rows, sampling, sequences."""
+"""Numerical building blocks: rows, draws, sequences, graphs."""

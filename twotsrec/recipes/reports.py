@@ -245,9 +245,19 @@ def _selection(config):
   return f'{train.select_on} {train.select_metric}{of_whom}'
 
 
+def notes(experiment: experiment_lib.Experiment) -> list[str]:
+  """What in the data limits a model of several behaviors, a line each."""
+  if experiment.behaviors is None:
+    return []
+  return behaviors_lib.notes(experiment.prepared, experiment.behaviors)
+
+
 def _dataset(experiment):
   manifest = experiment.prepared.manifest
-  return {'source': manifest['source'], **manifest['counts']}
+  described = {'source': manifest['source'], **manifest['counts']}
+  if experiment.behaviors is not None:
+    described['notes'] = notes(experiment)
+  return described
 
 
 _SELECTED = ('epoch', 'step', 'value')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import logging
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
@@ -26,6 +27,7 @@ MAY_DIFFER = (
   'evaluation.item_tile',
 )
 _ORIGIN = 'start.json'
+_LOGGER = logging.getLogger('twotsrec')
 
 
 class Start(NamedTuple):
@@ -79,6 +81,8 @@ def train(
   reports.check_protocol(experiment)
   start = start_of(experiment) if start_of else Start(None, {})
   phase, state = phases.make_phase(experiment, start.params)
+  for note in reports.notes(experiment):
+    _LOGGER.warning('%s', note)
   with run_directory.locked(workdir):
     open_run()
     experiment_lib.keep_data(workdir, experiment.prepared)
