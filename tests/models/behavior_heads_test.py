@@ -28,6 +28,11 @@ def _net(head, scale=0.7):
   return toys.random_like(shapes, scale)
 
 
+def _sides(head, net, tables, task):
+  table = head.prepare(net, tables, GRAPHS, task)
+  return behavior_heads.split_sides(table, toys.USERS)
+
+
 def _pairwise(head, net, sides, task=2):
   """Scores of all users and items, f32[U, I]."""
   user, item = sides
@@ -51,7 +56,7 @@ def _pairwise(head, net, sides, task=2):
 def test_ranking_all_items_gives_the_scores_of_pairs(changes):
   head = _make(**changes)
   net, tables = _net(head), toys.tables()
-  sides = head.prepare(net, tables, GRAPHS, 2)
+  sides = _sides(head, net, tables, 2)
   expected = np.asarray(_pairwise(head, net, sides))
   user, item = head.serve(net, *sides)
   shared = head.rank(net, user, item)
@@ -66,7 +71,7 @@ def test_gate_logits_far_apart_rank_as_pairs_do():
   # e^-60 on one side and e^60 on the other is where plain factors would fail.
   head = _make(transfer='identity')
   net = _net(head, 12.0)
-  sides = head.prepare(net, toys.tables(), GRAPHS, 2)
+  sides = _sides(head, net, toys.tables(), 2)
   expected = np.asarray(_pairwise(head, net, sides))
   found = np.asarray(head.rank(net, *head.serve(net, *sides)))
   assert np.all(np.isfinite(found))
@@ -80,7 +85,7 @@ def test_a_bilinear_head_weighs_each_dimension_by_the_task():
   head = _make(name='bilinear')
   net, tables = _net(head), toys.tables()
   for task, table in enumerate(tables):
-    found = _pairwise(head, net, head.prepare(net, tables, GRAPHS, task), task)
+    found = _pairwise(head, net, _sides(head, net, tables, task), task)
     for user in range(toys.USERS):
       for item in range(toys.ITEMS):
         expected = 300 * sum(

@@ -21,7 +21,9 @@ def _nodes(width=toys.WIDTH):
 
 def _encode(options, nodes, dense=None):
   dense = toys.masks() if dense is None else dense
-  graphs = fusion.make_graphs(toys.edges(dense), *dense[0].shape, options)
+  given = toys.edges(dense), *dense[0].shape
+  own = fusion.own_graphs(*given, options.normalization)
+  graphs = fusion.make_graphs(*given, options, own)
   tables = fusion.encode(jnp.asarray(nodes, jnp.float32), graphs, options)
   return [np.asarray(table) for table in tables]
 

@@ -27,7 +27,8 @@ def _net(head):
 
 def _scores(head, net, table, task):
   """Scores of all users and items, f32[U, I]."""
-  user, item = head.prepare(net, [table] * 3, None, task)
+  prepared = head.prepare(net, [table] * 3, None, task)
+  user, item = behavior_heads.split_sides(prepared, toys.USERS)
   user = jax.tree.map(lambda x: x[:, None], user)
   item = jax.tree.map(lambda x: x[None], item)
   return np.asarray(head.score(net, user, item, task))

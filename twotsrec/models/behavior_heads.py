@@ -27,8 +27,8 @@ class Head(NamedTuple):
 
   Attributes:
     init: key -> net.
-    prepare: (net, behaviors K times f32[n, D], own graphs, task) ->
-      (user table, item table), leaves [U, ...] and [I, ...].
+    prepare: (net, behaviors K times f32[n, D], own graphs, task) -> table of
+      the nodes, leaves [n, ...].
     score: (net, user rows, item rows, task) -> f32[P], rows with leaves
       [P, ...].
     serve: (net, user table, item table) of the target -> the two as
@@ -72,17 +72,16 @@ def make(
       )
     return Head(*shared_heads.make(options, width, num_behaviors, num_users))
   if options.name == 'bilinear':
-    return _bilinear(options, width, num_behaviors, num_users)
-  return _experts(options, width, num_behaviors, num_users)
+    return _bilinear(options, width, num_behaviors)
+  return _experts(options, width, num_behaviors)
 
 
-def _experts(options, width, num_behaviors, num_users):
+def _experts(options, width, num_behaviors):
   """The mixtures of `experts`."""
   target = num_behaviors - 1
 
   def prepare(net, behaviors, graphs, task):
-    table = experts.prepare(net, behaviors, graphs, task, options)
-    return split_sides(table, num_users)
+    return experts.prepare(net, behaviors, graphs, task, options)
 
   def score(net, user, item, task):
     return experts.mix(net, user, item, task, num_behaviors, options)
@@ -133,7 +132,7 @@ def _products(user, item):
   return jnp.einsum('bd,bcd->bc', user, item)
 
 
-def _bilinear(options, width, num_behaviors, num_users):
+def _bilinear(options, width, num_behaviors):
   """A diagonal relation per behavior (COPF sec. 5.3.4, after CIGF)."""
   target = num_behaviors - 1
 
@@ -146,7 +145,7 @@ def _bilinear(options, width, num_behaviors, num_users):
 
   def prepare(net, behaviors, graphs, task):
     del net, graphs
-    return split_sides(behaviors[task], num_users)
+    return behaviors[task]
 
   def score(net, user, item, task):
     scale = experts.task_scale(task, num_behaviors, options)

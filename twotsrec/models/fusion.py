@@ -58,11 +58,32 @@ def check(options: config_lib.FusionConfig, num_behaviors: int) -> None:
     )
 
 
+def own_graphs(
+  edges: Sequence[Edges],
+  num_users: int,
+  num_items: int,
+  normalization: str = 'left',
+) -> tuple[graph_lib.Graph, ...]:
+  """The graph of each behavior alone, on the device.
+
+  Args:
+    edges: of each behavior.
+    num_users: U.
+    num_items: I.
+    normalization: of `graph.from_pairs`.
+  """
+  return tuple(
+    graph_lib.from_pairs([one], num_users, num_items, normalization)
+    for one in edges
+  )
+
+
 def make_graphs(
   edges: Sequence[Edges],
   num_users: int,
   num_items: int,
   options: config_lib.FusionConfig,
+  own: Sequence[graph_lib.Graph],
 ) -> tuple[tuple[graph_lib.Graph, ...], ...]:
   """The graphs each behavior walks, on the device.
 
@@ -71,26 +92,28 @@ def make_graphs(
     num_users: U.
     num_items: I.
     options: which graphs, and how they are merged and normalized.
+    own: from `own_graphs`, normalized as the options say.
   Returns:
     For each behavior the graphs whose products are summed: one, or with the
     operator 'summed' one for each behavior walked (COPF eq. 5).
   """
   merge = 'union' if options.operator == 'union' else 'merged'
-  build = lambda parts: graph_lib.from_pairs(
-    parts, num_users, num_items, options.normalization, merge
-  )
-  if options.operator == 'summed':
-    single = [build([one]) for one in edges]
-    walks = lambda members: tuple(single[j] for j in members)
-  else:
-    walks = lambda members: (build([edges[j] for j in members]),)
+
+  def walks(members):
+    if options.operator == 'summed' or len(members) == 1:
+      return tuple(own[j] for j in members)
+    parts = [edges[j] for j in members]
+    return (
+      graph_lib.from_pairs(
+        parts, num_users, num_items, options.normalization, merge
+      ),
+    )
+
   if options.in_behavior == 'all':
-    everything = walks(range(len(edges)))
-    return (everything,) * len(edges)
-  return tuple(
-    walks([k] if options.in_behavior == 'own' else range(k + 1))
-    for k in range(len(edges))
-  )
+    return (walks(range(len(edges))),) * len(edges)
+  if options.in_behavior == 'own':
+    return tuple(walks([k]) for k in range(len(edges)))
+  return tuple(walks(range(k + 1)) for k in range(len(edges)))
 
 
 def encode(

@@ -12,7 +12,6 @@ from twotsrec import types
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import pair_prior
-from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import rows
 
 PRIORS = ('none', 'pattern')
@@ -23,7 +22,7 @@ class Encoded(NamedTuple):
 
   Attributes:
     behaviors: K times f32[U + I, D], representations e^{k,*}.
-    tasks: for each task (user table, item table) of the head, or None.
+    tasks: for each task the head's table of the nodes, or None.
   """
 
   behaviors: tuple[jax.Array, ...]
@@ -100,16 +99,16 @@ def make(
     )
 
   def score(params, encoded, task, users, items):
-    user_table, item_table = encoded.tasks[task]
-    user = jax.tree.map(
-      lambda leaf: leaf[:, None], rows.gather(user_table, users)
-    )
-    item = rows.gather(item_table, items - 1)
+    # One table for both sides: halves would be copied, back and forth.
+    table = encoded.tasks[task]
+    user = jax.tree.map(lambda leaf: leaf[:, None], rows.gather(table, users))
+    item = rows.gather(table, num_users + items - 1)
     return head.score(params.net['head'], user, item, task)
 
   def serve(params, context):
     encoded = encode(params, context, (target,))
-    user, item = head.serve(params.net['head'], *encoded.tasks[target])
+    sides = behavior_heads.split_sides(encoded.tasks[target], num_users)
+    user, item = head.serve(params.net['head'], *sides)
     # Padding is never ranked. A copy of an item scores, zeros would be 0 / 0.
     pad = lambda leaf: jnp.concatenate([leaf[:1], leaf])
     items = jax.tree.map(pad, item)
@@ -168,14 +167,14 @@ def make_context(
     num_items: I.
     config: which graphs the fusion walks.
   """
-  context = {
-    'walks': fusion_lib.make_graphs(edges, num_users, num_items, config.fusion),
-    # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
-    'own': tuple(
-      graph_lib.from_pairs([one], num_users, num_items, 'left', 'merged')
-      for one in edges
-    ),
-  }
+  shape, fusion = (num_users, num_items), config.fusion
+  # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
+  own = fusion_lib.own_graphs(edges, *shape)
+  walked = own
+  if fusion.normalization != 'left':
+    walked = fusion_lib.own_graphs(edges, *shape, fusion.normalization)
+  walks = fusion_lib.make_graphs(edges, *shape, fusion, walked)
+  context = {'walks': walks, 'own': own}
   options = config.behavior
   if options.prior == 'pattern':
     context['prior'] = pair_prior.make(

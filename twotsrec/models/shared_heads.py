@@ -79,10 +79,11 @@ def make(
   def prepare(net, behaviors, graphs, task):
     del graphs
     table = behaviors[task]
-    return (
+    halves = (
       _half(net, table[:num_users], task, side=0),
       _half(net, table[num_users:], task, side=1),
     )
+    return jax.tree.map(lambda *sides: jnp.concatenate(sides), *halves)
 
   def score(net, user, item, task):
     summed = jax.tree.map(jnp.add, user, item)

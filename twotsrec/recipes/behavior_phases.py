@@ -162,9 +162,9 @@ def _diagnose(experiment):
     found = {'table_rms': jnp.stack([rms(b) for b in encoded.behaviors])}
     if config.head.name != 'experts':
       return found
-    user, item = encoded.tasks[target]
-    user = jax.tree.map(lambda leaf: leaf[users], user)
-    item = jax.tree.map(lambda leaf: leaf[items], item)
+    table = encoded.tasks[target]
+    user = jax.tree.map(lambda leaf: leaf[users], table)
+    item = jax.tree.map(lambda leaf: leaf[behaviors.num_users + items], table)
     products = user.experts * item.experts
     sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
     found['expert_rms'] = sizes
