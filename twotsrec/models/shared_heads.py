@@ -7,7 +7,7 @@ node and a pair only adds the two.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,20 @@ from twotsrec.models import experts
 
 NAMES = ('shared_bottom', 'mmoe', 'ple')
 _SLOPE = 0.1  # of the leaky rectifier, CIGF's code
+
+
+class _Layout(NamedTuple):
+  """What tells the heads apart.
+
+  Attributes:
+    members: experts that each task reads.
+    linear: towers on x itself, without experts.
+    width: D; a hidden expert has 2 D, as x.
+  """
+
+  members: list[list[int]]
+  linear: bool
+  width: int
 
 
 def make(
@@ -44,56 +58,29 @@ def make(
     raise types.UserError(
       f'head.num_experts is {options.num_experts}; allowed are 1 and more'
     )
-  members = _members(options, num_behaviors)
-  linear = options.name == 'shared_bottom' and options.linear_tower
-  target, hidden = num_behaviors - 1, 2 * width
-  num_experts = 1 + max(max(row) for row in members)
-
-  def init(key):
-    xavier = jax.nn.initializers.glorot_uniform()
-    expert_key, gate_key, tower_key = jax.random.split(key, 3)
-    inputs = 2 * width
-    net = {
-      'tower': {
-        'weight': xavier(tower_key, (num_behaviors, hidden), jnp.float32),
-        'bias': jnp.zeros(num_behaviors),
-      }
-    }
-    if linear:
-      return net
-    keys = jax.random.split(expert_key, num_experts)
-    draw = lambda key: xavier(key, (inputs, hidden), jnp.float32)
-    net['expert'] = {
-      'weight': jnp.concatenate([draw(key) for key in keys], axis=1),
-      'bias': jnp.zeros(num_experts * hidden),
-    }
-    if len(members[0]) > 1:
-      keys = jax.random.split(gate_key, num_behaviors)
-      gate = lambda key: xavier(key, (inputs, len(members[0])), jnp.float32)
-      net['gate'] = {
-        'weight': jnp.stack([gate(key) for key in keys]),
-        'bias': jnp.zeros((num_behaviors, len(members[0]))),
-      }
-    return net
+  layout = _Layout(
+    members=_members(options, num_behaviors),
+    linear=options.name == 'shared_bottom' and options.linear_tower,
+    width=width,
+  )
 
   def prepare(net, behaviors, graphs, task):
     del graphs
     table = behaviors[task]
     halves = (
-      _half(net, table[:num_users], task, side=0),
-      _half(net, table[num_users:], task, side=1),
+      _half(layout, net, table[:num_users], task, side=0),
+      _half(layout, net, table[num_users:], task, side=1),
     )
     return jax.tree.map(lambda *sides: jnp.concatenate(sides), *halves)
 
   def score(net, user, item, task):
     summed = jax.tree.map(jnp.add, user, item)
+    features = (
+      summed['input'] if layout.linear else _mixed(layout, summed, task)
+    )
     tower = net['tower']
-    if linear:
-      total = jnp.sum(summed['input'] * tower['weight'][task], axis=-1)
-    else:
-      total = _mixed(summed, members[task], hidden) @ tower['weight'][task]
-    scale = experts.task_scale(task, num_behaviors, options)
-    return scale * (total + tower['bias'][task])
+    total = features @ tower['weight'][task] + tower['bias'][task]
+    return experts.task_scale(task, num_behaviors, options) * total
 
   def serve(net, user, item):
     del net
@@ -102,24 +89,57 @@ def make(
   def rank(net, user, item):
     item = {name: item[name] for name in user}  # an item's row has more
     user = jax.tree.map(lambda leaf: leaf[:, None], user)
-    return score(net, user, item, target)
+    return score(net, user, item, num_behaviors - 1)
 
-  def _half(net, table, task, side):
-    """One side's share of everything that is linear in x."""
-    rows = slice(side * width, (side + 1) * width)
-    if linear:
-      empty = jnp.zeros_like(table)
-      return {'input': jnp.concatenate([empty, table][:: 1 if side else -1], 1)}
-    keep = 1.0 - side  # the bias goes with the user
-    expert = net['expert']
-    half = {'hidden': table @ expert['weight'][rows] + keep * expert['bias']}
-    if 'gate' in net:
-      gate = net['gate']
-      logits = table @ gate['weight'][task][rows]
-      half['gate'] = logits + keep * gate['bias'][task]
-    return half
-
+  init = lambda key: _init(layout, key)
   return init, prepare, score, serve, rank
+
+
+def _init(layout, key):
+  """Parameters: experts side by side, a gate and a tower per task."""
+  xavier = jax.nn.initializers.glorot_uniform()
+  expert_key, gate_key, tower_key = jax.random.split(key, 3)
+  num_behaviors, inputs = len(layout.members), 2 * layout.width
+  draw = lambda key, size: xavier(key, (inputs, size), jnp.float32)
+  net = {
+    'tower': {
+      'weight': xavier(tower_key, (num_behaviors, inputs), jnp.float32),
+      'bias': jnp.zeros(num_behaviors),
+    }
+  }
+  if layout.linear:
+    return net
+  count = 1 + max(max(row) for row in layout.members)
+  keys = jax.random.split(expert_key, count)
+  net['expert'] = {
+    'weight': jnp.concatenate([draw(k, inputs) for k in keys], axis=1),
+    'bias': jnp.zeros(count * inputs),
+  }
+  slots = len(layout.members[0])
+  if slots > 1:
+    keys = jax.random.split(gate_key, num_behaviors)
+    net['gate'] = {
+      'weight': jnp.stack([draw(k, slots) for k in keys]),
+      'bias': jnp.zeros((num_behaviors, slots)),
+    }
+  return net
+
+
+def _half(layout, net, table, task, side):
+  """One side's share of everything that is linear in x."""
+  if layout.linear:
+    sides = [jnp.zeros_like(table), jnp.zeros_like(table)]
+    sides[side] = table
+    return {'input': jnp.concatenate(sides, axis=1)}
+  rows = slice(side * layout.width, (side + 1) * layout.width)
+  keep = 1.0 - side  # the bias goes with the user
+  expert = net['expert']
+  half = {'hidden': table @ expert['weight'][rows] + keep * expert['bias']}
+  if 'gate' in net:
+    gate = net['gate']
+    logits = table @ gate['weight'][task][rows]
+    half['gate'] = logits + keep * gate['bias'][task]
+  return half
 
 
 def _members(options, num_behaviors):
@@ -132,13 +152,12 @@ def _members(options, num_behaviors):
   return [[task, num_behaviors] for task in range(num_behaviors)]
 
 
-def _mixed(summed, members, hidden):
-  """Gated sum of a task's hidden experts, f32[..., hidden]."""
+def _mixed(layout, summed, task):
+  """Gated sum of a task's hidden experts, f32[..., 2 D]."""
+  size = 2 * layout.width
   outputs = [
-    jax.nn.leaky_relu(
-      summed['hidden'][..., e * hidden : (e + 1) * hidden], _SLOPE
-    )
-    for e in members
+    jax.nn.leaky_relu(summed['hidden'][..., e * size : (e + 1) * size], _SLOPE)
+    for e in layout.members[task]
   ]
   if len(outputs) == 1:
     return outputs[0]
