@@ -9,7 +9,6 @@ from absl import flags
 from ml_collections import config_flags
 
 import cli
-from twotsrec.recipes import joint
 from twotsrec.recipes import pin
 from twotsrec.recipes import tables
 
@@ -30,8 +29,7 @@ def main() -> int:
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  train = joint.train if config.plugin.name == 'none' else pin.train_plugins
-  report = train(config, workdir, stop, _QUIET.value)
+  report = pin.train_one(config, workdir, stop, _QUIET.value)
   if report is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

@@ -21,7 +21,7 @@ import cli
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_document
 from twotsrec.recipes.reproduction import copf_results
-from twotsrec.recipes.reproduction import copf_training
+from twotsrec.recipes.reproduction import training
 
 _TABLE = flags.DEFINE_list(
   'table', list(copf.TABLES), f'Of {", ".join(copf.TABLES)}.'
@@ -65,7 +65,8 @@ def main() -> int:
     cli.required(_DATA_ROOT)
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
-    if not copf_training.train(settings, stop, _QUIET.value, tell):
+    plans = [*copf.plans(settings).values()]
+    if not training.train(plans, stop, _QUIET.value, tell):
       print(f'stopped and saved in {settings.out}; the same command resumes')
       return 128 + signal.SIGTERM
   result = copf_results.collect(settings)

@@ -21,7 +21,7 @@ import cli
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_document
 from twotsrec.recipes.reproduction import pin_results
-from twotsrec.recipes.reproduction import pin_training
+from twotsrec.recipes.reproduction import training
 
 _TABLE = flags.DEFINE_list(
   'table', list(pin.TABLES), f'Of {", ".join(pin.TABLES)}.'
@@ -67,7 +67,8 @@ def main() -> int:
     cli.required(_DATA_ROOT)
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
-    if not pin_training.train(settings, stop, _QUIET.value, tell):
+    plans = [*pin.plans(settings).values()]
+    if not training.train(plans, stop, _QUIET.value, tell):
       print(f'stopped and saved in {settings.out}; the same command resumes')
       return 128 + signal.SIGTERM
   result = pin_results.collect(settings)

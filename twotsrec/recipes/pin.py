@@ -54,7 +54,6 @@ def train(
   _verify(settings_of, workdir)
   for name, settings in settings_of.items():
     place = str(pathlib.Path(workdir) / name)
-    train_one = joint.train if name != 'ga_pn' else train_plugins
     reports[name] = train_one(settings, place, should_stop, quiet)
     if reports[name] is None:
       return None
@@ -100,6 +99,17 @@ def _verify(settings_of, workdir):
     experiment = experiment_lib.make(settings, prepared)
     reports_lib.check_protocol(experiment)
     phases.verify(experiment)
+
+
+def train_one(
+  config: config_lib.Config,
+  workdir: str,
+  should_stop: Callable[[], bool] = lambda: False,
+  quiet: bool = False,
+) -> dict[str, Any] | None:
+  """One run: stage 2 if it has plugins, else `joint.train`."""
+  train_it = joint.train if config.plugin.name == 'none' else train_plugins
+  return train_it(config, workdir, should_stop, quiet)
 
 
 def train_plugins(

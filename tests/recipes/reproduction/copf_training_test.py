@@ -13,7 +13,7 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_document
 from twotsrec.recipes.reproduction import copf_results
-from twotsrec.recipes.reproduction import copf_training
+from twotsrec.recipes.reproduction import training
 from twotsrec.training import loop
 
 RESAMPLES = 200
@@ -65,11 +65,20 @@ def settings(tmp_path_factory):
     changes=CHANGES,
   )
   told = []
-  assert copf_training.train(made, quiet=True, tell=told.append)
+  assert _train(made, quiet=True, tell=told.append)
   # A point of the figure is COPF itself.
   assert len(told) == len(SYSTEMS) == len(copf.runs(made))
   assert told[0].endswith(f'copf (1 of {len(SYSTEMS)} runs)')
   return made
+
+
+def _train(settings, *arguments, **named):
+  plans = [*copf.plans(settings).values()]
+  return training.train(plans, *arguments, **named)
+
+
+def _finished(settings, run):
+  return training.finished(copf.plan(settings, run))
 
 
 def _refuse(*arguments, **named):
@@ -79,7 +88,7 @@ def _refuse(*arguments, **named):
 def test_what_is_finished_is_not_trained_again(settings, monkeypatch):
   monkeypatch.setattr(loop, 'fit', _refuse)
   monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
-  assert copf_training.train(settings, quiet=True, tell=_refuse)
+  assert _train(settings, quiet=True, tell=_refuse)
 
 
 def test_the_document_has_what_was_measured(settings):
@@ -92,7 +101,7 @@ def test_the_document_has_what_was_measured(settings):
   assert [part['name'] for part in found['parts']] == ['cart', 'view', 'new']
   assert set(found['rules']) == set(copf_finished.RULES)
   for system in SYSTEMS:
-    report = copf_training.finished(settings, copf.Run(DATASET, 0, system))
+    report = _finished(settings, copf.Run(DATASET, 0, system))
     for by in copf_results.BY:
       rows = [*report['test'][by], report['test']['overall']]
       for metric in copf_results.METRICS:
@@ -113,14 +122,14 @@ def test_a_stop_leaves_the_rest_for_the_next_time(settings, tmp_path):
   made = settings._replace(out=str(tmp_path))
   trained = []
   stop = lambda: len(trained) > 1
-  assert not copf_training.train(made, stop, True, trained.append)
+  assert not _train(made, stop, True, trained.append)
   runs = copf.runs(made)
-  assert [bool(copf_training.finished(made, run)) for run in runs] == [
+  assert [bool(_finished(made, run)) for run in runs] == [
     True, False
   ]  # fmt: skip
   # The second was started: its state is there.
   assert pathlib.Path(copf.workdir(made, runs[1]), 'checkpoints').is_dir()
-  assert copf_training.train(made, quiet=True, tell=trained.append)
+  assert _train(made, quiet=True, tell=trained.append)
   assert len(trained) == 3 and trained[1] == trained[2]
   for run in runs:
     once, again = (copf.workdir(one, run) for one in (settings, made))
@@ -133,7 +142,7 @@ def test_other_settings_are_refused_before_anything_is_trained(
   monkeypatch.setattr(loop, 'fit', _refuse)
   other = settings._replace(epochs=2)
   with pytest.raises(types.UserError, match='train.epochs: 1 there, 2 here'):
-    copf_training.train(other, quiet=True)
+    _train(other, quiet=True)
   with pytest.raises(types.UserError, match='train.epochs'):
     copf_results.collect(other, RESAMPLES)
 
@@ -149,11 +158,11 @@ def test_a_run_of_other_settings_that_is_under_way_is_refused_at_once(
   monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
   other = made._replace(epochs=5)
   with pytest.raises(types.UserError, match='train.epochs: 2 there, 5 here'):
-    copf_training.train(other, quiet=True)
+    _train(other, quiet=True)
 
 
 def test_missing_data_show_before_anything_is_trained(tmp_path):
   made = copf_finished.settings(tmp_path, data_root=str(tmp_path / 'none'))
   with pytest.raises(types.UserError, match='no file'):
-    copf_training.train(made, quiet=True, tell=_refuse)
+    _train(made, quiet=True, tell=_refuse)
   assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from twotsrec.recipes import tables
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_document
 from twotsrec.recipes.reproduction import pin_results
-from twotsrec.recipes.reproduction import pin_training
+from twotsrec.recipes.reproduction import training
 from twotsrec.training import loop
 
 RESAMPLES = 200
@@ -58,10 +58,19 @@ def settings(tmp_path_factory):
     start=start,
   )
   told = []
-  assert pin_training.train(made, quiet=True, tell=told.append)
+  assert _train(made, quiet=True, tell=told.append)
   assert len(told) == len(pin.SYSTEMS)
   assert told[0].endswith(f'base (1 of {len(pin.SYSTEMS)} runs)')
   return made
+
+
+def _train(settings, *arguments, **named):
+  plans = [*pin.plans(settings).values()]
+  return training.train(plans, *arguments, **named)
+
+
+def _finished(settings, run):
+  return training.finished(pin.plan(settings, run))
 
 
 def _refuse(*arguments, **named):
@@ -71,7 +80,7 @@ def _refuse(*arguments, **named):
 def test_what_is_finished_is_not_trained_again(settings, monkeypatch):
   monkeypatch.setattr(loop, 'fit', _refuse)
   monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
-  assert pin_training.train(settings, quiet=True, tell=_refuse)
+  assert _train(settings, quiet=True, tell=_refuse)
 
 
 def test_the_document_has_every_cell(settings):
@@ -85,7 +94,7 @@ def test_the_document_has_every_cell(settings):
   systems = found['models']['din']['systems']
   for system, measured in systems.items():
     run = pin.Run('synthetic', 'din', 0, system)
-    report = pin_training.finished(settings, run)
+    report = _finished(settings, run)
     parts = [*report['test']['groups'], report['test']['overall']]
     for metric in ('auc', 'user_auc'):
       cells = [cell['value'] for cell in measured['cells'][metric]]
@@ -100,7 +109,7 @@ def test_the_document_has_every_cell(settings):
 
 def test_runs_work_like_any_other(settings):
   run = pin.Run('synthetic', 'din', 0, 'ga_pn')
-  report = pin_training.finished(settings, run)
+  report = _finished(settings, run)
   assert report['protocol']['plugin'] == 'light'
   assert 'din' in tables.of_report(report)
 
@@ -110,14 +119,14 @@ def test_a_stop_leaves_the_rest_for_the_next_time(settings, tmp_path):
   made = settings._replace(out=str(tmp_path), tables=('fig4',))
   trained = []
   stop = lambda: len(trained) > 1
-  assert not pin_training.train(made, stop, True, trained.append)
+  assert not _train(made, stop, True, trained.append)
   runs = pin.runs(made)
-  assert [bool(pin_training.finished(made, run)) for run in runs] == [
+  assert [bool(_finished(made, run)) for run in runs] == [
     True, False
   ]  # fmt: skip
   # The second was started: its state is there.
   assert pathlib.Path(pin.workdir(made, runs[1]), 'checkpoints').is_dir()
-  assert pin_training.train(made, quiet=True, tell=trained.append)
+  assert _train(made, quiet=True, tell=trained.append)
   assert len(trained) == 3 and trained[1] == trained[2]
   for run in runs:
     once, again = (pin.workdir(one, run) for one in (settings, made))
@@ -130,7 +139,7 @@ def test_other_settings_are_refused_before_anything_is_trained(
   monkeypatch.setattr(loop, 'fit', _refuse)
   other = settings._replace(epochs=2)
   with pytest.raises(types.UserError, match='train.epochs: 1 there, 2 here'):
-    pin_training.train(other, quiet=True)
+    _train(other, quiet=True)
   with pytest.raises(types.UserError, match='train.epochs'):
     pin_results.collect(other, RESAMPLES)
 
@@ -144,11 +153,11 @@ def test_a_run_of_other_settings_that_is_under_way_is_refused_at_once(
   monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
   other = made._replace(stage2_epochs=3)
   with pytest.raises(types.UserError, match='train.epochs: 3 there, 5 here'):
-    pin_training.train(other, quiet=True)
+    _train(other, quiet=True)
 
 
 def test_missing_data_show_before_anything_is_trained(tmp_path):
   made = finished.settings(tmp_path, data_root=str(tmp_path / 'none'))
   with pytest.raises(types.UserError, match='no file'):
-    pin_training.train(made, quiet=True, tell=_refuse)
+    _train(made, quiet=True, tell=_refuse)
   assert not list(tmp_path.iterdir())

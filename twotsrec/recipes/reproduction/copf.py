@@ -17,6 +17,8 @@ from twotsrec import types
 from twotsrec.data import datasets as datasets_lib
 from twotsrec.data import synthetic_behaviors
 from twotsrec.recipes import copf as copf_lib
+from twotsrec.recipes.reproduction import choices
+from twotsrec.recipes.reproduction import training
 
 REFERENCE = 'copf'  # what everything else is compared with
 
@@ -127,35 +129,24 @@ def check(settings: Settings) -> Settings:
   Raises:
     types.UserError: an unknown or missing name, or no seed.
   """
-  named = {'table': TABLES, 'datasets': FILES, 'variants': SYSTEMS}
-  given = (settings.tables, settings.datasets, settings.variants)
-  for (flag, known), names in zip(named.items(), given):
-    for name in names:
-      if name not in known:
-        raise types.UserError(
-          f'--{flag}: unknown {name!r}; known: {", ".join(known)}'
-        )
-    if not names:
-      raise types.UserError(f'--{flag} is empty; known: {", ".join(known)}')
-  seeds = [str(seed) for seed in settings.seeds]
-  for seed in seeds:
-    if not seed.isdecimal():
-      raise types.UserError(
-        f'--seeds: {seed!r} is not a whole number from 0; write 0,1,2'
-      )
-  if not seeds:
-    raise types.UserError('--seeds is empty; write 0,1,2')
+  names = choices.known(
+    {
+      'table': (settings.tables, TABLES),
+      'datasets': (settings.datasets, FILES),
+      'variants': (settings.variants, SYSTEMS),
+    }
+  )
+  seeds = choices.seeds(settings.seeds)
   if not any(rows(settings, table) for table in settings.tables):
     raise types.UserError(
       f'no --table={",".join(settings.tables)} has any of'
       f' --variants={",".join(settings.variants)}'
     )
-  once = lambda names: tuple(dict.fromkeys(names))
   return settings._replace(
-    tables=once(settings.tables),
-    datasets=once(settings.datasets),
-    variants=once(settings.variants),
-    seeds=once(map(int, seeds)),
+    tables=names['table'],
+    datasets=names['datasets'],
+    variants=names['variants'],
+    seeds=seeds,
   )
 
 
@@ -196,6 +187,16 @@ def runs(settings: Settings) -> list[Run]:
     for dataset in settings.datasets
     for system in systems(settings, dataset)
   ]
+
+
+def plans(settings: Settings) -> dict[Run, training.Planned]:
+  """All runs with what is trained and where."""
+  return {run: plan(settings, run) for run in runs(settings)}
+
+
+def plan(settings: Settings, run: Run) -> training.Planned:
+  """What is trained for a run, and where."""
+  return training.Planned(workdir(settings, run), config(settings, run))
 
 
 def workdir(settings: Settings, run: Run) -> str:

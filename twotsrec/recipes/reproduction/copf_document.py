@@ -10,7 +10,7 @@ from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_figure
 from twotsrec.recipes.reproduction import copf_numbers
 from twotsrec.recipes.reproduction import copf_tables
-from twotsrec.training import files
+from twotsrec.recipes.reproduction import document
 
 TITLES = {
   '2': 'Table 2: COPF, LightGCN and the rules',
@@ -21,8 +21,6 @@ TITLES = {
   'fig4': 'Fig. 4: temperature',
   'fig5': 'Fig. 5: alpha, the scale of a fitted expert',
 }
-_COUNTS = ('epochs', 'selected_epoch')
-_SECONDS = ('seconds', 'evaluation_seconds')
 
 _READING = (
   'Cells are means over seeds with 95 % intervals over users; "- COPF" is the'
@@ -58,11 +56,7 @@ def write(result: Mapping[str, Any], out: str) -> pathlib.Path:
   """
   folder = pathlib.Path(out)
   text = markdown(result, copf_figure.draw(result, folder))
-  files.write_json(folder / 'copf.json', result)
-  path = folder / 'copf.md'
-  with files.explained(path, 'write'), files.replacing(path) as file:
-    file.write(text.encode())
-  return path
+  return document.write(result, text, folder, 'copf')
 
 
 def markdown(
@@ -74,21 +68,16 @@ def markdown(
     result: of `copf_results.collect`.
     figures: {figure: file name of its picture, beside the document}.
   """
-  blocks = [
+  head = [
     '# COPF, reproduced',
     f'```\n{result["command"]}\n```',
     _budget(result),
     _READING,
     _RULES,
-    _time(result),
   ]
-  for name, found in result['datasets'].items():
-    blocks.append(f'## {name}')
-    if found is None:
-      blocks.append('No run has finished.')
-      continue
-    blocks += _dataset(name, found, figures or {})
-  return '\n\n'.join(blocks) + '\n'
+  return document.join(
+    head, result, lambda name, found: _dataset(name, found, figures or {})
+  )
 
 
 def _dataset(name, found, figures) -> Iterator[str]:
@@ -143,31 +132,12 @@ def _budget(result) -> str:
   )
 
 
-def _time(result) -> str:
-  known = [found for found in result['datasets'].values() if found]
-  rows = [row for found in known for row in found['runs']]
-  done = [row for row in rows if row['seconds'] is not None]
-  devices = ', '.join(sorted({row['device'] for row in done}))
-  total = sum(row['seconds'] for row in done)
-  missing = result['missing']
-  left = f'; {missing} are missing, their cells are -' if missing else ''
-  return (
-    f'{len(done)} runs took {total:,.0f} seconds of training on'
-    f' {devices}{left}.'
-  )
-
-
 def _about(found) -> str:
-  data, protocol = found['data'], found['protocol']
-  spans = ', '.join(
-    f'{group["users"]:,} ({group["min_activity"]}-{group["max_activity"]})'
-    for group in found['groups']
-  )
-  return (
-    f'{data["users"]:,} users, {data["items"]:,} items, {data["events"]:,}'
-    f' interactions; {protocol["split"]}, {protocol["candidates"]} candidates,'
-    f' selected on {protocol["selection"]}. Users by group, with their training'
-    f' interactions: {spans}.'
+  protocol = found['protocol']
+  return document.about(
+    found,
+    f'{protocol["split"]}, {protocol["candidates"]} candidates, selected on'
+    f' {protocol["selection"]}',
   )
 
 
@@ -185,18 +155,11 @@ def _paper(name) -> str:
 
 
 def _runs(found) -> Iterator[str]:
-  head = ['system', 'seed', 'epochs', 'selected', 'training seconds']
-  head += ['evaluation seconds']
+  head = ['system', 'seed', *document.RUN_HEAD]
   place = lambda row: copf.SYSTEMS.index(row['system'])
   shown = [
-    [
-      row['system'],
-      str(row['seed']),
-      *('-' if row[k] is None else str(row[k]) for k in _COUNTS),
-      *('-' if row[k] is None else f'{row[k]:,.0f}' for k in _SECONDS),
-    ]
+    [row['system'], str(row['seed']), *document.run_cells(row)]
     for row in sorted(found['runs'], key=place)
   ]
   yield comparison.piped([head, *shown])
-  lines = '\n'.join(found['commands'].values())
-  yield f'Each run alone, for the first seed:\n\n```\n{lines}\n```'
+  yield document.commands(found['commands'].values())

@@ -12,7 +12,8 @@ import shlex
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
-from twotsrec import types
+from twotsrec.recipes.reproduction import choices
+from twotsrec.recipes.reproduction import training
 
 # Settings of each system, in the order they are trained: stage 2 starts from
 # the run of `ga`. What depends on the numbers of epochs is in `changes`.
@@ -105,30 +106,19 @@ def check(settings: Settings) -> Settings:
   Raises:
     types.UserError: an unknown or missing name, or no seed.
   """
-  named = {'table': TABLES, 'datasets': FILES, 'models': MODELS}
-  given = (settings.tables, settings.datasets, settings.models)
-  for (flag, known), names in zip(named.items(), given):
-    for name in names:
-      if name not in known:
-        raise types.UserError(
-          f'--{flag}: unknown {name!r}; known: {", ".join(known)}'
-        )
-    if not names:
-      raise types.UserError(f'--{flag} is empty; known: {", ".join(known)}')
-  seeds = [str(seed) for seed in settings.seeds]
-  for seed in seeds:
-    if not seed.isdecimal():
-      raise types.UserError(
-        f'--seeds: {seed!r} is not a whole number from 0; write 0,1,2'
-      )
-  if not seeds:
-    raise types.UserError('--seeds is empty; write 0,1,2')
-  once = lambda names: tuple(dict.fromkeys(names))
+  names = choices.known(
+    {
+      'table': (settings.tables, TABLES),
+      'datasets': (settings.datasets, FILES),
+      'models': (settings.models, MODELS),
+    }
+  )
+  seeds = choices.seeds(settings.seeds)
   return settings._replace(
-    tables=once(settings.tables),
-    datasets=once(settings.datasets),
-    models=once(settings.models),
-    seeds=once(map(int, seeds)),
+    tables=names['table'],
+    datasets=names['datasets'],
+    models=names['models'],
+    seeds=seeds,
   )
 
 
@@ -153,6 +143,16 @@ def runs(settings: Settings) -> list[Run]:
     for model, names in systems(settings).items()
     for system in names
   ]
+
+
+def plans(settings: Settings) -> dict[Run, training.Planned]:
+  """All runs with what is trained and where."""
+  return {run: plan(settings, run) for run in runs(settings)}
+
+
+def plan(settings: Settings, run: Run) -> training.Planned:
+  """What is trained for a run, and where."""
+  return training.Planned(workdir(settings, run), config(settings, run))
 
 
 def workdir(settings: Settings, run: Run) -> str:

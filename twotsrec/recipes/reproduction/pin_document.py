@@ -5,15 +5,13 @@ import pathlib
 from typing import Any
 
 from twotsrec.evaluation import comparison
+from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_figure
 from twotsrec.recipes.reproduction import pin_numbers
 from twotsrec.recipes.reproduction import pin_tables
-from twotsrec.training import files
 
 _METRICS = {'auc': 'AUC', 'user_auc': 'user AUC'}
-_COUNTS = ('epochs', 'selected_epoch')
-_SECONDS = ('seconds', 'evaluation_seconds')
 
 _READING = (
   'Cells are means over seeds with 95 % intervals over users; verdicts are'
@@ -44,11 +42,7 @@ def write(result: Mapping[str, Any], out: str) -> pathlib.Path:
   folder = pathlib.Path(out)
   figure = pin_figure.draw(result, folder / 'pin_fig4.png')
   text = markdown(result, figure.name if figure else '')
-  files.write_json(folder / 'pin.json', result)
-  path = folder / 'pin.md'
-  with files.explained(path, 'write'), files.replacing(path) as file:
-    file.write(text.encode())
-  return path
+  return document.write(result, text, folder, 'pin')
 
 
 def markdown(result: Mapping[str, Any], figure: str = '') -> str:
@@ -58,20 +52,16 @@ def markdown(result: Mapping[str, Any], figure: str = '') -> str:
     result: of `pin_results.collect`.
     figure: file name of Fig. 4's picture, beside the document.
   """
-  blocks = [
+  head = [
     '# PIN, reproduced',
     f'```\n{result["command"]}\n```',
     _BUDGET.format(**result['settings']),
     _READING,
-    _time(result),
   ]
-  for name, found in result['datasets'].items():
-    blocks.append(f'## {name}')
-    if found is None:
-      blocks.append('No run has finished.')
-      continue
-    blocks += _dataset(name, found, result['settings'], figure)
-  return '\n\n'.join(blocks) + '\n'
+  settings = result['settings']
+  return document.join(
+    head, result, lambda name, found: _dataset(name, found, settings, figure)
+  )
 
 
 def _dataset(name, found, settings, figure) -> Iterator[str]:
@@ -112,33 +102,11 @@ def _dataset(name, found, settings, figure) -> Iterator[str]:
   yield from _runs(found)
 
 
-def _time(result) -> str:
-  known = [found for found in result['datasets'].values() if found]
-  rows = [row for found in known for row in found['runs']]
-  done = [row for row in rows if row['seconds'] is not None]
-  devices = ', '.join(sorted({row['device'] for row in done}))
-  total = sum(row['seconds'] for row in done)
-  missing = result['missing']
-  left = f'; {missing} are missing, their cells are -' if missing else ''
-  return (
-    f'{len(done)} runs took {total:,.0f} seconds of training on'
-    f' {devices}{left}.'
-  )
-
-
 def _about(found) -> str:
-  data, protocol = found['data'], found['protocol']
-  spans = ', '.join(
-    f'{group["users"]:,} ({group["min_activity"]}-{group["max_activity"]})'
-    for group in found['groups']
-  )
+  protocol = found['protocol']
   number = protocol['num_candidates']
   candidates = f'{number} sampled' if number else protocol['candidates']
-  return (
-    f'{data["users"]:,} users, {data["items"]:,} items, {data["events"]:,}'
-    f' interactions; {protocol["split"]}, {candidates} candidates. Users by'
-    f' group, with their training interactions: {spans}.'
-  )
+  return document.about(found, f'{protocol["split"]}, {candidates} candidates')
 
 
 def _claims(found) -> str:
@@ -163,26 +131,21 @@ def _claims(found) -> str:
 
 
 def _runs(found) -> Iterator[str]:
-  head = ['model', 'system', 'seed', 'epochs', 'selected', 'training seconds']
-  head += ['evaluation seconds']
+  head = ['model', 'system', 'seed', *document.RUN_HEAD]
   models, systems = [*pin.MODELS], [*pin.SYSTEMS]
   place = lambda r: (models.index(r['model']), systems.index(r['system']))
-  rows = sorted(found['runs'], key=place)
   shown = [
     [
       pin.MODELS[row['model']],
       row['system'],
       str(row['seed']),
-      *('-' if row[k] is None else str(row[k]) for k in _COUNTS),
-      *('-' if row[k] is None else f'{row[k]:,.0f}' for k in _SECONDS),
+      *document.run_cells(row),
     ]
-    for row in rows
+    for row in sorted(found['runs'], key=place)
   ]
   yield comparison.piped([head, *shown])
-  commands = [
+  yield document.commands(
     line
     for of_model in found['models'].values()
     for line in of_model['commands'].values()
-  ]
-  lines = '\n'.join(commands)
-  yield f'Each run alone, for the first seed:\n\n```\n{lines}\n```'
+  )

@@ -3,20 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotsrec import types
 from twotsrec.recipes import compare
 from twotsrec.recipes.reproduction import pin
-from twotsrec.recipes.reproduction import pin_training
 from twotsrec.recipes.reproduction import results
-from twotsrec.training import run_directory
 
 CURVE = 'hr@1'  # Fig. 4
 _RESAMPLES = 1000  # of a single mean, as in a report
 
 # Fields of a report that are shown.
-_GROUP = ('group', 'users', 'min_activity', 'max_activity')
 _PROTOCOL = ('split', 'candidates', 'ks')
-_TRAINING = ('seconds', 'evaluation_seconds', 'epochs', 'selected_epoch')
 
 # What is compared with what, where both are among the systems of a model.
 _PAIRS = {
@@ -69,16 +64,7 @@ def collect(
     types.UserError: nothing has finished, or a run that is damaged or not of
       these settings.
   """
-  found = {}
-  for run in pin.runs(settings):
-    report = pin_training.finished(settings, run)
-    if report is not None:
-      found[run] = _shown(pin.workdir(settings, run), report)
-  if not found:
-    raise types.UserError(
-      f'no run of these settings has finished in {settings.out}; leave out'
-      ' --report_only to train them'
-    )
+  found = results.finished(pin.plans(settings), settings.out, _more)
   shown = ('tables', 'models', 'seeds', 'epochs', 'stage2_epochs')
   return {
     'command': pin.command(settings),
@@ -100,16 +86,15 @@ def _dataset(
   """One dataset.
 
   Returns:
-    {'protocol', 'data', 'groups' and 'popularity': of `_shown`, 'models':
-    {model: see `_model`}, 'runs': [fields of the run and of its training, null
-    where it has not finished]}; None if no run has.
+    {'protocol', 'data', 'groups' and 'popularity': of `results.finished` and
+    `_more`, 'models': {model: see `_model`}, 'runs': of `results.runs`}; None
+    if no run has.
   """
   wanted = [run for run in pin.runs(settings) if run.dataset == dataset]
   done = {run: found[run] for run in wanted if run in found}
   if not done:
     return None
   first = next(iter(done.values()))
-  unknown = dict.fromkeys((*_TRAINING, 'device'))
   return {
     **{name: first[name] for name in ('protocol', 'data', 'groups')},
     'popularity': first['popularity'],
@@ -117,10 +102,7 @@ def _dataset(
       model: _model(settings, dataset, model, done, resamples)
       for model in pin.systems(settings)
     },
-    'runs': [
-      {**run._asdict(), **(done[run]['training'] if run in done else unknown)}
-      for run in wanted
-    ],
+    'runs': results.runs(wanted, done),
   }
 
 
@@ -182,33 +164,18 @@ def _curves(settings, dataset, model, done) -> list[dict[str, Any]]:
   return curves
 
 
-def _shown(workdir: str, report: Any) -> dict[str, Any]:
-  """What is read of a report.
+def _more(report: Any) -> dict[str, Any]:
+  """What is read of a report besides.
 
   Returns:
-    {'protocol', 'data', 'groups': [{'group', 'users', 'min_activity',
-    'max_activity'}], 'popularity': as `results.cells`, 'training' with
-    'device', 'start': Fig. 4's metric on validation by group}.
+    {'protocol', 'popularity': as `results.cells`, 'start': Fig. 4's metric on
+    validation by group}.
   """
-  try:
-    groups = report['test']['groups']
-    return {
-      'protocol': {
-        **{name: report['protocol'][name] for name in _PROTOCOL},
-        'num_candidates': report['protocol'].get('num_candidates'),
-      },
-      'data': dict(report['dataset']),
-      'groups': [{name: row[name] for name in _GROUP} for row in groups],
-      'popularity': results.of_part(report['baselines']['popularity']),
-      'training': {
-        **{name: report['training'][name] for name in _TRAINING},
-        'device': report['versions']['device'],
-      },
-      'start': [g[CURVE]['value'] for g in report['validation']['groups']],
-    }
-  except (KeyError, TypeError) as error:
-    path = run_directory.report_path(workdir)
-    raise types.UserError(
-      f'{path} is damaged or of another version ({error}); restore it from a'
-      ' copy, or train again in an empty --out'
-    ) from error
+  return {
+    'protocol': {
+      **{name: report['protocol'][name] for name in _PROTOCOL},
+      'num_candidates': report['protocol'].get('num_candidates'),
+    },
+    'popularity': results.of_part(report['baselines']['popularity']),
+    'start': [g[CURVE]['value'] for g in report['validation']['groups']],
+  }

@@ -4,7 +4,7 @@ What varies in the intervals is told in `evaluation.comparison`: users, not the
 training. For the latter the number of seeds stands beside them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from twotsrec import types
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import compare
+from twotsrec.recipes import compared_runs
+from twotsrec.recipes.reproduction import training
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -47,22 +49,96 @@ _ROWS = {
 }
 
 
+# Fields of a report that are shown.
+_GROUP = ('group', 'users', 'min_activity', 'max_activity')
+_TRAINING = ('seconds', 'evaluation_seconds', 'epochs', 'selected_epoch')
+
+
+def finished(
+  planned: Mapping[Any, training.Planned],
+  out: str,
+  more: Callable[[Any], dict[str, Any]],
+) -> dict[Any, dict[str, Any]]:
+  """What is shown of the reports of finished runs.
+
+  Args:
+    planned: {run: where it is and what is trained there}.
+    out: folder of all of them, for the message.
+    more: report -> fields besides 'data', 'groups' [{'group', 'users',
+      'min_activity', 'max_activity'}] and 'training' with 'device'.
+  Raises:
+    types.UserError: nothing has finished, or a run that is damaged or not of
+      these settings.
+  """
+  reports = {run: training.finished(plan) for run, plan in planned.items()}
+  found = {
+    run: _shown(planned[run].workdir, report, more)
+    for run, report in reports.items()
+    if report is not None
+  }
+  if not found:
+    raise types.UserError(
+      f'no run of these settings has finished in {out}; leave out'
+      ' --report_only to train them'
+    )
+  return found
+
+
+def _shown(workdir, report, more):
+  try:
+    groups = report['test']['groups']
+    return {
+      'data': dict(report['dataset']),
+      'groups': [{name: row[name] for name in _GROUP} for row in groups],
+      'training': {
+        **{name: report['training'][name] for name in _TRAINING},
+        'device': report['versions']['device'],
+      },
+      **more(report),
+    }
+  except (KeyError, TypeError) as error:
+    path = run_directory.report_path(workdir)
+    raise types.UserError(
+      f'{path} is damaged or of another version ({error}); restore it from a'
+      ' copy, or train again in an empty --out'
+    ) from error
+
+
+def runs(
+  wanted: Iterable[Any], done: Mapping[Any, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+  """Fields of every run and of its training, null where it has not finished."""
+  unknown = dict.fromkeys((*_TRAINING, 'device'))
+  return [
+    {**run._asdict(), **(done[run]['training'] if run in done else unknown)}
+    for run in wanted
+  ]
+
+
 def cells(
-  workdirs: Sequence[str], num_groups: int, ks: Sequence[int], resamples: int
+  workdirs: Sequence[str],
+  num_rows: int,
+  ks: Sequence[int],
+  resamples: int,
+  metrics: Sequence[str] = METRICS,
+  by: str = 'groups',
 ) -> dict[str, list[dict[str, float | None]]]:
   """Means over the seeds of one system, with 95 % intervals over users.
 
   Args:
     workdirs: directories of finished runs, one per seed.
-    num_groups: G.
+    num_rows: groups or parts.
     ks: cut-offs of their reports.
     resamples: of users.
+    metrics: names in a report.
+    by: of `compared_runs.BY`.
   Returns:
-    {metric: [{'value', 'low', 'high'}]}, of groups 1 to G and of everybody.
+    {metric: [{'value', 'low', 'high'}]}, of each group or part and of
+    everybody.
   Raises:
     types.UserError: a run that is damaged or rests on other items.
   """
-  tables = (_table(workdir, num_groups, ks) for workdir in workdirs)
+  tables = (_table(workdir, num_rows, ks, metrics, by) for workdir in workdirs)
   table = comparison.pool(tables).table
   value = comparison.values(table)[:-1]
   sums, counts = (
@@ -77,14 +153,18 @@ def cells(
       {name: _number(bound[row, column]) for name, bound in zip(names, bounds)}
       for row in range(len(value))
     ]
-    for column, metric in enumerate(METRICS)
+    for column, metric in enumerate(metrics)
   }
 
 
-def of_part(part: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def of_part(
+  part: Mapping[str, Any],
+  metrics: Sequence[str] = METRICS,
+  by: str = 'groups',
+) -> dict[str, list[dict[str, Any]]]:
   """The same of a part of a report, such as popularity's."""
-  rows = [*part['groups'], part['overall']]
-  return {metric: [row[metric] for row in rows] for metric in METRICS}
+  rows = [*part[by], part['overall']]
+  return {metric: [row[metric] for row in rows] for metric in metrics}
 
 
 def comparisons(
@@ -92,6 +172,8 @@ def comparisons(
   reference: str,
   others: Sequence[str],
   resamples: int,
+  metrics: Sequence[str] = METRICS,
+  by: str = 'groups',
 ) -> list[dict[str, Any]]:
   """What `compare.compare` says of finished seeds that two systems share.
 
@@ -100,6 +182,8 @@ def comparisons(
     reference: system the others are compared with.
     others: those without a common seed are left out.
     resamples: of users.
+    metrics: names in a report.
+    by: as in `compare.compare`.
   Returns:
     One result for each set of seeds, with 'seeds' besides.
   """
@@ -114,8 +198,9 @@ def comparisons(
       'seeds': list(seeds),
       **compare.compare(
         {s: [workdirs[s][k] for k in seeds] for s in (reference, *chosen)},
-        METRICS,
+        metrics,
         resamples,
+        by=by,
       ),
     }
     for seeds, chosen in by_seeds.items()
@@ -174,20 +259,18 @@ def curve(workdir: str, metric: str) -> list[list[float]]:
     raise types.UserError(f'{path} has no {error.args[0]}') from error
 
 
-def _table(
-  workdir: str, num_groups: int, ks: Sequence[int]
-) -> comparison.Table:
-  path = pathlib.Path(workdir) / 'per_target.npz'
+def _table(workdir, num_rows, ks, metrics, by) -> comparison.Table:
+  path, column = pathlib.Path(workdir) / 'per_target.npz', compared_runs.BY[by]
   with files.explained(path, 'read'):
     content = path.read_bytes()
   try:
-    per_target = comparison.read_targets(content, num_groups)
+    per_target = comparison.read_targets(content, num_rows, column)
   except ValueError as error:
     raise types.UserError(
       f'{path} is damaged: {error}; restore it from a copy, or train again in'
       ' an empty --out'
     ) from error
-  return comparison.tabulate(per_target, num_groups, ks, METRICS)
+  return comparison.tabulate(per_target, num_rows, ks, metrics, column)
 
 
 def _number(value: float) -> float | None:

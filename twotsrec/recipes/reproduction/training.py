@@ -1,0 +1,88 @@
+"""Trains the runs behind a paper's tables, and finds the finished ones."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any, NamedTuple
+
+from twotsrec import config as config_lib
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import pin
+from twotsrec.recipes import runs as runs_lib
+from twotsrec.training import files
+from twotsrec.training import run_directory
+
+
+class Planned(NamedTuple):
+  """A run that a table needs.
+
+  Attributes:
+    workdir: its directory.
+    config: what is trained there.
+  """
+
+  workdir: str
+  config: config_lib.Config
+
+
+def train(
+  planned: Sequence[Planned],
+  should_stop: Callable[[], bool] = lambda: False,
+  quiet: bool = False,
+  tell: Callable[[str], Any] = lambda line: None,
+) -> bool:
+  """Trains what is missing; False if it was stopped.
+
+  Args:
+    planned: all runs, in the order they are trained.
+    should_stop: as in `recipes.runs.train`.
+    quiet: no progress display.
+    tell: takes a line about every run before it is trained.
+  Raises:
+    types.UserError: as `recipes.runs.train`.
+  """
+  missing = [
+    (number, run)
+    for number, run in enumerate(planned, 1)
+    if finished(run) is None
+  ]
+  _check([run for _, run in missing])
+  for number, run in missing:
+    if should_stop():
+      return False
+    tell(f'{run.workdir} ({number} of {len(planned)} runs)')
+    if pin.train_one(run.config, run.workdir, should_stop, quiet) is None:
+      return False
+  return True
+
+
+def finished(run: Planned) -> dict[str, Any] | None:
+  """The report of a run; None if it is missing or under way.
+
+  Raises:
+    types.UserError: the directory holds a run with another configuration.
+  """
+  report_path = run_directory.report_path(run.workdir)
+  if not report_path.is_file():
+    return None
+  run_directory.read_config(run.workdir)  # says so if there is none
+  _check_config(run)
+  return files.read_json(report_path)
+
+
+def _check(missing: Sequence[Planned]) -> None:
+  """Shows before hours of training what would stop it in their midst."""
+  for run in missing:
+    if run_directory.config_path(run.workdir).is_file():
+      _check_config(run)
+  for config in {repr(run.config.data): run.config for run in missing}.values():
+    experiment_lib.load_data(config)
+
+
+def _check_config(run: Planned) -> None:
+  """Refuses a directory of another configuration."""
+  run_directory.open_run(
+    run.workdir,
+    dataclasses.asdict(run.config),
+    runs_lib.MAY_DIFFER,
+    dataclasses.asdict(config_lib.Config()),
+  )
