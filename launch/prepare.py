@@ -1,7 +1,12 @@
-"""Prepares an interaction log for training and prints a data report.
+r"""Prepares an interaction log for training and prints a data report.
 
 python launch/prepare.py --table=log.csv --time_column=timestamp --out=DIR
 python launch/prepare.py --dataset=ml-1m --data_root=DIR --out=DIR
+python launch/prepare.py --dataset=ml-1m --data_root=DIR --split=per_user_time \
+  --out=DIR
+python launch/prepare.py --dataset=taobao-userbehavior --data_root=DIR \
+  --split=global_time --out=DIR
+python launch/prepare.py --dataset=synthetic-stream --events=100000000 --out=DIR
 python launch/prepare.py --release=DIR --behaviors=view,cart,buy --out=DIR
 """
 
@@ -9,18 +14,28 @@ from absl import flags
 
 import cli
 from twotsrec import config
+from twotsrec import types
+from twotsrec.data import feature_files
+from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import pipeline
+from twotsrec.data import raw
 from twotsrec.data import report
+from twotsrec.data import settings
 from twotsrec.data import splits
 
 _DATASET = flags.DEFINE_string(
   'dataset',
   '',
-  "A named dataset, or a built-in log: 'synthetic', 'synthetic-behaviors'.",
+  'A named dataset; a public log in the files its owner publishes: '
+  + ', '.join(raw.SOURCES)
+  + '; or a built-in log: '
+  + ', '.join(pipeline.BUILT_IN),
 )
-_DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of named datasets.')
+_DATA_ROOT = flags.DEFINE_string(
+  'data_root', '', 'Folder of named datasets, or of published files.'
+)
 _TABLE = flags.DEFINE_string('table', '', 'A CSV, TSV or Parquet file.')
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
@@ -69,6 +84,35 @@ _GROUP_KEY = flags.DEFINE_enum(
 _GROUP_BALANCE = flags.DEFINE_enum(
   'group_balance', 'users', groups.BALANCES, 'What groups have equally many of.'
 )
+_ROWS_IN_ORDER = flags.DEFINE_bool(
+  'rows_in_order',
+  False,
+  'Rows of a user are in order of time, or it is an error.',
+)
+_FEATURES = flags.DEFINE_string(
+  'features', '', 'A CSV, TSV or Parquet file with a row per item.'
+)
+_FEATURE_COLUMNS = flags.DEFINE_list(
+  'feature_columns',
+  [],
+  f'NAME:KIND of its columns, kinds: {", ".join(feature_files.KINDS)}.',
+)
+_FEATURE_ITEM_COLUMN = flags.DEFINE_string(
+  'feature_item_column', 'item_id', 'Its column of item ids.'
+)
+_FEATURE_SEPARATOR = flags.DEFINE_string(
+  'feature_separator', '|', 'Between the values of a multivalued cell.'
+)
+_MISSING_FEATURES = flags.DEFINE_enum(
+  'missing_features', 'error', features.MISSING, 'Items without a row.'
+)
+_EXTRA_FEATURES = flags.DEFINE_enum(
+  'extra_features', 'error', features.EXTRA, 'Rows of items not in the data.'
+)
+_USERS = flags.DEFINE_integer('users', 3000, 'Users of a built-in log.', 1)
+_EVENTS = flags.DEFINE_integer(
+  'events', 0, 'Events of synthetic-stream, instead of users.', 0
+)
 _SEED = flags.DEFINE_integer(
   'seed', 0, 'Seed of a built-in log, and of a drawn validation.', 0
 )
@@ -91,7 +135,7 @@ def main() -> int:
       validation_table=_VALIDATION_TABLE.value,
       test_table=_TEST_TABLE.value,
       release=_RELEASE.value,
-      reading=_COLUMNS(),
+      reading=_COLUMNS()._replace(in_order=_ROWS_IN_ORDER.value),
       filters=interactions.Filters(
         min_rating=_MIN_RATING.value,
         dedup=_DEDUP.value or '',
@@ -106,6 +150,9 @@ def main() -> int:
         _VALIDATION_FROM.value,
         _TEST_FROM.value,
       ),
+      features=_features(),
+      users=_USERS.value,
+      events=_EVENTS.value,
       seed=_SEED.value,
       groups=None if _NUM_GROUPS.value is None else grouping,
     ),
@@ -115,6 +162,21 @@ def main() -> int:
   print(report.text(data, grouping))
   print(f'\nprepared data in {_OUT.value}')
   return 0
+
+
+def _features() -> settings.FeatureOptions | None:
+  if not _FEATURES.value:
+    if _FEATURE_COLUMNS.value:
+      raise types.UserError('--feature_columns go with --features=FILE')
+    return None
+  return settings.FeatureOptions(
+    file=_FEATURES.value,
+    columns=tuple(_FEATURE_COLUMNS.value),
+    item_column=_FEATURE_ITEM_COLUMN.value,
+    separator=_FEATURE_SEPARATOR.value,
+    missing=_MISSING_FEATURES.value,
+    extra=_EXTRA_FEATURES.value,
+  )
 
 
 if __name__ == '__main__':

@@ -155,3 +155,24 @@ def test_texts_are_kept_as_they_are(texts):
 def test_a_long_faulty_text_does_not_widen_the_array():
   parsed = cells.parse_texts(cells.from_strings(['ab', 'x' * 10**6]))
   assert parsed.values.dtype == np.dtype('<U2')
+
+
+@pytest.mark.parametrize('form', ['%Y-%m-%d', '%Y-%m-%dT%H:%M:%SZ'])
+def test_a_column_of_dates_of_one_form_is_parsed_as_each_of_them(form):
+  moments = [datetime.datetime(1999 + n, 2, 28, n, 7, 59) for n in range(9)]
+  texts = [moment.strftime(form) for moment in moments]
+  together = cells.parse_times(cells.from_strings(texts))
+  alone = [cells.parse_times(cells.from_strings([text, '1'])) for text in texts]
+  assert together.values.tolist() == [int(each.values[0]) for each in alone]
+  assert not np.any(together.faults)
+  wrong = cells.parse_times(
+    cells.from_strings([*texts, '2021-02-30' + texts[0][10:]])
+  )
+  assert wrong.faults.tolist() == [0] * 9 + [cells.NOT_TIME]
+
+
+def test_texts_are_the_strings_that_cells_were_made_of():
+  strings = ['a', '', 'ö', '12']
+  assert cells.texts(cells.from_strings(strings)) == strings
+  typed = cells.Typed(np.array([5, 7]), np.array([False, True]))
+  assert cells.texts(typed) == ['5', '']

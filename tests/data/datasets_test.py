@@ -79,6 +79,40 @@ def test_training_rows_are_ordered_by_their_times(shared_data, name):
   )
 
 
+def test_a_global_split_of_ml_1m_goes_by_its_marker_and_coarse_times(
+  shared_data,
+):
+  table = datasets.load('ml-1m', shared_data, 'global_time')
+  plain = datasets.load('ml-1m', shared_data)
+  assert plain.split is None
+  np.testing.assert_array_equal(plain.item, table.item)
+  path = shared_data / 'ml-1m' / 'interactions.csv.gz'
+  early = tables.read_table(path, tables.Columns(order='first80')).order == 1
+  np.testing.assert_array_equal(table.split == 'test', ~early)
+  share = np.sum(table.split == 'validation') / np.sum(early)
+  assert abs(share - 1 / 8) < 1e-3  # but for equal times
+  timed = tables.read_table(
+    path, tables.Columns(time='timestamp_approx'), on_bad_rows='drop'
+  )
+  label = table.split[np.searchsorted(table.lines, timed.lines)]
+  last = np.max(timed.time[label == 'train'])
+  assert last < np.min(timed.time[label == 'validation'])
+  # The split never runs backwards inside a user.
+  rows = np.lexsort((table.order, table.user))
+  code = np.select([table.split == 'train', table.split == 'test'], [0, 2], 1)
+  same_user = np.diff(table.user[rows]) == 0
+  assert np.all(np.diff(code[rows])[same_user] >= 0)
+
+
+def test_a_split_by_time_leaves_an_untimed_test_part_out(shared_data):
+  known = datasets.DATASETS['retailrocket-mb']
+  table = datasets.load('retailrocket-mb', shared_data, 'per_user_time')
+  assert table.split is None and table.time is not None
+  assert len(table.user) == known.rows
+  assert table.rows_read == known.rows + known.test_rows
+  assert table.dropped[datasets.UNTIMED].count == known.test_rows
+
+
 def test_a_test_file_with_other_rows_is_not_the_dataset(tmp_path, monkeypatch):
   known = datasets.Dataset(
     'a.csv', tables.Columns(), 1, 1, rows=1, test_file='b.csv', test_rows=2

@@ -177,3 +177,48 @@ def test_broken_quotes_have_zero_fields_and_cost_one_row(tmp_path):
   path = tmp_path / 't.csv'
   path.write_text('a,b,c\n1,"2"x,3\n4,5,6\n')
   assert read(path) == ([(3, ('4', '5', '6'))], [(2, 0)])
+
+
+@SMALL
+@given(
+  st.lists(
+    st.lists(
+      st.text(st.characters(codec='latin-1', exclude_characters='\t\r\n\0')),
+      min_size=3,
+      max_size=3,
+    ).filter(any),
+    min_size=1,
+    max_size=8,
+  ),
+  st.integers(1, 64),
+  st.booleans(),
+)
+def test_text_as_it_is_keeps_quotes_and_reads_latin_1(
+  tmp_path, rows, block_bytes, latin
+):
+  path = tmp_path / 't.tsv'
+  lines = ['\t'.join(row) for row in rows]
+  encoded = [line.encode('latin-1' if latin else 'utf-8') for line in lines]
+  path.write_bytes(b'\n'.join(encoded) + b'\n')
+  found = []
+  for block in delimited.read(
+    path,
+    COLUMNS,
+    delimiter='\t',
+    column_names=COLUMNS,
+    block_bytes=block_bytes,
+    as_it_is=True,
+  ):
+    texts = [cells.texts(block.columns[name]) for name in COLUMNS]
+    found += [list(row) for row in zip(*texts, strict=True)]
+  expected = [line.decode(_encoding(line)).split('\t') for line in encoded]
+  if not encoded[0].startswith(b'\xef\xbb\xbf'):  # else it is a mark
+    assert found == expected
+
+
+def _encoding(line):
+  try:
+    line.decode()
+  except UnicodeDecodeError:
+    return 'latin-1'
+  return 'utf-8'

@@ -117,10 +117,43 @@ def test_a_single_pass_counts_what_comes_in():
 
 def test_position_goes_before_time():
   table = small_logs.table(
-    [1, 1, 1], [7, 8, 9], time=np.array([1, 2, 3]), order=np.array([2, 1, 0])
+    [1, 1, 1], [7, 8, 9], time=np.array([1, 1, 1]), order=np.array([2, 1, 0])
   )
   events = interactions.from_table(table)
   assert events.item_ids[events.item - 1].tolist() == [9, 8, 7]
+
+
+def test_times_that_contradict_positions_are_told_with_the_line():
+  table = small_logs.table(
+    [5, 6, 5, 6],
+    [7, 7, 8, 8],
+    time=np.array([3, 20, 9, 10]),
+    order=np.array([0, 0, 1, 1]),
+    lines=np.array([2, 3, 4, 5]),
+  )
+  with pytest.raises(types.UserError) as caught:
+    interactions.from_table(table)
+  assert str(caught.value) == (
+    'log, line 5: user 6 goes back in time, from time 20 to 10 by the order '
+    'column (1 such rows); correct them, or leave out --order_column'
+  )
+
+
+@pytest.mark.parametrize('column', ['time', 'order'])
+def test_rows_said_to_be_in_order_are_checked(column):
+  rows = {column: np.array([1, 5, 4, 5])}
+  table = small_logs.table([1, 2, 2, 1], [7, 7, 8, 8], **rows)
+  assert len(interactions.from_table(table).user) == 4
+  with pytest.raises(types.UserError, match='user 2 goes back .* rows above'):
+    interactions.from_table(table, in_order=True)
+  rows[column][2] = 5  # a tie is no step back
+  interactions.from_table(table, in_order=True)
+
+
+def test_rows_without_any_time_cannot_be_said_to_be_in_order():
+  table = small_logs.table([1, 1], [7, 8])
+  with pytest.raises(types.UserError, match='give --time_column, or leave out'):
+    interactions.from_table(table, in_order=True)
 
 
 @settings

@@ -8,9 +8,11 @@ import pytest
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import features
 from twotsrec.data import interactions
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
+from twotsrec.data import settings
 from twotsrec.data import tables
 
 LOG = 'user_id,item_id,t\n' + ''.join(
@@ -62,7 +64,7 @@ def test_the_order_of_the_rows_does_not_matter_when_times_differ(log, tmp_path):
     min_size=4,
     max_size=40,
   ),
-  strategies.sampled_from(['leave_last_out', 'global_time']),
+  strategies.sampled_from(['leave_last_out', 'global_time', 'per_user_time']),
 )
 def test_no_split_leaks_and_rows_add_up(tmp_path_factory, rows, split):
   path = tmp_path_factory.mktemp('logs') / 'log.csv'
@@ -87,6 +89,63 @@ def test_no_split_leaks_and_rows_add_up(tmp_path_factory, rows, split):
     events = slice(*data.user_offsets[user : user + 2])
     assert np.all(np.diff(data.split[events]) >= 0)
     assert np.all(np.diff(data.times[events]) >= 0)
+
+
+def test_every_user_is_cut_at_its_own_times(log):
+  split = pipeline.SplitOptions('per_user_time')
+  data = pipeline.prepare(timed(log, split=split))
+  assert data.split.tolist() == [0, 0, 0, 1, 2] * 6
+  assert data.manifest['history_rule'] == prepared.EARLIER
+  # Positions, or the order of the rows, will do.
+  by_row = pipeline.prepare(pipeline.Options(table=log, split=split))
+  np.testing.assert_array_equal(by_row.split, data.split)
+
+
+def test_rows_said_to_be_in_order_are_an_error_if_they_are_not(tmp_path):
+  path = tmp_path / 'log.csv'
+  path.write_text('user_id,item_id,t\na,1,1\na,2,5\na,3,4\n')
+  wanted = timed(str(path))
+  assert pipeline.prepare(wanted).num_events == 3
+  wanted = wanted._replace(reading=wanted.reading._replace(in_order=True))
+  with pytest.raises(types.UserError, match='line 4: user a goes back in time'):
+    pipeline.prepare(wanted, str(tmp_path / 'out'))
+  assert [entry.name for entry in tmp_path.iterdir()] == ['log.csv']
+
+
+def test_a_feature_file_is_saved_beside_the_data(log, tmp_path):
+  file = tmp_path / 'items.csv'
+  rows = [f'{item},{"odd" if item % 2 else "even"}\n' for item in range(7)]
+  file.write_text('item_id,parity\n' + ''.join(rows))
+  wanted = settings.FeatureOptions(str(file), ('parity:categorical',))
+  data = pipeline.prepare(timed(log, features=wanted), str(tmp_path / 'out'))
+  codes = features.load(data).categorical['parity'][1:]
+  np.testing.assert_array_equal(codes, 1 + data.item_ids % 2)
+  assert data.manifest['options']['features']['file'] == 'items.csv'
+  file.write_text('item_id,parity\n' + ''.join(rows[:-2]))
+  with pytest.raises(types.UserError, match=r'2 items \(5, 6\) of the data'):
+    pipeline.prepare(timed(log, features=wanted), str(tmp_path / 'other'))
+  assert not (tmp_path / 'other').exists()
+
+
+def test_ml_1m_is_split_by_global_time_and_by_user(shared_data):
+  options = pipeline.Options(dataset='ml-1m', data_root=str(shared_data))
+  data = pipeline.prepare(
+    options._replace(split=pipeline.SplitOptions('global_time'))
+  )
+  counts = data.manifest['counts']
+  early = 800_254  # marked as before the cut
+  assert counts['test'] == 1_000_209 - early
+  assert abs(counts['validation'] / early - 1 / 8) < 1e-3
+  assert data.manifest['history_rule'] == prepared.EARLIER
+  without = pipeline.prepare(
+    options._replace(split=pipeline.SplitOptions('global_time', False))
+  )
+  assert without.manifest['counts']['train'] == early
+  # The order inside users is that of the positions, under any split.
+  by_user = pipeline.prepare(
+    options._replace(split=pipeline.SplitOptions('per_user_time'))
+  )
+  np.testing.assert_array_equal(by_user.items, data.items)
 
 
 def test_a_split_column_and_tables_of_parts_give_the_same(tmp_path):

@@ -42,6 +42,35 @@ def test_figures_of_a_log_that_can_be_counted_by_hand():
   ]
 
 
+def test_new_users_and_cold_items_of_held_out_events_are_counted():
+  # Users 1 and 2 have no train event, item 3 is never in train.
+  data = prepared.build(
+    np.array([0, 0, 0, 0, 1, 1, 1, 2]),
+    np.array([1, 2, 1, 3, 1, 3, 3, 2]),
+    np.array([0, 0, 2, 2, 2, 2, 2, 1]),
+    user_ids=np.arange(3),
+    item_ids=np.arange(3),
+  )
+  held = report.describe_held_out(data)
+  assert held['test'] == {
+    'events': 5,
+    'users': 2,
+    'new_users': 1,
+    'new_user_share': 3 / 5,
+    'cold_item_share': 3 / 5,
+  }
+  assert held['validation']['new_user_share'] == 1.0
+  assert held['validation']['cold_item_share'] == 0.0
+  text = report.text(data)
+  assert '60.00% by 1 of 2 users without train events' in text
+  assert '60.00% of cold items' in text
+
+
+def test_a_split_without_events_is_not_described():
+  data = small_logs.make([4, 5], validation=False)
+  assert list(report.describe_held_out(data)) == ['test']
+
+
 def test_groups_show_activity_from_least_to_most():
   data = small_logs.make([4, 9, 6, 5])
   rows = report.describe(data, config.GroupConfig(num_groups=2))['groups']

@@ -39,6 +39,51 @@ def test_leave_last_out_needs_a_user_with_enough_events():
     splits.leave_last_out(np.array([0, 1]), False, 'buy events')
 
 
+def shares_of_one_user(count, validation):
+  """The rule of per-user time, written out for one user in whole tenths."""
+  train = max(7 * count // 10, 1)
+  until_test = max(8 * count // 10, 1)
+  middle = VALIDATION if validation else TRAIN
+  return (
+    [TRAIN] * train
+    + [middle] * (until_test - train)
+    + [TEST] * (count - until_test)
+  )
+
+
+@settings
+@hypothesis.given(
+  strategies.lists(strategies.integers(1, 40), min_size=1, max_size=20),
+  strategies.booleans(),
+)
+def test_per_user_time_equals_a_loop_over_users(counts, validation):
+  counts = [10, *counts]  # one user with every part
+  user = np.repeat(np.arange(len(counts)), counts)
+  split = splits.per_user_time(user, validation=validation)
+  expected = [shares_of_one_user(count, validation) for count in counts]
+  assert split.tolist() == [code for codes in expected for code in codes]
+  first = np.searchsorted(user, np.arange(len(counts)))
+  assert np.all(split[first] == TRAIN)
+
+
+@pytest.mark.parametrize(
+  ('count', 'parts'), [(1, (1, 0, 0)), (2, (1, 0, 1)), (4, (2, 1, 1))]
+)
+def test_small_users_keep_a_train_event(count, parts):
+  user = np.repeat([0, 1], [count, 10])
+  found = splits.per_user_time(user)[:count]
+  assert tuple(np.bincount(found, minlength=3)) == parts
+
+
+def test_per_user_time_of_too_short_users_says_what_is_empty():
+  with pytest.raises(types.UserError, match='no user has 2 buy events'):
+    splits.per_user_time(np.arange(3), unit='buy events')
+  with pytest.raises(types.UserError, match='nothing is left for validation'):
+    splits.per_user_time(np.array([0, 0, 1, 1]))
+  with pytest.raises(types.UserError, match='sum to 1'):
+    splits.per_user_time(np.array([0, 0]), (0.5, 0.1, 0.1))
+
+
 def test_global_time_gives_the_fractions_when_times_differ():
   time = np.random.default_rng(0).permutation(1000)
   split = splits.global_time(time)

@@ -257,6 +257,7 @@ def test_a_target_that_is_not_last_is_said_with_the_way_out():
   ('name', 'message'),
   [
     ('leave_last_out', 'no user has 3 buy events'),
+    ('per_user_time', 'nothing is left for validation'),
     ('global_time', 'needs the time of every event'),
     ('date', 'needs the time of every event'),
     ('given', 'needs a split column'),
@@ -266,3 +267,25 @@ def test_what_a_rule_needs_is_told(name, message):
   events = events_of([(1, 1, 'buy'), (1, 2, 'buy'), (1, 3, 'view')])
   with pytest.raises(types.UserError, match=message):
     target_splits.hold_out(events, name, test_from=1)
+
+
+def test_per_user_time_cuts_target_events_and_drops_later_upstream_events():
+  rows = []
+  for n in range(10):
+    rows += [(1, n, 'view'), (1, n, 'buy')]
+  rows += [(2, 1, 'buy'), (2, 2, 'view')]  # nothing of user 2 is held out
+  time = np.arange(len(rows))
+  table = small_logs.table(
+    [row[0] for row in rows],
+    [row[1] for row in rows],
+    behavior=np.array([row[2] for row in rows]),
+    time=time,
+  )
+  events = interactions.from_table(table, behaviors=('view', 'buy'))
+  held = target_splits.hold_out(events, 'per_user_time')
+  buys = np.flatnonzero((events.behavior == 1) & (events.user == 0))
+  assert held.split[buys].tolist() == [0] * 7 + [1] + [2] * 2
+  gone = held.gone[target_splits.AFTER_HELD]
+  later = (events.behavior == 0) & (events.user == 0) & (events.time > 15)
+  np.testing.assert_array_equal(gone, later)
+  assert np.sum(gone) == 2

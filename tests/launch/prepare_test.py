@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from twotsrec.data import features
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
 
@@ -44,6 +45,49 @@ def test_a_table_is_prepared_and_reported(tmp_path):
   assert 'users            5' in done.stdout
   assert f'prepared data in {out}' in done.stdout
   assert prepared.load(str(out), verify=True).num_events == 20
+
+
+def test_users_are_cut_at_their_own_times_and_features_saved(tmp_path):
+  table, items = tmp_path / 'log.csv', tmp_path / 'items.csv'
+  rows = [f'{user},{n},{n}\n' for user in range(4) for n in range(10)]
+  table.write_text('user_id,item_id,t\n' + ''.join(rows))
+  items.write_text(
+    'movie,genres\n' + ''.join(f'{n},a;b{n}\n' for n in range(10))
+  )
+  flags = [
+    f'--table={table}',
+    '--time_column=t',
+    '--rows_in_order',
+    '--split=per_user_time',
+    f'--features={items}',
+    '--feature_columns=genres:multivalued',
+    '--feature_item_column=movie',
+    '--feature_separator=;',
+  ]
+  done = run(*flags, f'--out={tmp_path / "out"}')
+  assert (done.returncode, done.stderr) == (0, '')
+  assert '(0.00% by 0 of 4 users without train events' in done.stdout
+  assert 'item features: genres:multivalued' in done.stdout
+  data = prepared.load(str(tmp_path / 'out'))
+  assert data.manifest['counts']['test'] == 8
+  assert features.load(data).multivalued['genres'].shape == (11, 2)
+  items.write_text('movie,genres\n0,a\n')
+  done = run(*flags, f'--out={tmp_path / "other"}')
+  assert done.returncode == 2
+  assert '9 items (1, 2, 3, ...) of the data have no row' in done.stderr
+  assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_log_of_a_number_of_events_is_written_as_it_is_drawn(tmp_path):
+  out = tmp_path / 'out'
+  done = run(
+    '--dataset=synthetic-stream',
+    '--events=5000',
+    '--split=global_time',
+    f'--out={out}',
+  )
+  assert (done.returncode, done.stderr) == (0, '')
+  assert prepared.load(str(out), verify=True).num_events == 5000
 
 
 def test_a_release_is_prepared_with_the_seed_of_its_validation(tmp_path):

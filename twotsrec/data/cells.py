@@ -123,6 +123,14 @@ def text_at(raw: Cells | Typed, row: int) -> str:
   return '' if raw.missing[row] else str(raw.values[row])
 
 
+def texts(raw: Cells | Typed) -> list[str]:
+  """All cells as text; '' where one is missing."""
+  if isinstance(raw, Cells):
+    return _strings(raw)
+  strings = raw.values.astype(np.str_)
+  return np.where(raw.missing, '', strings).tolist()
+
+
 def starts_with_integer(raw: Cells | Typed) -> bool | None:
   """Whether the first cell that is not empty is a plain integer.
 
@@ -297,24 +305,26 @@ def _text_times(cells: Cells) -> Parsed:
 
 
 def _plain_dates(cells: Cells) -> np.ndarray | None:
-  """Unix seconds i64[R] if all cells are like one of two ISO-8601 forms.
+  """Unix seconds i64[R] if all cells are like one of three ISO-8601 forms.
 
-  The forms are 2021-07-01 and 2021-07-01 00:00:00. It gives what
-  `_unix_seconds` gives for each cell, sooner; None if any cell differs.
+  The forms are 2021-07-01 and 2021-07-01 00:00:00, also with a Z. It gives
+  what `_unix_seconds` gives for each cell, sooner; None if any cell differs.
   """
   width = int(cells.ends[0] - cells.starts[0]) if cells.ends.size else 0
-  if width not in (10, 19) or np.any(cells.ends - cells.starts != width):
+  if width not in (10, 19, 20) or np.any(cells.ends - cells.starts != width):
     return None
   data = np.frombuffer(cells.data, np.uint8)
   letters = data[cells.starts[:, None] + np.arange(width)]
   is_digit = letters - np.uint8(ord('0')) <= 9
-  form = np.frombuffer(b'0000-00-00 00:00:00'[:width], np.uint8)
+  form = np.frombuffer(b'0000-00-00 00:00:00Z'[:width], np.uint8)
   like = np.where(form == ord('0'), is_digit, letters == form)
-  if width == 19:
+  if width > 10:
     like[:, 10] |= letters[:, 10] == ord('T')
   if not like.all():
     return None
   try:
+    width = min(width, 19)  # in UTC, with or without the Z
+    letters = np.ascontiguousarray(letters[:, :width])
     moments = letters.view(f'S{width}')[:, 0].astype('datetime64[s]')
   except ValueError:  # a 13th month, a 30th of February
     return None

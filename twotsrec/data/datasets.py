@@ -4,9 +4,28 @@ import os
 import pathlib
 from typing import NamedTuple
 
+import numpy as np
+
 from twotsrec import types
+from twotsrec.data import coarse_times
 from twotsrec.data import parts
 from twotsrec.data import tables
+
+BY_TIME = ('global_time', 'per_user_time', 'date')
+UNTIMED = 'row of the test part, which has no times'
+
+
+class CoarseTimes(NamedTuple):
+  """Columns that allow a global split where not every event has a time.
+
+  Attributes:
+    early: column that is 1 before the moment from which events are test
+      events, else 0; see `coarse_times.label`.
+    time: column of the times of early events; some may be empty.
+  """
+
+  early: str
+  time: str
 
 
 class Dataset(NamedTuple):
@@ -21,6 +40,7 @@ class Dataset(NamedTuple):
     test_file: path of the test part, which has no times; '' if `file` is all.
     test_rows: number of interactions in `test_file`.
     behaviors: order of the behaviors, the target last.
+    coarse_times: what a global split goes by instead of times, or None.
   """
 
   file: str
@@ -31,6 +51,7 @@ class Dataset(NamedTuple):
   test_file: str = ''
   test_rows: int = 0
   behaviors: tuple[str, ...] = ()
+  coarse_times: CoarseTimes | None = None
 
 
 _BY_POSITION = tables.Columns(order='position')
@@ -41,9 +62,16 @@ _ACTED_IN_TIME = tables.Columns(behavior='behavior', time='timestamp')
 # The counts are those of the datasets' own descriptions.
 DATASETS = {
   # Harper and Konstan 2015. Exact times of this copy are unknown, the order
-  # inside a user is known.
+  # inside a user is known. Under a global split the first 80 % of all ratings,
+  # which are marked and have coarse times, are train and validation (the
+  # latest eighth of them), the rest is test.
   'ml-1m': Dataset(
-    'ml-1m/interactions.csv.gz', _BY_POSITION, 6040, 3706, 1_000_209
+    'ml-1m/interactions.csv.gz',
+    _BY_POSITION,
+    6040,
+    3706,
+    1_000_209,
+    coarse_times=CoarseTimes('first80', 'timestamp_approx'),
   ),
   'ml-100k': Dataset('ml-100k/interactions.csv.gz', _RATED, 943, 1682, 100_000),
   'ml-latest-small-2016': Dataset(
@@ -132,12 +160,29 @@ def find(name: str, also: tuple[str, ...] = ()) -> Dataset:
   return DATASETS[name]
 
 
-def load(name: str, data_root: str | os.PathLike) -> tables.Table:
+def resplits(dataset: Dataset, split: str) -> bool:
+  """Whether a split by time is made of a dataset that carries another one.
+
+  Then its test part, which has no times, is left out.
+  """
+  return (
+    bool(dataset.test_file)
+    and dataset.columns.time is not None
+    and split in BY_TIME
+  )
+
+
+def load(
+  name: str, data_root: str | os.PathLike, split: str = ''
+) -> tables.Table:
   """Reads a named dataset.
 
   Args:
     name: a key of `DATASETS`.
     data_root: the folder that holds a folder per dataset.
+    split: what it is read for, one of `splits.NAMES`. A split by time leaves
+      a test file without times out, its rows are counted; global_time has
+      the labels of its parts in `split` where the times are coarse.
   Returns:
     All interactions, in file order; `order` (or else `time`) orders them. With
     a test file, `split` tells the parts, and test comes last.
@@ -150,11 +195,31 @@ def load(name: str, data_root: str | os.PathLike) -> tables.Table:
     )
   read = lambda file, columns, rows: _read(name, data_root, file, columns, rows)
   train = read(dataset.file, dataset.columns, dataset.rows)
+  if split == 'global_time' and dataset.coarse_times:
+    return train._replace(split=_coarse_parts(train, dataset.coarse_times))
+  if resplits(dataset, split):
+    return train._replace(
+      rows_read=train.rows_read + dataset.test_rows,
+      dropped={**train.dropped, UNTIMED: tables.Dropped(dataset.test_rows, ())},
+    )
   if not dataset.test_file:
     return train
   untimed = dataset.columns._replace(time=None)
   test = read(dataset.test_file, untimed, dataset.test_rows)
   return parts.join({'train': train, 'test': test})
+
+
+def _coarse_parts(table: tables.Table, columns: CoarseTimes) -> np.ndarray:
+  """Labels of a global split for the rows of a table, unicode [N]."""
+  marked = tables.read_table(table.path, tables.Columns(split=columns.early))
+  # Rows without a time are left out; the lines tell which.
+  timed = tables.read_table(
+    table.path, tables.Columns(time=columns.time), on_bad_rows='drop'
+  )
+  time = np.full(len(table.user), np.nan)
+  time[np.searchsorted(table.lines, timed.lines)] = timed.time
+  early = marked.split == '1'
+  return coarse_times.label(early, table.user, table.order, time)
 
 
 def _read(

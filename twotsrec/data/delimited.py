@@ -44,6 +44,7 @@ class _Layout(NamedTuple):
   delimiter: str
   num_fields: int
   wanted: dict[str, int]  # column name -> field
+  quotes: bool  # whether quotes enclose fields
 
 
 def read(
@@ -53,6 +54,7 @@ def read(
   delimiter: str | None = None,
   column_names: Sequence[str] | None = None,
   block_bytes: int = _BLOCK_BYTES,
+  as_it_is: bool = False,
 ) -> Iterator[cells.Block]:
   """Reads the wanted columns of a delimited file, block by block.
 
@@ -62,12 +64,15 @@ def read(
     delimiter: one or more characters; None looks at the first line.
     column_names: names of all columns of a file without a header line.
     block_bytes: bytes (uncompressed) per block, the bound on memory.
+    as_it_is: for files with free text that nobody escaped: quotes are
+      ordinary characters, and a line that is not UTF-8 is read as Latin-1. It
+      needs a delimiter of one character and `column_names`.
   Yields:
     Blocks of `cells.Cells`, in file order.
   """
   if delimiter is not None:
     _check_delimiter(delimiter)
-  chunks = _chunks(path, block_bytes)
+  chunks = _chunks(path, block_bytes, as_it_is)
   first = _skip_blank(chunks)
   if first is None:
     raise types.UserError(
@@ -75,8 +80,13 @@ def read(
     )
   if delimiter is None:
     delimiter = _sniff(path, first.data)
-  chunk, names, rest = _first_record(path, first, delimiter)
-  if column_names is None:
+  if as_it_is:
+    chunk, names = first, list(column_names)
+  else:
+    chunk, names, rest = _first_record(path, first, delimiter)
+  if as_it_is:
+    hint = ''
+  elif column_names is None:
     hint = (
       ' (no header line? name the columns with --column_names;'
       f' the delimiter is {delimiter!r}, change it with --delimiter)'
@@ -88,7 +98,11 @@ def read(
     names = list(column_names)
   cells.require_columns(path, names, wanted, hint)
   layout = _Layout(
-    path, delimiter, len(names), {name: names.index(name) for name in wanted}
+    path,
+    delimiter,
+    len(names),
+    {name: names.index(name) for name in wanted},
+    quotes=not as_it_is,
   )
   while chunk is not None:
     yield _block(chunk, chunks, layout)
@@ -170,7 +184,9 @@ def _read_bytes(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
     raise cells.unreadable(path, error) from error
 
 
-def _chunks(path: pathlib.Path, block_bytes: int) -> Iterator[_Chunk]:
+def _chunks(
+  path: pathlib.Path, block_bytes: int, as_it_is: bool = False
+) -> Iterator[_Chunk]:
   """Cuts a file at line ends and checks that it is text."""
   line, rest = 1, b''
   start = True
@@ -190,13 +206,32 @@ def _chunks(path: pathlib.Path, block_bytes: int) -> Iterator[_Chunk]:
         f'{path}, line {line}: longer than {_MAX_LINE_BYTES} bytes; a table '
         'has one row per line'
       )
+    if as_it_is:
+      whole = _utf8(whole)
     if whole:
       _check_text(path, line, whole)
       yield _Chunk(line, whole)
       line += _count_lines(whole)
   if rest:
+    rest = _utf8(rest) if as_it_is else rest
     _check_text(path, line, rest)
     yield _Chunk(line, rest)
+
+
+def _utf8(data: bytes) -> bytes:
+  """The same text in UTF-8, where lines may be in Latin-1."""
+  try:
+    data.decode()
+    return data
+  except UnicodeDecodeError:
+    pass
+  lines = data.split(b'\n')
+  for number, line in enumerate(lines):
+    try:
+      line.decode()
+    except UnicodeDecodeError:
+      lines[number] = line.decode('latin-1').encode()
+  return b'\n'.join(lines)
 
 
 def _check_text(path: pathlib.Path, line: int, data: bytes) -> None:
@@ -275,7 +310,8 @@ def _vector_block(chunk: _Chunk, layout: _Layout) -> cells.Block | None:
   buffer = np.frombuffer(data, np.uint8)
   line_ends = np.flatnonzero(buffer == ord('\n'))
   ends, separators = line_ends, np.flatnonzero(buffer == ord(separator))
-  quotes = np.flatnonzero(buffer == ord('"'))
+  marks = buffer == ord('"') if layout.quotes else np.zeros(0, bool)
+  quotes = np.flatnonzero(marks)
   if quotes.size:
     if not _quotes_enclose(buffer, quotes, ord(separator)):
       return None

@@ -86,20 +86,27 @@ def from_table(
   table: tables.Table,
   filters: Filters | None = None,
   behaviors: tuple[str, ...] = (),
+  in_order: bool = False,
 ) -> Interactions:
   """Filters, numbers and sorts the rows of a table.
+
+  Where an order column and times are given, they must not contradict each
+  other inside a user.
 
   Args:
     table: columns as read.
     filters: what to drop; None drops nothing.
     behaviors: order of the behaviors, the target last; () sorts the names. A
       behavior but the target may be without rows.
+    in_order: whether the rows of a user are said to be in the order of time;
+      it is an error then if they are not.
   """
   filters = filters or Filters()
   _check_filters(filters, table)
   _require_rows(len(table.user), f'{table.path} has no usable row')
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
+  _check_times(table, user, in_order)
   behavior, behavior_names = _number_behaviors(table.behavior, behaviors)
   rows = _Rows(
     position=np.arange(len(user)),
@@ -214,6 +221,35 @@ def core_mask(
     settled = not np.any(few_users | few_items)
     if settled or core == 'single_pass':
       return rare_user, rare_item
+
+
+def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
+  """Raises UserError where time runs backwards inside a user."""
+  claims = []
+  if in_order:
+    if table.time is None and table.order is None:
+      raise types.UserError(
+        f'{table.path}: rows are said to be in order, but nothing can be '
+        'checked; give --time_column, or leave out --rows_in_order'
+      )
+    claims.append((np.arange(len(user)), 'the rows above it', 'rows_in_order'))
+  if table.order is not None and table.time is not None:
+    claims.append((table.order, 'the order column', 'order_column'))
+  column, what = table.time, 'time'
+  if column is None:
+    column, what = table.order, 'position'
+  for order, told_by, flag in claims:
+    rows = np.lexsort((order, user))
+    same_user = np.diff(user[rows]) == 0
+    back = np.flatnonzero(same_user & (np.diff(column[rows]) < 0))
+    if back.size:
+      earlier, row = rows[back[0]], rows[back[0] + 1]
+      line = '' if table.lines is None else f', line {table.lines[row]}'
+      raise types.UserError(
+        f'{table.path}{line}: user {table.user[row]} goes back in time, from '
+        f'{what} {column[earlier]} to {column[row]} by {told_by} '
+        f'({back.size} such rows); correct them, or leave out --{flag}'
+      )
 
 
 def _filter_counts(

@@ -4,27 +4,31 @@ import hashlib
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import feature_files
+from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import parts
 from twotsrec.data import prepared
+from twotsrec.data import prepared_stream
+from twotsrec.data import raw
+from twotsrec.data import raw_rows
 from twotsrec.data import release
+from twotsrec.data import settings
 from twotsrec.data import splits
 from twotsrec.data import synthetic
 from twotsrec.data import synthetic_behaviors
+from twotsrec.data import synthetic_stream
 from twotsrec.data import tables
 from twotsrec.data import target_splits
 
-SYNTHETIC = 'synthetic'
-SYNTHETIC_BEHAVIORS = 'synthetic-behaviors'
-BUILT_IN = (SYNTHETIC, SYNTHETIC_BEHAVIORS)
 # Names of columns that look like an order -> the flag that uses them.
 _ORDERING = {
   'timestamp': 'time',
@@ -36,81 +40,10 @@ _ORDERING = {
 }
 
 
-class TableOptions(NamedTuple):
-  """How to read a table file; see `tables.read_table`.
-
-  Attributes:
-    columns: names of the columns.
-    delimiter: '' to tell from the file.
-    column_names: names for a file without a header line, or ().
-    id_type: 'auto', 'int' or 'string'.
-    bad_rows: 'error' or 'drop'.
-    engine: 'numpy' or 'polars'.
-  """
-
-  columns: tables.Columns = tables.Columns()
-  delimiter: str = ''
-  column_names: tuple[str, ...] = ()
-  id_type: str = 'auto'
-  bad_rows: str = 'error'
-  engine: str = 'numpy'
-
-
-class SplitOptions(NamedTuple):
-  """Who is held out.
-
-  Attributes:
-    name: one of splits.NAMES; '' is given if the data carry a split, else
-      leave_last_out.
-    validation: whether a validation split is held out; with behaviors it is
-      drawn where a given split has none, see `target_splits.hold_out`.
-    validation_from: a time for split date; see splits.parse_time.
-    test_from: a time for split date.
-  """
-
-  name: str = ''
-  validation: bool = True
-  validation_from: str = ''
-  test_from: str = ''
-
-
-class Options(NamedTuple):
-  """Everything that decides what the prepared data are.
-
-  Attributes:
-    dataset: a named dataset or a built-in log; or '' to read `table`.
-    data_root: folder of the named datasets.
-    release: folder of a pickled release, see `release.load`; needs
-      `behaviors`.
-    table: file of interactions; the train part if another part is given.
-    validation_table: file of validation interactions, or ''.
-    test_table: file of test interactions, or ''.
-    reading: how to read these files.
-    filters: what to drop.
-    behaviors: order of the behaviors, the target last. Every behavior in the
-      data is named; a name without rows is allowed, but for the target. () is
-      the order of a named dataset, and enough where there is only one.
-    split: who is held out.
-    groups: groups that must be possible, or None not to ask for any.
-    users: users of a built-in log.
-    gamma: group-specific share of taste of a built-in log.
-    seed: seed of a built-in log, and of a drawn validation.
-  """
-
-  dataset: str = ''
-  data_root: str = ''
-  table: str = ''
-  validation_table: str = ''
-  test_table: str = ''
-  release: str = ''
-  reading: TableOptions = TableOptions()
-  filters: interactions.Filters = interactions.Filters()
-  behaviors: tuple[str, ...] = ()
-  split: SplitOptions = SplitOptions()
-  groups: config.GroupConfig | None = None
-  users: int = 3000
-  gamma: float = 1.0
-  seed: int = 0
+Options = settings.Options
+SplitOptions = settings.SplitOptions
+TableOptions = settings.TableOptions
+BUILT_IN = settings.BUILT_IN
 
 
 def prepare(
@@ -118,18 +51,28 @@ def prepare(
 ) -> prepared.Prepared:
   """Makes prepared data, and saves them unless `out_dir` is empty.
 
-  Nothing is written before the data are known to be good.
+  Nothing is written before the data are known to be good. Item features are
+  saved in the same directory, see `features.load`.
   """
-  _check_source(options)
-  options = _completed(options)
+  settings.check(options)
+  options = settings.complete(options)
+  if options.dataset == settings.SYNTHETIC_STREAM and out_dir:
+    return _stream(options, out_dir, overwrite)
+  source = _read(options)
   events = interactions.from_table(
-    _read(options), options.filters, options.behaviors
+    source.table, options.filters, options.behaviors, options.reading.in_order
   )
   _check_target(events, options)
-  data = _assemble(events, options)
+  data = _assemble(_named(events, source), options, source)
   if options.groups is not None:
     groups.assign(data, options.groups)
-  return prepared.save(data, out_dir, overwrite) if out_dir else data
+  of_items = _item_features(data.item_ids, source, options)
+  if not out_dir:
+    return data
+  data = prepared.save(data, out_dir, overwrite)
+  if of_items is not None:
+    features.save(of_items, data)
+  return data
 
 
 def from_config(options: config.DataConfig) -> prepared.Prepared:
@@ -147,7 +90,7 @@ def from_config(options: config.DataConfig) -> prepared.Prepared:
       'split date needs its dates; run launch/prepare.py with --split=date and '
       'set data.prepared to its --out'
     )
-  carries_split = options.split == 'leave_last_out' and _carries_split(
+  carries_split = options.split == 'leave_last_out' and settings.carries_split(
     options.dataset
   )
   wanted = Options(
@@ -166,12 +109,16 @@ def from_config(options: config.DataConfig) -> prepared.Prepared:
   )
   if options.dataset in BUILT_IN:
     return prepare(wanted)
-  recorded = _recorded(_completed(wanted))
+  recorded = settings.recorded(settings.complete(wanted))
   identity = json.dumps([prepared.VERSION, recorded], sort_keys=True)
   digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
   folder = pathlib.Path(options.cache_dir) / f'{options.dataset}-{digest}'
   if (folder / prepared.MANIFEST).is_file():
-    return prepared.load(str(folder))
+    data = prepared.load(str(folder))
+    # A process may have ended between the data and their features.
+    wants_features = data.manifest['report'].get('item_features')
+    if not wants_features or features.load(data) is not None:
+      return data
   return prepare(wanted, str(folder))
 
 
@@ -200,52 +147,6 @@ def _load(options: config.DataConfig) -> prepared.Prepared:
   return data
 
 
-def _check_source(options: Options) -> None:
-  given = (options.dataset, options.table, options.release)
-  if sum(map(bool, given)) != 1:
-    raise types.UserError(
-      'give either --dataset=NAME or --table=FILE (or --release=DIR)'
-      + (', not both' if any(given) else '')
-    )
-  if options.release and not options.behaviors:
-    raise types.UserError(
-      '--release needs the names of its behaviors, the target last, as in '
-      f'--behaviors=view,cart,buy; {release.found(options.release)}'
-    )
-  _named(options.dataset)
-  _check_split(options)
-
-
-def _check_split(options: Options) -> None:
-  name = options.split.name
-  if name and name not in splits.NAMES:
-    raise types.UserError(
-      f'split is {name!r}; allowed are ' + ', '.join(splits.NAMES)
-    )
-  part_tables = options.validation_table or options.test_table
-  if part_tables and not options.table:
-    raise types.UserError(
-      'validation_table and test_table go with --table, not with '
-      + ('--release' if options.release else '--dataset')
-    )
-  carried = (
-    part_tables
-    or options.reading.columns.split
-    or options.release
-    or _carries_split(options.dataset)
-  )
-  if carried and name not in ('', 'given'):
-    raise types.UserError(
-      f'split is {name}, but the data carry a split of their own; use '
-      '--split=given or leave out the split column and tables'
-    )
-  if part_tables and options.reading.columns.split:
-    raise types.UserError('give a split column or tables of parts, not both')
-  dates = options.split.validation_from or options.split.test_from
-  if dates and name != 'date':
-    raise types.UserError('validation_from and test_from go with --split=date')
-
-
 def _check_target(events: interactions.Interactions, options: Options) -> None:
   if len(events.behavior_names) > 1 and not options.behaviors:
     names = ', '.join(events.behavior_names)
@@ -255,47 +156,100 @@ def _check_target(events: interactions.Interactions, options: Options) -> None:
     )
 
 
-def _named(dataset: str) -> datasets.Dataset | None:
-  """The named dataset; None for a built-in log and for a file."""
-  if not dataset or dataset in BUILT_IN:
-    return None
-  return datasets.find(dataset, also=BUILT_IN)
-
-
-def _carries_split(dataset: str) -> bool:
-  named = _named(dataset)
-  return named is not None and bool(named.test_file)
-
-
-def _completed(options: Options) -> Options:
-  """Options with what follows from the source and not from the data."""
-  named = _named(options.dataset)
-  built_in = synthetic_behaviors.NAMES
-  behaviors = (
-    options.behaviors
-    or (named.behaviors if named else ())
-    or (built_in if options.dataset == SYNTHETIC_BEHAVIORS else ())
+def _stream(
+  options: Options, out_dir: str, overwrite: bool
+) -> prepared.Prepared:
+  """The built-in log of any size, which is never in memory as a whole."""
+  refused = (
+    ('the filters', options.filters != interactions.Filters(dedup='none')),
+    ('num_groups', options.groups is not None),
+    ('item features', options.features is not None),
+    ('behaviors', bool(options.behaviors)),
   )
-  options = options._replace(behaviors=behaviors)
-  dedup = interactions.dedup_rule(options.filters, _has_behaviors(options))
-  return options._replace(filters=options.filters._replace(dedup=dedup))
+  for what, given in refused:
+    if given:
+      raise types.UserError(
+        f'{options.dataset} is written as it is drawn; leave out {what}'
+      )
+  name = options.split.name or 'leave_last_out'
+  split = prepared_stream.Split(name, options.split.validation)
+  return synthetic_stream.write(
+    _world(options),
+    out_dir,
+    split,
+    overwrite=overwrite,
+    source=options.dataset,
+    options=settings.recorded(
+      options._replace(split=options.split._replace(name=name))
+    ),
+  )
 
 
-def _has_behaviors(options: Options) -> bool:
-  return bool(options.behaviors or options.reading.columns.behavior)
+def _world(options: Options) -> synthetic_stream.World:
+  return synthetic_stream.World(
+    num_users=options.users, num_events=options.events, seed=options.seed
+  )
 
 
-def _read(options: Options) -> tables.Table:
-  if options.dataset == SYNTHETIC:
+def _named(
+  events: interactions.Interactions, source: raw_rows.Raw
+) -> interactions.Interactions:
+  """Events with external ids where the source numbers them."""
+  if source.user_names is not None:
+    events = events._replace(user_ids=source.user_names[events.user_ids])
+  if source.item_names is not None:
+    events = events._replace(item_ids=source.item_names[events.item_ids])
+  return events
+
+
+def _item_features(
+  item_ids: np.ndarray, source: raw_rows.Raw, options: Options
+) -> features.ItemFeatures | None:
+  """Features of a file, or else those of the source."""
+  wanted = options.features
+  if wanted is not None:
+    return features.read(
+      wanted.file,
+      item_ids,
+      wanted.columns,
+      item_column=wanted.item_column,
+      separator=wanted.separator,
+      missing=wanted.missing,
+      extra=wanted.extra,
+    )
+  if source.features is None:
+    return None
+  # Rows of items that no event is left of are no fault of the user.
+  missing = raw.SOURCES[options.dataset].missing
+  return features.build(
+    source.features, item_ids, missing=missing, extra='drop'
+  )
+
+
+def _read(options: Options) -> raw_rows.Raw:
+  if options.dataset in raw.SOURCES:
+    return raw.load(
+      options.dataset,
+      options.data_root,
+      options.behaviors,
+      options.reading.engine,
+    )
+  return raw_rows.Raw(_read_table(options))
+
+
+def _read_table(options: Options) -> tables.Table:
+  if options.dataset == settings.SYNTHETIC:
     return synthetic.generate(
       options.users, gamma=options.gamma, seed=options.seed
     )
-  if options.dataset == SYNTHETIC_BEHAVIORS:
+  if options.dataset == settings.SYNTHETIC_BEHAVIORS:
     return synthetic_behaviors.generate(
       options.users, gamma=options.gamma, seed=options.seed
     )
+  if options.dataset == settings.SYNTHETIC_STREAM:
+    return synthetic_stream.generate(_world(options))
   if options.dataset:
-    return datasets.load(options.dataset, options.data_root)
+    return datasets.load(options.dataset, options.data_root, options.split.name)
   if options.release:
     return release.load(options.release, options.behaviors)
   paths = {
@@ -332,7 +286,7 @@ def _unused_order(options: Options) -> dict[str, str]:
 
 
 def _assemble(
-  events: interactions.Interactions, options: Options
+  events: interactions.Interactions, options: Options, source: raw_rows.Raw
 ) -> prepared.Prepared:
   name = _split_name(events, options.split)
   events, split = _split(events, name, options)
@@ -355,7 +309,7 @@ def _assemble(
     history_rule=prepared.FIXED if fixed else prepared.EARLIER,
     source=options.dataset
     or os.path.basename(options.table or os.path.abspath(options.release)),
-    options=_recorded(
+    options=settings.recorded(
       options._replace(split=options.split._replace(name=name))
     ),
     report={
@@ -370,8 +324,27 @@ def _assemble(
       },
       'duplicates': events.duplicates,
       'unused_order': _unused_order(options),
+      **_extras(source, options),
     },
   )
+
+
+def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:
+  """What only some sources have to report."""
+  extras = {}
+  if source.notes:
+    extras['source_notes'] = source.notes
+  if options.features is not None:
+    extras['item_features'] = list(options.features.columns)
+  elif source.features is not None:
+    rows = source.features
+    kinds = (rows.categorical, rows.multivalued, rows.dense)
+    extras['item_features'] = [
+      f'{name}:{kind}'
+      for kind, columns in zip(feature_files.KINDS, kinds)
+      for name in columns
+    ]
+  return extras
 
 
 def _split_name(events: interactions.Interactions, split: SplitOptions) -> str:
@@ -403,35 +376,13 @@ def _split(
     return rest, held.split[kept]
   if name == 'leave_last_out':
     return events, splits.leave_last_out(events.user, validation)
+  if name == 'per_user_time':
+    return events, splits.per_user_time(events.user, validation=validation)
+  if name == 'global_time' and events.time is None and events.split is not None:
+    # Where times are coarse, the source has labeled its parts.
+    return events, splits.given(events.split, validation)
   if name == 'global_time':
     return events, splits.global_time(events.time, validation)
   if name == 'given':
     return events, splits.given(events.split, validation)
   return events, splits.date(events.time, *cuts)
-
-
-def _recorded(options: Options) -> dict[str, Any]:
-  """Options for the manifest: no folders, so that a place changes nothing."""
-  recorded = options._asdict()
-  del recorded['data_root'], recorded['groups'], recorded['release']
-  if options.dataset not in BUILT_IN:
-    del recorded['users'], recorded['gamma']
-    if not _has_behaviors(options):
-      del recorded['seed']  # nothing is drawn
-  for name in ('table', 'validation_table', 'test_table'):
-    recorded[name] = os.path.basename(recorded[name])
-  if options.release:
-    recorded['release'] = os.path.basename(os.path.abspath(options.release))
-  # How to read another file of the same form.
-  reading = recorded.pop('reading')
-  named = _named(options.dataset)
-  if named is not None:
-    recorded['columns'] = named.columns._asdict()
-  if options.table:
-    recorded['columns'] = reading.columns._asdict()
-    for name in ('delimiter', 'column_names', 'id_type'):
-      recorded[name] = getattr(reading, name)
-  recorded['filters'] = options.filters._asdict()
-  # The split becomes a list, its name first.
-  # Through JSON, so that the saved and the loaded manifest are equal.
-  return json.loads(json.dumps(recorded))

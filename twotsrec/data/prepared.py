@@ -9,18 +9,14 @@ machine, so preparing twice gives identical bytes.
 
 import hashlib
 import json
-import os
 import pathlib
-import re
-import shutil
-import time
 from typing import Any, NamedTuple
-import uuid
 
 import chex
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import directories
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ('train', 'validation', 'test')
@@ -37,7 +33,6 @@ _ARRAYS = (
   'item_ids',
 )
 _OPTIONAL = ('times', 'behaviors')
-_STALE_SECONDS = 3600
 
 
 class Prepared(NamedTuple):
@@ -162,31 +157,64 @@ def build(
     'item_ids': item_ids,
   }
   described = {
-    name: _describe(array)
+    name: directories.describe(array)
     for name, array in arrays.items()
     if array is not None
   }
+  per_split = np.bincount(arrays['split'], minlength=len(SPLITS))
+  manifest = make_manifest(
+    described,
+    per_split.tolist(),
+    behavior_names=behavior_names,
+    history_rule=history_rule,
+    source=source,
+    options=options,
+    report=report,
+  )
+  return Prepared(**arrays, manifest=manifest)
+
+
+def make_manifest(
+  described: dict[str, dict[str, Any]],
+  per_split: list[int],
+  *,
+  behavior_names: tuple[str, ...] = (),
+  history_rule: str = EARLIER,
+  source: str = '',
+  options: dict[str, Any] | None = None,
+  report: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+  """The manifest of arrays that `directories.describe` has described.
+
+  Args:
+    described: name of an array -> dtype, shape and digest.
+    per_split: events of train, validation and test.
+    behavior_names: see `build`, as the rest.
+    history_rule: EARLIER or FIXED.
+    source: name shown in reports.
+    options: how the data were made.
+    report: rows read and dropped.
+  """
   identity = {
     'arrays': described,
     'behaviors': list(behavior_names),
     'history_rule': history_rule,
     'version': VERSION,
   }
-  per_split = np.bincount(arrays['split'], minlength=len(SPLITS))
-  manifest = {
+  content = directories.json_bytes(identity)
+  return {
     **identity,
-    'digest': hashlib.sha256(_json(identity)).hexdigest(),
+    'digest': hashlib.sha256(content).hexdigest(),
     'source': source,
     'counts': {
-      'users': len(user_ids),
-      'items': len(item_ids),
-      'events': len(item),
-      **dict(zip(SPLITS, per_split.tolist(), strict=True)),
+      'users': described['user_ids']['shape'][0],
+      'items': described['item_ids']['shape'][0],
+      'events': described['items']['shape'][0],
+      **dict(zip(SPLITS, per_split, strict=True)),
     },
     'options': options or {},
     'report': report or {},
   }
-  return Prepared(**arrays, manifest=manifest)
 
 
 def event_users(data: Prepared) -> np.ndarray:
@@ -264,23 +292,15 @@ def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
   target = pathlib.Path(out_dir)
   if _keep_existing(target, data, overwrite):
     return load(out_dir)
-  _sweep(target)
-  unique = uuid.uuid4().hex
-  temporary = target.parent / f'.{target.name}.{unique}'
   try:
-    temporary.mkdir(parents=True)
-    _write_arrays(data, temporary)
-    _replace(temporary, target)
+    directories.write(target, lambda folder: _write_arrays(data, folder))
   except OSError as error:
     # Another process may have prepared the same data in the meantime.
-    if _holds_data(target) and _keep_existing(target, data, overwrite):
+    if directories.holds_data(target) and _keep_existing(
+      target, data, overwrite
+    ):
       return load(out_dir)
-    raise types.UserError(
-      f'cannot write {out_dir}: {error.strerror or error}; choose a folder '
-      'with room and write permission'
-    ) from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    raise directories.cannot_write(target, error) from error
   return load(out_dir)
 
 
@@ -300,25 +320,9 @@ def load(path: str, verify: bool = False) -> Prepared:
       arrays[name] = None
       continue
     arrays[name] = _map_array(folder / f'{name}.npy', known)
-    if verify and _describe(arrays[name]) != known:
+    if verify and directories.describe(arrays[name]) != known:
       raise _damaged(folder / f'{name}.npy', 'its content has changed')
   return Prepared(**arrays, manifest=manifest, path=str(path))
-
-
-def _describe(array: np.ndarray) -> dict[str, Any]:
-  contiguous = np.ascontiguousarray(array)
-  # Unicode arrays do not export a buffer; their bytes do.
-  content = hashlib.sha256(contiguous.reshape(-1).view(np.uint8).data)
-  return {
-    'dtype': contiguous.dtype.str,
-    'shape': list(contiguous.shape),
-    'sha256': content.hexdigest(),
-  }
-
-
-def _json(value: Any) -> bytes:
-  text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-  return (text + '\n').encode()
 
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -364,17 +368,11 @@ def _damaged(path: pathlib.Path, reason: str) -> types.UserError:
   )
 
 
-def _holds_data(target: pathlib.Path) -> bool:
-  return target.exists() and not (
-    target.is_dir() and next(target.iterdir(), None) is None
-  )
-
-
 def _keep_existing(
   target: pathlib.Path, data: Prepared, overwrite: bool
 ) -> bool:
   """Whether `target` holds `data` already; an error if it must not change."""
-  if not _holds_data(target):
+  if not directories.holds_data(target):
     return False
   if not (target / MANIFEST).is_file():
     raise types.UserError(
@@ -388,58 +386,21 @@ def _keep_existing(
     if not overwrite:
       raise
   if not overwrite:
-    raise types.UserError(
-      f'{target} holds other prepared data; choose another --out or replace it '
-      'with --overwrite'
-    )
+    raise other_data(target)
   return False
+
+
+def other_data(target: pathlib.Path) -> types.UserError:
+  """The user error for a directory that must not be replaced."""
+  return types.UserError(
+    f'{target} holds other prepared data; choose another --out or replace it '
+    'with --overwrite'
+  )
 
 
 def _write_arrays(data: Prepared, folder: pathlib.Path) -> None:
   for name in _ARRAYS:
     array = getattr(data, name)
     if array is not None:
-      with open(folder / f'{name}.npy', 'xb') as file:
-        np.save(file, array, allow_pickle=False)
-        _flush(file)
-  with open(folder / MANIFEST, 'xb') as file:
-    file.write(_json(data.manifest))
-    _flush(file)
-
-
-def _flush(file: Any) -> None:
-  file.flush()
-  os.fsync(file.fileno())
-
-
-def _replace(temporary: pathlib.Path, target: pathlib.Path) -> None:
-  """Renames `temporary` to `target`, setting an old directory aside first."""
-  if not target.exists():
-    temporary.rename(target)
-    return
-  aside = temporary.with_name(temporary.name + '.old')
-  target.rename(aside)
-  try:
-    temporary.rename(target)
-  except OSError:
-    aside.rename(target)
-    raise
-  shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sweep(target: pathlib.Path) -> None:
-  """Removes what killed writers of `target` left beside it.
-
-  Old data set aside stay while there is no target: they may be the only copy.
-  """
-  ours = re.compile(rf'\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?')
-  for path in target.parent.glob('.*'):
-    match = ours.fullmatch(path.name)
-    if not match or (match[1] and not target.exists()):
-      continue
-    try:
-      written = max(file.stat().st_mtime for file in (path, *path.iterdir()))
-    except OSError:
-      continue  # another process removed it, or it is no folder of ours
-    if time.time() - written > _STALE_SECONDS:
-      shutil.rmtree(path, ignore_errors=True)
+      directories.save_array(folder / f'{name}.npy', array)
+  directories.save_json(folder / MANIFEST, data.manifest)

@@ -43,6 +43,7 @@ def describe(
     'cold_items': counts['items'] - len(warm_items),
     'train_positives': len(train_users),
     'untrained_users': counts['users'] - len(np.unique(train_users)),
+    'held_out': describe_held_out(data),
     'activity': {
       f'{quantile:.0%}': int(value)
       for quantile, value in zip(
@@ -59,6 +60,35 @@ def describe(
     'groups': group_rows,
     'no_groups': no_groups,
   }
+
+
+def describe_held_out(data: prepared.Prepared) -> dict[str, dict[str, Any]]:
+  """Who and what is new in the held-out splits, by split.
+
+  The shares are of held-out events: by users without a train event (T = 0),
+  and of items that are never in train. A split without events is
+  left out.
+  """
+  split, items = np.asarray(data.split), np.asarray(data.items)
+  user = prepared.event_users(data)
+  in_train = split == prepared.TRAIN
+  warm_user = np.zeros(data.num_users, bool)
+  warm_user[user[in_train]] = True
+  warm_item = np.zeros(data.num_items + 1, bool)
+  warm_item[items[in_train]] = True
+  told = {}
+  for code in (prepared.VALIDATION, prepared.TEST):
+    rows = np.flatnonzero(split == code)
+    if len(rows):
+      users = np.unique(user[rows])
+      told[prepared.SPLITS[code]] = {
+        'events': len(rows),
+        'users': len(users),
+        'new_users': int(np.sum(~warm_user[users])),
+        'new_user_share': float(np.mean(~warm_user[user[rows]])),
+        'cold_item_share': float(np.mean(~warm_item[items[rows]])),
+      }
+  return told
 
 
 def describe_groups(
@@ -115,12 +145,19 @@ def text(
       for cause, rows in facts.get('dropped', {}).items()
     ],
     ('  kept', number(facts['kept'])),
+    *[
+      ('  note', f'{number(count)}  {what}')
+      for what, count in facts.get('source_notes', {}).items()
+    ],
     ('duplicates', number(facts.get('duplicates', 0)) + ' repeated pairs'),
     ('times', _times(facts)),
     ('users', f'{number(counts["users"])}  ({facts["cold_users"]:,} cold)'),
     ('items', f'{number(counts["items"])}  ({facts["cold_items"]:,} cold)'),
     ('density', f'{facts["density"]:.4%}'),
-    *[(name, number(counts[name])) for name in prepared.SPLITS],
+    *[
+      (name, number(counts[name]) + _new(facts['held_out'].get(name)))
+      for name in prepared.SPLITS
+    ],
     (
       'train positives',
       f'{number(facts["train_positives"])}  '
@@ -134,6 +171,8 @@ def text(
   ]
   shown = [f'{name:<16} {value}' for name, value in lines]
   shown.append('cold: never in train.')
+  if of_items := facts.get('item_features'):
+    shown.append(f'item features: {", ".join(of_items)}')
   shown.append('activity: all events of a user, held-out ones too.')
   if unused := facts.get('unused_order'):
     column, flag = unused['column'], unused['flag']
@@ -181,6 +220,17 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
     for row in facts['groups']
   ]
   return _aligned([header, *rows], widths)
+
+
+def _new(held: dict[str, Any] | None) -> str:
+  """What share of the events of a held-out split is new."""
+  if held is None:
+    return ''
+  return (
+    f'  ({held["new_user_share"]:.2%} by {held["new_users"]:,} of '
+    f'{held["users"]:,} users without train events, '
+    f'{held["cold_item_share"]:.2%} of cold items)'
+  )
 
 
 def _first_lines(lines: list[int]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import prepared
 
-NAMES = ('leave_last_out', 'global_time', 'date', 'given')
+NAMES = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
 FRACTIONS = (0.7, 0.1, 0.2)
 
 
@@ -40,6 +40,65 @@ def leave_last_out(
   return split
 
 
+def per_user_time(
+  user: np.ndarray,
+  fractions: tuple[float, float, float] = FRACTIONS,
+  validation: bool = True,
+  unit: str = 'events',
+) -> np.ndarray:
+  """Cuts every user's own events at two shares of their count, 70/10/20.
+
+  Of c events the first max(1, floor(.7 c)) are train events and those up to
+  floor(.8 c) validation, so that nothing of a user is held out without a train
+  event before it. One event is a train event, of two or three the last is
+  test, and four are the fewest with validation. It needs an order inside
+  users, not times.
+
+  Args:
+    user: i32[N], ascending, events of a user in time order.
+    fractions: shares of train, validation and test, sum 1.
+    validation: if False, the validation share is train data.
+    unit: what the events are called in an error.
+  """
+  _check_fractions(fractions)
+  start = np.searchsorted(user, user)
+  split = codes_by_rank(
+    np.arange(len(user)) - start,
+    _ends(user) - start + 1,
+    fractions,
+    validation,
+  )
+  _require(split, prepared.TEST, f'no user has 2 {unit}')
+  if validation and fractions[1] > 0:
+    reason = f'users have too few {unit} for {fractions[1]:g} of them'
+    _require(split, prepared.VALIDATION, reason)
+  return split
+
+
+def codes_by_rank(
+  rank: np.ndarray,
+  count: np.ndarray,
+  fractions: tuple[float, float, float] = FRACTIONS,
+  validation: bool = True,
+) -> np.ndarray:
+  """The rule of `per_user_time` for any events, i8[N].
+
+  Args:
+    rank: i64[N], events of the user before the event.
+    count: i64[N], events of the user.
+    fractions: shares of train, validation and test.
+    validation: if False, the validation share is train data.
+  """
+  train, train_and_validation = np.cumsum(fractions)[:2]
+  # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
+  share = lambda part: np.maximum(np.floor(part * count + 1e-9), 1)
+  split = np.full(len(rank), prepared.TRAIN, np.int8)
+  if validation:
+    split[rank >= share(train)] = prepared.VALIDATION
+  split[rank >= share(train_and_validation)] = prepared.TEST
+  return split
+
+
 def global_time(
   time: np.ndarray | None,
   validation: bool = True,
@@ -56,10 +115,7 @@ def global_time(
     fractions: shares of train, validation and test, sum 1.
   """
   _require_times(time, 'global_time')
-  if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
-    raise types.UserError(
-      f'fractions are {fractions}; allowed are three shares that sum to 1'
-    )
+  _check_fractions(fractions)
   ordered = np.sort(time)
   # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
   ranks = np.floor(np.cumsum(fractions)[:2] * len(ordered) + 1e-9).astype(int)
@@ -153,6 +209,13 @@ def parse_time(text: str) -> float | int | None:
   return moment.timestamp()
 
 
+def _check_fractions(fractions: tuple[float, float, float]) -> None:
+  if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
+    raise types.UserError(
+      f'fractions are {fractions}; allowed are three shares that sum to 1'
+    )
+
+
 def _ends(user: np.ndarray) -> np.ndarray:
   """Position of the last event of every event's user, i64[N]."""
   return np.searchsorted(user, user, side='right') - 1
@@ -162,13 +225,18 @@ def _require_times(time: np.ndarray | None, name: str) -> None:
   if time is None:
     raise types.UserError(
       f'split {name} needs the time of every event; give a complete '
-      'time_column or use split=leave_last_out'
+      'time_column or use split=leave_last_out or per_user_time'
     )
 
 
 def _require(split: np.ndarray, code: int, reason: str) -> None:
   if not np.any(split == code):
-    raise types.UserError(
-      f'nothing is left for {prepared.SPLITS[code]}: {reason}; choose another '
-      'split or other cuts'
-    )
+    raise nothing_left(code, reason)
+
+
+def nothing_left(code: int, reason: str) -> types.UserError:
+  """The user error for a split without events."""
+  return types.UserError(
+    f'nothing is left for {prepared.SPLITS[code]}: {reason}; choose another '
+    'split or other cuts'
+  )

@@ -131,7 +131,7 @@ def read_table(
   _check_option('bad_rows', on_bad_rows, _ON_BAD_ROWS)
   _check_option('engine', engine, _ENGINES)
   path = pathlib.Path(path)
-  delimiter = _delimiter(path, delimiter)
+  delimiter = delimiter_of(path, delimiter)
   _check_columns(path, columns)
   wanted = {
     name: _KINDS[role] for role, name in columns._asdict().items() if name
@@ -163,7 +163,7 @@ def column_names(
 ) -> list[str]:
   """Names of all columns of a table with a header line, or of Parquet."""
   path = pathlib.Path(path)
-  delimiter = _delimiter(path, delimiter)
+  delimiter = delimiter_of(path, delimiter)
   if path.suffix.lower() == '.parquet':
     return columnar.parquet_names(path)
   return delimited.header(path, delimiter)
@@ -185,7 +185,7 @@ def _check_columns(path: pathlib.Path, columns: Columns) -> None:
     )
 
 
-def _delimiter(path: pathlib.Path, delimiter: str | None) -> str | None:
+def delimiter_of(path: pathlib.Path, delimiter: str | None) -> str | None:
   """Checks that the file is there; the delimiter if its name tells it."""
   try:
     mode = path.stat().st_mode

@@ -9,6 +9,9 @@ upstream events are train events, or they are dropped, never held out:
                         between validation and test are kept, since they are
                         what a purchase to predict starts from: the test is
                         free of later events, the validation is not quite.
+    per_user_time       dropped from the first held-out event of their user on,
+                        if a time or a position tells what is later, as under
+                        leave_last_out.
     global_time, date   dropped from the first cut on: training ends there.
     given               dropped if labeled as held out.
 
@@ -27,6 +30,7 @@ from twotsrec.data import splits
 
 MIN_FOR_VALIDATION = 3  # target events that a user needs to lend one
 AFTER_TEST = 'upstream event after the test event of its user'
+AFTER_HELD = 'upstream event after a held-out event of its user'
 AFTER_CUT = 'upstream event at or after the first cut'
 LABELED = 'upstream event labeled as held out'
 REPEATED = 'other target event of a held-out pair'
@@ -71,6 +75,8 @@ def hold_out(
     held = _given(events, of_target, validation)
   elif name == 'leave_last_out':
     held = _leave_last_out(events, of_target, validation, unit)
+  elif name == 'per_user_time':
+    held = _per_user_time(events, of_target, validation, unit)
   else:
     cuts = (validation_from if validation else None, test_from)
     held = _by_time(events, of_target, name, validation, cuts)
@@ -127,13 +133,36 @@ def _leave_last_out(
   split[of_target] = splits.leave_last_out(
     events.user[of_target], validation, unit
   )
-  later = np.zeros(len(split), bool)
-  if events.time is not None or events.order is not None:
-    last = np.full(len(events.user_ids), len(split))
-    tests = np.flatnonzero(split == prepared.TEST)
-    last[events.user[tests]] = tests
-    later = np.arange(len(split)) > last[events.user]
+  later = _later_than(events, np.flatnonzero(split == prepared.TEST))
   return Held(split, {AFTER_TEST: later & ~of_target})
+
+
+def _per_user_time(
+  events: interactions.Interactions,
+  of_target: np.ndarray,
+  validation: bool,
+  unit: str,
+) -> Held:
+  split = np.full(len(events.user), prepared.TRAIN, np.int8)
+  split[of_target] = splits.per_user_time(
+    events.user[of_target], validation=validation, unit=unit
+  )
+  # Backwards, so that the first held-out event of a user is written last.
+  held_out = np.flatnonzero(split != prepared.TRAIN)[::-1]
+  later = _later_than(events, held_out)
+  return Held(split, {AFTER_HELD: later & ~of_target})
+
+
+def _later_than(
+  events: interactions.Interactions, rows: np.ndarray
+) -> np.ndarray:
+  """Events after the row of their user, bool[N]; none without an order."""
+  count = len(events.user)
+  if events.time is None and events.order is None:
+    return np.zeros(count, bool)
+  of_user = np.full(len(events.user_ids), count)
+  of_user[events.user[rows]] = rows
+  return np.arange(count) > of_user[events.user]
 
 
 def _by_time(

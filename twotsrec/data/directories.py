@@ -1,0 +1,124 @@
+"""Directories of arrays that appear whole or not at all.
+
+A directory is written under a temporary name beside its place, then renamed.
+"""
+
+from collections.abc import Callable
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+from typing import Any
+import uuid
+
+import numpy as np
+
+from twotsrec import types
+
+_STALE_SECONDS = 3600
+
+
+def write(target: pathlib.Path, fill: Callable[[pathlib.Path], None]) -> None:
+  """Lets `fill` write into an empty directory, which then becomes `target`.
+
+  An old directory there is replaced.
+
+  Raises:
+    OSError: nothing has changed then.
+  """
+  _sweep(target)
+  temporary = target.parent / f'.{target.name}.{uuid.uuid4().hex}'
+  try:
+    temporary.mkdir(parents=True)
+    fill(temporary)
+    _replace(temporary, target)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def holds_data(target: pathlib.Path) -> bool:
+  """Whether anything but an empty directory is there."""
+  return target.exists() and not (
+    target.is_dir() and next(target.iterdir(), None) is None
+  )
+
+
+def cannot_write(target: pathlib.Path, error: OSError) -> types.UserError:
+  """The user error for a place that the system does not let us write."""
+  return types.UserError(
+    f'cannot write {target}: {error.strerror or error}; choose a folder '
+    'with room and write permission'
+  )
+
+
+def describe(array: np.ndarray) -> dict[str, Any]:
+  """Type, shape and digest of an array, as JSON values."""
+  contiguous = np.ascontiguousarray(array)
+  # Unicode arrays do not export a buffer; their bytes do.
+  content = hashlib.sha256(contiguous.reshape(-1).view(np.uint8).data)
+  return {
+    'dtype': contiguous.dtype.str,
+    'shape': list(contiguous.shape),
+    'sha256': content.hexdigest(),
+  }
+
+
+def save_array(path: pathlib.Path, array: np.ndarray) -> None:
+  """Writes a new .npy file through to the disk."""
+  with open(path, 'xb') as file:
+    np.save(file, array, allow_pickle=False)
+    _flush(file)
+
+
+def save_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a new JSON file through to the disk."""
+  with open(path, 'xb') as file:
+    file.write(json_bytes(value))
+    _flush(file)
+
+
+def json_bytes(value: Any) -> bytes:
+  """The one way to write a JSON value, so that equal ones have equal bytes."""
+  text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+  return (text + '\n').encode()
+
+
+def _flush(file: Any) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _replace(temporary: pathlib.Path, target: pathlib.Path) -> None:
+  """Renames `temporary` to `target`, setting an old directory aside first."""
+  if not target.exists():
+    temporary.rename(target)
+    return
+  aside = temporary.with_name(temporary.name + '.old')
+  target.rename(aside)
+  try:
+    temporary.rename(target)
+  except OSError:
+    aside.rename(target)
+    raise
+  shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(target: pathlib.Path) -> None:
+  """Removes what killed writers of `target` left beside it.
+
+  Old data set aside stay while there is no target: they may be the only copy.
+  """
+  ours = re.compile(rf'\.{re.escape(target.name)}\.[0-9a-f]{{32}}(\.old)?')
+  for path in target.parent.glob('.*'):
+    match = ours.fullmatch(path.name)
+    if not match or (match[1] and not target.exists()):
+      continue
+    try:
+      written = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+    except OSError:
+      continue  # another process removed it, or it is no folder of ours
+    if time.time() - written > _STALE_SECONDS:
+      shutil.rmtree(path, ignore_errors=True)

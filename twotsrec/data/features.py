@@ -1,0 +1,282 @@
+"""Item features as arrays beside the items of prepared data (2TS sec. 3.3).
+
+Row i belongs to internal item i, row 0 is padding. Values of categories are
+numbered from 1 in ascending order, 0 is no value.
+"""
+
+from collections.abc import Sequence
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import directories
+from twotsrec.data import feature_files
+from twotsrec.data import ids
+from twotsrec.data import prepared
+
+FOLDER = 'item_features'
+VERSION = 1
+MANIFEST = 'features.json'
+MISSING = ('error', 'zero')
+EXTRA = ('error', 'drop')
+_SHOWN = 3
+
+
+class ItemFeatures(NamedTuple):
+  """Features of all items, in the order of their names.
+
+  Attributes:
+    categorical: name -> i32[I + 1], 1..V, 0 for no value.
+    multivalued: name -> i32[I + 1, M], 1..V ascending, padded with 0.
+    dense: f32[I + 1, F], each column with mean 0 and deviation 1 over the items
+      that have a row; 0 without a row, and everywhere if it is constant.
+    vocabularies: name -> values [V], of categorical and multivalued features;
+      value v is vocabularies[name][v - 1].
+    dense_names: names of the F columns.
+    mean: f64[F], taken off.
+    deviation: f64[F], divided by; 1 where the column is constant.
+  """
+
+  categorical: dict[str, np.ndarray]
+  multivalued: dict[str, np.ndarray]
+  dense: np.ndarray
+  vocabularies: dict[str, np.ndarray]
+  dense_names: tuple[str, ...]
+  mean: np.ndarray
+  deviation: np.ndarray
+
+
+def read(
+  path: str | os.PathLike,
+  item_ids: np.ndarray,
+  columns: Sequence[str],
+  *,
+  item_column: str = 'item_id',
+  separator: str = '|',
+  delimiter: str | None = None,
+  missing: str = 'error',
+  extra: str = 'error',
+) -> ItemFeatures:
+  """Reads a feature file for the items of prepared data.
+
+  Args:
+    path: CSV, TSV or Parquet, a row per item; see `feature_files.read`.
+    item_ids: external ids [I], as in `prepared.Prepared`.
+    columns: 'name:kind', kind one of `feature_files.KINDS`.
+    item_column: column of external item ids.
+    separator: between the values of a multivalued cell.
+    delimiter: between cells; by default told by the file.
+    missing: items without a row are an 'error', or have no values: 'zero'.
+    extra: rows of other items are an 'error', or are left out: 'drop'.
+  """
+  rows = feature_files.read(
+    path,
+    columns,
+    item_column=item_column,
+    separator=separator,
+    delimiter=delimiter,
+    text_ids=item_ids.dtype.kind == 'U',
+  )
+  return build(rows, item_ids, missing=missing, extra=extra)
+
+
+def build(
+  rows: feature_files.Rows,
+  item_ids: np.ndarray,
+  *,
+  missing: str = 'error',
+  extra: str = 'error',
+) -> ItemFeatures:
+  """Puts rows in the order of items, numbers values and standardizes.
+
+  Args:
+    rows: features by external id.
+    item_ids: external ids [I].
+    missing: see `read`.
+    extra: see `read`.
+  """
+  item = _match(rows, item_ids, missing, extra)
+  kept = item > 0
+  vocabularies, categorical, multivalued = {}, {}, {}
+  for name, values in sorted(rows.categorical.items()):
+    table = np.zeros(len(item_ids) + 1, np.int32)
+    filled = kept & (values.astype(str) != '')
+    vocabularies[name], codes = ids.number(values[filled])
+    table[item[filled]] = codes + 1
+    categorical[name] = table
+  for name, (row, values) in sorted(rows.multivalued.items()):
+    pairs = np.flatnonzero(kept[row]) if len(row) else np.zeros(0, np.int64)
+    vocabularies[name], codes = ids.number(values[pairs])
+    multivalued[name] = _padded(item[row[pairs]], codes + 1, len(item_ids) + 1)
+  names = tuple(sorted(rows.dense))
+  columns = [rows.dense[name][kept] for name in names]
+  values = np.stack(columns, 1) if names else np.zeros((int(np.sum(kept)), 0))
+  mean, deviation = _moments(values)
+  dense = np.zeros((len(item_ids) + 1, len(names)), np.float32)
+  dense[item[kept]] = (values - mean) / deviation
+  return ItemFeatures(
+    categorical, multivalued, dense, vocabularies, names, mean, deviation
+  )
+
+
+def save(features: ItemFeatures, data: prepared.Prepared) -> None:
+  """Writes features into the directory of the prepared data they belong to."""
+  target = pathlib.Path(data.path) / FOLDER
+  try:
+    directories.write(target, lambda folder: _write(features, data, folder))
+  except OSError as error:
+    raise directories.cannot_write(target, error) from error
+
+
+def load(data: prepared.Prepared) -> ItemFeatures | None:
+  """Memory-maps the features saved beside prepared data; None without any."""
+  folder = pathlib.Path(data.path) / FOLDER
+  if not data.path or not folder.is_dir():
+    return None
+  manifest = _manifest(folder)
+  if manifest['items'] != data.manifest['arrays']['item_ids']:
+    raise types.UserError(
+      f'{folder} is of other items than {data.path}; prepare the data again'
+    )
+  arrays = {
+    name: _map(folder / f'{name}.npy', known)
+    for name, known in manifest['arrays'].items()
+  }
+  columns = {
+    kind: {name: arrays[f'{kind}_{n}'] for n, name in enumerate(names)}
+    for kind, names in manifest['names'].items()
+  }
+  return ItemFeatures(
+    **columns,
+    dense=arrays['dense'],
+    dense_names=tuple(manifest['dense_names']),
+    mean=np.asarray(arrays['mean']),
+    deviation=np.asarray(arrays['deviation']),
+  )
+
+
+def _match(
+  rows: feature_files.Rows, item_ids: np.ndarray, missing: str, extra: str
+) -> np.ndarray:
+  """Internal item of every row, i32[R]; 0 for rows of other items."""
+  for name, value, allowed in (
+    ('missing', missing, MISSING),
+    ('extra', extra, EXTRA),
+  ):
+    if value not in allowed:
+      raise types.UserError(
+        f'{name} features are {value!r}; allowed are ' + ', '.join(allowed)
+      )
+  item = ids.encode_items(item_ids, rows.items)
+  distinct, count = np.unique(rows.items, return_counts=True)
+  if len(distinct) < len(rows.items):
+    raise types.UserError(
+      f'{rows.path}: {_some(distinct[count > 1], "items")} have several rows; '
+      'give one row per item, with all values in it'
+    )
+  without = np.setdiff1d(item_ids, rows.items)
+  if len(without) and missing == 'error':
+    raise types.UserError(
+      f'{rows.path}: {_some(without, "items")} of the data have no row; add '
+      'them, or let them have no features: --missing_features=zero'
+    )
+  others = rows.items[item == 0]
+  if len(others) and extra == 'error':
+    raise types.UserError(
+      f'{rows.path}: {_some(others, "items")} are not in the data; check the '
+      'item column, or leave such rows out: --extra_features=drop'
+    )
+  if not np.any(item > 0):
+    raise types.UserError(
+      f'{rows.path}: no item of the data has a row; check the item column'
+    )
+  return item
+
+
+def _some(values: np.ndarray, noun: str) -> str:
+  """For example '12 items (3, 5, 8, ...)'."""
+  shown = ', '.join(str(value) for value in values[:_SHOWN])
+  shown += ', ...' if len(values) > _SHOWN else ''
+  return f'{len(values):,} {noun} ({shown})'
+
+
+def _padded(item: np.ndarray, code: np.ndarray, rows: int) -> np.ndarray:
+  """Codes of every item side by side, i32[rows, M]."""
+  order = np.lexsort((code, item))
+  item, code = item[order], code[order]
+  place = np.arange(len(item)) - np.searchsorted(item, item)
+  table = np.zeros((rows, int(np.max(place, initial=0)) + 1), np.int32)
+  table[item, place] = code
+  return table
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  mean = np.mean(values, axis=0)
+  deviation = np.std(values, axis=0)
+  # Rounding leaves a constant column with a tiny deviation.
+  constant = deviation <= 1e-12 * np.abs(mean)
+  return mean, np.where(constant, 1.0, deviation)
+
+
+def _write(
+  features: ItemFeatures, data: prepared.Prepared, folder: pathlib.Path
+) -> None:
+  names, arrays = {}, {}
+  for kind in ('categorical', 'multivalued', 'vocabularies'):
+    columns = getattr(features, kind)
+    names[kind] = list(columns)
+    arrays |= {f'{kind}_{n}': a for n, a in enumerate(columns.values())}
+  for name in ('dense', 'mean', 'deviation'):
+    arrays[name] = getattr(features, name)
+  for name, array in arrays.items():
+    directories.save_array(folder / f'{name}.npy', array)
+  manifest = {
+    'version': VERSION,
+    'items': data.manifest['arrays']['item_ids'],
+    'names': names,
+    'dense_names': list(features.dense_names),
+    'arrays': {
+      name: directories.describe(array) for name, array in arrays.items()
+    },
+  }
+  directories.save_json(folder / MANIFEST, manifest)
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+  path = folder / MANIFEST
+  try:
+    manifest = json.loads(path.read_bytes())
+    manifest['arrays'], manifest['names'], manifest['items']
+    version = manifest['version']
+  except OSError as error:
+    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise _damaged(path) from error
+  if version != VERSION:
+    raise types.UserError(
+      f'{folder} has format version {version}, this program reads {VERSION}; '
+      'make the features again'
+    )
+  return manifest
+
+
+def _map(path: pathlib.Path, known: dict[str, Any]) -> np.ndarray:
+  try:
+    # An empty array cannot be mapped.
+    mode = 'r' if np.prod(known['shape']) else None
+    array = np.load(path, mmap_mode=mode, allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise _damaged(path) from error
+  if [array.dtype.str, list(array.shape)] != [known['dtype'], known['shape']]:
+    raise _damaged(path)
+  return array
+
+
+def _damaged(path: pathlib.Path) -> types.UserError:
+  return types.UserError(
+    f'{path} is damaged; delete {path.parent} and make the features again'
+  )

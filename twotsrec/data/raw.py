@@ -1,0 +1,77 @@
+"""Public logs read from the files that their owners publish, by name."""
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+from twotsrec import types
+from twotsrec.data import lastfm
+from twotsrec.data import movielens
+from twotsrec.data import raw_rows
+from twotsrec.data import taobao
+
+
+class Source(NamedTuple):
+  """How to read a log.
+
+  Attributes:
+    load: data_root -> raw_rows.Raw.
+    load_behaviors: the same with a behavior column; None without behaviors.
+    has_engine: whether both take `engine` as well.
+    missing: what becomes of items without features, see `features.build`.
+  """
+
+  load: Callable[[str], raw_rows.Raw]
+  load_behaviors: Callable[[str], raw_rows.Raw] | None = None
+  has_engine: bool = False
+  missing: str = 'error'
+
+
+def _lastfm(variant: str) -> Source:
+  return Source(functools.partial(lastfm.load, variant=variant))
+
+
+SOURCES = {
+  # All four behaviors as events of one kind, unless their order is given.
+  'taobao-userbehavior': Source(
+    taobao.load, functools.partial(taobao.load, behaviors=True)
+  ),
+  'ml-25m': Source(movielens.load, has_engine=True),
+  'ml-25m-tags': Source(
+    functools.partial(movielens.load, features='tags'),
+    has_engine=True,
+    missing='zero',
+  ),
+  'lastfm-1k': _lastfm('jodie_1month'),
+  'lastfm-1k-jodie-all': _lastfm('jodie_all'),
+  'lastfm-1k-artists': _lastfm('full_artists'),
+  'lastfm-1k-tracks': _lastfm('full_tracks'),
+}
+
+
+def load(
+  name: str,
+  data_root: str,
+  behaviors: tuple[str, ...] = (),
+  engine: str = 'numpy',
+) -> raw_rows.Raw:
+  """Reads a log of `SOURCES`.
+
+  Args:
+    name: its name.
+    data_root: the folder with the published files, or the folder above it.
+    behaviors: told apart if any are named.
+    engine: 'polars' reads clean files in parallel where a source can.
+  """
+  source = SOURCES[name]
+  read = functools.partial(source.load, data_root)
+  if source.has_engine:
+    read = functools.partial(read, engine=engine)
+  if not behaviors:
+    return read()
+  if source.load_behaviors is None:
+    raise types.UserError(
+      f'{name} has no behaviors, but they are {",".join(behaviors)}; leave out '
+      '--behaviors'
+    )
+  return source.load_behaviors(data_root)

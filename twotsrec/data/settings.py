@@ -1,0 +1,240 @@
+"""What decides how a log is prepared, and what of it is recorded."""
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from twotsrec import config
+from twotsrec import types
+from twotsrec.data import datasets
+from twotsrec.data import interactions
+from twotsrec.data import raw
+from twotsrec.data import release
+from twotsrec.data import splits
+from twotsrec.data import synthetic_behaviors
+from twotsrec.data import tables
+
+SYNTHETIC = 'synthetic'
+SYNTHETIC_BEHAVIORS = 'synthetic-behaviors'
+SYNTHETIC_STREAM = 'synthetic-stream'
+BUILT_IN = (SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM)
+
+
+class TableOptions(NamedTuple):
+  """How to read a table file; see `tables.read_table`.
+
+  Attributes:
+    columns: names of the columns.
+    delimiter: '' to tell from the file.
+    column_names: names for a file without a header line, or ().
+    id_type: 'auto', 'int' or 'string'.
+    bad_rows: 'error' or 'drop'.
+    engine: 'numpy' or 'polars'.
+    in_order: whether the rows of a user are said to be in the order of time;
+      if they are not, it is an error.
+  """
+
+  columns: tables.Columns = tables.Columns()
+  delimiter: str = ''
+  column_names: tuple[str, ...] = ()
+  id_type: str = 'auto'
+  bad_rows: str = 'error'
+  engine: str = 'numpy'
+  in_order: bool = False
+
+
+class SplitOptions(NamedTuple):
+  """Who is held out.
+
+  Attributes:
+    name: one of splits.NAMES; '' is given if the data carry a split, else
+      leave_last_out.
+    validation: whether a validation split is held out; with behaviors it is
+      drawn where a given split has none, see `target_splits.hold_out`.
+    validation_from: a time for split date; see splits.parse_time.
+    test_from: a time for split date.
+  """
+
+  name: str = ''
+  validation: bool = True
+  validation_from: str = ''
+  test_from: str = ''
+
+
+class FeatureOptions(NamedTuple):
+  """Which item features to save beside the data; see `features.read`.
+
+  Attributes:
+    file: CSV, TSV or Parquet with a row per item.
+    columns: 'name:kind' of its columns.
+    item_column: column of the item ids.
+    separator: between the values of a multivalued cell.
+    missing: 'error' or 'zero', for items without a row.
+    extra: 'error' or 'drop', for rows of items that are not in the data.
+  """
+
+  file: str
+  columns: tuple[str, ...]
+  item_column: str = 'item_id'
+  separator: str = '|'
+  missing: str = 'error'
+  extra: str = 'error'
+
+
+class Options(NamedTuple):
+  """Everything that decides what the prepared data are.
+
+  Attributes:
+    dataset: a named dataset, a public log in its published files (a name of
+      `raw.SOURCES`) or a built-in log; or '' to read `table`.
+    data_root: folder of the named datasets, or of the published files.
+    release: folder of a pickled release, see `release.load`; needs
+      `behaviors`.
+    table: file of interactions; the train part if another part is given.
+    validation_table: file of validation interactions, or ''.
+    test_table: file of test interactions, or ''.
+    reading: how to read these files.
+    filters: what to drop.
+    behaviors: order of the behaviors, the target last. Every behavior in the
+      data is named; a name without rows is allowed, but for the target. () is
+      the order of a named dataset, and enough where there is only one.
+    split: who is held out.
+    groups: groups that must be possible, or None not to ask for any.
+    features: item features to save beside the data, or None; some public and
+      built-in logs have features of their own, which need no options.
+    users: users of a built-in log.
+    events: events of 'synthetic-stream' instead of `users`, if above 0.
+    gamma: group-specific share of taste of a built-in log.
+    seed: seed of a built-in log, and of a drawn validation.
+  """
+
+  dataset: str = ''
+  data_root: str = ''
+  table: str = ''
+  validation_table: str = ''
+  test_table: str = ''
+  release: str = ''
+  reading: TableOptions = TableOptions()
+  filters: interactions.Filters = interactions.Filters()
+  behaviors: tuple[str, ...] = ()
+  split: SplitOptions = SplitOptions()
+  groups: config.GroupConfig | None = None
+  features: FeatureOptions | None = None
+  users: int = 3000
+  events: int = 0
+  gamma: float = 1.0
+  seed: int = 0
+
+
+def check(options: Options) -> None:
+  """Raises UserError for options that do not go together."""
+  given = (options.dataset, options.table, options.release)
+  if sum(map(bool, given)) != 1:
+    raise types.UserError(
+      'give either --dataset=NAME or --table=FILE (or --release=DIR)'
+      + (', not both' if any(given) else '')
+    )
+  if options.release and not options.behaviors:
+    raise types.UserError(
+      '--release needs the names of its behaviors, the target last, as in '
+      f'--behaviors=view,cart,buy; {release.found(options.release)}'
+    )
+  named(options.dataset)
+  _check_split(options)
+
+
+def _check_split(options: Options) -> None:
+  name = options.split.name
+  if name and name not in splits.NAMES:
+    raise types.UserError(
+      f'split is {name!r}; allowed are ' + ', '.join(splits.NAMES)
+    )
+  part_tables = options.validation_table or options.test_table
+  if part_tables and not options.table:
+    raise types.UserError(
+      'validation_table and test_table go with --table, not with '
+      + ('--release' if options.release else '--dataset')
+    )
+  known = named(options.dataset)
+  carried = (
+    part_tables
+    or options.reading.columns.split
+    or options.release
+    or (carries_split(options.dataset) and not datasets.resplits(known, name))
+  )
+  if carried and name not in ('', 'given'):
+    raise types.UserError(
+      f'split is {name}, but the data carry a split of their own; use '
+      '--split=given or leave out the split column and tables'
+    )
+  if part_tables and options.reading.columns.split:
+    raise types.UserError('give a split column or tables of parts, not both')
+  dates = options.split.validation_from or options.split.test_from
+  if dates and name != 'date':
+    raise types.UserError('validation_from and test_from go with --split=date')
+
+
+def named(dataset: str) -> datasets.Dataset | None:
+  """The named dataset; None for another source."""
+  others = (*BUILT_IN, *raw.SOURCES)
+  if not dataset or dataset in others:
+    return None
+  return datasets.find(dataset, also=others)
+
+
+def carries_split(dataset: str) -> bool:
+  """Whether a dataset comes with a split of its own."""
+  known = named(dataset)
+  return known is not None and bool(known.test_file)
+
+
+def complete(options: Options) -> Options:
+  """Options with what follows from the source and not from the data."""
+  known = named(options.dataset)
+  built_in = synthetic_behaviors.NAMES
+  behaviors = (
+    options.behaviors
+    or (known.behaviors if known else ())
+    or (built_in if options.dataset == SYNTHETIC_BEHAVIORS else ())
+  )
+  options = options._replace(behaviors=behaviors)
+  dedup = interactions.dedup_rule(options.filters, _has_behaviors(options))
+  return options._replace(filters=options.filters._replace(dedup=dedup))
+
+
+def recorded(options: Options) -> dict[str, Any]:
+  """Options for the manifest: no folders, so that a place changes nothing."""
+  kept = options._asdict()
+  del kept['data_root'], kept['groups'], kept['release']
+  if options.dataset not in BUILT_IN:
+    del kept['users'], kept['gamma']
+    if not _has_behaviors(options):
+      del kept['seed']  # nothing is drawn
+  if options.dataset != SYNTHETIC_STREAM:
+    del kept['events']
+  if options.features is None:
+    del kept['features']
+  else:
+    file = os.path.basename(options.features.file)
+    kept['features'] = options.features._replace(file=file)._asdict()
+  for name in ('table', 'validation_table', 'test_table'):
+    kept[name] = os.path.basename(kept[name])
+  if options.release:
+    kept['release'] = os.path.basename(os.path.abspath(options.release))
+  # How to read another file of the same form.
+  reading = kept.pop('reading')
+  known = named(options.dataset)
+  if known is not None:
+    kept['columns'] = known.columns._asdict()
+  if options.table:
+    kept['columns'] = reading.columns._asdict()
+    for name in ('delimiter', 'column_names', 'id_type'):
+      kept[name] = getattr(reading, name)
+  kept['filters'] = options.filters._asdict()
+  # The split becomes a list, its name first.
+  # Through JSON, so that the saved and the loaded manifest are equal.
+  return json.loads(json.dumps(kept))
+
+
+def _has_behaviors(options: Options) -> bool:
+  return bool(options.behaviors or options.reading.columns.behavior)

@@ -1,0 +1,219 @@
+"""A seeded world in which any part of a log can be drawn on its own.
+
+    activity    P(T = k) ~ (k + 1)^-alpha, k = 0..max_activity; a user has T + 1
+                events, so that everybody is in the log
+    taste       phi_u = (mean, 0, ..., 0) + spread * N(0, I_10): what all share,
+                and an offset
+    items       v_i = (center of a category + .5 N(0, I_10)), both on the sphere
+    popularity  of the item of rank r falls like r^(1 / skew - 1), for skew 5
+                like Zipf's law with exponent .8
+    click       softmax(phi_u . v_j) over a pool drawn by popularity
+    time        u arrives at arrival * U(0, 1) of the year, its events are
+                spread over the rest of it
+
+It is the world of 2TS's theory (a shared mean, users around it, T independent
+of taste) with clicks instead of labels. Tastes do not change and order means
+nothing. All draws are functions of (seed, user, event), so a log does not
+depend on how much of it is drawn at once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import prepared_stream
+
+_WIDTH = 10
+_USERS = 1 << 16  # users drawn at once
+_START, _SECONDS = 1_600_000_000, 365 * 86_400
+_CATEGORY_SPREAD = 0.5
+# Streams of random numbers.
+_ACTIVITY, _ARRIVAL, _TASTE, _MOMENT, _POOL, _CLICK = range(6)
+# SplitMix64 (Steele et al. 2014), read at any place.
+_GOLDEN, _MIX_1, _MIX_2 = (
+  0x9E3779B97F4A7C15,
+  0xBF58476D1CE4E5B9,
+  0x94D049BB133111EB,
+)
+_WORD = (1 << 64) - 1
+
+
+class World(NamedTuple):
+  """What the log is drawn from; see the module.
+
+  Attributes:
+    num_users: users, ids 1..num_users.
+    num_events: if above 0, as many users as give this many events instead;
+      the events of the last one are cut off there.
+    num_items: items, ids 1..num_items, in no order of popularity.
+    num_categories: categories 1..num_categories.
+    alpha: of the activity, above 0.
+    max_activity: largest T.
+    mean: length of the shared taste.
+    spread: of the offsets.
+    pool: candidates of a click.
+    skew: of the popularity, 1 for equally popular items.
+    arrival: share of the year over which users arrive, from 0 to 1.
+    seed: equal seeds give equal logs.
+  """
+
+  num_users: int = 3000
+  num_events: int = 0
+  num_items: int = 10_000
+  num_categories: int = 50
+  alpha: float = 1.5
+  max_activity: int = 5000
+  mean: float = 4.0
+  spread: float = 2.0
+  pool: int = 20
+  skew: int = 5
+  arrival: float = 0.9
+  seed: int = 0
+
+
+class Items(NamedTuple):
+  """Items by rank of popularity.
+
+  Attributes:
+    vectors: f32[I, 10].
+    category: i64[I], from 0.
+    number: i32[I], 1..I.
+  """
+
+  vectors: np.ndarray
+  category: np.ndarray
+  number: np.ndarray
+
+
+def check(world: World) -> None:
+  """Raises UserError for a world that cannot be."""
+  allowed = {
+    'num_users': (1, np.inf),
+    'num_events': (0, np.inf),
+    'num_items': (1, 2**31 - 2),
+    'num_categories': (1, np.inf),
+    'max_activity': (0, np.inf),
+    'alpha': (1e-9, np.inf),
+    'pool': (1, np.inf),
+    'skew': (1, np.inf),
+    'spread': (0, np.inf),
+    'arrival': (0, 1),
+  }
+  for name, (low, high) in allowed.items():
+    value = getattr(world, name)
+    if not low <= value <= high:
+      raise types.UserError(
+        f'{name} of the built-in log is {value}; allowed are {low:g} to '
+        f'{high:g}'
+      )
+
+
+def activity_offsets(world: World) -> np.ndarray:
+  """Where the events of every user begin, i64[U + 1]."""
+  weights = np.arange(1, world.max_activity + 2, dtype=float) ** -world.alpha
+  law = np.cumsum(weights) / np.sum(weights)
+  counts, total, start = [], 0, 0
+  while total < world.num_events or (
+    not world.num_events and start < world.num_users
+  ):
+    stop = start + _USERS
+    stop = stop if world.num_events else min(stop, world.num_users)
+    chance = _uniform(world.seed, _ACTIVITY, np.arange(start, stop))
+    drawn = np.searchsorted(law[:-1], chance, side='right') + 1
+    counts.append(drawn)
+    total, start = total + int(np.sum(drawn)), stop
+  offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+  if world.num_events:
+    users = int(np.searchsorted(offsets, world.num_events))
+    offsets = np.minimum(offsets[: users + 1], world.num_events)
+  return offsets
+
+
+def draw_items(world: World) -> Items:
+  """Vectors, categories and numbers of all items."""
+  rng = np.random.default_rng([world.seed, world.num_items])
+  on_sphere = lambda v: v / np.linalg.norm(v, axis=1, keepdims=True)
+  normal = lambda rows: rng.standard_normal((rows, _WIDTH), np.float32)
+  centers = on_sphere(normal(world.num_categories))
+  category = rng.integers(0, world.num_categories, world.num_items)
+  offset = np.float32(_CATEGORY_SPREAD) * normal(world.num_items)
+  return Items(
+    vectors=on_sphere(centers[category] + offset),
+    category=category,
+    number=(rng.permutation(world.num_items) + 1).astype(np.int32),
+  )
+
+
+def taste(world: World, user: np.ndarray) -> np.ndarray:
+  """phi_u of users, f32[n, 10]."""
+  index = np.asarray(user)[:, None] * _WIDTH + np.arange(_WIDTH)
+  # Box and Muller 1958.
+  radius = np.sqrt(-2 * np.log(_uniform(world.seed, _TASTE, 2 * index)))
+  angle = 2 * np.pi * _uniform(world.seed, _TASTE, 2 * index + 1)
+  phi = world.spread * radius * np.cos(angle)
+  phi[:, 0] += world.mean
+  return phi.astype(np.float32)
+
+
+def draw(
+  world: World, items: Items, offsets: np.ndarray, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Events start..stop - 1 of the log.
+
+  Args:
+    world: what to draw.
+    items: of `draw_items`.
+    offsets: of `activity_offsets`.
+    start: first event.
+    stop: after the last event.
+  Returns:
+    items i32[n], 1..I, and times i64[n].
+  """
+  user = prepared_stream.users_of(offsets, start, stop)
+  event = np.arange(start, stop)
+  arrival = world.arrival * _uniform(world.seed, _ARRIVAL, user)
+  rank, count = event - offsets[user], np.diff(offsets)[user]
+  moment = (rank + _uniform(world.seed, _MOMENT, event)) / count
+  time = _START + (_SECONDS * (arrival + (1 - arrival) * moment)).astype(int)
+  pool = _pool(world, event)
+  phi = taste(world, np.arange(user[0], user[-1] + 1))[user - user[0]]
+  logits = np.einsum('npd,nd->np', items.vectors[pool], phi)
+  weights = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+  below = np.cumsum(weights, axis=1)
+  aim = _uniform(world.seed, _CLICK, event) * below[:, -1]
+  chosen = np.sum(below <= aim[:, None], axis=1)
+  chosen = np.minimum(chosen, world.pool - 1)
+  return items.number[pool[np.arange(len(pool)), chosen]], time
+
+
+def _pool(world: World, event: np.ndarray) -> np.ndarray:
+  """Candidates of every event as ranks of popularity, i64[n, pool]."""
+  words = -(-world.pool // 2)
+  index = event[:, None] * words + np.arange(words)
+  halves = _words(world.seed, _POOL, index).view(np.uint32)
+  chance = (halves[:, : world.pool] + 0.5) * 2.0**-32
+  share = chance.copy()
+  for _ in range(world.skew - 1):
+    share *= chance  # exact on every machine, unlike a power
+  return np.minimum((share * world.num_items).astype(int), world.num_items - 1)
+
+
+def _uniform(seed: int, series: int, index: np.ndarray) -> np.ndarray:
+  """Uniform numbers in (0, 1) at places of a series, f64[...]."""
+  words = _words(seed, series, index)
+  return ((words >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+def _words(seed: int, series: int, index: np.ndarray) -> np.ndarray:
+  """u64[...] at places of a series."""
+  # The start of a series is itself a random word.
+  start = _mixed(np.array([(seed * 64 + series) & _WORD], np.uint64))[0]
+  return _mixed(np.asarray(index).astype(np.uint64) + np.asarray(start)[None])
+
+
+def _mixed(place: np.ndarray) -> np.ndarray:
+  word = (place + np.uint64(1)) * np.uint64(_GOLDEN)
+  word = (word ^ (word >> np.uint64(30))) * np.uint64(_MIX_1)
+  word = (word ^ (word >> np.uint64(27))) * np.uint64(_MIX_2)
+  return word ^ (word >> np.uint64(31))
