@@ -1,0 +1,21 @@
+"""A simulation of a second, run once for all tests."""
+
+import functools
+
+from twotsrec import theory
+
+# Tastes are far apart, so the threshold is low and few offline steps show it.
+SMALL = theory.Config(
+  spread=5.0,
+  num_items=32,
+  width=6,
+  num_users=600,
+  offline_steps=80,
+  online_steps=10,
+)
+
+
+@functools.cache
+def simulated(seed: int) -> theory.Simulation:
+  """The small world of a seed."""
+  return theory.simulate(seed, SMALL)
