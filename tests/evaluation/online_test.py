@@ -1,0 +1,334 @@
+from absl.testing import parameterized
+import hypothesis
+from hypothesis import strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.evaluation import online_toys
+from twotsrec import types
+from twotsrec.data import prepared
+from twotsrec.evaluation import expected
+from twotsrec.evaluation import online
+from twotsrec.evaluation import online_events
+from twotsrec.evaluation import online_lists
+
+_RULES = ('', '_without_past', '_sampled')
+
+
+def _lists(data, num, seed=0, split=prepared.TEST):
+  event = online_events.held_out(data, split)
+  drawn = online_lists.draw(data, event, num, seed)
+  return dict(zip(event.tolist(), drawn.items.tolist()))
+
+
+def _assert_counts(data, blocks, vectors, ranked, num):
+  wanted = online_toys.loop_counts(data, blocks, vectors, _lists(data, num))
+  numbers = ('num_negatives', 'num_negatives_without_past', 'num_sampled')
+  for rule, number in zip(_RULES, numbers, strict=True):
+    expected_counts = [wanted[e][rule] for e in ranked['event'].tolist()]
+    actual = [ranked['better' + rule], ranked['tied' + rule], ranked[number]]
+    np.testing.assert_array_equal(np.stack(actual, axis=1), expected_counts)
+
+
+def _flat(num_users=40, num_items=60, events=12, held_out=4):
+  """Every user has as many events, without repeats."""
+  rng = np.random.default_rng(3)
+  items = [1 + rng.permutation(num_items)[:events] for _ in range(num_users)]
+  position = np.tile(np.arange(events), num_users)
+  return prepared.build(
+    np.repeat(np.arange(num_users, dtype=np.int32), events),
+    np.concatenate(items).astype(np.int32),
+    np.where(position >= events - held_out, 2, 0).astype(np.int8),
+    user_ids=np.arange(num_users),
+    item_ids=np.arange(num_items),
+  )
+
+
+class RankTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('one_tile', 64, 64),
+    ('several_of_both', 16, 16),
+    ('one_item_at_a_time', 256, 1),
+    ('one_event_at_a_time', 1, 64),
+  )
+  def test_counts_equal_a_literal_loop(self, row_tile, item_tile):
+    rng = np.random.default_rng(0)
+    data = online_toys.log(rng, num_users=14, num_items=40)
+    blocks = online_toys.blocks(rng, data, prepared.TEST)
+    vectors = online_toys.vectors(rng, data)
+    ranked = online.rank(
+      blocks, vectors, data, prepared.TEST, lists=7,
+      row_tile=row_tile, item_tile=item_tile,
+    )  # fmt: skip
+    self.assertGreater(ranked['tied'].sum(), 0)
+    past = ranked['num_negatives'] - ranked['num_negatives_without_past']
+    self.assertGreater(past.max(), 0)
+    _assert_counts(data, blocks, vectors, ranked, 7)
+
+  @hypothesis.given(seed=st.integers(0, 10_000), num=st.sampled_from([3, 99]))
+  @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+  def test_counts_equal_a_literal_loop_on_any_log(self, seed, num):
+    rng = np.random.default_rng(seed)
+    data = online_toys.log(rng)
+    blocks = online_toys.blocks(rng, data, prepared.TEST)
+    vectors = online_toys.vectors(rng, data)
+    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=num)
+    _assert_counts(data, blocks, vectors, ranked, num)
+
+  def test_a_repeated_item_stays_among_the_candidates(self):
+    data = prepared.build(
+      np.zeros(4, np.int32), np.array([1, 2, 1, 1], np.int32),
+      np.array([0, 0, 2, 2], np.int8),
+      user_ids=np.arange(1), item_ids=np.arange(5),
+    )  # fmt: skip
+    # Item 2, which is past, and item 3 score higher than item 1.
+    vectors = np.array([[0], [1], [2], [3], [0], [1]], np.float32)
+    blocks = online.constant_blocks(data, prepared.TEST, np.ones(1))
+    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    np.testing.assert_array_equal(ranked['better'], [2, 2])
+    np.testing.assert_array_equal(ranked['better_without_past'], [1, 1])
+    np.testing.assert_array_equal(ranked['tied_without_past'], [1, 1])
+    np.testing.assert_array_equal(ranked['num_negatives_without_past'], [3, 3])
+
+  def test_equal_vectors_tie_wherever_they_stand(self):
+    rng = np.random.default_rng(1)
+    data = _flat(num_items=200)
+    groups = rng.normal(size=(9, 64)).astype(np.float32)
+    kind = rng.integers(9, size=201)
+    vectors = groups[kind]
+    users = rng.normal(size=(data.num_users, 64)).astype(np.float32)
+    for item_tile in (16, 48, 4096):
+      blocks = online.static_blocks(data, prepared.TEST, users, rows=50)
+      ranked = online.rank(
+        blocks, vectors, data, prepared.TEST, lists=0, item_tile=item_tile
+      )
+      same = np.bincount(kind[1:])[kind[ranked['item']]] - 1
+      np.testing.assert_array_equal(ranked['tied'], same)
+
+  def test_tile_sizes_do_not_change_results(self):
+    rng = np.random.default_rng(2)
+    data = _flat()
+    vectors = rng.normal(size=(61, 8)).astype(np.float32)
+    users = rng.normal(size=(40, 8)).astype(np.float32)
+    results = [
+      online.rank(
+        online.static_blocks(data, prepared.TEST, users, rows=rows),
+        vectors, data, prepared.TEST, lists=9, row_tile=row, item_tile=item,
+      )
+      for rows, row, item in ((1000, 256, 4096), (7, 16, 20), (33, 50, 33))
+    ]  # fmt: skip
+    for other in results[1:]:
+      for name, values in results[0].items():
+        if name == 'score':
+          np.testing.assert_allclose(other[name], values, rtol=1e-5, atol=1e-6)
+        else:
+          np.testing.assert_array_equal(other[name], values, err_msg=name)
+
+  def test_a_constant_scorer_has_the_middle_rank(self):
+    data = _flat(num_users=4, num_items=600)
+    blocks = online.constant_blocks(data, prepared.TEST, np.ones(2))
+    ranked = online.rank(blocks, np.ones((601, 2)), data, prepared.TEST)
+    rank = 1 + ranked['better_sampled'] + 0.5 * ranked['tied_sampled']
+    np.testing.assert_array_equal(rank, 250.5)
+    np.testing.assert_array_equal(ranked['tied'], 599)
+
+  def test_an_oracle_is_first_everywhere(self):
+    data = _flat()
+    event = online_events.held_out(data, prepared.TEST)
+    query = np.eye(61, dtype=np.float32)[np.asarray(data.items)[event]]
+    zeros = np.zeros(event.size, np.float32)
+    block = online.Block(event, jnp.asarray(query), zeros, zeros)
+    ranked = online.rank([block], np.eye(61), data, prepared.TEST, lists=20)
+    for rule in _RULES:
+      np.testing.assert_array_equal(ranked['better' + rule], 0)
+      np.testing.assert_array_equal(ranked['tied' + rule], 0)
+
+  def test_a_random_scorer_is_at_chance(self):
+    rng = np.random.default_rng(5)
+    data = _flat(num_users=150, num_items=700, events=30, held_out=20)
+    event = online_events.held_out(data, prepared.TEST)
+    query = rng.normal(size=(event.size, 8)).astype(np.float32)
+    zeros = np.zeros(event.size, np.float32)
+    vectors = rng.normal(size=(701, 8)).astype(np.float32)
+    block = online.Block(event, query, zeros, zeros)
+    ranked = online.rank([block], vectors, data, prepared.TEST)
+    n = 499
+    ranks = np.arange(1, n + 2)
+    chance = np.mean(1 / ranks)
+    error = np.std(1 / ranks) / np.sqrt(event.size)
+    sampled = 1 / (1 + ranked['better_sampled'] + 0.5 * ranked['tied_sampled'])
+    self.assertLess(abs(sampled.mean() - chance), 4 * error)
+    known = ranked['better'], ranked['tied'], ranked['num_negatives'], n
+    exact = expected.reciprocal_rank(*known)
+    self.assertLess(abs(exact.mean() - chance), 4 * error)
+    # Given the ranks among all items, only the draw of the lists is left.
+    self.assertLess(abs(exact.mean() - sampled.mean()), 4 * error)
+
+  def test_popularity_is_the_training_count(self):
+    data = online_toys.log(np.random.default_rng(4), num_users=20)
+    blocks, vectors = online.popularity(data, prepared.TEST)
+    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    train = np.asarray(data.items)[np.asarray(data.split) == prepared.TRAIN]
+    counts = np.array([np.sum(train == i) for i in range(data.num_items + 1)])
+    np.testing.assert_array_equal(ranked['score'], counts[ranked['item']])
+    np.testing.assert_array_equal(ranked['warm'], counts[ranked['item']] > 0)
+    better = [np.sum(counts[1:] > counts[i]) for i in ranked['item']]
+    np.testing.assert_array_equal(ranked['better'], better)
+
+  def test_facts_of_events_come_back_in_their_order(self):
+    rng = np.random.default_rng(6)
+    data = online_toys.log(rng)
+    blocks = online_toys.blocks(rng, data, prepared.TEST)
+    vectors = online_toys.vectors(rng, data)
+    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    users, split = prepared.event_users(data), np.asarray(data.split)
+    place = {e: i for i, e in enumerate(np.concatenate(
+      [block.event for block in blocks]).tolist())}  # fmt: skip
+    movement = np.concatenate([block.movement for block in blocks])
+    self.assertTrue(np.all(np.diff(ranked['event']) > 0))
+    for i, event in enumerate(ranked['event'].tolist()):
+      own = users == users[event]
+      self.assertEqual(ranked['user'][i], users[event])
+      self.assertEqual(ranked['train_count'][i], np.sum(own & (split == 0)))
+      earlier = own & (split == 2) & (np.arange(data.num_events) <= event)
+      self.assertEqual(ranked['position'][i], np.sum(earlier))
+      self.assertEqual(ranked['movement'][i], movement[place[event]])
+
+  def test_both_splits_at_once_are_the_two_alone(self):
+    rng = np.random.default_rng(7)
+    data = online_toys.log(rng, num_users=12)
+    splits = (prepared.VALIDATION, prepared.TEST)
+    parts = [online_toys.blocks(rng, data, split) for split in splits]
+    vectors = online_toys.vectors(rng, data)
+    both = online.rank(parts[0] + parts[1], vectors, data, splits, lists=5)
+    for split, blocks in zip(splits, parts):
+      alone = online.rank(blocks, vectors, data, split, lists=5)
+      chosen = online_events.only(both, both['split'] == split)
+      for name, values in alone.items():
+        np.testing.assert_array_equal(chosen[name], values, err_msg=name)
+
+  def test_a_subset_of_the_events_gives_their_rows(self):
+    rng = np.random.default_rng(8)
+    data = online_toys.log(rng, num_users=12)
+    blocks = online_toys.blocks(rng, data, prepared.TEST)
+    vectors = online_toys.vectors(rng, data)
+    whole = online.rank(blocks, vectors, data, prepared.TEST, lists=5)
+    few = whole['event'][::3]
+    part = online.rank(
+      blocks, vectors, data, prepared.TEST, events=few, lists=5
+    )
+    for name, values in part.items():
+      np.testing.assert_array_equal(values, whole[name][::3], err_msg=name)
+
+
+class ListsTest(parameterized.TestCase):
+  def test_are_the_same_for_every_model_and_every_order(self):
+    rng = np.random.default_rng(0)
+    data = online_toys.log(rng)
+    event = online_events.held_out(data, prepared.TEST)
+    drawn = online_lists.draw(data, rng.permutation(event), 6, seed=1)
+    digests = set()
+    for model in range(3):
+      blocks = online_toys.blocks(rng, data, prepared.TEST, pieces=1 + model)
+      vectors = online_toys.vectors(rng, data)
+      for lists in (6, drawn):
+        ranked = online.rank(
+          blocks, vectors, data, prepared.TEST, lists=lists, seed=1
+        )
+        digests.add(online_lists.digest(ranked['list']))
+    other = online_lists.draw(data, event, 6, seed=2)
+    prints = online_lists.fingerprints(other.items.astype(np.int32))
+    self.assertLen(digests, 1)
+    self.assertNotIn(online_lists.digest(prints), digests)
+
+  def test_hold_distinct_items_without_the_true_one(self):
+    data = online_toys.log(np.random.default_rng(1))
+    for item, row in zip(data.items, _whole(data, 12)):
+      self.assertLen(set(row), 12)
+      self.assertNotIn(item, row)
+      self.assertBetween(min(row), 1, data.num_items)
+      self.assertLessEqual(max(row), data.num_items)
+
+  def test_a_small_catalog_is_a_list_as_a_whole(self):
+    data = online_toys.log(np.random.default_rng(2), num_items=6)
+    for item, row in zip(data.items, _whole(data, 499)):
+      self.assertEqual(sorted([item, *row]), list(range(1, 7)))
+
+  def test_the_mean_over_lists_is_the_expectation(self):
+    rng = np.random.default_rng(3)
+    data = _flat(num_users=3, num_items=30)
+    users = rng.normal(size=(3, 4)).astype(np.float32)  # without ties
+    blocks = list(online.static_blocks(data, prepared.TEST, users))
+    vectors = rng.normal(size=(31, 4)).astype(np.float32)
+    sampled = []
+    for seed in range(80):
+      ranked = online.rank(
+        blocks, vectors, data, prepared.TEST, lists=8, seed=seed
+      )
+      sampled.append(1 / (1 + ranked['better_sampled']))
+    known = ranked['better'], ranked['tied'], ranked['num_negatives'], 8
+    exact = expected.reciprocal_rank(*known)
+    error = np.std(sampled, axis=0).mean() / np.sqrt(np.size(sampled))
+    self.assertLess(abs(np.mean(sampled) - exact.mean()), 4 * error)
+
+  def test_an_event_without_a_list_is_an_error(self):
+    data = _flat()
+    drawn = online_lists.draw(data, np.array([8, 9]), 3, seed=0)
+    blocks, vectors = online.popularity(data, prepared.TEST)
+    with pytest.raises(ValueError, match='no list'):
+      online.rank(blocks, vectors, data, prepared.TEST, lists=drawn)
+
+
+def _whole(data, num):
+  event = np.arange(data.num_events)
+  return online_lists.draw(data, event, num, 0).items.tolist()
+
+
+class BadInputTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.data = _flat()
+    self.vectors = np.ones((61, 2), np.float32)
+
+  def _rank(self, blocks, vectors=None, **options):
+    vectors = self.vectors if vectors is None else vectors
+    return online.rank(
+      blocks, vectors, self.data, prepared.TEST, lists=0, **options
+    )
+
+  def _blocks(self):
+    return online.constant_blocks(self.data, prepared.TEST, np.ones(2), rows=32)
+
+  def test_events_come_exactly_once(self):
+    blocks = list(self._blocks())
+    with pytest.raises(ValueError, match='128 of 160'):
+      self._rank(blocks[:-1])
+    with pytest.raises(ValueError, match='came twice'):
+      self._rank(blocks + blocks[:1])
+    with pytest.raises(ValueError, match='0 of 160'):
+      self._rank([])
+
+  def test_scores_that_are_not_numbers_are_an_error(self):
+    self.vectors[7, 1] = np.nan
+    with pytest.raises(types.UserError, match='NaN'):
+      self._rank(self._blocks())
+
+  def test_a_split_without_events_is_an_error(self):
+    with pytest.raises(types.UserError, match='validation'):
+      list(online.popularity(self.data, prepared.VALIDATION)[0])
+
+  def test_sizes_must_be_positive(self):
+    for option in ({'row_tile': 0}, {'item_tile': 0}):
+      with pytest.raises(types.UserError, match='at least 1'):
+        self._rank(self._blocks(), **option)
+    with pytest.raises(types.UserError, match='at least 0'):
+      online_lists.draw(self.data, np.array([8]), -1, 0)
+
+  def test_a_table_of_another_catalog_is_an_error(self):
+    with pytest.raises(AssertionError):
+      self._rank(self._blocks(), np.ones((60, 2)))
+
+  def test_events_that_are_not_held_out_are_an_error(self):
+    with pytest.raises(ValueError, match='held out'):
+      self._rank(self._blocks(), events=np.array([0]))
