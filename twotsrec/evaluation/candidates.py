@@ -16,7 +16,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.evaluation import gathers
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 256  # their lists stay in the cache
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 _LOW = np.uint64(0xFFFFFFFF)
@@ -163,13 +163,20 @@ def philox(
 
 
 def _first_occurrences(values: np.ndarray) -> np.ndarray:
-  """bool[T, m]: whether no earlier value of the row is the same."""
-  order = np.argsort(values, axis=1, kind='stable')
-  ordered = np.take_along_axis(values, order, axis=1)
+  """bool[T, m]: whether no earlier value of the row is the same.
+
+  Args:
+    values: i64[T, m], at least 0.
+  """
+  # The place in the low bits: one sort of numbers is a stable argsort, and
+  # several times as fast.
+  bits = max(values.shape[1] - 1, 1).bit_length()
+  packed = np.sort((values << bits) | np.arange(values.shape[1]), axis=1)
   fresh = np.ones(values.shape, np.bool_)
-  fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+  fresh[:, 1:] = np.diff(packed >> bits, axis=1) > 0
   result = np.empty_like(fresh)
-  np.put_along_axis(result, order, fresh, axis=1)
+  place = packed & ((1 << bits) - 1)
+  np.put_along_axis(result, place, fresh, axis=1)
   return result
 
 
