@@ -11,6 +11,7 @@ from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
+from twotsrec.data import settings
 from twotsrec.data import synthetic_behaviors
 from twotsrec.evaluation import behaviors as shown
 from twotsrec.evaluation import evaluate
@@ -137,7 +138,7 @@ def _evaluated(data, name, ks):
 @pytest.mark.parametrize('validation', [False, True])
 def test_the_cart_reminder_reaches_its_closed_form(validation):
   options = config.DataConfig(
-    dataset=pipeline.SYNTHETIC_BEHAVIORS, users=1500, validation=validation
+    dataset=settings.SYNTHETIC_BEHAVIORS, users=1500, validation=validation
   )
   part = _evaluated(pipeline.from_config(options), 'cart_reminder', (5, 10))
   users = part['overall']['hr@5']['count']

@@ -8,12 +8,12 @@ import tempfile
 import types
 
 from tests import runs
-from twotsrec.data import pipeline
+from twotsrec.data import settings
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
 
 SETTINGS = {
-  'data__dataset': pipeline.SYNTHETIC_BEHAVIORS,
+  'data__dataset': settings.SYNTHETIC_BEHAVIORS,
   'data__users': 40,
   'aggregator__name': 'joint',
   'train__epochs': 1,

@@ -8,7 +8,7 @@ import pytest
 from tests import runs as small
 from tests.recipes.reproduction import copf_finished
 from twotsrec import types
-from twotsrec.data import pipeline
+from twotsrec.data import settings
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_document
@@ -17,7 +17,7 @@ from twotsrec.recipes.reproduction import training
 from twotsrec.training import loop
 
 RESAMPLES = 200
-DATASET = pipeline.SYNTHETIC_BEHAVIORS
+DATASET = settings.SYNTHETIC_BEHAVIORS
 SYSTEMS = ('copf', 'no_aggregation')
 CHANGES = (
   ('data.split', 'leave_last_out'),
