@@ -26,6 +26,7 @@ LAYERS = {
   'theory': 2,
   'objectives': 3,
   'behavior_objectives': 3,
+  'stream_objectives': 3,
   'evaluation': 3,
   'serving': 3,
   'training': 4,
@@ -47,7 +48,12 @@ FORBIDDEN = (
   'cli', 'configs', 'launch', 'tests',
 )  # fmt: skip
 HOST_ONLY = 'data/'  # NumPy on the host, but for these
-TO_DEVICE = ('data/feeds.py', 'data/behavior_feeds.py')
+TO_DEVICE = (
+  'data/feeds.py',
+  'data/behavior_feeds.py',
+  'data/event_feeds.py',
+  'data/stream_feeds.py',
+)
 DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
 
 

@@ -33,6 +33,37 @@ class LossesTest(parameterized.TestCase):
     actual = losses.candidate_bce_loss(jnp.asarray(scores))
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
+  @chex.variants(with_jit=True, without_jit=True)
+  def test_offer_loss_is_the_log_loss_of_the_chosen_item(self):
+    offer_softmax_loss = self.variant(losses.offer_softmax_loss)
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=(6, 5)).astype(np.float32)
+    hidden = draw.random((6, 4)) < 0.4
+    hidden[0], hidden[1] = True, False
+    actual = offer_softmax_loss(scores[:, 0], scores[:, 1:], hidden)
+    kept = np.append(np.ones((6, 1), bool), ~hidden, axis=1)
+    for row, shown, loss in zip(scores, kept, actual, strict=True):
+      chance = np.exp(row[shown].astype(np.float64))
+      np.testing.assert_allclose(
+        loss, -np.log(chance[0] / chance.sum()), rtol=1e-5, atol=1e-7
+      )
+    self.assertEqual(actual[0], 0.0)
+    undecided = offer_softmax_loss(jnp.zeros(2), jnp.zeros((2, 7)))
+    np.testing.assert_allclose(undecided, math.log(8.0), rtol=1e-6)
+
+  def test_offer_loss_and_its_gradient_stay_finite(self):
+    value_and_grad = jax.value_and_grad(losses.offer_softmax_loss, (0, 1))
+    for positive, other, hidden, loss, grad in (
+      (-1e4, 1e4, False, 2e4, 1.0),
+      (1e4, -1e4, False, 0.0, 0.0),
+      (0.0, 5.0, True, 0.0, 0.0),
+    ):
+      value, (own, others) = value_and_grad(
+        jnp.float32(positive), jnp.array([other]), jnp.array([hidden])
+      )
+      np.testing.assert_allclose((value, others[0]), (loss, grad))
+      np.testing.assert_allclose(own, -grad)
+
   def test_zero_weight_hides_a_value_and_its_gradient(self):
     mean_and_grad = jax.value_and_grad(losses.weighted_mean)
     value, grad = mean_and_grad(

@@ -197,6 +197,47 @@ class BehaviorConfig:
 
 
 @dataclasses.dataclass
+class TwoTimeConfig:
+  """Two-time-scale recommender (2TS sec. 2-3); model.width is d.
+
+  The paper states none of the sizes and rates; they are ours.
+  """
+
+  variant: str = '2ts'  # sec. 3; or an ablation (recipes/two_time_scale.py)
+  threshold: int = 100  # t*, App. C: active users have more train events
+  threshold_rule: str = 'given'  # or 'validation', 'theory' (theorem 2.1)
+  thresholds: tuple[int, ...] = ()  # tried by the rule 'validation'
+  window: int = 50  # K <= t*, sec. 3.2: last events of an active user
+  cell: str = 'gru'  # eq. 8-9; or lstm, residual, scaled_gru
+  update_bias: float = 0.0  # of the update gate; 2 writes slowly
+  share_readout: bool = False  # 2TS-Plus: one W, sec. 3.3 to the letter
+  item_features: str = ''  # sec. 3.3: file of f_i, read by data/features.py
+  feature_columns: tuple[str, ...] = ()  # 'name:kind', data/features.py
+  feature_width: int = 0  # d_f of g(f_i); the item table has the rest of d
+  negatives: int = 10  # p, sec. 3.1: offer set is the item and p others
+  pool: str = 'event'  # or 'shared': one draw of pool_size for a step
+  pool_size: int = 512
+  stage1: str = ''  # finished run whose stage 1 is taken over, and its length
+  stage1_epochs: tuple[int, ...] = (5, 10, 20, 40)  # by stage 2's validation
+  stage1_batch: int = 0  # events; 0 for 60 steps an epoch, at most 8192
+  stage1_optimizer: str = 'adam'  # or row_adagrad, lazy_adam: rows in use
+  stage1_rate: float = 5e-3  # 0.1 with row_adagrad
+  stage1_l2: float = 0.0  # on the rows in use
+  holdout: str = 'last_k'  # stage 1 without the windows; 'none': paper
+  warmup: str = 'replay'  # windows replayed before validation; or 'none'
+  loader: str = 'packed'  # streams with resets; or 'padded'
+  tokens: int = 0  # events of a stage-2 step; 0 for 40-70 steps an epoch
+  rate: float = 2e-3  # stage 2, Adam
+  clip: float = 1.0  # stage 2, norm of the gradient
+  epochs: int = 40  # stage 2
+  patience: int = 3  # stage 2, in epochs
+  single_stage_epochs: int = 80  # trains everything from the start
+  single_stage_window: str = 'random'  # or 'last_k'
+  train_items: bool = False  # 2-GRU, 1-GRU: item table moves in stage 2
+  evaluation_lists: int = 499  # sec. 4: sampled candidates besides the item
+
+
+@dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
@@ -235,6 +276,7 @@ class Config:
   fusion: FusionConfig = dataclasses.field(default_factory=FusionConfig)
   head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
   behavior: BehaviorConfig = dataclasses.field(default_factory=BehaviorConfig)
+  two_time: TwoTimeConfig = dataclasses.field(default_factory=TwoTimeConfig)
   routing: RoutingConfig = dataclasses.field(default_factory=RoutingConfig)
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig

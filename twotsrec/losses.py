@@ -43,6 +43,33 @@ def bpr_loss(margin: jax.Array) -> jax.Array:
   return jax.nn.softplus(-margin)
 
 
+def offer_softmax_loss(
+  positive: jax.Array, others: jax.Array, hidden: jax.Array | None = None
+) -> jax.Array:
+  """Softmax cross-entropy of the chosen item among those on offer.
+
+  log(exp(s_i) + sum_j exp(s_j)) - s_i with the other items j; uniform draws
+  need no correction.
+
+  Args:
+    positive: f32[...], score of the chosen item i.
+    others: f32[..., p], scores of the items offered beside it.
+    hidden: bool[..., p], others that do not count, since they are i again.
+  Returns:
+    f32[...], log(1 + p) where all score the same.
+  Reference: 2TS eq. 10-12; Yang et al. 2011 (CCF).
+  """
+  chex.assert_equal_shape([positive, others[..., 0]])
+  if hidden is not None:
+    others = jnp.where(hidden, -jnp.inf, others)
+  # Nothing overflows, and all others may be hidden.
+  top = jnp.maximum(positive, jnp.max(others, axis=-1))
+  top = jax.lax.stop_gradient(top)
+  total = jnp.exp(positive - top)
+  total += jnp.sum(jnp.exp(others - top[..., None]), axis=-1)
+  return jnp.log(total) + top - positive
+
+
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
   """Mean of `values` under non-negative `weights`, f32[]; 0 if none is left.
 
