@@ -32,6 +32,8 @@ OPTIONS = {
 
 # Trained as a whole on graphs; see multi_behavior.py.
 MULTI_BEHAVIOR = 'multi_behavior'
+# Trained in stages; see two_rnn.py and two_time_ranker.py.
+TWO_TIME = 'two_time_scale'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
 _DTYPES = ('float32', 'bfloat16')
@@ -47,7 +49,7 @@ def make(options: config.ModelConfig) -> types.Model:
   if options.name not in _MAKERS:
     raise types.UserError(
       f'model.name is {options.name!r}; known models:'
-      f' {", ".join((*TRAINED, MULTI_BEHAVIOR))}'
+      f' {", ".join((*TRAINED, MULTI_BEHAVIOR, TWO_TIME))}'
     )
   if options.compute_dtype not in _DTYPES:
     raise types.UserError(

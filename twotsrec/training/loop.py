@@ -36,6 +36,7 @@ class Phase(NamedTuple):
     diagnose: (state, context, feed, plan, key) -> {name: array}, or None.
     by_group: params -> what to keep for each group, when every group takes
       its own best epoch; None takes one epoch for all.
+    snapshots: epochs, from 1, after which the parameters are kept for good.
   """
 
   runner: Callable[..., Any]
@@ -47,6 +48,7 @@ class Phase(NamedTuple):
   evaluate: Callable[[types.Params], dict[str, Any]] | None = None
   diagnose: Callable[..., dict[str, Any]] | None = None
   by_group: Callable[[types.Params], Sequence[types.Params]] | None = None
+  snapshots: tuple[int, ...] = ()
 
 
 class Fitted(NamedTuple):
@@ -252,6 +254,10 @@ def _end_of_epoch(run, live, host, plan):
     found = phase.diagnose(live['train'], phase.context, phase.feed, plan, key)
     record['diagnosis'] = {k: np.asarray(v).tolist() for k, v in found.items()}
   last = epoch >= config.epochs
+  if epoch in phase.snapshots:
+    path = run_directory.snapshot_path(run.workdir, epoch)
+    params = {'params': live['train'].params}
+    checkpoints.save(path, int(live['train'].step), params, host, keep=1)
   if phase.evaluate is not None and (
     last or epoch % config.evaluate_every == 0
   ):

@@ -24,6 +24,12 @@ def make(
   return optax.adam(rate, b1=0.9, b2=config.beta2, eps=1e-8)
 
 
+def clipped(rate: float, norm: float) -> optax.GradientTransformation:
+  """Adam on gradients of at most a norm; 0 leaves them as they are."""
+  adam = optax.adam(rate)
+  return optax.chain(optax.clip_by_global_norm(norm), adam) if norm else adam
+
+
 def plugin_rate(options: config_lib.PluginConfig) -> float:
   """Learning rate of the plugins (PIN sec. 4.1.4).
 

@@ -64,6 +64,11 @@ def best_paths(
   return [best / f'group{j + 1}' for j in range(num_groups)]
 
 
+def snapshot_path(workdir: str | os.PathLike, epoch: int) -> pathlib.Path:
+  """Parameters kept after an epoch, a folder for `checkpoints`."""
+  return pathlib.Path(workdir) / 'checkpoints' / f'epoch{epoch}'
+
+
 def ids_path(workdir: str | os.PathLike) -> pathlib.Path:
   """External ids and events: a copy of the prepared directory."""
   return pathlib.Path(workdir) / 'ids'

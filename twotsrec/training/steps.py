@@ -154,24 +154,38 @@ def make_post(
   return post
 
 
+def fused_weights(
+  batch: types.Batch,
+  aggregator: types.GradientAggregator,
+  sizes: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """Weight of every example in the one loss of a linear aggregator.
+
+  Returns:
+    (f32[B], w_j / b_j for an example of group j and 0 for filling; f32[G], the
+    examples b_j of each group).
+  """
+  num_groups = sizes.shape[0]
+  counts = jnp.sum(
+    jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None], axis=0
+  )
+  group_weights = aggregator.weights(types.GroupInfo(sizes, counts))
+  share = group_weights / jnp.where(counts > 0, counts, 1.0)
+  return share[batch.group] * batch.weight, counts
+
+
 def _fused_gradient(objective, aggregator, sizes):
   """One backward pass through sum_j w_j (1/b_j) sum_i l_i."""
-  num_groups = sizes.shape[0]
 
   def gradient(params, context, batch, state, key):
-    counts = jnp.sum(
-      jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None], axis=0
-    )
-    group_weights = aggregator.weights(types.GroupInfo(sizes, counts))
-    share = group_weights / jnp.where(counts > 0, counts, 1.0)
-    weight = share[batch.group] * batch.weight
+    weight, counts = fused_weights(batch, aggregator, sizes)
 
     def loss(params):
       values = objective(params, context, batch, key)
       return jnp.sum(jnp.where(weight > 0, weight * values, 0.0)), values
 
     grads, values = jax.grad(loss, has_aux=True)(params)
-    sums, _ = objectives.group_totals(values, batch, num_groups)
+    sums, _ = objectives.group_totals(values, batch, sizes.shape[0])
     return grads, state, sums, counts
 
   return gradient
