@@ -14,9 +14,12 @@ from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
 from twotsrec.models import multi_behavior
+from twotsrec.models import two_rnn
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
+from twotsrec.recipes import two_time_presets
 from twotsrec.recipes.reproduction import copf as reproduction
+from twotsrec.recipes.reproduction import two_time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
@@ -25,6 +28,11 @@ NAMES = sorted(
 BEHAVIORS = {
   f'configs/copf/{file}.py': dataset
   for dataset, file in reproduction.FILES.items()
+}
+
+TWO_TIME = {
+  f'configs/two_time_scale/{file}.py': dataset
+  for dataset, file in two_time.FILES.items()
 }
 
 
@@ -41,7 +49,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for data in ('ml1m', 'ml100k', 'beauty')
     for model in ('din', 'gru4rec', 'sasrec')
   }
-  expected |= {'configs/quickstart.py', *BEHAVIORS}
+  expected |= {'configs/quickstart.py', *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
 
@@ -54,6 +62,8 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
   assert config.data.dataset in (*pipeline.BUILT_IN, *datasets.DATASETS)
   if config.model.name == models.MULTI_BEHAVIOR:
     _make_multi_behavior(config)
+  elif config.model.name == models.TWO_TIME:
+    two_rnn.make_stages(config.two_time, config.model.width)
   else:
     model = models.make(config.model)
     objectives.make(config.train.objective, model)
@@ -87,6 +97,24 @@ def test_the_variants_of_copf_are_named_where_they_are_used():
   text = (ROOT / 'configs/copf/taobao.py').read_text('utf-8')
   words = {word.strip(',') for word in text.split()}
   assert set(copf.VARIANTS) <= words
+
+
+@pytest.mark.parametrize('name', TWO_TIME)
+def test_every_variant_of_2ts_can_be_made_on_its_datasets(name):
+  module, dataset = _load(name), TWO_TIME[name]
+  assert module.get_config() == two_time_presets.preset(dataset)
+  for variant in two_time_presets.VARIANTS:
+    config = module.get_config(variant)
+    assert config == two_time_presets.preset(dataset, variant=variant)
+    checks.check(config)
+  with pytest.raises(types.UserError, match="'gru' is unknown; known: 2ts"):
+    module.get_config('gru')
+
+
+def test_the_variants_of_2ts_are_named_where_they_are_used():
+  text = (ROOT / 'configs/two_time_scale/ml1m.py').read_text('utf-8')
+  words = {word.strip(',') for word in text.split()}
+  assert set(two_time_presets.VARIANTS) <= words
 
 
 @pytest.mark.parametrize('name', NAMES)

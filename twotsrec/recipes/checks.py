@@ -125,6 +125,7 @@ def check(config: config_lib.Config) -> None:
   _check_separate(config)
   _check_plugin(config)
   _check_multi_behavior(config)
+  _check_two_time(config)
 
 
 # What `multi_behavior` is not made for; at another value it would change
@@ -162,6 +163,17 @@ def _check_multi_behavior(config: config_lib.Config) -> None:
         f' {config.model.name!r}; use model.name=multi_behavior, or leave them'
         ' out'
       )
+
+
+def _check_two_time(config: config_lib.Config) -> None:
+  if config.model.name == models.TWO_TIME:
+    return
+  if config.two_time != config_lib.TwoTimeConfig():
+    raise types.UserError(
+      'settings under two_time change nothing with model.name'
+      f' {config.model.name!r}; use model.name=two_time_scale, or leave them'
+      ' out'
+    )
 
 
 def _check_combinations(config: config_lib.Config) -> None:
@@ -243,6 +255,8 @@ def _check_separate(config: config_lib.Config) -> None:
 
 def _check_plugin(config: config_lib.Config) -> None:
   plugin, train = config.plugin, config.train
+  if config.model.name == models.TWO_TIME:
+    return  # its own phase, see two_time_checks
   if plugin.name == 'none':
     if plugin.trunk:
       raise types.UserError(

@@ -20,7 +20,9 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import behavior_heads
 from twotsrec.models import multi_behavior
+from twotsrec.models import two_time_ranker
 from twotsrec.plugins import plugged
+from twotsrec.recipes import two_time_serving
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import optimizers
@@ -64,6 +66,10 @@ def make(
   context = {'item_counts': item_counts(prepared)}
   if config.model.name == models.MULTI_BEHAVIOR:
     return _with_behaviors(config, prepared, groups, context, sizes)
+  if config.model.name == models.TWO_TIME:
+    models.check_options(config.model, ('width',))
+    model = two_time_ranker.make(config)
+    return Experiment(config, prepared, groups, model, context, sizes)
   model = models.make(config.model)
   if config.plugin.name != 'none':
     plugin = plugins.make(config.plugin)
@@ -96,7 +102,9 @@ def served(
 
 
 def initial(experiment: Experiment, key: jax.Array) -> types.Params:
-  """Fresh parameters."""
+  """Fresh parameters, in the form that a finished run keeps."""
+  if experiment.config.model.name == models.TWO_TIME:
+    return two_time_serving.template(experiment)
   if experiment.serve is not None:
     return experiment.model.init(key)
   return experiment.model.init(key, experiment.context, experiment.sizes)
@@ -105,7 +113,7 @@ def initial(experiment: Experiment, key: jax.Array) -> types.Params:
 def of_stage(config: config_lib.Config) -> config_lib.Config:
   """With plugins, `train` is how stage 2 stops and selects (PIN sec. 3.3)."""
   plugin = config.plugin
-  if plugin.name == 'none':
+  if plugin.name == 'none' or config.model.name == models.TWO_TIME:
     return config
   train = dataclasses.replace(
     config.train,
@@ -182,7 +190,10 @@ def load(
       f'{workdir}: training has not finished (no {report_path.name}); run'
       ' launch/train.py with the same --workdir to finish it'
     )
-  selected = files.read_json(report_path)['training']['selected_step']
+  report = files.read_json(report_path)
+  selected = report['training']['selected_step']
+  if config.model.name == models.TWO_TIME:
+    config = two_time_serving.in_force(config, report)
   prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
   experiment = make(config, prepared)
   template = jax.eval_shape(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import models
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
@@ -18,6 +19,7 @@ from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import tiles
 from twotsrec.models import reminders
 from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import two_time_evaluation
 from twotsrec.training import files
 from twotsrec.training import loop
 from twotsrec.training import machine
@@ -64,13 +66,20 @@ def write(
   report = {
     'schema': SCHEMA_VERSION,
     'protocol': protocol(experiment),
-    'dataset': _dataset(experiment),
+    'dataset': dataset(experiment),
     'validation': validation,
     'test': test,
     'baselines': baseline,
     'training': _training(fitted, seconds),
     'versions': machine.versions(),
   }
+  return save(report, per_target, workdir)
+
+
+def save(
+  report: dict[str, Any], per_target: dict[str, np.ndarray], workdir: str
+) -> dict[str, Any]:
+  """Writes the rows per held-out item and then the report; as it is on disk."""
   path = run_directory.report_path(workdir)
   target = path.with_name('per_target.npz')
   with files.explained(target, 'write'), files.replacing(target) as file:
@@ -115,6 +124,10 @@ def evaluate(
   if not count:
     return None, {}
   config = experiment.config
+  if config.model.name == models.TWO_TIME:
+    served = params if model is experiment.model else None
+    found = two_time_evaluation.evaluate(experiment, served, index, quiet)
+    return two_time_evaluation.standard_part(experiment, found)
   # What stands beside it in the table has no plugins.
   plugged = model is experiment.model
   if plugged:
@@ -252,7 +265,8 @@ def notes(experiment: experiment_lib.Experiment) -> list[str]:
   return behaviors_lib.notes(experiment.prepared, experiment.behaviors)
 
 
-def _dataset(experiment):
+def dataset(experiment: experiment_lib.Experiment) -> dict[str, Any]:
+  """What the run was made of, for the report."""
   manifest = experiment.prepared.manifest
   described = {'source': manifest['source'], **manifest['counts']}
   if experiment.behaviors is not None:

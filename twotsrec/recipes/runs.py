@@ -6,11 +6,13 @@ import logging
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
+from twotsrec import models
 from twotsrec import types
 from twotsrec.recipes import checks
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import phases
 from twotsrec.recipes import reports
+from twotsrec.recipes import two_time_runs
 from twotsrec.training import files
 from twotsrec.training import loop
 from twotsrec.training import run_directory
@@ -23,6 +25,7 @@ MAY_DIFFER = (
   'train.checkpoint_every',
   'train.keep',
   'plugin.trunk',
+  'two_time.stage1',
   'evaluation.user_tile',
   'evaluation.item_tile',
 )
@@ -79,6 +82,12 @@ def train(
   # written, so that a corrected command finds nothing in its way.
   experiment = experiment_lib.make(config, experiment_lib.load_data(config))
   reports.check_protocol(experiment)
+  if config.model.name == models.TWO_TIME:
+    two_time_runs.verify(experiment)
+    with run_directory.locked(workdir):
+      open_run()
+      experiment_lib.keep_data(workdir, experiment.prepared)
+      return two_time_runs.train(experiment, workdir, should_stop, quiet)
   start = start_of(experiment) if start_of else Start(None, {})
   phase, state = phases.make_phase(experiment, start.params)
   for note in reports.notes(experiment):

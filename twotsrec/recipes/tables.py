@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from twotsrec import models
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import online_table
 from twotsrec.evaluation import report as report_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
@@ -14,16 +16,17 @@ from twotsrec.training import run_directory
 
 
 def default_metrics(
-  ks: Sequence[int], behaviors: bool = False
+  ks: Sequence[int], ranked_only: bool = False
 ) -> tuple[str, ...]:
   """Columns of a table: at 10, or else the largest cut-off there is.
 
-  With behaviors three rules stand beside a model, and the AUCs, which COPF
-  does not report, would make rows too long to read.
+  Without the AUCs where rows would be too long to read (with behaviors three
+  rules stand beside a model, and COPF reports none), and where there is none
+  to pool (the queries of 2TS share no scale).
   """
   at = [10 if 10 in ks else max(ks)] if ks else []
   ranked = tuple(f'{m}@{k}' for k in at for m in ('hr', 'ndcg'))
-  return ranked if behaviors and ranked else ('auc', 'user_auc', *ranked)
+  return ranked if ranked_only and ranked else ('auc', 'user_auc', *ranked)
 
 
 def of_report(report: dict[str, Any]) -> str:
@@ -40,15 +43,35 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
   parts = dict(first['baselines'])
   parts |= {name: report['test'] for name, report in reports.items()}
   selections = dict.fromkeys(p['selection'] for p in protocols.values())
-  metrics = default_metrics(first['protocol']['ks'], 'parts' in first['test'])
+  online = 'online' in first
+  metrics = default_metrics(
+    first['protocol']['ks'], online or 'parts' in first['test']
+  )
   lines = [
     report_lib.format_table(parts, metrics),
     f'{first["protocol"]["split"]}, {_ranking(first["protocol"])}; selected on'
     f' {", then ".join(selections)}; 95 % intervals in report.json',
     *_parts_note(parts),
     *_warnings(protocols),
+    *(_online(reports) if online else []),
   ]
   return '\n'.join(lines)
+
+
+def _online(reports):
+  """What 2TS is judged by: test events among 1 + n candidates, by bucket."""
+  first = next(iter(reports.values()))
+  told = {'popularity': first['online']['popularity']['test']}
+  told |= {
+    k: report['online']['model']['test'] for k, report in reports.items()
+  }
+  lists = told['popularity']['options']['lists']
+  return [
+    '',
+    f'online, 1 + {lists} candidates, expected over all lists, past items among'
+    ' them; means over events',
+    online_table.format_table(told),
+  ]
 
 
 def side_by_side(
@@ -79,8 +102,10 @@ def side_by_side(
     experiment, params = experiment_lib.load(workdir)
     config = routing_lib.override(experiment.config, routing)
     experiment = experiment._replace(config=config)
-    has_parts = bool(behaviors.part_names(experiment.prepared))
-    metrics = _known(metrics, config.evaluation.ks, has_parts)
+    ranked_only = config.model.name == models.TWO_TIME or bool(
+      behaviors.part_names(experiment.prepared)
+    )
+    metrics = _known(metrics, config.evaluation.ks, ranked_only)
     first = first or experiment
     if _identity(experiment) != _identity(first):
       raise types.UserError(
@@ -131,7 +156,7 @@ def _check_differ(names):
     )
 
 
-def _known(metrics, ks, has_parts):
+def _known(metrics, ks, ranked_only):
   """The metrics asked for, or the default ones."""
   known = report_lib.metric_names(ks)
   unknown = [name for name in metrics if name not in known]
@@ -139,7 +164,7 @@ def _known(metrics, ks, has_parts):
     raise types.UserError(
       f'unknown metric {unknown[0]!r}; known: {", ".join(known)}'
     )
-  return metrics or default_metrics(ks, has_parts)
+  return metrics or default_metrics(ks, ranked_only)
 
 
 def _identity(experiment):

@@ -1,0 +1,15 @@
+r"""2TS on retailrocket-mb: embeddings, then two recurrent networks.
+
+    python launch/train.py --config=configs/two_time_scale/retailrocket.py \
+      --data_root=DIR --workdir=runs/2ts_retailrocket
+
+Variants and splits are named in configs/two_time_scale/ml1m.py.
+"""
+
+from twotsrec import config as config_lib
+from twotsrec.recipes import two_time_presets
+
+
+def get_config(variant: str = '2ts') -> config_lib.Config:
+  """The settings of a variant."""
+  return two_time_presets.preset('retailrocket-mb', variant=variant)

@@ -1,0 +1,169 @@
+"""Refuses settings of 2TS that cannot work, or that would change nothing."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import plugins
+from twotsrec import stream_objectives
+from twotsrec import types
+from twotsrec.data import streams
+from twotsrec.models import ccf
+from twotsrec.models import two_rnn
+from twotsrec.recipes import two_time_jobs as jobs_lib
+from twotsrec.training import offer_steps
+from twotsrec.training import steps
+
+LOADERS = {'packed': streams.packed, 'padded': streams.padded}
+
+_KNOWN = {
+  'loader': tuple(LOADERS),
+  'holdout': ('none', 'last_k', 'refit'),
+  'warmup': ('replay', 'none'),
+  'single_stage_window': ('random', 'last_k'),
+}
+# Smallest values.
+_AT_LEAST = {
+  'window': 1,
+  'stage1_epochs': 1,
+  'stage1_batch': 0,
+  'tokens': 0,
+  'clip': 0,
+  'epochs': 1,
+  'patience': 0,
+  'single_stage_epochs': 1,
+  'evaluation_lists': 1,
+}
+# What `train` has in common with other models; the rest is under `two_time`.
+_TRAIN_USED = ('beta2', 'checkpoint_every', 'keep', 'seed', 'select_on')
+_OFF = (
+  'data.num_negatives',
+  'data.negative_mode',
+  'data.negative_exclude',
+  'aggregator.table_gradients',
+  'plugin.trunk',
+  'plugin.trunk_gradient',
+  'plugin.select',
+  'plugin.select_metric',
+  'routing.mode',
+  'routing.cold',
+  'evaluation.candidates',
+)
+
+
+def check(config: config_lib.Config) -> None:
+  """Refuses what no phase can be made of.
+
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  options = config.two_time
+  jobs_lib.parts(options.variant)
+  _check_values(options)
+  _check_unused(config)
+  stream_objectives.negatives(options)
+  two_rnn.check(options)
+  ccf.check(config)
+  offer_steps.make(config, jnp.ones(config.groups.num_groups))
+  _check_readout(options)
+  _check_aggregator(config)
+  if config.plugin.name != 'none':
+    _check_plugin(config)
+
+
+def _check_values(options):
+  for name, known in _KNOWN.items():
+    value = getattr(options, name)
+    if value not in known:
+      raise types.UserError(
+        f'two_time.{name} {value!r}; known: {", ".join(known)}'
+      )
+  for name, low in _AT_LEAST.items():
+    value = getattr(options, name)
+    for one in value if isinstance(value, tuple) else (value,):
+      if not one >= low:
+        raise types.UserError(f'two_time.{name} {one} must be at least {low}')
+  if not options.stage1_epochs:
+    raise types.UserError(
+      'two_time.stage1_epochs names no number of epochs; give one or more, as'
+      ' in 10,20'
+    )
+  if not 0 < options.rate < math.inf:
+    raise types.UserError(f'two_time.rate {options.rate} must be positive')
+  if options.train_items:
+    raise types.UserError(
+      'two_time.train_items True: stage 2 leaves the items as they are; use'
+      ' two_time.variant=single_stage to train them along, or leave it out'
+    )
+
+
+def _check_unused(config):
+  default = config_lib.Config()
+  train = [
+    f'train.{field.name}'
+    for field in dataclasses.fields(config_lib.TrainConfig)
+    if field.name not in _TRAIN_USED
+  ]
+  for path in (*_OFF, *train):
+    section, name = path.split('.')
+    value = getattr(getattr(config, section), name)
+    off = getattr(getattr(default, section), name)
+    if value != off:
+      raise types.UserError(
+        f'{path} {value!r} changes nothing with model.name=two_time_scale,'
+        f' whose settings are under two_time; leave it at {off!r}'
+      )
+  if config.train.select_on != 'validation':
+    raise types.UserError(
+      f'train.select_on {config.train.select_on!r}: two_time_scale selects on'
+      ' validation events alone; leave it out'
+    )
+
+
+def _check_readout(options):
+  apart = ('2ts_plus', 'single_stage_plus')
+  if options.share_readout and options.variant not in apart:
+    raise types.UserError(
+      f'two_time.share_readout is for two networks with a read-out, and'
+      f' two_time.variant {options.variant} has none to share; use'
+      f' {" or ".join(apart)}, or leave it out'
+    )
+
+
+def _check_aggregator(config):
+  """Phases that take one backward pass need weights known before it."""
+  options = config.two_time
+  aggregator = aggregators.make(config.aggregator)
+  form = steps.resolve_form(aggregator, config.aggregator.form)
+  reads = [part.reads for part in jobs_lib.parts(options.variant)]
+  why = None
+  if 'carried' in reads:
+    why = f'two_time.variant {options.variant} carries states between steps'
+  elif options.share_readout or jobs_lib.trained_together(options.variant):
+    why = 'networks that are trained together take one pass'
+  if why and form == 'explicit':
+    raise types.UserError(
+      f'aggregator {config.aggregator.name!r} in form'
+      f' {config.aggregator.form!r} needs a gradient per group, but {why}; use'
+      ' joint, backdoor or class_balanced, in form auto'
+    )
+
+
+def _check_plugin(config):
+  options, plugin = config.two_time, config.plugin
+  plugins.make(plugin)
+  if jobs_lib.with_plugins(config) is None or options.share_readout:
+    raise types.UserError(
+      f'plugin.name {plugin.name}: two_time.variant {options.variant} has no'
+      ' network of inactive users of its own to put plugins in; use 2ts,'
+      ' 2ts_plus (share_readout=False) or plugin.name=none'
+    )
+  own_items = plugin.name != 'naive' and 'A' in plugin.points
+  if own_items and not plugin.history_only:
+    raise types.UserError(
+      f'plugin.points {plugin.points} would change the frozen item vectors of a'
+      ' group; use plugin.history_only=True or plugin.points=Z'
+    )

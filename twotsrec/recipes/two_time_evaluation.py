@@ -1,0 +1,98 @@
+"""The online protocol of 2TS for trained parameters, a split at a time."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import stream_objectives
+from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import movement
+from twotsrec.evaluation import online
+from twotsrec.evaluation import online_report
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import two_time_jobs as jobs_lib
+from twotsrec.recipes import two_time_phases as phases
+from twotsrec.recipes import two_time_serving as serving
+from twotsrec.training import progress
+
+
+def evaluate(
+  experiment: experiment_lib.Experiment,
+  params: types.Params | None,
+  split: int,
+  quiet: bool = False,
+) -> dict[str, np.ndarray]:
+  """Ranks of a split's events, what `online.rank` returns.
+
+  Args:
+    experiment: of the run.
+    params: of `models.two_time_ranker`; None ranks by popularity.
+    split: prepared.VALIDATION or prepared.TEST.
+    quiet: no progress display.
+  """
+  prepared, config = experiment.prepared, experiment.config
+  if params is None:
+    blocks, item = online.popularity(prepared, split)
+  else:
+    item = params.tables['item']['embedding']
+    vectors = stream_objectives.Vectors(item, params.net['user']['start'])
+    setting = phases.Setting(config, prepared, vectors)
+    blocks = serving.blocks(
+      setting,
+      serving.make_players(setting, experiment.groups),
+      params.net['networks'],
+      vectors,
+      np.asarray(prepared.split) == split,
+    )
+  total = int(np.sum(np.asarray(prepared.split) == split))
+  label = f'evaluate {prepared_lib.SPLITS[split]}'
+  with progress.reporter(total, label, quiet=quiet, unit='events') as show:
+    before = [0]
+
+    def report_progress(done, total):
+      del total
+      show(done, done - before[0])
+      before[0] = done
+
+    return online.rank(
+      blocks,
+      jnp.asarray(item),
+      prepared,
+      split,
+      lists=config.two_time.evaluation_lists,
+      seed=config.evaluation.seed,
+      progress=report_progress,
+    )
+
+
+def standard_part(
+  experiment: experiment_lib.Experiment, per_target: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """What `evaluation.evaluate` returns, so that all tables read it."""
+  return online_report.for_run_report(
+    per_target,
+    experiment.prepared,
+    experiment.groups,
+    experiment.config.evaluation,
+  )
+
+
+def online_part(
+  experiment: experiment_lib.Experiment, per_target: dict[str, np.ndarray]
+) -> dict[str, Any]:
+  """The paper's metrics by bucket, and how far states move."""
+  options = experiment.config.two_time
+  divided = any(p.name == 'active' for p in jobs_lib.parts(options.variant))
+  evaluation = experiment.config.evaluation
+  told = online_report.build(
+    per_target,
+    online_report.Options(
+      lists=options.evaluation_lists,
+      threshold=options.threshold if divided else None,
+      resamples=evaluation.bootstrap,
+      seed=evaluation.seed,
+    ),
+  )
+  return told | {'movement': movement.curves(per_target, options.threshold)}
