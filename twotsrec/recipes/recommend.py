@@ -134,7 +134,7 @@ def _known(experiment, options: Options) -> _Work:
   requests = recommend_lib.known_users(
     prepared.items,
     prepared.user_offsets,
-    _owned(prepared),
+    owned(prepared),
     users,
     history_length=experiment.sizes.history_length,
     routes=routes,
@@ -142,7 +142,7 @@ def _known(experiment, options: Options) -> _Work:
   return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
 
 
-def _owned(prepared: Any) -> prepared_lib.SeenItems:
+def owned(prepared: Any) -> prepared_lib.SeenItems:
   """What every user already has."""
   if behaviors.names(prepared):
     return behaviors.bought(prepared)
@@ -169,7 +169,9 @@ def _listed(prepared: Any, path: str) -> np.ndarray:
   return users.astype(np.int64)
 
 
-def _like_training(prepared, reading):
+def like_training(
+  prepared: Any, reading: pipeline.TableOptions
+) -> pipeline.TableOptions:
   """`reading`; what is left at its default is as in the training table."""
   trained = prepared.manifest['options']
   names = trained.get('columns') or {}
@@ -200,7 +202,7 @@ def _like_training(prepared, reading):
 def _raw(experiment, options: Options) -> _Work:
   """Anybody, from a table of interactions."""
   prepared = experiment.prepared
-  reading = _like_training(prepared, options.columns)
+  reading = like_training(prepared, options.columns)
   table = pipeline.read_table(options.history, reading)
   item = ids_lib.encode_items(prepared.item_ids, table.item)
   known = item > 0

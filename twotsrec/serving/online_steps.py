@@ -1,0 +1,139 @@
+"""One event of a batch of users, whoever serves them.
+
+All users go through every network that serves one of them, and keep what their
+own says: a batch costs as many steps as it has networks and plugins.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import types
+from twotsrec.models import two_rnn
+from twotsrec.ops import rows
+from twotsrec.plugins import recurrent
+
+NO_EVENT = -1  # an item that is filling
+
+
+class State(NamedTuple):
+  """B users as they are now.
+
+  Attributes:
+    state: f32[B, S], of the recurrence; its first D numbers are h.
+    last: i32[B], last item; 0 for none.
+    network: i32[B], which of `Service.networks` moves it.
+    group: i32[B], whose plugin serves it, 0..G-1, as it was at the start.
+    count: i32[B], events consumed, those of the run among them.
+    skipped: i32[B], events with unknown items since the start.
+  """
+
+  state: jax.Array
+  last: jax.Array
+  network: jax.Array
+  group: jax.Array
+  count: jax.Array
+  skipped: jax.Array
+
+
+class Weights(NamedTuple):
+  """What moves states and reads them.
+
+  Attributes:
+    item: f32[I + 1, D].
+    nets: by network; None for one that moves nothing.
+  """
+
+  item: jax.Array
+  nets: tuple[types.PyTree | None, ...]
+
+
+def make_advance(bind: Callable[..., Any]) -> Callable[..., State]:
+  """(weights, State, items i32[B]) -> State, compiled once for each B.
+
+  The memory of the old state is used again. The computation is that of
+  `evaluation.online_states`, one event long.
+
+  Args:
+    bind: of `plugins.recurrent.make_bind`.
+  """
+
+  def step(net, vectors, values, ids):
+    """One step of all users, whoever they are; f32[B, S]."""
+    stages, inner = bind(net)
+    look = rows.gather({'embedding': vectors}, ids[None])
+    embedded = stages.embed(inner['embed'], look, {'history': ids[None]})
+    streams = two_rnn.Streams(
+      reset=jnp.zeros((1, len(ids)), bool),
+      fresh=jnp.zeros(values.shape[1]),  # nobody begins here
+      carried=values,
+    )
+    return stages.summarize(inner['extractor'], embedded, streams).after[0]
+
+  def advance(weights, state, item):
+    known = (item > 0) & (item < len(weights.item))
+    ids = jnp.where(known, item, 0)
+    values = state.state
+    for net, mine in _parts(weights.nets, state):
+      after = lambda now, net=net: step(net, weights.item, now, ids)
+      values = _where(mine & known, after, values)
+    unknown = ~known & (item != NO_EVENT)
+    return state._replace(
+      state=values,
+      last=jnp.where(known, item, state.last),
+      count=state.count + known,
+      skipped=state.skipped + unknown,
+    )
+
+  return jax.jit(advance, donate_argnums=1)
+
+
+def make_read(bind: Callable[..., Any]) -> Callable[..., jax.Array]:
+  """(weights, State) -> queries f32[B, D], compiled once for each B.
+
+  Args:
+    bind: of `plugins.recurrent.make_bind`.
+  """
+
+  def read_out(net, vectors, values, last):
+    stages, inner = bind(net)
+    look = rows.gather({'embedding': vectors}, last)
+    previous = stages.embed(inner['embed'], look, {'history': last})
+    summary = two_rnn.Summary(values, previous)
+    return two_rnn.query_of(stages)(inner, summary)
+
+  def read(weights, state):
+    values = state.state[:, : weights.item.shape[1]]
+    for net, mine in _parts(weights.nets, state):
+      out = lambda now, net=net: read_out(net, weights.item, now, state.last)
+      values = _where(mine, out, values)
+    return values
+
+  return jax.jit(read)
+
+
+def _parts(
+  nets: tuple[types.PyTree | None, ...], state: State
+) -> Iterator[tuple[types.PyTree, jax.Array]]:
+  """(net with one plugin or none, whom it serves bool[B]), each user once."""
+  for number, net in enumerate(nets):
+    mine = state.network == number
+    if net is None:
+      continue
+    if 'plugins' not in net:
+      yield net, mine
+      continue
+    for g in range(jax.tree.leaves(net['plugins'])[0].shape[0]):
+      yield recurrent.of_group(net, g), mine & (state.group == g)
+
+
+def _where(mine, change, values):
+  """`change(values)` in rows of `mine`; nothing is computed without any."""
+  return jax.lax.cond(
+    jnp.any(mine),
+    lambda now: jnp.where(mine[:, None], change(now), now),
+    lambda now: now,
+    values,
+  )
