@@ -45,7 +45,7 @@ def train(
     for number, run in enumerate(planned, 1)
     if finished(run) is None
   ]
-  _check([run for _, run in missing])
+  verify([run for _, run in missing])
   for number, run in missing:
     if should_stop():
       return False
@@ -69,8 +69,13 @@ def finished(run: Planned) -> dict[str, Any] | None:
   return files.read_json(report_path)
 
 
-def _check(missing: Sequence[Planned]) -> None:
-  """Shows before hours of training what would stop it in their midst."""
+def verify(missing: Sequence[Planned]) -> None:
+  """Shows before hours of training what would stop it in their midst.
+
+  Raises:
+    types.UserError: data that are not there, or a run under way with another
+      configuration.
+  """
   for run in missing:
     if run_directory.config_path(run.workdir).is_file():
       _check_config(run)
