@@ -6,6 +6,7 @@
         --data_root=DIR --out=aggregators.json [--only=pcgrad,light]
     python launch/benchmark.py --suite=graph --dataset=taobao-copf \
         --data_root=DIR --out=graph.json
+    python launch/benchmark.py --suite=two_time_scale --out=two_time.json
 
 `train` is the training loop and full ranking, of three models by default;
 `aggregators` a step of every aggregator, penalty, sequential method and plugin
@@ -13,6 +14,7 @@ stage over one of joint training, for DIN by default. Each model runs in a
 process of its own, so that its peak memory is its own. `graph` is products
 with the graph of all behaviors, over SciPy's, and the contrastive loss; then,
 in a process of its own, an epoch of COPF and its full ranking.
+`two_time_scale` is the parts of 2TS, on ids made up in the size of MovieLens.
 """
 
 from collections.abc import Mapping
@@ -27,16 +29,17 @@ from absl import flags
 import cli
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.data import pipeline
+from twotsrec.data import settings
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import benchmark_graph
+from twotsrec.recipes import benchmark_two_time
 from twotsrec.recipes import copf
 from twotsrec.training import files
 
 _MODELS_OF = {'train': ('din', 'gru4rec', 'sasrec'), 'aggregators': ('din',)}
-_SUITES = (*_MODELS_OF, 'graph')
+_SUITES = (*_MODELS_OF, 'graph', 'two_time_scale')
 
 _SUITE = flags.DEFINE_enum('suite', 'train', _SUITES, 'What to measure.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file.')
@@ -55,8 +58,7 @@ _CLOCK = flags.DEFINE_enum(
   'clock',
   'wall',
   [*benchmark_aggregators.CLOCKS],
-  'Suites aggregators and graph: what is timed; processor on a machine that is'
-  ' shared.',
+  'All suites but train: what is timed; processor on a machine that is shared.',
 )
 _STEPS = flags.DEFINE_integer(
   'steps', 60, 'Suite aggregators: steps of a measured scan.', lower_bound=1
@@ -66,7 +68,9 @@ _SUITES_OF = (
   (_MODELS, tuple(_MODELS_OF)),
   (_ONLY, ('aggregators',)),
   (_STEPS, ('aggregators',)),
-  (_CLOCK, ('aggregators', 'graph')),
+  (_CLOCK, ('aggregators', 'graph', 'two_time_scale')),
+  (_DATASET, (*_MODELS_OF, 'graph')),
+  (_DATA_ROOT, (*_MODELS_OF, 'graph')),
 )
 
 
@@ -79,6 +83,8 @@ def main() -> int:
     return 0
   if _SUITE.value == 'graph':
     return _graph(out)
+  if _SUITE.value == 'two_time_scale':
+    return _two_time(out)
   results = {}
   for model in _MODELS.value or _MODELS_OF[_SUITE.value]:
     code, results[model] = _in_child(out, model, [f'--models={model}'])
@@ -141,6 +147,18 @@ def _graph(out: pathlib.Path) -> int:
   return 0
 
 
+def _two_time(out: pathlib.Path) -> int:
+  """The parts of 2TS take turns in this process."""
+  measured = benchmark_two_time.measure(_REPEATS.value, _CLOCK.value, _say)
+  files.write_json(out, {'suite': _SUITE.value, **measured})
+  print(
+    f'{measured["rounds"]} rounds, {measured["clock"]} time: median, least to'
+    f' largest; peak memory {measured["peak_rss_mb"]:.0f} MB\n'
+    + comparison.aligned(benchmark_two_time.table(measured))
+  )
+  return 0
+
+
 def _measured() -> dict[str, Any]:
   if _SUITE.value == 'train':
     return benchmark.train(_config(), _REPEATS.value)
@@ -179,7 +197,7 @@ def _config() -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = _DATASET.value
   if _SUITE.value == 'graph' and not _DATASET.present:
-    config.data.dataset = pipeline.SYNTHETIC_BEHAVIORS
+    config.data.dataset = settings.SYNTHETIC_BEHAVIORS
   config.data.data_root = _DATA_ROOT.value
   config.data.cache_dir = _CACHE_DIR.value
   if _MODELS.value:
