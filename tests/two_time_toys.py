@@ -92,13 +92,15 @@ def planted(
   alpha: float = 1.2,
   mean: float = 1.0,
   spread: float = 1.0,
+  arrival: float = 0.0,
   seed: int = 0,
 ) -> prepared_lib.Prepared:
   """Softmax clicks of a shared mean taste and an offset of each user.
 
   Activity falls like (T + 1)^-alpha up to `longest`. Tastes stand still and
-  order means nothing. The first 70 % of the clicks are train events, the next
-  10 % validation, in one order for all, so some users come later than that.
+  order means nothing. Users come at any time up to `arrival` and stay to the
+  end, 1. The first 70 % of the clicks of all are train events, the next 10 %
+  validation, so some users come later than that.
   """
   generator = np.random.default_rng(seed)
   weight = np.arange(1, longest + 1) ** -alpha
@@ -112,6 +114,8 @@ def planted(
   noise = generator.gumbel(size=(len(user), num_items))
   item = 1 + np.argmax(scores[user] + noise, axis=1)
   place = generator.permutation(len(user)) / len(user)
+  begin = arrival * generator.random(num_users)[user]
+  place = np.argsort(np.argsort(begin + (1 - begin) * place)) / len(user)
   split = np.searchsorted([0.7, 0.8], place, side='right')
   order = np.lexsort((place, user))
   return prepared_lib.build(

@@ -233,7 +233,6 @@ class TwoTimeConfig:
   patience: int = 3  # stage 2, in epochs
   single_stage_epochs: int = 80  # trains everything from the start
   single_stage_window: str = 'random'  # or 'last_k'
-  train_items: bool = False  # 2-GRU, 1-GRU: item table moves in stage 2
   evaluation_lists: int = 499  # sec. 4: sampled candidates besides the item
 
 

@@ -216,7 +216,6 @@ def test_the_protocol_says_how_events_are_ranked():
     ({'two_time__feature_width': 6}, 'feature_width is 6; allowed is 0 up to'),
     ({'two_time__feature_width': 2}, 'the data have no item features'),
     ({'two_time__stage1_optimizer': 'sgd'}, 'known: adam, row_adagrad'),
-    ({'two_time__train_items': True}, 'stage 2 leaves the items as they are'),
     ({'two_time__share_readout': True}, 'variant 2ts has none to share'),
     (
       {'two_time__variant': 'one_gru', 'aggregator__name': 'pcgrad'},

@@ -93,11 +93,6 @@ def _check_values(options):
     )
   if not 0 < options.rate < math.inf:
     raise types.UserError(f'two_time.rate {options.rate} must be positive')
-  if options.train_items:
-    raise types.UserError(
-      'two_time.train_items True: stage 2 leaves the items as they are; use'
-      ' two_time.variant=single_stage to train them along, or leave it out'
-    )
 
 
 def _check_unused(config):

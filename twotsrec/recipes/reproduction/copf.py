@@ -9,7 +9,6 @@ one run stands for both.
 
 import functools
 import pathlib
-import shlex
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
@@ -18,6 +17,7 @@ from twotsrec.data import datasets as datasets_lib
 from twotsrec.data import synthetic_behaviors
 from twotsrec.recipes import copf as copf_lib
 from twotsrec.recipes.reproduction import choices
+from twotsrec.recipes.reproduction import commands
 from twotsrec.recipes.reproduction import training
 
 REFERENCE = 'copf'  # what everything else is compared with
@@ -220,38 +220,31 @@ def flags(settings: Settings, run: Run) -> list[str]:
   argument = '' if variant == REFERENCE else f':{variant}'
   file = FILES.get(run.dataset, run.dataset)
   changes = _swept(run.dataset, run.system) | _common(settings, run)
-  return [
-    f'--config=configs/copf/{file}.py{argument}',
-    f'--data_root={settings.data_root}',
-    f'--config.data.cache_dir={settings.cache_dir}',
-    f'--workdir={workdir(settings, run)}',
-    *(f'--config.{name}={_text(value)}' for name, value in changes.items()),
-  ]
+  return commands.train_flags(
+    f'copf/{file}.py{argument}', settings, workdir(settings, run), changes
+  )
 
 
 def train_command(settings: Settings, run: Run) -> str:
   """The line that trains one run."""
-  settings = settings._replace(data_root=settings.data_root or 'DIR')
-  return shlex.join(['python', 'launch/train.py', *flags(settings, run)])
+  return commands.train(flags(commands.named_root(settings), run))
 
 
 def command(settings: Settings) -> str:
   """The line that trains and writes all of it."""
-  joined = lambda names: ','.join(map(str, names))
+  settings = commands.named_root(settings)
+  every = set(settings.variants) == set(SYSTEMS)
   given = {
-    'table': joined(settings.tables),
-    'datasets': joined(settings.datasets),
-    'variants': joined(settings.variants),
-    'seeds': joined(settings.seeds),
+    'table': settings.tables,
+    'datasets': settings.datasets,
+    'variants': () if every else settings.variants,
+    'seeds': settings.seeds,
     'epochs': settings.epochs,
-    'data_root': settings.data_root or 'DIR',
+    'data_root': settings.data_root,
     'cache_dir': settings.cache_dir,
     'out': settings.out,
   }
-  if set(settings.variants) == set(SYSTEMS):
-    del given['variants']
-  arguments = [f'--{name}={value}' for name, value in given.items()]
-  return shlex.join(['python', 'launch/reproduce/copf.py', *arguments])
+  return commands.reproduce('copf.py', given)
 
 
 def _preset(dataset, system) -> config_lib.Config:
@@ -284,7 +277,3 @@ def _common(settings, run) -> dict[str, Any]:
   """Fields that all systems change."""
   given = {'train.epochs': settings.epochs, 'train.seed': run.seed}
   return given | dict(settings.changes)
-
-
-def _text(value):
-  return ','.join(map(str, value)) if isinstance(value, tuple) else str(value)

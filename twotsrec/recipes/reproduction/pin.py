@@ -8,11 +8,11 @@ places in a batch. So `base` stands for both.
 
 import dataclasses
 import pathlib
-import shlex
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec.recipes.reproduction import choices
+from twotsrec.recipes.reproduction import commands
 from twotsrec.recipes.reproduction import training
 
 # Settings of each system, in the order they are trained: stage 2 starts from
@@ -200,34 +200,31 @@ def config(settings: Settings, run: Run) -> config_lib.Config:
 def flags(settings: Settings, run: Run) -> list[str]:
   """What launch/train.py takes for the same run."""
   file = FILES.get(run.dataset, run.dataset)
-  return [
-    f'--config=configs/pin/{file}_{run.model}.py',
-    f'--data_root={settings.data_root}',
-    f'--config.data.cache_dir={settings.cache_dir}',
-    f'--workdir={workdir(settings, run)}',
-    *(f'--config.{k}={v}' for k, v in changes(settings, run).items()),
-  ]
+  return commands.train_flags(
+    f'pin/{file}_{run.model}.py',
+    settings,
+    workdir(settings, run),
+    changes(settings, run),
+  )
 
 
 def train_command(settings: Settings, run: Run) -> str:
   """The line that trains one run."""
-  settings = settings._replace(data_root=settings.data_root or 'DIR')
-  return shlex.join(['python', 'launch/train.py', *flags(settings, run)])
+  return commands.train(flags(commands.named_root(settings), run))
 
 
 def command(settings: Settings) -> str:
   """The line that trains and writes all of it."""
-  joined = lambda names: ','.join(map(str, names))
+  settings = commands.named_root(settings)
   given = {
-    'table': joined(settings.tables),
-    'datasets': joined(settings.datasets),
-    'models': joined(settings.models),
-    'seeds': joined(settings.seeds),
+    'table': settings.tables,
+    'datasets': settings.datasets,
+    'models': settings.models,
+    'seeds': settings.seeds,
     'epochs': settings.epochs,
     'stage2_epochs': settings.stage2_epochs,
-    'data_root': settings.data_root or 'DIR',
+    'data_root': settings.data_root,
     'cache_dir': settings.cache_dir,
     'out': settings.out,
   }
-  arguments = [f'--{name}={value}' for name, value in given.items()]
-  return shlex.join(['python', 'launch/reproduce/pin.py', *arguments])
+  return commands.reproduce('pin.py', given)

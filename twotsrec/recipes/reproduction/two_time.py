@@ -8,13 +8,13 @@ leave the same events out of stage 1 share it, so only the first trains it.
 
 import functools
 import pathlib
-import shlex
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_presets as presets
 from twotsrec.recipes.reproduction import choices
+from twotsrec.recipes.reproduction import commands
 from twotsrec.recipes.reproduction import training
 
 REFERENCE = '2ts'  # chooses stage 1; what everything else is compared with
@@ -279,23 +279,22 @@ def flags(settings: Settings, run: Run) -> list[str]:
   if _own_length(settings, run):
     epochs = chosen_epochs(settings, run)
   changes = dict(settings.changes) | _common(settings, run, epochs)
-  return [
-    f'--config=configs/two_time_scale/{file}.py{argument}',
-    f'--data_root={settings.data_root}',
-    f'--config.data.cache_dir={settings.cache_dir}',
-    f'--workdir={workdir(settings, run)}',
-    *(f'--config.{name}={_text(value)}' for name, value in changes.items()),
-  ]
+  return commands.train_flags(
+    f'two_time_scale/{file}.py{argument}',
+    settings,
+    workdir(settings, run),
+    changes,
+  )
 
 
 def train_command(settings: Settings, run: Run) -> str:
   """The line that trains one run."""
-  settings = settings._replace(data_root=settings.data_root or 'DIR')
-  return shlex.join(['python', 'launch/train.py', *flags(settings, run)])
+  return commands.train(flags(commands.named_root(settings), run))
 
 
 def command(settings: Settings) -> str:
   """The line that trains and writes all of it."""
+  settings = commands.named_root(settings)
   given = {
     'table': settings.tables,
     'figure': settings.figures,
@@ -303,20 +302,8 @@ def command(settings: Settings) -> str:
     'splits': settings.splits,
     'systems': settings.systems,
     'seeds': settings.seeds,
-    'data_root': (settings.data_root or 'DIR',),
-    'cache_dir': (settings.cache_dir,),
-    'out': (settings.out,),
+    'data_root': settings.data_root,
+    'cache_dir': settings.cache_dir,
+    'out': settings.out,
   }
-  arguments = [
-    f'--{name}={",".join(map(str, values))}'
-    for name, values in given.items()
-    if values
-  ]
-  script = 'launch/reproduce/two_time_scale.py'
-  return shlex.join(['python', script, *arguments])
-
-
-def _text(value):
-  if isinstance(value, tuple):
-    return ''.join(f'{one},' for one in value)  # a comma tells a tuple of one
-  return str(value)
+  return commands.reproduce('two_time_scale.py', given)
