@@ -1,8 +1,18 @@
 """Shared fixtures."""
 
+from collections.abc import Iterator
 import pathlib
 
 import pytest
+
+from tests import compiling
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quick_compilation(tmp_path_factory) -> Iterator[None]:
+  """Small programs, run once or twice: compiling them is what takes time."""
+  with compiling.once(tmp_path_factory.mktemp('compiled')):
+    yield
 
 
 @pytest.fixture(scope='session')

@@ -23,6 +23,12 @@ CASES = (
 )
 
 
+@pytest.fixture(scope='module', autouse=True)
+def small_programs():
+  with toys.small_programs():
+    yield
+
+
 def _job(cell, variant, name='inactive'):
   changes = {'two_time__cell': cell, 'two_time__variant': variant}
   return toys.jobs(**changes)[name], changes

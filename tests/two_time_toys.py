@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests import compiling
 from twotsrec import config as config_lib
 from twotsrec import stream_objectives
 from twotsrec.data import groups as groups_lib
@@ -55,7 +54,7 @@ SETTINGS = {
 
 @functools.cache
 def folder() -> pathlib.Path:
-  """Where finished runs and compiled programs are kept, for this process."""
+  """Where finished runs are kept, for this process."""
   path = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
   atexit.register(shutil.rmtree, path, ignore_errors=True)
   return path
@@ -63,10 +62,9 @@ def folder() -> pathlib.Path:
 
 @contextlib.contextmanager
 def small_programs() -> Iterator[None]:
-  """Compiles every program once: short scans, few shapes."""
+  """Short scans and few shapes, which are quick to compile."""
   rolled = functools.partial(recurrence.scan, unroll=1)
   with (
-    compiling.once(folder() / 'compiled'),
     mock.patch.object(recurrence, 'scan', rolled),
     mock.patch.object(online_states, '_STREAMS', 8),
     mock.patch.object(online_states, '_LENGTH', 8),

@@ -1,14 +1,7 @@
 import pytest
 
-from tests import compiling
 from tests.launch import scripts
 from tests.serving import online_toys
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 @pytest.fixture(scope='module')

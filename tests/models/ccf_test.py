@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import compiling
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import features as features_lib
@@ -17,12 +16,6 @@ USERS, ITEMS, WIDTH, FEATURE_WIDTH = 5, 6, 8, 3
 SIZES = types.Sizes(USERS, ITEMS, 0)
 KINDS = ('categorical', 'multivalued', 'dense')
 KEY = jax.random.key(0)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiler(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _features(kinds=KINDS):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
-from tests import compiling
 from tests import runs
 from twotsrec import config as config_lib
 from twotsrec import types
@@ -15,12 +14,6 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import phases
 from twotsrec.recipes import runs as runs_lib
 from twotsrec.training import steps
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _experiment(variant='no_aggregation', dense=None, **changes):

@@ -1,17 +1,14 @@
 import pytest
 
-from tests import compiling
 from twotsrec.recipes import benchmark_two_time
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
+def quick(monkeypatch):
   for name, value in (
     ('_USERS', 7), ('_ITEMS', 9), ('_WIDTH', 4), ('_STEPS', 2), ('_BATCH', 5),
   ):  # fmt: skip
     monkeypatch.setattr(benchmark_two_time, name, value)
-  with compiling.once(tmp_path):
-    yield
 
 
 def test_online_updates_are_measured_in_batches(monkeypatch):

@@ -3,20 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from tests import compiling
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark_two_time
 from twotsrec.training import offer_steps
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
+def quick(monkeypatch):
   for name, value in (
     ('_USERS', 20), ('_ITEMS', 15), ('_EVENTS', 9000), ('_WIDTH', 4),
   ):  # fmt: skip
     monkeypatch.setattr(benchmark_two_time, name, value)
-  with compiling.once(tmp_path):
-    yield
 
 
 def test_stage_1_is_measured_with_optimizers_and_pools(monkeypatch):

@@ -6,7 +6,6 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import compiling
 from tests import runs
 from tests.serving import online_toys
 from twotsrec import types
@@ -26,12 +25,6 @@ _CHANGES = {
   'plugin__name': 'light',
   'plugin__points': 'Z',
 }
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 @pytest.fixture(scope='module')

@@ -6,9 +6,7 @@ further epochs cannot explain what is gained.
 
 import jax
 import numpy as np
-import pytest
 
-from tests import compiling
 from twotsrec import config as config_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import compare
@@ -18,12 +16,6 @@ from twotsrec.recipes import pin
 from twotsrec.recipes import reports
 
 GROUPS = 5
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _config(gamma):

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from tests import compiling
 from tests import runs
 from twotsrec import config as config_lib
 from twotsrec import types
@@ -26,12 +25,6 @@ from twotsrec.training import files
 from twotsrec.training import run_directory
 
 GROUPS = 3
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _config(**changes):

@@ -30,7 +30,7 @@ PLUGINS = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once():
+def small_programs():
   with toys.small_programs():
     yield
 

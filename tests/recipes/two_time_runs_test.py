@@ -34,7 +34,7 @@ PHASES = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once():
+def small_programs():
   with toys.small_programs():
     yield
 

@@ -21,7 +21,7 @@ NAMES = single.NAMES
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once():
+def small_programs():
   with toys.small_programs():
     yield
 

@@ -16,7 +16,7 @@ from twotsrec.training import run_directory
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once():
+def small_programs():
   with toys.small_programs():
     yield
 

@@ -17,7 +17,7 @@ TRIED = (2, 6, 9)
 
 
 @pytest.fixture(scope='module', autouse=True)
-def compiled_once():
+def small_programs():
   with toys.small_programs():
     yield
 

@@ -4,17 +4,10 @@ import zlib
 import numpy as np
 import pytest
 
-from tests import compiling
 from tests.serving import online_toys
 from twotsrec import types
 from twotsrec.serving import online
 from twotsrec.serving import online_bytes
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import compiling
 from tests.serving import online_toys
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -26,12 +25,6 @@ _SYSTEMS = [
   {'two_time__variant': 'ccf'},
   _PLUGGED,
 ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _rows(state, chosen):

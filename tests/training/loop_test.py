@@ -414,3 +414,25 @@ def test_the_log_has_the_sums_of_the_epoch(uninterrupted):
   assert lines[-1]['train_loss'] < lines[0]['train_loss']
   best = min(lines, key=lambda line: line['validation']['loss'])
   assert fitted.host['best'][0]['epoch'] == best['epoch']
+
+
+def test_parameters_are_kept_after_the_epochs_that_are_asked_for(
+  tmp_path, uninterrupted
+):
+  phase = _phase()._replace(snapshots=(1, 3))
+  fitted = _fit(tmp_path, phase)
+  template = {'params': fitted.params}
+  kept = {}
+  for epoch in (1, 3):
+    path = run_directory.snapshot_path(tmp_path, epoch)
+    found = checkpoints.restore(path, template)
+    kept[epoch] = found.state['params']
+    assert found.host['epoch'] == epoch - 1  # counted at the end of it
+  assert not run_directory.snapshot_path(tmp_path, 2).exists()
+  # Epoch 3 is the last; a run of one epoch ends at the first snapshot.
+  (tmp_path / 'short').mkdir()
+  short = _fit(tmp_path / 'short', phase, epochs=1)
+  runs.assert_same_arrays(kept[1], short.params)
+  again = _fit(tmp_path, phase)
+  runs.assert_same_arrays(again.params, fitted.params)
+  _assert_same(tmp_path, fitted, uninterrupted)

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import compiling
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import event_feeds
@@ -25,12 +24,6 @@ OPTIMIZERS = (offer_steps.DENSE, *offer_steps.BY_ROWS)
 POOLS = event_feeds.POOLS
 # Category of every item, two to a brand; 0 for padding.
 BRANDS = np.array([0, 1, 1, 2, 2, 3, 3, 0], np.int32)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def quick_compiler(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 def _config(optimizer='adam', pool='event', featured=False, **two_time):

@@ -20,6 +20,12 @@ from twotsrec.training import stream_steps
 LENGTH = 4
 
 
+@pytest.fixture(scope='module', autouse=True)
+def small_programs():
+  with toys.small_programs():
+    yield
+
+
 @functools.cache
 def _job():
   return toys.jobs(two_time__variant='one_gru')['everyone']

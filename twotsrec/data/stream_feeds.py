@@ -88,7 +88,8 @@ def make_batch_of(
 
   def batch_of(feed, entries, key):
     entries = entries.reshape(shape)
-    # No two steps of an epoch have their last event in common.
+    # Steps of an epoch differ in their last event; those of windows that are
+    # drawn anew may not, and then offer the same items.
     key = jax.random.fold_in(key, jnp.max(entries))
     drawn = (count,) if shared else (*shape, count)
     negatives = jax.random.randint(key, drawn, 1, num_items + 1)

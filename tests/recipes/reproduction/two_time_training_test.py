@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from tests import compiling
 from tests.recipes.reproduction import two_time_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
@@ -35,12 +34,6 @@ CHANGES = (
   ('two_time.evaluation_lists', 19),
   ('evaluation.bootstrap', 20),
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled(tmp_path_factory):
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
-    yield
 
 
 @pytest.fixture(scope='module')
