@@ -44,6 +44,8 @@ def start(tmp_path_factory):
     'JAX_COMPILATION_CACHE_DIR': str(cache),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+    # As this process compiles, to the bit.
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true',
   }
   command = [
     sys.executable,

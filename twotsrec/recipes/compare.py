@@ -38,7 +38,8 @@ _FOOTING = (
 )
 # What the runs of a system share; its seeds are all that differs.
 _SYSTEM = (
-  'model', 'aggregator', 'method', 'penalty', 'plugin', 'routing', 'selection',
+  'model', 'variant', 'aggregator', 'method', 'penalty', 'plugin', 'routing',
+  'selection',
 )  # fmt: skip
 
 

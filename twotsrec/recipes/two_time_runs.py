@@ -131,6 +131,7 @@ def _protocol(experiment):
   evaluation = experiment.config.evaluation
   return {
     **reports.protocol(experiment),
+    'variant': experiment.config.two_time.variant,
     'candidates': 'all',
     'negatives': 'items that are not among the earlier events of the user',
     'order': 'online: an event is scored, then it moves the state',
