@@ -1,8 +1,6 @@
 import json
 import pathlib
 
-import jax
-from jax.experimental.compilation_cache import compilation_cache
 import pytest
 
 from tests import runs as small
@@ -28,28 +26,6 @@ CHANGES = (
   ('train.checkpoint_every', 0.0),
   ('evaluation.bootstrap', 20),
 )
-
-
-@pytest.fixture(scope='module', autouse=True)
-def compiled(tmp_path_factory):
-  """Little time for compiling: no program twice, and none with much care."""
-  options = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('compiled')),
-    'jax_persistent_cache_min_compile_time_secs': 0.0,
-    'jax_persistent_cache_min_entry_size_bytes': -1,
-    'jax_disable_most_optimizations': True,
-  }
-  kept = {name: jax.config.values[name] for name in options}
-  _configure(options)
-  yield
-  _configure(kept)
-
-
-def _configure(options):
-  for name, value in options.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()  # it is opened once
-  jax.clear_caches()  # no other test goes on with these programs
 
 
 @pytest.fixture(scope='module')
