@@ -104,5 +104,5 @@ def test_scores_are_inner_products(shared):
 
 
 def test_it_is_not_drawn():
-  with pytest.raises(NotImplementedError, match='put together by training'):
+  with pytest.raises(ValueError, match='put together by training'):
     _model().init(jax.random.key(0), {}, types.Sizes(1, 1, 1))

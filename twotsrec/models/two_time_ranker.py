@@ -48,7 +48,7 @@ def make(config: config_lib.Config) -> types.Model:
     return stages.classify({}, features, candidate_rows)
 
   def init(key, context, sizes):
-    raise NotImplementedError('put together by training, not drawn')
+    raise ValueError('it is put together by training, not drawn')
 
   return types.Model(init, encode, score)
 

@@ -295,7 +295,7 @@ def _digest(config, weights, networks) -> bytes:
 
 
 def _no_init(key, context, sizes):
-  raise NotImplementedError('takes queries, has nothing to train')
+  raise ValueError('it takes queries, there is nothing to train')
 
 
 def _encode(net, history_rows, context, inputs, *, key=None):
