@@ -64,7 +64,7 @@ def config(variant: str = 'copf', **changes) -> config_lib.Config:
   made.model.width = WIDTH
   made.train.batch_size = 4
   made.behavior.samples = 3
-  copf.change(
+  config_lib.change(
     made, {k.replace('__', '.'): value for k, value in changes.items()}
   )
   return made

@@ -46,9 +46,7 @@ def config(**changes) -> config_lib.Config:
   """The small experiment; `train__epochs=1` changes train.epochs."""
   made = config_lib.Config()
   named = {name.replace('__', '.'): value for name, value in changes.items()}
-  for path, value in {**SETTINGS, **named}.items():
-    section, name = path.split('.')
-    setattr(getattr(made, section), name, value)
+  config_lib.change(made, {**SETTINGS, **named})
   return made
 
 

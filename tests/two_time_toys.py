@@ -76,9 +76,7 @@ def config(**changes) -> config_lib.Config:
   """2TS at this size; `two_time__window=3` changes two_time.window."""
   made = config_lib.Config()
   named = {name.replace('__', '.'): value for name, value in changes.items()}
-  for path, value in {**SETTINGS, **named}.items():
-    section, name = path.split('.')
-    setattr(getattr(made, section), name, value)
+  config_lib.change(made, {**SETTINGS, **named})
   return made
 
 

@@ -4,7 +4,9 @@ Paper references are to PIN unless said otherwise; "authors" means the later
 public code of PIN's first author, "ours" a default the paper is silent about.
 """
 
+from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 
 @dataclasses.dataclass
@@ -280,3 +282,15 @@ class Config:
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig
   )
+
+
+def change(config: Config, settings: Mapping[str, Any]) -> None:
+  """Sets fields of a configuration, {'section.field': value}.
+
+  Raises:
+    AttributeError: a field that does not exist.
+  """
+  for path, value in settings.items():
+    section, field = path.split('.')
+    getattr(getattr(config, section), field)  # setattr would make a new one
+    setattr(getattr(config, section), field, value)

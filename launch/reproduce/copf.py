@@ -8,9 +8,7 @@ The same command again goes on where it stopped. The document is OUT/copf.md,
 its numbers are in OUT/copf.json.
 """
 
-import functools
 import pathlib
-import signal
 import sys
 
 from absl import flags
@@ -18,6 +16,7 @@ from absl import flags
 # Scripts here share what those one folder up share.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
+import reproducing
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_document
 from twotsrec.recipes.reproduction import copf_results
@@ -38,13 +37,8 @@ _SEEDS = flags.DEFINE_list('seeds', ['0'], 'Of the training.')
 _EPOCHS = flags.DEFINE_integer(
   'epochs', 200, 'At most, of every run.', lower_bound=1
 )
-_DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of the datasets.')
-_CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
-_OUT = flags.DEFINE_string('out', None, 'Folder of the runs and the document.')
-_REPORT_ONLY = flags.DEFINE_bool(
-  'report_only', False, 'Train nothing; what is missing is shown as -.'
-)
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
+_COMMON = reproducing.define()
+flags.adopt_module_key_flags(reproducing)
 
 
 def main() -> int:
@@ -56,22 +50,17 @@ def main() -> int:
       tuple(_VARIANTS.value),
       tuple(_SEEDS.value),
       _EPOCHS.value,
-      _DATA_ROOT.value,
-      _CACHE_DIR.value,
-      cli.required(_OUT),
+      *_COMMON.places(),
     )
   )
-  if not _REPORT_ONLY.value:
-    cli.required(_DATA_ROOT)
-    stop = cli.stop_on_signal()
-    tell = functools.partial(print, flush=True)
-    plans = [*copf.plans(settings).values()]
-    if not training.train(plans, stop, _QUIET.value, tell):
-      print(f'stopped and saved in {settings.out}; the same command resumes')
-      return 128 + signal.SIGTERM
-  result = copf_results.collect(settings)
-  print(f'written to {copf_document.write(result, settings.out)}')
-  return 0
+
+  def train(*how):
+    return training.train([*copf.plans(settings).values()], *how)
+
+  def write():
+    return copf_document.write(copf_results.collect(settings), settings.out)
+
+  return reproducing.run(_COMMON, train, write)
 
 
 if __name__ == '__main__':

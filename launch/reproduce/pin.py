@@ -8,9 +8,7 @@ The same command again goes on where it stopped. The document is OUT/pin.md,
 its numbers are in OUT/pin.json.
 """
 
-import functools
 import pathlib
-import signal
 import sys
 
 from absl import flags
@@ -18,6 +16,7 @@ from absl import flags
 # Scripts here share what those one folder up share.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
+import reproducing
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_document
 from twotsrec.recipes.reproduction import pin_results
@@ -39,13 +38,8 @@ _EPOCHS = flags.DEFINE_integer(
 _STAGE2_EPOCHS = flags.DEFINE_integer(
   'stage2_epochs', 4, 'Of stage 2, with the plugins.', lower_bound=1
 )
-_DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of the datasets.')
-_CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
-_OUT = flags.DEFINE_string('out', None, 'Folder of the runs and the document.')
-_REPORT_ONLY = flags.DEFINE_bool(
-  'report_only', False, 'Train nothing; what is missing is shown as -.'
-)
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
+_COMMON = reproducing.define()
+flags.adopt_module_key_flags(reproducing)
 
 
 def main() -> int:
@@ -58,22 +52,17 @@ def main() -> int:
       tuple(_SEEDS.value),
       _EPOCHS.value,
       _STAGE2_EPOCHS.value,
-      _DATA_ROOT.value,
-      _CACHE_DIR.value,
-      cli.required(_OUT),
+      *_COMMON.places(),
     )
   )
-  if not _REPORT_ONLY.value:
-    cli.required(_DATA_ROOT)
-    stop = cli.stop_on_signal()
-    tell = functools.partial(print, flush=True)
-    plans = [*pin.plans(settings).values()]
-    if not training.train(plans, stop, _QUIET.value, tell):
-      print(f'stopped and saved in {settings.out}; the same command resumes')
-      return 128 + signal.SIGTERM
-  result = pin_results.collect(settings)
-  print(f'written to {pin_document.write(result, settings.out)}')
-  return 0
+
+  def train(*how):
+    return training.train([*pin.plans(settings).values()], *how)
+
+  def write():
+    return pin_document.write(pin_results.collect(settings), settings.out)
+
+  return reproducing.run(_COMMON, train, write)
 
 
 if __name__ == '__main__':

@@ -10,9 +10,7 @@ The same command again goes on where it stopped. The document is
 OUT/two_time_scale.md, its numbers are in OUT/two_time_scale.json.
 """
 
-import functools
 import pathlib
-import signal
 import sys
 
 from absl import flags
@@ -20,6 +18,7 @@ from absl import flags
 # Scripts here share what those one folder up share.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
+import reproducing
 from twotsrec.recipes import two_time_presets
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_document
@@ -47,13 +46,8 @@ _SYSTEMS = flags.DEFINE_list(
   f'Rows of the tables, besides popularity: {", ".join(two_time.SYSTEMS)}.',
 )
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Of the training.')
-_DATA_ROOT = flags.DEFINE_string('data_root', '', 'Folder of the datasets.')
-_CACHE_DIR = flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.')
-_OUT = flags.DEFINE_string('out', None, 'Folder of the runs and the document.')
-_REPORT_ONLY = flags.DEFINE_bool(
-  'report_only', False, 'Train nothing; what is missing is shown as -.'
-)
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
+_COMMON = reproducing.define()
+flags.adopt_module_key_flags(reproducing)
 
 
 def main() -> int:
@@ -66,25 +60,21 @@ def main() -> int:
       tuple(_SPLITS.value),
       tuple(_SYSTEMS.value),
       tuple(_SEEDS.value),
-      _DATA_ROOT.value,
-      _CACHE_DIR.value,
-      cli.required(_OUT),
+      *_COMMON.places(),
     )
   )
-  if two_time.runs(settings) and not _REPORT_ONLY.value:
-    cli.required(_DATA_ROOT)
-    stop = cli.stop_on_signal()
-    tell = functools.partial(print, flush=True)
-    if not two_time_training.train(settings, stop, _QUIET.value, tell):
-      print(f'stopped and saved in {settings.out}; the same command resumes')
-      return 128 + signal.SIGTERM
-  result = two_time_results.collect(settings)
-  theory = None
-  if 'theory' in settings.figures:
-    theory = two_time_theory.collect(pathlib.Path(settings.out))
-  path = two_time_document.write(result, settings.out, theory)
-  print(f'written to {path}')
-  return 0
+
+  def train(*how):
+    return two_time_training.train(settings, *how)
+
+  def write():
+    result, theory = two_time_results.collect(settings), None
+    if 'theory' in settings.figures:
+      theory = two_time_theory.collect(pathlib.Path(settings.out))
+    return two_time_document.write(result, settings.out, theory)
+
+  needs_runs = bool(two_time.runs(settings))
+  return reproducing.run(_COMMON, train if needs_runs else None, write)
 
 
 if __name__ == '__main__':

@@ -1,42 +1,16 @@
-import dataclasses
-import signal
-import sys
-
 import pytest
 
+from tests.launch import reproducing
 from tests.launch import scripts
 from tests.recipes.reproduction import copf_finished
-from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
 from twotsrec.recipes.reproduction import copf
 
 # ml_collections reads config files with a function that Python deprecates.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:the load_module:DeprecationWarning'
-)
-
-
-@pytest.fixture(autouse=True)
-def undone(monkeypatch):
-  """Puts back who listens to SIGTERM, and where modules are looked for."""
-  kept = signal.getsignal(signal.SIGTERM)
-  monkeypatch.setattr(sys, 'path', [*sys.path])
-  yield
-  signal.signal(signal.SIGTERM, kept)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-  """Configurations by directory, in place of their training."""
-  seen = {}
-
-  def train(config, workdir, should_stop, quiet):
-    seen[workdir] = config
-    return {'protocol': {'model': 'none'}, 'test': None}
-
-  monkeypatch.setattr(joint, 'train', train)
-  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
-  return seen
+pytestmark = [
+  pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning'),
+  pytest.mark.usefixtures('undone'),
+]
 
 
 def _reproduce(capsys, *flags):
@@ -71,18 +45,15 @@ def test_runs_are_those_of_the_training_script(
     tuple(copf.TABLES), (dataset,), variants, (3,), 5, 'there', 'here',
     str(tmp_path),
   )  # fmt: skip
-  ours = {**trained}
-  trained.clear()
   runs = copf.runs(made)
-  assert len(runs) == len(ours)
-  for run in runs:
-    ended = scripts.run(capsys, 'train', '--quiet', *copf.flags(made, run))
-    assert ended.code == 0, ended.err
-    workdir = copf.workdir(made, run)
-    here, there = (
-      dataclasses.asdict(seen[workdir]) for seen in (ours, trained)
-    )
-    assert here == there
+  assert len(runs) == len(trained)
+  reproducing.assert_as_trained_alone(
+    capsys,
+    trained,
+    runs,
+    lambda run: copf.flags(made, run),
+    lambda run: copf.workdir(made, run),
+  )
 
 
 def test_a_stop_is_told_and_has_its_code(

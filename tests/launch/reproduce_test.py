@@ -1,44 +1,16 @@
-import dataclasses
-import signal
-import sys
-
 import pytest
 
+from tests.launch import reproducing
 from tests.launch import scripts
 from tests.recipes.reproduction import finished
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import joint
 from twotsrec.recipes import pin as pin_lib
 from twotsrec.recipes.reproduction import pin
 
 # ml_collections reads config files with a function that Python deprecates.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:the load_module:DeprecationWarning'
-)
-
-
-@pytest.fixture(autouse=True)
-def undone(monkeypatch):
-  """Puts back who listens to SIGTERM, and where modules are looked for."""
-  kept = signal.getsignal(signal.SIGTERM)
-  monkeypatch.setattr(sys, 'path', [*sys.path])
-  yield
-  signal.signal(signal.SIGTERM, kept)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-  """Configurations by directory, in place of their training."""
-  seen = {}
-
-  def train(config, workdir, should_stop, quiet):
-    seen[workdir] = config
-    return {'protocol': {'model': 'none'}, 'test': None}
-
-  monkeypatch.setattr(joint, 'train', train)
-  monkeypatch.setattr(pin_lib, 'train_plugins', train)
-  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
-  return seen
+pytestmark = [
+  pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning'),
+  pytest.mark.usefixtures('undone'),
+]
 
 
 def _reproduce(capsys, *flags):
@@ -72,18 +44,15 @@ def test_runs_are_those_of_the_training_script(
     ('2', '4', 'tau'), (dataset,), (model,), (3,), 5, 4, 'there', 'here',
     str(tmp_path),
   )  # fmt: skip
-  ours = {**trained}
-  trained.clear()
   runs = [run for run in pin.runs(made) if run.model == model]
   assert len(runs) == (9 if model == 'din' else 5)
-  for run in runs:
-    ended = scripts.run(capsys, 'train', '--quiet', *pin.flags(made, run))
-    assert ended.code == 0, ended.err
-    workdir = pin.workdir(made, run)
-    here, there = (
-      dataclasses.asdict(seen[workdir]) for seen in (ours, trained)
-    )
-    assert here == there
+  reproducing.assert_as_trained_alone(
+    capsys,
+    trained,
+    runs,
+    lambda run: pin.flags(made, run),
+    lambda run: pin.workdir(made, run),
+  )
 
 
 def test_a_stop_is_told_and_has_its_code(

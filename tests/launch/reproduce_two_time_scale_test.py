@@ -1,12 +1,8 @@
-import dataclasses
-import signal
-import sys
-
 import pytest
 
+from tests.launch import reproducing
 from tests.launch import scripts
 from tests.recipes.reproduction import two_time_finished as finished
-from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
 from twotsrec.recipes import two_time_presets as presets
 from twotsrec.recipes.reproduction import two_time
@@ -14,33 +10,15 @@ from twotsrec.recipes.reproduction import two_time_results
 from twotsrec.recipes.reproduction import two_time_theory
 
 # ml_collections reads config files with a function that Python deprecates.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:the load_module:DeprecationWarning'
-)
+pytestmark = [
+  pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning'),
+  pytest.mark.usefixtures('undone'),
+]
 
 
 @pytest.fixture(autouse=True)
-def undone(monkeypatch):
-  """Puts back who listens to SIGTERM, and where modules are looked for."""
-  kept = signal.getsignal(signal.SIGTERM)
-  monkeypatch.setattr(sys, 'path', [*sys.path])
-  yield
-  signal.signal(signal.SIGTERM, kept)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-  """Configurations by directory, in place of their training."""
-  seen = {}
-
-  def train(config, workdir, should_stop, quiet):
-    seen[workdir] = config
-    return {'protocol': {'model': 'none'}, 'test': None}
-
-  monkeypatch.setattr(joint, 'train', train)
-  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
+def quick(monkeypatch):
   monkeypatch.setattr(two_time_results, 'RESAMPLES', 200)
-  return seen
 
 
 def _reproduce(capsys, *flags):
@@ -104,18 +82,15 @@ def test_runs_are_those_of_the_training_script(
   ended = _reproduce(capsys, *flags)
   assert ended.code == 0, ended.err
   assert len(ended.out.splitlines()) == len(trained) + 1
-  ours = {**trained}
-  trained.clear()
   runs = [run for run in two_time.runs(made) if run not in references.values()]
-  assert len(runs) == len(ours)
-  for run in runs:
-    ended = scripts.run(capsys, 'train', '--quiet', *two_time.flags(made, run))
-    assert ended.code == 0, ended.err
-    workdir = two_time.workdir(made, run)
-    here, there = (
-      dataclasses.asdict(seen[workdir]) for seen in (ours, trained)
-    )
-    assert here == there
+  assert len(runs) == len(trained)
+  reproducing.assert_as_trained_alone(
+    capsys,
+    trained,
+    runs,
+    lambda run: two_time.flags(made, run),
+    lambda run: two_time.workdir(made, run),
+  )
 
 
 def test_a_stop_is_told_and_has_its_code(

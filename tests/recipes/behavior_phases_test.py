@@ -130,7 +130,7 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
 
 def _config() -> config_lib.Config:
   made = copf.preset('synthetic-behaviors', 'copf_prior')
-  copf.change(
+  config_lib.change(
     made,
     {
       'data.users': 30,
@@ -159,7 +159,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path):
 
 def test_what_limits_a_run_is_said_and_kept(tmp_path, caplog):
   made = _config()
-  copf.change(
+  config_lib.change(
     made,
     {'data.behaviors': ('view', 'cart', 'gift', 'buy'), 'train.epochs': 1},
   )

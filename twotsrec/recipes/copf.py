@@ -4,8 +4,6 @@ A variant is what it changes: three switches of the fusion, a transfer, a gate
 and a gradient policy of the head, or another head.
 """
 
-from typing import Any
-
 from twotsrec import config as config_lib
 from twotsrec import types
 
@@ -139,12 +137,5 @@ def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   config.train.patience = 20
   config.train.select_metric = 'hr@10'
   config.evaluation.candidates = 'unbought'
-  change(config, _SETTINGS[dataset] | VARIANTS[variant])
+  config_lib.change(config, _SETTINGS[dataset] | VARIANTS[variant])
   return config
-
-
-def change(config: config_lib.Config, settings: dict[str, Any]) -> None:
-  """Sets fields of a configuration, {'section.field': value}."""
-  for path, value in settings.items():
-    section, field = path.split('.')
-    setattr(getattr(config, section), field, value)

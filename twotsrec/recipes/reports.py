@@ -134,13 +134,6 @@ def evaluate(
     model, params = experiment_lib.served(experiment, params)
   label = f'evaluate {split}'
   with progress.reporter(count, label, quiet=quiet, unit='users') as show:
-    before = [0]
-
-    def report_progress(done, total):
-      del total
-      show(done, done - before[0])
-      before[0] = done
-
     return evaluate_lib.evaluate(
       model,
       params,
@@ -150,7 +143,7 @@ def evaluate(
       index,
       config.evaluation,
       config.data.history_length,
-      report_progress,
+      progress.of_totals(show),
       routing=routing_lib.from_config(config) if plugged else None,
       key=config.groups.key,
     )

@@ -23,6 +23,7 @@ def evaluate(
   params: types.Params | None,
   split: int,
   quiet: bool = False,
+  players: dict[str, serving.Player] | None = None,
 ) -> dict[str, np.ndarray]:
   """Ranks of a split's events, what `online.rank` returns.
 
@@ -31,6 +32,7 @@ def evaluate(
     params: of `models.two_time_ranker`; None ranks by popularity.
     split: prepared.VALIDATION or prepared.TEST.
     quiet: no progress display.
+    players: of the run, if they are there; else they are compiled here.
   """
   prepared, config = experiment.prepared, experiment.config
   if params is None:
@@ -41,7 +43,7 @@ def evaluate(
     setting = phases.Setting(config, prepared, vectors)
     blocks = serving.blocks(
       setting,
-      serving.make_players(setting, experiment.groups),
+      players or serving.make_players(setting, experiment.groups),
       params.net['networks'],
       vectors,
       np.asarray(prepared.split) == split,
@@ -49,13 +51,6 @@ def evaluate(
   total = int(np.sum(np.asarray(prepared.split) == split))
   label = f'evaluate {prepared_lib.SPLITS[split]}'
   with progress.reporter(total, label, quiet=quiet, unit='events') as show:
-    before = [0]
-
-    def report_progress(done, total):
-      del total
-      show(done, done - before[0])
-      before[0] = done
-
     return online.rank(
       blocks,
       jnp.asarray(item),
@@ -63,7 +58,7 @@ def evaluate(
       split,
       lists=config.two_time.evaluation_lists,
       seed=config.evaluation.seed,
-      progress=report_progress,
+      progress=progress.of_totals(show),
     )
 
 

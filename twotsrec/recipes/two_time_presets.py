@@ -76,12 +76,5 @@ def preset(
   config.data.split = split
   config.model.name = models.TWO_TIME
   config.model.width = 64
-  change(config, _SETTINGS[dataset] | VARIANTS[variant])
+  config_lib.change(config, _SETTINGS[dataset] | VARIANTS[variant])
   return config
-
-
-def change(config: config_lib.Config, settings: dict[str, Any]) -> None:
-  """Sets fields of a configuration, {'section.field': value}."""
-  for path, value in settings.items():
-    section, field = path.split('.')
-    setattr(getattr(config, section), field, value)

@@ -78,7 +78,7 @@ def train(
 
 def _report(experiment, params, trained, choice, workdir, quiet):
   begin = time.perf_counter()
-  parts, rows, ranked = _parts(experiment, params, quiet)
+  parts, rows, ranked = _parts(experiment, params, quiet, trained.players)
   popular, _, by_popularity = _parts(experiment, None, quiet=True)
   if ranked:
     two_time_rows.save(workdir, ranked, by_popularity)
@@ -109,7 +109,7 @@ def _report(experiment, params, trained, choice, workdir, quiet):
   return reports.save(report, rows, workdir)
 
 
-def _parts(experiment, params, quiet):
+def _parts(experiment, params, quiet, players=None):
   """Parts by split; standard rows and `online.rank`'s arrays of the test."""
   told: dict[str, Any] = {'online': {}}
   rows, per_target = {}, {}
@@ -118,7 +118,9 @@ def _parts(experiment, params, quiet):
     if not reports.held_out(experiment, name):
       continue
     split = prepared_lib.SPLITS.index(name)
-    per_target = evaluation_lib.evaluate(experiment, params, split, quiet)
+    per_target = evaluation_lib.evaluate(
+      experiment, params, split, quiet, players
+    )
     told[name], rows = evaluation_lib.standard_part(experiment, per_target)
     told['online'][name] = evaluation_lib.online_part(experiment, per_target)
   if told['test'] is None:

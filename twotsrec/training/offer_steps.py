@@ -20,7 +20,6 @@ from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import objectives
-from twotsrec import trees
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.models import ccf
@@ -227,7 +226,7 @@ def _by_rows(config, sizes):
       grads.net, opt_state['net'], state.params.net
     )
     net = optax.apply_updates(state.params.net, changes)
-    totals = _count(totals, state.step, sums, counts, grads)
+    totals = steps.add_totals(totals, state.step, sums, counts, grads)
     opt_state = {'rows': by_entity, 'net': net_state}
     params = types.Params(tables, net)
     state = steps.TrainState(
@@ -264,19 +263,6 @@ def _offered(batch):
   if ids.ndim == 1:
     return ids
   return jnp.where(batch.item[:, None] < 0, -1, ids)
-
-
-def _count(totals, step, sums, counts, grads):
-  """Totals after an update, as `steps.make_step` counts them."""
-  finite_loss = jnp.all(jnp.isfinite(sums))
-  finite = finite_loss & trees.all_finite(grads)
-  first = ~finite & (totals.bad_step < 0)
-  return steps.Totals(
-    totals.loss + sums,
-    totals.weight + counts,
-    jnp.where(first, step, totals.bad_step),
-    jnp.where(first, ~finite_loss, totals.bad_loss),
-  )
 
 
 def _net_optimizer(config):

@@ -57,6 +57,18 @@ def describe(status: Status, unit: str = 'steps') -> str:
   return ', '.join(parts)
 
 
+def of_totals(report: Report) -> Callable[[int, int], None]:
+  """(done, total) -> None, for work that tells how much is done by now."""
+  before = [0]
+
+  def told(done, total):
+    del total
+    report(done, done - before[0])
+    before[0] = done
+
+  return told
+
+
 @contextlib.contextmanager
 def reporter(
   total: int,

@@ -280,21 +280,32 @@ def make_step(
     params = optax.apply_updates(state.params, updates)
     if post is not None:
       aggregator_state = post(params, context, batch, aggregator_state, key)
-    finite_loss = jnp.all(jnp.isfinite(losses))
-    finite = finite_loss & trees.all_finite(grads)
-    first = ~finite & (totals.bad_step < 0)
-    totals = Totals(
-      totals.loss + losses,
-      totals.weight + counts,
-      jnp.where(first, state.step, totals.bad_step),
-      jnp.where(first, ~finite_loss, totals.bad_loss),
-    )
+    totals = add_totals(totals, state.step, losses, counts, grads)
     state = TrainState(
       state.step + 1, params, opt_state, aggregator_state, state.key
     )
     return state, totals
 
   return step
+
+
+def add_totals(
+  totals: Totals,
+  step: jax.Array,
+  losses: jax.Array,
+  counts: jax.Array,
+  grads: types.PyTree,
+) -> Totals:
+  """Sums after an update; the first number that is not finite is kept."""
+  finite_loss = jnp.all(jnp.isfinite(losses))
+  finite = finite_loss & trees.all_finite(grads)
+  first = ~finite & (totals.bad_step < 0)
+  return Totals(
+    totals.loss + losses,
+    totals.weight + counts,
+    jnp.where(first, step, totals.bad_step),
+    jnp.where(first, ~finite_loss, totals.bad_loss),
+  )
 
 
 def make_runner(

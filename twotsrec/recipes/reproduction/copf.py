@@ -210,7 +210,7 @@ def config(settings: Settings, run: Run) -> config_lib.Config:
   made = _preset(run.dataset, run.system)
   made.data.data_root = settings.data_root
   made.data.cache_dir = settings.cache_dir
-  copf_lib.change(made, _common(settings, run))
+  config_lib.change(made, _common(settings, run))
   return made
 
 
@@ -249,7 +249,7 @@ def command(settings: Settings) -> str:
 
 def _preset(dataset, system) -> config_lib.Config:
   made = copf_lib.preset(dataset, _variant(system))
-  copf_lib.change(made, _swept(dataset, system))
+  config_lib.change(made, _swept(dataset, system))
   return made
 
 

@@ -221,7 +221,7 @@ def config(
   made = _preset(run.dataset, run.system, settings.changes)
   made.data.data_root = settings.data_root
   made.data.cache_dir = settings.cache_dir
-  presets.change(made, _common(settings, run, epochs))
+  config_lib.change(made, _common(settings, run, epochs))
   return made
 
 
@@ -264,7 +264,7 @@ def _own_length(settings, run) -> bool:
 
 def _preset(dataset, system, changes) -> config_lib.Config:
   made = presets.preset(dataset, variant=system)
-  presets.change(made, dict(changes))
+  config_lib.change(made, dict(changes))
   return made
 
 
