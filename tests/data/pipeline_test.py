@@ -289,6 +289,22 @@ def test_a_prepared_directory_is_loaded_as_it_is(log, tmp_path):
   assert pipeline.from_config(wanted).manifest == made.manifest
 
 
+def test_a_configuration_trains_on_data_of_its_split_only(log, tmp_path):
+  folder = str(tmp_path / 'out')
+  made = pipeline.prepare(
+    timed(log, split=pipeline.SplitOptions('global_time')), folder
+  )
+  load = lambda **named: pipeline.from_config(
+    config.DataConfig(prepared=folder, **named)
+  )
+  assert load().manifest == made.manifest
+  assert load(split='global_time').manifest == made.manifest
+  with pytest.raises(
+    types.UserError, match='prepared with --split=global_time'
+  ):
+    load(split='per_user_time')
+
+
 def test_a_named_dataset_is_prepared_on_first_use_only(tmp_path, monkeypatch):
   (tmp_path / 'root').mkdir()
   (tmp_path / 'root' / 'log.csv').write_text(LOG)

@@ -144,6 +144,13 @@ def _load(options: config.DataConfig) -> prepared.Prepared:
       f'was prepared with {",".join(order) or "none"}; prepare it again, or '
       'leave data.behaviors out'
     )
+  # A configuration for timed events names its split; the default names none.
+  split = data.manifest['options'].get('split', ['given'])[0]
+  if options.split not in (config.DataConfig().split, split):
+    raise types.UserError(
+      f'data.split is {options.split}, but {options.prepared} was prepared with '
+      f'--split={split}; prepare it again, or set data.split={split}'
+    )
   return data
 
 

@@ -178,7 +178,7 @@ def _check_two_time(config: config_lib.Config) -> None:
 
 def _check_combinations(config: config_lib.Config) -> None:
   if config.data.prepared:
-    for name in ('split', 'validation', 'min_user', 'min_item', 'core'):
+    for name in ('validation', 'min_user', 'min_item', 'core'):
       value = getattr(config.data, name)
       if value != getattr(config_lib.DataConfig(), name):
         raise types.UserError(
