@@ -148,8 +148,8 @@ def _load(options: config.DataConfig) -> prepared.Prepared:
   split = data.manifest['options'].get('split', ['given'])[0]
   if options.split not in (config.DataConfig().split, split):
     raise types.UserError(
-      f'data.split is {options.split}, but {options.prepared} was prepared with '
-      f'--split={split}; prepare it again, or set data.split={split}'
+      f'data.split is {options.split}, but {options.prepared} was prepared '
+      f'with --split={split}; prepare it again, or set data.split={split}'
     )
   return data
 
