@@ -9,6 +9,7 @@ from tests import behavior_toys as toys
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import behavior_heads
+from twotsrec.models import experts
 from twotsrec.ops import graph as graph_lib
 
 GRAPHS = tuple(
@@ -70,15 +71,36 @@ def test_ranking_all_items_gives_the_scores_of_pairs(changes):
 def test_gate_logits_far_apart_rank_as_pairs_do():
   # e^-60 on one side and e^60 on the other is where plain factors would fail.
   head = _make(transfer='identity')
-  net = _net(head, 12.0)
+  net = _net(head, 30.0)
   sides = _sides(head, net, toys.tables(), 2)
   expected = np.asarray(_pairwise(head, net, sides))
   found = np.asarray(head.rank(net, *head.serve(net, *sides)))
   assert np.all(np.isfinite(found))
   size = np.abs(expected).max()
   close = np.isclose(found, expected, rtol=1e-4, atol=1e-4 * size)
-  # Beyond e^-40 a side takes two experts for equally hopeless.
-  assert close.mean() > 0.9
+  # A side takes experts below e^-40 for equally hopeless: wrong is only a pair
+  # of which one side rules out whomever the other asks for.
+  halves = (
+    np.asarray(experts.gate_halves(net, side.own)[n])
+    for n, side in enumerate(sides)
+  )
+  user, item = (half - half.max(1, keepdims=True) for half in halves)
+  agreed = np.max(user[:, None] + item, axis=2) > -30
+  assert np.all(close[agreed]) and 0.5 < agreed.mean() < 1
+
+
+def test_transfers_walk_neighbors_of_the_type_that_the_fusion_asks_for():
+  fusion = config_lib.FusionConfig(product_dtype='bfloat16')
+  options = config_lib.HeadConfig()
+  exact = _make()
+  rounded = behavior_heads.make(options, fusion, toys.WIDTH, 3, toys.USERS)
+  net, tables = _net(exact), toys.tables()
+  full, short = (
+    np.asarray(head.prepare(net, tables, GRAPHS, 2).experts)
+    for head in (exact, rounded)
+  )
+  assert np.any(full != short)
+  np.testing.assert_allclose(short, full, rtol=2e-2, atol=2e-3)
 
 
 def test_a_bilinear_head_weighs_each_dimension_by_the_task():

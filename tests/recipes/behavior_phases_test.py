@@ -26,7 +26,15 @@ def _experiment(variant='no_aggregation', dense=None, **changes):
     np.arange(toys.USERS) % 2, np.zeros(1), np.array([9, 4]), np.zeros(2)
   )
   return experiment_lib.Experiment(
-    made, None, groups, model, context, None, toys.behaviors(dense), model.serve
+    made,
+    None,
+    groups,
+    model,
+    context,
+    None,
+    toys.behaviors(dense),
+    model.serve,
+    model.ranker,
   )
 
 
@@ -71,6 +79,20 @@ def test_an_epoch_sees_every_pair_that_its_users_give(aggregate, aggregator):
     assert np.any(state.aggregator_state.logits != 0)
 
 
+def test_groups_are_as_large_as_their_pairs_with_a_loss():
+  experiment = _experiment(
+    behavior__weights=(0.0, 0.5, 0.5),
+    behavior__aggregate='groups',
+    aggregator__name='backdoor',
+    groups__num_groups=2,
+  )
+  _, sizes = behavior_phases._aggregation(experiment)
+  _, cart, buy = toys.masks()
+  by_user = cart.sum(1) + buy.sum(1)
+  expected = [by_user[::2].sum(), by_user[1::2].sum()]
+  np.testing.assert_array_equal(sizes, expected)
+
+
 def test_a_behavior_without_pairs_keeps_the_others_going():
   view, cart, buy = toys.masks()
   experiment = _experiment(
@@ -89,7 +111,8 @@ def test_a_behavior_without_pairs_keeps_the_others_going():
 
 
 def test_the_learning_rate_falls_once_in_as_many_steps_as_batches_are_full():
-  experiment = _experiment(train__batch_size=2, behavior__decay_rate=0.5)
+  # Six users make one full batch of four.
+  experiment = _experiment(train__batch_size=4, behavior__decay_rate=0.5)
   optimizer = behavior_phases._optimizer(experiment)
   state = optimizer.init(jnp.ones(()))
   # Adam's first moment over the root of its second is 1 while gradients are 1.
@@ -97,7 +120,7 @@ def test_the_learning_rate_falls_once_in_as_many_steps_as_batches_are_full():
   for _ in range(7):
     update, state = optimizer.update(jnp.ones(()), state)
     rates.append(-float(update))
-  expected = [1e-3 * 0.5 ** (step // 3) for step in range(7)]
+  expected = [1e-3 * 0.5**step for step in range(7)]
   np.testing.assert_allclose(rates, expected, rtol=1e-4)
 
 

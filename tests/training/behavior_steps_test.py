@@ -39,11 +39,17 @@ def _system(variant='no_aggregation', **changes):
 
 
 def _gradient(
-  system, aggregator=None, sizes=None, batch=None, unique=(), state=()
+  system,
+  aggregator=None,
+  sizes=None,
+  batch=None,
+  unique=(),
+  state=(),
+  form='auto',
 ):
   made, model, context, params = system
   gradient = behavior_steps.make_gradient(
-    model, made, toys.USERS, 3, unique, aggregator, sizes
+    model, made, toys.USERS, 3, unique, aggregator, sizes, form
   )
   batch = toys.batch() if batch is None else batch
   return toys.jit(gradient)(params, context, batch, state, KEY)
@@ -142,7 +148,7 @@ def test_an_aggregator_gets_a_gradient_of_each_part(over):
 
   def weight_of(k, p):
     if over == 'behaviors':
-      return scale * weights[k] / _pairs_of(k)
+      return scale * weights[k] * 3 * lambdas[k] / _pairs_of(k)
     group = group_of(k, p)
     return scale * weights[group] * lambdas[k] / max(in_group(k, group), 1.0)
 
@@ -156,6 +162,44 @@ def test_an_aggregator_gets_a_gradient_of_each_part(over):
     expected = [sum(in_group(k, g) for k in range(3)) for g in range(2)]
   np.testing.assert_array_equal(info.counts, expected)
   assert np.all(np.asarray(info.losses) > 0)
+
+
+@pytest.mark.parametrize('over', ['behaviors', 'groups'])
+@pytest.mark.parametrize('name', ['joint', 'backdoor'])
+def test_one_weighted_pass_gives_the_aggregated_gradient(name, over):
+  system = _system(**WEIGHTED, behavior__aggregate=over)
+  aggregator = aggregators.make(
+    config_lib.AggregatorConfig(name=name, tau=-1.0)
+  )
+  sizes = SIZES if over == 'behaviors' else SIZES[:2]
+  for batch in (toys.batch(), _without_a_part(over)):
+    fused, explicit = (
+      _gradient(system, aggregator, sizes, batch, form=form)
+      for form in ('auto', 'explicit')
+    )
+    _assert_close(fused, explicit)
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(fused[0]))
+
+
+def _without_a_part(over):
+  """The batch without the second behavior, or without a pair of group 0."""
+  batch = toys.batch()
+  keep = lambda k, pairs: (
+    jnp.float32(k != 1)
+    if over == 'behaviors'
+    else (batch.group[pairs.slot] > 0).astype(jnp.float32)
+  )
+  return batch._replace(
+    pairs=tuple(
+      pairs._replace(weight=pairs.weight * keep(k, pairs))
+      for k, pairs in enumerate(batch.pairs)
+    )
+  )
+
+
+def test_a_method_that_needs_the_gradients_cannot_be_fused():
+  with pytest.raises(types.UserError, match="form 'fused'"):
+    _gradient(_system(**PLAIN), _fixed(np.ones(3)), SIZES, form='fused')
 
 
 def test_a_uniform_prior_over_behaviors_is_eq_16_with_equal_weights():

@@ -32,9 +32,13 @@ class Head(NamedTuple):
     score: (net, user rows, item rows, task) -> f32[P], rows with leaves
       [P, ...].
     serve: (net, user table, item table) of the target -> the two as
-      {name: f32[U, ...]} and {name: f32[I, ...]}.
+      {name: f32[U, ...]} and {name: f32[I, ...]}; any rows of them likewise.
     rank: (net, user rows [B, ...], item rows [C, ...] or [B, C, ...]) ->
       f32[B, C], the same scores.
+    vectors: rows of a table -> f32[..., S * D], the vectors of a node that the
+      head reads; None for a head that keeps no such vector.
+    row: the inverse of `vectors`.
+    scorer: names in net that scores of prepared rows depend on.
   """
 
   init: Callable[..., Any]
@@ -42,6 +46,9 @@ class Head(NamedTuple):
   score: Callable[..., jax.Array]
   serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
   rank: Callable[..., jax.Array]
+  vectors: Callable[..., jax.Array] | None = None
+  row: Callable[..., Any] | None = None
+  scorer: tuple[str, ...] = ()
 
 
 def make(
@@ -73,15 +80,15 @@ def make(
     return Head(*shared_heads.make(options, width, num_behaviors, num_users))
   if options.name == 'bilinear':
     return _bilinear(options, width, num_behaviors)
-  return _experts(options, width, num_behaviors)
+  return _experts(options, fusion.product_dtype, width, num_behaviors)
 
 
-def _experts(options, width, num_behaviors):
+def _experts(options, dtype, width, num_behaviors):
   """The mixtures of `experts`."""
   target = num_behaviors - 1
 
   def prepare(net, behaviors, graphs, task):
-    return experts.prepare(net, behaviors, graphs, task, options)
+    return experts.prepare(net, behaviors, graphs, task, options, dtype)
 
   def score(net, user, item, task):
     return experts.mix(net, user, item, task, num_behaviors, options)
@@ -89,8 +96,21 @@ def _experts(options, width, num_behaviors):
   def serve(net, user, item):
     return _serve_experts(net, user, item, target, num_behaviors, options)
 
-  init = lambda key: experts.init(key, num_behaviors, width, options)
-  return Head(init, prepare, score, serve, _rank_factors)
+  def row(vectors):
+    slot = experts.sources(target, num_behaviors, options).index(target)
+    own = vectors[..., slot * width : (slot + 1) * width]
+    return experts.TaskTable(vectors, own)
+
+  return Head(
+    init=lambda key: experts.init(key, num_behaviors, width, options),
+    prepare=prepare,
+    score=score,
+    serve=serve,
+    rank=_rank_factors,
+    vectors=lambda table: table.experts,
+    row=row,
+    scorer=('gate',),
+  )
 
 
 def _serve_experts(net, user, item, task, num_behaviors, options):
@@ -99,7 +119,7 @@ def _serve_experts(net, user, item, task, num_behaviors, options):
   score = c sum_j g_j <a_j, b_j> with g = softmax(p + q) is
   c <e^p a, e^q b> / <e^p, e^q>, in any common scale of e^p and of e^q.
   """
-  width = user.own.shape[1]
+  width = user.own.shape[-1]
   scale = experts.task_scale(task, num_behaviors, options)
   scale = scale / width if options.tower == 'mean' else scale
   if 'gate' not in net:
@@ -110,9 +130,9 @@ def _serve_experts(net, user, item, task, num_behaviors, options):
   )
   sides = []
   for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
-    below = logits - jnp.max(logits, axis=1, keepdims=True)
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)
     gate = jnp.exp(jnp.maximum(below, _FLOOR))
-    weights = factor * jnp.repeat(gate, width, axis=1)
+    weights = factor * jnp.repeat(gate, width, axis=-1)
     sides.append({'factor': weights * table.experts, 'gate': gate})
   return sides[0], sides[1]
 
@@ -133,7 +153,11 @@ def _products(user, item):
 
 
 def _bilinear(options, width, num_behaviors):
-  """A diagonal relation per behavior (COPF sec. 5.3.4, after CIGF)."""
+  """A diagonal relation per behavior (COPF sec. 5.3.4, after CIGF).
+
+  As CIGF starts it, Xavier, its signs are random and the first epochs go into
+  them; head.relation_init='ones' starts at an inner product.
+  """
   target = num_behaviors - 1
 
   def init(key):
@@ -155,7 +179,10 @@ def _bilinear(options, width, num_behaviors):
     scale = experts.task_scale(target, num_behaviors, options)
     return {'factor': scale * user * net['relation'][target]}, {'factor': item}
 
-  return Head(init, prepare, score, serve, _rank_factors)
+  same = lambda table: table
+  return Head(
+    init, prepare, score, serve, _rank_factors, same, same, ('relation',)
+  )
 
 
 def split_sides(table: Any, num_users: int) -> tuple[Any, Any]:

@@ -125,6 +125,7 @@ def prepare(
   graphs: Sequence[graph_lib.Graph],
   task: int,
   options: config_lib.HeadConfig,
+  dtype: str = 'float32',
 ) -> TaskTable:
   """Vectors of the experts of one task, for all nodes.
 
@@ -134,13 +135,15 @@ def prepare(
     graphs: each behavior's own graph.
     task: k.
     options: how experts are transferred.
+    dtype: of the neighbors in graph products.
   Reference: COPF eq. 9-12; sec. 5.3.3 for the other transfers.
   """
   own = behaviors[task]
   slots = sources(task, len(behaviors), options)
   others = [j for j in range(len(behaviors)) if j != task]
   if options.transfer == 'fit' and others:
-    found = _fit(net, behaviors, graphs[task], task, others, options)
+    walk = lambda x: graph_lib.propagate(graphs[task], x, jnp.dtype(dtype))
+    found = _fit(net, behaviors, walk, task, others, options)
   elif options.transfer == 'attention' and others:
     found = {-1: _attend(net['transfer'], own, [behaviors[j] for j in others])}
   else:
@@ -153,7 +156,7 @@ def prepare(
   return TaskTable(jnp.concatenate([found[j] for j in slots], axis=1), own)
 
 
-def _fit(net, behaviors, graph, task, others, options):
+def _fit(net, behaviors, walk, task, others, options):
   """Behavior-fitting experts, all sources in one product (COPF eq. 10-12)."""
   width = behaviors[task].shape[1]
   mixed = [
@@ -167,7 +170,7 @@ def _fit(net, behaviors, graph, task, others, options):
       relation = relation @ net['steps'][layer - 1]
     factor = jnp.tile(relation, len(others))
     # The relation is the same at every node, so it commutes with the product.
-    walked = graph_lib.propagate(graph, layers[-1]) * factor
+    walked = walk(layers[-1]) * factor
     residual = layers[-1] * factor if options.modulate_residual else layers[-1]
     layers.append(walked + residual)
   out = sum(layers) if options.transfer_output == 'sum' else layers[-1]

@@ -11,6 +11,7 @@ from twotsrec import aggregators
 from twotsrec import behavior_objectives
 from twotsrec import types
 from twotsrec.data import behavior_feeds
+from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.models import experts
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.recipes import experiment as experiment_lib
@@ -45,6 +46,7 @@ def make_phase(
     layout.unique,
     aggregator,
     sizes,
+    config.aggregator.form,
   )
   init_key, train_key, data_key = jax.random.split(
     jax.random.key(config.train.seed), 3
@@ -88,11 +90,28 @@ def _aggregation(experiment):
         ' behavior.aggregate to behaviors or groups'
       )
     return None, None
-  sizes = experiment.groups.sizes
   if over == 'behaviors':
-    # An aggregator may divide by a size, or take its logarithm.
-    sizes = [max(len(seen.items), 1) for seen in behaviors.train]
-  return aggregators.make(config.aggregator), jnp.asarray(sizes, jnp.float32)
+    sizes = [len(seen.items) for seen in behaviors.train]
+  else:
+    sizes = _pairs_by_group(experiment)
+  # An aggregator may divide by a size, or take its logarithm.
+  sizes = jnp.maximum(jnp.asarray(sizes, jnp.float32), 1.0)
+  return aggregators.make(config.aggregator), sizes
+
+
+def _pairs_by_group(experiment):
+  """Training pairs of the behaviors that have a loss, i64[G]."""
+  config, behaviors = experiment.config, experiment.behaviors
+  number = config.groups.num_groups
+  weights = behavior_objectives.task_weights(
+    config.behavior, len(behaviors.names)
+  )
+  group = np.asarray(experiment.groups.user_group)
+  sizes = np.zeros(number, np.int64)
+  for weight, seen in zip(weights, behaviors.train, strict=True):
+    if weight:
+      sizes += np.bincount(group[behaviors_lib.users(seen)], minlength=number)
+  return sizes
 
 
 def _optimizer(experiment):

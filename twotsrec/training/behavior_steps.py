@@ -10,6 +10,7 @@ from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.training import steps
 
 AGGREGATES = ('loss', 'behaviors', 'groups')
 
@@ -38,6 +39,7 @@ def make_gradient(
   unique: Sequence[tuple[int, int]] = (),
   aggregator: types.GradientAggregator | None = None,
   sizes: jax.Array | None = None,
+  form: str = 'auto',
 ) -> Callable[..., Any]:
   """(params, context, batch, state, key) -> (grads, state, losses, counts).
 
@@ -50,33 +52,56 @@ def make_gradient(
     num_users: U.
     num_behaviors: K.
     unique: (task, source) of the batch's `unique` pairs.
-    aggregator: of the gradients of the behaviors' losses, whatever their
-      weights, or of the activeness groups' weighted ones; None sums them as
-      COPF eq. 16 does.
+    aggregator: of the gradients of the behaviors' losses, K lambda_k times
+      their means, or of the activeness groups' weighted ones; None sums them
+      as COPF eq. 16 does.
     sizes: f32[K], training pairs of the behaviors, or f32[G], those of the
       groups; with an aggregator only.
+    form: of `steps.resolve_form`: an aggregator whose weights are known before
+      the gradient needs one backward pass.
   """
   parts = _make_parts(model, config, num_behaviors, sizes)
   rest = _make_rest(config, num_users, unique)
   scale = config.behavior.bpr_scale
   lambdas = jnp.asarray(objectives.task_weights(config.behavior, num_behaviors))
 
-  def as_loss(params, context, batch, state, key):
+  def summed(values, batch):
+    """COPF eq. 16."""
+    reduced = _reduce(*parts.by_behavior(values, batch), config.behavior)
+    return jnp.sum(lambdas * reduced)
+
+  def weighted(values, batch):
+    means, present = parts.by_part(values, batch)
+    return jnp.sum(aggregator.weights(types.GroupInfo(sizes, present)) * means)
+
+  if aggregator is None:
+    return _one_pass(parts, rest, scale, summed)
+  if steps.resolve_form(aggregator, form) == 'fused':
+    return _one_pass(parts, rest, scale, weighted)
+  return _explicit(parts, rest, scale, aggregator, sizes)
+
+
+def _one_pass(parts, rest, scale, ranking):
+  """Gradient of one loss; `ranking` makes one of the losses of all tasks."""
+
+  def gradient(params, context, batch, state, key):
     del key
 
     def loss(params):
       encoded, values = parts.forward(params, context, batch)
-      sums, counts = parts.by_behavior(values, batch)
-      reduced = _reduce(sums, counts, config.behavior)
-      total = scale * jnp.sum(lambdas * reduced)
-      return total + rest(params, encoded, batch), (sums, counts)
+      total = scale * ranking(values, batch) + rest(params, encoded, batch)
+      return total, parts.by_behavior(values, batch)
 
-    grads, (sums, counts) = jax.grad(loss, has_aux=True)(params)
-    return grads, state, sums, counts
+    grads, totals = jax.grad(loss, has_aux=True)(params)
+    return grads, state, *totals
 
-  def aggregated(params, context, batch, state, key):
-    """A gradient per behavior or group from one forward pass."""
+  return gradient
 
+
+def _explicit(parts, rest, scale, aggregator, sizes):
+  """A gradient per behavior or group from one forward pass, aggregated."""
+
+  def gradient(params, context, batch, state, key):
     def losses(params):
       encoded, values = parts.forward(params, context, batch)
       means, present = parts.by_part(values, batch)
@@ -95,7 +120,7 @@ def make_gradient(
     grads = jax.tree.map(lambda g, e: scale * g + e, grads, extra)
     return grads, state, *totals
 
-  return as_loss if aggregator is None else aggregated
+  return gradient
 
 
 def make_post(
@@ -165,7 +190,9 @@ def _make_parts(model, config, num_behaviors, sizes):
     if options.aggregate == 'groups':
       return by_group(values, batch)
     sums, counts = by_behavior(values, batch)
-    return _reduce(sums, counts, options), counts
+    # K lambda_k is 1 where all weigh the same: what is left to the aggregator.
+    relative = num_behaviors * jnp.asarray(lambdas)
+    return relative * _reduce(sums, counts, options), counts
 
   return Parts(forward, by_behavior, by_part)
 
@@ -179,8 +206,6 @@ def _reduce(sums, counts, options):
 
 def _tasks(options, num_behaviors):
   """Tasks with a loss; the table of another is not needed."""
-  if options.aggregate == 'behaviors':
-    return tuple(range(num_behaviors))
   weights = objectives.task_weights(options, num_behaviors)
   return tuple(k for k, weight in enumerate(weights) if weight)
 
