@@ -54,6 +54,20 @@ def test_sampled_bce_is_the_log_loss_of_each_example():
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
+def test_sampled_bpr_is_the_mean_over_the_sampled_items():
+  model, params = _toy()
+  batch = _batch()
+  table = np.asarray(params.tables['item']['embedding'])
+  expected = []
+  for history, candidates in zip(
+    np.asarray(batch.history), np.asarray(batch.candidates)
+  ):
+    scores = table[candidates] @ _user(params, history[history > 0])
+    expected.append(np.mean(np.log1p(np.exp(scores[1:] - scores[0]))))
+  actual = jax.jit(objectives.sampled_bpr(model))(params, {}, batch)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
 def test_every_position_averages_the_loss_of_all_prefixes():
   model, params = _toy()
   batch = _batch(every_position=True)
@@ -114,5 +128,5 @@ def test_models_that_look_ahead_cannot_train_every_position():
 
 
 def test_unknown_objective_lists_the_known_ones():
-  with pytest.raises(types.UserError, match='bce, every_position'):
+  with pytest.raises(types.UserError, match='bce, bpr, every_position'):
     objectives.make('bpr_max', worlds.mean_model())

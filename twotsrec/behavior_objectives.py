@@ -68,6 +68,7 @@ def check(options: config_lib.BehaviorConfig, num_behaviors: int) -> None:
     raise types.UserError(
       f'behavior.weights has {len(weights)} numbers, but there are'
       f' {num_behaviors} behaviors; give one for each, or none for equal ones'
+      " (--config.behavior.weights='()')"
     )
   if weights and not (min(weights) >= 0 and 0 < sum(weights) < float('inf')):
     raise types.UserError(

@@ -52,7 +52,7 @@ class Model(NamedTuple):
       i32[B]}, `rows` are the table rows of its history; it never sees
       candidates. A missing key means evaluation (no dropout). Only a model
       with plugins reads the route. Only a model of known users reads `user`,
-      which is -1 for a row without one; training of the others has none.
+      which is -1 for a row without one.
     score: (net, encoded, candidate_rows, *, key=None) -> f32[B, C]. The leaves
       of `candidate_rows` are [B, C, ...], or [C, ...] when all examples share
       the candidates.

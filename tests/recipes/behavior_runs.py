@@ -5,7 +5,6 @@ import functools
 import pathlib
 import shutil
 import tempfile
-import types
 
 from tests import runs
 from twotsrec.data import settings
@@ -33,5 +32,6 @@ def finished() -> pathlib.Path:
 
 def serving(experiment, model, params) -> experiment_lib.Experiment:
   """The experiment as if its model, once trained, ranked by another."""
-  trained = types.SimpleNamespace(ranker=model)
-  return experiment._replace(model=trained, serve=lambda *_: params)
+  return experiment._replace(
+    model=object(), serve=lambda *_: params, ranker=model
+  )

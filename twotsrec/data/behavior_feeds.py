@@ -10,8 +10,10 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
+from twotsrec.ops import sampling
 
 LABELS = ('source_only', 'task_only')
 
@@ -79,6 +81,37 @@ def make(
     jnp.asarray(user_group, jnp.int32),
   )
   return feed, layout
+
+
+def make_target_feed(
+  behaviors: behaviors_lib.Behaviors, user_group: np.ndarray
+) -> feeds.Feed:
+  """One example per training pair of the target, of users without a history.
+
+  Negatives are items without such a pair, as in `make`.
+
+  Args:
+    behaviors: pairs of each behavior, the target last.
+    user_group: i32[U].
+  Raises:
+    types.UserError: no pair of the target, or a user without a negative.
+  """
+  _check(behaviors, LABELS[0])
+  pairs = behaviors.train[-1]
+  user = behaviors_lib.users(pairs)
+  count = len(user)
+  as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
+  nothing = jnp.zeros(count, jnp.int32)
+  return feeds.Feed(
+    items=as_i32(pairs.items),
+    first=nothing,
+    last=nothing,
+    target=jnp.arange(count, dtype=jnp.int32),
+    user=as_i32(user),
+    group=as_i32(np.asarray(user_group)[user]),
+    weight=jnp.ones(count),
+    complements=sampling.make_complements(pairs.offsets, pairs.items),
+  )
 
 
 def make_plan(layout: Layout, seed: int, epoch: int) -> np.ndarray:

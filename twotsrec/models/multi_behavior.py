@@ -10,6 +10,7 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import types
 from twotsrec.models import behavior_heads
+from twotsrec.models import behavior_ranker
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import pair_prior
 from twotsrec.ops import rows
@@ -33,20 +34,27 @@ class MultiBehavior(NamedTuple):
   """Scores every behavior from the graphs of all (COPF sec. 4).
 
   Attributes:
-    init: key -> Params with tables {'user': {'embedding': f32[U, D]}, 'item':
-      {'embedding': f32[I + 1, D]}} and net {'head': ...}.
+    init: (key, context=None, sizes=None) -> Params with tables {'user':
+      {'embedding': f32[U, D]}, 'item': {'embedding': f32[I + 1, D]}} and net
+      {'head': ...}.
     encode: (params, context, tasks) -> Encoded, tasks those to prepare.
     score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C].
     ranker: the target score of any known user and item, with what the prior
       adds to it, as a model whose parameters are
     serve: (params, context) -> Params.
+    trunk: the same ranker cut where plugins attach, without the prior; its
+      parameters are
+    freeze: (params, context) -> Params. Both None where a head has no vector
+      of a user.
   """
 
-  init: Callable[[jax.Array], types.Params]
+  init: Callable[..., types.Params]
   encode: Callable[..., Encoded]
   score: Callable[..., jax.Array]
   ranker: types.Model
   serve: Callable[..., types.Params]
+  trunk: types.Model | None = None
+  freeze: Callable[..., types.Params] | None = None
 
 
 def make(
@@ -72,7 +80,8 @@ def make(
     config.head, config.fusion, width, num_behaviors, num_users
   )
 
-  def init(key):
+  def init(key, context=None, sizes=None):
+    del context, sizes
     xavier = jax.nn.initializers.glorot_uniform()
     user_key, item_key, head_key = jax.random.split(key, 3)
     items = xavier(item_key, (num_items, width), jnp.float32)
@@ -109,48 +118,29 @@ def make(
     encoded = encode(params, context, (target,))
     sides = behavior_heads.split_sides(encoded.tasks[target], num_users)
     user, item = head.serve(params.net['head'], *sides)
-    # Padding is never ranked. A copy of an item scores, zeros would be 0 / 0.
-    pad = lambda leaf: jnp.concatenate([leaf[:1], leaf])
-    items = jax.tree.map(pad, item)
+    items = jax.tree.map(behavior_ranker.pad_items, item)
     net = {'head': params.net['head'], 'user': user}
     if prior == 'pattern':
       net['prior'] = context['prior']
-    items['id'] = jnp.arange(num_items + 1, dtype=jnp.int32)
+    items['id'] = behavior_ranker.item_ids(num_items)
     return types.Params({'item': items}, net)
 
-  return MultiBehavior(init, encode, score, _ranker(head, num_items), serve)
-
-
-def _ranker(head: behavior_heads.Head, num_items: int) -> types.Model:
-  """Ranks the items of known users, whatever the graphs were."""
-
-  def init(key, context, sizes):
-    raise types.UserError(
-      'a multi-behavior model is trained as a whole; see launch/train.py with'
-      ' model.name=multi_behavior'
+  def freeze(params, context):
+    table = encode(params, context, (target,)).tasks[target]
+    return behavior_ranker.trunk_params(
+      head, params.net['head'], table, num_users
     )
 
-  def encode(net, history_rows, context, inputs, *, key=None):
-    del history_rows, context, key
-    users = jnp.maximum(inputs['user'], 0)  # -1 is filling
-    encoded = {'user': rows.gather(net['user'], users)}
-    if 'prior' in net:
-      encoded['bonus'] = pair_prior.bonus(net['prior'], users, num_items)
-    return encoded
-
-  def score(net, encoded, candidates, *, key=None):
-    del key
-    scores = head.rank(net['head'], encoded['user'], candidates)
-    if 'bonus' not in encoded:
-      return scores
-    ids = candidates['id']
-    if ids.ndim == 1:
-      shown = encoded['bonus'][:, ids]
-    else:
-      shown = jnp.take_along_axis(encoded['bonus'], ids, axis=1)
-    return scores + shown
-
-  return types.Model(init, encode, score)
+  ranker = behavior_ranker.make(head, num_items)
+  if head.vectors is None:
+    return MultiBehavior(init, encode, score, ranker, serve)
+  trunk = behavior_ranker.make_trunk(
+    head,
+    width,
+    num_items,
+    lambda key, context, sizes: freeze(init(key), context),
+  )
+  return MultiBehavior(init, encode, score, ranker, serve, trunk, freeze)
 
 
 def make_context(

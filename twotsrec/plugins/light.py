@@ -45,7 +45,8 @@ def widths(
     return jax.tree.map(struct, table)
 
   def features(net, history, history_rows, candidate_rows):
-    embedded = stages.embed(net['embed'], history_rows, {'history': history})
+    inputs = {'history': history, 'user': history[:, 0]}
+    embedded = stages.embed(net['embed'], history_rows, inputs)
     summary = stages.summarize(net['extractor'], embedded, history > 0)
     return stages.extract(net['extractor'], summary, candidate_rows)
 

@@ -55,7 +55,10 @@ def attached(
 
 
 def plugged(
-  model: types.Model, plugin: types.Plugin, num_groups: int, name: str = 'this'
+  model: types.Model | None,
+  plugin: types.Plugin,
+  num_groups: int,
+  name: str = 'this',
 ) -> types.Model:
   """The trunk and the plugins of all groups as one model.
 
@@ -73,7 +76,7 @@ def plugged(
   Raises:
     types.UserError: a model without stages.
   """
-  if model.stages is None:
+  if model is None or model.stages is None:
     raise types.UserError(
       f'model {name} has no stages for a plugin to attach to; '
       'choose a sequence model such as din, or plugin.name=none'

@@ -10,6 +10,7 @@ from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
+from twotsrec.recipes import behavior_checks
 from twotsrec.training import penalties
 from twotsrec.training import sequential
 
@@ -124,45 +125,8 @@ def check(config: config_lib.Config) -> None:
   _check_method(config)
   _check_separate(config)
   _check_plugin(config)
-  _check_multi_behavior(config)
+  behavior_checks.check(config)
   _check_two_time(config)
-
-
-# What `multi_behavior` is not made for; at another value it would change
-# nothing.
-_OFF_WITH_BEHAVIORS = (
-  'data.num_negatives',
-  'data.negative_mode',
-  'data.negative_exclude',
-  'train.method',
-  'train.penalty',
-  'train.objective',
-  'train.batching',
-  'train.log_groups',
-  'plugin.name',
-  'aggregator.table_gradients',
-  'aggregator.form',
-)
-
-
-def _check_multi_behavior(config: config_lib.Config) -> None:
-  default = config_lib.Config()
-  if config.model.name == models.MULTI_BEHAVIOR:
-    for path in _OFF_WITH_BEHAVIORS:
-      (value,), (off,) = _values(config, path), _values(default, path)
-      if value != off:
-        raise types.UserError(
-          f'{path} {value!r} changes nothing with model.name=multi_behavior;'
-          f' leave it at {off!r}'
-        )
-    return
-  for section in ('fusion', 'head', 'behavior'):
-    if getattr(config, section) != getattr(default, section):
-      raise types.UserError(
-        f'settings under {section} change nothing with model.name'
-        f' {config.model.name!r}; use model.name=multi_behavior, or leave them'
-        ' out'
-      )
 
 
 def _check_two_time(config: config_lib.Config) -> None:

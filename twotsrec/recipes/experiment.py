@@ -19,6 +19,7 @@ from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import behavior_heads
+from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_time_ranker
 from twotsrec.plugins import plugged
@@ -40,8 +41,10 @@ class Experiment(NamedTuple):
     context: given arrays of the model.
     sizes: what it is initialized for.
     behaviors: training pairs by behavior, of a multi-behavior model.
-    serve: (params, context) -> parameters of `model.ranker`, of a model whose
+    serve: (params, context) -> parameters of `ranker`, of a model whose
       training form does not rank; None where `model` ranks as it is.
+    ranker: what ranks with them.
+    trunk: the model that plugins attach to, if there are any.
   """
 
   config: config_lib.Config
@@ -52,6 +55,8 @@ class Experiment(NamedTuple):
   sizes: types.Sizes
   behaviors: behaviors_lib.Behaviors | None = None
   serve: Callable[..., types.Params] | None = None
+  ranker: types.Model | None = None
+  trunk: types.Model | None = None
 
 
 def make(
@@ -70,11 +75,20 @@ def make(
     models.check_options(config.model, ('width',))
     model = two_time_ranker.make(config)
     return Experiment(config, prepared, groups, model, context, sizes)
-  model = models.make(config.model)
+  model, trunk = models.make(config.model), None
   if config.plugin.name != 'none':
-    plugin = plugins.make(config.plugin)
-    model = plugged.plugged(model, plugin, config.groups.num_groups)
-  return Experiment(config, prepared, groups, model, context, sizes)
+    model, trunk = _plugged(config, model), model
+  return Experiment(
+    config, prepared, groups, model, context, sizes, trunk=trunk
+  )
+
+
+def _plugged(config, trunk):
+  plugin = plugins.make(config.plugin)
+  name = config.model.name
+  if name == models.MULTI_BEHAVIOR:
+    name = f'{name} with head.name={config.head.name}'
+  return plugged.plugged(trunk, plugin, config.groups.num_groups, name)
 
 
 def _with_behaviors(config, prepared, groups, context, sizes):
@@ -85,28 +99,55 @@ def _with_behaviors(config, prepared, groups, context, sizes):
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   edges = behavior_feeds.edges(behaviors)
   context |= multi_behavior.make_context(edges, *shape, config)
-  serve = jax.jit(model.serve)
-  return Experiment(
-    config, prepared, groups, model, context, sizes, behaviors, serve
+  parts = Experiment(config, prepared, groups, model, context, sizes, behaviors)
+  if config.plugin.name == 'none':
+    return parts._replace(serve=jax.jit(model.serve), ranker=model.ranker)
+  joined = _plugged(config, model.trunk)
+  return parts._replace(
+    model=joined,
+    sizes=sizes._replace(history_length=1),  # users are known, not read
+    serve=_serve_plugged(behaviors.num_items),
+    ranker=joined,
+    trunk=model.trunk,
   )
 
 
+def _serve_plugged(num_items):
+  """(params, context) -> the same, with what the prior adds to scores."""
+
+  def serve(params, context):
+    if 'prior' not in context:
+      return params
+    trunk, own = plugged.split(params)
+    trunk = behavior_ranker.with_prior(trunk, context['prior'], num_items)
+    return plugged.join(trunk, own)
+
+  return serve
+
+
 def served(
-  experiment: Experiment, params: types.Params
-) -> tuple[types.Model, types.Params]:
-  """What ranks with trained parameters."""
+  experiment: Experiment, params: types.Params | list[types.Params]
+) -> tuple[types.Model, types.Params | list[types.Params]]:
+  """What ranks with trained parameters, or with those of every group."""
   if experiment.serve is None:
     return experiment.model, params
-  ranking = experiment.serve(params, experiment.context)
-  return experiment.model.ranker, ranking
+  serve = lambda one: experiment.serve(one, experiment.context)
+  several = isinstance(params, list)
+  ranking = [serve(one) for one in params] if several else serve(params)
+  return experiment.ranker, ranking
+
+
+def as_trunk(experiment: Experiment, params: types.Params) -> types.Params:
+  """Trained parameters of a run as those of the model plugins attach to."""
+  if not isinstance(experiment.model, multi_behavior.MultiBehavior):
+    return params
+  return jax.jit(experiment.model.freeze)(params, experiment.context)
 
 
 def initial(experiment: Experiment, key: jax.Array) -> types.Params:
   """Fresh parameters, in the form that a finished run keeps."""
   if experiment.config.model.name == models.TWO_TIME:
     return two_time_serving.template(experiment)
-  if experiment.serve is not None:
-    return experiment.model.init(key)
   return experiment.model.init(key, experiment.context, experiment.sizes)
 
 
@@ -122,6 +163,8 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
     select_metric=plugin.select_metric,
     learning_rate=optimizers.plugin_rate(plugin),
   )
+  if config.model.name == models.MULTI_BEHAVIOR:
+    train = dataclasses.replace(train, objective='bpr')  # as in stage 1
   return dataclasses.replace(config, train=train)
 
 

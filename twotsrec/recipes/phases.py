@@ -11,9 +11,11 @@ import numpy as np
 
 from twotsrec import objectives
 from twotsrec import types
+from twotsrec.data import behavior_feeds
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.models import multi_behavior
 from twotsrec.plugins import plugged
 from twotsrec.recipes import behavior_phases
 from twotsrec.recipes import experiment as experiment_lib
@@ -64,8 +66,13 @@ def make_input(experiment: experiment_lib.Experiment) -> Input:
   """Training batches as configured, flat."""
   config, prepared = experiment.config, experiment.prepared
   every_position = config.train.objective == 'every_position'
-  make = feeds.make_sequence_feed if every_position else feeds.make_feed
-  feed = make(prepared, experiment.groups, config.data)
+  if experiment.behaviors is not None:
+    feed = behavior_feeds.make_target_feed(
+      experiment.behaviors, experiment.groups.user_group
+    )
+  else:
+    make = feeds.make_sequence_feed if every_position else feeds.make_feed
+    feed = make(prepared, experiment.groups, config.data)
   group = np.asarray(feed.group)
   train, num_groups = config.train, config.groups.num_groups
   plan_of = lambda epoch: plans.make_plan(
@@ -139,7 +146,7 @@ def make_phase(
   experiment: experiment_lib.Experiment, start: types.Params | None = None
 ) -> tuple[loop.Phase, steps.TrainState]:
   """Everything a training phase compiles, and the state it starts from."""
-  if experiment.behaviors is not None:
+  if isinstance(experiment.model, multi_behavior.MultiBehavior):
     return behavior_phases.make_phase(experiment)
   config = experiment.config
   parts = make_parts(experiment, start)
@@ -176,6 +183,9 @@ def verify(experiment: experiment_lib.Experiment) -> None:
   Raises:
     types.UserError: as `make_phase`.
   """
+  if isinstance(experiment.model, multi_behavior.MultiBehavior):
+    behavior_phases.make_phase(experiment)
+    return
   make_evaluate(experiment)
   jax.eval_shape(make_parts(experiment).init_state)
 
@@ -222,7 +232,9 @@ def make_evaluate(
   # Among all items nobody touched, so never against the item itself.
   data = dataclasses.replace(config.data, negative_exclude='all')
   feed = feeds.make_feed(prepared, experiment.groups, data, split)
-  objective = objectives.sampled_bce(experiment.model)
+  # One target at a time, whatever training does.
+  name = 'bpr' if config.train.objective == 'bpr' else 'bce'
+  objective = objectives.make(name, experiment.model)
   loss = validation.make_loss(
     objective, _batch_of(experiment, single=True), config.groups.num_groups
   )
@@ -241,7 +253,7 @@ def _batch_of(experiment, single=False):
   every_position = experiment.config.train.objective == 'every_position'
   return functools.partial(
     feeds.make_batch,
-    history_length=data.history_length,
+    history_length=experiment.sizes.history_length,
     num_negatives=data.num_negatives,
     num_items=experiment.prepared.num_items,
     every_position=every_position and not single,

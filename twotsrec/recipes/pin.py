@@ -78,10 +78,17 @@ def systems(
   none = config_lib.PluginConfig()
   plugin = replace(plugin, trunk=str(pathlib.Path(workdir) / 'ga'))
   joint_one = replace(config.aggregator, name='joint')
+  base = replace(config, aggregator=joint_one, plugin=none)
+  grouped = replace(config, aggregator=aggregator, plugin=none)
+  if config.model.name == models.MULTI_BEHAVIOR:
+    # Here a gradient is one sum (COPF eq. 16) unless it is asked for by group.
+    over = lambda what: replace(config.behavior, aggregate=what)
+    base = replace(base, behavior=over('loss'))
+    grouped = replace(grouped, behavior=over('groups'))
   return {
-    'base': replace(config, aggregator=joint_one, plugin=none),
-    'ga': replace(config, aggregator=aggregator, plugin=none),
-    'ga_pn': replace(config, aggregator=aggregator, plugin=plugin),
+    'base': base,
+    'ga': grouped,
+    'ga_pn': replace(grouped, plugin=plugin),
   }
 
 
@@ -134,14 +141,16 @@ def _start(experiment: experiment_lib.Experiment) -> runs.Start:
   plugin = plugins.make(config.plugin)
   trunk_experiment, trunk = experiment_lib.load(config.plugin.trunk)
   _check_trunk(experiment, trunk_experiment)
+  origin = _origin(trunk)
+  trunk = experiment_lib.as_trunk(trunk_experiment, trunk)
   own = plugin.init(
     jax.random.fold_in(jax.random.key(config.train.seed), 2),
-    models.make(config.model).stages,
+    experiment.trunk.stages,
     trunk,
     config.groups.num_groups,
     experiment.sizes,
   )
-  return runs.Start(plugged.join(trunk, own), _origin(trunk))
+  return runs.Start(plugged.join(trunk, own), origin)
 
 
 def _origin(trunk):
@@ -192,11 +201,14 @@ def _check_trunk(experiment, trunk):
 
 def _shared_fields():
   """Settings that trunk and plugins must agree in."""
-  sections = {'groups': config_lib.GroupConfig, 'model': config_lib.ModelConfig}
-  for section, fields in sections.items():
-    for field in dataclasses.fields(fields):
-      yield f'{section}.{field.name}'
+  default = config_lib.Config()
+  for section in ('groups', 'model', 'fusion', 'head', 'behavior'):
+    for field in dataclasses.fields(getattr(default, section)):
+      # The prior is fitted apart from the model, and added when it ranks.
+      if not field.name.startswith('prior'):
+        yield f'{section}.{field.name}'
   yield 'data.history_length'
+  yield 'data.strip_heldout'
 
 
 def digest(params: types.PyTree) -> str:

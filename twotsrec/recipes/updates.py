@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from twotsrec import aggregators
-from twotsrec import models
 from twotsrec import objectives
 from twotsrec import plugins
 from twotsrec import trees
@@ -59,9 +58,10 @@ def make(
     types.UserError: parts that do not go together.
   """
   update = _method(experiment)(experiment, sizes, widths)
-  if experiment.config.train.method == 'separate':
-    return update  # no table is shared
-  options = experiment.config.aggregator
+  config = experiment.config
+  if config.train.method == 'separate' or _is_frozen(config):
+    return update  # no table is shared, or none moves
+  options = config.aggregator
   by_rows = table_rows.resolve(
     options.table_gradients,
     options.name,
@@ -164,12 +164,11 @@ def _separate(experiment, sizes, widths):
 
 def _with_plugins(experiment, sizes, widths):
   """Stage 2 of PIN: every plugin on its group, the trunk on all of them."""
-  config = experiment.config
+  config, trunk = experiment.config, experiment.trunk
   aggregator = aggregators.make(config.aggregator)
-  trunk = models.make(config.model)
   objective = objectives.make(config.train.objective, trunk)
   plugin_loss = _plugin_loss(config, trunk)
-  frozen = config.plugin.trunk_learning_rate == 0
+  frozen = _is_frozen(config)
   trunk_gradient = None
   if frozen:
     trunk_gradient = plugin_steps.frozen_trunk
@@ -195,6 +194,11 @@ def _with_plugins(experiment, sizes, widths):
     if frozen
     else steps.make_post(group_loss, aggregator, sizes, widths),
   )
+
+
+def _is_frozen(config):
+  plugin = config.plugin
+  return plugin.name != 'none' and plugin.trunk_learning_rate == 0
 
 
 def _plugin_loss(config, trunk):

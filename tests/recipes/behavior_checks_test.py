@@ -1,0 +1,81 @@
+import pytest
+
+from tests import behavior_toys as toys
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.recipes import behavior_checks
+from twotsrec.recipes import checks
+
+
+@pytest.mark.parametrize(
+  ('variant', 'changes', 'blamed'),
+  [
+    ('bilinear', {'head__tower': 'mean'}, 'head.name=bilinear'),
+    ('bilinear', {'head__transfer': 'identity'}, 'head.name=bilinear'),
+    ('mmoe', {'head__transfer_scale': 0.1}, 'head.name=mmoe'),
+    ('ple', {'head__unique_weight': 1.0}, 'head.name=ple'),
+    ('ple', {'head__num_experts': 4}, 'head.name=ple'),
+    ('copf', {'head__relation_init': 'ones'}, 'head.name=experts'),
+    ('copf', {'head__linear_tower': True}, 'head.name=experts'),
+    ('copf', {'head__unique_label': 'task_only'}, 'head.unique_weight=0.0'),
+    ('wo_fit', {'head__alpha': 0.2}, 'head.transfer=identity'),
+    ('linear', {'head__modulate_residual': False}, 'head.transfer=linear'),
+    ('attention', {'head__gate_order': 'behavior'}, 'head.transfer=attention'),
+    ('attention', {'head__transfer_scale': 0.1}, 'head.transfer=attention'),
+    (
+      'no_aggregation',
+      {'head__gradient_policy': 'stop_all'},
+      'head.transfer=none',
+    ),
+    ('wo_back', {'head__stop_gate': False}, 'head.gradient_policy=none'),
+    ('copf', {'fusion__keep_initial': True}, 'fusion.pre_behavior=all'),
+    ('copf_h', {'fusion__operator': 'summed'}, 'fusion.in_behavior=own'),
+    ('wo_con', {'behavior__anchors': 'all'}, 'behavior.contrastive=0.0'),
+    (
+      'copf',
+      {'behavior__l2': 0.0, 'behavior__l2_scope': 'all'},
+      'behavior.l2=0.0',
+    ),
+    ('copf', {'behavior__prior_scale': 5.0}, 'behavior.prior=none'),
+    ('copf', {'aggregator__tau': 1.0}, 'behavior.aggregate=loss'),
+    ('copf', {'data__num_negatives': 7}, 'model.name=multi_behavior'),
+  ],
+)
+def test_what_nothing_reads_is_refused(variant, changes, blamed):
+  made = toys.config(variant, **changes)
+  with pytest.raises(types.UserError) as caught:
+    checks.check(made)
+  message = str(caught.value)
+  path = list(changes)[-1].replace('__', '.')
+  assert message.startswith(path) and '\n' not in message
+  assert f'changes nothing with {blamed}' in message
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'evaluation__candidates': 'all'}, 'use unbought .COPF., or never_inter'),
+    ({'groups__key': 'sample_history_len'}, 'use user_train_count'),
+  ],
+)
+def test_a_protocol_that_would_mislead_is_refused(changes, message):
+  with pytest.raises(types.UserError, match=message):
+    checks.check(toys.config(**changes))
+
+
+def test_a_plugin_of_the_head_needs_parameters_there():
+  changes = {
+    'plugin__trunk': 'runs/a',
+    'plugin__trunk_learning_rate': 0.0,
+    'plugin__name': 'naive',
+  }
+  checks.check(toys.config('copf', **changes))
+  with pytest.raises(types.UserError, match='use light or film'):
+    checks.check(toys.config('summation', **changes))
+
+
+def test_every_unused_setting_exists():
+  default = config_lib.Config()
+  for unused in behavior_checks._UNUSED:
+    for path in (unused.why, *unused.paths):
+      behavior_checks._at(default, path)

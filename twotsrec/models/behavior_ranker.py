@@ -1,0 +1,150 @@
+"""How trained nodes rank items, whatever the graphs were.
+
+Known users only. `make` multiplies the two sides that a head serves.
+`make_trunk` stops one step earlier, at the vectors the head reads, so that the
+plugin of an activeness group can stand between a user's vectors and the head.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import types
+from twotsrec.models import behavior_heads
+from twotsrec.models import pair_prior
+from twotsrec.models import stages as stages_lib
+from twotsrec.ops import rows as rows_ops
+
+
+def make(head: behavior_heads.Head, num_items: int) -> types.Model:
+  """Scores from what `Head.serve` makes of both sides.
+
+  Its parameters have tables {'item': rows of the items and their 'id'} and net
+  {'user': rows of the users, 'head': ..., 'prior': pair_prior.Prior, if any}.
+  """
+
+  def init(key, context, sizes):
+    raise types.UserError(
+      'a multi-behavior model is trained as a whole; see launch/train.py with'
+      ' model.name=multi_behavior'
+    )
+
+  def encode(net, history_rows, context, inputs, *, key=None):
+    del history_rows, context, key
+    return _known(net, inputs, num_items)
+
+  def score(net, encoded, candidates, *, key=None):
+    del key
+    scores = head.rank(net['head'], encoded['user'], candidates)
+    return _with_bonus(scores, encoded.get('bonus'), candidates)
+
+  return types.Model(init, encode, score)
+
+
+def make_trunk(
+  head: behavior_heads.Head,
+  width: int,
+  num_items: int,
+  init: Callable[..., types.Params],
+) -> types.Model:
+  """The same scores by PIN's stages, with a plugin's place at the user.
+
+  The extractor is what the graphs gave a user: S vectors f32[B, S, D], where
+  a plugin at Z acts on each of them; the classifier is the head. There is no
+  history, so nothing to act on at A.
+
+  Args:
+    head: has `vectors`.
+    width: D.
+    num_items: I.
+    init: (key, context, sizes) -> parameters as `trunk_params` makes them.
+  """
+
+  def embed(net, history_rows, inputs):
+    del history_rows
+    return _known(net, inputs, num_items)
+
+  def summarize(extractor, embedded, mask, *, key=None):
+    del extractor, mask, key
+    return embedded
+
+  def extract(extractor, summary, candidates):
+    del extractor, candidates
+    flat = summary['user']
+    vectors = flat.reshape(*flat.shape[:-1], -1, width)
+    return types.Features(vectors, summary.get('bonus'))
+
+  def classify(net, features, candidates):
+    vectors = features.plugged
+    user = head.row(vectors.reshape(*vectors.shape[:-2], -1))
+    item = head.row(candidates['embedding'])
+    scores = head.rank(net, *head.serve(net, user, item))
+    return _with_bonus(scores, features.fixed, candidates)
+
+  return stages_lib.from_stages(
+    types.Stages(init, embed, summarize, extract, classify)
+  )
+
+
+def trunk_params(
+  head: behavior_heads.Head, net: Any, table: Any, num_users: int
+) -> types.Params:
+  """Parameters of `make_trunk`: what training left, the graphs walked.
+
+  Args:
+    head: the same.
+    net: of the head.
+    table: the head's table of all nodes, for the target.
+    num_users: U.
+  """
+  vectors = head.vectors(table)
+  trunk = {
+    'embed': {'user': vectors[:num_users]},
+    'extractor': {},
+    'classifier': {name: net[name] for name in head.scorer if name in net},
+  }
+  items = {'embedding': pad_items(vectors[num_users:])}
+  return types.Params({'item': items}, trunk)
+
+
+def pad_items(leaf: jax.Array) -> jax.Array:
+  """A row for padding, which is never ranked, f32[I + 1, ...].
+
+  A copy of an item scores; zeros would be 0 / 0.
+  """
+  return jnp.concatenate([leaf[:1], leaf])
+
+
+def with_prior(
+  params: types.Params, prior: pair_prior.Prior, num_items: int
+) -> types.Params:
+  """Parameters of `make_trunk` whose scores gain the prior."""
+  embed = {**params.net['embed'], 'prior': prior}
+  items = {**params.tables['item'], 'id': item_ids(num_items)}
+  return types.Params({'item': items}, {**params.net, 'embed': embed})
+
+
+def item_ids(num_items: int) -> jax.Array:
+  """What the prior's gains are looked up by, i32[I + 1]."""
+  return jnp.arange(num_items + 1, dtype=jnp.int32)
+
+
+def _known(net, inputs, num_items):
+  """Rows of known users, and what the prior adds to their items."""
+  users = jnp.maximum(inputs['user'], 0)  # -1 is filling
+  found = {'user': rows_ops.gather(net['user'], users)}
+  if 'prior' in net:
+    found['bonus'] = pair_prior.bonus(net['prior'], users, num_items)
+  return found
+
+
+def _with_bonus(scores, bonus, candidates):
+  """f32[B, C] with the gains f32[B, I + 1] of the candidates, if any."""
+  if bonus is None:
+    return scores
+  ids = candidates['id']
+  if ids.ndim == 1:
+    return scores + bonus[:, ids]
+  return scores + jnp.take_along_axis(bonus, ids, axis=1)
