@@ -49,6 +49,19 @@ class RankTest(parameterized.TestCase):
     actual = at_five(jnp.float32(rank))
     np.testing.assert_allclose(actual, (hit, ndcg, reciprocal), rtol=1e-6)
 
+  @_CHECK
+  @hypothesis.given(
+    st.lists(st.integers(2, 60), min_size=1, max_size=30), st.integers(1, 20)
+  )
+  def test_ndcg_is_a_share_of_the_hits_that_places_bound(self, doubled, k):
+    ranks = np.array(doubled, np.float64) / 2  # ties take half ranks
+    hits, gains = (
+      np.mean(metrics.hit(ranks, k)),
+      np.mean(metrics.ndcg(ranks, k)),
+    )
+    self.assertLessEqual(gains, hits + 1e-12)
+    self.assertGreaterEqual(gains, hits / math.log2(k + 1) - 1e-12)
+
   def test_ndcg_equals_sklearn(self):
     rng = np.random.default_rng(0)
     for _ in range(20):

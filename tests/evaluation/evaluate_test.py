@@ -214,7 +214,8 @@ class EvaluateTest(absltest.TestCase):
 
   def test_wrong_protocol_is_a_user_error(self):
     for changes, message in (
-      ({'candidates': 'some'}, 'known are all, sampled, unbought'),
+      ({'candidates': 'some'}, 'known are all, sampled, unbought, never_'),
+      ({'candidates': 'never_interacted'}, 'these data have no behaviors'),
       ({'candidates': 'unbought'}, 'no behaviors, so nothing says what'),
       ({'auc_ties': 2.0}, 'auc_ties is 2.0'),
       ({'candidates': 'sampled', 'num_candidates': 0}, 'num_candidates is 0'),
@@ -300,6 +301,45 @@ class BehaviorsTest(absltest.TestCase):
       own = self.data.items[slice(*self.data.user_offsets[user : user + 2])]
       expected, _ = self._loop_rank(user, item, set(own.tolist()))
       self.assertEqual(rank, expected)
+
+  def test_never_interacted_ranks_discoveries_alone(self):
+    _, everybody = self._evaluate()
+    part, per_target = self._evaluate(candidates='never_interacted')
+    found, new = [], set()
+    for user, item, rank in zip(
+      per_target['user'], per_target['item'], per_target['rank']
+    ):
+      events = slice(*self.data.user_offsets[user : user + 2])
+      items = self.data.items[events]
+      expected, _ = self._loop_rank(user, item, set(items.tolist()))
+      self.assertEqual(rank, expected)
+      found.append((user, item))
+    for user, item in zip(everybody['user'], everybody['item']):
+      events = slice(*self.data.user_offsets[user : user + 2])
+      trained = self.data.split[events] == prepared.TRAIN
+      if item not in self.data.items[events][trained]:
+        new.add((user, item))
+    self.assertEqual(set(found), new)
+    self.assertBetween(len(found), 1, len(everybody['user']) - 1)
+    self.assertEqual(part['overall']['hr@5']['count'], len(found))
+    self.assertEqual(part['parts'][-1]['users'], len(found))
+
+  def test_without_a_discovery_there_is_nothing_to_rank(self):
+    column = lambda *values: np.array(values, np.int8)
+    data = prepared.build(
+      np.array([0, 0, 1, 1], np.int32),
+      np.array([1, 1, 2, 2], np.int32),
+      column(prepared.TRAIN, prepared.TEST, prepared.TRAIN, prepared.TEST),
+      user_ids=np.arange(2),
+      item_ids=np.arange(1, 4),
+      behaviors=column(0, 1, 0, 1),
+      behavior_names=('view', 'buy'),
+      history_rule=prepared.FIXED,
+    )
+    protocol = config.EvaluationConfig(candidates='never_interacted')
+    with pytest.raises(types.UserError, match='test split is new to its user'):
+      evaluate.protocol(data, prepared.TEST, protocol)
+    evaluate.protocol(data, prepared.VALIDATION, protocol)  # has no events
 
   def test_parts_hold_everybody_once_with_their_own_means(self):
     part, per_target = self._evaluate()

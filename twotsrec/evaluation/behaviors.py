@@ -65,3 +65,13 @@ def parts(prepared: Any, targets: Any) -> np.ndarray:
     shown = in_train & (np.asarray(prepared.behaviors) == behavior)
     part[np.isin(wanted, events[shown])] = num_upstream - 1 - behavior
   return part
+
+
+def is_new(prepared: Any, targets: Any) -> np.ndarray:
+  """Whether the user had shown nothing toward the item, bool[T].
+
+  Args:
+    prepared: prepared.Prepared with behaviors.
+    targets: as in `parts`.
+  """
+  return parts(prepared, targets) == len(names(prepared)) - 1

@@ -17,7 +17,8 @@ from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report
 from twotsrec.evaluation import tiles
 
-_CANDIDATES = ('all', 'sampled', 'unbought')
+_CANDIDATES = ('all', 'sampled', 'unbought', 'never_interacted')
+_NEEDS_BEHAVIORS = ('unbought', 'never_interacted')
 
 
 def evaluate(
@@ -60,7 +61,7 @@ def evaluate(
   _check_protocol(prepared, evaluation)
   if seen is None:
     seen = not_negative(prepared, split, evaluation)
-  targets = _held_out(prepared, split)
+  targets = _held_out(prepared, split, evaluation)
   routes = None
   if routing is not None:
     routes = routing_data.of_targets(prepared, groups, targets, key, routing)
@@ -116,6 +117,10 @@ def protocol(
 ) -> dict[str, Any]:
   """How `evaluate` ranks, for the report; states the lists' digest."""
   _check_protocol(prepared, evaluation)
+  if evaluation.candidates == 'never_interacted' and np.any(
+    np.asarray(prepared.split) == split
+  ):
+    _held_out(prepared, split, evaluation)  # some are new
   described = {
     'split': prepared_data.SPLITS[split],
     'candidates': evaluation.candidates,
@@ -126,7 +131,7 @@ def protocol(
   }
   if evaluation.candidates == 'sampled':
     seen = not_negative(prepared, split, evaluation)
-    targets = _held_out(prepared, split)
+    targets = _held_out(prepared, split, evaluation)
     lists = _lists(prepared, targets, seen, evaluation)
     described['num_candidates'] = evaluation.num_candidates
     described['negatives_digest'] = candidates.digest(lists)
@@ -149,6 +154,11 @@ def _negatives(prepared: Any, evaluation: config.EvaluationConfig) -> str:
       ' behaviors leave an item in'
     )
   text = 'items the user never interacted with in the whole data'
+  if evaluation.candidates == 'never_interacted':
+    return (
+      f'{text}; held-out items toward which the user had shown'
+      f' {" or ".join(names[:-1])} are left out'
+    )
   if len(names) > 1:
     text += (
       ', by any behavior; a held-out item is ranked among them also where the'
@@ -185,14 +195,24 @@ def _per_target(
   return {name: values[order] for name, values in per_target.items()}
 
 
-def _held_out(prepared: Any, split: int) -> Any:
+def _held_out(prepared: Any, split: int, evaluation: Any) -> Any:
+  """What is ranked: events of a split, or those that are discoveries."""
   targets = prepared_data.targets(prepared, split)
+  name = prepared_data.SPLITS[split]
   if not targets.user.size:
     raise types.UserError(
-      f'the {prepared_data.SPLITS[split]} split is empty; prepare the data '
+      f'the {name} split is empty; prepare the data '
       'with one (data.validation=True holds one event per user out)'
     )
-  return targets
+  if evaluation.candidates != 'never_interacted':
+    return targets
+  new = behaviors.is_new(prepared, targets)
+  if not np.any(new):
+    raise types.UserError(
+      "evaluation.candidates is 'never_interacted', but no held-out item of the"
+      f" {name} split is new to its user; use 'unbought'"
+    )
+  return prepared_data.Targets(*(column[new] for column in targets))
 
 
 def _sorted_by_group(
@@ -232,10 +252,11 @@ def _check_protocol(prepared: Any, evaluation: config.EvaluationConfig) -> None:
       f'evaluation.candidates is {evaluation.candidates!r}; known are '
       + ', '.join(_CANDIDATES)
     )
-  if evaluation.candidates == 'unbought' and not behaviors.names(prepared):
+  needed = evaluation.candidates in _NEEDS_BEHAVIORS
+  if needed and not behaviors.names(prepared):
     raise types.UserError(
-      "evaluation.candidates is 'unbought', but these data have no behaviors, "
-      "so nothing says what was bought; use 'all' or 'sampled'"
+      f'evaluation.candidates is {evaluation.candidates!r}, but these data have'
+      " no behaviors, so nothing says what was bought; use 'all' or 'sampled'"
     )
   for name in ('auc_ties', 'rank_ties'):
     share = getattr(evaluation, name)
