@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import behavior_toys
+from tests import runs
 from twotsrec import config
 from twotsrec import metrics
 from twotsrec import types
@@ -81,8 +83,10 @@ PAIRS = st.sets(
 def test_rules_sort_as_they_say(view, cart, buy, user):
   rules = reminders.rules(behaviors_of(view, cart, buy))
   pairs_of = {
-    'buy_popularity': set(), 'cart_reminder': cart, 'view_reminder': view
-  }  # fmt: skip
+    'buy_popularity': set(),
+    'cart_reminder': cart or view,
+    'view_reminder': view or cart,
+  }
   assert list(rules) == list(pairs_of)
   for name, pairs in pairs_of.items():
     expected = expected_order((view, cart, buy), user, pairs)
@@ -133,6 +137,18 @@ def _evaluated(data, name, ks):
     1,
   )
   return part
+
+
+def test_the_next_behavior_stands_in_for_one_without_rows():
+  view, cart, buy = behavior_toys.masks()
+  nothing = np.zeros_like(cart)
+  log = behavior_toys.behaviors(
+    (view, cart, nothing, buy), ('view', 'cart', 'gift', 'buy')
+  )
+  with_gifts = reminders.rules(log)
+  without = reminders.rules(behavior_toys.behaviors((view, cart, buy)))
+  for name, (_, params) in without.items():
+    runs.assert_same_arrays(with_gifts[name][1], params)
 
 
 @pytest.mark.parametrize('validation', [False, True])

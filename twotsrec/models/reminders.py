@@ -29,12 +29,16 @@ def rules(behaviors: Any) -> dict[str, tuple[types.Model, types.Params]]:
   view_reminder    on top what has the user's first behavior, a view in most
                    logs, by purchases / (views + 5)
 
+  Of a behavior without rows nothing can be reminded; the next one stands in.
   With two behaviors the reminders are the same rule, with one there is none.
+  COPF's `view_reminder` could also mean any upstream behavior over the views:
+  on taobao-copf that ranks slightly worse than views alone, as here.
 
   Args:
     behaviors: training pairs, data.behaviors.Behaviors.
   """
   *upstream, target = behaviors.train
+  upstream = [pairs for pairs in upstream if len(pairs.items)] or upstream
   count = lambda pairs: item_counts(pairs, behaviors.num_items)
   buys = count(target)
   made = {'buy_popularity': reminder(behaviors, buys)}

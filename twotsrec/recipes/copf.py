@@ -100,12 +100,15 @@ VARIANTS = {
   **_HEADS,
   **_SCHEMES,
   **_MTL,
-  # Plain fusion: a LightGCN per behavior, scores of its own.
+  # Plain fusion: a LightGCN per behavior, scores of its own. Under COPF's scale
+  # and regularization it collapses; LightGCN has none and next to none.
   'lightgcn': {
     **_LIGHTGCN,
     'head.transfer': 'none',
     **_UNGATED,
     **_NO_ALIGNMENT,
+    'head.score_scale': (1.0,),
+    'behavior.l2': 1e-6,
   },
 }
 
