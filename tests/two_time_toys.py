@@ -76,8 +76,23 @@ def config(**changes) -> config_lib.Config:
   """2TS at this size; `two_time__window=3` changes two_time.window."""
   made = config_lib.Config()
   named = {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, {**SETTINGS, **named})
+  settings = {**SETTINGS, **named}
+  for name in _unread(settings).difference(named):
+    del settings[name]
+  config_lib.change(made, settings)
   return made
+
+
+def _unread(settings) -> set[str]:
+  """Settings that the variant does not read, which are refused."""
+  variant = settings.get('two_time.variant', '2ts')
+  if variant.startswith('single_stage'):
+    names = ('stage1_epochs', 'stage1_batch', 'epochs')
+  elif variant == 'ccf' and len(settings['two_time.stage1_epochs']) == 1:
+    names = ('single_stage_epochs', 'epochs', 'tokens')
+  else:
+    names = ('single_stage_epochs',)
+  return {f'two_time.{name}' for name in names}
 
 
 def planted(

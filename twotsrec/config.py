@@ -92,7 +92,7 @@ class TrainConfig:
   """Optimization (sec. 4.1.4) and when to stop."""
 
   method: str = 'aggregator'  # or sequential: 'fish', 'grad_transfer'
-  objective: str = 'bce'  # eq. 2 on sampled negatives; or 'every_position'
+  objective: str = 'bce'  # eq. 2; bpr, or every_position (SASRec sec. 3.6)
   batch_size: int = 512  # sec. 4.1.4
   batching: str = 'proportional'  # authors; or natural, balanced
   learning_rate: float = 1e-3  # sec. 4.1.4, Adam
@@ -214,7 +214,8 @@ class TwoTimeConfig:
   update_bias: float = 0.0  # of the update gate; 2 writes slowly
   share_readout: bool = False  # 2TS-Plus: one W, sec. 3.3 to the letter
   item_features: str = ''  # sec. 3.3: file of f_i, read by data/features.py
-  feature_columns: tuple[str, ...] = ()  # 'name:kind', data/features.py
+  # 'name:kind', data/features.py; several as a flag: ="'a:dense','b:dense'"
+  feature_columns: tuple[str, ...] = ()
   feature_width: int = 0  # d_f of g(f_i); the item table has the rest of d
   negatives: int = 10  # p, sec. 3.1: offer set is the item and p others
   pool: str = 'event'  # or 'shared': one draw of pool_size for a step
@@ -251,7 +252,7 @@ class RoutingConfig:
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
-  candidates: str = 'all'  # sec. 4.1.1 for ML; or 'sampled', 'unbought'
+  candidates: str = 'all'  # sec. 4.1.1 for ML; others in evaluate.py
   num_candidates: int = 100  # negatives per held-out item if sampled
   ks: tuple[int, ...] = (1, 5, 10, 20)
   auc_ties: float = 0.5  # 0 is the strict inequality of eq. 14

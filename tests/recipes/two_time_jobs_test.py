@@ -134,11 +134,12 @@ def test_what_is_played_before_and_while_events_are_scored(
     ('2ts_plus', 'refit', True),
     ('2ts', 'none', False),
     ('ccf', 'last_k', False),
-    ('window_gru', 'last_k', False),
+    ('window_gru', 'last_k', True),
     ('one_gru', 'refit', False),
+    ('single_stage', 'last_k', False),
   ],
 )
-def test_stage_1_leaves_out_the_windows_that_start_from_it(
+def test_stage_1_leaves_out_the_windows_that_a_network_is_trained_on(
   variant, holdout, some
 ):
   options = toys.config(
@@ -151,6 +152,19 @@ def test_stage_1_leaves_out_the_windows_that_start_from_it(
     for event in (own[-WINDOW:] if some and count > THRESHOLD else [])
   }
   assert set(np.flatnonzero(left).tolist()) == expected
+
+
+def test_items_of_windows_alone_are_left_out_of_stage_1():
+  prepared, _ = toys.log()
+  of = lambda **named: jobs_lib.left_out_items(
+    prepared, toys.config(**named).two_time
+  )
+  left = jobs_lib.window_events(prepared, toys.config().two_time)
+  seen = np.asarray(prepared.split) == TRAIN
+  items = np.asarray(prepared.items)
+  expected = set(items[left]) - set(items[seen & ~left])
+  assert set(np.flatnonzero(of())) == expected
+  assert not of(two_time__holdout='none').any()
 
 
 def test_a_step_has_a_sixtieth_of_an_epoch_within_bounds():

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import functools
 import itertools
 import json
@@ -16,7 +17,10 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import recommend
 from twotsrec.recipes import reports
 from twotsrec.recipes import runs as runs_lib
+from twotsrec.recipes import tables
+from twotsrec.recipes import two_time_evaluation as evaluation_lib
 from twotsrec.recipes import two_time_jobs as jobs_lib
+from twotsrec.recipes import two_time_rows
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -194,6 +198,28 @@ def test_the_protocol_says_how_events_are_ranked():
   assert protocol['candidates'] == 'all'
   assert protocol['candidate_lists'] == 10
   assert protocol['selection'] == 'validation mrr of each network'
+
+
+def test_what_is_told_of_lists_and_items_fits_the_data():
+  """There are 19 other items, and no model was trained on all of them."""
+  experiment, _ = _loaded('2ts')
+  options = dataclasses.replace(
+    experiment.config.two_time, evaluation_lists=499
+  )
+  config = dataclasses.replace(experiment.config, two_time=options)
+  kept = two_time_rows.read(toys.finished('2ts')).model
+  item = np.asarray(experiment.prepared.items)[kept['event']]
+  told = evaluation_lib.online_part(
+    experiment._replace(config=config), {**kept, 'item': item}
+  )
+  assert told['options']['lists'] == 19
+  left_out = jobs_lib.left_out_items(experiment.prepared, options)
+  assert told['share_left_out'] == np.mean(left_out[item])
+  report = _report(toys.finished('2ts'))
+  report['online']['model']['test']['share_left_out'] = 0.25
+  text = tables.of_report(report)
+  assert 'online, 1 + 10 candidates' in text
+  assert '25.0% of the events have an item that stage 1 left out' in text
 
 
 # ---- What is refused, before anything is written

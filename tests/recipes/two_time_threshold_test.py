@@ -5,6 +5,7 @@ from tests import two_time_toys as toys
 from twotsrec import theory
 from twotsrec import types
 from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import runs as runs_lib
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_scale
 from twotsrec.recipes import two_time_serving as serving
@@ -71,7 +72,7 @@ def test_the_best_threshold_on_validation_is_taken(
     'validation_mrr': {str(k): v for k, v in values.items()},
   }
   assert [options.threshold for options, _ in trained] == list(TRIED)
-  assert [options.window for options, _ in trained] == [2, 4, 4]
+  assert [options.window for options, _ in trained] == [1, 3, 4]
   folders = [folder for _, folder in trained]
   assert len(set(folders)) == 3 and tmp_path not in folders
 
@@ -95,11 +96,12 @@ def test_a_run_is_loaded_with_the_threshold_and_window_it_chose():
 
 
 @pytest.mark.parametrize('threshold', TRIED)
-def test_a_window_lies_within_its_threshold(threshold):
+def test_a_window_is_at_most_half_of_its_threshold(threshold):
+  assert threshold_lib.with_threshold(toys.config(), 1).two_time.window == 1
   config = toys.config()
   made = threshold_lib.with_threshold(config, threshold).two_time
   assert made.threshold == threshold
-  assert made.window == min(toys.WINDOW, threshold)
+  assert made.window == min(toys.WINDOW, threshold // 2)
   assert config.two_time.threshold == toys.THRESHOLD
 
 
@@ -114,8 +116,10 @@ def estimated(monkeypatch):
     vectors = [np.zeros(shape)] * 3
     return theory.Halves(np.arange(shape[0]), *vectors, np.diff(offsets))
 
-  def estimate(whole, first, second, counts, *, activity, seed):
-    np.testing.assert_array_equal(activity, counts)
+  def estimate(whole, first, second, counts, **named):
+    np.testing.assert_array_equal(named['activity'], counts)
+    # As Fig. 5 has it.
+    assert named['alpha_minimum'] == np.bincount(counts[counts > 0]).argmax()
     values = dict.fromkeys(theory.Estimates._fields, 1.0)
     return theory.Estimates(**{**values, 'threshold': found['threshold']})
 
@@ -155,9 +159,15 @@ def test_an_estimate_that_divides_nobody_is_told(
   estimated, tmp_path, threshold, message
 ):
   estimated['threshold'] = threshold
+  config = toys.config(
+    data__prepared=toys.prepared_path(), two_time__threshold_rule='theory'
+  )
   with pytest.raises(types.UserError, match=message) as error:
-    threshold_lib.fit(_work(tmp_path, threshold_rule='theory'))
+    runs_lib.train(config, str(tmp_path), quiet=True)
   assert len(str(error.value).splitlines()) == 1
+  # A corrected command finds nothing in its way.
+  left = [p for p in tmp_path.iterdir() if not p.name.startswith('.')]
+  assert not left
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def test_the_parts_are_those_of_the_whole():
     whole, first, second, counts, activity=counts[counts > 0], alpha_minimum=1
   )
   assert others.alpha == theory.fit_alpha(counts, 1).alpha
+  assert (found.alpha_minimum, others.alpha_minimum) == (0, 1)
+  alike = theory.estimate(
+    whole, first, second, counts, activity=np.full(9, 5), alpha_minimum=5
+  )
+  assert np.isnan(alike.alpha) and alike.threshold == others.threshold
 
 
 def test_even_counts_give_the_formula_of_two_equal_halves():

@@ -95,6 +95,11 @@ def test_the_standard_error_is_the_spread_over_samples():
   )
 
 
+def test_the_law_begins_where_most_users_with_events_are():
+  assert theory.law_start(np.array([0, 0, 0, 4, 4, 9])) == 4
+  assert theory.law_start(np.array([0, 0])) == 0
+
+
 def test_counts_without_a_power_law_are_refused():
   with pytest.raises(types.UserError, match='hardly differ'):
     theory.fit_alpha(np.zeros(10, int))

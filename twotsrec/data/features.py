@@ -182,13 +182,15 @@ def _match(
   if len(without) and missing == 'error':
     raise types.UserError(
       f'{rows.path}: {_some(without, "items")} of the data have no row; add '
-      'them, or let them have no features: --missing_features=zero'
+      'them, or let them have none: launch/prepare.py --features=FILE '
+      '--missing_features=zero'
     )
   others = rows.items[item == 0]
   if len(others) and extra == 'error':
     raise types.UserError(
       f'{rows.path}: {_some(others, "items")} are not in the data; check the '
-      'item column, or leave such rows out: --extra_features=drop'
+      'item column, or leave such rows out: launch/prepare.py --features=FILE '
+      '--extra_features=drop'
     )
   if not np.any(item > 0):
     raise types.UserError(

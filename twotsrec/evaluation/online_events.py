@@ -46,7 +46,7 @@ def describe(prepared: Any, event: np.ndarray) -> dict[str, np.ndarray]:
   Returns:
     Arrays [T]: event, user, item, split, position (k = 1 for the first event
     of the user in its split), train_count of the user, warm (whether the item
-    occurs in training).
+    occurs in training; a model may have left some of it out).
   """
   users, split = prepared_data.event_users(prepared), np.asarray(prepared.split)
   starts = (np.diff(users, prepend=-1) > 0) | (np.diff(split, prepend=-1) > 0)

@@ -7,8 +7,9 @@ Rules, what a held-out event is ranked among:
 and `expected_without_past` and `all_without_past`, where the items of the
 user's earlier events leave. Means: `by_user`, over users of each user's mean
 (2TS fig. 3), and `by_event`, over events (2TS sec. 4). A part is told for all
-events and for the `warm` ones, whose item occurs in training; an item that a
-model knows nothing of may score 0 and so be above or below everything.
+events and for the `warm` ones, whose item occurs in training, the same for all
+models; an item that a model knows nothing of (new, or left out of its training)
+may score 0 and so be above or below everything.
 """
 
 from collections.abc import Mapping

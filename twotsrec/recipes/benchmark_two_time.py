@@ -30,8 +30,7 @@ from twotsrec.training import steps
 _USERS, _ITEMS, _EVENTS = 6040, 3706, 1_000_209
 _WIDTH = 64
 _STEPS = 30  # of a turn
-_BATCH = 8192  # events of a step
-_BATCH = 1024  # users of an online update
+_BATCH = 1024  # events of a step of stage 1, users of an online update
 
 
 class Work(NamedTuple):

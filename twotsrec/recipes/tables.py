@@ -71,6 +71,12 @@ def _online(reports):
     f'online, 1 + {lists} candidates, expected over all lists, past items among'
     ' them; means over events',
     online_table.format_table(told),
+    *(
+      f'{name}: {told[name]["share_left_out"]:.1%} of the events have an item'
+      ' that stage 1 left out with the windows, so their x_i is 0'
+      for name in reports
+      if told[name].get('share_left_out')
+    ),
   ]
 
 

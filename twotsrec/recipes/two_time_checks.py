@@ -1,7 +1,9 @@
 """Refuses settings of 2TS that cannot work, or that would change nothing."""
 
+from collections.abc import Callable
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -37,6 +39,7 @@ _AT_LEAST = {
   'single_stage_epochs': 1,
   'evaluation_lists': 1,
 }
+_FINITE = ('update_bias', 'stage1_rate', 'stage1_l2', 'clip')
 # What `train` has in common with other models; the rest is under `two_time`.
 _TRAIN_USED = ('beta2', 'checkpoint_every', 'keep', 'seed', 'select_on')
 _OFF = (
@@ -51,6 +54,72 @@ _OFF = (
   'routing.mode',
   'routing.cold',
   'evaluation.candidates',
+  'evaluation.num_candidates',
+)
+
+
+class _Unread(NamedTuple):
+  """Settings of `two_time` that some runs do not read.
+
+  Attributes:
+    names: of the settings.
+    where: config -> whether the run is such.
+    why: what it does instead; may name the {variant}.
+  """
+
+  names: tuple[str, ...]
+  where: Callable[[config_lib.Config], bool]
+  why: str
+
+
+_UNREAD = (
+  _Unread(
+    ('thresholds',),
+    lambda c: c.two_time.threshold_rule != 'validation',
+    'only two_time.threshold_rule=validation tries some',
+  ),
+  _Unread(
+    ('pool_size',),
+    lambda c: c.two_time.pool == 'event',
+    'with two_time.pool=event every event has negatives of its own',
+  ),
+  _Unread(
+    ('negatives',),
+    lambda c: c.two_time.pool == 'shared',
+    'with two_time.pool=shared there are two_time.pool_size of them',
+  ),
+  _Unread(
+    ('single_stage_window', 'single_stage_epochs'),
+    lambda c: not jobs_lib.trained_together(c.two_time.variant),
+    'two_time.variant {variant} does not train everything in one stage',
+  ),
+  _Unread(
+    (
+      'stage1_epochs',
+      'stage1_batch',
+      'stage1_optimizer',
+      'stage1_rate',
+      'stage1_l2',
+    ),
+    lambda c: jobs_lib.trained_together(c.two_time.variant),
+    'two_time.variant {variant} has no stage 1',
+  ),
+  _Unread(
+    ('epochs',),
+    lambda c: jobs_lib.trained_together(c.two_time.variant),
+    'two_time.variant {variant} trains for single_stage_epochs',
+  ),
+  _Unread(
+    ('epochs', 'patience', 'rate', 'clip', 'tokens'),
+    lambda c: not _has_networks(c.two_time),
+    'two_time.variant {variant} trains no network',
+  ),
+  _Unread(
+    ('loader',),
+    lambda c: not _has_runs_to_pad(c),
+    'networks that carry states, share a step with another, have plugins or'
+    ' take a gradient per group are packed',
+  ),
 )
 
 
@@ -64,11 +133,13 @@ def check(config: config_lib.Config) -> None:
   jobs_lib.parts(options.variant)
   _check_values(options)
   _check_unused(config)
+  _check_unread(config)
   stream_objectives.negatives(options)
   two_rnn.check(options)
   ccf.check(config)
   offer_steps.make(config, jnp.ones(config.groups.num_groups))
   _check_readout(options)
+  _check_scale(options)
   _check_aggregator(config)
   if config.plugin.name != 'none':
     _check_plugin(config)
@@ -91,6 +162,10 @@ def _check_values(options):
       'two_time.stage1_epochs names no number of epochs; give one or more, as'
       ' in 10,20'
     )
+  for name in _FINITE:
+    value = getattr(options, name)
+    if not math.isfinite(value):
+      raise types.UserError(f'two_time.{name} {value} must be a finite number')
   if not 0 < options.rate < math.inf:
     raise types.UserError(f'two_time.rate {options.rate} must be positive')
 
@@ -115,6 +190,49 @@ def _check_unused(config):
     raise types.UserError(
       f'train.select_on {config.train.select_on!r}: two_time_scale selects on'
       ' validation events alone; leave it out'
+    )
+
+
+def _check_unread(config):
+  options, default = config.two_time, config_lib.TwoTimeConfig()
+  for names, where, why in _UNREAD:
+    for name in names if where(config) else ():
+      value, off = getattr(options, name), getattr(default, name)
+      if value != off:
+        raise types.UserError(
+          f'two_time.{name} {value!r} changes nothing, as'
+          f' {why.format(variant=options.variant)}; leave it at {off!r}'
+        )
+
+
+def _has_networks(options):
+  """Whether one serves, or is trained to choose how long stage 1 trains."""
+  serves = any(p.reads != 'nothing' for p in jobs_lib.parts(options.variant))
+  return serves or len(set(options.stage1_epochs)) > 1
+
+
+def _has_runs_to_pad(config):
+  """Whether `two_time.loader` lays out every network of the run."""
+  options = config.two_time
+  reads = {part.reads for part in jobs_lib.parts(options.variant)}
+  together = jobs_lib.trained_together(options.variant)
+  aggregator = aggregators.make(config.aggregator)
+  form = steps.resolve_form(aggregator, config.aggregator.form)
+  return (
+    not (together or options.share_readout)
+    and 'carried' not in reads
+    and reads != {'nothing'}
+    and config.plugin.name == 'none'
+    and form != 'explicit'
+  )
+
+
+def _check_scale(options):
+  together = jobs_lib.trained_together(options.variant)
+  if options.cell == 'scaled_gru' and together:
+    raise types.UserError(
+      'two_time.cell scaled_gru takes its scale from the embeddings of stage 1,'
+      f' and two_time.variant {options.variant} has no stage 1; use gru'
     )
 
 

@@ -77,17 +77,26 @@ def standard_part(
 def online_part(
   experiment: experiment_lib.Experiment, per_target: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-  """The paper's metrics by bucket, and how far states move."""
-  options = experiment.config.two_time
+  """The paper's metrics by bucket, and how far states move.
+
+  `share_left_out` of the events have an item that training has in windows left
+  out of stage 1 alone: known from training, hence `warm`, but its x_i is 0.
+  """
+  options, prepared = experiment.config.two_time, experiment.prepared
   divided = any(p.name == 'active' for p in jobs_lib.parts(options.variant))
   evaluation = experiment.config.evaluation
   told = online_report.build(
     per_target,
     online_report.Options(
-      lists=options.evaluation_lists,
+      # A small catalog has fewer others than a list has places.
+      lists=min(options.evaluation_lists, prepared.num_items - 1),
       threshold=options.threshold if divided else None,
       resamples=evaluation.bootstrap,
       seed=evaluation.seed,
     ),
   )
-  return told | {'movement': movement.curves(per_target, options.threshold)}
+  left_out = jobs_lib.left_out_items(prepared, options)[per_target['item']]
+  return told | {
+    'movement': movement.curves(per_target, options.threshold),
+    'share_left_out': float(np.mean(left_out)),
+  }

@@ -157,8 +157,8 @@ def window_events(
 ) -> np.ndarray:
   """Events that stage 1 leaves to stage 2, bool[N]; see `two_time.holdout`.
 
-  The last K train events of every active user (2TS eq. 12), where they are
-  what a network that starts from embeddings is trained on.
+  The last K train events of every active user (2TS eq. 12), where a network is
+  trained on them; the control that starts elsewhere gets the same items.
   """
   left = np.zeros(prepared.num_events, bool)
   if not leaves_windows(options):
@@ -172,8 +172,25 @@ def window_events(
 
 def leaves_windows(options: config_lib.TwoTimeConfig) -> bool:
   """Whether stage 1 goes without the windows of active users."""
-  read = [p for p in parts(options.variant) if p.reads == 'window']
-  return options.holdout != 'none' and any(p.own_start for p in read)
+  if trained_together(options.variant):
+    return False
+  reads = [part.reads for part in parts(options.variant)]
+  return options.holdout != 'none' and 'window' in reads
+
+
+def left_out_items(
+  prepared: prepared_lib.Prepared, options: config_lib.TwoTimeConfig
+) -> np.ndarray:
+  """Items that training has in `window_events` alone, bool[I + 1].
+
+  Stage 1 learns nothing of them, so their x_i is 0 as if they were new.
+  """
+  left = window_events(prepared, options)
+  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  count = lambda events: np.bincount(
+    np.asarray(prepared.items)[events], minlength=prepared.num_items + 1
+  )
+  return (count(left) > 0) & (count(in_train & ~left) == 0)
 
 
 def tokens(runs: streams.Runs, options: config_lib.TwoTimeConfig) -> int:

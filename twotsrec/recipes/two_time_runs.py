@@ -10,6 +10,7 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
 from twotsrec.recipes import two_time_checks as checks
 from twotsrec.recipes import two_time_evaluation as evaluation_lib
+from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_phases as phases
 from twotsrec.recipes import two_time_rows
 from twotsrec.recipes import two_time_scale
@@ -35,6 +36,8 @@ def verify(experiment: experiment_lib.Experiment) -> None:
   threshold_lib.check(config, experiment.prepared)
   stage1.load_features(config, experiment.prepared)
   tried = set(config.two_time.stage1_epochs)
+  if jobs_lib.trained_together(config.two_time.variant):
+    tried = set()
   if len(tried) > 1 and not reports.held_out(experiment, 'validation'):
     raise stage1.nothing_to_choose_by(tried)
   shared.find(config, experiment.prepared)

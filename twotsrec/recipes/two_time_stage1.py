@@ -206,7 +206,8 @@ def load_features(
   if found is None:
     raise types.UserError(
       f'two_time.feature_width is {options.feature_width}, but the data have no'
-      ' item features; name a file in two_time.item_features, or set it to 0'
+      ' item features; prepare the data with --features, name a file in'
+      ' two_time.item_features, or set it to 0'
     )
   return item_features.to_device(found)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_phases as phases
 from twotsrec.recipes import two_time_scale
 from twotsrec.recipes import two_time_serving as serving
+from twotsrec.training import run_directory
 
 RULES = ('given', 'validation', 'theory')
 
@@ -82,11 +84,11 @@ def _tried(options):
 def with_threshold(
   config: config_lib.Config, threshold: int
 ) -> config_lib.Config:
-  """The configuration with another threshold, and a window within it."""
+  """The configuration with another threshold t*, and a window K <= t* / 2."""
   options = dataclasses.replace(
     config.two_time,
     threshold=threshold,
-    window=min(config.two_time.window, threshold),
+    window=max(1, min(config.two_time.window, threshold // 2)),
   )
   return dataclasses.replace(config, two_time=options)
 
@@ -108,42 +110,67 @@ def _by_validation(work):
 
 
 def _by_theory(work):
-  """Q and Var_m of the data, by users fitted anew to halves of their events."""
-  embedded = two_time_scale.embed(
-    work._replace(workdir=work.workdir / 'theory')
-  )
-  if embedded is None:
+  """Trains with the threshold of the theorem, from stage 1 on all events."""
+  vectors = two_time_scale.embed(work._replace(workdir=_theory_path(work)))
+  if vectors is None:
     return None
+  try:
+    found = _estimate(work, np.asarray(vectors.item))
+    config = _divided(work, found)
+  except types.UserError:
+    _leave_no_trace(work)
+    raise
+  trained = two_time_scale.fit(work._replace(config=config))
+  told = {'threshold_rule': 'theory', 'estimates': found._asdict()}
+  return None if trained is None else (trained, told)
+
+
+def _estimate(work, item_vectors):
+  """Q and Var_m of the data, by users fitted anew to halves of their events."""
   prepared, seed = work.prepared, work.config.train.seed
   counts = jobs_lib.train_counts(prepared)
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   offsets = np.concatenate([[0], np.cumsum(counts)])
   halves = theory.ridge_halves(
-    np.asarray(embedded.item),
-    offsets,
-    np.asarray(prepared.items)[train],
-    seed=seed,
+    item_vectors, offsets, np.asarray(prepared.items)[train], seed=seed
   )
-  found = theory.estimate(
+  return theory.estimate(
     halves.whole,
     halves.first,
     halves.second,
     halves.counts,
     activity=counts,
+    alpha_minimum=theory.law_start(counts),
     seed=seed,
   )
+
+
+def _divided(work, found):
+  """The configuration with the estimated threshold.
+
+  The theorem calls T >= t active, the model T > t*.
+  """
   if found.threshold is None:
     raise types.UserError(
       'two_time.threshold_rule theory: users differ by no more than the noise'
       f' of their vectors (Var_m {found.variance:.3g}), so all are inactive;'
       ' use two_time.threshold_rule=given'
     )
-  # The theorem calls T >= t active, the model T > t*.
   config = with_threshold(work.config, theory.model_threshold(found.threshold))
+  counts = jobs_lib.train_counts(work.prepared)
   jobs_lib.check_threshold(counts, config.two_time)
-  trained = two_time_scale.fit(work._replace(config=config))
-  told = {'threshold_rule': 'theory', 'estimates': found._asdict()}
-  return None if trained is None else (trained, told)
+  return config
+
+
+def _theory_path(work):
+  return pathlib.Path(work.workdir) / 'theory'
+
+
+def _leave_no_trace(work):
+  """Makes way for a corrected command: what is refused has trained nothing."""
+  run_directory.config_path(work.workdir).unlink(missing_ok=True)
+  for path in (run_directory.ids_path(work.workdir), _theory_path(work)):
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _validated(work, trained):

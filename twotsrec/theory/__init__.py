@@ -27,6 +27,7 @@ from twotsrec.theory.estimates import q_profile
 from twotsrec.theory.estimates import user_q
 from twotsrec.theory.power_law import PowerLaw
 from twotsrec.theory.power_law import fit_alpha
+from twotsrec.theory.power_law import law_start
 from twotsrec.theory.power_law import pmf
 from twotsrec.theory.power_law import survival
 from twotsrec.theory.power_law import zeta
@@ -55,6 +56,7 @@ __all__ = (
   'gamma_single',
   'gap',
   'gradient_bound',
+  'law_start',
   'model_threshold',
   'pmf',
   'prop_a1_Q',

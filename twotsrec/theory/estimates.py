@@ -35,7 +35,7 @@ class Estimates(NamedTuple):
   Attributes:
     q: Q.
     variance: V, the noise of the vectors taken off.
-    alpha: exponent of the activity of all users.
+    alpha: exponent of the activity of all users; NaN if no law fits.
     threshold: t_opt(q, variance), users with T >= threshold are active; None
       if the vectors differ by no more than their noise (V <= 0), so that every
       user should start at the mean.
@@ -43,6 +43,7 @@ class Estimates(NamedTuple):
     q_error: standard error.
     variance_error: standard error.
     alpha_error: standard error.
+    alpha_minimum: least activity of the users that alpha is of.
     threshold_low: 2.5 % quantile of the resampled thresholds, infinity where V
       was not positive; None without resamples.
     threshold_high: 97.5 % quantile, likewise.
@@ -57,6 +58,7 @@ class Estimates(NamedTuple):
   q_error: float
   variance_error: float
   alpha_error: float
+  alpha_minimum: int
   threshold_low: float | None
   threshold_high: float | None
   noise: float
@@ -187,9 +189,7 @@ def estimate(
   chex.assert_equal_shape([vectors, first, second])
   q = estimate_q(first, second, counts, minimum=minimum, clip=clip)
   variance = estimate_variance(vectors, counts, q, minimum=minimum)
-  law = power_law.fit_alpha(
-    counts if activity is None else activity, alpha_minimum
-  )
+  law = _law(counts if activity is None else activity, alpha_minimum)
   kept = _kept(counts, minimum)
   values = user_q(first, second, counts)[kept]
   values = np.minimum(values, np.quantile(values, clip))
@@ -208,6 +208,7 @@ def estimate(
     q_error=q_error,
     variance_error=variance_error,
     alpha_error=law.standard_error,
+    alpha_minimum=law.minimum,
     threshold_low=low,
     threshold_high=high,
     noise=float(q * inverse.mean()),
@@ -239,6 +240,15 @@ def q_profile(first: Any, second: Any, counts: Any, edges: Any) -> Profile:
       [g.std(ddof=1) / np.sqrt(len(g)) if len(g) > 1 else nan for g in groups]
     ),
   )
+
+
+def _law(counts, minimum):
+  """The power law of activity; the threshold does not need one."""
+  try:
+    return power_law.fit_alpha(counts, minimum)
+  except types.UserError:
+    nan = float('nan')
+    return power_law.PowerLaw(nan, nan, 0, minimum)
 
 
 def _kept(counts, minimum):

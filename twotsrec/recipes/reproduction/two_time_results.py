@@ -232,10 +232,8 @@ def _activity(prepared) -> dict[str, Any]:
   """Fig. 5: users by train events; the law begins where most users are."""
   counts = jobs_lib.train_counts(prepared)
   told = buckets.histogram(counts)
-  known = counts[counts > 0]
-  minimum = int(np.bincount(known).argmax())
   try:
-    law = theory.fit_alpha(counts, minimum)
+    law = theory.fit_alpha(counts, theory.law_start(counts))
   except types.UserError:
     return told | dict.fromkeys(('alpha', 'standard_error', 'minimum', 'zeta'))
   return told | {
