@@ -150,7 +150,7 @@ def test_another_config_in_the_same_directory_is_refused(tmp_path):
     ({'aggregator__weighting': 'no'}, 'known: self_norm, importance'),
     ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups'),
     ({'aggregator__prior': (1.0, -2.0, 1.0)}, 'non-negative'),
-    ({'train__objective': 'mse'}, 'known: bce, every_position'),
+    ({'train__objective': 'mse'}, 'known: bce, bpr, every_position'),
     ({'train__objective': 'every_position'}, 'needs a causal encoder'),
     ({'train__batching': 'sorted'}, 'known: proportional, natural, balanced'),
     ({'train__batch_size': 2}, 'below the 3 groups'),
