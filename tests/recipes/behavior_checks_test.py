@@ -5,6 +5,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import behavior_checks
 from twotsrec.recipes import checks
+from twotsrec.recipes import unread
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_a_plugin_of_the_head_needs_parameters_there():
 
 def test_every_unused_setting_exists():
   default = config_lib.Config()
-  for unused in behavior_checks._UNUSED:
-    for path in (unused.why, *unused.paths):
-      behavior_checks._at(default, path)
+  for row in behavior_checks._UNREAD:
+    assert '{' not in row.why.format(c=default)  # what is blamed exists
+    for path in row.paths:
+      unread.at(default, path)

@@ -1,31 +1,24 @@
 """Refuses settings of several behaviors that would change nothing."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.models import shared_heads
+from twotsrec.recipes import unread
 
 SECTIONS = ('fusion', 'head', 'behavior')
 
 # What `multi_behavior` is not made for.
 _OFF = (
-  'data.num_negatives',
-  'data.negative_mode',
   'data.negative_exclude',
   'train.method',
   'train.penalty',
   'train.objective',
-  'train.batching',
   'train.log_groups',
   'aggregator.table_gradients',
-  'aggregator.form',
 )
-# But for its plugins, and where gradients are aggregated.
-_ON_WITH_PLUGINS = (
+_PLUGINS_OWN = (
   'data.num_negatives', 'data.negative_mode', 'train.batching'
 )  # fmt: skip
 _FIT = (
@@ -36,107 +29,112 @@ _FIT = (
   'head.beta',
 )
 _EXPERTS = (
-  'head.transfer',
-  *_FIT,
-  'head.gate',
-  'head.gate_order',
-  'head.gradient_policy',
-  'head.stop_gate',
-  'head.tower',
-)
-_NONE = ('head.gate', 'head.gradient_policy')  # 'none' says what is the case
+  'head.transfer', 'head.gate_order', 'head.stop_gate', 'head.tower'
+)  # fmt: skip
 
 
-class _Unused(NamedTuple):
-  """Settings that nothing reads.
-
-  Attributes:
-    when: configuration -> whether it is so.
-    why: the setting to blame.
-    paths: of the settings.
-  """
-
-  when: Callable[[config_lib.Config], bool]
-  why: str
-  paths: tuple[str, ...]
+def _with(path: str) -> str:
+  return f'changes nothing with {path}={{c.{path}}}'
 
 
-_UNUSED = (
-  _Unused(lambda c: c.head.name != 'experts', 'head.name', _EXPERTS),
-  _Unused(
+def _unread(blamed, where, *paths, harmless=()):
+  return unread.Unread(paths, where, _with(blamed), harmless)
+
+
+_UNREAD = (
+  _unread('model.name', lambda c: c.plugin.name == 'none', *_PLUGINS_OWN),
+  _unread('model.name', lambda c: True, *_OFF),
+  _unread(
+    'model.name',
+    lambda c: c.behavior.aggregate == 'loss' or c.plugin.name != 'none',
+    'aggregator.form',
+  ),
+  _unread('head.name', lambda c: c.head.name != 'experts', *_FIT, *_EXPERTS),
+  _unread(
+    'head.name',
+    lambda c: c.head.name != 'experts',
+    'head.gate',
+    'head.gradient_policy',
+    harmless=('none',),
+  ),
+  _unread(
+    'head.name',
     lambda c: c.head.name != 'experts' and not c.head.unique_weight,
-    'head.name',
-    ('head.transfer_scale',),
+    'head.transfer_scale',
   ),
-  _Unused(
+  _unread(
+    'head.name',
     lambda c: c.head.name in shared_heads.NAMES,
-    'head.name',
-    ('head.unique_weight',),
-  ),
-  _Unused(
-    lambda c: c.head.name != 'bilinear', 'head.name', ('head.relation_init',)
-  ),
-  _Unused(
-    lambda c: c.head.name != 'shared_bottom',
-    'head.name',
-    ('head.linear_tower',),
-  ),
-  _Unused(lambda c: c.head.name != 'mmoe', 'head.name', ('head.num_experts',)),
-  _Unused(
-    lambda c: not c.head.unique_weight,
     'head.unique_weight',
-    ('head.unique_label',),
   ),
-  _Unused(lambda c: c.head.transfer != 'fit', 'head.transfer', _FIT),
-  _Unused(
-    lambda c: c.head.transfer in ('none', 'attention'),
+  _unread(
+    'head.name', lambda c: c.head.name != 'bilinear', 'head.relation_init'
+  ),
+  _unread(
+    'head.name', lambda c: c.head.name != 'shared_bottom', 'head.linear_tower'
+  ),
+  _unread('head.name', lambda c: c.head.name != 'mmoe', 'head.num_experts'),
+  _unread(
+    'head.unique_weight',
+    lambda c: not c.head.unique_weight,
+    'head.unique_label',
+  ),
+  _unread('head.transfer', lambda c: c.head.transfer != 'fit', *_FIT),
+  _unread(
     'head.transfer',
-    ('head.gate_order',),
+    lambda c: c.head.transfer in ('none', 'attention'),
+    'head.gate_order',
   ),
-  _Unused(
+  _unread(
+    'head.transfer',
     lambda c: (
       c.head.transfer in ('none', 'attention') and not c.head.unique_weight
     ),
-    'head.transfer',
-    ('head.transfer_scale',),
+    'head.transfer_scale',
   ),
-  _Unused(
+  _unread(
+    'head.transfer',
     lambda c: c.head.transfer == 'none',
-    'head.transfer',
-    ('head.gradient_policy',),
-  ),
-  _Unused(lambda c: c.head.gate == 'none', 'head.gate', ('head.stop_gate',)),
-  _Unused(
-    lambda c: c.head.gradient_policy == 'none',
     'head.gradient_policy',
-    ('head.stop_gate',),
+    harmless=('none',),
   ),
-  _Unused(
-    lambda c: c.fusion.pre_behavior != 'nearest',
+  _unread('head.gate', lambda c: c.head.gate == 'none', 'head.stop_gate'),
+  _unread(
+    'head.gradient_policy',
+    lambda c: c.head.gradient_policy == 'none',
+    'head.stop_gate',
+  ),
+  _unread(
     'fusion.pre_behavior',
-    ('fusion.keep_initial',),
+    lambda c: c.fusion.pre_behavior != 'nearest',
+    'fusion.keep_initial',
   ),
-  _Unused(
-    lambda c: c.fusion.in_behavior == 'own',
+  _unread(
     'fusion.in_behavior',
-    ('fusion.operator',),
+    lambda c: c.fusion.in_behavior == 'own',
+    'fusion.operator',
   ),
   # The temperature is one of a dataset, as weights are; it may stay.
-  _Unused(
-    lambda c: not c.behavior.contrastive,
+  _unread(
     'behavior.contrastive',
-    ('behavior.anchors', 'behavior.normalizer', 'behavior.similarity'),
+    lambda c: not c.behavior.contrastive,
+    'behavior.anchors',
+    'behavior.normalizer',
+    'behavior.similarity',
   ),
-  _Unused(lambda c: not c.behavior.l2, 'behavior.l2', ('behavior.l2_scope',)),
-  _Unused(
-    lambda c: c.behavior.prior == 'none',
+  _unread('behavior.l2', lambda c: not c.behavior.l2, 'behavior.l2_scope'),
+  _unread(
     'behavior.prior',
-    ('behavior.prior_smoothing', 'behavior.prior_scale'),
+    lambda c: c.behavior.prior == 'none',
+    'behavior.prior_smoothing',
+    'behavior.prior_scale',
   ),
-  _Unused(
-    lambda c: c.behavior.aggregate == 'loss',
+  _unread(
     'behavior.aggregate',
-    ('aggregator.tau', 'aggregator.prior', 'aggregator.granularity'),
+    lambda c: c.behavior.aggregate == 'loss',
+    'aggregator.tau',
+    'aggregator.prior',
+    'aggregator.granularity',
   ),
 )
 
@@ -157,39 +155,10 @@ def check(config: config_lib.Config) -> None:
           ' them out'
         )
     return
-  on = _on(config)
-  for path in _OFF:
-    if path not in on:
-      _refuse(config, default, path, 'model.name')
-  for unused in _UNUSED:
-    if unused.when(config):
-      for path in unused.paths:
-        _refuse(config, default, path, unused.why)
+  unread.refuse(config, _UNREAD)
   _check_protocol(config)
   if config.plugin.name != 'none':
     _check_plugin(config)
-
-
-def _on(config):
-  if config.plugin.name != 'none':
-    return _ON_WITH_PLUGINS
-  return ('aggregator.form',) if config.behavior.aggregate != 'loss' else ()
-
-
-def _refuse(config, default, path, why):
-  """Refuses a value that is not the default."""
-  value, off = _at(config, path), _at(default, path)
-  if value == off or (path in _NONE and value == 'none'):
-    return
-  raise types.UserError(
-    f'{path} {value!r} changes nothing with {why}={_at(config, why)}; leave it'
-    f' at {off!r}'
-  )
-
-
-def _at(config, path):
-  section, name = path.split('.')
-  return getattr(getattr(config, section), name)
 
 
 def _check_protocol(config):

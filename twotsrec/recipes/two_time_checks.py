@@ -1,9 +1,7 @@
 """Refuses settings of 2TS that cannot work, or that would change nothing."""
 
-from collections.abc import Callable
 import dataclasses
 import math
-from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -16,6 +14,7 @@ from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.recipes import two_time_jobs as jobs_lib
+from twotsrec.recipes import unread
 from twotsrec.training import offer_steps
 from twotsrec.training import steps
 
@@ -58,42 +57,34 @@ _OFF = (
 )
 
 
-class _Unread(NamedTuple):
-  """Settings of `two_time` that some runs do not read.
-
-  Attributes:
-    names: of the settings.
-    where: config -> whether the run is such.
-    why: what it does instead; may name the {variant}.
-  """
-
-  names: tuple[str, ...]
-  where: Callable[[config_lib.Config], bool]
-  why: str
+def _unread(names, where, why):
+  paths = tuple(f'two_time.{name}' for name in names)
+  return unread.Unread(paths, where, f'changes nothing, as {why}')
 
 
 _UNREAD = (
-  _Unread(
+  _unread(
     ('thresholds',),
     lambda c: c.two_time.threshold_rule != 'validation',
     'only two_time.threshold_rule=validation tries some',
   ),
-  _Unread(
+  _unread(
     ('pool_size',),
     lambda c: c.two_time.pool == 'event',
     'with two_time.pool=event every event has negatives of its own',
   ),
-  _Unread(
+  _unread(
     ('negatives',),
     lambda c: c.two_time.pool == 'shared',
     'with two_time.pool=shared there are two_time.pool_size of them',
   ),
-  _Unread(
+  _unread(
     ('single_stage_window', 'single_stage_epochs'),
     lambda c: not jobs_lib.trained_together(c.two_time.variant),
-    'two_time.variant {variant} does not train everything in one stage',
+    'two_time.variant {c.two_time.variant} does not train everything in one'
+    ' stage',
   ),
-  _Unread(
+  _unread(
     (
       'stage1_epochs',
       'stage1_batch',
@@ -102,19 +93,19 @@ _UNREAD = (
       'stage1_l2',
     ),
     lambda c: jobs_lib.trained_together(c.two_time.variant),
-    'two_time.variant {variant} has no stage 1',
+    'two_time.variant {c.two_time.variant} has no stage 1',
   ),
-  _Unread(
+  _unread(
     ('epochs',),
     lambda c: jobs_lib.trained_together(c.two_time.variant),
-    'two_time.variant {variant} trains for single_stage_epochs',
+    'two_time.variant {c.two_time.variant} trains for single_stage_epochs',
   ),
-  _Unread(
+  _unread(
     ('epochs', 'patience', 'rate', 'clip', 'tokens'),
     lambda c: not _has_networks(c.two_time),
-    'two_time.variant {variant} trains no network',
+    'two_time.variant {c.two_time.variant} trains no network',
   ),
-  _Unread(
+  _unread(
     ('loader',),
     lambda c: not _has_runs_to_pad(c),
     'networks that carry states, share a step with another, have plugins or'
@@ -133,7 +124,7 @@ def check(config: config_lib.Config) -> None:
   jobs_lib.parts(options.variant)
   _check_values(options)
   _check_unused(config)
-  _check_unread(config)
+  unread.refuse(config, _UNREAD)
   stream_objectives.negatives(options)
   two_rnn.check(options)
   ccf.check(config)
@@ -171,38 +162,22 @@ def _check_values(options):
 
 
 def _check_unused(config):
-  default = config_lib.Config()
   train = [
     f'train.{field.name}'
     for field in dataclasses.fields(config_lib.TrainConfig)
     if field.name not in _TRAIN_USED
   ]
-  for path in (*_OFF, *train):
-    section, name = path.split('.')
-    value = getattr(getattr(config, section), name)
-    off = getattr(getattr(default, section), name)
-    if value != off:
-      raise types.UserError(
-        f'{path} {value!r} changes nothing with model.name=two_time_scale,'
-        f' whose settings are under two_time; leave it at {off!r}'
-      )
+  why = (
+    'changes nothing with model.name=two_time_scale, whose settings are under'
+    ' two_time'
+  )
+  row = unread.Unread((*_OFF, *train), lambda c: True, why)
+  unread.refuse(config, [row])
   if config.train.select_on != 'validation':
     raise types.UserError(
       f'train.select_on {config.train.select_on!r}: two_time_scale selects on'
       ' validation events alone; leave it out'
     )
-
-
-def _check_unread(config):
-  options, default = config.two_time, config_lib.TwoTimeConfig()
-  for names, where, why in _UNREAD:
-    for name in names if where(config) else ():
-      value, off = getattr(options, name), getattr(default, name)
-      if value != off:
-        raise types.UserError(
-          f'two_time.{name} {value!r} changes nothing, as'
-          f' {why.format(variant=options.variant)}; leave it at {off!r}'
-        )
 
 
 def _has_networks(options):
