@@ -58,7 +58,7 @@ def test_the_trunk_ranks_as_the_model_does(variant):
   model, context, params = _system(variant)
   trunk = toys.jit(model.freeze)(params, context)
   if 'prior' in context:
-    trunk = behavior_ranker.with_prior(trunk, context['prior'], toys.ITEMS)
+    trunk = behavior_ranker.with_prior(trunk, context['prior'])
   served = model.serve(params, context)
   for ids in (ALL_ITEMS, OWN_ITEMS):
     ours = _scores(model.trunk, trunk, ids)

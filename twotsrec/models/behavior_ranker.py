@@ -43,6 +43,32 @@ def make(head: behavior_heads.Head, num_items: int) -> types.Model:
   return types.Model(init, encode, score)
 
 
+def ranker_params(
+  head: behavior_heads.Head,
+  net: Any,
+  table: Any,
+  num_users: int,
+  prior: pair_prior.Prior | None = None,
+) -> types.Params:
+  """Parameters of `make`: what training left, the graphs walked.
+
+  Args:
+    head: the same.
+    net: of the head.
+    table: the head's table of all nodes, for the target.
+    num_users: U.
+    prior: whose gains are added, if any.
+  """
+  sides = behavior_heads.split_sides(table, num_users)
+  user, item = head.serve(net, *sides)
+  items = jax.tree.map(_pad_items, item)
+  items['id'] = _item_ids(items)
+  ranking = {'head': net, 'user': user}
+  if prior is not None:
+    ranking['prior'] = prior
+  return types.Params({'item': items}, ranking)
+
+
 def make_trunk(
   head: behavior_heads.Head,
   width: int,
@@ -99,17 +125,24 @@ def trunk_params(
     table: the head's table of all nodes, for the target.
     num_users: U.
   """
-  vectors = head.vectors(table)
+  users, items = behavior_heads.split_sides(head.vectors(table), num_users)
   trunk = {
-    'embed': {'user': vectors[:num_users]},
+    'embed': {'user': users},
     'extractor': {},
     'classifier': {name: net[name] for name in head.scorer if name in net},
   }
-  items = {'embedding': pad_items(vectors[num_users:])}
-  return types.Params({'item': items}, trunk)
+  return types.Params({'item': {'embedding': _pad_items(items)}}, trunk)
 
 
-def pad_items(leaf: jax.Array) -> jax.Array:
+def with_prior(params: types.Params, prior: pair_prior.Prior) -> types.Params:
+  """Parameters of `make_trunk` whose scores gain the prior."""
+  embed = {**params.net['embed'], 'prior': prior}
+  items = params.tables['item']
+  items = {**items, 'id': _item_ids(items)}
+  return types.Params({'item': items}, {**params.net, 'embed': embed})
+
+
+def _pad_items(leaf):
   """A row for padding, which is never ranked, f32[I + 1, ...].
 
   A copy of an item scores; zeros would be 0 / 0.
@@ -117,18 +150,9 @@ def pad_items(leaf: jax.Array) -> jax.Array:
   return jnp.concatenate([leaf[:1], leaf])
 
 
-def with_prior(
-  params: types.Params, prior: pair_prior.Prior, num_items: int
-) -> types.Params:
-  """Parameters of `make_trunk` whose scores gain the prior."""
-  embed = {**params.net['embed'], 'prior': prior}
-  items = {**params.tables['item'], 'id': item_ids(num_items)}
-  return types.Params({'item': items}, {**params.net, 'embed': embed})
-
-
-def item_ids(num_items: int) -> jax.Array:
+def _item_ids(items):
   """What the prior's gains are looked up by, i32[I + 1]."""
-  return jnp.arange(num_items + 1, dtype=jnp.int32)
+  return jnp.arange(len(jax.tree.leaves(items)[0]), dtype=jnp.int32)
 
 
 def _known(net, inputs, num_items):

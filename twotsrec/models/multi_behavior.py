@@ -82,14 +82,7 @@ def make(
 
   def init(key, context=None, sizes=None):
     del context, sizes
-    xavier = jax.nn.initializers.glorot_uniform()
-    user_key, item_key, head_key = jax.random.split(key, 3)
-    items = xavier(item_key, (num_items, width), jnp.float32)
-    tables = {
-      'user': {'embedding': xavier(user_key, (num_users, width), jnp.float32)},
-      'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
-    }
-    return types.Params(tables, {'head': head.init(head_key)})
+    return _init(key, head, width, num_users, num_items)
 
   def encode(params, context, tasks=tuple(range(num_behaviors))):
     nodes = jnp.concatenate(
@@ -114,22 +107,17 @@ def make(
     item = rows.gather(table, num_users + items - 1)
     return head.score(params.net['head'], user, item, task)
 
+  def walked(params, context):
+    """What ranking is made of."""
+    table = encode(params, context, (target,)).tasks[target]
+    return head, params.net['head'], table, num_users
+
   def serve(params, context):
-    encoded = encode(params, context, (target,))
-    sides = behavior_heads.split_sides(encoded.tasks[target], num_users)
-    user, item = head.serve(params.net['head'], *sides)
-    items = jax.tree.map(behavior_ranker.pad_items, item)
-    net = {'head': params.net['head'], 'user': user}
-    if prior == 'pattern':
-      net['prior'] = context['prior']
-    items['id'] = behavior_ranker.item_ids(num_items)
-    return types.Params({'item': items}, net)
+    parts = walked(params, context)
+    return behavior_ranker.ranker_params(*parts, context.get('prior'))
 
   def freeze(params, context):
-    table = encode(params, context, (target,)).tasks[target]
-    return behavior_ranker.trunk_params(
-      head, params.net['head'], table, num_users
-    )
+    return behavior_ranker.trunk_params(*walked(params, context))
 
   ranker = behavior_ranker.make(head, num_items)
   if head.vectors is None:
@@ -141,6 +129,17 @@ def make(
     lambda key, context, sizes: freeze(init(key), context),
   )
   return MultiBehavior(init, encode, score, ranker, serve, trunk, freeze)
+
+
+def _init(key, head, width, num_users, num_items):
+  xavier = jax.nn.initializers.glorot_uniform()
+  user_key, item_key, head_key = jax.random.split(key, 3)
+  items = xavier(item_key, (num_items, width), jnp.float32)
+  tables = {
+    'user': {'embedding': xavier(user_key, (num_users, width), jnp.float32)},
+    'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
+  }
+  return types.Params(tables, {'head': head.init(head_key)})
 
 
 def make_context(

@@ -106,23 +106,19 @@ def _with_behaviors(config, prepared, groups, context, sizes):
   return parts._replace(
     model=joined,
     sizes=sizes._replace(history_length=1),  # users are known, not read
-    serve=_serve_plugged(behaviors.num_items),
+    serve=_serve_plugged,
     ranker=joined,
     trunk=model.trunk,
   )
 
 
-def _serve_plugged(num_items):
-  """(params, context) -> the same, with what the prior adds to scores."""
-
-  def serve(params, context):
-    if 'prior' not in context:
-      return params
-    trunk, own = plugged.split(params)
-    trunk = behavior_ranker.with_prior(trunk, context['prior'], num_items)
-    return plugged.join(trunk, own)
-
-  return serve
+def _serve_plugged(params, context):
+  """The same parameters, with what the prior adds to scores."""
+  if 'prior' not in context:
+    return params
+  trunk, own = plugged.split(params)
+  trunk = behavior_ranker.with_prior(trunk, context['prior'])
+  return plugged.join(trunk, own)
 
 
 def served(
