@@ -71,6 +71,7 @@ def test_ranking_all_items_gives_the_scores_of_pairs(changes):
 def test_gate_logits_far_apart_rank_as_pairs_do():
   # e^-60 on one side and e^60 on the other is where plain factors would fail.
   head = _make(transfer='identity')
+  options = config_lib.HeadConfig(transfer='identity')
   net = _net(head, 30.0)
   sides = _sides(head, net, toys.tables(), 2)
   expected = np.asarray(_pairwise(head, net, sides))
@@ -81,7 +82,9 @@ def test_gate_logits_far_apart_rank_as_pairs_do():
   # A side takes experts below e^-40 for equally hopeless: wrong is only a pair
   # of which one side rules out whomever the other asks for.
   halves = (
-    np.asarray(experts.gate_halves(net, side.own)[n])
+    np.asarray(
+      experts.gate_halves(net, experts.own_vectors(side, 2, 3, options))[n]
+    )
     for n, side in enumerate(sides)
   )
   user, item = (half - half.max(1, keepdims=True) for half in halves)
@@ -96,7 +99,7 @@ def test_transfers_walk_neighbors_of_the_type_that_the_fusion_asks_for():
   rounded = behavior_heads.make(options, fusion, toys.WIDTH, 3, toys.USERS)
   net, tables = _net(exact), toys.tables()
   full, short = (
-    np.asarray(head.prepare(net, tables, GRAPHS, 2).experts)
+    np.asarray(head.prepare(net, tables, GRAPHS, 2))
     for head in (exact, rounded)
   )
   assert np.any(full != short)

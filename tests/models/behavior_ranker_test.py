@@ -10,7 +10,6 @@ from tests.plugins import cases
 from twotsrec import config as config_lib
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import experts
 from twotsrec.ops import rows
@@ -125,37 +124,21 @@ def test_a_light_plugin_changes_every_vector_of_the_user_before_the_head():
   model, context, params = _system('copf')
   options = toys.config('copf').head
   plug = jax.tree.map(lambda leaf: np.asarray(leaf[2], np.float64), own['Z'])
-  table = np.asarray(model.encode(params, context, (2,)).tasks[2].experts)
+  table = np.asarray(model.encode(params, context, (2,)).tasks[2])
   vectors = table[: toys.USERS].reshape(toys.USERS, 3, toys.WIDTH)
   hidden = np.tanh(vectors @ plug['V'] + plug['a'])
   vectors = vectors + hidden @ plug['Q'] + plug['c']
   flat = jnp.asarray(vectors.reshape(toys.USERS, -1), jnp.float32)
-  # The target's own vector is in the first slot.
-  user = experts.TaskTable(flat, flat[:, : toys.WIDTH])
-  item = experts.TaskTable(
-    jnp.asarray(table[toys.USERS :]),
-    jnp.asarray(table[toys.USERS :, : toys.WIDTH]),
-  )
   expected = experts.mix(
     params.net['head'],
-    jax.tree.map(lambda leaf: leaf[:, None], user),
-    item,
+    flat[:, None],
+    jnp.asarray(table[toys.USERS :]),
     2,
     3,
     options,
   )
   ours = _scores(joined, plugged.join(trunk, own), ALL_ITEMS, route=_route([2]))
   _close(ours, np.asarray(expected))
-
-
-@pytest.mark.parametrize('variant', ['copf', 'mesi', 'bilinear'])
-def test_rows_of_a_head_and_their_vectors_are_the_same(variant):
-  made = toys.config(variant)
-  head = behavior_heads.make(made.head, made.fusion, toys.WIDTH, 3, toys.USERS)
-  model, context, params = _system(variant)
-  table = model.encode(params, context, (2,)).tasks[2]
-  again = head.row(head.vectors(table))
-  jax.tree.map(np.testing.assert_array_equal, again, table)
 
 
 @pytest.mark.parametrize('variant', ['shared_bottom', 'mmoe', 'ple'])

@@ -95,8 +95,7 @@ def test_only_what_is_asked_for_is_prepared():
   model, context, params = toys.system(toys.config())
   encoded = jax.eval_shape(lambda p: model.encode(p, context, (1,)), params)
   assert encoded.tasks[0] is None and encoded.tasks[2] is None
-  assert encoded.tasks[1].own.shape == (toys.NODES, toys.WIDTH)
-  assert encoded.tasks[1].experts.shape == (toys.NODES, 3 * toys.WIDTH)
+  assert encoded.tasks[1].shape == (toys.NODES, 3 * toys.WIDTH)
 
 
 @pytest.mark.parametrize(

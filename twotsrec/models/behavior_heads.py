@@ -35,10 +35,9 @@ class Head(NamedTuple):
       {name: f32[U, ...]} and {name: f32[I, ...]}; any rows of them likewise.
     rank: (net, user rows [B, ...], item rows [C, ...] or [B, C, ...]) ->
       f32[B, C], the same scores.
-    vectors: rows of a table -> f32[..., S * D], the vectors of a node that the
-      head reads; None for a head that keeps no such vector.
-    row: the inverse of `vectors`.
-    scorer: names in net that scores of prepared rows depend on.
+    scorer: names in net that scores of prepared rows depend on, where a table
+      is f32[n, S * D], the vectors of a node that the head reads; None for a
+      head that keeps no such vectors.
   """
 
   init: Callable[..., Any]
@@ -46,9 +45,7 @@ class Head(NamedTuple):
   score: Callable[..., jax.Array]
   serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
   rank: Callable[..., jax.Array]
-  vectors: Callable[..., jax.Array] | None = None
-  row: Callable[..., Any] | None = None
-  scorer: tuple[str, ...] = ()
+  scorer: tuple[str, ...] | None = None
 
 
 def make(
@@ -96,19 +93,12 @@ def _experts(options, dtype, width, num_behaviors):
   def serve(net, user, item):
     return _serve_experts(net, user, item, target, num_behaviors, options)
 
-  def row(vectors):
-    slot = experts.sources(target, num_behaviors, options).index(target)
-    own = vectors[..., slot * width : (slot + 1) * width]
-    return experts.TaskTable(vectors, own)
-
   return Head(
     init=lambda key: experts.init(key, num_behaviors, width, options),
     prepare=prepare,
     score=score,
     serve=serve,
     rank=_rank_factors,
-    vectors=lambda table: table.experts,
-    row=row,
     scorer=('gate',),
   )
 
@@ -119,21 +109,23 @@ def _serve_experts(net, user, item, task, num_behaviors, options):
   score = c sum_j g_j <a_j, b_j> with g = softmax(p + q) is
   c <e^p a, e^q b> / <e^p, e^q>, in any common scale of e^p and of e^q.
   """
-  width = user.own.shape[-1]
+  slots = experts.sources(task, num_behaviors, options)
+  width = user.shape[-1] // len(slots)
   scale = experts.task_scale(task, num_behaviors, options)
   scale = scale / width if options.tower == 'mean' else scale
   if 'gate' not in net:
-    return {'factor': scale * user.experts}, {'factor': item.experts}
+    return {'factor': scale * user}, {'factor': item}
+  own = lambda rows: experts.own_vectors(rows, task, num_behaviors, options)
   halves = (
-    experts.gate_halves(net, user.own)[0],
-    experts.gate_halves(net, item.own)[1],
+    experts.gate_halves(net, own(user))[0],
+    experts.gate_halves(net, own(item))[1],
   )
   sides = []
   for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
     below = logits - jnp.max(logits, axis=-1, keepdims=True)
     gate = jnp.exp(jnp.maximum(below, _FLOOR))
     weights = factor * jnp.repeat(gate, width, axis=-1)
-    sides.append({'factor': weights * table.experts, 'gate': gate})
+    sides.append({'factor': weights * table, 'gate': gate})
   return sides[0], sides[1]
 
 
@@ -179,10 +171,7 @@ def _bilinear(options, width, num_behaviors):
     scale = experts.task_scale(target, num_behaviors, options)
     return {'factor': scale * user * net['relation'][target]}, {'factor': item}
 
-  same = lambda table: table
-  return Head(
-    init, prepare, score, serve, _rank_factors, same, same, ('relation',)
-  )
+  return Head(init, prepare, score, serve, _rank_factors, ('relation',))
 
 
 def split_sides(table: Any, num_users: int) -> tuple[Any, Any]:

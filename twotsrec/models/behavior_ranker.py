@@ -82,7 +82,7 @@ def make_trunk(
   history, so nothing to act on at A.
 
   Args:
-    head: has `vectors`.
+    head: has a `scorer`.
     width: D.
     num_items: I.
     init: (key, context, sizes) -> parameters as `trunk_params` makes them.
@@ -104,9 +104,8 @@ def make_trunk(
 
   def classify(net, features, candidates):
     vectors = features.plugged
-    user = head.row(vectors.reshape(*vectors.shape[:-2], -1))
-    item = head.row(candidates['embedding'])
-    scores = head.rank(net, *head.serve(net, user, item))
+    user = vectors.reshape(*vectors.shape[:-2], -1)
+    scores = head.rank(net, *head.serve(net, user, candidates['embedding']))
     return _with_bonus(scores, features.fixed, candidates)
 
   return stages_lib.from_stages(
@@ -125,7 +124,7 @@ def trunk_params(
     table: the head's table of all nodes, for the target.
     num_users: U.
   """
-  users, items = behavior_heads.split_sides(head.vectors(table), num_users)
+  users, items = behavior_heads.split_sides(table, num_users)
   trunk = {
     'embed': {'user': users},
     'extractor': {},

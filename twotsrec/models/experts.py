@@ -8,7 +8,7 @@ stand side by side in one table, so that a pair gathers one row on each side.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +26,6 @@ POLICIES = ('stop_target', 'stop_all', 'none')
 TOWERS = ('sum', 'mean')
 RELATIONS = ('xavier', 'ones')  # of the bilinear head
 _TINY = 1e-12
-
-
-class TaskTable(NamedTuple):
-  """What one task knows of all nodes.
-
-  Attributes:
-    experts: f32[n, S * D], the vectors of its S experts.
-    own: f32[n, D], the task's own representation, which the gate reads.
-  """
-
-  experts: jax.Array
-  own: jax.Array
 
 
 def check(options: config_lib.HeadConfig) -> None:
@@ -126,8 +114,8 @@ def prepare(
   task: int,
   options: config_lib.HeadConfig,
   dtype: str = 'float32',
-) -> TaskTable:
-  """Vectors of the experts of one task, for all nodes.
+) -> jax.Array:
+  """Vectors of the S experts of one task, for all nodes, f32[n, S * D].
 
   Args:
     net: from `init`.
@@ -153,7 +141,18 @@ def prepare(
       if j != task
     }
   found[task] = own
-  return TaskTable(jnp.concatenate([found[j] for j in slots], axis=1), own)
+  return jnp.concatenate([found[j] for j in slots], axis=1)
+
+
+def own_vectors(
+  rows: jax.Array,
+  task: int,
+  num_behaviors: int,
+  options: config_lib.HeadConfig,
+) -> jax.Array:
+  """The task's own representation in rows f32[..., S * D], f32[..., D]."""
+  slots = sources(task, num_behaviors, options)
+  return jnp.split(rows, len(slots), axis=-1)[slots.index(task)]
 
 
 def _fit(net, behaviors, walk, task, others, options):
@@ -218,8 +217,8 @@ def gate_halves(
 
 def mix(
   net: dict[str, Any],
-  user: TaskTable,
-  item: TaskTable,
+  user: jax.Array,
+  item: jax.Array,
   task: int,
   num_behaviors: int,
   options: config_lib.HeadConfig,
@@ -228,7 +227,7 @@ def mix(
 
   Args:
     net: from `init`.
-    user: rows [..., S * D] of the task's table.
+    user: rows f32[..., S * D] of the task's table.
     item: the same for the items, of a shape that broadcasts with it.
     task: k.
     num_behaviors: K.
@@ -236,16 +235,17 @@ def mix(
   Reference: COPF eq. 13-15.
   """
   slots = sources(task, num_behaviors, options)
-  width = user.own.shape[-1]
-  products = user.experts * item.experts
+  width = user.shape[-1] // len(slots)
+  products = user * item
   parts = jnp.sum(
     jnp.reshape(products, (*products.shape[:-1], len(slots), width)), axis=-1
   )
   stopped = jnp.asarray(_stopped(slots, task, num_behaviors, options))
   gate = None
   if 'gate' in net:
-    logits = gate_halves(net, user.own)[0] + gate_halves(net, item.own)[1]
-    gate = jax.nn.softmax(logits, axis=-1)
+    own = lambda rows: own_vectors(rows, task, num_behaviors, options)
+    halves = gate_halves(net, own(user))[0], gate_halves(net, own(item))[1]
+    gate = jax.nn.softmax(sum(halves), axis=-1)
   if not options.stop_gate or gate is None:
     parts = jnp.where(stopped, jax.lax.stop_gradient(parts), parts)
   parts = parts if gate is None else gate * parts

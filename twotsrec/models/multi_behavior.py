@@ -120,7 +120,7 @@ def make(
     return behavior_ranker.trunk_params(*walked(params, context))
 
   ranker = behavior_ranker.make(head, num_items)
-  if head.vectors is None:
+  if head.scorer is None:
     return MultiBehavior(init, encode, score, ranker, serve)
   trunk = behavior_ranker.make_trunk(
     head,

@@ -184,13 +184,16 @@ def _diagnose(experiment):
     table = encoded.tasks[target]
     user = jax.tree.map(lambda leaf: leaf[users], table)
     item = jax.tree.map(lambda leaf: leaf[behaviors.num_users + items], table)
-    products = user.experts * item.experts
+    products = user * item
     sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
     found['expert_rms'] = sizes
     if 'gate' in params.net['head']:
       net = params.net['head']
-      left = experts.gate_halves(net, user.own)[0]
-      gate = jax.nn.softmax(left + experts.gate_halves(net, item.own)[1])
+      own = lambda rows: experts.own_vectors(
+        rows, target, target + 1, config.head
+      )
+      left = experts.gate_halves(net, own(user))[0]
+      gate = jax.nn.softmax(left + experts.gate_halves(net, own(item))[1])
       found |= {'gate_mean': gate.mean(0), 'gate_std': gate.std(0)}
     return found
 
