@@ -34,10 +34,12 @@ def test_figures_are_positive_and_scipy_is_the_unit(monkeypatch):
     ('product', 'scipy'),
     ('product', 'bcsr'),
     ('product and gradient', 'bcsr'),
+    ('product', 'segments'),
+    ('product and gradient', 'segments'),
     ('product', 'buckets'),
     ('product and gradient', 'buckets'),
   } < kinds
-  assert len(measured['rows']) == 5 + 2
+  assert len(measured['rows']) == 7 + 2
   for row in measured['rows']:
     is_product = row['name'].startswith('product')
     assert (row['over_scipy'] is not None) == is_product

@@ -26,7 +26,7 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import machine
 
 _WIDTHS = (64, 192)  # of one table; of three, stacked
-_LAYOUTS = ('bcsr', 'buckets')
+_LAYOUTS = ('bcsr', 'segments', 'buckets')
 _CALLS = 5  # of a turn, so that it outlasts the jitter of a clock
 _USERS = 256  # of a batch, authors of COPF
 _SCIPY = 'scipy'
