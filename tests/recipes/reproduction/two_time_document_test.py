@@ -203,7 +203,7 @@ def test_the_ablation_tells_paired_differences(text, result):
 def test_trials_of_stage_1_are_no_part_of_the_cost(text):
   rows = _by_name(text, 'Training')
   assert rows['2TS'][:5] == [
-    '20, 20', '2.0', 'inactive_20 4, 4; active 4, 4', '17.0', '4.35'
+    '20, 20', '2.0', 'inactive 4, 4; active 4, 4', '17.0', '4.35'
   ]  # fmt: skip
   assert rows['2TS-SingleStage'][0] == '-, -'
   assert '5: 0.2500, 20: 0.5000 (chosen: 20)' in text
@@ -307,6 +307,18 @@ def test_runs_on_changed_data_are_not_compared(tmp_path):
   finished.write(made, _run('ccf'), digest='e' * 64)
   with pytest.raises(types.UserError, match='dataset_digest differs'):
     two_time_results.collect(made, RESAMPLES)
+
+
+def test_seeds_may_choose_other_lengths_of_stage_1(tmp_path):
+  made = finished.settings(tmp_path, seeds=(0, 1))
+  finished.write(made, _run('2ts'))
+  path = finished.write(made, _run('2ts', seed=1)) / 'report.json'
+  report = json.loads(path.read_text())
+  report['two_time']['stage1_epochs'] = 5
+  path.write_text(json.dumps(report))
+  text = two_time_document.markdown(two_time_results.collect(made, RESAMPLES))
+  row = _by_name(text, 'Training')['2TS']
+  assert row[0] == '20, 5' and row[2] == 'inactive 4, 7; active 4, 4'
 
 
 def test_a_damaged_report_is_named(tmp_path):

@@ -186,8 +186,8 @@ def _timing(shown) -> dict[str, Any]:
 
   Returns:
     {'stage1_epochs' (0 without one), 'stage1_trials', 'stage1_seconds',
-    'network_epochs': {name: trained}, 'network_seconds', 'epoch_seconds': of
-    one epoch of every part, 'compile_seconds', 'evaluation_seconds'}.
+    'network_epochs': {network: trained}, 'network_seconds', 'epoch_seconds':
+    of one epoch of every part, 'compile_seconds', 'evaluation_seconds'}.
   """
   phases, choice = shown['phases'], shown['choice']
   epochs = choice['stage1_epochs']
@@ -200,7 +200,9 @@ def _timing(shown) -> dict[str, Any]:
     each += choice['stage1_seconds'] / epochs
   return {
     **choice,
-    'network_epochs': {name: p['epochs'] for name, p in parts.items()},
+    'network_epochs': {
+      _trial_of(name)[0]: part['epochs'] for name, part in parts.items()
+    },
     'network_seconds': seconds,
     'epoch_seconds': each,
     'compile_seconds': shown['compile_seconds'],
@@ -209,11 +211,15 @@ def _timing(shown) -> dict[str, Any]:
 
 
 def _is_final(phase: str, epochs: int) -> bool:
-  """Whether a phase trains a network that serves, and is no trial."""
+  """Whether a phase trains a network that serves, and is no other trial."""
+  network, tried = _trial_of(phase)
+  return network != 'stage1' and tried in (None, epochs)
+
+
+def _trial_of(phase: str) -> tuple[str, int | None]:
+  """What a phase trains, and after how many epochs of stage 1 if told."""
   name, _, tried = phase.rpartition('_')
-  if tried.isdecimal():
-    return bool(name) and int(tried) == epochs
-  return phase != 'stage1'
+  return (name, int(tried)) if tried.isdecimal() else (phase, None)
 
 
 def _users(prepared, threshold) -> dict[str, int]:
