@@ -42,15 +42,15 @@ def _plugin(name):
 def _params(model_name, plugin_name):
   """A trunk and plugins that do something already."""
   model, plugin = _model(model_name), _plugin(plugin_name)
-  trunk = model.init(jax.random.key(0), {}, SIZES)
-  own = plugin.init(jax.random.key(1), model.stages, trunk, GROUPS, SIZES)
-  leaves, tree = jax.tree.flatten(own)
-  keys = jax.random.split(jax.random.key(2), len(leaves))
-  moved = [
-    leaf + 0.1 * jax.random.normal(key, leaf.shape)
-    for key, leaf in zip(keys, leaves, strict=True)
-  ]
-  return plugged.join(trunk, jax.tree.unflatten(tree, moved))
+
+  def start(key):
+    trunk = model.init(key, {}, SIZES)
+    return trunk, plugin.init(key, model.stages, trunk, GROUPS, SIZES)
+
+  trunk, own = jax.jit(start, compiler_options=QUICK)(jax.random.key(0))
+  normal = np.random.default_rng(2).normal
+  move = lambda leaf: leaf + 0.1 * jnp.asarray(normal(size=leaf.shape), 'f4')
+  return plugged.join(trunk, jax.tree.map(move, own))
 
 
 @functools.cache
@@ -111,6 +111,11 @@ def _run(model_name, plugin_name, aggregator_name):
   return _step(_loss(model_name, plugin_name), aggregators.make(config))
 
 
+def _update(optimizer, gradient, state, params):
+  updates, state = optimizer.update(gradient, state)
+  return optax.apply_updates(params, updates), state
+
+
 def _algorithm_1(loss, params, batches, weights):
   """Alg. 1 to the letter: plugins move one by one, then the trunk."""
   trunk, stacked = plugged.split(params)
@@ -118,19 +123,18 @@ def _algorithm_1(loss, params, batches, weights):
   trunk_adam, adam = _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
   trunk_state, states = trunk_adam.init(trunk), [adam.init(p) for p in own]
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), compiler_options=QUICK)
+  update = jax.jit(_update, static_argnums=0, compiler_options=QUICK)
   for batch in batches:
     queue = []
     for j in range(GROUPS):
       one = trees.take(batch, j)
       trunk_grad, own_grad = gradient(trunk, own[j], {}, one, None)
-      updates, states[j] = adam.update(own_grad, states[j])
-      own[j] = optax.apply_updates(own[j], updates)
+      own[j], states[j] = update(adam, own_grad, states[j], own[j])
       queue.append(trunk_grad)
     total = jax.tree.map(
       lambda *grads: sum(w * g for w, g in zip(weights, grads)), *queue
     )
-    updates, trunk_state = trunk_adam.update(total, trunk_state)
-    trunk = optax.apply_updates(trunk, updates)
+    trunk, trunk_state = update(trunk_adam, total, trunk_state, trunk)
   joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
   return plugged.join(trunk, joined)
 
