@@ -51,7 +51,8 @@ def _close(ours, theirs):
 
 
 @pytest.mark.parametrize(
-  'variant', ['copf', 'copf_prior', 'no_aggregation', 'attention', 'bilinear']
+  'variant',
+  ['copf', 'copf_prior', 'mesi', 'no_aggregation', 'attention', 'bilinear'],
 )
 def test_the_trunk_ranks_as_the_model_does(variant):
   model, context, params = _system(variant)

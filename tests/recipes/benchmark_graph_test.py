@@ -8,6 +8,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
+from twotsrec.ops import graph_layouts
 from twotsrec.recipes import benchmark_graph
 from twotsrec.recipes import copf
 from twotsrec.recipes import experiment as experiment_lib
@@ -34,12 +35,10 @@ def test_figures_are_positive_and_scipy_is_the_unit(monkeypatch):
     ('product', 'scipy'),
     ('product', 'bcsr'),
     ('product and gradient', 'bcsr'),
-    ('product', 'segments'),
-    ('product and gradient', 'segments'),
     ('product', 'buckets'),
     ('product and gradient', 'buckets'),
   } < kinds
-  assert len(measured['rows']) == 7 + 2
+  assert len(measured['rows']) == 5 + 2
   for row in measured['rows']:
     is_product = row['name'].startswith('product')
     assert (row['over_scipy'] is not None) == is_product
@@ -59,7 +58,7 @@ def test_what_is_timed_beside_scipy_gives_the_same_numbers(monkeypatch):
   log = behaviors_lib.of_prepared(experiment_lib.load_data(make_config()))
   graphs = {
     layout: benchmark_graph._merged_graph(log, layout)
-    for layout in benchmark_graph._LAYOUTS
+    for layout in graph_layouts.NAMES
   }
   scipy_sparse = benchmark_graph.import_scipy_sparse()
   unit = benchmark_graph._scipy_product(scipy_sparse, graphs['bcsr'], 4)

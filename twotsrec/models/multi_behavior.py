@@ -114,7 +114,8 @@ def make(
 
   def serve(params, context):
     parts = walked(params, context)
-    return behavior_ranker.ranker_params(*parts, context.get('prior'))
+    gains = context['prior'] if prior == 'pattern' else None
+    return behavior_ranker.ranker_params(*parts, gains)
 
   def freeze(params, context):
     return behavior_ranker.trunk_params(*walked(params, context))

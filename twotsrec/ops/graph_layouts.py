@@ -92,6 +92,11 @@ class Buckets(NamedTuple):
 Adjacency = Csr | Segments | Buckets
 
 
+def of_backend() -> str:
+  """The layout that 'auto' stands for here."""
+  return _LAYOUT_ON.get(jax.default_backend(), 'buckets')
+
+
 def make(
   layout: str, offsets: np.ndarray, columns: np.ndarray, values: np.ndarray
 ) -> Adjacency:
@@ -104,7 +109,7 @@ def make(
     values: f32[E].
   """
   if layout == 'auto':
-    layout = _LAYOUT_ON.get(jax.default_backend(), 'buckets')
+    layout = of_backend()
   return _MAKERS[layout](offsets, columns, values)
 
 

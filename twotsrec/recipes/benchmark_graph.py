@@ -19,6 +19,7 @@ from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
+from twotsrec.ops import graph_layouts
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import copf
@@ -26,7 +27,6 @@ from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import machine
 
 _WIDTHS = (64, 192)  # of one table; of three, stacked
-_LAYOUTS = ('bcsr', 'segments', 'buckets')
 _CALLS = 5  # of a turn, so that it outlasts the jitter of a clock
 _USERS = 256  # of a batch, authors of COPF
 _SCIPY = 'scipy'
@@ -77,10 +77,10 @@ def measure(
   prepared = experiment_lib.load_data(config)
   log = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   say('compiling')
-  graphs = {layout: _merged_graph(log, layout) for layout in _LAYOUTS}
+  compressed = _merged_graph(log, 'bcsr')
+  graphs = {layout: _merged_graph(log, layout) for layout in _layouts()}
   units = {
-    width: _scipy_product(scipy_sparse, graphs['bcsr'], width)
-    for width in _WIDTHS
+    width: _scipy_product(scipy_sparse, compressed, width) for width in _WIDTHS
   }
   works = [*units.values(), *_products(graphs), *_contrasts(log, config)]
   turns = [[] for _ in works]
@@ -94,8 +94,8 @@ def measure(
   return {
     'source': prepared.manifest['source'],
     'behaviors': list(log.names),
-    'nodes': graphs['bcsr'].num_nodes,
-    'entries': len(graphs['bcsr'].adjacency.values),
+    'nodes': compressed.num_nodes,
+    'entries': len(compressed.adjacency.values),
     'clock': clock,
     'rounds': repeats,
     'rows': [_shown(work, timed) for work, timed in zip(works, turns)],
@@ -149,6 +149,11 @@ def import_scipy_sparse():
       "pip install -e '.[test]'"
     ) from error
   return scipy.sparse
+
+
+def _layouts() -> tuple[str, ...]:
+  """The layout of the backend, and the one without a native kernel."""
+  return tuple(dict.fromkeys((graph_layouts.of_backend(), 'buckets')))
 
 
 def _merged_graph(log: behaviors_lib.Behaviors, layout: str) -> graph_lib.Graph:

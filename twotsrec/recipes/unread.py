@@ -14,7 +14,7 @@ class Unread(NamedTuple):
     paths: of the settings, as in 'head.tower'.
     where: configuration -> whether it is such.
     why: goes on after the value; {c} is the configuration.
-    harmless: values that say no more than what is the case.
+    harmless: values that go too, as 'none' where there is none.
   """
 
   paths: tuple[str, ...]

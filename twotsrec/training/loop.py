@@ -1,8 +1,9 @@
 """Epochs on the host around compiled updates on the device.
 
-Killed at any moment and started again, a run ends with the same bits: plans
-and negatives are functions of (seed, epoch), and everything else an update
-reads is in the checkpoint.
+Killed at any moment and started again, a run ends with the same bits on a CPU,
+and elsewhere with those that its order of sums allows: plans and negatives are
+functions of (seed, epoch), and everything else an update reads is in the
+checkpoint.
 """
 
 from collections.abc import Callable, Sequence
