@@ -155,6 +155,21 @@ def test_every_group_metric_and_system_is_compared(pair, tmp_path):
   assert rows[3]['holm'] is None and rows[4]['holm'] is None
 
 
+def test_a_metric_that_no_run_has_takes_no_rows(tmp_path):
+  absent = dict.fromkeys(
+    ('placement_group', 'placement_all'), np.full(60, np.nan)
+  )
+  without = [
+    write_run(tmp_path / f'online{seed}', make_targets(seed) | absent)
+    for seed in range(2)
+  ]
+  shown = lambda a, b, *metrics: compare.compare(
+    {'a': [a], 'b': [b]}, metrics, 200
+  )['metrics']
+  assert shown(*without) == ['user_auc', 'hr@10', 'ndcg@10']
+  assert shown(*without, 'auc') == ['auc']
+
+
 def test_values_are_those_of_the_reports(pair):
   result = compare.compare({'a': pair[:1], 'b': pair[1:]}, ['mrr'], 200)
   for path, side in zip(pair, ('reference', 'other')):

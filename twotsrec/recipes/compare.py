@@ -113,7 +113,8 @@ def compare(
 
   Args:
     systems: {name: run directories, one per seed}; the first is the reference.
-    metrics: to compare; () takes those of `tables.default_metrics`.
+    metrics: to compare; () takes those of `tables.default_metrics` that any
+      run has a value of.
     resamples: of users.
     seed: of the resampling.
     by: a key of `compared_runs.BY`; parts are there for data with behaviors.
@@ -299,7 +300,18 @@ def _known(
       raise types.UserError(
         f'unknown metric {name!r}; known: {", ".join(known)}'
       )
-  return tuple(dict.fromkeys(metrics)) or tables.default_metrics(ks)
+  defaults = tables.default_metrics(ks)
+  there = tuple(name for name in defaults if not _is_absent(name, runs))
+  return tuple(dict.fromkeys(metrics)) or there or defaults
+
+
+def _is_absent(metric: str, runs: Sequence[compared_runs.Run]) -> bool:
+  """Whether no run could measure it, as a pooled AUC of 2TS's queries."""
+  try:
+    parts = [part for run in runs for part in run.test['groups']]
+    return all(part[metric]['value'] is None for part in parts)
+  except (KeyError, TypeError):
+    return False  # damaged, and said so when it is read
 
 
 def _check_report(
