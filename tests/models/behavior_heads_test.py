@@ -81,12 +81,7 @@ def test_gate_logits_far_apart_rank_as_pairs_do():
   close = np.isclose(found, expected, rtol=1e-4, atol=1e-4 * size)
   # A side takes experts below e^-40 for equally hopeless: wrong is only a pair
   # of which one side rules out whomever the other asks for.
-  halves = (
-    np.asarray(
-      experts.gate_halves(net, experts.own_vectors(side, 2, 3, options))[n]
-    )
-    for n, side in enumerate(sides)
-  )
+  halves = map(np.asarray, experts.gate_halves(net, *sides, 2, 3, options))
   user, item = (half - half.max(1, keepdims=True) for half in halves)
   agreed = np.max(user[:, None] + item, axis=2) > -30
   assert np.all(close[agreed]) and 0.5 < agreed.mean() < 1

@@ -115,11 +115,7 @@ def _serve_experts(net, user, item, task, num_behaviors, options):
   scale = scale / width if options.tower == 'mean' else scale
   if 'gate' not in net:
     return {'factor': scale * user}, {'factor': item}
-  own = lambda rows: experts.own_vectors(rows, task, num_behaviors, options)
-  halves = (
-    experts.gate_halves(net, own(user))[0],
-    experts.gate_halves(net, own(item))[1],
-  )
+  halves = experts.gate_halves(net, user, item, task, num_behaviors, options)
   sides = []
   for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
     below = logits - jnp.max(logits, axis=-1, keepdims=True)

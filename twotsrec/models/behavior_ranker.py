@@ -6,7 +6,7 @@ plugin of an activeness group can stand between a user's vectors and the head.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,27 +43,30 @@ def make(head: behavior_heads.Head, num_items: int) -> types.Model:
   return types.Model(init, encode, score)
 
 
+class Walked(NamedTuple):
+  """What training left, the graphs walked.
+
+  Attributes:
+    net: of the head.
+    user: rows of the head's table for the target, leaves [U, ...].
+    item: the same of the items, leaves [I, ...].
+  """
+
+  net: Any
+  user: Any
+  item: Any
+
+
 def ranker_params(
   head: behavior_heads.Head,
-  net: Any,
-  table: Any,
-  num_users: int,
+  walked: Walked,
   prior: pair_prior.Prior | None = None,
 ) -> types.Params:
-  """Parameters of `make`: what training left, the graphs walked.
-
-  Args:
-    head: the same.
-    net: of the head.
-    table: the head's table of all nodes, for the target.
-    num_users: U.
-    prior: whose gains are added, if any.
-  """
-  sides = behavior_heads.split_sides(table, num_users)
-  user, item = head.serve(net, *sides)
+  """Parameters of `make`; the prior's gains are added, if any."""
+  user, item = head.serve(*walked)
   items = jax.tree.map(_pad_items, item)
   items['id'] = _item_ids(items)
-  ranking = {'head': net, 'user': user}
+  ranking = {'head': walked.net, 'user': user}
   if prior is not None:
     ranking['prior'] = prior
   return types.Params({'item': items}, ranking)
@@ -113,24 +116,15 @@ def make_trunk(
   )
 
 
-def trunk_params(
-  head: behavior_heads.Head, net: Any, table: Any, num_users: int
-) -> types.Params:
-  """Parameters of `make_trunk`: what training left, the graphs walked.
-
-  Args:
-    head: the same.
-    net: of the head.
-    table: the head's table of all nodes, for the target.
-    num_users: U.
-  """
-  users, items = behavior_heads.split_sides(table, num_users)
+def trunk_params(head: behavior_heads.Head, walked: Walked) -> types.Params:
+  """Parameters of `make_trunk`."""
+  net, user, item = walked
   trunk = {
-    'embed': {'user': users},
+    'embed': {'user': user},
     'extractor': {},
     'classifier': {name: net[name] for name in head.scorer if name in net},
   }
-  return types.Params({'item': {'embedding': _pad_items(items)}}, trunk)
+  return types.Params({'item': {'embedding': _pad_items(item)}}, trunk)
 
 
 def with_prior(params: types.Params, prior: pair_prior.Prior) -> types.Params:

@@ -144,7 +144,7 @@ def prepare(
   return jnp.concatenate([found[j] for j in slots], axis=1)
 
 
-def own_vectors(
+def _own_vectors(
   rows: jax.Array,
   task: int,
   num_behaviors: int,
@@ -204,15 +204,21 @@ def _attend(weight, own, others):
 
 
 def gate_halves(
-  net: dict[str, Any], own: jax.Array
+  net: dict[str, Any],
+  user: jax.Array,
+  item: jax.Array,
+  task: int,
+  num_behaviors: int,
+  options: config_lib.HeadConfig,
 ) -> tuple[jax.Array, jax.Array]:
-  """Gate logits as a user's and an item's share, f32[..., S] each.
+  """Gate logits as the users' and the items' share, f32[..., S] each.
 
   The gate is linear in [user || item], so a pair's logits are their sum (COPF
-  eq. 13); the bias goes with the user.
+  eq. 13); the bias goes with the user. Arguments are those of `mix`.
   """
-  user, item = jnp.split(net['gate']['weight'], 2)
-  return own @ user + net['gate']['bias'], own @ item
+  own = lambda rows: _own_vectors(rows, task, num_behaviors, options)
+  by_user, by_item = jnp.split(net['gate']['weight'], 2)
+  return own(user) @ by_user + net['gate']['bias'], own(item) @ by_item
 
 
 def mix(
@@ -243,8 +249,7 @@ def mix(
   stopped = jnp.asarray(_stopped(slots, task, num_behaviors, options))
   gate = None
   if 'gate' in net:
-    own = lambda rows: own_vectors(rows, task, num_behaviors, options)
-    halves = gate_halves(net, own(user))[0], gate_halves(net, own(item))[1]
+    halves = gate_halves(net, user, item, task, num_behaviors, options)
     gate = jax.nn.softmax(sum(halves), axis=-1)
   if not options.stop_gate or gate is None:
     parts = jnp.where(stopped, jax.lax.stop_gradient(parts), parts)

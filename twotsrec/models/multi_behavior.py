@@ -107,18 +107,17 @@ def make(
     item = rows.gather(table, num_users + items - 1)
     return head.score(params.net['head'], user, item, task)
 
-  def walked(params, context):
-    """What ranking is made of."""
+  def walk(params, context):
     table = encode(params, context, (target,)).tasks[target]
-    return head, params.net['head'], table, num_users
+    sides = behavior_heads.split_sides(table, num_users)
+    return behavior_ranker.Walked(params.net['head'], *sides)
 
   def serve(params, context):
-    parts = walked(params, context)
     gains = context['prior'] if prior == 'pattern' else None
-    return behavior_ranker.ranker_params(*parts, gains)
+    return behavior_ranker.ranker_params(head, walk(params, context), gains)
 
   def freeze(params, context):
-    return behavior_ranker.trunk_params(*walked(params, context))
+    return behavior_ranker.trunk_params(head, walk(params, context))
 
   ranker = behavior_ranker.make(head, num_items)
   if head.scorer is None:

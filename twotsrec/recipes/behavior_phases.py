@@ -182,18 +182,15 @@ def _diagnose(experiment):
     if config.head.name != 'experts':
       return found
     table = encoded.tasks[target]
-    user = jax.tree.map(lambda leaf: leaf[users], table)
-    item = jax.tree.map(lambda leaf: leaf[behaviors.num_users + items], table)
+    user, item = table[users], table[behaviors.num_users + items]
     products = user * item
     sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
     found['expert_rms'] = sizes
     if 'gate' in params.net['head']:
-      net = params.net['head']
-      own = lambda rows: experts.own_vectors(
-        rows, target, target + 1, config.head
+      halves = experts.gate_halves(
+        params.net['head'], user, item, target, target + 1, config.head
       )
-      left = experts.gate_halves(net, own(user))[0]
-      gate = jax.nn.softmax(left + experts.gate_halves(net, own(item))[1])
+      gate = jax.nn.softmax(sum(halves))
       found |= {'gate_mean': gate.mean(0), 'gate_std': gate.std(0)}
     return found
 

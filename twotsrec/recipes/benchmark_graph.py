@@ -78,7 +78,10 @@ def measure(
   log = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   say('compiling')
   compressed = _merged_graph(log, 'bcsr')
-  graphs = {layout: _merged_graph(log, layout) for layout in _layouts()}
+  graphs = {
+    layout: compressed if layout == 'bcsr' else _merged_graph(log, layout)
+    for layout in _layouts()
+  }
   units = {
     width: _scipy_product(scipy_sparse, compressed, width) for width in _WIDTHS
   }
