@@ -37,14 +37,14 @@ def _listed(pairs, users):
 def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
   model, context, params = toys.system(toys.config(head__score_scale=(1.0,)))
   batch = toys.batch()
-  encoded = toys.jit(model.encode)(params, context)
+  encoded = jax.jit(model.encode)(params, context)
   every = jnp.tile(jnp.arange(1, ITEMS + 1), (USERS, 1))
   for task in (0, 2):
     scores = np.asarray(
       model.score(params, encoded, task, jnp.arange(USERS), every)
     )
     losses = functools.partial(objectives.pair_losses, model, task=task)
-    found = toys.jit(losses)(params, encoded, batch)
+    found = jax.jit(losses)(params, encoded, batch)
     expected = [
       w * _softplus(scores[u, n - 1] - scores[u, p - 1])
       for u, p, n, w in _listed(batch.pairs[task], batch.users)
@@ -72,7 +72,7 @@ def _compiled(changes):
     encoded = multi_behavior.Encoded(tables, (None,) * 3)
     return objectives.alignment(encoded, batch, USERS, options)
 
-  return toys.jit(align)
+  return jax.jit(align)
 
 
 def _align(tables, batch, **changes):

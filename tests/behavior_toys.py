@@ -20,10 +20,6 @@ USERS, ITEMS, WIDTH = 6, 8, 4
 NODES = USERS + ITEMS
 # User 4 never buys, user 5 does nothing but view; nobody touches item 8.
 IDLE_USER, IDLE_ITEM = 4, 8
-# Tiny programs: compiling them well takes longer than running them badly.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 @functools.cache

@@ -54,7 +54,7 @@ def _loss(cell, variant, name):
     total = jnp.sum(jnp.where(batch.weight > 0, values, 0.0))
     return total / jnp.sum(batch.weight), values
 
-  run = toys.jit(jax.value_and_grad(mean, has_aux=True))
+  run = jax.jit(jax.value_and_grad(mean, has_aux=True))
   return job, toys.net(job.part, **changes), run
 
 
@@ -114,7 +114,7 @@ def _scores_of(name):
   feed = stream_feeds.make_feed(toys.log()[0], job.group)
   net, vectors = toys.net(job.part, **changes), toys.vectors()
 
-  @toys.jit
+  @jax.jit
   def run(items):
     previous = jnp.where(feed.previous > 0, jnp.roll(items, 1), 0)
     changed = feed._replace(item=items, previous=previous)
@@ -147,7 +147,7 @@ def _one_step(name='inactive'):
   job, changes = _job('gru', '2ts', name)
   layout = streams.packed(job.runs, int(job.runs.length.max()), 0, steps=1)
   stages = two_rnn.make_stages(toys.config(**changes).two_time, toys.WIDTH)
-  objective = toys.jit(stream_objectives.make(stages, job.part.own_start))
+  objective = jax.jit(stream_objectives.make(stages, job.part.own_start))
   batch = toys.batch(job, layout.plan_of(0, 0)[0])
   params = types.Params({}, toys.net(job.part, **changes))
   return objective, params, {'vectors': toys.vectors()}, batch

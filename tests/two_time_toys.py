@@ -28,10 +28,6 @@ from twotsrec.recipes import two_time_phases as phases
 
 WIDTH, THRESHOLD, WINDOW = 6, 6, 4
 CELLS = ('gru', 'lstm', 'residual', 'scaled_gru')
-# Tiny programs: compiling them well takes longer than running them badly.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 # Few users, few steps, and no more than one program of a kind.
 SETTINGS = {
   'model.name': 'two_time_scale',

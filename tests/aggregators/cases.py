@@ -14,7 +14,6 @@ GROUPS, WIDTH = 4, 7
 SIZES = (10.0, 20.0, 30.0, 140.0)
 LOSSES = (0.9, 0.6, 0.5, 0.2)
 NAMES = aggregators.NAMES
-QUICK = {'xla_backend_optimization_level': 0}
 RANDOM = ('pcgrad', 'gradvac', 'agr_rand')
 
 
@@ -55,7 +54,7 @@ def compiled(name, **options):
     grads, state, log = aggregator.update(stack(vectors), info, state, key=key)
     return flat(grads), state, log
 
-  return jax.jit(update, compiler_options=QUICK)
+  return jax.jit(update)
 
 
 @functools.cache

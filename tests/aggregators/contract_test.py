@@ -115,7 +115,7 @@ def test_one_group_alone_gives_its_gradient():
 
   # CAGrad overshoots by definition; DB-MTL descends the logarithm of the loss.
   factors = {'cagrad': 1.5 / 1.25, 'db_mtl': 1 / cases.LOSSES[0]}
-  compiled = jax.jit(updates, compiler_options=cases.QUICK)
+  compiled = jax.jit(updates)
   for name, update in compiled(jax.random.key(0)).items():
     np.testing.assert_allclose(
       update, factors.get(name, 1.0) * g[0], rtol=1e-4, err_msg=name
@@ -232,7 +232,7 @@ def test_every_aggregator_trains_a_toy_log(name):
     return (state, totals), jnp.sum(totals.loss - carry[1].loss)
 
   # Compiling is most of the time here: spare the optimizations.
-  @functools.partial(jax.jit, compiler_options=cases.QUICK)
+  @jax.jit
   def train(params):
     key = jax.random.key(3)
     state = steps.init_state(params, optimizer, aggregator.init(3, params), key)

@@ -42,7 +42,7 @@ def _scores(model, params, ids, **inputs):
       params.net, encoded, rows.gather(params.tables['item'], ids)
     )
 
-  return np.asarray(toys.jit(scores)(params, ids, inputs))
+  return np.asarray(jax.jit(scores)(params, ids, inputs))
 
 
 def _close(ours, theirs):
@@ -56,7 +56,7 @@ def _close(ours, theirs):
 )
 def test_the_trunk_ranks_as_the_model_does(variant):
   model, context, params = _system(variant)
-  trunk = toys.jit(model.freeze)(params, context)
+  trunk = jax.jit(model.freeze)(params, context)
   if 'prior' in context:
     trunk = behavior_ranker.with_prior(trunk, context['prior'])
   served = model.serve(params, context)
@@ -80,7 +80,7 @@ def test_its_parameters_start_in_the_shape_that_a_trained_model_gives():
 def _plugged(variant, name):
   model, context, params = _system(variant)
   plugin = plugins.make(config_lib.PluginConfig(name=name, **PLUGINS[name]))
-  trunk = toys.jit(model.freeze)(params, context)
+  trunk = jax.jit(model.freeze)(params, context)
   own = plugin.init(cases.KEY, model.trunk.stages, trunk, GROUPS, SIZES)
   return plugged.plugged(model.trunk, plugin, GROUPS), trunk, own
 

@@ -55,12 +55,7 @@ def as_numpy(tree):
   return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
-# Tiny programs: compiling them well takes longer than running them badly.
-jit = functools.partial(
-  jax.jit,
-  static_argnums=0,
-  compiler_options={'xla_backend_optimization_level': 0},
-)
+jit = functools.partial(jax.jit, static_argnums=0)
 
 
 def _encode(model, params, history, key=None):

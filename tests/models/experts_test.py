@@ -150,7 +150,7 @@ def _gradients(task, **changes):
     scores = _scores(net, tables, task, options).reshape(toys.USERS, -1)
     return jnp.sum(jax.nn.softplus(scores[:, 1:] - scores[:, :-1]))
 
-  found = toys.jit(jax.grad(loss))(toys.tables())
+  found = jax.jit(jax.grad(loss))(toys.tables())
   return np.stack([np.asarray(g) for g in found])
 
 

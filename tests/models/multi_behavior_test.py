@@ -22,7 +22,7 @@ def _served(model, context, params, ids, users=USERS):
     candidates = rows.gather(served.tables['item'], ids)
     return model.ranker.score(served.net, encoded, candidates)
 
-  return np.asarray(toys.jit(scores)(params, context, ids, users))
+  return np.asarray(jax.jit(scores)(params, context, ids, users))
 
 
 def _pairwise(model, context, params, task=2):
@@ -32,7 +32,7 @@ def _pairwise(model, context, params, task=2):
     items = jnp.tile(ALL_ITEMS, (toys.USERS, 1))
     return model.score(params, encoded, task, USERS, items)
 
-  return np.asarray(toys.jit(scores)(params, context))
+  return np.asarray(jax.jit(scores)(params, context))
 
 
 def test_parameters_start_in_the_xavier_range_of_each_table():

@@ -26,7 +26,7 @@ def _read(variant, cell='gru'):
   """Jitted (net, history) -> queries of rows f32[B, D]."""
   stages = _stages(two_time__variant=variant, two_time__cell=cell)
 
-  @toys.jit
+  @jax.jit
   def run(net, history):
     embedded = toys.vectors().item[history]
     summary = stages.summarize(net['extractor'], embedded, history > 0)

@@ -37,7 +37,7 @@ def _model():
 def _encode(net, user):
   rows = {'embedding': toys.vectors().item[HISTORY]}
   inputs = {'history': jnp.asarray(HISTORY), 'user': jnp.asarray(user)}
-  return np.asarray(toys.jit(_model().encode)(net, rows, {}, inputs))
+  return np.asarray(jax.jit(_model().encode)(net, rows, {}, inputs))
 
 
 def test_a_known_user_is_the_query_that_was_kept():

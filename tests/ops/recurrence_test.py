@@ -33,7 +33,7 @@ def _inputs(name):
 
 @functools.cache
 def _scan(name):
-  return toys.jit(functools.partial(recurrence.scan, recurrence.CELLS[name]))
+  return jax.jit(functools.partial(recurrence.scan, recurrence.CELLS[name]))
 
 
 @each_cell
@@ -59,7 +59,7 @@ def test_a_projection_outside_of_the_scan_equals_one_inside(name):
     states = run(params, *_inputs(name), where=where)
     return sum(jnp.sum(jnp.sin(x)) for x in states)
 
-  @toys.jit
+  @jax.jit
   def both(params):
     return tuple(
       jax.value_and_grad(total)(params, where)
@@ -167,7 +167,7 @@ def test_the_scale_is_not_trained():
     projected = recurrence.project(params, vectors[0])
     return jnp.sum(cell.step(params, projected, carried))
 
-  grads = toys.jit(jax.grad(total))(params)
+  grads = jax.jit(jax.grad(total))(params)
   assert grads['scale'] == 0
   assert np.any(np.asarray(grads['recurrent']['kernel']) != 0)
 

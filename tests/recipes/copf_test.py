@@ -51,7 +51,7 @@ def _look(variant):
     )
     return grads, sums / counts, pairwise, ranked
 
-  run = toys.jit(look) if variant in COMPILED else look
+  run = jax.jit(look) if variant in COMPILED else look
   return jax.tree.map(np.asarray, run(params, context, batch))
 
 

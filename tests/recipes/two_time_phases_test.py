@@ -116,7 +116,7 @@ def test_the_fused_gradient_equals_that_of_stacked_groups():
       jnp.asarray(job.sizes),
       form,
     )
-    grads, _, losses, counts = toys.jit(gradient)(
+    grads, _, losses, counts = jax.jit(gradient)(
       params, context, batch, (), key
     )
     found.append((grads, losses, counts))
@@ -188,7 +188,7 @@ def _losses(setting, plugin, trunk, batch):
 def test_a_plugin_starts_as_the_bare_network_to_the_bit(which):
   setting, job, trunk, plugins = _plugged(which)
   _, flat, _ = _one_step(two_time__variant='2ts_plus')
-  run = toys.jit(functools.partial(_losses, setting))
+  run = jax.jit(functools.partial(_losses, setting))
   bare = run(None, trunk, flat)
   for g in range(len(job.sizes)):
     own = jax.tree.map(lambda leaf, g=g: leaf[g], plugins)
@@ -203,12 +203,12 @@ def test_a_plugin_follows_the_mean_loss_of_its_group_alone():
   params = plugged.join(types.Params({}, trunk), plugins)
   update = phases.make_update(setting, job, params, plugged_in=True)
   context, key = {'vectors': toys.vectors()}, jax.random.key(0)
-  grads, _, losses, counts = toys.jit(update.gradient)(
+  grads, _, losses, counts = jax.jit(update.gradient)(
     params, context, stacked, update.state, key
   )
   _, actual = plugged.split(grads)
 
-  @toys.jit
+  @jax.jit
   @jax.value_and_grad
   def mean_loss(own, batch):
     values = _losses(setting, own, trunk, batch)
@@ -243,7 +243,7 @@ def test_filling_of_a_group_belongs_to_it():
   batch_of = phases._batch_of(setting, layout.shape)
   phase, _ = phases.make_phase(toys.setting(), job, None)
   plan = jnp.asarray(layout.plan_of(0, 0))
-  batch = toys.jit(batch_of)(phase.feed, plan[0], jax.random.key(0))
+  batch = jax.jit(batch_of)(phase.feed, plan[0], jax.random.key(0))
   for g in range(len(job.sizes)):
     np.testing.assert_array_equal(batch.group[g], g)
 

@@ -93,7 +93,7 @@ def test_two_independent_jobs_equal_a_joint_one_under_sgd():
   sgd = optax.sgd(0.5)
 
   def train(loss, params, batches):
-    gradient = toys.jit(jax.grad(loss))
+    gradient = jax.jit(jax.grad(loss))
     for batch in batches:
       updates, _ = sgd.update(gradient(params, batch), sgd.init(params))
       params = optax.apply_updates(params, updates)

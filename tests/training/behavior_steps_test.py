@@ -52,7 +52,7 @@ def _gradient(
     model, made, toys.USERS, 3, unique, aggregator, sizes, form
   )
   batch = toys.batch() if batch is None else batch
-  return toys.jit(gradient)(params, context, batch, state, KEY)
+  return jax.jit(gradient)(params, context, batch, state, KEY)
 
 
 def _literal(system, weight_of, batch=None):
@@ -73,7 +73,7 @@ def _literal(system, weight_of, batch=None):
         total += weight * value
     return total
 
-  return toys.jit(jax.grad(loss))(params)
+  return jax.jit(jax.grad(loss))(params)
 
 
 def _assert_close(ours, theirs):
@@ -225,7 +225,7 @@ def test_a_method_that_asks_for_later_losses_gets_those_of_the_same_parts(over):
     post=lambda info, state: info
   )
   post = behavior_steps.make_post(model, made, 3, told, sizes)
-  after = toys.jit(post)(params, context, toys.batch(), (), KEY)
+  after = jax.jit(post)(params, context, toys.batch(), (), KEY)
   _, before, *_ = _gradient((made, model, context, params), told, sizes)
   _assert_close(after, before)  # nothing has moved
   for other in (None, _fixed(np.ones(3))):
@@ -249,5 +249,5 @@ def test_unique_losses_weigh_as_their_tasks():
     )
     return 2.0 * 3.0 * (0.5 * values[0] + 0.3 * values[1])
 
-  expected = jax.tree.map(jnp.add, without, toys.jit(jax.grad(extra))(params))
+  expected = jax.tree.map(jnp.add, without, jax.jit(jax.grad(extra))(params))
   _assert_close(with_unique, expected)

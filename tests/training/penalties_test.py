@@ -28,10 +28,6 @@ PRIOR = (0.2, 0.3, 0.5)
 WEIGHT, DECAY = 30.0, 0.75
 # The last example of a batch is filling.
 ALL, WITHOUT_MIDDLE = (2, 0, 1, 2, 1, 0, 0), (2, 0, 0, 2, 2, 0, 0)
-# Tiny programs: compiling them well takes longer than running them badly.
-_jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 @functools.cache
@@ -76,7 +72,7 @@ def _options(penalty, **changes):
 
 @functools.cache
 def _gradient(penalty, **changes):
-  return _jit(
+  return jax.jit(
     penalties.make_gradient(
       _model(),
       linear.backdoor(prior=PRIOR),
@@ -90,7 +86,7 @@ def _gradient(penalty, **changes):
 def _fused():
   objective = objectives.sampled_bce(_model())
   aggregator = linear.backdoor(prior=PRIOR)
-  return _jit(steps.make_gradient(objective, aggregator, SIZES, 'fused'))
+  return jax.jit(steps.make_gradient(objective, aggregator, SIZES, 'fused'))
 
 
 def _start(penalty, name='din'):
@@ -224,7 +220,7 @@ def _expected(penalty, batch, past=None):
   literal = functools.partial(
     _literal_loss, penalty=penalty, members=_members(batch), past=past or {}
   )
-  return _jit(jax.grad(literal))(_params(), batch)
+  return jax.jit(jax.grad(literal))(_params(), batch)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +238,7 @@ def test_the_gradient_is_that_of_the_literal_loss(penalty, group):
   grads, state, sums, counts = _run(_gradient(penalty), _start(penalty), batch)
   chex.assert_trees_all_close(grads, expected, rtol=2e-4, atol=2e-6)
   assert int(state.step) == 1
-  values = _jit(objectives.sampled_bce(_model()))(_params(), {}, batch)
+  values = jax.jit(objectives.sampled_bce(_model()))(_params(), {}, batch)
   members = _members(batch)
   for g in range(GROUPS):
     own = members.get(g, [])
@@ -276,7 +272,7 @@ def test_fishr_compares_discounted_variances_also_of_groups_that_were_absent():
     variances_of = functools.partial(
       _literal_variances, _model(), members=_members(batch)
     )
-    for g, variances in _jit(variances_of)(_params(), batch).items():
+    for g, variances in jax.jit(variances_of)(_params(), batch).items():
       past[g].append(variances)
   np.testing.assert_array_equal(state.seen, [2.0, 1.0, 2.0])
   np.testing.assert_allclose(
@@ -292,7 +288,7 @@ def test_a_single_sample_of_din_has_its_input_times_its_residual():
   """h_i (sigmoid(a_i) - y_i) for the kernel, the residual for the bias."""
   batch = _batch()
   model, params = _model(), _params()
-  scored = _jit(functools.partial(objectives.score_stages, model.stages))(
+  scored = jax.jit(functools.partial(objectives.score_stages, model.stages))(
     params, batch
   )
   classifier = params.net['classifier']
@@ -324,7 +320,7 @@ def test_variances_of_every_classifier_are_those_of_single_gradients(name):
     member = jax.nn.one_hot(batch.group, GROUPS) * batch.weight[:, None]
     return penalties.gradient_variances(slopes, member)
 
-  found = _jit(variances)(params, batch)
+  found = jax.jit(variances)(params, batch)
   assert (
     found.shape
     == penalties.init(GROUPS, params, _options('fishr')).variances.shape
@@ -332,7 +328,7 @@ def test_variances_of_every_classifier_are_those_of_single_gradients(name):
   literal = functools.partial(
     _literal_variances, model, members=_members(batch)
   )
-  for g, expected in _jit(literal)(params, batch).items():
+  for g, expected in jax.jit(literal)(params, batch).items():
     np.testing.assert_allclose(found[g], expected, rtol=1e-3, atol=1e-7)
   np.testing.assert_array_equal(found[1], 0.0)
 
@@ -362,7 +358,7 @@ def test_groups_that_are_alike_have_no_penalty():
   np.testing.assert_array_equal(slope, np.zeros((4, 6)))
 
 
-@_jit
+@jax.jit
 def _scale_slope(scores):
   """Derivative of the mean loss with respect to a scale of all scores."""
   mean = lambda scale: jnp.mean(losses.candidate_bce_loss(scale * scores))
@@ -371,7 +367,7 @@ def _scale_slope(scores):
 
 def test_irm_is_the_squared_slope_of_a_scale_on_two_halves():
   scores = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
-  irm = _jit(penalties.irm)
+  irm = jax.jit(penalties.irm)
   expected = _scale_slope(scores[::2]) * _scale_slope(scores[1::2])
   np.testing.assert_allclose(irm(scores, jnp.ones((4, 1))), expected, rtol=1e-5)
   # Two halves that are equal give the square itself.
@@ -384,7 +380,7 @@ def test_irm_is_unbiased_where_the_square_of_a_mean_is_not():
   population = jnp.array([[2.0, -1.0], [-3.0, 0.5], [0.7, 0.7]])
   pairs = jnp.array(list(itertools.product(range(3), repeat=2)))
   over_pairs = jax.vmap(lambda scores: penalties.irm(scores, jnp.ones((2, 1))))
-  found = _jit(over_pairs)(population[pairs])
+  found = jax.jit(over_pairs)(population[pairs])
   expected = _scale_slope(population) ** 2
   np.testing.assert_allclose(found.mean(), expected, rtol=1e-5)
 
@@ -392,7 +388,7 @@ def test_irm_is_unbiased_where_the_square_of_a_mean_is_not():
 def test_a_group_of_one_example_has_no_unbiased_square():
   scores = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)))
   member = jax.nn.one_hot(jnp.array([0, 1, 0, 0, 0]), GROUPS)
-  irm = _jit(penalties.irm)
+  irm = jax.jit(penalties.irm)
   without = irm(scores, member.at[1].set(0.0))
   np.testing.assert_array_equal(irm(scores, member), without)
   assert float(irm(scores, jnp.eye(5))) == 0.0
@@ -422,7 +418,7 @@ def test_a_scan_of_updates_equals_single_ones():
     grads, state, *_ = _run(gradient.__wrapped__, state, batch)
     return state, grads
 
-  scan = _jit(lambda state, batches: jax.lax.scan(body, state, batches))
+  scan = jax.jit(lambda state, batches: jax.lax.scan(body, state, batches))
   scanned, results = scan(state, stacked)
   single = []
   for batch in batches:

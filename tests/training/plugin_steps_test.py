@@ -23,7 +23,6 @@ from twotsrec.training import steps
 GROUPS, LENGTH, BATCH = 3, 5, 12
 TRUNK_RATE, PLUGIN_RATE = 0.01, 0.03
 SIZES = types.Sizes(12, 30, LENGTH)
-QUICK = {'xla_backend_optimization_level': 0}
 
 
 @functools.cache
@@ -47,7 +46,7 @@ def _params(model_name, plugin_name):
     trunk = model.init(key, {}, SIZES)
     return trunk, plugin.init(key, model.stages, trunk, GROUPS, SIZES)
 
-  trunk, own = jax.jit(start, compiler_options=QUICK)(jax.random.key(0))
+  trunk, own = jax.jit(start)(jax.random.key(0))
   normal = np.random.default_rng(2).normal
   move = lambda leaf: leaf + 0.1 * jnp.asarray(normal(size=leaf.shape), 'f4')
   return plugged.join(trunk, jax.tree.map(move, own))
@@ -86,7 +85,7 @@ def _step(loss, aggregator, trunk_gradient=None):
   optimizer = plugin_steps.make_optimizer(
     _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
   )
-  step = jax.jit(steps.make_step(gradient, optimizer), compiler_options=QUICK)
+  step = jax.jit(steps.make_step(gradient, optimizer))
 
   def run(params, batches):
     state = steps.init_state(
@@ -122,8 +121,8 @@ def _algorithm_1(loss, params, batches, weights):
   own = [trees.take(stacked, j) for j in range(GROUPS)]
   trunk_adam, adam = _optimizer(TRUNK_RATE), _optimizer(PLUGIN_RATE)
   trunk_state, states = trunk_adam.init(trunk), [adam.init(p) for p in own]
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)), compiler_options=QUICK)
-  update = jax.jit(_update, static_argnums=0, compiler_options=QUICK)
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  update = jax.jit(_update, static_argnums=0)
   for batch in batches:
     queue = []
     for j in range(GROUPS):

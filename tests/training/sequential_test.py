@@ -19,10 +19,6 @@ from twotsrec.training import steps
 GROUPS, ROWS, CANDIDATES, LENGTH, ITEMS = 3, 4, 2, 5, 11
 SIZES = types.Sizes(8, ITEMS, LENGTH)
 KEY = jax.random.key(5)
-# Tiny programs: compiling them well takes longer than running them badly.
-_jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 @functools.cache
@@ -78,7 +74,7 @@ def _gradient(method, name='din', num_groups=GROUPS, **changes):
 
 @functools.cache
 def _compiled(*arguments, **changes):
-  return _jit(_gradient(*arguments, **changes))
+  return jax.jit(_gradient(*arguments, **changes))
 
 
 def _init(params, name='din', method='grad_transfer'):
@@ -171,7 +167,7 @@ def test_fish_is_a_loop_of_plain_steps_over_the_groups(counts):
     key = jax.random.key(seed)
     orders.add(_order(key))
     found = gradient(params, {}, batch, (), key)
-    walk = _jit(
+    walk = jax.jit(
       functools.partial(
         _literal, name='mean', batch=batch, order=_order(key), rate=0.5
       )
@@ -191,7 +187,7 @@ def test_grad_transfer_is_a_loop_of_both_players_steps(name, counts):
   walk = functools.partial(
     _literal, name=name, batch=batch, order=_order(KEY), rate=0.5, weight=0.3
   )
-  literal = _jit(walk)(_params(name), adversary=adversary)
+  literal = jax.jit(walk)(_params(name), adversary=adversary)
   _assert_path(found, batch, literal, 0.5, name)
   chex.assert_trees_all_close(found[1], literal[1], rtol=1e-4, atol=1e-6)
 
@@ -200,7 +196,7 @@ def test_without_weight_the_adversary_does_not_move_the_model():
   batch = _batch()
   fish = _compiled('fish', 'din')(_params(), {}, batch, (), KEY)
   blind = _gradient('grad_transfer', adversary_weight=0.0)
-  found = _jit(blind)(_params(), {}, batch, _adversary(), KEY)
+  found = jax.jit(blind)(_params(), {}, batch, _adversary(), KEY)
   chex.assert_trees_all_close(found[0], fish[0], rtol=1e-5, atol=1e-7)
   chex.assert_trees_all_close(found[2:], fish[2:], rtol=1e-5)
   distance = jax.tree.map(
@@ -213,8 +209,8 @@ def test_one_group_gives_its_gradient():
   batch = _batch((3,))
   objective = objectives.sampled_bce(_model())
   mean = lambda params: jnp.mean(objective(params, {}, _own(batch, 0)))
-  expected = _jit(jax.grad(mean))(_params())
-  gradient = _jit(_gradient('fish', num_groups=1, inner_rate=0.01))
+  expected = jax.jit(jax.grad(mean))(_params())
+  gradient = jax.jit(_gradient('fish', num_groups=1, inner_rate=0.01))
   grads, *_ = gradient(_params(), {}, batch, (), KEY)
   chex.assert_trees_all_close(grads, expected, rtol=1e-4, atol=1e-7)
 
@@ -224,7 +220,7 @@ def test_small_steps_give_the_sum_of_the_group_gradients():
   batch = _batch()
   objective = objectives.sampled_bce(_model('mean'))
   params = _params('mean')
-  group_gradients = _jit(steps.make_group_gradients(objective))
+  group_gradients = jax.jit(steps.make_group_gradients(objective))
   _, slopes = group_gradients(params, {}, batch, KEY)
   mean = jax.tree.map(lambda leaf: leaf.mean(0), slopes)
 
@@ -266,7 +262,7 @@ def test_the_adversary_learns_to_tell_the_head_group():
     return state, None
 
   keys = jax.random.split(KEY, 600)
-  train = _jit(lambda state: jax.lax.scan(body, state, keys)[0])
+  train = jax.jit(lambda state: jax.lax.scan(body, state, keys)[0])
 
   def loss(adversary):
     told = [
@@ -275,7 +271,7 @@ def test_the_adversary_learns_to_tell_the_head_group():
     ]
     return sum(told) / GROUPS
 
-  loss = _jit(loss)
+  loss = jax.jit(loss)
   start = _adversary(name)
   chance = -(np.log(1 / 3) + 2 * np.log(2 / 3)) / 3
   assert loss(start) > 0.9 * chance > 2 * loss(train(start))
@@ -291,7 +287,7 @@ def test_fish_takes_any_model_and_objective():
   candidates = jax.random.randint(KEY, shape, 1, ITEMS + 1)
   batch = batch._replace(candidates=candidates)
   state = sequential.init(KEY, GROUPS, params, model, SIZES, options)
-  grads, _, sums, _ = _jit(gradient)(params, {}, batch, state, KEY)
+  grads, _, sums, _ = jax.jit(gradient)(params, {}, batch, state, KEY)
   chex.assert_tree_all_finite(grads)
   assert float(sums[2]) == 0.0 < float(sums[0])
 

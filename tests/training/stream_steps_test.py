@@ -49,7 +49,7 @@ def _gradient(name):
     jnp.asarray(_job().sizes),
   )
 
-  @toys.jit
+  @jax.jit
   def run(net, batch, state):
     context = {'vectors': toys.vectors()}
     return gradient(types.Params({}, net), context, batch, state, None)
@@ -121,7 +121,7 @@ def test_it_updates_like_any_other_gradient():
   )
   context = {'vectors': toys.vectors()}
   params = types.Params({}, net)
-  expected, *_ = toys.jit(plain)(params, context, batch, (), jax.random.key(0))
+  expected, *_ = jax.jit(plain)(params, context, batch, (), jax.random.key(0))
   for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected)):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
   assert jax.tree.structure(following) == jax.tree.structure(state)

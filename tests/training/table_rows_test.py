@@ -19,7 +19,6 @@ from twotsrec.training import table_rows
 GROUPS, LENGTH, BATCH, ITEMS = 3, 4, 6, 60
 SIZES = types.Sizes(12, ITEMS, LENGTH)
 EXACT = [n for n in aggregators.NAMES if n not in table_rows.DENSE_ONLY]
-QUICK = {'xla_backend_optimization_level': 0}
 
 
 @functools.cache
@@ -56,7 +55,7 @@ def _gradients(model, name, form='explicit'):
     arguments = (params, {}, batch, state, key)
     return gradient(*arguments), table_rows.by_rows(gradient)(*arguments)
 
-  run = jax.jit(both, compiler_options=QUICK)
+  run = jax.jit(both)
   return run(params, state, jax.random.key(3))
 
 
