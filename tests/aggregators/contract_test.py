@@ -231,7 +231,6 @@ def test_every_aggregator_trains_a_toy_log(name):
     state, totals = step(*carry, {}, batch)
     return (state, totals), jnp.sum(totals.loss - carry[1].loss)
 
-  # Compiling is most of the time here: spare the optimizations.
   @jax.jit
   def train(params):
     key = jax.random.key(3)

@@ -81,7 +81,8 @@ def test_gate_logits_far_apart_rank_as_pairs_do():
   close = np.isclose(found, expected, rtol=1e-4, atol=1e-4 * size)
   # A side takes experts below e^-40 for equally hopeless: wrong is only a pair
   # of which one side rules out whomever the other asks for.
-  halves = map(np.asarray, experts.gate_halves(net, *sides, 2, 3, options))
+  own = experts.sources(2, 3, options).index(2)
+  halves = map(np.asarray, experts.gate_halves(net['gate'], *sides, own))
   user, item = (half - half.max(1, keepdims=True) for half in halves)
   agreed = np.max(user[:, None] + item, axis=2) > -30
   assert np.all(close[agreed]) and 0.5 < agreed.mean() < 1

@@ -115,7 +115,7 @@ def _serve_experts(net, user, item, task, num_behaviors, options):
   scale = scale / width if options.tower == 'mean' else scale
   if 'gate' not in net:
     return {'factor': scale * user}, {'factor': item}
-  halves = experts.gate_halves(net, user, item, task, num_behaviors, options)
+  halves = experts.gate_halves(net['gate'], user, item, slots.index(task))
   sides = []
   for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
     below = logits - jnp.max(logits, axis=-1, keepdims=True)

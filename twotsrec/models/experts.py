@@ -144,17 +144,6 @@ def prepare(
   return jnp.concatenate([found[j] for j in slots], axis=1)
 
 
-def _own_vectors(
-  rows: jax.Array,
-  task: int,
-  num_behaviors: int,
-  options: config_lib.HeadConfig,
-) -> jax.Array:
-  """The task's own representation in rows f32[..., S * D], f32[..., D]."""
-  slots = sources(task, num_behaviors, options)
-  return jnp.split(rows, len(slots), axis=-1)[slots.index(task)]
-
-
 def _fit(net, behaviors, walk, task, others, options):
   """Behavior-fitting experts, all sources in one product (COPF eq. 10-12)."""
   width = behaviors[task].shape[1]
@@ -204,21 +193,23 @@ def _attend(weight, own, others):
 
 
 def gate_halves(
-  net: dict[str, Any],
-  user: jax.Array,
-  item: jax.Array,
-  task: int,
-  num_behaviors: int,
-  options: config_lib.HeadConfig,
+  gate: dict[str, jax.Array], user: jax.Array, item: jax.Array, own: int
 ) -> tuple[jax.Array, jax.Array]:
   """Gate logits as the users' and the items' share, f32[..., S] each.
 
   The gate is linear in [user || item], so a pair's logits are their sum (COPF
-  eq. 13); the bias goes with the user. Arguments are those of `mix`.
+  eq. 13); the bias goes with the user.
+
+  Args:
+    gate: of the net.
+    user: rows f32[..., S * D] of the task's table.
+    item: the same for the items.
+    own: which expert is the task's own representation, that the gate reads.
   """
-  own = lambda rows: _own_vectors(rows, task, num_behaviors, options)
-  by_user, by_item = jnp.split(net['gate']['weight'], 2)
-  return own(user) @ by_user + net['gate']['bias'], own(item) @ by_item
+  by_user, by_item = jnp.split(gate['weight'], 2)
+  width = len(by_user)
+  read = lambda rows: rows[..., own * width : (own + 1) * width]
+  return read(user) @ by_user + gate['bias'], read(item) @ by_item
 
 
 def mix(
@@ -249,7 +240,7 @@ def mix(
   stopped = jnp.asarray(_stopped(slots, task, num_behaviors, options))
   gate = None
   if 'gate' in net:
-    halves = gate_halves(net, user, item, task, num_behaviors, options)
+    halves = gate_halves(net['gate'], user, item, slots.index(task))
     gate = jax.nn.softmax(sum(halves), axis=-1)
   if not options.stop_gate or gate is None:
     parts = jnp.where(stopped, jax.lax.stop_gradient(parts), parts)

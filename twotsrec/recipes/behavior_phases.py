@@ -187,8 +187,9 @@ def _diagnose(experiment):
     sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
     found['expert_rms'] = sizes
     if 'gate' in params.net['head']:
+      slots = experts.sources(target, target + 1, config.head)
       halves = experts.gate_halves(
-        params.net['head'], user, item, target, target + 1, config.head
+        params.net['head']['gate'], user, item, slots.index(target)
       )
       gate = jax.nn.softmax(sum(halves))
       found |= {'gate_mean': gate.mean(0), 'gate_std': gate.std(0)}
