@@ -251,6 +251,21 @@ def test_calls_on_a_finished_run_train_nothing(tmp_path, uninterrupted):
   _assert_same(tmp_path, _fit(tmp_path, phase), uninterrupted)
 
 
+@pytest.mark.parametrize('patience', [0, 1, 3])
+def test_asked_for_more_epochs_it_ends_as_if_asked_for_all_at_once(
+  tmp_path, patience
+):
+  once, longer = tmp_path / 'once', tmp_path / 'longer'
+  once.mkdir()
+  longer.mkdir()
+  expected = _fit(once, patience=patience)
+  for epochs in (1, 2):
+    host = _fit(longer, epochs=epochs, patience=patience).host
+    assert host['epoch'] == epochs
+  fitted = _fit(longer, patience=patience)
+  _assert_same(longer, fitted, (once, expected))
+
+
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
   tmp_path, monkeypatch, uninterrupted, caplog
 ):

@@ -97,7 +97,7 @@ def _verify(settings_of, workdir):
   missing = [
     settings
     for name, settings in settings_of.items()
-    if not run_directory.report_path(pathlib.Path(workdir) / name).is_file()
+    if not runs.is_finished(settings, str(pathlib.Path(workdir) / name))
   ]
   for settings in missing:
     checks.check(settings)

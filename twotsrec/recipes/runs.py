@@ -10,6 +10,7 @@ from twotsrec import models
 from twotsrec import types
 from twotsrec.recipes import checks
 from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.recipes import more_epochs
 from twotsrec.recipes import phases
 from twotsrec.recipes import reports
 from twotsrec.recipes import two_time_runs
@@ -54,6 +55,8 @@ def train(
 ) -> dict[str, Any] | None:
   """Trains, selects, evaluates; repeating the call resumes.
 
+  A call that asks for more epochs than the run has goes on from its end.
+
   Args:
     config: the experiment.
     workdir: run directory, created if needed.
@@ -66,18 +69,9 @@ def train(
     types.UserError: a setting, file or loss that makes no sense.
   """
   checks.check(config)
-  open_run = lambda: run_directory.open_run(
-    workdir,
-    dataclasses.asdict(config),
-    MAY_DIFFER,
-    dataclasses.asdict(config_lib.Config()),
-  )
-  if run_directory.config_path(workdir).is_file():
-    # Another config is refused, and a finished run is done.
-    open_run()
-    report_path = run_directory.report_path(workdir)
-    if report_path.is_file():
-      return files.read_json(report_path)
+  # Another config is refused, and a finished run is done.
+  if is_finished(config, workdir):
+    return files.read_json(run_directory.report_path(workdir))
   # All that can be wrong with the settings shows before the first file is
   # written, so that a corrected command finds nothing in its way.
   experiment = experiment_lib.make(config, experiment_lib.load_data(config))
@@ -85,7 +79,7 @@ def train(
   if config.model.name == models.TWO_TIME:
     two_time_runs.verify(experiment)
     with run_directory.locked(workdir):
-      open_run()
+      _open(config, workdir)
       experiment_lib.keep_data(workdir, experiment.prepared)
       return two_time_runs.train(experiment, workdir, should_stop, quiet)
   start = start_of(experiment) if start_of else Start(None, {})
@@ -93,7 +87,7 @@ def train(
   for note in reports.notes(experiment):
     _LOGGER.warning('%s', note)
   with run_directory.locked(workdir):
-    open_run()
+    more_epochs.record(workdir, _open(config, workdir))
     experiment_lib.keep_data(workdir, experiment.prepared)
     _keep_origin(workdir, start.origin)
     fitted = loop.fit(
@@ -107,6 +101,30 @@ def train(
     if fitted.params is None or should_stop():
       return None
     return reports.write(experiment, fitted, workdir, quiet)
+
+
+def is_finished(config: config_lib.Config, workdir: str) -> bool:
+  """Whether the directory holds all that is asked for, with its report.
+
+  Raises:
+    types.UserError: it holds a run with another configuration.
+  """
+  if not run_directory.config_path(workdir).is_file():
+    return False
+  more = _open(config, workdir)
+  return run_directory.report_path(workdir).is_file() and not more
+
+
+def _open(config, workdir):
+  """Makes or verifies the directory; returns the epochs it lacks."""
+  more = more_epochs.wanted(config, workdir)
+  run_directory.open_run(
+    workdir,
+    dataclasses.asdict(config),
+    (*MAY_DIFFER, *more),
+    dataclasses.asdict(config_lib.Config()),
+  )
+  return more
 
 
 def _keep_origin(workdir, origin):

@@ -93,9 +93,9 @@ def fit(
   else:
     host, live = restored.host, restored.state
   run_directory.truncate_metrics(workdir, host['metrics_bytes'])
-  if not host['finished']:
+  if not _is_finished(run, host):
     live = _epochs(run, _compile(phase, live, host), live, host)
-  if not host['finished']:
+  if not _is_finished(run, host):
     return Fitted(None, host)
   selected = [
     checkpoints.restore(path, {'params': params}, step=best['step'])
@@ -125,7 +125,6 @@ def _first_host_state():
     'epoch': 0,
     'steps': 0,
     'step_in_epoch': 0,
-    'finished': False,
     'metrics_bytes': 0,
     'best': [],  # of all, or by group: value, epoch, step
     'stale': 0,
@@ -134,6 +133,13 @@ def _first_host_state():
     'compile_seconds': 0.0,
     'examples': 0.0,
   }
+
+
+def _is_finished(run, host):
+  """By the configuration in force, which may ask for more than the last."""
+  patience = run.config.patience
+  out_of_patience = patience > 0 and host['stale'] >= patience
+  return host['epoch'] >= run.config.epochs or out_of_patience
 
 
 def _compile(phase, live, host):
@@ -157,7 +163,7 @@ def _compile(phase, live, host):
 
 def _epochs(run, runner, live, host):
   """Runs the remaining epochs; returns the last arrays."""
-  while not host['finished']:
+  while not _is_finished(run, host):
     begin = time.perf_counter()
     plan = jnp.asarray(run.phase.plan_of(host['epoch']))
     host['wait_seconds'] += time.perf_counter() - begin
@@ -237,7 +243,7 @@ def _advance(run, runner, live, host, plan, key, stop):
 
 
 def _end_of_epoch(run, live, host, plan):
-  """Judges the epoch, keeps the best parameters and decides to stop."""
+  """Judges the epoch and keeps the best parameters."""
   phase, config = run.phase, run.config
   epoch = host['epoch'] + 1
   totals = jax.device_get(live['totals'])
@@ -267,9 +273,6 @@ def _end_of_epoch(run, live, host, plan):
   if phase.evaluate is None and last:
     values = [None] * len(_kept(run, live))
     _keep_best(run, live, host, values, range(len(values)))
-  host['finished'] = last or (
-    config.patience > 0 and host['stale'] >= config.patience
-  )
   run_directory.append_metrics(run.workdir, record)
 
 

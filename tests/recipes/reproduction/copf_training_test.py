@@ -116,11 +116,23 @@ def test_other_settings_are_refused_before_anything_is_trained(
   settings, monkeypatch
 ):
   monkeypatch.setattr(loop, 'fit', _refuse)
-  other = settings._replace(epochs=2)
-  with pytest.raises(types.UserError, match='train.epochs: 1 there, 2 here'):
+  other = settings._replace(changes=(*CHANGES, ('train.learning_rate', 0.5)))
+  with pytest.raises(types.UserError, match='train.learning_rate: .*0.5 here'):
     _train(other, quiet=True)
-  with pytest.raises(types.UserError, match='train.epochs'):
+  with pytest.raises(types.UserError, match='train.learning_rate'):
     copf_results.collect(other, RESAMPLES)
+
+
+def test_finished_runs_that_should_be_longer_are_missing(tmp_path):
+  short = copf_finished.settings(
+    tmp_path, seeds=(0,), changes=(('train.evaluate_every', 1),)
+  )
+  run = copf.Run('taobao-copf', 0, 'mmoe')
+  copf_finished.write(short, run)
+  assert _finished(short, run) is not None
+  assert _finished(short._replace(epochs=5), run) is None
+  with pytest.raises(types.UserError, match='train.epochs: 2 there, 1 here'):
+    _finished(short._replace(epochs=1), run)
 
 
 def test_a_run_of_other_settings_that_is_under_way_is_refused_at_once(
@@ -132,8 +144,8 @@ def test_a_run_of_other_settings_that_is_under_way_is_refused_at_once(
   config = json.loads((place / 'config.json').read_text())
   assert config['head']['name'] == 'mmoe'
   monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
-  other = made._replace(epochs=5)
-  with pytest.raises(types.UserError, match='train.epochs: 2 there, 5 here'):
+  other = made._replace(epochs=1)
+  with pytest.raises(types.UserError, match='train.epochs: 2 there, 1 here'):
     _train(other, quiet=True)
 
 

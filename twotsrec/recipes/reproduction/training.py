@@ -1,7 +1,6 @@
 """Trains the runs behind a paper's tables, and finds the finished ones."""
 
 from collections.abc import Callable, Sequence
-import dataclasses
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
@@ -56,7 +55,7 @@ def train(
 
 
 def finished(run: Planned) -> dict[str, Any] | None:
-  """The report of a run; None if it is missing or under way.
+  """The report of a run; None if it is missing, too short or under way.
 
   Raises:
     types.UserError: the directory holds a run with another configuration.
@@ -65,7 +64,8 @@ def finished(run: Planned) -> dict[str, Any] | None:
   if not report_path.is_file():
     return None
   run_directory.read_config(run.workdir)  # says so if there is none
-  _check_config(run)
+  if not runs_lib.is_finished(run.config, run.workdir):
+    return None
   return files.read_json(report_path)
 
 
@@ -77,17 +77,6 @@ def verify(missing: Sequence[Planned]) -> None:
       configuration.
   """
   for run in missing:
-    if run_directory.config_path(run.workdir).is_file():
-      _check_config(run)
+    runs_lib.is_finished(run.config, run.workdir)  # refuses another
   for config in {repr(run.config.data): run.config for run in missing}.values():
     experiment_lib.load_data(config)
-
-
-def _check_config(run: Planned) -> None:
-  """Refuses a directory of another configuration."""
-  run_directory.open_run(
-    run.workdir,
-    dataclasses.asdict(run.config),
-    runs_lib.MAY_DIFFER,
-    dataclasses.asdict(config_lib.Config()),
-  )

@@ -1,0 +1,67 @@
+"""A run asked for more epochs than it was started with.
+
+It goes on from its last checkpoint and ends as if it had been asked for all of
+them at once: nothing but the end of the loop depends on their number.
+"""
+
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import types
+from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.training import files
+from twotsrec.training import run_directory
+
+
+def wanted(config: config_lib.Config, workdir: str) -> dict[str, int]:
+  """Epochs beyond those a run was started with, by the setting's name.
+
+  Args:
+    config: what is asked for now.
+    workdir: run directory, which need not be there.
+  Returns:
+    {'train.epochs' or, in stage 2, 'plugin.epochs': number}; empty if there is
+    no run, or it is not asked for more. 2TS, whose stages share their lengths,
+    is never asked.
+  Raises:
+    types.UserError: the run was judged out of turn after its last epoch, which
+      a longer one would not be.
+  """
+  if config.model.name == models.TWO_TIME:
+    return {}
+  if not run_directory.config_path(workdir).is_file():
+    return {}
+  section = 'train' if config.plugin.name == 'none' else 'plugin'
+  saved = experiment_lib.config_from_dict(run_directory.read_config(workdir))
+  there = getattr(saved, section).epochs
+  train, name = experiment_lib.of_stage(config).train, f'{section}.epochs'
+  if train.epochs <= there:
+    return {}
+  _check_turn(train, workdir, name, there)
+  return {name: train.epochs}
+
+
+def record(workdir: str, epochs: dict[str, int]) -> None:
+  """Takes the report back and writes what `wanted` found into the run."""
+  if not epochs:
+    return
+  # Killed in between, it is a run under way of the old length.
+  report = run_directory.report_path(workdir)
+  with files.explained(report, 'write'):
+    report.unlink(missing_ok=True)
+  config = run_directory.read_config(workdir)
+  for name, value in epochs.items():
+    section, field = name.split('.')
+    config.setdefault(section, {})[field] = value
+  run_directory.write_json(run_directory.config_path(workdir), config)
+
+
+def _check_turn(train, workdir, name, there):
+  if train.select_metric == 'none' or there % train.evaluate_every == 0:
+    return
+  logged = run_directory.read_metrics(workdir)
+  if logged and logged[-1]['epoch'] >= there:
+    raise types.UserError(
+      f'{workdir} was judged after its last epoch, {there}, as a run of {name}'
+      f' {train.epochs} is not (train.evaluate_every {train.evaluate_every}),'
+      ' so it cannot become one\nUse another --workdir.'
+    )
