@@ -76,8 +76,8 @@ def test_fewer_epochs_or_another_setting_beside_them_are_refused(tmp_path):
 
 
 def test_a_run_judged_out_of_turn_is_not_made_longer(tmp_path, monkeypatch):
-  monkeypatch.setattr(loop, 'fit', None)
   workdir = runs.copy(tmp_path)
+  monkeypatch.setattr(loop, 'fit', None)
   _set_epochs(workdir, 3, evaluate_every=2)
   files = {path: path.read_bytes() for path in workdir.glob('*.json*')}
   with pytest.raises(types.UserError) as error:
@@ -86,6 +86,9 @@ def test_a_run_judged_out_of_turn_is_not_made_longer(tmp_path, monkeypatch):
   assert 'judged after its last epoch, 3' in message
   assert 'train.epochs 5' in message and 'train.evaluate_every 2' in message
   assert files == {path: path.read_bytes() for path in files}
+  _set_epochs(workdir, 3, evaluate_every=1)  # as it was
+  with pytest.raises(types.UserError, match='evaluate_every: 1 there, 2 here'):
+    _train(workdir, train__evaluate_every=2)
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,13 @@ def wanted(config: config_lib.Config, workdir: str) -> dict[str, int]:
     return {}
   if not run_directory.config_path(workdir).is_file():
     return {}
-  section = 'train' if config.plugin.name == 'none' else 'plugin'
   saved = experiment_lib.config_from_dict(run_directory.read_config(workdir))
-  there = getattr(saved, section).epochs
-  train, name = experiment_lib.of_stage(config).train, f'{section}.epochs'
-  if train.epochs <= there:
+  there, here = (experiment_lib.of_stage(c).train for c in (saved, config))
+  name = 'train.epochs' if config.plugin.name == 'none' else 'plugin.epochs'
+  if here.epochs <= there.epochs:
     return {}
-  _check_turn(train, workdir, name, there)
-  return {name: train.epochs}
+  _check_turn(there, workdir, f'{name} {here.epochs}')
+  return {name: here.epochs}
 
 
 def record(workdir: str, epochs: dict[str, int]) -> None:
@@ -55,13 +54,14 @@ def record(workdir: str, epochs: dict[str, int]) -> None:
   run_directory.write_json(run_directory.config_path(workdir), config)
 
 
-def _check_turn(train, workdir, name, there):
-  if train.select_metric == 'none' or there % train.evaluate_every == 0:
+def _check_turn(train, workdir, longer):
+  last, every = train.epochs, train.evaluate_every
+  if train.select_metric == 'none' or last % every == 0:
     return
   logged = run_directory.read_metrics(workdir)
-  if logged and logged[-1]['epoch'] >= there:
+  if logged and logged[-1]['epoch'] >= last:
     raise types.UserError(
-      f'{workdir} was judged after its last epoch, {there}, as a run of {name}'
-      f' {train.epochs} is not (train.evaluate_every {train.evaluate_every}),'
-      ' so it cannot become one\nUse another --workdir.'
+      f'{workdir} was judged after its last epoch, {last}, as a run of {longer}'
+      f' is not (train.evaluate_every {every}), so it cannot become one\nUse'
+      ' another --workdir.'
     )
