@@ -101,34 +101,18 @@ def plugged(
         run_method = method(attach(net, route))
         return run_method(net['trunk'], rows, context, inputs, key=key)
 
-      def run_one(route, rows, inputs, key):
-        return _first(run(route, _batch(rows), _batch(inputs), key))
-
-      if _is_shared(route):
-        return Encoded(route, run(route, rows, inputs, key))
-      keys = _split_key(key, route)
-      return Encoded(route, jax.vmap(run_one)(route, rows, inputs, keys))
+      return Encoded(route, _by_route(run, route, (rows, inputs), key))
 
     return encode
 
   def score(net, encoded, candidate_rows, *, key=None):
-    route, inner = encoded
-    own_candidates = candidate_rows['embedding'].ndim > 2
-
     def run(route, inner, candidate_rows, key):
       run_score = attach(net, route).score
       return run_score(net['trunk'], inner, candidate_rows, key=key)
 
-    def run_one(route, inner, candidate_rows, key):
-      if own_candidates:
-        candidate_rows = _batch(candidate_rows)
-      return run(route, _batch(inner), candidate_rows, key)[0]
-
-    if _is_shared(route):
-      return run(route, inner, candidate_rows, key)
-    in_axes = (0, 0, 0 if own_candidates else None, 0)
-    keys = _split_key(key, route)
-    return jax.vmap(run_one, in_axes)(route, inner, candidate_rows, keys)
+    own_candidates = candidate_rows['embedding'].ndim > 2
+    arguments = encoded.inner, candidate_rows
+    return _by_route(run, encoded.route, arguments, key, own_candidates)
 
   positions = encode_by(lambda model: model.encode_positions)
   return types.Model(
@@ -137,6 +121,28 @@ def plugged(
     score=score,
     encode_positions=positions if model.encode_positions else None,
   )
+
+
+def _by_route(run, route, arguments, key, own_last=True):
+  """`run` for all examples at once, or for each by itself with its plugins.
+
+  Args:
+    run: (route of [K], two batches, key) -> batch.
+    route: leaves [K], or [B, K].
+    arguments: the batches, leaves [B, ...].
+    key: of all of them, or None in evaluation.
+    own_last: the second one is a batch; if not, all examples share it.
+  """
+  if _is_shared(route):
+    return run(route, *arguments, key)
+
+  def run_one(route, first, last, key):
+    last = _batch(last) if own_last else last
+    return _first(run(route, _batch(first), last, key))
+
+  in_axes = (0, 0, 0 if own_last else None, 0)
+  keys = _split_key(key, route)
+  return jax.vmap(run_one, in_axes)(route, *arguments, keys)
 
 
 def _is_shared(route: types.Route) -> bool:
