@@ -60,6 +60,7 @@ def test_killed_before_the_config_is_written_it_is_as_long_as_before(
     patch.setattr(run_directory, 'write_json', killed)
     with pytest.raises(KeyboardInterrupt):
       _train(workdir)
+  assert not run_directory.report_path(workdir).exists()
   joint.train(runs.config(), str(workdir), quiet=True)
   assert runs.untimed_report(workdir) == runs.untimed_report(runs.finished())
 

@@ -61,9 +61,8 @@ def finished(run: Planned) -> dict[str, Any] | None:
     types.UserError: the directory holds a run with another configuration.
   """
   report_path = run_directory.report_path(run.workdir)
-  if not report_path.is_file():
-    return None
-  run_directory.read_config(run.workdir)  # says so if there is none
+  if report_path.is_file():
+    run_directory.read_config(run.workdir)  # says so if there is none
   if not runs_lib.is_finished(run.config, run.workdir):
     return None
   return files.read_json(report_path)
@@ -73,10 +72,7 @@ def verify(missing: Sequence[Planned]) -> None:
   """Shows before hours of training what would stop it in their midst.
 
   Raises:
-    types.UserError: data that are not there, or a run under way with another
-      configuration.
+    types.UserError: data that are not there.
   """
-  for run in missing:
-    runs_lib.is_finished(run.config, run.workdir)  # refuses another
   for config in {repr(run.config.data): run.config for run in missing}.values():
     experiment_lib.load_data(config)

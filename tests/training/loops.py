@@ -1,0 +1,145 @@
+"""A small run for tests of the training loop, and what outcomes compare by."""
+
+import atexit
+import functools
+import pathlib
+import shutil
+import tempfile
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tests import runs
+from tests import worlds
+from twotsrec import config as config_lib
+from twotsrec import objectives
+from twotsrec import types
+from twotsrec.aggregators import linear
+from twotsrec.data import feeds
+from twotsrec.data import plans
+from twotsrec.training import checkpoints
+from twotsrec.training import loop
+from twotsrec.training import run_directory
+from twotsrec.training import steps
+
+GROUPS, BATCH, EPOCHS = 3, 4, 3
+_LENGTH = 5
+_TIMED = ('train_seconds', 'wait_seconds', 'compile_seconds')
+
+
+def _restless(params):
+  """A loss that goes up and down from epoch to epoch, by the last bits."""
+  return {'loss': float(np.asarray(params.net['kernel']).sum() * 1e4 % 1.0)}
+
+
+@functools.cache
+def _optimizer():
+  return optax.adam(0.05)
+
+
+@functools.cache
+def phase() -> loop.Phase:
+  """Updates of a small model, with losses of three groups told apart."""
+  prepared, groups = worlds.log()
+  data = config_lib.DataConfig(history_length=_LENGTH)
+  feed = feeds.make_feed(prepared, groups, data)
+  group = np.asarray(feed.group)
+  batch_of = functools.partial(
+    feeds.make_batch, history_length=_LENGTH, num_negatives=2, num_items=30
+  )
+  gradient = steps.make_gradient(
+    objectives.sampled_bce(worlds.mean_model()),
+    linear.backdoor(),
+    jnp.asarray(groups.sizes, jnp.float32),
+    'fused',
+  )
+  return loop.Phase(
+    runner=steps.make_runner(steps.make_step(gradient, _optimizer()), batch_of),
+    context={},
+    feed=feed,
+    plan_of=lambda epoch: plans.make_plan(
+      group, GROUPS, BATCH, 'proportional', 0, epoch
+    ),
+    negative_key=lambda epoch: jax.random.fold_in(jax.random.key(7), epoch),
+    num_losses=GROUPS,
+    evaluate=_restless,
+  )
+
+
+@functools.cache
+def _params():
+  sizes = types.Sizes(12, 30, _LENGTH)
+  return jax.device_get(worlds.mean_model().init(jax.random.key(0), {}, sizes))
+
+
+def start() -> steps.TrainState:
+  """The first state; a copy, since its memory is donated."""
+  params = jax.tree.map(jnp.array, _params())
+  return steps.init_state(params, _optimizer(), (), jax.random.key(3))
+
+
+@functools.cache
+def compiled():
+  """The updates, compiled once for all tests."""
+  state = {'train': start(), 'totals': steps.init_totals(GROUPS)}
+  return loop._compile(phase(), state, loop._first_host_state())
+
+
+def fit(
+  workdir, changed=None, should_stop=lambda: False, runner=None, **changes
+) -> loop.Fitted:
+  """Trains in `workdir`, saving after every call.
+
+  Args:
+    workdir: made if missing.
+    changed: in place of `phase()`.
+    should_stop: of `loop.fit`.
+    runner: in place of `compiled()`.
+    **changes: of the configuration.
+  """
+  config = {'epochs': EPOCHS, 'checkpoint_every': 0.0, **changes}
+  runner = runner or compiled()
+  pathlib.Path(workdir).mkdir(exist_ok=True)
+  with mock.patch.object(loop, '_compile', lambda phase, live, host: runner):
+    return loop.fit(
+      changed or phase(),
+      start(),
+      config_lib.TrainConfig(**config),
+      str(workdir),
+      should_stop,
+      quiet=True,
+    )
+
+
+@functools.cache
+def uninterrupted() -> tuple[pathlib.Path, loop.Fitted]:
+  """Directory and outcome of a run that nothing disturbed."""
+  workdir = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
+  atexit.register(shutil.rmtree, workdir, ignore_errors=True)
+  return workdir, fit(workdir)
+
+
+def _untimed(host):
+  return {k: v for k, v in host.items() if k not in (*_TIMED, 'metrics_bytes')}
+
+
+def assert_same(workdir, fitted, expected_workdir, expected) -> None:
+  """Two runs with the same outcome, log and selected checkpoint to the bit."""
+  runs.assert_same_arrays(fitted.params, expected.params)
+  assert _untimed(fitted.host) == _untimed(expected.host)
+  assert runs.untimed_metrics(workdir) == runs.untimed_metrics(expected_workdir)
+  template = {'params': expected.params}
+  step = expected.host['best'][0]['step']
+  best = [
+    checkpoints.restore(run_directory.best_path(w), template, step).state
+    for w in (workdir, expected_workdir)
+  ]
+  runs.assert_same_arrays(*best)
+
+
+def assert_undisturbed(workdir, fitted) -> None:
+  """`assert_same` with the run that nothing disturbed."""
+  assert_same(workdir, fitted, *uninterrupted())
