@@ -1,9 +1,5 @@
 """Refuses settings that cannot work, before anything is read or written."""
 
-from collections.abc import Iterable
-import math
-from typing import Any
-
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
@@ -11,12 +7,12 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
 from twotsrec.recipes import behavior_checks
+from twotsrec.recipes import bounds
 from twotsrec.training import penalties
 from twotsrec.training import sequential
 
 SPLITS = ('validation', 'test')
 
-# Smallest values; what the data, models and protocols check is theirs.
 _AT_LEAST = {
   'data.history_length': 1,
   'data.num_negatives': 1,
@@ -91,6 +87,8 @@ _KNOWN = {
   'plugin.trunk_gradient': ('through', 'bare'),
   'plugin.select': ('global', 'per_group'),
 }
+# What the data, models and protocols check is theirs.
+_BOUNDS = bounds.Bounds(_AT_LEAST, _BELOW_ONE, _FINITE, _KNOWN, _POSITIVE)
 
 
 def check(config: config_lib.Config) -> None:
@@ -99,26 +97,8 @@ def check(config: config_lib.Config) -> None:
   Raises:
     types.UserError: the value, what is allowed and the way out.
   """
-  for path, low in _AT_LEAST.items():
-    for value in _values(config, path):
-      if not value >= low:
-        raise types.UserError(f'{path} {value} must be at least {low}')
-  for path in _BELOW_ONE:
-    for value in _values(config, path):
-      if not value < 1:
-        raise types.UserError(f'{path} {value} must be below 1')
-  for path in _FINITE:
-    for value in _values(config, path):
-      if not math.isfinite(value):
-        raise types.UserError(f'{path} {value} must be a finite number')
-  for path, known in _KNOWN.items():
-    for value in _values(config, path):
-      if value not in known:
-        raise types.UserError(f'{path} {value!r}; known: {", ".join(known)}')
-  for path in _POSITIVE:
-    for value in _values(config, path):
-      if not value > 0:
-        raise types.UserError(f'{path} {value} must be positive')
+  bounds.refuse_kinds(config)
+  bounds.refuse(config, _BOUNDS)
   routing.check(config.routing)
   aggregators.make(config.aggregator)  # refuses what it does not know
   _check_combinations(config)
@@ -254,10 +234,3 @@ def _check_plugin(config: config_lib.Config) -> None:
       'routing.mode soft blends plugins of one trunk, but plugin.select'
       ' per_group keeps a trunk per group; use plugin.select=global'
     )
-
-
-def _values(config: config_lib.Config, path: str) -> Iterable[Any]:
-  """The value under a dotted name; every one of several."""
-  section, name = path.split('.')
-  value = getattr(getattr(config, section), name)
-  return value if isinstance(value, tuple | list) else (value,)

@@ -1,7 +1,6 @@
 """Refuses settings of 2TS that cannot work, or that would change nothing."""
 
 import dataclasses
-import math
 
 import jax.numpy as jnp
 
@@ -13,6 +12,7 @@ from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
+from twotsrec.recipes import bounds
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import unread
 from twotsrec.training import offer_steps
@@ -20,25 +20,34 @@ from twotsrec.training import steps
 
 LOADERS = {'packed': streams.packed, 'padded': streams.padded}
 
-_KNOWN = {
-  'loader': tuple(LOADERS),
-  'holdout': ('none', 'last_k', 'refit'),
-  'warmup': ('replay', 'none'),
-  'single_stage_window': ('random', 'last_k'),
-}
-# Smallest values.
-_AT_LEAST = {
-  'window': 1,
-  'stage1_epochs': 1,
-  'stage1_batch': 0,
-  'tokens': 0,
-  'clip': 0,
-  'epochs': 1,
-  'patience': 0,
-  'single_stage_epochs': 1,
-  'evaluation_lists': 1,
-}
-_FINITE = ('update_bias', 'stage1_rate', 'stage1_l2', 'clip')
+_BOUNDS = bounds.Bounds(
+  at_least={
+    'two_time.window': 1,
+    'two_time.stage1_epochs': 1,
+    'two_time.stage1_batch': 0,
+    'two_time.tokens': 0,
+    'two_time.clip': 0,
+    'two_time.epochs': 1,
+    'two_time.patience': 0,
+    'two_time.single_stage_epochs': 1,
+    'two_time.evaluation_lists': 1,
+  },
+  below_one=(),
+  finite=(
+    'two_time.update_bias',
+    'two_time.stage1_rate',
+    'two_time.stage1_l2',
+    'two_time.rate',
+    'two_time.clip',
+  ),
+  known={
+    'two_time.loader': tuple(LOADERS),
+    'two_time.holdout': ('none', 'last_k', 'refit'),
+    'two_time.warmup': ('replay', 'none'),
+    'two_time.single_stage_window': ('random', 'last_k'),
+  },
+  positive=('two_time.rate',),
+)
 # What `train` has in common with other models; the rest is under `two_time`.
 _TRAIN_USED = ('beta2', 'checkpoint_every', 'keep', 'seed', 'select_on')
 _OFF = (
@@ -122,7 +131,12 @@ def check(config: config_lib.Config) -> None:
   """
   options = config.two_time
   jobs_lib.parts(options.variant)
-  _check_values(options)
+  bounds.refuse(config, _BOUNDS)
+  if not options.stage1_epochs:
+    raise types.UserError(
+      'two_time.stage1_epochs names no number of epochs; give one or more, as'
+      ' in 10,20'
+    )
   _check_unused(config)
   unread.refuse(config, _UNREAD)
   stream_objectives.negatives(options)
@@ -134,31 +148,6 @@ def check(config: config_lib.Config) -> None:
   _check_aggregator(config)
   if config.plugin.name != 'none':
     _check_plugin(config)
-
-
-def _check_values(options):
-  for name, known in _KNOWN.items():
-    value = getattr(options, name)
-    if value not in known:
-      raise types.UserError(
-        f'two_time.{name} {value!r}; known: {", ".join(known)}'
-      )
-  for name, low in _AT_LEAST.items():
-    value = getattr(options, name)
-    for one in value if isinstance(value, tuple) else (value,):
-      if not one >= low:
-        raise types.UserError(f'two_time.{name} {one} must be at least {low}')
-  if not options.stage1_epochs:
-    raise types.UserError(
-      'two_time.stage1_epochs names no number of epochs; give one or more, as'
-      ' in 10,20'
-    )
-  for name in _FINITE:
-    value = getattr(options, name)
-    if not math.isfinite(value):
-      raise types.UserError(f'two_time.{name} {value} must be a finite number')
-  if not 0 < options.rate < math.inf:
-    raise types.UserError(f'two_time.rate {options.rate} must be positive')
 
 
 def _check_unused(config):
