@@ -39,7 +39,26 @@ from twotsrec.recipes import unread
     ),
     ('copf', {'behavior__prior_scale': 5.0}, 'behavior.prior=none'),
     ('copf', {'aggregator__tau': 1.0}, 'behavior.aggregate=loss'),
-    ('copf', {'data__num_negatives': 7}, 'model.name=multi_behavior'),
+    ('copf', {'aggregator__name': 'backdoor'}, 'behavior.aggregate=loss'),
+    ('copf', {'aggregator__form': 'explicit'}, 'behavior.aggregate=loss'),
+    ('copf', {'aggregator__weighting': 'importance'}, 'behavior.aggregate='),
+    ('copf', {'aggregator__gradvac_beta': 0.5}, 'behavior.aggregate=loss'),
+    ('copf', {'data__num_negatives': 7}, 'plugin.name=none'),
+    ('copf', {'routing__cold': 'trunk'}, 'plugin.name=none'),
+    ('copf', {'train__inner_rate': 0.5}, 'model.name=multi_behavior'),
+    ('copf', {'evaluation__num_candidates': 9}, 'model.name=multi_behavior'),
+    ('copf_d', {'head__unique_weight': 1.0}, 'fusion.post_behavior=merged'),
+    ('summation', {'head__gate_order': 'behavior'}, 'head.gate=none'),
+    (
+      'no_aggregation',
+      {'head__gradient_policy': 'stop_target', 'head__stop_gate': False},
+      'head.transfer=none',
+    ),
+    (
+      'copf',
+      {'fusion__num_layers': (0, 0, 0), 'fusion__operator': 'summed'},
+      'fusion.num_layers=(0, 0, 0)',
+    ),
   ],
 )
 def test_what_nothing_reads_is_refused(variant, changes, blamed):
@@ -56,12 +75,26 @@ def test_what_nothing_reads_is_refused(variant, changes, blamed):
   ('changes', 'message'),
   [
     ({'evaluation__candidates': 'all'}, 'use unbought .COPF., or never_inter'),
+    ({'evaluation__candidates': 'sampled'}, "'sampled' leaves out what a user"),
     ({'groups__key': 'sample_history_len'}, 'use user_train_count'),
   ],
 )
 def test_a_protocol_that_would_mislead_is_refused(changes, message):
   with pytest.raises(types.UserError, match=message):
     checks.check(toys.config(**changes))
+
+
+def test_plugins_leave_a_gradient_in_one_pass():
+  over_groups = {'behavior__aggregate': 'groups', 'plugin__trunk': 'runs/a'}
+  plugin = {'plugin__name': 'light', 'plugin__points': 'Z'}
+  made = toys.config(
+    **over_groups,
+    **plugin,
+    plugin__trunk_learning_rate=0.0,
+    aggregator__form='explicit',
+  )
+  with pytest.raises(types.UserError, match='nothing with plugin.name=light'):
+    checks.check(made)
 
 
 def test_a_plugin_of_the_head_needs_parameters_there():

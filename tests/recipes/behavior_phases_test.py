@@ -140,7 +140,6 @@ def test_a_diagnosis_shows_experts_and_gates_of_the_target():
   ('changes', 'message'),
   [
     ({'behavior__aggregate': 'users'}, "'users'; known: loss, behaviors, gr"),
-    ({'aggregator__name': 'pcgrad'}, "'pcgrad' changes nothing with behavior"),
     ({'behavior__anchors': 'some'}, "'some'; known: batch, all"),
     ({'train__select_metric': 'loss'}, 'loss judges sequence models'),
   ],

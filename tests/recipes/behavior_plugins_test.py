@@ -177,3 +177,38 @@ def test_examples_are_the_pairs_of_the_target():
   np.testing.assert_array_equal(feed.items[feed.target], items + 1)
   np.testing.assert_array_equal(feed.group, group[users])
   np.testing.assert_array_equal(feed.first, feed.last)  # no history
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'aggregator__tau': -1.0},
+    {'aggregator__prior': (1.0, 2.0, 3.0)},
+    {'aggregator__name': 'pcgrad', 'aggregator__granularity': 'block'},
+    {'aggregator__form': 'explicit'},
+    {'data__num_negatives': 2, 'data__negative_mode': 'static'},
+    {'train__batching': 'balanced'},
+    {'routing__cold': 'trunk'},
+    {'plugin__name': 'film'},
+  ],
+)
+def test_one_command_gives_each_system_what_it_reads(changes, tmp_path):
+  made = {**SETTINGS, **PLUGIN, 'aggregator__name': 'backdoor', **changes}
+  config = runs.config(**made)
+  found = pin.systems(config, str(tmp_path))
+  for settings in found.values():
+    checks.check(settings)
+  read = {
+    'aggregator': ('ga', 'ga_pn'),
+    'data': ('ga_pn',),
+    'train': ('ga_pn',),
+    'routing': ('ga_pn',),
+    'plugin': ('ga_pn',),
+  }
+  for path, value in changes.items():
+    section, field = path.split('__')
+    readers = ('ga',) if field == 'form' else read[section]
+    for name, settings in found.items():
+      same = getattr(getattr(settings, section), field) == value
+      assert same == (name in readers), (path, name)
+  assert config == runs.config(**made)

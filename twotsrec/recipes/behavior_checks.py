@@ -1,5 +1,7 @@
 """Refuses settings of several behaviors that would change nothing."""
 
+import dataclasses
+
 from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import plugins
@@ -14,13 +16,30 @@ _OFF = (
   'data.negative_exclude',
   'train.method',
   'train.penalty',
+  'train.penalty_weight',
+  'train.penalty_warmup',
+  'train.fishr_decay',
+  'train.inner_rate',
+  'train.adversary_weight',
   'train.objective',
   'train.log_groups',
   'aggregator.table_gradients',
+  'evaluation.num_candidates',
 )
-_PLUGINS_OWN = (
-  'data.num_negatives', 'data.negative_mode', 'train.batching'
-)  # fmt: skip
+# What stage 2 alone reads.
+PLUGINS_OWN = (
+  'data.num_negatives',
+  'data.negative_mode',
+  'train.batching',
+  'routing.mode',
+  'routing.cold',
+  'routing.hysteresis',
+)
+_AGGREGATOR = tuple(
+  f'aggregator.{field.name}'
+  for field in dataclasses.fields(config_lib.AggregatorConfig)
+  if field.name != 'table_gradients'
+)
 _FIT = (
   'head.transfer_layers',
   'head.transfer_output',
@@ -42,13 +61,15 @@ def _unread(blamed, where, *paths, harmless=()):
 
 
 _UNREAD = (
-  _unread('model.name', lambda c: c.plugin.name == 'none', *_PLUGINS_OWN),
+  _unread('plugin.name', lambda c: c.plugin.name == 'none', *PLUGINS_OWN),
   _unread('model.name', lambda c: True, *_OFF),
-  _unread(
-    'model.name',
-    lambda c: c.behavior.aggregate == 'loss' or c.plugin.name != 'none',
-    'aggregator.form',
+  unread.Unread(
+    _AGGREGATOR,
+    lambda c: c.behavior.aggregate == 'loss',
+    'changes nothing with behavior.aggregate=loss, one weighted sum'
+    ' (behaviors and groups read it)',
   ),
+  _unread('plugin.name', lambda c: c.plugin.name != 'none', 'aggregator.form'),
   _unread('head.name', lambda c: c.head.name != 'experts', *_FIT, *_EXPERTS),
   _unread(
     'head.name',
@@ -98,7 +119,15 @@ _UNREAD = (
     'head.gradient_policy',
     harmless=('none',),
   ),
-  _unread('head.gate', lambda c: c.head.gate == 'none', 'head.stop_gate'),
+  _unread(
+    'head.transfer', lambda c: c.head.transfer == 'none', 'head.stop_gate'
+  ),
+  _unread(
+    'head.gate',
+    lambda c: c.head.gate == 'none',
+    'head.stop_gate',
+    'head.gate_order',
+  ),
   _unread(
     'head.gradient_policy',
     lambda c: c.head.gradient_policy == 'none',
@@ -114,6 +143,18 @@ _UNREAD = (
     lambda c: c.fusion.in_behavior == 'own',
     'fusion.operator',
   ),
+  _unread(
+    'fusion.num_layers',
+    lambda c: c.fusion.num_layers and not any(c.fusion.num_layers),
+    'fusion.in_behavior',
+    'fusion.operator',
+  ),
+  # What is unique to one behavior of a shared representation is nothing.
+  _unread(
+    'fusion.post_behavior',
+    lambda c: c.fusion.post_behavior == 'merged',
+    'head.unique_weight',
+  ),
   # The temperature is one of a dataset, as weights are; it may stay.
   _unread(
     'behavior.contrastive',
@@ -128,13 +169,6 @@ _UNREAD = (
     lambda c: c.behavior.prior == 'none',
     'behavior.prior_smoothing',
     'behavior.prior_scale',
-  ),
-  _unread(
-    'behavior.aggregate',
-    lambda c: c.behavior.aggregate == 'loss',
-    'aggregator.tau',
-    'aggregator.prior',
-    'aggregator.granularity',
   ),
 )
 
@@ -162,11 +196,11 @@ def check(config: config_lib.Config) -> None:
 
 
 def _check_protocol(config):
-  if config.evaluation.candidates == 'all':
+  if config.evaluation.candidates in ('all', 'sampled'):
     raise types.UserError(
-      "evaluation.candidates 'all' leaves out what a user touched but for the"
-      ' held-out item, which would stand alone among strangers; use unbought'
-      ' (COPF), or never_interacted'
+      f'evaluation.candidates {config.evaluation.candidates!r} leaves out what'
+      ' a user touched but for the held-out item, which would stand alone among'
+      ' strangers; use unbought (COPF), or never_interacted'
     )
   if config.groups.key == 'sample_history_len':
     raise types.UserError(

@@ -82,13 +82,7 @@ def _aggregation(experiment):
       f'behavior.aggregate {over!r}; known:'
       f' {", ".join(behavior_steps.AGGREGATES)}'
     )
-  if over == 'loss':
-    if config.aggregator.name != 'joint':
-      raise types.UserError(
-        f'aggregator.name {config.aggregator.name!r} changes nothing with'
-        ' behavior.aggregate=loss, the weighted sum of COPF eq. 16; set'
-        ' behavior.aggregate to behaviors or groups'
-      )
+  if over == 'loss':  # one weighted sum, COPF eq. 16
     return None, None
   if over == 'behaviors':
     sizes = [len(seen.items) for seen in behaviors.train]

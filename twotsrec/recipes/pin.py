@@ -5,6 +5,7 @@ a plugin per activeness group and trains both (Alg. 1).
 """
 
 from collections.abc import Callable
+import copy
 import dataclasses
 import hashlib
 import pathlib
@@ -19,12 +20,14 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
 from twotsrec.plugins import plugged
+from twotsrec.recipes import behavior_checks
 from twotsrec.recipes import checks
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
 from twotsrec.recipes import phases
 from twotsrec.recipes import reports as reports_lib
 from twotsrec.recipes import runs
+from twotsrec.recipes import unread
 from twotsrec.training import run_directory
 
 # Directory of each system and its name in tables (PIN Table 4).
@@ -81,15 +84,33 @@ def systems(
   base = replace(config, aggregator=joint_one, plugin=none)
   grouped = replace(config, aggregator=aggregator, plugin=none)
   if config.model.name == models.MULTI_BEHAVIOR:
-    # Here a gradient is one sum (COPF eq. 16) unless it is asked for by group.
-    over = lambda what: replace(config.behavior, aggregate=what)
-    base = replace(base, behavior=over('loss'))
-    grouped = replace(grouped, behavior=over('groups'))
+    return _of_behaviors(grouped, plugin)
   return {
     'base': base,
     'ga': grouped,
     'ga_pn': replace(grouped, plugin=plugin),
   }
+
+
+def _of_behaviors(grouped, plugin):
+  """The same for several behaviors, where a system refuses what it ignores.
+
+  A gradient is one sum there (COPF eq. 16) unless it is asked for by group.
+  """
+  replace, default = dataclasses.replace, config_lib.Config()
+  by_group = replace(grouped.behavior, aggregate='groups')
+  stage2 = replace(
+    grouped,
+    behavior=by_group,
+    aggregator=replace(grouped.aggregator, form=default.aggregator.form),
+    plugin=plugin,
+  )
+  stage1 = copy.deepcopy(replace(grouped, behavior=by_group))
+  of_stage2 = behavior_checks.PLUGINS_OWN
+  config_lib.change(stage1, {p: unread.at(default, p) for p in of_stage2})
+  as_one = replace(grouped.behavior, aggregate='loss')
+  base = replace(stage1, behavior=as_one, aggregator=default.aggregator)
+  return {'base': base, 'ga': stage1, 'ga_pn': stage2}
 
 
 def _verify(settings_of, workdir):
