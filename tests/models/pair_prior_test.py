@@ -6,6 +6,7 @@ import pytest
 from sklearn import linear_model
 
 from tests import behavior_toys as toys
+from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.models import pair_prior
 
@@ -30,7 +31,7 @@ def _edges(dense):
 
 
 def _shown(dense, smoothing=SMOOTHING):
-  return pair_prior.shown(_edges(dense), *dense[0].shape, smoothing)
+  return pair_prior.shown(_edges(dense), dense[0].shape[1], smoothing)
 
 
 def _prior(dense, scale=SCALE):
@@ -56,6 +57,12 @@ def test_a_pair_is_judged_by_what_all_others_did():
     )
   for column, values in zip(pairs, zip(*expected), strict=True):
     np.testing.assert_allclose(column, values)
+
+
+def test_patterns_of_too_many_behaviors_are_refused():
+  pair_prior.check(pair_prior.MAX_BEHAVIORS)
+  with pytest.raises(types.UserError, match='K = 17; at most 16'):
+    pair_prior.check(pair_prior.MAX_BEHAVIORS + 1)
 
 
 def test_the_fit_is_a_logistic_regression_of_each_pattern():

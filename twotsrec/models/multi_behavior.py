@@ -75,6 +75,8 @@ def make(
     raise types.UserError(
       f'behavior.prior {prior!r}; known: {", ".join(PRIORS)}'
     )
+  if prior == 'pattern':
+    pair_prior.check(num_behaviors)
   width, target = config.model.width, num_behaviors - 1
   head = behavior_heads.make(
     config.head, config.fusion, width, num_behaviors, num_users

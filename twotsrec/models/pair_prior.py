@@ -25,6 +25,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import types
+
+# A fit for each of 2^(K-1) patterns.
+MAX_BEHAVIORS = 16
 # Of the squared coefficients, per pattern: a pattern without purchases must
 # not run off to minus infinity.
 _RIDGE = 1e-3
@@ -67,6 +71,20 @@ class Shown(NamedTuple):
   rate: np.ndarray
 
 
+def check(num_behaviors: int) -> None:
+  """Refuses more behaviors than patterns can be told apart of.
+
+  Raises:
+    types.UserError: K above `MAX_BEHAVIORS`.
+  """
+  if num_behaviors > MAX_BEHAVIORS:
+    raise types.UserError(
+      "behavior.prior 'pattern' fits each of the 2^(K-1) patterns of upstream"
+      f' behaviors, and these data have K = {num_behaviors}; at most'
+      f' {MAX_BEHAVIORS}: prepare them with fewer, or use behavior.prior=none'
+    )
+
+
 def make(
   edges: Sequence[tuple[np.ndarray, np.ndarray]],
   num_users: int,
@@ -84,7 +102,7 @@ def make(
     smoothing: s.
     scale: of the gains, in units of the model's scores.
   """
-  pairs = shown(edges, num_users, num_items, smoothing)
+  pairs = shown(edges, num_items, smoothing)
   fitted = fit(pairs, len(edges))
   unshown = num_users * num_items - len(pairs.user)
   new = len(edges[-1][0]) - np.sum(pairs.bought)
@@ -104,7 +122,6 @@ def make(
 
 def shown(
   edges: Sequence[tuple[np.ndarray, np.ndarray]],
-  num_users: int,
   num_items: int,
   smoothing: float,
 ) -> Shown:
@@ -112,11 +129,9 @@ def shown(
 
   Args:
     edges: as in `make`.
-    num_users: U.
     num_items: I.
     smoothing: s.
   """
-  del num_users
   width = num_items + 1
   codes = [np.asarray(u, np.int64) * width + i for u, i in edges]
   flat = np.concatenate(codes[:-1])
