@@ -3,9 +3,12 @@
 import ast
 import fnmatch
 import pathlib
+import re
 import subprocess
 
 import pytest
+
+from twotsrec.recipes import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -154,3 +157,10 @@ def test_unwanted_statements_are_found():
     'try: pass\nexcept OSError: pass\n'
   )
   assert len(unwanted(ast.parse(source))) == 4
+
+
+def test_the_map_names_what_may_differ_when_a_run_resumes():
+  text = (ROOT / 'WORKSPACE.md').read_text(encoding='utf-8')
+  _, told = text.split('**Config fields that only say', 1)
+  told, _ = told.split('\n* ', 1)
+  assert set(re.findall(r'`(\w+\.\w+)`', told)) == set(runs.MAY_DIFFER)

@@ -46,7 +46,7 @@ class GroupConfig:
 class ModelConfig:
   """Base model. Widths are the authors'; the paper reports none."""
 
-  name: str = 'din'  # see twotsrec/models/__init__.py; or multi_behavior
+  name: str = 'din'  # or multi_behavior, two_time_scale, ... (models)
   width: int = 32  # authors
   hidden: tuple[int, ...] = (128, 64)  # authors: DIN classifier
   num_layers: int = 1  # authors: SASRec; 2 in the original SASRec
@@ -63,7 +63,7 @@ class AggregatorConfig:
   """How group gradients become one (sec. 3.2)."""
 
   name: str = 'joint'  # see twotsrec/aggregators/__init__.py
-  tau: float = 0.0  # prior ~ n_j^tau: 0 uniform (eq. 6), 1 joint, -1 literal
+  tau: float = 0.0  # prior ~ n_j^tau: 0 uniform (eq. 6), 1 joint, -1: of means
   prior: tuple[float, ...] = ()  # any prior over groups; overrides tau
   weighting: str = 'self_norm'  # or 'importance' (differs if b_j varies)
   form: str = 'auto'  # 'fused' (one weighted pass) if it can; or 'explicit'
@@ -91,7 +91,7 @@ class AggregatorConfig:
 class TrainConfig:
   """Optimization (sec. 4.1.4) and when to stop."""
 
-  method: str = 'aggregator'  # or sequential: 'fish', 'grad_transfer'
+  method: str = 'aggregator'  # or 'fish', 'grad_transfer', 'separate'
   objective: str = 'bce'  # eq. 2; bpr, or every_position (SASRec sec. 3.6)
   batch_size: int = 512  # sec. 4.1.4
   batching: str = 'proportional'  # authors; or natural, balanced
@@ -205,7 +205,7 @@ class TwoTimeConfig:
   The paper states none of the sizes and rates; they are ours.
   """
 
-  variant: str = '2ts'  # sec. 3; or an ablation (recipes/two_time_scale.py)
+  variant: str = '2ts'  # sec. 3; or an ablation (two_time_presets.py)
   threshold: int = 100  # t*, App. C: active users have more train events
   threshold_rule: str = 'given'  # or 'validation', 'theory' (theorem 2.1)
   thresholds: tuple[int, ...] = ()  # tried by the rule 'validation'

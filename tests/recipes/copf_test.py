@@ -80,6 +80,12 @@ def test_a_preset_weighs_every_behavior_of_its_dataset(dataset):
     np.testing.assert_allclose(sum(weights), 1.0)
 
 
+def test_without_views_the_other_weights_keep_their_ratio():
+  """Tmall's are 1/6, 2/6, 0, 3/6 with the view (authors)."""
+  weights = np.array(copf.preset('tmall-copf-noview').behavior.weights)
+  np.testing.assert_allclose(weights, np.array([2, 0, 3]) / 5)
+
+
 def test_a_variant_changes_nothing_but_its_settings():
   plain, cut = (copf.preset('taobao-copf', v) for v in ('copf', 'wo_back'))
   assert plain.head.gradient_policy == 'stop_target'
@@ -101,21 +107,22 @@ FUSIONS = {
   'wo_dfme': ('all', 'upstream', 'decoupled', 'bilinear', 0.0),
   'wo_con': ('all', 'upstream', 'decoupled', 'experts', 0.0),
 }
-# Transfer, gate, whose gradient is stopped; with alignment but for Table 5.
+# Transfer, gate and its slots, whose gradient is stopped, alignment (none in
+# Table 5), scale of the transfer and weight of what experts do not share.
 HEADS = {
-  'copf': ('fit', 'softmax', 'stop_target', 1.0),
-  'copf_released': ('fit', 'softmax', 'none', 1.0),
-  'wo_for': ('identity', 'softmax', 'stop_target', 1.0),
-  'wo_back': ('fit', 'softmax', 'none', 1.0),
-  'all_sg': ('fit', 'softmax', 'stop_all', 1.0),
-  'wo_fit': ('identity', 'softmax', 'none', 1.0),
-  'no_aggregation': ('none', 'none', 'none', 1.0),
-  'summation': ('identity', 'none', 'none', 1.0),
-  'linear': ('linear', 'softmax', 'none', 1.0),
-  'attention': ('attention', 'none', 'none', 1.0),
-  'projection': ('projection', 'softmax', 'none', 1.0),
-  'mesi': ('identity', 'softmax', 'none', 0.0),
-  'pme': ('projection', 'softmax', 'none', 0.0),
+  'copf': ('fit', 'softmax', 'self_first', 'stop_target', 1.0, 1.0, 0.0),
+  'copf_released': ('fit', 'softmax', 'self_first', 'none', 1.0, 0.1, 0.0),
+  'wo_for': ('identity', 'softmax', 'self_first', 'stop_target', 1.0, 1.0, 0.0),
+  'wo_back': ('fit', 'softmax', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'all_sg': ('fit', 'softmax', 'self_first', 'stop_all', 1.0, 1.0, 0.0),
+  'wo_fit': ('identity', 'softmax', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'no_aggregation': ('none', 'none', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'summation': ('identity', 'none', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'linear': ('linear', 'softmax', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'attention': ('attention', 'none', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'projection': ('projection', 'softmax', 'self_first', 'none', 1.0, 1.0, 0.0),
+  'mesi': ('identity', 'softmax', 'behavior', 'none', 0.0, 1.0, 0.0),
+  'pme': ('projection', 'softmax', 'self_first', 'none', 0.0, 0.01, 1.0),
 }
 
 
@@ -136,13 +143,19 @@ def test_a_variant_of_the_fusion_is_three_switches(variant):
 
 
 @pytest.mark.parametrize('variant', HEADS)
-def test_a_variant_of_the_head_is_a_transfer_a_gate_and_a_policy(variant):
+def test_a_variant_of_the_head_is_what_its_row_says(variant):
   made = copf.preset('taobao-copf', variant)
   head = made.head
   assert head.name == 'experts'
   assert HEADS[variant] == (
-    head.transfer, head.gate, head.gradient_policy, made.behavior.contrastive
-  )  # fmt: skip
+    head.transfer,
+    head.gate,
+    head.gate_order,
+    head.gradient_policy,
+    made.behavior.contrastive,
+    head.transfer_scale,
+    head.unique_weight,
+  )
 
 
 def test_the_operating_point_is_that_of_the_authors_code():
