@@ -57,6 +57,19 @@ def _names(tree):
   return {named(path) for path, _ in paths}
 
 
+def test_no_two_phases_of_a_run_draw_the_same():
+  config = toys.config()
+  keys = [
+    jax.random.key_data(phases.phase_keys(config, name, on)).tolist()
+    for name in ('inactive', 'active', 'both')
+    for on in (False, True)
+  ]
+  root = jax.random.key(config.train.seed)
+  keys.append(jax.random.key_data(jax.random.split(root, 3)).tolist())
+  every = [tuple(key) for phase in keys for key in phase]
+  assert len(set(every)) == len(every) == 21
+
+
 @pytest.mark.parametrize('name', ['inactive', 'active'])
 def test_only_the_network_moves(name):
   changes = {'two_time__variant': '2ts_plus'}

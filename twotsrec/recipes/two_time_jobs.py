@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 _INACTIVE = Part('inactive', False, 'whole')
 
-# 2TS sec. 4.2; the last three are controls of ours.
+# 2TS sec. 4.2; single_stage_plus, one_gru, window_gru and frozen_user are ours.
 PARTS = {
   '2ts': (_INACTIVE, Part('active', True, 'window')),
   '2ts_plus': (_INACTIVE, Part('active', True, 'window')),

@@ -27,6 +27,10 @@ from twotsrec.training import plugin_steps
 from twotsrec.training import steps
 from twotsrec.training import stream_steps
 
+# Of random numbers. The one network of a control draws what the network of
+# inactive users draws, so that what it reads is all that differs.
+_STREAMS = {'both': 4, 'active': 6, 'inactive': 8, 'everyone': 8}
+
 
 class Setting(NamedTuple):
   """What the phases of a run have in common.
@@ -77,7 +81,9 @@ def make_phase(
     types.UserError: parts that do not go together.
   """
   config = setting.config
-  init_key, train_key, data_key = phase_keys(config, job.part.name)
+  init_key, train_key, data_key = phase_keys(
+    config, job.part.name, plugins_on=trunk is not None
+  )
   net = init_net(setting, job.part, init_key) if trunk is None else trunk
   params = types.Params({}, net)
   if trunk is not None:
@@ -101,10 +107,14 @@ def make_phase(
   )
 
 
-def phase_keys(config: config_lib.Config, name: str) -> jax.Array:
-  """Keys of parameters, updates and negatives, one set for each network."""
-  root = jax.random.key(config.train.seed)
-  return jax.random.split(jax.random.fold_in(root, len(name)), 3)
+def phase_keys(
+  config: config_lib.Config, name: str, plugins_on: bool = False
+) -> jax.Array:
+  """Keys of parameters, updates and negatives, one set for each phase."""
+  key = jax.random.fold_in(jax.random.key(config.train.seed), _STREAMS[name])
+  if plugins_on:
+    key = jax.random.fold_in(key, 1)
+  return jax.random.split(key, 3)
 
 
 def train_config(

@@ -159,12 +159,13 @@ def make_refit(
   num_groups = config.groups.num_groups
   sizes = jnp.bincount(whole.phase.feed.group, length=num_groups)
   update = offer_steps.make(config, sizes.astype(jnp.float32))
-  keys = jax.random.split(jax.random.key(config.train.seed), 3)
+  root = jax.random.key(config.train.seed)
+  train_key, data_key = jax.random.split(jax.random.fold_in(root, 1))
   phase = _phase(
-    config, whole.phase.feed, context, update, keys[2], num_groups
+    config, whole.phase.feed, context, update, data_key, num_groups
   )._replace(snapshots=())
   epochs = min(config.two_time.stage1_epochs)
-  state = update.init(jax.tree.map(jnp.array, users), keys[1])
+  state = update.init(jax.tree.map(jnp.array, users), train_key)
   return Stage(
     phase, state, context, dataclasses.replace(whole.config, epochs=epochs)
   )
