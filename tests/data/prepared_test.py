@@ -86,8 +86,6 @@ def test_seen_items_equal_sets_per_user(counts):
   for seen, kept in (
     (prepared.seen_items(data), (TRAIN, VALIDATION, TEST)),
     (prepared.seen_items(data, 'train'), (TRAIN,)),
-    (prepared.seen_before(data, TEST), (TRAIN, VALIDATION)),
-    (prepared.seen_before(data, VALIDATION), (TRAIN,)),
   ):
     for user in range(data.num_users):
       events = slice(*data.user_offsets[user : user + 2])

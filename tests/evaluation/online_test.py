@@ -18,8 +18,8 @@ _RULES = ('', '_without_past', '_sampled')
 
 def _lists(data, num, seed=0, split=prepared.TEST):
   event = online_events.held_out(data, split)
-  drawn = online_lists.draw(data, event, num, seed)
-  return dict(zip(event.tolist(), drawn.items.tolist()))
+  drawn = online_lists.drawn_as_needed(data, num, seed)(event)
+  return dict(zip(event.tolist(), drawn.tolist()))
 
 
 def _assert_counts(data, blocks, vectors, ranked, num):
@@ -204,9 +204,9 @@ class RankTest(parameterized.TestCase):
     both = online.rank(parts[0] + parts[1], vectors, data, splits, lists=5)
     for split, blocks in zip(splits, parts):
       alone = online.rank(blocks, vectors, data, split, lists=5)
-      chosen = online_events.only(both, both['split'] == split)
+      chosen = both['split'] == split
       for name, values in alone.items():
-        np.testing.assert_array_equal(chosen[name], values, err_msg=name)
+        np.testing.assert_array_equal(both[name][chosen], values, err_msg=name)
 
   def test_a_subset_of_the_events_gives_their_rows(self):
     rng = np.random.default_rng(8)
@@ -227,18 +227,21 @@ class ListsTest(parameterized.TestCase):
     rng = np.random.default_rng(0)
     data = online_toys.log(rng)
     event = online_events.held_out(data, prepared.TEST)
-    drawn = online_lists.draw(data, rng.permutation(event), 6, seed=1)
-    digests = set()
+    drawn = online_lists.drawn_as_needed(data, 6, 1)
+    mixed = rng.permutation(event)
+    back = np.argsort(mixed)
+    np.testing.assert_array_equal(drawn(mixed)[back], drawn(event))
+    prints = online_lists.fingerprints(drawn(event))
+    digests = {online_lists.digest(prints)}
     for model in range(3):
       blocks = online_toys.blocks(rng, data, prepared.TEST, pieces=1 + model)
       vectors = online_toys.vectors(rng, data)
-      for lists in (6, drawn):
-        ranked = online.rank(
-          blocks, vectors, data, prepared.TEST, lists=lists, seed=1
-        )
-        digests.add(online_lists.digest(ranked['list']))
-    other = online_lists.draw(data, event, 6, seed=2)
-    prints = online_lists.fingerprints(other.items.astype(np.int32))
+      ranked = online.rank(
+        blocks, vectors, data, prepared.TEST, lists=6, seed=1
+      )
+      digests.add(online_lists.digest(ranked['list']))
+    other = online_lists.drawn_as_needed(data, 6, 2)
+    prints = online_lists.fingerprints(other(event))
     self.assertLen(digests, 1)
     self.assertNotIn(online_lists.digest(prints), digests)
 
@@ -272,17 +275,10 @@ class ListsTest(parameterized.TestCase):
     error = np.std(sampled, axis=0).mean() / np.sqrt(np.size(sampled))
     self.assertLess(abs(np.mean(sampled) - exact.mean()), 4 * error)
 
-  def test_an_event_without_a_list_is_an_error(self):
-    data = _flat()
-    drawn = online_lists.draw(data, np.array([8, 9]), 3, seed=0)
-    blocks, vectors = online.popularity(data, prepared.TEST)
-    with pytest.raises(ValueError, match='no list'):
-      online.rank(blocks, vectors, data, prepared.TEST, lists=drawn)
-
 
 def _whole(data, num):
   event = np.arange(data.num_events)
-  return online_lists.draw(data, event, num, 0).items.tolist()
+  return online_lists.drawn_as_needed(data, num, 0)(event).tolist()
 
 
 class BadInputTest(parameterized.TestCase):
@@ -323,7 +319,7 @@ class BadInputTest(parameterized.TestCase):
       with pytest.raises(types.UserError, match='at least 1'):
         self._rank(self._blocks(), **option)
     with pytest.raises(types.UserError, match='at least 0'):
-      online_lists.draw(self.data, np.array([8]), -1, 0)
+      online_lists.drawn_as_needed(self.data, -1, 0)
 
   def test_a_table_of_another_catalog_is_an_error(self):
     with pytest.raises(AssertionError):

@@ -41,11 +41,6 @@ def encode_items(item_ids: np.ndarray, values: np.ndarray) -> np.ndarray:
   return encode(item_ids, values) + 1
 
 
-def decode_items(item_ids: np.ndarray, items: np.ndarray) -> np.ndarray:
-  """External ids of internal items 1..I."""
-  return np.asarray(item_ids)[np.asarray(items) - 1]
-
-
 def _as_kind(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
   if ids.dtype.kind == values.dtype.kind or values.size == 0:
     return values.astype(ids.dtype) if values.size == 0 else values

@@ -259,11 +259,6 @@ def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
   raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
 
 
-def seen_before(data: Prepared, split: int) -> SeenItems:
-  """Distinct items of every user's events in the splits before `split`."""
-  return distinct_items(data, np.asarray(data.split) < split)
-
-
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
   width = data.num_items + 1

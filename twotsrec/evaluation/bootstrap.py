@@ -10,24 +10,12 @@ p < .05 the 95 % interval excludes it too.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import chex
 import numpy as np
 
-from twotsrec import types
-
 _CELLS_AT_ONCE = 1 << 21
 _ROUNDING = 1e-12  # of sums of metrics, which lie in 0..1
-
-
-class Difference(NamedTuple):
-  """A paired difference with its 95 % interval and two-sided p-value."""
-
-  value: float
-  low: float
-  high: float
-  p: float
 
 
 def weights(num_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -107,39 +95,3 @@ def p_values(ratios: np.ndarray) -> np.ndarray:
   total = np.count_nonzero(known, axis=0)
   p = np.minimum(1.0, 2.0 * (1 + np.minimum(below, above)) / (1 + total))
   return np.where(total > 0, p, np.nan)
-
-
-def paired_difference(
-  a: np.ndarray,
-  b: np.ndarray,
-  counts: np.ndarray | None = None,
-  *,
-  resamples: int = 1000,
-  seed: int = 0,
-) -> Difference:
-  """Difference a - b of two runs on the same users.
-
-  Args:
-    a: f64[U], value of each user (or sum over its held-out items).
-    b: f64[U], the same users in the same order.
-    counts: f64[U], n_u; 1 if not given.
-    resamples: of users.
-    seed: of the draws.
-  Returns:
-    Difference; p as in `p_values`.
-  """
-  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-  if a.shape != b.shape or a.ndim != 1 or not a.size:
-    raise types.UserError(
-      f'runs with values of shapes {a.shape} and {b.shape} cannot be paired; '
-      'both need the same users, evaluated on the same split'
-    )
-  if not (np.isfinite(a).all() and np.isfinite(b).all()):
-    raise types.UserError(
-      'a user without a value cannot be paired; drop users with NaN from both'
-    )
-  counts = np.ones(a.size) if counts is None else np.asarray(counts, float)
-  value = float((a - b).sum() / counts.sum())
-  ratios = resampled_ratios((a - b)[:, None], counts[:, None], resamples, seed)
-  low, high, p = *percentiles(ratios), p_values(ratios)
-  return Difference(value, float(low[0]), float(high[0]), float(p[0]))

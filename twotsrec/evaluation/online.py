@@ -54,7 +54,7 @@ def rank(
   split: int | Sequence[int],
   *,
   events: np.ndarray | None = None,
-  lists: int | online_lists.Lists = 499,
+  lists: int = 499,
   seed: int = 0,
   item_tile: int = 4096,
   row_tile: int = 256,
@@ -71,9 +71,8 @@ def rank(
     prepared: prepared.Prepared.
     split: VALIDATION or TEST, or several.
     events: i64[T], a subset of the events of the split to rank.
-    lists: sampled candidates beside the item, 0 for none; or lists drawn
-      before by `online_lists.draw`.
-    seed: of the lists that are drawn here.
+    lists: sampled candidates beside the item, 0 for none.
+    seed: of the lists.
     item_tile: items scored at once.
     row_tile: events scored at once.
     progress: called with (events done, events).
@@ -87,7 +86,7 @@ def rank(
   chex.assert_shape(item_vectors, (prepared.num_items + 1, None))
   stock = online_tiles.catalog(item_vectors, wanted.size, row_tile, item_tile)
   past = online_tiles.find_past(prepared)
-  source = _source(prepared, lists, seed)
+  source = online_lists.drawn_as_needed(prepared, lists, seed)
   result = online_events.describe(prepared, wanted) | _empty(wanted.size)
   report, done = progress or (lambda done, total: None), 0
   counted = _counted(blocks, wanted, result, stock, past, source, prepared)
@@ -184,12 +183,6 @@ def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
       order = np.argsort(place, kind='stable')
       yield place[order], Block(*(column[order] for column in columns))
       waiting, size = [], 0
-
-
-def _source(prepared, lists, seed) -> online_lists.Source:
-  if isinstance(lists, online_lists.Lists):
-    return online_lists.kept(lists)
-  return online_lists.drawn_as_needed(prepared, lists, seed)
 
 
 def _empty(total: int) -> dict[str, np.ndarray]:

@@ -64,10 +64,3 @@ def describe(prepared: Any, event: np.ndarray) -> dict[str, np.ndarray]:
     'train_count': evaluate.train_activity(prepared)[users[event]],
     'warm': trained[items[event]],
   }
-
-
-def only(
-  per_target: dict[str, np.ndarray], chosen: np.ndarray
-) -> dict[str, np.ndarray]:
-  """The chosen rows, bool[T], such as per_target['split'] == TEST."""
-  return {name: values[chosen] for name, values in per_target.items()}

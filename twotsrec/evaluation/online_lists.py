@@ -2,13 +2,12 @@
 
 A list is drawn uniformly without replacement from all items but the true one;
 items of the user's past are among them. It depends on the seed and the event
-alone (see `candidates`). Drawing costs more than scoring does on a CPU, so that
-several models on the same events may share one draw.
+alone (see `candidates`).
 """
 
 from collections.abc import Callable
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,44 +15,10 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import candidates
 
-# Rows drawn at once: their random words stay in the cache.
-_ROWS = 256
 _MULTIPLIER_SEED = 0
 
 
-class Lists(NamedTuple):
-  """Lists of some events.
-
-  Attributes:
-    event: i64[T], ascending.
-    items: u16[T, n] or wider, without the true item.
-  """
-
-  event: np.ndarray
-  items: np.ndarray
-
-
 Source = Callable[[np.ndarray], np.ndarray]  # event i64[b] -> i32[b, n]
-
-
-def draw(prepared: Any, event: np.ndarray, num: int, seed: int) -> Lists:
-  """Lists in memory, to be given to `online.rank` for several models.
-
-  Args:
-    prepared: prepared.Prepared.
-    event: i64[T], held-out events.
-    num: n; all other items where there are fewer.
-    seed: of the lists.
-  """
-  event = np.sort(np.asarray(event, np.int64))
-  size = list_size(prepared, num)
-  dtype = np.min_scalar_type(prepared.num_items)
-  items = np.zeros((event.size, size), dtype)
-  drawn = drawn_as_needed(prepared, num, seed)
-  for first in range(0, event.size, _ROWS):
-    rows = slice(first, first + _ROWS)
-    items[rows] = drawn(event[rows])
-  return Lists(event, items)
 
 
 def list_size(prepared: Any, num: int) -> int:
@@ -79,19 +44,6 @@ def drawn_as_needed(prepared: Any, num: int, seed: int) -> Source:
     targets = prepared_data.Targets(event, nobody, item, event)
     drawn = candidates.draw(targets, nothing, prepared.num_items, size, seed)
     return drawn[:, 1:]
-
-  return source
-
-
-def kept(lists: Lists) -> Source:
-  """Looks up what `draw` has drawn."""
-
-  def source(event):
-    place = np.searchsorted(lists.event, event)
-    place = np.minimum(place, lists.event.size - 1)
-    if not np.array_equal(lists.event[place], event):
-      raise ValueError('an event is ranked for which no list was drawn')
-    return lists.items[place].astype(np.int32)
 
   return source
 

@@ -230,15 +230,10 @@ def _cells(sums, counts, options) -> list[dict[str, float | None]]:
   low, high = bootstrap.intervals(sums, counts, options.resamples, options.seed)
   columns = zip(sums.sum(axis=0) / counts.sum(axis=0), low, high, strict=True)
   return [
-    {name: _number(x) for name, x in zip(('value', 'low', 'high'), column)}
+    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
     for column in columns
   ]
 
 
 def _share(values: np.ndarray) -> float | None:
   return float(np.mean(values)) if values.size else None
-
-
-def _number(value: float) -> float | None:
-  """JSON has no NaN: what is not known is null."""
-  return float(value) if np.isfinite(value) else None
