@@ -57,7 +57,7 @@ _ONLY = flags.DEFINE_list(
 _CLOCK = flags.DEFINE_enum(
   'clock',
   'wall',
-  [*benchmark_aggregators.CLOCKS],
+  [*benchmark.CLOCKS],
   'All suites but train: what is timed; processor on a machine that is shared.',
 )
 _STEPS = flags.DEFINE_integer(

@@ -101,3 +101,8 @@ def count_below(
 def _numpy_for(values: Array) -> Any:
   """Float64 on the host, and traceable on the device."""
   return jnp if isinstance(values, jax.Array) else np
+
+
+def or_none(value: float) -> float | None:
+  """The value; None where it is not known, as JSON has no NaN."""
+  return float(value) if np.isfinite(value) else None

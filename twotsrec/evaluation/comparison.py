@@ -23,6 +23,7 @@ import zlib
 import chex
 import numpy as np
 
+from twotsrec import metrics as metrics_lib
 from twotsrec import types
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import report
@@ -256,7 +257,7 @@ def rows(
   names = [*(parts or range(1, num_groups + 1)), 'all']
   names.append(f'mean of {"parts" if parts else "groups"}')
   fields = ('reference', 'other', 'difference', 'low', 'high', 'p')
-  shown = []
+  number, shown = metrics_lib.or_none, []
   for row, name in enumerate(names):
     of_group = row < num_groups
     holms = comparison.holm[row, column] if of_group else np.nan
@@ -264,9 +265,9 @@ def rows(
       {
         'group': name,
         'users': int(users[min(row, num_groups)]),
-        **{f: _number(getattr(comparison, f)[row, column]) for f in fields},
-        'holm': _number(holms),
-        'by_seed': [_number(d) for d in comparison.by_seed[:, row, column]],
+        **{f: number(getattr(comparison, f)[row, column]) for f in fields},
+        'holm': number(holms),
+        'by_seed': [number(d) for d in comparison.by_seed[:, row, column]],
       }
     )
   return shown
@@ -334,10 +335,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     plain(row['holm']),
     f'{signed(min(known))} to {signed(max(known))}' if known else '-',
   ]
-
-
-def _number(value: float) -> float | None:
-  return float(value) if np.isfinite(value) else None
 
 
 def _resampled(

@@ -187,18 +187,13 @@ def _summaries(
   value = np.where(number > 0, total / np.maximum(number, 1), np.nan)
   return {
     name: {
-      'value': _number(value[i]),
-      'low': _number(low[i]),
-      'high': _number(high[i]),
+      'value': metrics.or_none(value[i]),
+      'low': metrics.or_none(low[i]),
+      'high': metrics.or_none(high[i]),
       'count': int(number[i]),
     }
     for i, name in enumerate(terms)
   }
-
-
-def _number(value: float) -> float | None:
-  """JSON has no NaN: what is not known is null."""
-  return float(value) if np.isfinite(value) else None
 
 
 def _span(row: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Ratios are taken between runs that alternate in one process, since absolute
 times drift on shared machines; every figure is a median with its extremes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import statistics
 import tempfile
@@ -22,6 +22,8 @@ from twotsrec.recipes import reports
 from twotsrec.training import loop
 from twotsrec.training import machine
 from twotsrec.training import steps
+
+CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 
 class BareScan(NamedTuple):
@@ -189,3 +191,13 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     'min': round(min(values), 4),
     'max': round(max(values), 4),
   }
+
+
+def spread(
+  found: Mapping[str, float] | None, form: str = '.2f'
+) -> tuple[str, str]:
+  """The median and its extremes in words; blank for nothing."""
+  if found is None:
+    return '', ''
+  low, median, high = (format(found[x], form) for x in ('min', 'median', 'max'))
+  return median, f'{low} to {high}'

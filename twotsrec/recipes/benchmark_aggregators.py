@@ -8,7 +8,6 @@ that a machine that slows down or is shared changes both sides of a ratio.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-import time
 from typing import Any, NamedTuple
 
 from twotsrec import aggregators
@@ -23,7 +22,6 @@ Key = tuple[str, str, str]
 
 # On a shared machine wall time is what others leave over. Processor time is
 # that of all cores, and of no accelerator.
-CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 
 class Row(NamedTuple):
@@ -147,7 +145,7 @@ def measure(
     repeats: measured rounds over all rows, after one that warms up.
     num_steps: of every scan; at most those of an epoch.
     only: as in `select`.
-    clock: of `CLOCKS`.
+    clock: of `benchmark.CLOCKS`.
     say: told how far it has come.
   Returns:
     `rows`: name, batching, form; milliseconds per step; ratio `over_joint`,
@@ -167,7 +165,7 @@ def measure(
     if kind not in batches:
       batches[kind] = benchmark.first_batches(parts.inputs, num_steps)
     scans[row.key] = benchmark.bare_scan(
-      experiment, parts, batches[kind], CLOCKS[clock]
+      experiment, parts, batches[kind], benchmark.CLOCKS[clock]
     )
   for scan in scans.values():
     scan.measure()
@@ -239,15 +237,7 @@ def _cells(row):
     row['batching'],
     row['form'],
     f'{row["milliseconds_per_step"]["median"]:.2f}',
-    *_ratio(row['over_joint']),
-    *_ratio(row['over_trunk_stage']),
+    *benchmark.spread(row['over_joint']),
+    *benchmark.spread(row['over_trunk_stage']),
     f'{row["compile_seconds"]:.1f}',
   ]
-
-
-def _ratio(summary):
-  """The median, and its extremes."""
-  if summary is None:
-    return '', ''
-  extremes = f'{summary["min"]:.2f} to {summary["max"]:.2f}'
-  return f'{summary["median"]:.2f}', extremes

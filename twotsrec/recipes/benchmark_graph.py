@@ -21,7 +21,6 @@ from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import graph_layouts
 from twotsrec.recipes import benchmark
-from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import copf
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import machine
@@ -65,7 +64,7 @@ def measure(
   Args:
     config: data; samples, temperature and similarity of the contrastive loss.
     repeats: measured rounds over all rows, after one that warms up.
-    clock: of `benchmark_aggregators.CLOCKS`.
+    clock: of `benchmark.CLOCKS`.
     say: told how far it has come.
   Returns:
     `rows`: name, layout, width; milliseconds; ratio `over_scipy`, null where
@@ -91,7 +90,7 @@ def measure(
     say(f'round {number}/{repeats}' if number else 'warming up')
     for work, timed in zip(works, turns):
       unit = units[work.width] if work.has_unit else None
-      turn = _turn(work, unit, benchmark_aggregators.CLOCKS[clock])
+      turn = _turn(work, unit, benchmark.CLOCKS[clock])
       if number:
         timed.append(turn)
   return {
@@ -285,15 +284,7 @@ def _cells(row):
     row['name'],
     row['layout'],
     str(row['width']),
-    *_spread(row['milliseconds']),
-    *_spread(row['over_scipy']),
+    *benchmark.spread(row['milliseconds']),
+    *benchmark.spread(row['over_scipy']),
     '' if seconds is None else f'{seconds:.1f}',
   ]
-
-
-def _spread(summary):
-  """The median, and its extremes."""
-  if summary is None:
-    return '', ''
-  extremes = f'{summary["min"]:.2f} to {summary["max"]:.2f}'
-  return f'{summary["median"]:.2f}', extremes

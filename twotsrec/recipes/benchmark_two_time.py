@@ -18,7 +18,6 @@ from twotsrec.data import event_feeds
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.recipes import benchmark
-from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import benchmark_streams
 from twotsrec.serving import online as online_lib
 from twotsrec.serving import online_bytes
@@ -64,7 +63,7 @@ def measure(
 
   Args:
     repeats: measured rounds over all rows, after one that warms up.
-    clock: of `benchmark_aggregators.CLOCKS`.
+    clock: of `benchmark.CLOCKS`.
     say: told how far it has come.
   Returns:
     `rows`: part, name, unit; units `per_second`; ratio `over_base` to the rate
@@ -74,7 +73,7 @@ def measure(
   for part in _PARTS:
     works += part(say)
   seconds = {(work.part, work.name): [] for work in works}
-  now = benchmark_aggregators.CLOCKS[clock]
+  now = benchmark.CLOCKS[clock]
   for number in range(repeats + 1):
     say(f'round {number}/{repeats}' if number else 'warming up')
     for work in works:
@@ -282,14 +281,10 @@ def _shown(work, works, seconds):
 def _cells(row):
   rate, ratio = row['per_second'], row['over_base']
   seconds = row['compile_seconds']
-  spread = lambda found, form: (
-    f'{found["median"]:{form}}',
-    f'{found["min"]:{form}} to {found["max"]:{form}}',
-  )
   return [
     f'{row["part"]}: {row["name"]} ({row["unit"]})',
-    *spread(rate, ',.0f'),
-    *(('', '') if ratio is None else spread(ratio, '.2f')),
+    *benchmark.spread(rate, ',.0f'),
+    *benchmark.spread(ratio),
     row['base'],
     '' if seconds is None else f'{seconds:.1f}',
   ]

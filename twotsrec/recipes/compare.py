@@ -400,9 +400,7 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
     f' is p < {comparison.ALPHA}, in {by} after Holm over the {by} of a metric;'
     f' {covered}',
     f'{protocol["split"]}, {protocol["candidates"]} candidates',
-    *(
-      f'{name} was SELECTED ON TEST: for like-for-like checks only'
-      for name in names
-      if name in result['selected_on_test']
+    *tables.selected_on_test(
+      name for name in names if name in result['selected_on_test']
     ),
   ]

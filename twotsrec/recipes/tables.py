@@ -1,6 +1,6 @@
 """Tables by activeness group: of one run, or of several side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -203,8 +203,14 @@ def _parts_note(parts):
 
 
 def _warnings(protocols):
+  return selected_on_test(
+    name for name, part in protocols.items() if part['selected_on_test']
+  )
+
+
+def selected_on_test(names: Iterable[str]) -> list[str]:
+  """A line under a table for each system that was."""
   return [
     f'{name} was SELECTED ON TEST: for like-for-like checks only'
-    for name, protocol in protocols.items()
-    if protocol['selected_on_test']
+    for name in names
   ]

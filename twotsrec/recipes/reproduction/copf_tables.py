@@ -6,6 +6,7 @@ from typing import Any
 from twotsrec.evaluation import comparison
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_numbers
+from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import results
 
 METRICS = {'hr@10': 'HR@10', 'ndcg@10': 'NDCG@10'}
@@ -63,13 +64,15 @@ def of_table(found: Mapping[str, Any], dataset: str, table: str) -> str:
     [
       rule,
       *([''] * len(printed)),
-      *(_cell(of_rule['groups'][m][_EVERYBODY]) for m in METRICS),
+      *(document.cell(of_rule['groups'][m][_EVERYBODY]) for m in METRICS),
     ]
     for rule, of_rule in found['rules'].items()
   ]
   for row, system in found['tables'][table].items():
     numbers = copf_numbers.printed(table, row, dataset) if paper else ()
-    shown = [''] * len(printed) if numbers is None else map(_plain, numbers)
+    shown = [''] * len(printed)
+    if numbers is not None:
+      shown = map(document.plain, numbers)
     rows.append([_label(table, row, system), *shown, *_ours(found, system)])
   width = len(head)
   return comparison.piped(
@@ -92,7 +95,7 @@ def by_rows(found: Mapping[str, Any], by: str, metric: str) -> str:
   ]
   head.append('above every rule in')
   rows = [
-    [rule, *map(_cell, of_rule[by][metric]), '']
+    [rule, *map(document.cell, of_rule[by][metric]), '']
     for rule, of_rule in found['rules'].items()
   ]
   for system, measured in found['systems'].items():
@@ -100,7 +103,7 @@ def by_rows(found: Mapping[str, Any], by: str, metric: str) -> str:
       continue
     cells = measured['cells'][by][metric]
     marks = _marks(measured['against'], by, metric, len(cells))
-    shown = [_cell(cell) + mark for cell, mark in zip(cells, marks)]
+    shown = [document.cell(cell) + mark for cell, mark in zip(cells, marks)]
     above = [
       place
       for place, cell, rules in zip(places, cells, _rules(found, by, metric))
@@ -192,23 +195,16 @@ def _ours(found, system) -> list[str]:
   if measured is None:
     return ['-'] * 8
   cells = measured['cells']['groups']
-  shown = [_cell(cells[metric][_EVERYBODY]) for metric in METRICS]
+  shown = [document.cell(cells[metric][_EVERYBODY]) for metric in METRICS]
   for metric in METRICS:
     row = _overall(measured['against'], metric)
-    shown.append(difference(row) if row else '')
+    shown.append(document.difference(row) if row else '')
   runs = [r for r in found['runs'] if r['system'] == system]
   runs = [r for r in runs if r['seconds'] is not None]
   listed = lambda field: ', '.join(str(run[field]) for run in runs)
   seconds = sum(run['seconds'] for run in runs) / len(runs)
   counts = [str(len(runs)), listed('epochs'), listed('selected_epoch')]
   return [*shown, *counts, f'{seconds:,.0f}']
-
-
-def difference(row: Mapping[str, Any]) -> str:
-  """Of a row of a comparison, with its interval."""
-  if row['difference'] is None or row['low'] is None:
-    return '-'
-  return f'{row["difference"]:+.4f} ({row["low"]:+.4f} to {row["high"]:+.4f})'
 
 
 def _overall(against, metric) -> Mapping[str, Any] | None:
@@ -264,13 +260,3 @@ def _marks(against, by, metric, count) -> Sequence[str]:
 
 def _known(row):
   return row['low'] is not None
-
-
-def _cell(cell: Mapping[str, float | None]) -> str:
-  if cell['value'] is None or cell['low'] is None:
-    return '-' if cell['value'] is None else _plain(cell['value'])
-  return f'{cell["value"]:.4f} ({cell["low"]:.4f} to {cell["high"]:.4f})'
-
-
-def _plain(value: float) -> str:
-  return f'{value:.4f}'

@@ -85,3 +85,22 @@ def commands(lines: Iterable[str]) -> str:
   """The lines that train single runs."""
   shown = '\n'.join(lines)
   return f'Each run alone, for the first seed:\n\n```\n{shown}\n```'
+
+
+def difference(row: Mapping[str, Any]) -> str:
+  """Of a row of a comparison, with its interval."""
+  if row['difference'] is None or row['low'] is None:
+    return '-'
+  return f'{row["difference"]:+.4f} ({row["low"]:+.4f} to {row["high"]:+.4f})'
+
+
+def cell(found: Mapping[str, float | None]) -> str:
+  """A value of a report with its interval, if it has one."""
+  if found['value'] is None or found['low'] is None:
+    return plain(found['value'])
+  return f'{found["value"]:.4f} ({found["low"]:.4f} to {found["high"]:.4f})'
+
+
+def plain(value: float | None) -> str:
+  """A value alone."""
+  return '-' if value is None else f'{value:.4f}'

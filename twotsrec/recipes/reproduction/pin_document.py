@@ -116,7 +116,7 @@ def _claims(found) -> str:
   rows = []
   for model, of_model in found['models'].items():
     for claim in of_model['claims']:
-      cells = {r['group']: pin_tables.difference(r) for r in claim['rows']}
+      cells = {r['group']: document.difference(r) for r in claim['rows']}
       seeds = f'{claim["seeds_with_it"]} of {claim["seeds"]}'
       rows.append(
         [

@@ -6,6 +6,7 @@ from typing import Any
 
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import compare
+from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_numbers
 
@@ -36,14 +37,14 @@ def by_group(
     paper: whether the paper's numbers are on this dataset.
   """
   head = ['system', 'from', 'seeds', *groups(found)]
-  popularity = map(_cell, found['popularity']['auc'][:-1])
+  popularity = map(document.cell, found['popularity']['auc'][:-1])
   rows = [['popularity', 'ours', '', *popularity]]
   for model, names in systems.items():
     printed = pin_numbers.BY_GROUP[model] if paper else {}
     for system in names:
       label = name(model, system)
       if system in printed:
-        rows.append([label, 'paper', '', *map(_plain, printed[system])])
+        rows.append([label, 'paper', '', *map(document.plain, printed[system])])
       rows.append([label, 'ours', *_ours(found, model, system, 'auc')[:-1]])
   return comparison.piped([head, *rows])
 
@@ -51,11 +52,11 @@ def by_group(
 def by_user(found: Mapping[str, Any], paper: bool) -> str:
   """Mean AUC of the users; arguments as in `by_group`."""
   head = ['system', 'paper', 'ours', 'seeds']
-  everybody = _cell(found['popularity']['user_auc'][-1])
+  everybody = document.cell(found['popularity']['user_auc'][-1])
   rows = [['popularity', '', everybody, '']]
   for system in METHODS:
     seeds, *_, everybody = _ours(found, 'din', system, 'user_auc')
-    printed = _plain(pin_numbers.BY_USER[system])
+    printed = document.plain(pin_numbers.BY_USER[system])
     rows.append([name('din', system), printed, everybody, seeds])
   if not paper:
     head, *rows = ([row[0], *row[2:]] for row in (head, *rows))
@@ -137,19 +138,12 @@ def groups(found: Mapping[str, Any]) -> list[str]:
   return [f'group {group["group"]}' for group in found['groups']]
 
 
-def difference(row: Mapping[str, Any]) -> str:
-  """Of a row of a comparison, with its interval."""
-  if row['difference'] is None or row['low'] is None:
-    return '-'
-  return f'{row["difference"]:+.4f} ({row["low"]:+.4f} to {row["high"]:+.4f})'
-
-
 def _ours(found, model, system, metric) -> list[str]:
   """Number of seeds, a cell per group, and one of all users."""
   of_system = found['models'][model]['systems'][system]
   if of_system is None:
     return ['-'] * (len(found['groups']) + 2)
-  cells = map(_cell, of_system['cells'][metric])
+  cells = map(document.cell, of_system['cells'][metric])
   return [str(len(of_system['seeds'])), *cells]
 
 
@@ -161,24 +155,14 @@ def _noise(found) -> str:
     for share, group in zip(start, found['groups'])
     if share is not None and group['users']
   ]
-  return f'{_plain(min(errors))} to {_plain(max(errors))} by group'
-
-
-def _cell(cell: Mapping[str, float | None]) -> str:
-  if cell['value'] is None or cell['low'] is None:
-    return '-' if cell['value'] is None else _plain(cell['value'])
-  return f'{cell["value"]:.4f} ({cell["low"]:.4f} to {cell["high"]:.4f})'
-
-
-def _plain(value: float) -> str:
-  return f'{value:.4f}'
+  low, high = map(document.plain, (min(errors), max(errors)))
+  return f'{low} to {high} by group'
 
 
 def _spread(values: Sequence[float | None]) -> str:
   known = [value for value in values if value is not None]
   if not known:
     return '-'
-  mean = _plain(sum(known) / len(known))
-  if len(known) == 1:
-    return mean
-  return f'{mean} ({_plain(min(known))} to {_plain(max(known))})'
+  mean = sum(known) / len(known)
+  mean, low, high = map(document.plain, (mean, min(known), max(known)))
+  return mean if len(known) == 1 else f'{mean} ({low} to {high})'

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from twotsrec import metrics as metrics_lib
 from twotsrec import types
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import comparison
@@ -150,7 +149,10 @@ def cells(
   names = ('value', 'low', 'high')
   return {
     metric: [
-      {name: _number(bound[row, column]) for name, bound in zip(names, bounds)}
+      {
+        name: metrics_lib.or_none(bound[row, column])
+        for name, bound in zip(names, bounds)
+      }
       for row in range(len(value))
     ]
     for column, metric in enumerate(metrics)
@@ -271,7 +273,3 @@ def _table(workdir, num_rows, ks, metrics, by) -> comparison.Table:
       ' an empty --out'
     ) from error
   return comparison.tabulate(per_target, num_rows, ks, metrics, column)
-
-
-def _number(value: float) -> float | None:
-  return float(value) if np.isfinite(value) else None

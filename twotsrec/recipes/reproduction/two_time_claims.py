@@ -10,6 +10,7 @@ candidates with the past among them (2TS sec. 4).
 from collections.abc import Mapping
 from typing import Any
 
+from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import results
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_measures as measures
@@ -18,6 +19,7 @@ RULE = 'expected'
 PLUS, SINGLE, PAPER = '2ts_plus', 'single_stage', '2ts_paper'
 BASELINES = (two_time.POPULARITY, 'ccf')
 CONTROLS = ('one_gru', 'window_gru')
+_signed, _plain = document.difference, document.plain
 NAMES = {
   'popularity': 'popularity',
   'ccf': 'CCF',
@@ -223,13 +225,3 @@ def _movement(systems, name, threshold, resamples):
   if found['difference'] is None:
     return told | {'verdict': None, 'detail': detail}
   return told | {'verdict': results.verdict([found]), 'detail': detail}
-
-
-def _signed(row) -> str:
-  if row['difference'] is None or row['low'] is None:
-    return '-'
-  return f'{row["difference"]:+.4f} ({row["low"]:+.4f} to {row["high"]:+.4f})'
-
-
-def _plain(value) -> str:
-  return '-' if value is None else f'{value:.4f}'

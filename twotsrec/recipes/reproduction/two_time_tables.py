@@ -7,6 +7,7 @@ from typing import Any
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import online_report
+from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_claims as claims
 from twotsrec.recipes.reproduction import two_time_measures as measures
@@ -216,10 +217,7 @@ def _difference(against, metric, kind) -> str:
   if against is None:
     return ''
   rows = {row['group']: row for row in against[claims.RULE][metric]}
-  row = rows[kind]
-  if row['difference'] is None or row['low'] is None:
-    return '-'
-  return f'{row["difference"]:+.4f} ({row["low"]:+.4f} to {row["high"]:+.4f})'
+  return document.difference(rows[kind])
 
 
 def _mean(timing: Sequence[Mapping[str, Any]], field: str) -> float:
