@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from sklearn import metrics as sklearn_metrics
 
 from twotsrec import metrics
@@ -133,3 +134,9 @@ class AucTest(parameterized.TestCase):
     negative = np.zeros(1 << 18, np.float32)
     positive = np.full(1 << 15, 1.0, np.float32)  # 2^33 pairs
     self.assertEqual(metrics.pooled_auc(positive, negative), 1.0)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, np.float32('-inf')])
+def test_what_is_not_known_is_none(value):
+  assert metrics.or_none(value) is None
+  assert type(metrics.or_none(np.float32(0.5))) is float

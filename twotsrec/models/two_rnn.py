@@ -17,6 +17,9 @@ from twotsrec import types
 from twotsrec.models import layers
 from twotsrec.ops import recurrence
 
+# Variants whose scores read state and last item, sec. 3.3; the second is ours.
+READ_OUT = ('2ts_plus', 'single_stage_plus')
+
 
 class Streams(NamedTuple):
   """Sequences packed time first, as in `data/streams.py`, and their starts.
@@ -155,8 +158,8 @@ def cell_of(options: config.TwoTimeConfig) -> recurrence.Cell:
 
 
 def reads_out(options: config.TwoTimeConfig) -> bool:
-  """Whether scores read state and last item (2TS-Plus, sec. 3.3)."""
-  return options.variant.endswith('_plus')
+  """Whether scores read state and last item."""
+  return options.variant in READ_OUT
 
 
 def init_cell(

@@ -201,12 +201,11 @@ def _check_scale(options):
 
 
 def _check_readout(options):
-  apart = ('2ts_plus', 'single_stage_plus')
-  if options.share_readout and options.variant not in apart:
+  if options.share_readout and not two_rnn.reads_out(options):
     raise types.UserError(
       f'two_time.share_readout is for two networks with a read-out, and'
       f' two_time.variant {options.variant} has none to share; use'
-      f' {" or ".join(apart)}, or leave it out'
+      f' {" or ".join(two_rnn.READ_OUT)}, or leave it out'
     )
 
 

@@ -44,6 +44,8 @@ PARTS = {
   'frozen_user': (_INACTIVE, Part('active', True, 'nothing')),
   'ccf': (Part('everyone', True, 'nothing'),),
 }
+# The plus of a variant is a read-out, `two_rnn.READ_OUT`.
+_ONE_STAGE = ('single_stage', 'single_stage_plus')
 
 
 class Job(NamedTuple):
@@ -83,7 +85,7 @@ def parts(variant: str) -> tuple[Part, ...]:
 
 def trained_together(variant: str) -> bool:
   """Whether embeddings and networks are trained at once, in one stage."""
-  return variant.startswith('single_stage')
+  return variant in _ONE_STAGE
 
 
 def with_plugins(config: config_lib.Config) -> str | None:

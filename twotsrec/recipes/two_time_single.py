@@ -88,7 +88,8 @@ def make_objective(
   """
   stages = two_rnn.make_stages(config.two_time, config.model.width)
   losses = [
-    stream_objectives.make(stages, own_start=name == 'active') for name in NAMES
+    stream_objectives.make(stages, own_start=part.own_start)
+    for part in jobs_lib.parts(config.two_time.variant)
   ]
 
   def objective(params, context, batch, key=None):
