@@ -206,7 +206,7 @@ class EvaluateTest(absltest.TestCase):
     self.assertEqual(full['split'], 'test')
 
   def test_activity_counts_training_interactions(self):
-    actual = evaluate.train_activity(self.data)
+    actual = prepared.train_counts(self.data)
     for user in range(self.data.num_users):
       start, end = self.data.user_offsets[user : user + 2]
       expected = np.sum(self.data.split[start:end] == prepared.TRAIN)

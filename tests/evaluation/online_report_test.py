@@ -15,7 +15,6 @@ from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import comparison
-from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
@@ -221,9 +220,7 @@ class RunReportTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       arrays['group'], groups.user_group[ranked['user']]
     )
-    wanted = report.build(
-      arrays, evaluate.train_activity(data), 2, (1, 5), 20, 0
-    )
+    wanted = report.build(arrays, prepared.train_counts(data), 2, (1, 5), 20, 0)
     self.assertEqual(part, wanted)
     self.assertAlmostEqual(part['overall']['mrr']['value'], np.mean(1 / rank))
     self.assertIsNone(part['overall']['auc']['value'])

@@ -35,7 +35,8 @@ def _runs(runs):
 
 def test_the_log_has_every_kind_of_user():
   counts = _counts()
-  np.testing.assert_array_equal(jobs_lib.train_counts(toys.log()[0]), counts)
+  actual = prepared_lib.train_counts(toys.log()[0])
+  np.testing.assert_array_equal(actual, counts)
   for kind in (counts == 0, counts == THRESHOLD, counts > THRESHOLD):
     assert kind.any()
 

@@ -4,9 +4,9 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import theory
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import runs as runs_lib
-from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_scale
 from twotsrec.recipes import two_time_serving as serving
 from twotsrec.recipes import two_time_threshold as threshold_lib
@@ -139,7 +139,7 @@ def test_a_threshold_by_theory_comes_from_stage_1_and_train_events(estimated):
   prepared, _ = toys.log()
   train = np.asarray(prepared.split) == 0
   np.testing.assert_array_equal(estimated['items'], prepared.items[train])
-  counts = jobs_lib.train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   np.testing.assert_array_equal(np.diff(estimated['offsets']), counts)
   shape = (prepared.num_items + 1, toys.WIDTH)
   assert estimated['item_vectors'].shape == shape

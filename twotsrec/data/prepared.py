@@ -250,6 +250,13 @@ def targets(data: Prepared, split: int) -> Targets:
   )
 
 
+def train_counts(data: Prepared) -> np.ndarray:
+  """Training events of each user, i64[U]."""
+  in_train = np.asarray(data.split) == TRAIN
+  before = np.concatenate([[0], np.cumsum(in_train)])
+  return np.diff(before[np.asarray(data.user_offsets)])
+
+
 def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
   """Distinct items of every user: 'all' events, or 'train' events only."""
   if exclude == 'all':

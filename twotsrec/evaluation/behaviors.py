@@ -7,8 +7,6 @@ report has parts by what the user had shown toward the held-out item itself,
 since to remind of it and to find it are different tasks.
 """
 
-from typing import Any
-
 import numpy as np
 
 from twotsrec.data import prepared as prepared_data
@@ -16,7 +14,7 @@ from twotsrec.data import prepared as prepared_data
 NEW = 'new'
 
 
-def names(prepared: Any) -> tuple[str, ...]:
+def names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
   """Names of the behaviors, the target last; () for a log without them."""
   if prepared.behaviors is None:
     return ()
@@ -24,7 +22,7 @@ def names(prepared: Any) -> tuple[str, ...]:
 
 
 def bought(
-  prepared: Any, before: int = len(prepared_data.SPLITS)
+  prepared: prepared_data.Prepared, before: int = len(prepared_data.SPLITS)
 ) -> prepared_data.SeenItems:
   """Distinct items with the target behavior, in the splits before `before`.
 
@@ -37,13 +35,15 @@ def bought(
   return prepared_data.distinct_items(prepared, chosen)
 
 
-def part_names(prepared: Any) -> tuple[str, ...]:
+def part_names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
   """The parts of a report, most telling behavior first; () without parts."""
   upstream = names(prepared)[:-1]
   return (*reversed(upstream), NEW) if upstream else ()
 
 
-def parts(prepared: Any, targets: Any) -> np.ndarray:
+def parts(
+  prepared: prepared_data.Prepared, targets: prepared_data.Targets
+) -> np.ndarray:
   """Part of every held-out item, i32[T], an index into `part_names`.
 
   It is the last upstream behavior that the user shows toward the item in the
@@ -67,7 +67,9 @@ def parts(prepared: Any, targets: Any) -> np.ndarray:
   return part
 
 
-def is_new(prepared: Any, targets: Any) -> np.ndarray:
+def is_new(
+  prepared: prepared_data.Prepared, targets: prepared_data.Targets
+) -> np.ndarray:
   """Whether the user had shown nothing toward the item, bool[T].
 
   Args:

@@ -9,11 +9,11 @@ the user AUC can (it is linear in the rank).
 """
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import gathers
 
 _ROWS_AT_ONCE = 256  # their lists stay in the cache
@@ -24,7 +24,11 @@ _HALF = np.uint64(32)
 
 
 def draw(
-  targets: Any, seen: Any, num_items: int, num: int, seed: int
+  targets: prepared_data.Targets,
+  seen: prepared_data.SeenItems,
+  num_items: int,
+  num: int,
+  seed: int,
 ) -> np.ndarray:
   """Uniform distinct negatives for every target.
 

@@ -8,6 +8,7 @@ import numpy as np
 from twotsrec import config
 from twotsrec import metrics
 from twotsrec import types
+from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
 from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import auc
@@ -25,14 +26,14 @@ def evaluate(
   model: types.Model,
   params: tiles.AnyParams,
   context: Any,
-  prepared: Any,
-  groups: Any,
+  prepared: prepared_data.Prepared,
+  groups: groups_data.Groups,
   split: int,
   evaluation: config.EvaluationConfig,
   history_length: int,
   progress: Callable[[int, int], None] | None = None,
   *,
-  seen: Any = None,
+  seen: prepared_data.SeenItems | None = None,
   routing: config.RoutingConfig | None = None,
   key: str = 'user_train_count',
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -42,8 +43,8 @@ def evaluate(
     model: scorer.
     params: of the model; or a sequence with those of every group.
     context: of the model.
-    prepared: prepared.Prepared.
-    groups: groups.Groups; a target belongs to the group of its event if events
+    prepared: the data.
+    groups: of the users; a target belongs to the group of its event if events
       have groups, else to that of its user.
     split: prepared.VALIDATION or prepared.TEST.
     evaluation: protocol.
@@ -87,7 +88,7 @@ def evaluate(
   per_target = _per_target(prepared, targets, group, result, evaluation)
   part = report.build(
     per_target,
-    train_activity(prepared),
+    prepared_data.train_counts(prepared),
     num_groups,
     evaluation.ks,
     evaluation.bootstrap,
@@ -98,7 +99,9 @@ def evaluate(
 
 
 def not_negative(
-  prepared: Any, split: int, evaluation: config.EvaluationConfig
+  prepared: prepared_data.Prepared,
+  split: int,
+  evaluation: config.EvaluationConfig,
 ) -> prepared_data.SeenItems:
   """Items of every user that a held-out item is not ranked among.
 
@@ -113,7 +116,9 @@ def not_negative(
 
 
 def protocol(
-  prepared: Any, split: int, evaluation: config.EvaluationConfig
+  prepared: prepared_data.Prepared,
+  split: int,
+  evaluation: config.EvaluationConfig,
 ) -> dict[str, Any]:
   """How `evaluate` ranks, for the report; states the lists' digest."""
   _check_protocol(prepared, evaluation)
@@ -138,14 +143,9 @@ def protocol(
   return described
 
 
-def train_activity(prepared: Any) -> np.ndarray:
-  """Training interactions of each user, i64[U]."""
-  in_train = np.asarray(prepared.split) == prepared_data.TRAIN
-  before = np.concatenate([[0], np.cumsum(in_train)])
-  return np.diff(before[prepared.user_offsets])
-
-
-def _negatives(prepared: Any, evaluation: config.EvaluationConfig) -> str:
+def _negatives(
+  prepared: prepared_data.Prepared, evaluation: config.EvaluationConfig
+) -> str:
   """What a held-out item is ranked among, in words."""
   names = behaviors.names(prepared)
   if evaluation.candidates == 'unbought':
@@ -195,7 +195,11 @@ def _per_target(
   return {name: values[order] for name, values in per_target.items()}
 
 
-def _held_out(prepared: Any, split: int, evaluation: Any) -> Any:
+def _held_out(
+  prepared: prepared_data.Prepared,
+  split: int,
+  evaluation: config.EvaluationConfig,
+) -> prepared_data.Targets:
   """What is ranked: events of a split, or those that are discoveries."""
   targets = prepared_data.targets(prepared, split)
   name = prepared_data.SPLITS[split]
@@ -216,8 +220,10 @@ def _held_out(prepared: Any, split: int, evaluation: Any) -> Any:
 
 
 def _sorted_by_group(
-  groups: Any, targets: Any, routes: types.Route | None
-) -> tuple[Any, np.ndarray, types.Route | None]:
+  groups: groups_data.Groups,
+  targets: prepared_data.Targets,
+  routes: types.Route | None,
+) -> tuple[prepared_data.Targets, np.ndarray, types.Route | None]:
   """Targets in order of group, so that a tile's pairs mostly share one.
 
   Inside a group they are in order of their routes, which a tile must share.
@@ -246,7 +252,9 @@ def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
   )
 
 
-def _check_protocol(prepared: Any, evaluation: config.EvaluationConfig) -> None:
+def _check_protocol(
+  prepared: prepared_data.Prepared, evaluation: config.EvaluationConfig
+) -> None:
   if evaluation.candidates not in _CANDIDATES:
     raise types.UserError(
       f'evaluation.candidates is {evaluation.candidates!r}; known are '

@@ -50,7 +50,7 @@ class Block(NamedTuple):
 def rank(
   blocks: Iterable[Block],
   item_vectors: Any,
-  prepared: Any,
+  prepared: prepared_data.Prepared,
   split: int | Sequence[int],
   *,
   events: np.ndarray | None = None,
@@ -68,7 +68,7 @@ def rank(
     blocks: with every event that is ranked exactly once, others are dropped;
       `Block` or anything with its fields.
     item_vectors: f32[I + 1, d]; row 0 is padding.
-    prepared: prepared.Prepared.
+    prepared: the data.
     split: VALIDATION or TEST, or several.
     events: i64[T], a subset of the events of the split to rank.
     lists: sampled candidates beside the item, 0 for none.
@@ -109,7 +109,10 @@ def rank(
 
 
 def static_blocks(
-  prepared: Any, split: int | Sequence[int], user_vectors: Any, rows: int = 8192
+  prepared: prepared_data.Prepared,
+  split: int | Sequence[int],
+  user_vectors: Any,
+  rows: int = 8192,
 ) -> Iterator[Block]:
   """Queries f32[U, d] of users that nothing moves, as in CCF."""
   vectors = np.asarray(user_vectors, np.float32)
@@ -124,7 +127,10 @@ def static_blocks(
 
 
 def constant_blocks(
-  prepared: Any, split: int | Sequence[int], query: Any, rows: int = 8192
+  prepared: prepared_data.Prepared,
+  split: int | Sequence[int],
+  query: Any,
+  rows: int = 8192,
 ) -> Iterator[Block]:
   """One query f32[d] for everybody."""
   query = np.asarray(query, np.float32)
@@ -133,7 +139,7 @@ def constant_blocks(
 
 
 def popularity(
-  prepared: Any, split: int | Sequence[int]
+  prepared: prepared_data.Prepared, split: int | Sequence[int]
 ) -> tuple[Iterator[Block], np.ndarray]:
   """Blocks, and vectors f32[I + 1, 1] that count the training events."""
   in_train = np.asarray(prepared.split) == prepared_data.TRAIN

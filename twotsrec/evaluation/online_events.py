@@ -1,24 +1,22 @@
 """What is known of held-out events whatever the model."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
-from twotsrec.evaluation import evaluate
 
 
 def held_out(
-  prepared: Any,
+  prepared: prepared_data.Prepared,
   split: int | Sequence[int],
   events: np.ndarray | None = None,
 ) -> np.ndarray:
   """Events to rank, i64[T] ascending.
 
   Args:
-    prepared: prepared.Prepared.
+    prepared: the data.
     split: VALIDATION or TEST, or several.
     events: some of them; None for all.
   Raises:
@@ -40,7 +38,9 @@ def held_out(
   return chosen
 
 
-def describe(prepared: Any, event: np.ndarray) -> dict[str, np.ndarray]:
+def describe(
+  prepared: prepared_data.Prepared, event: np.ndarray
+) -> dict[str, np.ndarray]:
   """Facts of events i64[T].
 
   Returns:
@@ -61,6 +61,6 @@ def describe(prepared: Any, event: np.ndarray) -> dict[str, np.ndarray]:
     'item': items[event],
     'split': split[event],
     'position': event - first + 1,
-    'train_count': evaluate.train_activity(prepared)[users[event]],
+    'train_count': prepared_data.train_counts(prepared)[users[event]],
     'warm': trained[items[event]],
   }

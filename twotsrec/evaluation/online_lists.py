@@ -7,7 +7,6 @@ alone (see `candidates`).
 
 from collections.abc import Callable
 import hashlib
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ _MULTIPLIER_SEED = 0
 Source = Callable[[np.ndarray], np.ndarray]  # event i64[b] -> i32[b, n]
 
 
-def list_size(prepared: Any, num: int) -> int:
+def list_size(prepared: prepared_data.Prepared, num: int) -> int:
   """Sampled candidates of an event, at most all other items."""
   if num < 0:
     raise types.UserError(
@@ -31,7 +30,9 @@ def list_size(prepared: Any, num: int) -> int:
   return min(num, prepared.num_items - 1)
 
 
-def drawn_as_needed(prepared: Any, num: int, seed: int) -> Source:
+def drawn_as_needed(
+  prepared: prepared_data.Prepared, num: int, seed: int
+) -> Source:
   """Draws the lists of the events that are asked for."""
   size = list_size(prepared, num)
   nothing = prepared_data.SeenItems(

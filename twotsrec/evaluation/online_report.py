@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec import config
 from twotsrec import metrics
+from twotsrec.data import groups as groups_data
+from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import buckets
-from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online_lists
 from twotsrec.evaluation import report
@@ -129,9 +131,9 @@ def target_metrics(
 
 def for_run_report(
   per_target: Mapping[str, np.ndarray],
-  prepared: Any,
-  groups: Any,
-  evaluation: Any,
+  prepared: prepared_data.Prepared,
+  groups: groups_data.Groups,
+  evaluation: config.EvaluationConfig,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """The standard part of report.json, and its arrays per target.
 
@@ -140,9 +142,9 @@ def for_run_report(
 
   Args:
     per_target: what `online.rank` returned, of one split.
-    prepared: prepared.Prepared.
-    groups: groups.Groups.
-    evaluation: config.EvaluationConfig; cut-offs, ties and resamples.
+    prepared: the data.
+    groups: of the users.
+    evaluation: cut-offs, ties and resamples.
   Returns:
     What `evaluate.evaluate` returns.
   """
@@ -168,7 +170,7 @@ def for_run_report(
   }
   part = report.build(
     arrays,
-    evaluate.train_activity(prepared),
+    prepared_data.train_counts(prepared),
     len(groups.sizes),
     evaluation.ks,
     evaluation.bootstrap,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import prepared as prepared_data
 
 _MULTIPLE = 16  # of the sizes of tiles, for the vectors of the processor
 _SHIFT = 16  # of the ties when two counts share an int32
@@ -86,7 +87,7 @@ class Counts(NamedTuple):
   not_a_number: jax.Array
 
 
-def find_past(prepared: Any) -> Past:
+def find_past(prepared: prepared_data.Prepared) -> Past:
   """Finds first events; sorts all events once."""
   offsets = np.asarray(prepared.user_offsets)
   items = np.asarray(prepared.items)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
 
@@ -64,7 +65,7 @@ class _Task(NamedTuple):
   context: Any
   items: np.ndarray
   starts: np.ndarray
-  targets: Any
+  targets: prepared_data.Targets
   history_length: int
   tiling: tiles.Tiling
   parts: list[tiles.RowTile]
@@ -76,8 +77,8 @@ def rank_targets(
   context: Any,
   items: np.ndarray,
   user_offsets: np.ndarray,
-  targets: Any,
-  seen: Any,
+  targets: prepared_data.Targets,
+  seen: prepared_data.SeenItems,
   *,
   num_items: int,
   history_length: int,

@@ -10,17 +10,19 @@ to the lower item id. A score is a place in these orders, so no two items score
 the same and f32 is exact (up to 2^24 items).
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import prepared
 
 SMOOTHING = 5.0
 
 
-def rules(behaviors: Any) -> dict[str, tuple[types.Model, types.Params]]:
+def rules(
+  behaviors: behaviors_lib.Behaviors,
+) -> dict[str, tuple[types.Model, types.Params]]:
   """The rules beside every table, simplest first.
 
   buy_popularity   all items by purchases
@@ -52,9 +54,9 @@ def rules(behaviors: Any) -> dict[str, tuple[types.Model, types.Params]]:
 
 
 def reminder(
-  behaviors: Any,
+  behaviors: behaviors_lib.Behaviors,
   popularity: np.ndarray,
-  shown: Any = None,
+  shown: prepared.SeenItems | None = None,
   appeal: np.ndarray | None = None,
 ) -> tuple[types.Model, types.Params]:
   """What was shown and not bought by `appeal`, then all else by popularity.
@@ -101,12 +103,14 @@ def places(values: np.ndarray) -> np.ndarray:
   return result
 
 
-def item_counts(pairs: Any, num_items: int) -> np.ndarray:
+def item_counts(pairs: prepared.SeenItems, num_items: int) -> np.ndarray:
   """Users of each item, f64[I + 1], from prepared.SeenItems."""
   return np.bincount(pairs.items, minlength=num_items + 1).astype(np.float64)
 
 
-def _unbought(behaviors: Any, shown: Any) -> tuple[np.ndarray, np.ndarray]:
+def _unbought(
+  behaviors: behaviors_lib.Behaviors, shown: prepared.SeenItems | None
+) -> tuple[np.ndarray, np.ndarray]:
   """Items shown by each user but not bought, (offsets [U + 1], items [M])."""
   users = np.arange(behaviors.num_users + 1)
   if shown is None:

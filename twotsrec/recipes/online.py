@@ -6,7 +6,7 @@ table goes on from there.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -191,7 +191,9 @@ def _rows(
     yield writers.to_rows(events.ids[part], service.ids.item, *found)
 
 
-def _seen(prepared: Any, events: event_tables.Events) -> gathers.Exclusions:
+def _seen(
+  prepared: prepared_lib.Prepared, events: event_tables.Events
+) -> gathers.Exclusions:
   """What the run and the table know that users have, of every user."""
   every = np.arange(len(events.ids))
   owned = gathers.exclusions(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -142,14 +142,14 @@ def _known(experiment, options: Options) -> _Work:
   return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
 
 
-def owned(prepared: Any) -> prepared_lib.SeenItems:
+def owned(prepared: prepared_lib.Prepared) -> prepared_lib.SeenItems:
   """What every user already has."""
   if behaviors.names(prepared):
     return behaviors.bought(prepared)
   return prepared_lib.seen_items(prepared, 'all')
 
 
-def _listed(prepared: Any, path: str) -> np.ndarray:
+def _listed(prepared: prepared_lib.Prepared, path: str) -> np.ndarray:
   """Internal users of the ids in a file, i64[n]."""
   try:
     text = pathlib.Path(path).read_text(encoding='utf-8-sig')
@@ -170,7 +170,7 @@ def _listed(prepared: Any, path: str) -> np.ndarray:
 
 
 def like_training(
-  prepared: Any, reading: pipeline.TableOptions
+  prepared: prepared_lib.Prepared, reading: pipeline.TableOptions
 ) -> pipeline.TableOptions:
   """`reading`; what is left at its default is as in the training table."""
   trained = prepared.manifest['options']

@@ -101,13 +101,6 @@ def with_plugins(config: config_lib.Config) -> str | None:
   return first.name
 
 
-def train_counts(prepared: prepared_lib.Prepared) -> np.ndarray:
-  """Train events T_u of every user, i64[U]; they stand first."""
-  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  before = np.concatenate([[0], np.cumsum(in_train)])
-  return np.diff(before[np.asarray(prepared.user_offsets)])
-
-
 def is_active(counts: np.ndarray, threshold: int) -> np.ndarray:
   """T_u > t*, 2TS App. C; the theory divides at T >= t*, `theory.t_opt`."""
   return counts > threshold
@@ -146,7 +139,7 @@ def make(
   options: config_lib.TwoTimeConfig,
 ) -> tuple[Job, ...]:
   """The jobs of a variant."""
-  counts = train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   check_threshold(counts, options)
   return tuple(
     _job(part, prepared, groups, counts, options)
@@ -165,7 +158,7 @@ def window_events(
   left = np.zeros(prepared.num_events, bool)
   if not leaves_windows(options):
     return left
-  counts = train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   users = np.flatnonzero(is_active(counts, options.threshold))
   end = np.asarray(prepared.user_offsets)[users] + counts[users]
   left[(end[:, None] - 1 - np.arange(options.window)).ravel()] = True

@@ -16,6 +16,7 @@ from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import stream_objectives
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.models import ccf
@@ -167,7 +168,7 @@ def _layout(setting, job, windows_anew, num_steps=None):
   anew = windows_anew and job.part.own_start
   if not (anew and options.single_stage_window == 'random'):
     return streams.packed(job.runs, longest, tokens, num_steps)
-  counts = jobs_lib.train_counts(setting.prepared)[job.users]
+  counts = prepared_lib.train_counts(setting.prepared)[job.users]
   start = np.asarray(setting.prepared.user_offsets)[job.users]
   whole = streams.Runs(start, counts)
   draw = lambda generator: streams.windows(whole, options.window, generator)

@@ -58,7 +58,7 @@ def check(config: config_lib.Config, prepared: prepared_lib.Prepared) -> None:
       f'two_time.threshold_rule {options.threshold_rule!r}; known:'
       f' {", ".join(RULES)}'
     )
-  counts = jobs_lib.train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   if options.threshold_rule == 'given':
     jobs_lib.check_threshold(counts, options)
   if options.threshold_rule == 'validation':
@@ -128,7 +128,7 @@ def _by_theory(work):
 def _estimate(work, item_vectors):
   """Q and Var_m of the data, by users fitted anew to halves of their events."""
   prepared, seed = work.prepared, work.config.train.seed
-  counts = jobs_lib.train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   offsets = np.concatenate([[0], np.cumsum(counts)])
   halves = theory.ridge_halves(
@@ -157,7 +157,7 @@ def _divided(work, found):
       ' use two_time.threshold_rule=given'
     )
   config = with_threshold(work.config, theory.model_threshold(found.threshold))
-  counts = jobs_lib.train_counts(work.prepared)
+  counts = prepared_lib.train_counts(work.prepared)
   jobs_lib.check_threshold(counts, config.two_time)
   return config
 

@@ -9,7 +9,6 @@ import pytest
 from tests.evaluation import online_toys
 from twotsrec.data import prepared
 from twotsrec.evaluation import buckets
-from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
@@ -29,7 +28,7 @@ def _found():
     )
     for name in ('one', 'other')
   }  # fmt: skip
-  activity = buckets.histogram(evaluate.train_activity(data))
+  activity = buckets.histogram(prepared.train_counts(data))
   return {
     'reports': {
       name: online_report.build(arrays, options)

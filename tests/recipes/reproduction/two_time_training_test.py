@@ -8,6 +8,7 @@ import pytest
 
 from tests.recipes.reproduction import two_time_finished as finished
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online_report
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import runs as runs_lib
@@ -191,9 +192,7 @@ def test_another_stage_1_is_refused(config, field, value, message):
   setattr(getattr(config, section), name, value)
   if 'left' in message:
     options = config.two_time
-    counts = two_time_shared.jobs_lib.train_counts(
-      experiment_lib.load_data(config)
-    )
+    counts = prepared_lib.train_counts(experiment_lib.load_data(config))
     active = int((counts > options.threshold).sum())
     message = message.replace('left 40', f'left {4 * active}')
   with pytest.raises(types.UserError, match=message) as error:

@@ -224,7 +224,7 @@ def _trial_of(phase: str) -> tuple[str, int | None]:
 
 def _users(prepared, threshold) -> dict[str, int]:
   """How the threshold divides users, by train events."""
-  counts = jobs_lib.train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   active = jobs_lib.is_active(counts, threshold)
   return {
     'inactive': int(np.sum(~active)),
@@ -236,7 +236,7 @@ def _users(prepared, threshold) -> dict[str, int]:
 
 def _activity(prepared) -> dict[str, Any]:
   """Fig. 5: users by train events; the law begins where most users are."""
-  counts = jobs_lib.train_counts(prepared)
+  counts = prepared_lib.train_counts(prepared)
   told = buckets.histogram(counts)
   try:
     law = theory.fit_alpha(counts, theory.law_start(counts))
