@@ -20,6 +20,7 @@ from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import objectives
 from twotsrec import types
+from twotsrec.training import steps
 
 
 class PenaltyState(NamedTuple):
@@ -103,9 +104,7 @@ def make_gradient(
   def gradient(params, context, batch, state, key):
     del context  # the stages of a sequence model need none
     member = jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None]
-    counts = jnp.sum(member, axis=0)
-    group_weights = aggregator.weights(types.GroupInfo(sizes, counts))
-    weight = (group_weights / _safe(counts))[batch.group] * batch.weight
+    weight, counts = steps.fused_weights(batch, aggregator, sizes)
     warm = state.step >= options.penalty_warmup
     rate = jnp.where(warm, options.penalty_weight, 0.0)
 
