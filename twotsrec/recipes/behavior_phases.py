@@ -146,12 +146,7 @@ def _evaluate(experiment) -> Callable[..., dict[str, Any]] | None:
       'train.select_metric loss judges sequence models; for'
       ' model.name=multi_behavior use hr@10, another ranking metric, or none'
     )
-  if not reports.held_out(experiment, train.select_on):
-    raise types.UserError(
-      f'no {train.select_on} events to select on; prepare the data with some'
-      ' (data.validation=True), or take the last epoch with'
-      ' train.select_metric=none'
-    )
+  reports.require_selection_events(experiment)
   return reports.make_metric(experiment, train.select_on)
 
 

@@ -220,17 +220,12 @@ def make_evaluate(
   metric, select_on = config.train.select_metric, config.train.select_on
   if metric == 'none':
     return None
-  split = prepared_lib.SPLITS.index(select_on)
-  if not np.any(np.asarray(prepared.split) == split):
-    raise types.UserError(
-      f'no {select_on} events to select on; prepare the data with some'
-      ' (data.validation=True), or take the last epoch with'
-      ' train.select_metric=none'
-    )
+  reports.require_selection_events(experiment)
   if metric != 'loss':
     return reports.make_metric(experiment, select_on)
   # Among all items nobody touched, so never against the item itself.
   data = dataclasses.replace(config.data, negative_exclude='all')
+  split = prepared_lib.SPLITS.index(select_on)
   feed = feeds.make_feed(prepared, experiment.groups, data, split)
   # One target at a time, whatever training does.
   name = 'bpr' if config.train.objective == 'bpr' else 'bce'

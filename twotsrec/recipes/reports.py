@@ -194,6 +194,21 @@ def held_out(experiment: experiment_lib.Experiment, split: str) -> int:
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
 
 
+def require_selection_events(experiment: experiment_lib.Experiment) -> None:
+  """Refuses to select on a split without events.
+
+  Raises:
+    types.UserError: which split, and the ways out.
+  """
+  select_on = experiment.config.train.select_on
+  if not held_out(experiment, select_on):
+    raise types.UserError(
+      f'no {select_on} events to select on; prepare the data with some'
+      ' (data.validation=True), or take the last epoch with'
+      ' train.select_metric=none'
+    )
+
+
 def _ranking(experiment, split):
   """How a split is ranked; without candidate lists if it has no events."""
   evaluation = experiment.config.evaluation

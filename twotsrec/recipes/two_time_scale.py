@@ -55,7 +55,6 @@ class Trained(NamedTuple):
     players: by the name of the part.
     nets: by the name of the part, of parts with a network.
     vectors: what states start from and are compared with.
-    embeddings: parameters of stage 1.
     hosts: progress of every phase, by folder.
     stage1_epochs: how long stage 1 trained; 0 if there was none.
     trials: validation MRR by epochs of stage 1.
@@ -66,7 +65,6 @@ class Trained(NamedTuple):
   players: dict[str, serving.Player]
   nets: dict[str, types.PyTree]
   vectors: stream_objectives.Vectors
-  embeddings: types.Params
   hosts: dict[str, dict[str, Any]]
   stage1_epochs: int
   trials: dict[int, float]
@@ -92,46 +90,27 @@ def fit(work: Work) -> Trained | None:
 
 
 def _two_stages(work):
-  config, hosts = work.config, {}
+  config = work.config
   jobs = jobs_lib.make(work.prepared, work.groups, config.two_time)
   left_out = jobs_lib.window_events(work.prepared, config.two_time)
   features = stage1.load_features(config, work.prepared)
   stage = stage1.make(config, work.prepared, work.groups, left_out, features)
-  taken = shared.find(config, work.prepared)
-  if taken is None:
-    _, hosts[shared.FOLDER] = _run(
-      work, shared.FOLDER, stage.phase, stage.state, stage.config
-    )
-    chosen = _choose(work, stage, jobs, hosts)
-    seconds = _until(hosts[shared.FOLDER], chosen.epochs)
-  else:
-    chosen, seconds = _take(stage, taken), taken.seconds
+  chosen, hosts = _embeddings(work, stage, jobs)
   setting = phases.Setting(config, work.prepared, chosen.vectors)
-  nets = dict(chosen.nets)
-  if config.two_time.share_readout:
-    nets = _both(work, setting, jobs, hosts)
-  for job in jobs:
-    name = job.part.name
-    if job.part.reads != 'nothing' and name not in nets:
-      nets[name] = _network(work, setting, job, name, hosts)
-  if config.plugin.name != 'none':
-    name = jobs[0].part.name
-    folder = f'{name}_plugins'
-    nets[name] = _network(work, setting, jobs[0], folder, hosts, nets[name])
-  vectors = chosen.vectors
+  nets, more = _networks(work, setting, jobs, chosen.nets)
+  hosts, vectors = hosts | more, chosen.vectors
   if config.two_time.holdout == 'refit' and left_out.any():
-    vectors = _refit(work, chosen, stage.context, hosts)
+    vectors, hosts['refit'] = _refit(work, chosen, stage.context)
   players = {j.part.name: serving.make_player(setting, j) for j in jobs}
   return Trained(
     config,
     players,
     nets,
     vectors,
-    chosen.params,
     hosts,
     chosen.epochs,
     chosen.trials,
-    seconds,
+    chosen.seconds,
   )
 
 
@@ -157,76 +136,117 @@ class _Chosen(NamedTuple):
   vectors: stream_objectives.Vectors
   nets: dict[str, types.PyTree]
   trials: dict[int, float]
+  seconds: float
 
 
-def _choose(work, stage, jobs, hosts):
+def _embeddings(work, stage, jobs):
+  """Those of stage 1, or of another run's: (_Chosen, {folder: progress})."""
+  taken = shared.find(work.config, work.prepared)
+  if taken is not None:  # what it has chosen; networks are still to be trained
+    params, vectors = _snapshot(stage, taken.folder, taken.epochs)
+    chosen = _Chosen(
+      taken.epochs, params, vectors, {}, taken.trials, taken.seconds
+    )
+    return chosen, {}
+  _, host = _run(work, shared.FOLDER, stage.phase, stage.state, stage.config)
+  return _choose(work, stage, jobs, host)
+
+
+def _choose(work, stage, jobs, host):
   """Trains the first network on every snapshot and keeps the best.
 
   A variant without a network of psi is judged by that of inactive users.
   """
-  options = work.config.two_time
+  options, first = work.config.two_time, jobs[0]
   epochs = sorted(set(options.stage1_epochs))
-  first = jobs[0]
   if first.part.reads == 'nothing' and len(epochs) > 1:
     probe = dataclasses.replace(options, variant='one_gru')
     first = jobs_lib.make(work.prepared, work.groups, probe)[0]
-  trials, found = {}, {}
-  for epoch in epochs:
-    params = stage1.snapshot(stage, _folder(work, shared.FOLDER), epoch)
-    vectors = stage1.vectors(params, stage.context)
-    found[epoch] = _Chosen(epoch, params, vectors, {}, trials)
-    if first.part.reads == 'nothing':
-      continue
+  folder, name = _folder(work, shared.FOLDER), first.part.name
+  hosts, nets, trials = {shared.FOLDER: host}, {}, {}
+  for epoch in epochs if first.part.reads != 'nothing' else ():
+    _, vectors = _snapshot(stage, folder, epoch)
     setting = phases.Setting(work.config, work.prepared, vectors)
-    folder = f'{first.part.name}_{epoch}'
-    net = _network(work, setting, first, folder, hosts)
-    if first is jobs[0]:
-      found[epoch].nets[first.part.name] = net
-    trials[epoch] = hosts[folder]['best'][0]['value']
-  if len(epochs) == 1:
-    return found[epochs[0]]
-  if None in trials.values():
+    of_epoch = f'{name}_{epoch}'
+    nets[epoch], hosts[of_epoch] = _network(work, setting, first, of_epoch)
+    trials[epoch] = hosts[of_epoch]['best'][0]['value']
+  if len(epochs) > 1 and None in trials.values():
     raise stage1.nothing_to_choose_by(epochs)
-  return found[max(epochs, key=lambda epoch: trials[epoch])]
+  best = max(epochs, key=trials.get) if len(epochs) > 1 else epochs[0]
+  kept = {name: nets[best]} if nets and first is jobs[0] else {}
+  seconds = host['train_seconds'] * best / host['epoch']
+  found = _snapshot(stage, folder, best)
+  return _Chosen(best, *found, kept, trials, seconds), hosts
 
 
-def _take(stage, taken):
-  """What another run has chosen; networks are still to be trained."""
-  params = stage1.snapshot(stage, taken.folder, taken.epochs)
-  vectors = stage1.vectors(params, stage.context)
-  return _Chosen(taken.epochs, params, vectors, {}, taken.trials)
+def _snapshot(stage, folder, epochs):
+  """(parameters, vectors) of stage 1 after some epochs."""
+  params = stage1.snapshot(stage, folder, epochs)
+  return params, stage1.vectors(params, stage.context)
 
 
-def _until(host, epochs):
-  """Seconds of a phase's first epochs."""
-  return host['train_seconds'] * epochs / host['epoch']
+def _networks(work, setting, jobs, nets):
+  """All networks, and plugins: (by name, {folder: progress}).
+
+  Args:
+    work: the run.
+    setting: with the vectors of stage 1.
+    jobs: of the variant.
+    nets: those that are trained already, by name.
+  """
+  nets, hosts = dict(nets), {}
+  if work.config.two_time.share_readout:
+    params, hosts['both'] = _together(work, setting, jobs)
+    nets = single.networks(params)
+  for job in jobs:
+    name = job.part.name
+    if job.part.reads != 'nothing' and name not in nets:
+      nets[name], hosts[name] = _network(work, setting, job, name)
+  if work.config.plugin.name != 'none':
+    name = jobs[0].part.name
+    folder = f'{name}_plugins'
+    nets[name], hosts[folder] = _network(
+      work, setting, jobs[0], folder, nets[name]
+    )
+  return nets, hosts
 
 
-def _network(work, setting, job, folder, hosts, trunk=None):
-  """One trained network."""
+def _network(work, setting, job, folder, trunk=None):
+  """One network: (what is trained, progress)."""
   judge = serving.make_judge(setting, serving.make_player(setting, job))
   phase, state = phases.make_phase(setting, job, judge, trunk)
   train = phases.train_config(work.config, trunk is not None)
-  params, hosts[folder] = _run(work, folder, phase, state, train)
-  return params.net
+  params, host = _run(work, folder, phase, state, train)
+  return params.net, host
 
 
-def _both(work, setting, jobs, hosts):
-  """Two networks with a read-out in common."""
+def _together(work, setting, jobs, embeddings=None):
+  """Networks with a read-out or embeddings in common: (parameters, progress).
+
+  Args:
+    work: the run.
+    setting: with the vectors of stage 1, or those that training starts at.
+    jobs: of the variant.
+    embeddings: as `single.make_phase`.
+  """
   players = {j.part.name: serving.make_player(setting, j) for j in jobs}
   judge_all = serving.make_judge_of_all(setting, players)
-  judge = judge_all and (
-    lambda params: judge_all(single.networks(params), setting.vectors)
+
+  def judge(params):
+    vectors = setting.vectors
+    if embeddings is not None:
+      vectors = single.vectors_of(params, embeddings[1])
+    return judge_all(single.networks(params), vectors)
+
+  phase, state = single.make_phase(
+    setting, jobs, judge if judge_all else None, embeddings
   )
-  phase, state = single.make_phase(setting, jobs, judge)
-  train = single.train_config(work.config)
-  params, hosts['both'] = _run(work, 'both', phase, state, train)
-  return single.networks(params)
+  return _run(work, 'both', phase, state, single.train_config(work.config))
 
 
 def _single_stage(work):
   """Embeddings and networks at once (2TS sec. 4.2)."""
-  config, hosts = work.config, {}
+  config = work.config
   jobs = jobs_lib.make(work.prepared, work.groups, config.two_time)
   features = stage1.load_features(config, work.prepared)
   nothing = np.zeros(work.prepared.num_events, bool)
@@ -235,33 +255,26 @@ def _single_stage(work):
   setting = phases.Setting(
     config, work.prepared, single.vectors_of(start, context)
   )
-  players = {j.part.name: serving.make_player(setting, j) for j in jobs}
-  judge_all = serving.make_judge_of_all(setting, players)
-  judge = judge_all and (
-    lambda params: judge_all(
-      single.networks(params), single.vectors_of(params, context)
-    )
+  params, host = _together(work, setting, jobs, (start, context))
+  return Trained(
+    config,
+    {j.part.name: serving.make_player(setting, j) for j in jobs},
+    single.networks(params),
+    single.vectors_of(params, context),
+    {'both': host},
+    stage1_epochs=0,
+    trials={},
   )
-  phase, state = single.make_phase(setting, jobs, judge, (start, context))
-  train = single.train_config(config)
-  params, hosts['both'] = _run(work, 'both', phase, state, train)
-  nets, vectors = single.networks(params), single.vectors_of(params, context)
-  embeddings = types.Params(
-    params.tables, {k: v for k, v in params.net.items() if k == 'features'}
-  )
-  return Trained(config, players, nets, vectors, embeddings, hosts, 0, {})
 
 
-def _refit(work, chosen, context, hosts):
+def _refit(work, chosen, context):
   """User vectors on all train events, items as they were (sec. 3.1, ours)."""
   stage = stage1.make_refit(
     work.config, work.prepared, work.groups, chosen.params, context
   )
-  params, hosts['refit'] = _run(
-    work, 'refit', stage.phase, stage.state, stage.config
-  )
+  params, host = _run(work, 'refit', stage.phase, stage.state, stage.config)
   users = stage1.refitted(chosen.params, params, stage.context)
-  return chosen.vectors._replace(user=users)
+  return chosen.vectors._replace(user=users), host
 
 
 def _run(work, folder, phase, state, train):
