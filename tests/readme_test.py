@@ -50,6 +50,7 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
   exec(compile(text, 'README.md', 'exec'), names)
   kept = names['online_bytes'].from_bytes(names['service'], names['saved'])
   assert (kept.last == names['state'].last).all()
+  assert (names['best'].ids > 0).all()  # 0 would print the last item's id
   assert len(kept.last) == 3 and capsys.readouterr().out
 
 

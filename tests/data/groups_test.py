@@ -212,3 +212,11 @@ def test_movielens_groups_of_equal_samples(ml_1m):
     1023,
     860,
   ]
+
+
+def test_an_event_is_in_its_own_group_or_in_that_of_its_user():
+  by_user = groups.Groups(np.array([0, 1]), *[np.zeros(2)] * 3)
+  users, events = np.array([1, 0, 1]), np.array([2, 0, 1])
+  assert groups.of_events(by_user, users, events).tolist() == [1, 0, 1]
+  by_event = by_user._replace(event_group=np.array([2, 0, 1]))
+  assert groups.of_events(by_event, users, events).tolist() == [1, 2, 0]

@@ -68,7 +68,7 @@ def make_feed(
     targets.history_end,
     targets.event,
     targets.user,
-    _group_of(groups, targets.user, targets.event),
+    groups_lib.of_events(groups, targets.user, targets.event),
     weight,
   )
 
@@ -102,7 +102,7 @@ def make_sequence_feed(
     end,
     first + 1,
     user,
-    _group_of(groups, user, end),
+    groups_lib.of_events(groups, user, end),
     (end - first).astype(np.float32),
   )
 
@@ -114,13 +114,6 @@ def _require_examples(count, prepared):
       ' there is nothing to learn a sequence from; use fewer filters or'
       ' another split'
     )
-
-
-def _group_of(groups, user, event):
-  """Group per example, i32[E]: the event's own, or its user's."""
-  if groups.event_group is not None:
-    return np.asarray(groups.event_group)[event]
-  return np.asarray(groups.user_group)[user]
 
 
 def _to_device(prepared, data, first, last, target, user, group, weight):

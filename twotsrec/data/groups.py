@@ -32,6 +32,21 @@ class Groups(NamedTuple):
   event_group: np.ndarray | None = None
 
 
+def of_events(
+  groups: Groups, users: np.ndarray, events: np.ndarray
+) -> np.ndarray:
+  """Group of each event, i32[E]: its own, or else that of its user.
+
+  Args:
+    groups: from `assign`.
+    users: i32[E], whose events they are.
+    events: i64[E].
+  """
+  if groups.event_group is not None:
+    return np.asarray(groups.event_group)[events]
+  return np.asarray(groups.user_group)[users]
+
+
 def assign(
   data: prepared.Prepared, options: config.GroupConfig | None = None
 ) -> Groups:
@@ -93,8 +108,7 @@ def _by_user(
     )
   key = samples
   if options.key == 'user_seq_len':
-    in_train = np.asarray(data.split) == prepared.TRAIN
-    key = np.bincount(prepared.event_users(data)[in_train], minlength=num_users)
+    key = prepared.train_counts(data)
   order = trained[np.argsort(key[trained], kind='stable')]
   weights = samples[order] if options.balance == 'samples' else None
   ranked_group = _cut(len(order), weights, num_groups)

@@ -228,10 +228,7 @@ def _sorted_by_group(
 
   Inside a group they are in order of their routes, which a tile must share.
   """
-  if groups.event_group is not None:
-    group = np.asarray(groups.event_group)[targets.event]
-  else:
-    group = np.asarray(groups.user_group)[targets.user]
+  group = groups_data.of_events(groups, targets.user, targets.event)
   order = np.lexsort((*tiles.route_keys(routes), group))
   targets = prepared_data.Targets(*(column[order] for column in targets))
   if routes is not None:

@@ -151,10 +151,7 @@ def for_run_report(
   better, tied = _counts(per_target, '_without_past')
   num_negatives = per_target['num_negatives_without_past']
   auc_rank = metrics.rank_from_counts(better, tied, 1.0 - evaluation.auc_ties)
-  if groups.event_group is not None:
-    group = np.asarray(groups.event_group)[per_target['event']]
-  else:
-    group = np.asarray(groups.user_group)[per_target['user']]
+  group = groups_data.of_events(groups, per_target['user'], per_target['event'])
   unknown = np.full(better.size, np.nan)
   arrays = {
     **{name: per_target[name] for name in ('event', 'user', 'item')},

@@ -80,13 +80,12 @@ def systems(
     plugin = replace(plugin, name='light')
   none = config_lib.PluginConfig()
   plugin = replace(plugin, trunk=str(pathlib.Path(workdir) / 'ga'))
-  joint_one = replace(config.aggregator, name='joint')
-  base = replace(config, aggregator=joint_one, plugin=none)
   grouped = replace(config, aggregator=aggregator, plugin=none)
   if config.model.name == models.MULTI_BEHAVIOR:
     return _of_behaviors(grouped, plugin)
+  joint_one = replace(config.aggregator, name='joint')
   return {
-    'base': base,
+    'base': replace(grouped, aggregator=joint_one),
     'ga': grouped,
     'ga_pn': replace(grouped, plugin=plugin),
   }

@@ -163,9 +163,11 @@ def _choose(work, stage, jobs, host):
     probe = dataclasses.replace(options, variant='one_gru')
     first = jobs_lib.make(work.prepared, work.groups, probe)[0]
   folder, name = _folder(work, shared.FOLDER), first.part.name
-  hosts, nets, trials = {shared.FOLDER: host}, {}, {}
-  for epoch in epochs if first.part.reads != 'nothing' else ():
-    _, vectors = _snapshot(stage, folder, epoch)
+  hosts, found, nets, trials = {shared.FOLDER: host}, {}, {}, {}
+  for epoch in epochs:
+    found[epoch] = _, vectors = _snapshot(stage, folder, epoch)
+    if first.part.reads == 'nothing':
+      continue
     setting = phases.Setting(work.config, work.prepared, vectors)
     of_epoch = f'{name}_{epoch}'
     nets[epoch], hosts[of_epoch] = _network(work, setting, first, of_epoch)
@@ -175,8 +177,7 @@ def _choose(work, stage, jobs, host):
   best = max(epochs, key=trials.get) if len(epochs) > 1 else epochs[0]
   kept = {name: nets[best]} if nets and first is jobs[0] else {}
   seconds = host['train_seconds'] * best / host['epoch']
-  found = _snapshot(stage, folder, best)
-  return _Chosen(best, *found, kept, trials, seconds), hosts
+  return _Chosen(best, *found[best], kept, trials, seconds), hosts
 
 
 def _snapshot(stage, folder, epochs):
