@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 import contextlib
+import os
+import pathlib
 
 import jax
+from jax._src import lru_cache
 from jax.experimental.compilation_cache import compilation_cache
 
 
@@ -12,8 +15,9 @@ def once(folder) -> Iterator[None]:
   """Compiles every program once, without most of the optimizations.
 
   Args:
-    folder: where compiled programs are kept.
+    folder: where compiled programs are kept; several processes may share it.
   """
+  lru_cache.LRUCache.put = _put
   options = {
     'jax_disable_most_optimizations': True,
     'jax_compilation_cache_dir': str(folder),
@@ -38,3 +42,12 @@ def _update(options):
   for name, value in options.items():
     jax.config.update(name, value)
   compilation_cache.reset_cache()  # it reads the folder's name once
+
+
+def _put(cache, key, value):
+  """Writes an entry under a name of its own first: no reader sees half of it."""
+  path = pathlib.Path(cache.path) / f'{key}-cache'
+  if not path.exists():
+    unfinished = path.with_name(f'{path.name}.{os.getpid()}')
+    unfinished.write_bytes(value)
+    os.replace(unfinished, path)

@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 from collections.abc import Iterator
+import os
 import pathlib
 
 import pytest
@@ -11,7 +12,8 @@ from tests import compiling
 @pytest.fixture(scope='session', autouse=True)
 def quick_compilation(tmp_path_factory) -> Iterator[None]:
   """Small programs, run once or twice: compiling them is what takes time."""
-  with compiling.once(tmp_path_factory.mktemp('compiled')):
+  shared = os.environ.get('TWOTSREC_TEST_CACHE')
+  with compiling.once(shared or tmp_path_factory.mktemp('compiled')):
     yield
 
 
