@@ -15,6 +15,7 @@ from twotsrec.data import prepared
 from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import evaluate
+from twotsrec.evaluation import tiles
 
 _LENGTH = 4
 _MODEL = toys.dot_model()
@@ -34,9 +35,7 @@ class EvaluateTest(absltest.TestCase):
   def _evaluate(self, evaluation=None, **changes):
     evaluation = evaluation or dataclasses.replace(self.config, **changes)
     return evaluate.evaluate(
-      _MODEL,
-      self.params,
-      None,
+      tiles.Scorer(_MODEL, self.params),
       self.data,
       self.groups,
       prepared.TEST,
@@ -123,9 +122,7 @@ class EvaluateTest(absltest.TestCase):
 
   def _routed(self, routing, model=None, **changes):
     return evaluate.evaluate(
-      model or toys.routed_model(),
-      self.params,
-      None,
+      tiles.Scorer(model or toys.routed_model(), self.params),
       self.data,
       self.groups,
       prepared.TEST,
@@ -227,9 +224,7 @@ class EvaluateTest(absltest.TestCase):
   def test_empty_split_is_a_user_error(self):
     with pytest.raises(types.UserError, match='validation split is empty'):
       evaluate.evaluate(
-        _MODEL,
-        self.params,
-        None,
+        tiles.Scorer(_MODEL, self.params),
         self.data,
         self.groups,
         prepared.VALIDATION,
@@ -248,9 +243,7 @@ class BehaviorsTest(absltest.TestCase):
   def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
     options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
     return evaluate.evaluate(
-      toys.factor_model(),
-      self.params,
-      None,
+      tiles.Scorer(toys.factor_model(), self.params),
       self.data,
       groups_data.assign(self.data, config.GroupConfig(num_groups=2)),
       split,
@@ -421,9 +414,7 @@ def test_popularity_on_movielens_reaches_its_known_auc(shared_data):
     )
   )
   part, per_target = evaluate.evaluate(
-    model,
-    types.Params({'item': {'embedding': table}}, {}),
-    None,
+    tiles.Scorer(model, types.Params({'item': {'embedding': table}}, {})),
     data,
     groups_data.assign(data),
     prepared.TEST,

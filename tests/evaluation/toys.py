@@ -1,5 +1,7 @@
 """A scorer with exact arithmetic, and a log small enough for literal loops."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -7,6 +9,7 @@ from twotsrec import types
 from twotsrec.data import prepared
 
 
+@functools.cache  # one model, one set of programs
 def dot_model() -> types.Model:
   """Sum of the history rows, dot product with the candidate's row."""
 
@@ -27,6 +30,7 @@ def dot_model() -> types.Model:
   return types.Model(init, encode, score)
 
 
+@functools.cache
 def routed_model() -> types.Model:
   """The same with `net` f32[G, D], a vector per group added to the user's."""
   plain = dot_model()
@@ -140,6 +144,7 @@ def behavior_log(
   )
 
 
+@functools.cache
 def factor_model() -> types.Model:
   """sum_k g_k <a_k, b_k> with a gate whose logits are a user's plus an item's.
 

@@ -18,6 +18,8 @@ from twotsrec.data import synthetic_behaviors
 from twotsrec.evaluation import behaviors as shown
 from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import rules
+from twotsrec.evaluation import tiles
 from twotsrec.models import reminders
 from twotsrec.ops import rows
 
@@ -128,8 +130,7 @@ def test_the_parameters_given_are_the_initial_ones():
 def _evaluated(data, name, ks):
   rule = reminders.rules(behaviors_lib.of_prepared(data))[name]
   part, _ = evaluate.evaluate(
-    *rule,
-    None,
+    tiles.Scorer(*rule),
     data,
     groups_lib.assign(data, config.GroupConfig(num_groups=3)),
     prepared.TEST,
@@ -193,14 +194,11 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   found = {}
   for name, rule in reminders.rules(behaviors_lib.of_prepared(data)).items():
     result = ranking.rank_targets(
-      *rule,
-      None,
-      data.items,
-      data.user_offsets,
+      tiles.Scorer(*rule),
+      data,
       targets,
-      shown.bought(data, prepared.TEST),
-      num_items=data.num_items,
-      history_length=1,
+      rules.without(shown.bought(data, prepared.TEST), data.num_items),
+      ranking.Sizes(history=1),
     )
     assert not np.any(result.tied)
     rank = metrics.rank_from_counts(result.better, result.tied)

@@ -9,6 +9,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
+from twotsrec.evaluation import rules
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import two_time_phases as phases
 from twotsrec.recipes import two_time_scale
@@ -70,7 +71,11 @@ def _ranked(blocks, item_vectors):
   """Arrays of the test events, and their expected reciprocal ranks."""
   prepared, _ = _world()
   found = online.rank(
-    blocks, item_vectors, prepared, prepared_lib.TEST, lists=0
+    blocks,
+    item_vectors,
+    prepared,
+    prepared_lib.TEST,
+    [rules.everything(prepared.num_items)],
   )
   counts = (found[name] for name in ('better', 'tied', 'num_negatives'))
   return found, expected.reciprocal_rank(*counts, LISTS)

@@ -6,6 +6,7 @@ import pytest
 from tests.evaluation import toys
 from twotsrec import types
 from twotsrec.data import prepared
+from twotsrec.evaluation import tiles
 from twotsrec.serving import recommend
 
 _LENGTH = 4
@@ -51,17 +52,21 @@ class RecommendTest(parameterized.TestCase):
     )
     chunks = list(
       recommend.recommend(
-        _MODEL, self.params, None, requests, num_items=31, k=k, **options
+        tiles.Scorer(_MODEL, self.params),
+        requests,
+        num_items=31,
+        k=k,
+        **options,
       )
     )
     return tuple(np.concatenate(parts) for parts in zip(*chunks))
 
   @parameterized.product(
-    tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7), (1, 1, 1)),
+    sizes=((64, 64, 100), (8, 16, 10), (3, 5, 7), (1, 1, 1)),
     exclude_seen=(True, False),
   )
-  def test_equals_a_sort_whatever_the_tiles(self, tiles, exclude_seen):
-    user_tile, item_tile, chunk = tiles
+  def test_equals_a_sort_whatever_the_tiles(self, sizes, exclude_seen):
+    user_tile, item_tile, chunk = sizes
     users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
     actual = self._recommend(
       users,
@@ -76,10 +81,10 @@ class RecommendTest(parameterized.TestCase):
     np.testing.assert_array_equal(actual[1], expected[1])
 
   @parameterized.product(
-    mode=('hard', 'soft'), tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7))
+    mode=('hard', 'soft'), sizes=((64, 64, 100), (8, 16, 10), (3, 5, 7))
   )
-  def test_routed_users_come_back_in_the_order_wanted(self, mode, tiles):
-    user_tile, item_tile, chunk = tiles
+  def test_routed_users_come_back_in_the_order_wanted(self, mode, sizes):
+    user_tile, item_tile, chunk = sizes
     rng = np.random.default_rng(1)
     params = toys.routed_params(rng, 31, num_groups=3)
     users = rng.permutation(23)
@@ -99,9 +104,7 @@ class RecommendTest(parameterized.TestCase):
       chunk=chunk,
     )
     chunks = recommend.recommend(
-      toys.routed_model(),
-      params,
-      None,
+      tiles.Scorer(toys.routed_model(), params),
       requests,
       num_items=31,
       k=6,
@@ -127,7 +130,7 @@ class RecommendTest(parameterized.TestCase):
         routes=routes,
       )
       (chunk,) = recommend.recommend(
-        _MODEL, params, None, requests, num_items=31, k=5, user_tile=8
+        tiles.Scorer(_MODEL, params), requests, num_items=31, k=5, user_tile=8
       )
       return chunk
 
@@ -160,7 +163,7 @@ class RecommendTest(parameterized.TestCase):
       np.array([2]), np.array([0, 1]), history_length=2
     )
     (chunk,) = recommend.recommend(
-      _MODEL, params, None, requests, num_items=4, k=3
+      tiles.Scorer(_MODEL, params), requests, num_items=4, k=3
     )
     self.assertEqual(chunk.ids.tolist(), [[1, 3, 4]])
 
@@ -171,7 +174,7 @@ class RecommendTest(parameterized.TestCase):
     )
     chunks = list(
       recommend.recommend(
-        _MODEL, self.params, None, requests, num_items=31, k=5
+        tiles.Scorer(_MODEL, self.params), requests, num_items=31, k=5
       )
     )
     self.assertEqual([len(chunk.ids) for chunk in chunks], [9, 9, 5])
@@ -196,7 +199,7 @@ class RecommendTest(parameterized.TestCase):
         yield request
 
     stream = recommend.recommend(
-      _MODEL, self.params, None, requests(), num_items=31, k=2
+      tiles.Scorer(_MODEL, self.params), requests(), num_items=31, k=2
     )
     next(stream)
     self.assertEqual(taken, [10])
@@ -211,9 +214,10 @@ class RecommendTest(parameterized.TestCase):
 
     def serve(requests):
       chunks = recommend.recommend(
-        _MODEL._replace(encode=encode),
-        self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
-        None,
+        tiles.Scorer(
+          _MODEL._replace(encode=encode),
+          self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
+        ),
         requests,
         num_items=31,
         k=6,

@@ -1,12 +1,10 @@
 """From a trained model and prepared data to one split's part of the report."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from twotsrec import config
-from twotsrec import metrics
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
@@ -16,6 +14,7 @@ from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report
+from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
 _CANDIDATES = ('all', 'sampled', 'unbought', 'never_interacted')
@@ -23,77 +22,81 @@ _NEEDS_BEHAVIORS = ('unbought', 'never_interacted')
 
 
 def evaluate(
-  model: types.Model,
-  params: tiles.AnyParams,
-  context: Any,
+  scorer: tiles.Scorer,
   prepared: prepared_data.Prepared,
   groups: groups_data.Groups,
   split: int,
   evaluation: config.EvaluationConfig,
   history_length: int,
-  progress: Callable[[int, int], None] | None = None,
   *,
-  seen: prepared_data.SeenItems | None = None,
   routing: config.RoutingConfig | None = None,
   key: str = 'user_train_count',
+  progress: ranking.Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Ranks the held-out items of a split and summarizes by group.
 
   Args:
-    model: scorer.
-    params: of the model; or a sequence with those of every group.
-    context: of the model.
+    scorer: the model and its parameters, without routes.
     prepared: the data.
     groups: of the users; a target belongs to the group of its event if events
       have groups, else to that of its user.
     split: prepared.VALIDATION or prepared.TEST.
     evaluation: protocol.
     history_length: L.
-    progress: called with (targets done, targets).
-    seen: what `not_negative` returns if at hand, else computed.
     routing: which plugin serves whom; None for a model without plugins.
     key: that the groups were made by, the unit of a route.
+    progress: called with (targets done, targets).
   Returns:
-    (part of report.json, per target arrays [T] in the order of the events:
-    event, user, item, group, better, tied, num_negatives, score, rank,
-    user_auc, placement_group, placement_all, and part if the data have
-    behaviors). The arrays hold numbers only and can be saved with np.savez.
+    (part of report.json, what `report.per_target` returns in the order of the
+    events, with `part` if the data have behaviors). The arrays hold numbers
+    only and can be saved with np.savez.
   """
   _check_protocol(prepared, evaluation)
-  if seen is None:
-    seen = not_negative(prepared, split, evaluation)
   targets = _held_out(prepared, split, evaluation)
   routes = None
   if routing is not None:
     routes = routing_data.of_targets(prepared, groups, targets, key, routing)
   targets, group, routes = _sorted_by_group(groups, targets, routes)
-  num_groups = len(groups.sizes)
-  result = ranking.rank_targets(
-    model,
-    params,
-    context,
-    prepared.items,
-    prepared.user_offsets,
+  seen = not_negative(prepared, split, evaluation)
+  among = _lists(prepared, targets, seen, evaluation)
+  if among is None:
+    among = rules.without(seen, prepared.num_items)
+  counts = ranking.rank_targets(
+    scorer._replace(routes=routes),
+    prepared,
     targets,
-    seen,
-    num_items=prepared.num_items,
-    history_length=history_length,
-    routes=routes,
-    candidates=_lists(prepared, targets, seen, evaluation),
-    user_tile=evaluation.user_tile,
-    item_tile=evaluation.item_tile,
-    fold=auc.pooled_counts(group, num_groups),
-    progress=progress,
+    among,
+    ranking.Sizes(history_length, evaluation.user_tile, evaluation.item_tile),
+    auc.pooled_counts(group, len(groups.sizes)),
+    progress,
   )
-  per_target = _per_target(prepared, targets, group, result, evaluation)
+  own, everybody = auc.placements(counts.folded, evaluation.auc_ties)
+  ranked = report.Ranked(
+    event=np.asarray(targets.event),
+    user=np.asarray(targets.user),
+    item=np.asarray(targets.item),
+    group=group,
+    better=counts.better,
+    tied=counts.tied,
+    num_negatives=counts.num_negatives,
+    score=counts.positive_score,
+    placement_group=own,
+    placement_all=everybody,
+  )
+  per_target = report.per_target(ranked, evaluation)
+  names = behaviors.part_names(prepared)
+  if names:
+    per_target['part'] = behaviors.parts(prepared, targets)
+  order = np.argsort(targets.event)
+  per_target = {name: values[order] for name, values in per_target.items()}
   part = report.build(
     per_target,
     prepared_data.train_counts(prepared),
-    num_groups,
+    len(groups.sizes),
     evaluation.ks,
     evaluation.bootstrap,
     evaluation.seed,
-    behaviors.part_names(prepared),
+    names,
   )
   return part, per_target
 
@@ -146,7 +149,7 @@ def protocol(
 def _negatives(
   prepared: prepared_data.Prepared, evaluation: config.EvaluationConfig
 ) -> str:
-  """What a held-out item is ranked among, in words."""
+  """The candidates of a held-out item in words."""
   names = behaviors.names(prepared)
   if evaluation.candidates == 'unbought':
     return (
@@ -167,40 +170,12 @@ def _negatives(
   return text
 
 
-def _per_target(
-  prepared, targets, group, result, evaluation
-) -> dict[str, np.ndarray]:
-  """Metrics of every target in order of the events."""
-  counts = result.better, result.tied
-  # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
-  auc_rank = metrics.rank_from_counts(*counts, 1.0 - evaluation.auc_ties)
-  own, everybody = auc.placements(result.folded, evaluation.auc_ties)
-  per_target = {
-    'event': np.asarray(targets.event),
-    'user': np.asarray(targets.user),
-    'item': np.asarray(targets.item),
-    'group': group,
-    'better': result.better,
-    'tied': result.tied,
-    'num_negatives': result.num_negatives,
-    'score': result.positive_score,
-    'rank': metrics.rank_from_counts(*counts, evaluation.rank_ties),
-    'user_auc': metrics.user_auc(auc_rank, result.num_negatives),
-    'placement_group': own,
-    'placement_all': everybody,
-  }
-  if behaviors.part_names(prepared):
-    per_target['part'] = behaviors.parts(prepared, targets)
-  order = np.argsort(targets.event)
-  return {name: values[order] for name, values in per_target.items()}
-
-
 def _held_out(
   prepared: prepared_data.Prepared,
   split: int,
   evaluation: config.EvaluationConfig,
 ) -> prepared_data.Targets:
-  """What is ranked: events of a split, or those that are discoveries."""
+  """Events to rank: those of a split, or the discoveries among them."""
   targets = prepared_data.targets(prepared, split)
   name = prepared_data.SPLITS[split]
   if not targets.user.size:

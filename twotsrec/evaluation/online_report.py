@@ -21,10 +21,9 @@ from twotsrec import config
 from twotsrec import metrics
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
-from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import buckets
+from twotsrec.evaluation import candidates
 from twotsrec.evaluation import expected
-from twotsrec.evaluation import online_lists
 from twotsrec.evaluation import report
 
 EVERYBODY = 'all'
@@ -92,7 +91,7 @@ def build(
     )
   digest = None
   if 'list' in per_target:
-    digest = online_lists.digest(per_target['list'])
+    digest = candidates.digest_of_fingerprints(per_target['list'])
   return {
     'options': options._asdict() | {'edges': list(options.edges)},
     'rules': list(dict.fromkeys(rule for rule, _ in names)),
@@ -149,22 +148,21 @@ def for_run_report(
     What `evaluate.evaluate` returns.
   """
   better, tied = _counts(per_target, '_without_past')
-  num_negatives = per_target['num_negatives_without_past']
-  auc_rank = metrics.rank_from_counts(better, tied, 1.0 - evaluation.auc_ties)
   group = groups_data.of_events(groups, per_target['user'], per_target['event'])
-  unknown = np.full(better.size, np.nan)
-  arrays = {
-    **{name: per_target[name] for name in ('event', 'user', 'item')},
-    'group': group.astype(np.int32),
-    'better': better,
-    'tied': tied,
-    'num_negatives': num_negatives,
-    'score': per_target['score'],
-    'rank': metrics.rank_from_counts(better, tied, evaluation.rank_ties),
-    'user_auc': metrics.user_auc(auc_rank, num_negatives),
-    'placement_group': unknown,
-    'placement_all': unknown,
-  }
+  nowhere = np.full(better.size, np.nan)
+  ranked = report.Ranked(
+    event=per_target['event'],
+    user=per_target['user'],
+    item=per_target['item'],
+    group=group.astype(np.int32),
+    better=better,
+    tied=tied,
+    num_negatives=per_target['num_negatives_without_past'],
+    score=per_target['score'],
+    placement_group=nowhere,
+    placement_all=nowhere,
+  )
+  arrays = report.per_target(ranked, evaluation)
   part = report.build(
     arrays,
     prepared_data.train_counts(prepared),
@@ -216,22 +214,11 @@ def _part(per_target, names, table, chosen, options) -> dict[str, Any]:
   weights = np.broadcast_to(events[:, None], sums.shape)
   sums = np.concatenate([sums / weights, sums], axis=1)
   counts = np.concatenate([np.ones_like(weights), weights], axis=1)
-  cells = _cells(sums, counts, options)
+  cells = report.ratios(sums, counts, options.resamples, options.seed)
   for i, (rule, metric) in enumerate(names):
     by = dict(zip(MEANS, (cells[i], cells[i + len(names)]), strict=True))
     part.setdefault(rule, {})[metric] = by
   return part
-
-
-def _cells(sums, counts, options) -> list[dict[str, float | None]]:
-  if not sums.size:
-    return [dict.fromkeys(('value', 'low', 'high'))] * sums.shape[1]
-  low, high = bootstrap.intervals(sums, counts, options.resamples, options.seed)
-  columns = zip(sums.sum(axis=0) / counts.sum(axis=0), low, high, strict=True)
-  return [
-    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
-    for column in columns
-  ]
 
 
 def _share(values: np.ndarray) -> float | None:

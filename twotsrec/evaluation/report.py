@@ -23,8 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec import config
 from twotsrec import metrics
 from twotsrec.evaluation import bootstrap
+
+_PLACEMENTS = ('placement_group', 'placement_all')
 
 
 class Terms(NamedTuple):
@@ -37,6 +40,52 @@ class Terms(NamedTuple):
 
   sums: np.ndarray
   counts: np.ndarray
+
+
+class Ranked(NamedTuple):
+  """Held-out items after ranking, offline or online.
+
+  Attributes:
+    event: i64[T].
+    user: i32[T].
+    item: i32[T].
+    group: i32[T], 0..G-1.
+    better: i64[T], candidates that score higher.
+    tied: i64[T], candidates that score the same.
+    num_negatives: i64[T], candidates.
+    score: f32[T].
+    placement_group: f64[T], see `auc.placements`; NaN where scores of two users
+      share no scale.
+    placement_all: f64[T].
+  """
+
+  event: np.ndarray
+  user: np.ndarray
+  item: np.ndarray
+  group: np.ndarray
+  better: np.ndarray
+  tied: np.ndarray
+  num_negatives: np.ndarray
+  score: np.ndarray
+  placement_group: np.ndarray
+  placement_all: np.ndarray
+
+
+def per_target(
+  ranked: Ranked, evaluation: config.EvaluationConfig
+) -> dict[str, np.ndarray]:
+  """Columns of `per_target.npz`: those of `Ranked`, rank and user_auc."""
+  columns = ranked._asdict()
+  placements = {name: columns.pop(name) for name in _PLACEMENTS}
+  counts = ranked.better, ranked.tied
+  # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
+  auc_rank = metrics.rank_from_counts(*counts, 1.0 - evaluation.auc_ties)
+  return {
+    **columns,
+    'rank': metrics.rank_from_counts(*counts, evaluation.rank_ties),
+    'user_auc': metrics.user_auc(auc_rank, ranked.num_negatives),
+    **placements,
+  }
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
@@ -180,20 +229,37 @@ def _summaries(
 ) -> dict[str, dict[str, Any]]:
   sums = np.stack([term.sums for term in terms.values()], axis=1)
   counts = np.stack([term.counts for term in terms.values()], axis=1)
+  number = counts.sum(axis=0)
+  cells = ratios(sums, counts, resamples, seed)
+  return {
+    name: {**cell, 'count': int(count)}
+    for name, cell, count in zip(terms, cells, number, strict=True)
+  }
+
+
+def ratios(
+  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> list[dict[str, float | None]]:
+  """Ratios of sums over users with their 95 % intervals, for JSON.
+
+  Args:
+    sums: f64[U, M].
+    counts: f64[U, M].
+    resamples: of users.
+    seed: of the resamples.
+  Returns:
+    M times {'value', 'low', 'high'}; None where nobody is left.
+  """
   if not sums.size:
     resamples = 0
   low, high = bootstrap.intervals(sums, counts, resamples, seed)
   total, number = sums.sum(axis=0), counts.sum(axis=0)
   value = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-  return {
-    name: {
-      'value': metrics.or_none(value[i]),
-      'low': metrics.or_none(low[i]),
-      'high': metrics.or_none(high[i]),
-      'count': int(number[i]),
-    }
-    for i, name in enumerate(terms)
-  }
+  columns = zip(value, low, high, strict=True)
+  return [
+    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
+    for column in columns
+  ]
 
 
 def _span(row: Mapping[str, Any]) -> str:

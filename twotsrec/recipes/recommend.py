@@ -13,6 +13,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import tiles
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
@@ -83,9 +84,7 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     else _known(experiment, options)
   )
   chunks = recommend_lib.recommend(
-    model,
-    params,
-    experiment.context,
+    tiles.Scorer(model, params, experiment.context),
     work.requests,
     num_items=experiment.prepared.num_items,
     k=options.k,

@@ -135,15 +135,13 @@ def evaluate(
   label = f'evaluate {split}'
   with progress.reporter(count, label, quiet=quiet, unit='users') as show:
     return evaluate_lib.evaluate(
-      model,
-      params,
-      experiment.context,
+      tiles.Scorer(model, params, experiment.context),
       experiment.prepared,
       experiment.groups,
       index,
       config.evaluation,
       config.data.history_length,
-      progress.of_totals(show),
+      progress=progress.of_totals(show),
       routing=routing_lib.from_config(config) if plugged else None,
       key=config.groups.key,
     )

@@ -56,8 +56,9 @@ def evaluate(
       jnp.asarray(item),
       prepared,
       split,
-      lists=config.two_time.evaluation_lists,
-      seed=config.evaluation.seed,
+      online.usual_rules(
+        prepared, config.two_time.evaluation_lists, config.evaluation.seed
+      ),
       progress=progress.of_totals(show),
     )
 

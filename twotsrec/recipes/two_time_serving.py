@@ -18,6 +18,7 @@ from twotsrec.data import streams
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_states
+from twotsrec.evaluation import rules
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
 from twotsrec.plugins import recurrent
@@ -158,8 +159,8 @@ def make_judge_of_all(
       vectors.item,
       prepared,
       prepared_lib.VALIDATION,
+      [rules.everything(prepared.num_items)],
       events=events,
-      lists=0,
     )
     return mrr(found, setting.config.two_time.evaluation_lists)
 

@@ -31,6 +31,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.evaluation import gathers
+from twotsrec.evaluation import tiles
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
 from twotsrec.ops import rows
@@ -201,9 +202,7 @@ def recommend(
     nothing = np.zeros((len(part), 1), np.int32)
     request = recommend_lib.Request(nothing, seen, user=part - first)
     chunks += recommend_lib.recommend(
-      _RANKER,
-      types.Params(table, {'query': queries[part]}),
-      None,
+      tiles.Scorer(_RANKER, types.Params(table, {'query': queries[part]})),
       [request],
       num_items=service.num_items,
       k=k,

@@ -111,9 +111,7 @@ def raw_histories(
 
 
 def recommend(
-  model: types.Model,
-  params: tiles.AnyParams,
-  context: Any,
+  scorer: tiles.Scorer,
   requests: Iterable[Request],
   *,
   num_items: int,
@@ -125,9 +123,7 @@ def recommend(
   """The k best items of every user, one chunk per request with users.
 
   Args:
-    model: scorer.
-    params: of the model; or a sequence with those of every group.
-    context: of the model.
+    scorer: the model and its parameters; requests bring the routes.
     requests: users, in pieces; nothing is held longer than its piece.
     num_items: I.
     k: items per user.
@@ -153,33 +149,31 @@ def recommend(
       tiling = tiles.plan(longest, num_items, user_tile, item_tile)
     ids = np.zeros((num_rows, k), np.int32)
     scores = np.zeros((num_rows, k), np.float32)
-    for part in tiles.row_tiles(params, route, runs, tiling.users):
+    scorer = scorer._replace(routes=route)
+    for part in tiles.row_tiles(scorer, runs, tiling.users):
       part = part._replace(rows=order[part.rows])
       ids[part.rows], scores[part.rows] = _recommend_tile(
-        model, context, request, part, num_items, k, tiling
+        scorer, request, part, num_items, k, tiling
       )
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(model, context, request, part, num_items, k, tiling):
-  num_rows, params = part.rows.size, part.params
-  users = (
-    np.full(num_rows, -1) if request.user is None else request.user[part.rows]
-  )
-  inputs = {
-    'history': gathers.pad_rows(request.history[part.rows], tiling.users),
-    'route': part.route,
-    'user': gathers.pad_users(users, tiling.users),
-  }
-  encoded = tiles.encode(model, params, context, inputs)
+def _recommend_tile(scorer, request, part, num_items, k, tiling):
+  num_rows = part.rows.size
+  user = np.full(num_rows, -1)
+  if request.user is not None:
+    user = request.user[part.rows]
+  history = request.history[part.rows]
+  encoded = tiles.encode(scorer, part, history, user, tiling.users)
   ids = np.zeros((tiling.users, k), np.int32)
   scores = np.full((tiling.users, k), -np.inf, np.float32)
   excluded = gathers.exclusions(request.seen, part.rows)
-  for tile in tiles.item_tiles(excluded, num_items, tiling):
-    tile_scores = tiles.score(model, params, encoded, tile.ids, tiling.width)
-    ids, scores, has_nan = _merge(
-      ids, scores, tile.ids, tile_scores, tile.excluded, k
+  pairs = tiles.excluded_pairs(excluded, num_items, tiling.users, tiling.items)
+  for tile, left_out in zip(tiles.item_ids(num_items, tiling.items), pairs):
+    tile_scores = tiles.score(
+      scorer.model, part.params, encoded, tile, tiling.width
     )
+    ids, scores, has_nan = _merge(ids, scores, tile, tile_scores, left_out, k)
     tiles.check_scores(has_nan)
   return np.asarray(ids)[:num_rows], np.asarray(scores)[:num_rows]
 
