@@ -12,7 +12,7 @@ NEW = 'new'
 
 
 def names(edges: Sequence[int] = EDGES) -> list[str]:
-  """Names of the buckets that `assign` tells: new users, then the ranges."""
+  """Names of the buckets of `assign`: new users, then the ranges."""
   check(edges)
   lows = [1, *(edge + 1 for edge in edges)]
   ranges = [_span(low, high) for low, high in zip(lows, edges)]

@@ -51,22 +51,6 @@ class Fold(NamedTuple):
   step: Callable[[Any, np.ndarray, np.ndarray, np.ndarray | None], Any]
 
 
-class Place(NamedTuple):
-  """Where a tile of scores stands.
-
-  Attributes:
-    target: i32[R], id of each row's held-out item.
-    first: i32[], id of the first column.
-    last: i32[], last id there is; columns beyond it are filling.
-    rows: i32[], rows beyond this number are filling.
-  """
-
-  target: np.ndarray
-  first: np.int32
-  last: np.int32
-  rows: np.int32
-
-
 class Tally(NamedTuple):
   """Sums of a tile, on the device.
 
@@ -101,17 +85,12 @@ class Part(NamedTuple):
   counts: np.ndarray | None = None
 
 
-def place(target: np.ndarray, first: int, last: int, rows: int) -> Place:
-  """`Place` of a tile from plain numbers."""
-  bounds = np.array([first, last, rows], np.int32)
-  return Place(target=target, first=bounds[0], last=bounds[1], rows=bounds[2])
-
-
 @jax.jit
 def tally(
   scores: jax.Array,
   own: jax.Array,
-  place: Place,
+  target: jax.Array,
+  bounds: tuple[int, int, int],
   masks: tuple[rules.Mask, ...],
 ) -> Tally:
   """Counts a tile under several rules; answers before it has computed.
@@ -119,18 +98,21 @@ def tally(
   Args:
     scores: f32[R, C].
     own: f32[R], scores of the held-out items.
-    place: of the tile. The held-out item and filling never count.
+    target: i32[R], ids of the held-out items, which never count.
+    bounds: id of the first column, last id there is, number of real rows; what
+      lies beyond is filling and never counts.
     masks: what each of the K rules leaves out besides.
   """
-  ids = place.first + jnp.arange(scores.shape[1], dtype=jnp.int32)
-  real = jnp.arange(scores.shape[0]) < place.rows
-  counts = (ids <= place.last) & (ids != place.target[:, None])
+  first, last, size = bounds
+  ids = first + jnp.arange(scores.shape[1], dtype=jnp.int32)
+  real = jnp.arange(scores.shape[0]) < size
+  counts = (ids <= last) & (ids != target[:, None])
   counts &= real[:, None]
   above, equal = scores > own[:, None], scores == own[:, None]
   # One sum of both is faster than two.
   values = jnp.where(above, 1, jnp.where(equal, 1 << _SHIFT, 0))
   values = jnp.where(counts, values, 0)
-  left = lambda mask, x: rules.left(mask, x, place.first)
+  left = lambda mask, x: rules.left(mask, x, first)
   bad = jnp.isnan(scores) & counts
   widest = (None,) if None in masks else masks
   has_nan = jnp.any(jnp.isnan(own) & real)

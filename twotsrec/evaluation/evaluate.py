@@ -70,20 +70,8 @@ def evaluate(
     auc.pooled_counts(group, len(groups.sizes)),
     progress,
   )
-  own, everybody = auc.placements(counts.folded, evaluation.auc_ties)
-  ranked = report.Ranked(
-    event=np.asarray(targets.event),
-    user=np.asarray(targets.user),
-    item=np.asarray(targets.item),
-    group=group,
-    better=counts.better,
-    tied=counts.tied,
-    num_negatives=counts.num_negatives,
-    score=counts.positive_score,
-    placement_group=own,
-    placement_all=everybody,
-  )
-  per_target = report.per_target(ranked, evaluation)
+  placements = auc.placements(counts.folded, evaluation.auc_ties)
+  per_target = report.per_target(targets, group, counts, placements, evaluation)
   names = behaviors.part_names(prepared)
   if names:
     per_target['part'] = behaviors.parts(prepared, targets)

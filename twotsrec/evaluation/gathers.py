@@ -50,10 +50,10 @@ def histories(
     i32[B, L], oldest first, right-padded with 0.
   """
   start, end = np.asarray(start, np.int64), np.asarray(end, np.int64)
-  kept = np.minimum(end - start, length)
+  lengths = np.minimum(end - start, length)
   steps = np.arange(length)
-  index = (end - kept)[:, None] + steps
-  inside = steps < kept[:, None]
+  index = (end - lengths)[:, None] + steps
+  inside = steps < lengths[:, None]
   history = np.zeros(index.shape, np.int32)
   history[inside] = items[index[inside]]
   return history

@@ -1,15 +1,15 @@
 """The report of an online evaluation: rules, buckets and two kinds of means.
 
-Rules, what a held-out event is ranked among:
+Rules name the candidates of a held-out event:
   expected   the item and 499 others sampled, expected over all such lists
   sampled    the same with one list per event, fixed for all models
   all        all items
 and `expected_without_past` and `all_without_past`, where the items of the
 user's earlier events leave. Means: `by_user`, over users of each user's mean
-(2TS fig. 3), and `by_event`, over events (2TS sec. 4). A part is told for all
-events and for the `warm` ones, whose item occurs in training, the same for all
-models; an item that a model knows nothing of (new, or left out of its training)
-may score 0 and so be above or below everything.
+(2TS fig. 3), and `by_event`, over events (2TS sec. 4). A row has a part for all
+events and one for the `warm` ones, whose item occurs in training, the same for
+all models; an item that a model never trained on (new, or left out of its
+training) may score 0 and so be above or below everything.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import candidates
+from twotsrec.evaluation import counting
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import report
 
@@ -34,7 +35,7 @@ PARTS = ('all', WARM)  # events of a row
 
 
 class Options(NamedTuple):
-  """What is told.
+  """Options of the online report.
 
   Attributes:
     lists: n, sampled candidates beside the item in an expected list.
@@ -64,8 +65,8 @@ def build(
   """One split's online evaluation as JSON values.
 
   Args:
-    per_target: what `online.rank` returned.
-    options: what is told.
+    per_target: arrays of `online.rank`.
+    options: of the report.
     values: of `target_metrics`, such as their mean over several trainings;
       None takes those of `per_target`.
   Returns:
@@ -109,11 +110,11 @@ def target_metrics(
   for ending in ('', '_without_past'):
     counts = _counts(per_target, ending)
     others = per_target['num_negatives' + ending]
-    known = (*counts, others, lists)
+    given = (*counts, others, lists)
     values |= {
-      ('expected' + ending, 'mrr'): expected.reciprocal_rank(*known),
-      ('expected' + ending, f'recall@{k}'): expected.hit(*known, k),
-      ('expected' + ending, f'ndcg@{k}'): expected.ndcg(*known, k),
+      ('expected' + ending, 'mrr'): expected.reciprocal_rank(*given),
+      ('expected' + ending, f'recall@{k}'): expected.hit(*given, k),
+      ('expected' + ending, f'ndcg@{k}'): expected.ndcg(*given, k),
     }
   ranked = {'': 'all', '_without_past': 'all_without_past'}
   if 'better_sampled' in per_target:
@@ -140,29 +141,27 @@ def for_run_report(
   AUC: the queries of two users, or of two events, share no scale.
 
   Args:
-    per_target: what `online.rank` returned, of one split.
+    per_target: arrays of `online.rank`, of one split.
     prepared: the data.
     groups: of the users.
     evaluation: cut-offs, ties and resamples.
   Returns:
-    What `evaluate.evaluate` returns.
+    (part, arrays) as `evaluate.evaluate`.
   """
-  better, tied = _counts(per_target, '_without_past')
-  group = groups_data.of_events(groups, per_target['user'], per_target['event'])
-  nowhere = np.full(better.size, np.nan)
-  ranked = report.Ranked(
-    event=per_target['event'],
-    user=per_target['user'],
-    item=per_target['item'],
-    group=group.astype(np.int32),
-    better=better,
-    tied=tied,
-    num_negatives=per_target['num_negatives_without_past'],
-    score=per_target['score'],
-    placement_group=nowhere,
-    placement_all=nowhere,
+  column = lambda name: per_target[f'{name}_without_past']
+  counts = counting.Counts(
+    better=column('better'),
+    tied=column('tied'),
+    num_negatives=column('num_negatives'),
+    positive_score=per_target['score'],
   )
-  arrays = report.per_target(ranked, evaluation)
+  event, user = per_target['event'], per_target['user']
+  targets = prepared_data.Targets(event, user, per_target['item'], event)
+  group = groups_data.of_events(groups, user, event)
+  nowhere = np.full(event.size, np.nan)
+  arrays = report.per_target(
+    targets, group, counts, (nowhere, nowhere), evaluation
+  )
   part = report.build(
     arrays,
     prepared_data.train_counts(prepared),

@@ -89,9 +89,8 @@ def part(
     scores = _product(query, tile)
     if own is None:
       own = _own_scores(scores, np.maximum(target - 1, 0))
-    first, last = i * columns + 1, len(stock.vectors) - 1
-    place = counting.place(target, first, last, rows.size)
-    tallies.append(counting.tally(scores, own, place, masks_of_tile))
+    bounds = i * columns + 1, len(stock.vectors) - 1, rows.size
+    tallies.append(counting.tally(scores, own, target, bounds, masks_of_tile))
   number = [rule.number for rule in excluded]
   return counting.Part(rows=rows, own=own, number=number, tallies=tallies)
 

@@ -110,13 +110,14 @@ def _tiles_of_items(task, rule, positive, encodings) -> Iterator[counting.Part]:
     size, ids = part.rows.size, tiles.item_ids(num_items, columns)
     for tile, mask in zip(ids, excluded.masks(users, columns)):
       scores = tiles.score(task.scorer.model, part.params, encoded, tile, width)
-      place = counting.place(target, tile[0], num_items, size)
+      first = int(tile[0])
+      bounds = first, num_items, size
       yield counting.Part(
         rows=part.rows,
         own=own,
         number=[excluded.number],
-        tallies=[counting.tally(scores, own, place, (mask,))],
-        last=tile[0] + columns > num_items,
+        tallies=[counting.tally(scores, own, target, bounds, (mask,))],
+        last=first + columns > num_items,
         scores=scores,
         counts=~mask.excluded[:size] if isinstance(mask, rules.Pairs) else None,
       )
@@ -174,7 +175,7 @@ def _write_scores(written, rows, scores, _):
 
 
 def _tiles_of_lists(task, lists) -> Iterator[counting.Part]:
-  """Tiles of users, each with its lists; an id of `Place` is a list's place."""
+  """Tiles of users with their lists; ids are places in a list, 0 the target."""
   num_columns = lists.shape[1]
   users, columns, width = task.tiling
   starts = range(0, num_columns, columns)
@@ -189,10 +190,10 @@ def _tiles_of_lists(task, lists) -> Iterator[counting.Part]:
     pieces = [scores]
     if len(starts) > 1:
       pieces = jnp.split(scores, len(starts), axis=1)
-    tallies = []
-    for first, piece in zip(starts, pieces):
-      place = counting.place(target, first, last, size)
-      tallies.append(counting.tally(piece, own, place, (None,)))
+    tallies = [
+      counting.tally(piece, own, target, (first, last, size), (None,))
+      for first, piece in zip(starts, pieces)
+    ]
     yield counting.Part(
       rows=part.rows,
       own=own,

@@ -26,8 +26,7 @@ import numpy as np
 from twotsrec import config
 from twotsrec import metrics
 from twotsrec.evaluation import bootstrap
-
-_PLACEMENTS = ('placement_group', 'placement_all')
+from twotsrec.evaluation import counting
 
 
 class Terms(NamedTuple):
@@ -42,49 +41,38 @@ class Terms(NamedTuple):
   counts: np.ndarray
 
 
-class Ranked(NamedTuple):
-  """Held-out items after ranking, offline or online.
-
-  Attributes:
-    event: i64[T].
-    user: i32[T].
-    item: i32[T].
-    group: i32[T], 0..G-1.
-    better: i64[T], candidates that score higher.
-    tied: i64[T], candidates that score the same.
-    num_negatives: i64[T], candidates.
-    score: f32[T].
-    placement_group: f64[T], see `auc.placements`; NaN where scores of two users
-      share no scale.
-    placement_all: f64[T].
-  """
-
-  event: np.ndarray
-  user: np.ndarray
-  item: np.ndarray
-  group: np.ndarray
-  better: np.ndarray
-  tied: np.ndarray
-  num_negatives: np.ndarray
-  score: np.ndarray
-  placement_group: np.ndarray
-  placement_all: np.ndarray
-
-
 def per_target(
-  ranked: Ranked, evaluation: config.EvaluationConfig
+  targets: Any,
+  group: np.ndarray,
+  counts: counting.Counts,
+  placements: tuple[np.ndarray, np.ndarray],
+  evaluation: config.EvaluationConfig,
 ) -> dict[str, np.ndarray]:
-  """Columns of `per_target.npz`: those of `Ranked`, rank and user_auc."""
-  columns = ranked._asdict()
-  placements = {name: columns.pop(name) for name in _PLACEMENTS}
-  counts = ranked.better, ranked.tied
+  """Columns of `per_target.npz`, one row per held-out item.
+
+  Args:
+    targets: event, user and item [T], as `prepared.Targets`.
+    group: i32[T], 0..G-1.
+    counts: of one rule.
+    placements: of `auc.placements`, against the own group and everybody.
+    evaluation: treatment of ties.
+  """
+  pair = counts.better, counts.tied
   # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
-  auc_rank = metrics.rank_from_counts(*counts, 1.0 - evaluation.auc_ties)
+  auc_rank = metrics.rank_from_counts(*pair, 1.0 - evaluation.auc_ties)
   return {
-    **columns,
-    'rank': metrics.rank_from_counts(*counts, evaluation.rank_ties),
-    'user_auc': metrics.user_auc(auc_rank, ranked.num_negatives),
-    **placements,
+    'event': np.asarray(targets.event),
+    'user': np.asarray(targets.user),
+    'item': np.asarray(targets.item),
+    'group': group.astype(np.int32),
+    'better': counts.better,
+    'tied': counts.tied,
+    'num_negatives': counts.num_negatives,
+    'score': counts.positive_score,
+    'rank': metrics.rank_from_counts(*pair, evaluation.rank_ties),
+    'user_auc': metrics.user_auc(auc_rank, counts.num_negatives),
+    'placement_group': placements[0],
+    'placement_all': placements[1],
   }
 
 
@@ -113,9 +101,9 @@ def user_terms(
   rank = np.asarray(per_target['rank'], np.float64)
 
   def over_items(values):
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     add = lambda x: np.bincount(index, weights=x, minlength=users.size)
-    return Terms(add(np.where(known, values, 0.0)), add(known.astype(float)))
+    return Terms(add(np.where(finite, values, 0.0)), add(finite.astype(float)))
 
   def over_users(values):
     sums, counts = over_items(values)

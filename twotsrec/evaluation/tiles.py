@@ -106,7 +106,7 @@ def encode(
     scorer: the model and its context.
     tile: of b rows.
     history: i32[b, L].
-    user: i32[b], -1 for a row without a known user.
+    user: i32[b], -1 for a row without a user of the data.
     size: B, rows of the compiled shape; filling has no history and no user.
   Returns:
     Leaves [B, ...].

@@ -1,6 +1,6 @@
 """Top-k recommendations in chunks of users, over any number of items.
 
-The best k are kept while item tiles go by, so memory is bounded by the tile
+The best k stay while item tiles go by, so memory is bounded by the tile
 sizes. Equal scores are ordered by item id, lower first, whatever the tiles.
 """
 
