@@ -7,6 +7,7 @@ with counts, options and digests; nothing in it depends on the clock or the
 machine, so preparing twice gives identical bytes.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -35,7 +36,7 @@ _ARRAYS = (
 _OPTIONAL = ('times', 'behaviors')
 
 
-class Prepared(NamedTuple):
+class _Arrays(NamedTuple):
   """Interactions of one dataset, ready to train on.
 
   Attributes:
@@ -59,6 +60,18 @@ class Prepared(NamedTuple):
   item_ids: np.ndarray
   manifest: dict[str, Any]
   path: str = ''
+
+
+class Prepared(_Arrays):
+  """`_Arrays` with what follows from them."""
+
+  @functools.cached_property
+  def event_users(self) -> np.ndarray:
+    """User of every event, i32[N]; made once, as all parts of a run read it."""
+    counts = np.diff(self.user_offsets)
+    users = np.repeat(np.arange(self.num_users, dtype=np.int32), counts)
+    users.flags.writeable = False
+    return users
 
   @property
   def num_users(self) -> int:
@@ -219,8 +232,7 @@ def make_manifest(
 
 def event_users(data: Prepared) -> np.ndarray:
   """User of every event, i32[N]."""
-  counts = np.diff(data.user_offsets)
-  return np.repeat(np.arange(data.num_users, dtype=np.int32), counts)
+  return data.event_users
 
 
 def targets(data: Prepared, split: int) -> Targets:
