@@ -11,10 +11,40 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from twotsrec import config as config_lib
 from twotsrec import types
+
+NAMES = ('ease', 'item_knn')
 
 # Numbers of the dense item-item matrix of EASE that a machine is asked for.
 _LARGEST = 30_000
+_TILE = 1024  # items whose products with all others are made at once
+
+
+def make(
+  name: str,
+  pairs: scipy.sparse.csr_matrix,
+  options: config_lib.ClosedFormConfig,
+) -> types.Params:
+  """Parameters of a model of `NAMES`, from who has what.
+
+  Args:
+    name: 'ease' or 'item_knn'.
+    pairs: X, users times items 1..I, 1 where a user has an item.
+    options: penalty; neighbors and shrinkage.
+  """
+  if name == 'ease':
+    return ease(pairs, options.l2)
+  return item_knn(pairs, options.neighbors, options.shrinkage)
+
+
+def make_model(
+  name: str, num_items: int, options: config_lib.ClosedFormConfig
+) -> types.Model:
+  """The scorer of a model of `NAMES`."""
+  if name == 'ease':
+    return dense(num_items)
+  return sparse(num_items, max(1, min(options.neighbors, num_items - 1)))
 
 
 def ease(pairs: scipy.sparse.csr_matrix, l2: float) -> types.Params:
@@ -83,9 +113,6 @@ def item_knn(
       weights[item + 1, : len(best)] = values[best]
   table = {'ids': jnp.asarray(ids), 'weights': jnp.asarray(weights)}
   return types.Params({'item': table}, {})
-
-
-_TILE = 1024  # items whose products with all others are made at once
 
 
 def dense(num_items: int) -> types.Model:

@@ -7,12 +7,15 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import own
 from twotsrec import types
+from twotsrec.models import closed_form as closed_form_models
+from twotsrec.recipes import closed_form
 from twotsrec.recipes import multi_behavior
 from twotsrec.recipes import sequence
 from twotsrec.recipes.two_time import recipe as two_time
 
 RECIPES = {
   **{name: sequence.RECIPE for name in models.TRAINED},
+  **{name: closed_form.RECIPE for name in closed_form_models.NAMES},
   models.MULTI_BEHAVIOR: multi_behavior.RECIPE,
   models.TWO_TIME: two_time.RECIPE,
 }
