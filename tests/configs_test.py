@@ -17,9 +17,9 @@ from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
-from twotsrec.recipes import two_time_presets
 from twotsrec.recipes.reproduction import copf as reproduction
 from twotsrec.recipes.reproduction import two_time
+from twotsrec.recipes.two_time import presets as two_time_presets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(

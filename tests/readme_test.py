@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving import online_toys
 from twotsrec import config as config_lib
-from twotsrec.recipes import joint
+from twotsrec.runs import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -56,8 +56,8 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
 
 def test_the_library_example_trains(tmp_path, monkeypatch):
   """With a log and a model that are small enough for a test."""
-  text = _program(of='joint.train').replace('runs/library', str(tmp_path / 'a'))
-  whole = joint.train
+  text = _program(of='run_lib.train').replace('runs/library', str(tmp_path / 'a'))
+  whole = run_lib.train
 
   def train(settings, workdir):
     config_lib.change(
@@ -66,7 +66,7 @@ def test_the_library_example_trains(tmp_path, monkeypatch):
     )
     return whole(settings, workdir, quiet=True)
 
-  monkeypatch.setattr(joint, 'train', train)
+  monkeypatch.setattr(run_lib, 'train', train)
   names = {}
   exec(compile(text, 'README.md', 'exec'), names)
   assert 0 <= names['report']['test']['groups'][0]['auc']['value'] <= 1

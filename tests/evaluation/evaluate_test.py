@@ -15,7 +15,6 @@ from twotsrec.data import prepared
 from twotsrec.data import routing as routing_data
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import evaluate
-from twotsrec.evaluation import tiles
 
 _LENGTH = 4
 _MODEL = toys.dot_model()
@@ -35,12 +34,11 @@ class EvaluateTest(absltest.TestCase):
   def _evaluate(self, evaluation=None, **changes):
     evaluation = evaluation or dataclasses.replace(self.config, **changes)
     return evaluate.evaluate(
-      tiles.Scorer(_MODEL, self.params),
+      types.Ranker(_MODEL, self.params, None, _LENGTH),
       self.data,
       self.groups,
       prepared.TEST,
       evaluation,
-      _LENGTH,
     )
 
   def _pairs(self):
@@ -122,13 +120,13 @@ class EvaluateTest(absltest.TestCase):
 
   def _routed(self, routing, model=None, **changes):
     return evaluate.evaluate(
-      tiles.Scorer(model or toys.routed_model(), self.params),
+      types.Ranker(
+        model or toys.routed_model(), self.params, None, _LENGTH, routing
+      ),
       self.data,
       self.groups,
       prepared.TEST,
       dataclasses.replace(self.config, **changes),
-      _LENGTH,
-      routing=routing,
     )
 
   def _plug_in(self):
@@ -224,12 +222,11 @@ class EvaluateTest(absltest.TestCase):
   def test_empty_split_is_a_user_error(self):
     with pytest.raises(types.UserError, match='validation split is empty'):
       evaluate.evaluate(
-        tiles.Scorer(_MODEL, self.params),
+        types.Ranker(_MODEL, self.params, None, _LENGTH),
         self.data,
         self.groups,
         prepared.VALIDATION,
         self.config,
-        _LENGTH,
       )
 
 
@@ -243,12 +240,11 @@ class BehaviorsTest(absltest.TestCase):
   def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
     options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
     return evaluate.evaluate(
-      tiles.Scorer(toys.factor_model(), self.params),
+      types.Ranker(toys.factor_model(), self.params, None, _LENGTH),
       self.data,
       groups_data.assign(self.data, config.GroupConfig(num_groups=2)),
       split,
       config.EvaluationConfig(candidates=candidates, **options),
-      _LENGTH,
     )
 
   def _loop_rank(self, user, item, left_out):
@@ -414,12 +410,11 @@ def test_popularity_on_movielens_reaches_its_known_auc(shared_data):
     )
   )
   part, per_target = evaluate.evaluate(
-    tiles.Scorer(model, types.Params({'item': {'embedding': table}}, {})),
+    types.Ranker(model, types.Params({'item': {'embedding': table}}, {}), None),
     data,
     groups_data.assign(data),
     prepared.TEST,
     config.EvaluationConfig(bootstrap=0),
-    1,
   )
   # Counted once without this package: last item, all negatives.
   assert abs(part['overall']['user_auc']['value'] - 0.8126) < 0.0005

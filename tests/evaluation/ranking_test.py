@@ -23,15 +23,15 @@ _MODEL = toys.dot_model()
 def _rank(data, params, targets, model=_MODEL, **options):
   lists = options.pop('candidates', None)
   seen = options.pop('seen', None) or prepared.seen_items(data, 'all')
-  sizes = ranking.Sizes(
-    _LENGTH, options.pop('user_tile', 256), options.pop('item_tile', 4096)
+  sizes = tiles.Sizes(
+    options.pop('user_tile', 256), options.pop('item_tile', 4096)
   )
   return ranking.rank_targets(
-    tiles.Scorer(model, params, None, options.pop('routes', None)),
+    types.Ranker(model, params, None, _LENGTH),
     data,
     targets,
     rules.without(seen, data.num_items) if lists is None else lists,
-    sizes,
+    sizes=sizes,
     **options,
   )
 
@@ -270,7 +270,7 @@ class GathersTest(parameterized.TestCase):
   def test_plan_covers_all_items_with_little_padding(self):
     for num_items in (1, 7, 100, 3706, 5000):
       for item_tile in (1, 64, 4096):
-        plan = tiles.plan(6040, num_items, 256, item_tile)
+        plan = tiles.plan(6040, num_items, tiles.Sizes(256, item_tile))
         count = -(-num_items // plan.items)
         self.assertEqual(plan.items % plan.width, 0)
         self.assertLess(count * plan.items - num_items, count * plan.width)

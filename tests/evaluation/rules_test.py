@@ -107,7 +107,7 @@ class RulesTest(parameterized.TestCase):
     cls.world = _World()
 
   def _case(self, ties, mode):
-    """(scorer, targets, order of the rows, literal scores [T, I + 1])."""
+    """((ranker, routes), targets, order of the rows, literal scores)."""
     world, params = self.world, self.world.params[ties]
     order = np.arange(world.total)
     groups, weights = world.groups[:, :1], world.hard
@@ -132,10 +132,9 @@ class RulesTest(parameterized.TestCase):
       rows = owner == group if mode == 'own' else slice(None)
       literal = toys.loop_scores(trunk, world.data, targets, _LENGTH, shifts)
       scores[rows] = literal[rows]
-    scorer = tiles.Scorer(
-      toys.routed_model(), trunks if mode == 'own' else params, None, routes
-    )
-    return scorer, targets, order, scores
+    own = trunks if mode == 'own' else params
+    ranker = types.Ranker(toys.routed_model(), own, None, _LENGTH)
+    return (ranker, routes), targets, order, scores
 
   def _expected(self, rule, order, scores):
     counts = []
@@ -149,14 +148,19 @@ class RulesTest(parameterized.TestCase):
   def test_offline_counts_equal_a_loop_in_every_case(self):
     tied = set()
     for rule, size, ties, mode in _CASES:
-      scorer, targets, order, scores = self._case(ties, mode)
+      (ranker, routes), targets, order, scores = self._case(ties, mode)
       among = (
         self.world.lists()[order]
         if rule == 'own lists'
         else self.world.rule(rule)
       )
       actual = ranking.rank_targets(
-        scorer, self.world.data, targets, among, ranking.Sizes(_LENGTH, *size)
+        ranker,
+        self.world.data,
+        targets,
+        among,
+        routes=routes,
+        sizes=tiles.Sizes(*size),
       )
       expected = self._expected(rule, order, scores)
       message = f'{rule}, {size}, {ties}, {mode}'
@@ -227,9 +231,15 @@ class RulesTest(parameterized.TestCase):
       ),
     )
     for among in (self.world.rule('unseen'), self.world.lists()):
-      scorer, targets, _, _ = self._case('many', 'hard')
+      (ranker, routes), targets, _, _ = self._case('many', 'hard')
       actual = ranking.rank_targets(
-        scorer, self.world.data, targets, among, ranking.Sizes(_LENGTH, 8), fold
+        ranker,
+        self.world.data,
+        targets,
+        among,
+        routes=routes,
+        sizes=tiles.Sizes(8),
+        fold=fold,
       )
       np.testing.assert_array_equal(actual.folded, actual.num_negatives)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys
-from tests import runs
+from tests import small_runs as runs
 from twotsrec import config
 from twotsrec import metrics
 from twotsrec import types
@@ -19,7 +19,6 @@ from twotsrec.evaluation import behaviors as shown
 from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import rules
-from twotsrec.evaluation import tiles
 from twotsrec.models import reminders
 from twotsrec.ops import rows
 
@@ -130,12 +129,11 @@ def test_the_parameters_given_are_the_initial_ones():
 def _evaluated(data, name, ks):
   rule = reminders.rules(behaviors_lib.of_prepared(data))[name]
   part, _ = evaluate.evaluate(
-    tiles.Scorer(*rule),
+    types.Ranker(*rule, None),
     data,
     groups_lib.assign(data, config.GroupConfig(num_groups=3)),
     prepared.TEST,
     config.EvaluationConfig(candidates='unbought', ks=ks, bootstrap=0),
-    1,
   )
   return part
 
@@ -194,11 +192,10 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   found = {}
   for name, rule in reminders.rules(behaviors_lib.of_prepared(data)).items():
     result = ranking.rank_targets(
-      tiles.Scorer(*rule),
+      types.Ranker(*rule, None),
       data,
       targets,
       rules.without(shown.bought(data, prepared.TEST), data.num_items),
-      ranking.Sizes(history=1),
     )
     assert not np.any(result.tied)
     rank = metrics.rank_from_counts(result.better, result.tied)

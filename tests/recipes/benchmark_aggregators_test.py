@@ -10,8 +10,8 @@ from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import checks
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import updates
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.training import updates
 
 
 def make_config() -> config_lib.Config:

@@ -8,7 +8,6 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import online_states
-from twotsrec.evaluation import tiles
 from twotsrec.serving import online
 from twotsrec.serving import recommend
 
@@ -210,7 +209,7 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    tiles.Scorer(
+    types.Ranker(
       world.experiment.model, world.params, world.experiment.context
     ),
     requests,

@@ -13,6 +13,10 @@ _LENGTH = 4
 _MODEL = toys.dot_model()
 
 
+def _ranker(params, model=_MODEL):
+  return types.Ranker(model, params, None, _LENGTH)
+
+
 def _loop(data, params, users, k, exclude_seen, shifts=None):
   """Sorted by (-score, id), one user at a time; `shifts` f32[n, D] added."""
   table = np.asarray(params.tables['item']['embedding'])
@@ -52,7 +56,7 @@ class RecommendTest(parameterized.TestCase):
     )
     chunks = list(
       recommend.recommend(
-        tiles.Scorer(_MODEL, self.params),
+        _ranker(self.params),
         requests,
         num_items=31,
         k=k,
@@ -72,8 +76,7 @@ class RecommendTest(parameterized.TestCase):
       users,
       6,
       chunk,
-      user_tile=user_tile,
-      item_tile=item_tile,
+      sizes=tiles.Sizes(user_tile, item_tile),
       exclude_seen=exclude_seen,
     )
     expected = _loop(self.data, self.params, users, 6, exclude_seen)
@@ -104,12 +107,11 @@ class RecommendTest(parameterized.TestCase):
       chunk=chunk,
     )
     chunks = recommend.recommend(
-      tiles.Scorer(toys.routed_model(), params),
+      _ranker(params, toys.routed_model()),
       requests,
       num_items=31,
       k=6,
-      user_tile=user_tile,
-      item_tile=item_tile,
+      sizes=tiles.Sizes(user_tile, item_tile),
     )
     actual = [np.concatenate(parts) for parts in zip(*chunks)]
     shifts = toys.loop_shifts(params, routes)
@@ -130,7 +132,7 @@ class RecommendTest(parameterized.TestCase):
         routes=routes,
       )
       (chunk,) = recommend.recommend(
-        tiles.Scorer(_MODEL, params), requests, num_items=31, k=5, user_tile=8
+        _ranker(params), requests, num_items=31, k=5, sizes=tiles.Sizes(users=8)
       )
       return chunk
 
@@ -146,7 +148,7 @@ class RecommendTest(parameterized.TestCase):
 
   def test_places_without_an_item_hold_zero(self):
     users = np.arange(3)
-    ids, scores = self._recommend(users, 40, item_tile=8)
+    ids, scores = self._recommend(users, 40, sizes=tiles.Sizes(items=8))
     expected = _loop(self.data, self.params, users, 40, True)
     np.testing.assert_array_equal(ids, expected[0])
     np.testing.assert_array_equal(scores, expected[1])
@@ -162,9 +164,7 @@ class RecommendTest(parameterized.TestCase):
     requests = recommend.raw_histories(
       np.array([2]), np.array([0, 1]), history_length=2
     )
-    (chunk,) = recommend.recommend(
-      tiles.Scorer(_MODEL, params), requests, num_items=4, k=3
-    )
+    (chunk,) = recommend.recommend(_ranker(params), requests, num_items=4, k=3)
     self.assertEqual(chunk.ids.tolist(), [[1, 3, 4]])
 
   def test_raw_history_equals_the_user_it_belongs_to(self):
@@ -173,9 +173,7 @@ class RecommendTest(parameterized.TestCase):
       self.data.items, offsets, history_length=_LENGTH, chunk=9
     )
     chunks = list(
-      recommend.recommend(
-        tiles.Scorer(_MODEL, self.params), requests, num_items=31, k=5
-      )
+      recommend.recommend(_ranker(self.params), requests, num_items=31, k=5)
     )
     self.assertEqual([len(chunk.ids) for chunk in chunks], [9, 9, 5])
     expected = self._recommend(np.arange(23), 5)
@@ -199,7 +197,7 @@ class RecommendTest(parameterized.TestCase):
         yield request
 
     stream = recommend.recommend(
-      tiles.Scorer(_MODEL, self.params), requests(), num_items=31, k=2
+      _ranker(self.params), requests(), num_items=31, k=2
     )
     next(stream)
     self.assertEqual(taken, [10])
@@ -214,14 +212,14 @@ class RecommendTest(parameterized.TestCase):
 
     def serve(requests):
       chunks = recommend.recommend(
-        tiles.Scorer(
-          _MODEL._replace(encode=encode),
+        _ranker(
           self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
+          _MODEL._replace(encode=encode),
         ),
         requests,
         num_items=31,
         k=6,
-        user_tile=user_tile,
+        sizes=tiles.Sizes(user_tile),
       )
       return [np.concatenate(parts) for parts in zip(*chunks)]
 

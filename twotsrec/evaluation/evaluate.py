@@ -22,28 +22,24 @@ _NEEDS_BEHAVIORS = ('unbought', 'never_interacted')
 
 
 def evaluate(
-  scorer: tiles.Scorer,
+  ranker: types.Ranker,
   prepared: prepared_data.Prepared,
   groups: groups_data.Groups,
   split: int,
   evaluation: config.EvaluationConfig,
-  history_length: int,
   *,
-  routing: config.RoutingConfig | None = None,
   key: str = 'user_train_count',
   progress: ranking.Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Ranks the held-out items of a split and summarizes by group.
 
   Args:
-    scorer: the model and its parameters, without routes.
+    ranker: the model, its parameters and routing.
     prepared: the data.
     groups: of the users; a target belongs to the group of its event if events
       have groups, else to that of its user.
     split: prepared.VALIDATION or prepared.TEST.
     evaluation: protocol.
-    history_length: L.
-    routing: which plugin serves whom; None for a model without plugins.
     key: that the groups were made by, the unit of a route.
     progress: called with (targets done, targets).
   Returns:
@@ -54,21 +50,24 @@ def evaluate(
   _check_protocol(prepared, evaluation)
   targets = _held_out(prepared, split, evaluation)
   routes = None
-  if routing is not None:
-    routes = routing_data.of_targets(prepared, groups, targets, key, routing)
+  if ranker.routing is not None:
+    routes = routing_data.of_targets(
+      prepared, groups, targets, key, ranker.routing
+    )
   targets, group, routes = _sorted_by_group(groups, targets, routes)
   seen = not_negative(prepared, split, evaluation)
   among = _lists(prepared, targets, seen, evaluation)
   if among is None:
     among = rules.without(seen, prepared.num_items)
   counts = ranking.rank_targets(
-    scorer._replace(routes=routes),
+    ranker,
     prepared,
     targets,
     among,
-    ranking.Sizes(history_length, evaluation.user_tile, evaluation.item_tile),
-    auc.pooled_counts(group, len(groups.sizes)),
-    progress,
+    routes=routes,
+    sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+    fold=auc.pooled_counts(group, len(groups.sizes)),
+    progress=progress,
   )
   placements = auc.placements(counts.folded, evaluation.auc_ties)
   per_target = report.per_target(targets, group, counts, placements, evaluation)

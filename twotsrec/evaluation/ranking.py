@@ -29,50 +29,39 @@ _ENCODING_BYTES = 1 << 28
 Progress = Callable[[int, int], None]  # (targets done, T)
 
 
-class Sizes(NamedTuple):
-  """Shapes that ranking compiles.
-
-  Attributes:
-    history: L, events of a history.
-    users: rows scored at once.
-    items: items scored at once.
-  """
-
-  history: int
-  users: int = 256
-  items: int = 4096
-
-
 class _Task(NamedTuple):
   """Inputs of both passes."""
 
-  scorer: tiles.Scorer
+  ranker: types.Ranker
   data: prepared_data.Prepared
   targets: prepared_data.Targets
-  history: int
   tiling: tiles.Tiling
   parts: list[tiles.RowTile]
 
 
 def rank_targets(
-  scorer: tiles.Scorer,
+  ranker: types.Ranker,
   data: prepared_data.Prepared,
   targets: prepared_data.Targets,
   among: rules.Rule | np.ndarray,
-  sizes: Sizes,
+  *,
+  routes: types.Route | None = None,
+  sizes: tiles.Sizes = tiles.SIZES,
   fold: counting.Fold | None = None,
   progress: Progress | None = None,
 ) -> counting.Counts:
   """Ranks every target; several targets of one user are ranked one by one.
 
   Args:
-    scorer: the model, with the route of every target. A tile holds one hard
-      route, so order the targets by it.
+    ranker: the model, its parameters and the length of histories.
     data: events and items.
     targets: events to rank.
     among: the rule for the candidates; or lists i32[T, 1 + n], the target
       first, then its negatives.
-    sizes: of histories and tiles.
+    routes: of the targets, leaves [T, K], for a model with plugins; None is
+      group 0 for everybody. A tile holds one hard route, so order the targets
+      by it.
+    sizes: of the tiles.
     fold: a reduction over the candidates' scores; it needs lists or a rule of
       `rules.without`.
     progress: called with (targets done, T).
@@ -81,11 +70,13 @@ def rank_targets(
   """
   by_rule = isinstance(among, rules.Rule)
   num_candidates = data.num_items if by_rule else among.shape[1]
-  runs = tiles.row_runs(targets.user.size, scorer.routes)
+  runs = tiles.row_runs(targets.user.size, routes)
   longest = max(run.size for run in runs)
-  tiling = tiles.plan(longest, num_candidates, sizes.users, sizes.items)
-  parts = tiles.row_tiles(scorer, runs, tiling.users)
-  task = _Task(scorer, data, targets, sizes.history, tiling, parts)
+  tiling = tiles.plan(longest, num_candidates, sizes)
+  parts = tiles.row_tiles(ranker.params, routes, runs, tiling.users)
+  task = _Task(
+    ranker=ranker, data=data, targets=targets, tiling=tiling, parts=parts
+  )
   if not by_rule:
     return counting.of_rule(_rank_lists(task, among, fold, progress), 0)
   positive, encodings = _score_targets(task)
@@ -109,7 +100,7 @@ def _tiles_of_items(task, rule, positive, encodings) -> Iterator[counting.Part]:
     target = gathers.pad_rows(targets.item, users)
     size, ids = part.rows.size, tiles.item_ids(num_items, columns)
     for tile, mask in zip(ids, excluded.masks(users, columns)):
-      scores = tiles.score(task.scorer.model, part.params, encoded, tile, width)
+      scores = tiles.score(task.ranker.model, part.params, encoded, tile, width)
       first = int(tile[0])
       bounds = first, num_items, size
       yield counting.Part(
@@ -142,7 +133,7 @@ def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
     ids = np.asarray(task.targets.item[rows], np.int32)
     ids = gathers.pad_rows(ids, num_ids)
     encoded = _encode(task, part)
-    scores = tiles.score(task.scorer.model, part.params, encoded, ids, width)
+    scores = tiles.score(task.ranker.model, part.params, encoded, ids, width)
     positive[rows] = np.asarray(jnp.diagonal(scores))[: rows.size]
     room -= sum(leaf.nbytes for leaf in jax.tree.leaves(encoded))
     if room >= 0:
@@ -185,7 +176,7 @@ def _tiles_of_lists(task, lists) -> Iterator[counting.Part]:
     ids = np.zeros((users, columns * len(starts)), np.int32)
     ids[:size, :num_columns] = lists[part.rows]
     encoded = _encode(task, part)
-    scores = tiles.score(task.scorer.model, part.params, encoded, ids, width)
+    scores = tiles.score(task.ranker.model, part.params, encoded, ids, width)
     own, last = scores[:, 0], num_columns - 1
     pieces = [scores]
     if len(starts) > 1:
@@ -209,6 +200,6 @@ def _encode(task: _Task, part: tiles.RowTile) -> types.PyTree:
     task.data.items,
     np.asarray(task.data.user_offsets)[user],
     task.targets.history_end[part.rows],
-    task.history,
+    task.ranker.history_length,
   )
-  return tiles.encode(task.scorer, part, history, user, task.tiling.users)
+  return tiles.encode(task.ranker, part, history, user, task.tiling.users)

@@ -34,21 +34,14 @@ _EVERYBODY = types.Route(np.zeros(1, np.int32), np.ones(1, np.float32))
 AnyParams = types.Params | Sequence[types.Params]
 
 
-class Scorer(NamedTuple):
-  """A model at work.
+class Sizes(NamedTuple):
+  """Most rows and items that are scored at once."""
 
-  Attributes:
-    model: scorer of candidates.
-    params: of the model; or a sequence with those of every group.
-    context: of the model.
-    routes: of the rows that are scored, leaves [n, K], for a model with
-      plugins; None is group 0 for everybody.
-  """
+  users: int = 256
+  items: int = 4096
 
-  model: types.Model
-  params: AnyParams
-  context: Any = None
-  routes: types.Route | None = None
+
+SIZES = Sizes()
 
 
 class Tiling(NamedTuple):
@@ -80,21 +73,19 @@ class RowTile(NamedTuple):
   params: types.Params
 
 
-def plan(
-  num_rows: int, num_candidates: int, user_tile: int, item_tile: int
-) -> Tiling:
-  """Even tiles of about the given size, so that padding stays small."""
-  for name, size in (('user_tile', user_tile), ('item_tile', item_tile)):
+def plan(num_rows: int, num_candidates: int, sizes: Sizes) -> Tiling:
+  """Even tiles of about the given sizes, so that padding stays small."""
+  for name, size in (('user_tile', sizes.users), ('item_tile', sizes.items)):
     if size < 1:
       raise types.UserError(f'{name} is {size}; it must be at least 1')
-  users = _even_share(num_rows, user_tile)
-  items = _even_share(num_candidates, min(item_tile, MOST_ITEMS))
+  users = _even_share(num_rows, sizes.users)
+  items = _even_share(num_candidates, min(sizes.items, MOST_ITEMS))
   width = min(items, max(8, SLICE_PAIRS // users))
   return Tiling(users, _round_up(items, width), width)
 
 
 def encode(
-  scorer: Scorer,
+  ranker: types.Ranker,
   tile: RowTile,
   history: np.ndarray,
   user: np.ndarray,
@@ -103,7 +94,7 @@ def encode(
   """Encodes the histories of a tile of rows.
 
   Args:
-    scorer: the model and its context.
+    ranker: the model and its context.
     tile: of b rows.
     history: i32[b, L].
     user: i32[b], -1 for a row without a user of the data.
@@ -116,7 +107,7 @@ def encode(
     'route': tile.route,
     'user': gathers.pad_users(user, size),
   }
-  return _encode(scorer.model, tile.params, scorer.context, inputs)
+  return _encode(ranker.model, tile.params, ranker.context, inputs)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -179,12 +170,16 @@ def row_runs(num_rows: int, routes: types.Route | None) -> list[np.ndarray]:
 
 
 def row_tiles(
-  scorer: Scorer, runs: Sequence[np.ndarray], size: int
+  params: AnyParams,
+  routes: types.Route | None,
+  runs: Sequence[np.ndarray],
+  size: int,
 ) -> list[RowTile]:
   """Tiles of at most `size` rows, each with its route and parameters.
 
   Args:
-    scorer: the parameters and routes.
+    params: one, or one for each group.
+    routes: leaves [n, K]; None is group 0 for everybody.
     runs: of the rows, as `row_runs`.
     size: rows of a tile.
   Raises:
@@ -195,9 +190,9 @@ def row_tiles(
     for run in runs
     for first in range(0, run.size, size)
   ]
-  shared = [_tile_route(scorer.routes, part, size) for part in parts]
+  shared = [_tile_route(routes, part, size) for part in parts]
   return [
-    RowTile(part, route, _tile_params(scorer.params, route))
+    RowTile(part, route, _tile_params(params, route))
     for part, route in zip(parts, shared)
   ]
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import phases
-from twotsrec.recipes import reports
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import reports
 from twotsrec.training import loop
 from twotsrec.training import machine
+from twotsrec.training import phases
 from twotsrec.training import steps
 
 CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}

@@ -14,9 +14,9 @@ from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import benchmark
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import phases
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import machine
+from twotsrec.training import phases
 
 Key = tuple[str, str, str]
 

@@ -22,7 +22,7 @@ from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import graph_layouts
 from twotsrec.recipes import benchmark
 from twotsrec.recipes import copf
-from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import machine
 
 _WIDTHS = (64, 192)  # of one table; of three, stacked

@@ -31,7 +31,6 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.evaluation import gathers
-from twotsrec.evaluation import tiles
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
 from twotsrec.ops import rows
@@ -201,8 +200,9 @@ def recommend(
       seen = gathers.exclusions(exclude, part)
     nothing = np.zeros((len(part), 1), np.int32)
     request = recommend_lib.Request(nothing, seen, user=part - first)
+    params = types.Params(table, {'query': queries[part]})
     chunks += recommend_lib.recommend(
-      tiles.Scorer(_RANKER, types.Params(table, {'query': queries[part]})),
+      types.Ranker(_RANKER, params, None),
       [request],
       num_items=service.num_items,
       k=k,

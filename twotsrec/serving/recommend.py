@@ -111,24 +111,22 @@ def raw_histories(
 
 
 def recommend(
-  scorer: tiles.Scorer,
+  ranker: types.Ranker,
   requests: Iterable[Request],
   *,
   num_items: int,
   k: int,
-  user_tile: int = 256,
-  item_tile: int = 4096,
+  sizes: tiles.Sizes = tiles.SIZES,
   exclude_seen: bool = True,
 ) -> Iterator[Chunk]:
   """The k best items of every user, one chunk per request with users.
 
   Args:
-    scorer: the model and its parameters; requests bring the routes.
+    ranker: the model and its parameters; requests bring the routes.
     requests: users, in pieces; nothing is held longer than its piece.
     num_items: I.
     k: items per user.
-    user_tile: users scored at once.
-    item_tile: items scored at once.
+    sizes: users and items scored at once.
     exclude_seen: leave out the items of `Request.seen`.
   """
   if k < 1:
@@ -146,32 +144,31 @@ def recommend(
     if num_rows > largest:
       largest = num_rows
       longest = max(run.size for run in runs)
-      tiling = tiles.plan(longest, num_items, user_tile, item_tile)
+      tiling = tiles.plan(longest, num_items, sizes)
     ids = np.zeros((num_rows, k), np.int32)
     scores = np.zeros((num_rows, k), np.float32)
-    scorer = scorer._replace(routes=route)
-    for part in tiles.row_tiles(scorer, runs, tiling.users):
+    for part in tiles.row_tiles(ranker.params, route, runs, tiling.users):
       part = part._replace(rows=order[part.rows])
       ids[part.rows], scores[part.rows] = _recommend_tile(
-        scorer, request, part, num_items, k, tiling
+        ranker, request, part, num_items, k, tiling
       )
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(scorer, request, part, num_items, k, tiling):
+def _recommend_tile(ranker, request, part, num_items, k, tiling):
   num_rows = part.rows.size
   user = np.full(num_rows, -1)
   if request.user is not None:
     user = request.user[part.rows]
   history = request.history[part.rows]
-  encoded = tiles.encode(scorer, part, history, user, tiling.users)
+  encoded = tiles.encode(ranker, part, history, user, tiling.users)
   ids = np.zeros((tiling.users, k), np.int32)
   scores = np.full((tiling.users, k), -np.inf, np.float32)
   excluded = gathers.exclusions(request.seen, part.rows)
   pairs = tiles.excluded_pairs(excluded, num_items, tiling.users, tiling.items)
   for tile, left_out in zip(tiles.item_ids(num_items, tiling.items), pairs):
     tile_scores = tiles.score(
-      scorer.model, part.params, encoded, tile, tiling.width
+      ranker.model, part.params, encoded, tile, tiling.width
     )
     ids, scores, has_nan = _merge(ids, scores, tile, tile_scores, left_out, k)
     tiles.check_scores(has_nan)
