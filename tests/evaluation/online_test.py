@@ -66,26 +66,6 @@ def _flat(num_users=40, num_items=60, events=12, held_out=4):
 
 
 class RankTest(parameterized.TestCase):
-  @parameterized.named_parameters(
-    ('one_tile', 64, 64),
-    ('several_of_both', 16, 16),
-    ('one_item_at_a_time', 256, 1),
-    ('one_event_at_a_time', 1, 64),
-  )
-  def test_counts_equal_a_literal_loop(self, row_tile, item_tile):
-    rng = np.random.default_rng(0)
-    data = online_toys.log(rng, num_users=14, num_items=40)
-    blocks = online_toys.blocks(rng, data, prepared.TEST)
-    vectors = online_toys.vectors(rng, data)
-    ranked = _rank(
-      blocks, vectors, data, prepared.TEST, lists=7,
-      row_tile=row_tile, item_tile=item_tile,
-    )  # fmt: skip
-    self.assertGreater(ranked['tied'].sum(), 0)
-    past = ranked['num_negatives'] - ranked['num_negatives_without_past']
-    self.assertGreater(past.max(), 0)
-    _assert_counts(data, blocks, vectors, ranked, 7)
-
   @hypothesis.given(seed=st.integers(0, 10_000), num=st.sampled_from([3, 99]))
   @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
   def test_counts_equal_a_literal_loop_on_any_log(self, seed, num):

@@ -211,6 +211,9 @@ class RulesTest(parameterized.TestCase):
           blocks, table, world.data, split, among,
           row_tile=row_tile, item_tile=item_tile,
         )  # fmt: skip
+        self.assertEqual(ties != 'none', bool(actual['tied'].any()))
+        past = actual['num_negatives'] - actual['num_negatives_without_past']
+        self.assertGreater(past.max(), 0)
         for name, ending, number in (
           ('all', '', 'num_negatives'),
           ('past', '_without_past', 'num_negatives_without_past'),

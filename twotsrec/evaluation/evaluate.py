@@ -55,10 +55,7 @@ def evaluate(
       prepared, groups, targets, key, ranker.routing
     )
   targets, group, routes = _sorted_by_group(groups, targets, routes)
-  seen = not_negative(prepared, split, evaluation)
-  among = _lists(prepared, targets, seen, evaluation)
-  if among is None:
-    among = rules.without(seen, prepared.num_items)
+  among = _among(prepared, targets, split, evaluation)
   counts = ranking.rank_targets(
     ranker,
     prepared,
@@ -88,23 +85,6 @@ def evaluate(
   return part, per_target
 
 
-def not_negative(
-  prepared: prepared_data.Prepared,
-  split: int,
-  evaluation: config.EvaluationConfig,
-) -> prepared_data.SeenItems:
-  """Items of every user that a held-out item is not ranked among.
-
-  Whatever the user interacted with in the whole data; or with 'unbought' only
-  what the user bought in the splits before: a purchase held out for validation
-  is left out when test items are ranked, a test item is not left out when
-  validation items are.
-  """
-  if evaluation.candidates == 'unbought':
-    return behaviors.bought(prepared, split)
-  return prepared_data.seen_items(prepared, 'all')
-
-
 def protocol(
   prepared: prepared_data.Prepared,
   split: int,
@@ -125,9 +105,8 @@ def protocol(
     'bootstrap': evaluation.bootstrap,
   }
   if evaluation.candidates == 'sampled':
-    seen = not_negative(prepared, split, evaluation)
     targets = _held_out(prepared, split, evaluation)
-    lists = _lists(prepared, targets, seen, evaluation)
+    lists = _among(prepared, targets, split, evaluation)
     described['num_candidates'] = evaluation.num_candidates
     described['negatives_digest'] = candidates.digest(lists)
   return described
@@ -198,17 +177,22 @@ def _sorted_by_group(
   return targets, group[order].astype(np.int32), routes
 
 
-def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
-  """Candidates of every target, or None for all items."""
+def _among(prepared, targets, split, evaluation) -> Any:
+  """The rule for the candidates, or lists of them.
+
+  What the user interacted with in the whole data is no negative; or with
+  'unbought' only what the user bought in the splits before: a purchase held out
+  for validation is left out when test items are ranked, a test item is not left
+  out when validation items are.
+  """
+  if evaluation.candidates == 'unbought':
+    bought = behaviors.bought(prepared, split)
+    return rules.without(bought, prepared.num_items, rules.UNBOUGHT)
+  seen = prepared_data.seen_items(prepared, 'all')
   if evaluation.candidates != 'sampled':
-    return None
-  return candidates.draw(
-    targets,
-    seen,
-    prepared.num_items,
-    evaluation.num_candidates,
-    evaluation.seed,
-  )
+    return rules.without(seen, prepared.num_items)
+  number, seed = evaluation.num_candidates, evaluation.seed
+  return candidates.draw(targets, seen, prepared.num_items, number, seed)
 
 
 def _check_protocol(

@@ -147,11 +147,17 @@ def build(
     1, 'users', 'min_activity', 'max_activity', metric: ...}]}; with parts also
     'parts': [{'name', 'users', metric: ...}].
   """
-  _, terms = user_terms(per_target, ks, 'placement_all')
-  overall = _summaries(terms, resamples, seed)
-  groups = []
+
+  def summarize(chosen, placement):
+    subset = {name: values[chosen] for name, values in per_target.items()}
+    users, terms = user_terms(subset, ks, placement)
+    return users, _summaries(terms, resamples, seed)
+
+  _, overall = summarize(slice(None), 'placement_all')
+  groups, parts = [], []
   for group in range(num_groups):
-    users, terms = user_terms(_chosen(per_target, 'group', group), ks)
+    chosen = per_target['group'] == group
+    users, summaries = summarize(chosen, 'placement_group')
     active = activity[users]
     groups.append(
       {
@@ -159,19 +165,15 @@ def build(
         'users': int(users.size),
         'min_activity': int(active.min()) if users.size else None,
         'max_activity': int(active.max()) if users.size else None,
-        **_summaries(terms, resamples, seed),
+        **summaries,
       }
     )
-  built = {'overall': overall, 'groups': groups}
-  if not part_names:
-    return built
-  parts = []
   for part, name in enumerate(part_names):
-    subset = _chosen(per_target, 'part', part)
-    users, terms = user_terms(subset, ks, 'placement_all')
-    summaries = _summaries(terms, resamples, seed)
+    chosen = per_target['part'] == part
+    users, summaries = summarize(chosen, 'placement_all')
     parts.append({'name': name, 'users': int(users.size), **summaries})
-  return built | {'parts': parts}
+  built = {'overall': overall, 'groups': groups}
+  return built | {'parts': parts} if part_names else built
 
 
 def format_table(
@@ -203,13 +205,6 @@ def format_table(
       lead = [rows[0]['name'], f'{rows[0]["users"]:,}', '']
       body.append(lead + _cells(rows, names))
   return _aligned(top, body)
-
-
-def _chosen(
-  per_target: Mapping[str, np.ndarray], column: str, value: int
-) -> dict[str, np.ndarray]:
-  chosen = per_target[column] == value
-  return {name: values[chosen] for name, values in per_target.items()}
 
 
 def _summaries(
