@@ -231,11 +231,13 @@ class EvaluateTest(absltest.TestCase):
 
 
 class BehaviorsTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
     rng = np.random.default_rng(3)
-    self.data = toys.behavior_log(rng, num_users=40, num_items=30)
-    self.params = toys.factor_params(rng, 40, 30)
+    cls.data = toys.behavior_log(rng, num_users=40, num_items=30)
+    cls.params = toys.factor_params(rng, 40, 30)
+    cls.scores = toys.loop_factor_scores(cls.params)
 
   def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
     options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
@@ -248,9 +250,9 @@ class BehaviorsTest(absltest.TestCase):
     )
 
   def _loop_rank(self, user, item, left_out):
-    score = lambda i: toys.loop_factor_score(self.params, user, i)
+    scores = self.scores[user]
     among = set(range(1, 31)) - left_out - {item}
-    better = sum(score(other) > score(item) for other in among)
+    better = sum(scores[other] > scores[item] for other in among)
     return 1 + better, len(among)
 
   def test_unbought_ranks_among_all_but_earlier_purchases(self):
@@ -269,7 +271,7 @@ class BehaviorsTest(absltest.TestCase):
         rank, number = self._loop_rank(user, item, left_out)
         self.assertEqual(per_target['rank'][row], rank)
         self.assertEqual(per_target['num_negatives'][row], number)
-        score = toys.loop_factor_score(self.params, user, item)
+        score = self.scores[user, item]
         np.testing.assert_allclose(
           per_target['score'][row], score, rtol=1e-5, atol=1e-6
         )
