@@ -1,19 +1,15 @@
-"""How long training and ranking take, as one JSON document.
+"""Times the training loop against its bare steps, and full ranking."""
 
-Ratios are taken between runs that alternate in one process, since absolute
-times drift on shared machines; every figure is a median with its extremes.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 import dataclasses
-import statistics
 import tempfile
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+import timing
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import experiment as experiment_lib
@@ -23,24 +19,8 @@ from twotsrec.training import loop
 from twotsrec.training import machine
 from twotsrec.training import steps
 
-CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
-
-class BareScan(NamedTuple):
-  """Compiled updates over batches that are there already.
-
-  Attributes:
-    measure: () -> milliseconds per step; every call does the same work.
-    num_steps: of a call.
-    compile_seconds: tracing and compilation.
-  """
-
-  measure: Callable[[], float]
-  num_steps: int
-  compile_seconds: float
-
-
-def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
+def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   """Training loop against its bare compiled steps, and full ranking.
 
   Args:
@@ -59,30 +39,29 @@ def train(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   experiment = experiment_lib.make(config, prepared)
   parts = phases.make_parts(experiment)
   bare = bare_scan(experiment, parts, first_batches(parts.inputs, 200))
-  rounds = {
-    'bare_scan': lambda: (bare.measure(), None),
-    'full_loop': full_loop(experiment),
-  }
-  times = {name: [] for name in rounds}
-  waits = []
-  for number in range(repeats + 1):
-    for name, measure in rounds.items():
-      milliseconds, wait = measure()
-      if number:
-        times[name].append(milliseconds)
-        if wait is not None:
-          waits.append(wait)
-  ratios = [f / b for f, b in zip(times['full_loop'], times['bare_scan'])]
+  whole = full_loop(experiment)
+  rounds = []
+  for _ in range(repeats + 1):
+    begin = time.perf_counter()
+    bare.run()
+    step = (time.perf_counter() - begin) / bare.amount * 1e3
+    rounds.append((step, *whole()))
+  steps_alone, steps_in_loop, waits = zip(*rounds[1:])
   peak = machine.peak_rss_mb()
   ranking = [ranking_seconds(experiment) for _ in range(repeats + 1)][1:]
   return {
     'model': config.model.name,
     'source': prepared.manifest['source'],
     'batch_size': config.train.batch_size,
-    'milliseconds_per_step': {k: summary(v) for k, v in times.items()},
-    'full_loop_over_bare_scan': summary(ratios),
-    'input_wait_share': summary(waits),
-    'ranking_seconds': summary(ranking),
+    'milliseconds_per_step': {
+      'bare_scan': timing.summary(steps_alone),
+      'full_loop': timing.summary(steps_in_loop),
+    },
+    'full_loop_over_bare_scan': timing.summary(
+      [whole / bare for whole, bare in zip(steps_in_loop, steps_alone)]
+    ),
+    'input_wait_share': timing.summary(waits),
+    'ranking_seconds': timing.summary(ranking),
     'ranked': {'users': prepared.num_users, 'items': prepared.num_items},
     'peak_rss_mb_training': peak,
     'peak_rss_mb': machine.peak_rss_mb(),
@@ -94,15 +73,13 @@ def bare_scan(
   experiment: experiment_lib.Experiment,
   parts: phases.Parts,
   batches: types.Batch,
-  clock: Callable[[], float] = time.perf_counter,
-) -> BareScan:
-  """A jitted `lax.scan` of an update.
+) -> timing.Work:
+  """A jitted `lax.scan` of an update over batches that are there already.
 
   Args:
     experiment: data and model.
     parts: the update and its start.
     batches: from `first_batches`, stacked by group if the update wants that.
-    clock: seconds; that of the measurement.
   """
   context, step = experiment.context, parts.step
   start = parts.init_state()
@@ -117,15 +94,12 @@ def bare_scan(
 
   begin = time.perf_counter()
   compiled = jax.jit(scan).lower(start, context, batches).compile()
-  compile_seconds = time.perf_counter() - begin
-  length = len(batches.weight)
-
-  def measure():
-    begin = clock()
-    jax.block_until_ready(compiled(start, context, batches))
-    return (clock() - begin) / length * 1e3
-
-  return BareScan(measure, length, compile_seconds)
+  return timing.Work(
+    labels={},
+    run=lambda: jax.block_until_ready(compiled(start, context, batches)),
+    amount=len(batches.weight),
+    compile_seconds=time.perf_counter() - begin,
+  )
 
 
 def first_batches(inputs: phases.Input, num_steps: int) -> types.Batch:
@@ -182,22 +156,3 @@ def ranking_seconds(experiment: experiment_lib.Experiment) -> float:
   begin = time.perf_counter()
   reports.evaluate(experiment, experiment.model, params, 'test', quiet=True)
   return time.perf_counter() - begin
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-  """Median, least and largest, for JSON."""
-  return {
-    'median': round(statistics.median(values), 4),
-    'min': round(min(values), 4),
-    'max': round(max(values), 4),
-  }
-
-
-def spread(
-  found: Mapping[str, float] | None, form: str = '.2f'
-) -> tuple[str, str]:
-  """The median and its extremes in words; blank for nothing."""
-  if found is None:
-    return '', ''
-  low, median, high = (format(found[x], form) for x in ('min', 'median', 'max'))
-  return median, f'{low} to {high}'
