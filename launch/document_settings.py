@@ -48,8 +48,8 @@ and `get_config()` returns the settings. Where a file has several experiments, a
 name after a colon chooses one: `--config=configs/pin/ml1m.py:gru4rec`. Every
 setting is a flag of `launch/train.py` and `launch/pin.py` as well,
 `--config.SECTION.NAME=VALUE`, for example `--config.train.learning_rate=1e-4`;
-several values are written `--config.data.behaviors="'view','buy'"`. A wrong name
-or value is refused in one line that says what is allowed.
+several values are written `--config.data.behaviors="'view','buy'"`. A wrong
+name or value is refused in one line that says what is allowed.
 """
 
 
