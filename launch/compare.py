@@ -11,7 +11,7 @@ what their user had shown toward them.
 from absl import flags
 
 import cli
-from twotsrec.recipes import compare
+from twotsrec.runs import compare
 
 _RUNS = flags.DEFINE_list(
   'runs', None, "Run directories, the reference first; '+' joins seeds."

@@ -7,7 +7,7 @@ from absl import flags
 
 import cli
 from twotsrec.data import routing
-from twotsrec.recipes import tables
+from twotsrec.runs import tables
 
 _WORKDIR = flags.DEFINE_list('workdir', None, 'Run directories.')
 _NAMES = flags.DEFINE_list('names', [], 'Their names in the table.')

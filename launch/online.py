@@ -13,7 +13,7 @@ items are skipped and counted.
 from absl import flags
 
 import cli
-from twotsrec.recipes import online
+from twotsrec.runs import online
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(

@@ -13,7 +13,8 @@ from ml_collections import config_flags
 
 import cli
 from twotsrec.recipes import pin
-from twotsrec.recipes import tables
+from twotsrec.runs import systems
+from twotsrec.runs import tables
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file in configs/; --config.section.field=value changes it.'
@@ -32,7 +33,7 @@ def main() -> int:
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  reports = pin.train(config, workdir, stop, _QUIET.value)
+  reports = systems.train(config, workdir, stop, _QUIET.value)
   if reports is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

@@ -8,7 +8,7 @@ from absl import flags
 
 import cli
 from twotsrec.data import routing
-from twotsrec.recipes import recommend
+from twotsrec.runs import recommend
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _OUT = flags.DEFINE_string('out', None, 'A .csv, .jsonl or .parquet file.')

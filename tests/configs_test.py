@@ -19,10 +19,10 @@ from twotsrec.models import two_rnn
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
 from twotsrec.recipes import pin_presets
-from twotsrec.recipes import two_time_presets
 from twotsrec.recipes.reproduction import copf as reproduction
 from twotsrec.recipes.reproduction import pin as reproduction_pin
 from twotsrec.recipes.reproduction import two_time
+from twotsrec.recipes.two_time import presets as two_time_presets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(

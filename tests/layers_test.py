@@ -31,6 +31,7 @@ LAYERS = {
   'serving': 3,
   'training': 4,
   'recipes': 5,
+  'runs': 6,
 }
 
 # Library -> where in the package it may be imported.
@@ -156,17 +157,17 @@ def test_a_file_keeps_to_its_layer(path):
     ('ops/rows.py', 'import twotsrec.data.tables'),
     ('losses.py', 'def f():\n  from twotsrec.training import loop'),
     ('data/tables.py', 'from twotsrec import serving'),
-    ('training/loop.py', 'from twotsrec.recipes import joint'),
-    ('training/loop.py', 'from twotsrec.utils import joint'),
+    ('training/loop.py', 'from twotsrec.recipes import copf'),
+    ('training/loop.py', 'from twotsrec.utils import copf'),
     ('training/loop.py', 'from . import steps'),
     ('training/loop.py', 'from ..data import feeds'),
     ('training/loop.py', 'import importlib\nimportlib.import_module("flax")'),
-    ('training/loop.py', '__import__("twotsrec.recipes.joint")'),
+    ('training/loop.py', '__import__("twotsrec.recipes.copf")'),
     ('utils.py', ''),
-    ('recipes/joint.py', 'from absl import logging'),
-    ('recipes/joint.py', 'import ml_collections'),
-    ('recipes/joint.py', 'import launch.train'),
-    ('recipes/joint.py', 'import torch.nn'),
+    ('recipes/copf.py', 'from absl import logging'),
+    ('recipes/copf.py', 'import ml_collections'),
+    ('recipes/copf.py', 'import launch.train'),
+    ('recipes/copf.py', 'import torch.nn'),
     ('training/loop.py', 'import orbax.checkpoint as ocp'),
     ('training/steps.py', 'from flax import linen as nn'),
     ('objectives.py', 'import flax.linen as nn'),
@@ -186,7 +187,7 @@ def test_a_violation_is_found(path, source):
 @pytest.mark.parametrize(
   ('path', 'source'),
   [
-    ('recipes/joint.py', 'import twotsrec\nfrom twotsrec.training import loop'),
+    ('recipes/copf.py', 'import twotsrec\nfrom twotsrec.training import loop'),
     ('training/report.py', 'from twotsrec import __version__'),
     ('training/loop.py', 'from twotsrec.training import steps'),
     ('training/checkpoints.py', 'import orbax.checkpoint as ocp'),

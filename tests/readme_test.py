@@ -17,7 +17,7 @@ from tests.launch import scripts
 from tests.serving import online_toys
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.recipes import joint
+from twotsrec.runs import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -144,6 +144,18 @@ def test_the_picture_is_drawn_from_its_numbers(monkeypatch):
   )
 
 
+def test_departures_are_marked_where_the_index_says():
+  text = (ROOT / 'WORKSPACE.md').read_text(encoding='utf-8')
+  index = text.split('## Departures from the papers')[1]
+  package = ROOT / 'twotsrec'
+  marked = {
+    path.relative_to(package).as_posix()
+    for path in package.rglob('*.py')
+    if re.search(r'\bDeparture\b', path.read_text(encoding='utf-8'))
+  }
+  assert set(re.findall(r'`([\w/]+\.py)`', index)) == marked
+
+
 @pytest.mark.parametrize(
   'text', sorted(set(re.findall(r'theory\.(\w+)', TEXT)) - {'md', 'py'})
 )
@@ -165,7 +177,7 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
 
 def _small(monkeypatch):
   """Trainings get a log and a model that are small enough for a test."""
-  whole = joint.train
+  whole = run_lib.train
 
   def train(settings, workdir, *how):
     config_lib.change(
@@ -174,11 +186,13 @@ def _small(monkeypatch):
     )
     return whole(settings, workdir, quiet=True)
 
-  monkeypatch.setattr(joint, 'train', train)
+  monkeypatch.setattr(run_lib, 'train', train)
 
 
 def test_the_library_example_trains(tmp_path, monkeypatch):
-  text = _program(of='joint.train').replace('runs/library', str(tmp_path / 'a'))
+  text = _program(of='run_lib.train').replace(
+    'runs/library', str(tmp_path / 'a')
+  )
   _small(monkeypatch)
   names = {}
   exec(compile(text, 'README.md', 'exec'), names)
@@ -221,5 +235,5 @@ def test_the_aggregator_of_my_own_trains_by_its_name(tmp_path, monkeypatch):
   settings = config_lib.Config()
   settings.aggregator.name = 'my_file.py:make'
   _small(monkeypatch)
-  report = joint.train(settings, 'runs/my_own')
+  report = run_lib.train(settings, 'runs/my_own')
   assert report['protocol']['aggregator'] == 'my_file.py:make'

@@ -22,9 +22,9 @@ from twotsrec.data import stream_feeds
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
-from twotsrec.recipes import runs as runs_lib
-from twotsrec.recipes import two_time_jobs as jobs_lib
-from twotsrec.recipes import two_time_phases as phases
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import networks as phases
+from twotsrec.runs import run as runs_lib
 
 WIDTH, THRESHOLD, WINDOW = 6, 6, 4
 CELLS = ('gru', 'lstm', 'residual', 'scaled_gru')

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from twotsrec.recipes import runs
+from twotsrec.runs import run as runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

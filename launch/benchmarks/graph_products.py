@@ -22,7 +22,7 @@ from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import graph_layouts
 from twotsrec.recipes import copf
-from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import machine
 
 _WIDTHS = (64, 192)  # of one table; of three, stacked
@@ -84,7 +84,9 @@ def train(dataset: config_lib.DataConfig, repeats: int) -> dict[str, Any]:
   config.train.select_metric = 'none'
   experiment = experiment_lib.make(config, experiment_lib.load_data(config))
   epoch = training_loop.full_loop(experiment)
-  num_steps = -(-experiment.behaviors.num_users // config.train.batch_size)
+  num_steps = -(
+    -experiment.system.behaviors.num_users // config.train.batch_size
+  )
   epochs = [epoch()[0] * num_steps / 1e3 for _ in range(repeats + 1)]
   ranking = [
     training_loop.ranking_seconds(experiment) for _ in range(repeats + 1)
@@ -93,8 +95,8 @@ def train(dataset: config_lib.DataConfig, repeats: int) -> dict[str, Any]:
     'steps_per_epoch': num_steps,
     'epoch_seconds': timing.summary(epochs[1:]),
     'ranking_seconds': timing.summary(ranking[1:]),
-    'users': experiment.behaviors.num_users,
-    'items': experiment.behaviors.num_items,
+    'users': experiment.system.behaviors.num_users,
+    'items': experiment.system.behaviors.num_items,
     'peak_rss_mb': machine.peak_rss_mb(),
   }
 

@@ -13,8 +13,7 @@ import training_loop
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import phases
+from twotsrec.runs import experiment as experiment_lib
 
 
 class Row(NamedTuple):
@@ -151,11 +150,11 @@ def measure(
   for number, row in enumerate(chosen, 1):
     say(f'compiling {number}/{len(chosen)}: {" ".join(row.labels.values())}')
     experiment = experiment_lib.make(_configured(config, row), prepared)
-    parts = phases.make_parts(experiment)
+    parts = training_loop.first_phase(experiment)
     kind = row.batching, row.form == 'fused'
     if kind not in batches:
-      batches[kind] = training_loop.first_batches(parts.inputs, num_steps)
-    work = training_loop.bare_scan(experiment, parts, batches[kind])
+      batches[kind] = training_loop.first_batches(parts, num_steps)
+    work = training_loop.bare_scan(parts, batches[kind])
     works.append(work._replace(labels=row.labels, bases=row.bases))
   return {
     'model': config.model.name,

@@ -1,6 +1,7 @@
 """Times the training loop against its bare steps, and full ranking."""
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import tempfile
 import time
@@ -11,12 +12,13 @@ import jax.numpy as jnp
 
 import timing
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import phases
-from twotsrec.recipes import reports
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import reports
 from twotsrec.training import loop
 from twotsrec.training import machine
+from twotsrec.training import phases
 from twotsrec.training import steps
 
 
@@ -37,8 +39,8 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   config = dataclasses.replace(config, train=settings)
   prepared = experiment_lib.load_data(config)
   experiment = experiment_lib.make(config, prepared)
-  parts = phases.make_parts(experiment)
-  bare = bare_scan(experiment, parts, first_batches(parts.inputs, 200))
+  parts = first_phase(experiment)
+  bare = bare_scan(parts, first_batches(parts, 200))
   whole = full_loop(experiment)
   rounds = []
   for _ in range(repeats + 1):
@@ -69,56 +71,72 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   }
 
 
-def bare_scan(
-  experiment: experiment_lib.Experiment,
-  parts: phases.Parts,
-  batches: types.Batch,
-) -> timing.Work:
+class _Asked(Exception):
+  """A recipe has said what its first phase is."""
+
+
+def first_phase(experiment: types.Experiment) -> phases.Parts:
+  """What a recipe trains first, and how; it does not begin."""
+  asked = []
+
+  def fit(name, learner, source, how, start=None):
+    del name, start
+    asked.append(phases.Parts(learner, source, how))
+    raise _Asked
+
+  work = types.Work(fit=fit, load=experiment_lib.load, workdir=None)
+  with contextlib.suppress(_Asked):
+    recipes.of(experiment.config).train(experiment, work)
+  return asked[0]
+
+
+def bare_scan(parts: phases.Parts, batches: types.PyTree) -> timing.Work:
   """A jitted `lax.scan` of an update over batches that are there already.
 
   Args:
-    experiment: data and model.
-    parts: the update and its start.
-    batches: from `first_batches`, stacked by group if the update wants that.
+    parts: of `first_phase`.
+    batches: of `first_batches`.
   """
-  context, step = experiment.context, parts.step
-  start = parts.init_state()
-  num_groups = experiment.config.groups.num_groups
+  phase, step = phases.make(*parts), parts.how.update.step
+  start = phase.init_state()
 
   def scan(state, context, batches):
     def body(carry, batch):
       return step(*carry, context, batch), None
 
-    carry = (state, steps.init_totals(num_groups))
+    carry = (state, steps.init_totals(phase.num_losses))
     return jax.lax.scan(body, carry, batches)[0]
 
   begin = time.perf_counter()
-  compiled = jax.jit(scan).lower(start, context, batches).compile()
+  compiled = jax.jit(scan).lower(start, phase.context, batches).compile()
   return timing.Work(
     labels={},
-    run=lambda: jax.block_until_ready(compiled(start, context, batches)),
-    amount=len(batches.weight),
+    run=lambda: jax.block_until_ready(compiled(start, phase.context, batches)),
+    amount=len(jax.tree.leaves(batches)[0]),
     compile_seconds=time.perf_counter() - begin,
   )
 
 
-def first_batches(inputs: phases.Input, num_steps: int) -> types.Batch:
-  """The batches an epoch begins with, leaves [S, ...].
+def first_batches(parts: phases.Parts, num_steps: int) -> types.PyTree:
+  """The batches an epoch begins with, leaves [S, ...], as the update wants.
 
   Args:
-    inputs: of an update.
+    parts: of `first_phase`.
     num_steps: S; fewer if the epoch is shorter.
   """
+  source = parts.source
+  if parts.how.update.stacked:
+    source = phases.by_group(source)
   key = jax.random.key(0)
   return jax.jit(
     lambda feed, plan: jax.lax.map(
-      lambda examples: inputs.batch_of(feed, examples, key), plan
+      lambda examples: source.batch_of(feed, examples, key), plan
     )
-  )(inputs.feed, jnp.asarray(inputs.plan_of(0)[:num_steps]))
+  )(source.feed, jnp.asarray(source.plan_of(0)[:num_steps]))
 
 
 def full_loop(
-  experiment: experiment_lib.Experiment,
+  experiment: types.Experiment,
 ) -> Callable[[], tuple[float, float]]:
   """A whole epoch as a training run does it, compilation apart.
 
@@ -129,12 +147,10 @@ def full_loop(
   """
 
   def measure():
-    phase, state = phases.make_phase(experiment)
+    phase = phases.make(*first_phase(experiment))
     with tempfile.TemporaryDirectory() as workdir:
       begin = time.perf_counter()
-      fitted = loop.fit(
-        phase, state, experiment.config.train, workdir, quiet=True
-      )
+      fitted = loop.fit(phase, experiment.config.train, workdir, quiet=True)
       seconds = time.perf_counter() - begin - fitted.host['compile_seconds']
     share = fitted.host['wait_seconds'] / seconds
     return seconds / fitted.host['best'][0]['step'] * 1e3, share
@@ -142,17 +158,14 @@ def full_loop(
   return measure
 
 
-def ranking_seconds(experiment: experiment_lib.Experiment) -> float:
-  """Ranks every item for every test user with untrained parameters."""
+def ranking_seconds(experiment: types.Experiment) -> float:
+  """Ranks the candidates of every test user with untrained parameters."""
   config = experiment.config
-  full = 'all' if experiment.behaviors is None else 'unbought'
-  evaluation = dataclasses.replace(
-    config.evaluation, candidates=full, bootstrap=0
-  )
-  experiment = experiment._replace(
-    config=dataclasses.replace(config, evaluation=evaluation)
-  )
-  params = experiment_lib.initial(experiment, jax.random.key(0))
+  evaluation = dataclasses.replace(config.evaluation, bootstrap=0)
+  config = dataclasses.replace(config, evaluation=evaluation)
+  experiment = experiment._replace(config=config)
+  params = recipes.of(config).template(experiment)
+  ranker = experiment_lib.ranker(experiment, params)
   begin = time.perf_counter()
-  reports.evaluate(experiment, experiment.model, params, 'test', quiet=True)
+  reports.evaluate(experiment, ranker, 'test', quiet=True)
   return time.perf_counter() - begin

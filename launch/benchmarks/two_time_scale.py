@@ -132,7 +132,8 @@ def _stage1_updates(config, feed):
   update = offer_steps.make(config, jnp.ones(1))
   sizes = types.Sizes(_USERS, _ITEMS, 0)
   params = ccf.init(jax.random.key(0), context, sizes, config)
-  live = update.init(params, jax.random.key(1)), steps.init_totals(1)
+  keys = jax.random.split(jax.random.key(1))
+  live = update.init(params, *keys), steps.init_totals(1)
   count = len(feed.user)
   plan = event_feeds.make_plan(count, options.stage1_batch, 0, 0)[:_STEPS]
   fixed = (context, feed, jnp.asarray(plan), jax.random.key(2))

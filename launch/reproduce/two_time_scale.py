@@ -19,12 +19,12 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
 import reproducing
-from twotsrec.recipes import two_time_presets
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_document
 from twotsrec.recipes.reproduction import two_time_results
 from twotsrec.recipes.reproduction import two_time_theory
 from twotsrec.recipes.reproduction import two_time_training
+from twotsrec.recipes.two_time import presets as two_time_presets
 
 _TABLE = flags.DEFINE_list(
   'table',

@@ -1,4 +1,4 @@
-from tests import runs
+from tests import small_runs as runs
 from tests.launch import scripts
 
 

@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
-from tests import runs
+from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.recipes import pin
-from twotsrec.recipes import tables
+from twotsrec.runs import tables
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = pytest.mark.filterwarnings(

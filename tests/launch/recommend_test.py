@@ -2,9 +2,9 @@ import os
 import subprocess
 import sys
 
-from tests import runs
+from tests import small_runs as runs
 from tests.launch import scripts
-from twotsrec.recipes import experiment
+from twotsrec.runs import experiment
 
 
 def _recommend(capsys, *flags):

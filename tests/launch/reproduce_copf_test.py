@@ -3,8 +3,8 @@ import pytest
 from tests.launch import reproducing
 from tests.launch import scripts
 from tests.recipes.reproduction import copf_finished
-from twotsrec.recipes import joint
 from twotsrec.recipes.reproduction import copf
+from twotsrec.runs import run as run_lib
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = [
@@ -59,7 +59,7 @@ def test_runs_are_those_of_the_training_script(
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
-  monkeypatch.setattr(joint, 'train', lambda *arguments: None)
+  monkeypatch.setattr(run_lib, 'train', lambda *arguments: None)
   flags = ['--table=fig4', '--data_root=there', f'--out={tmp_path}']
   ended = _reproduce(capsys, *flags)
   assert ended.code == 143 and ended.err == ''

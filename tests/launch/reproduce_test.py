@@ -3,8 +3,8 @@ import pytest
 from tests.launch import reproducing
 from tests.launch import scripts
 from tests.recipes.reproduction import finished
-from twotsrec.recipes import pin as pin_lib
 from twotsrec.recipes.reproduction import pin
+from twotsrec.runs import systems as pin_lib
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = [

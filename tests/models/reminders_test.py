@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys
-from tests import runs
+from tests import small_runs as runs
 from twotsrec import config
 from twotsrec import metrics
 from twotsrec import types

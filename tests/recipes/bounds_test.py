@@ -3,7 +3,7 @@ import typing
 
 import pytest
 
-from tests import runs
+from tests import small_runs as runs
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import bounds

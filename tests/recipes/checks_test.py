@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests import runs
+from tests import small_runs as runs
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.recipes import checks

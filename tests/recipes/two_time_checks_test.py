@@ -5,8 +5,8 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.recipes import two_time_checks as checks
-from twotsrec.recipes import two_time_jobs as jobs_lib
-from twotsrec.recipes import two_time_presets as presets
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import presets as presets
 
 
 @pytest.mark.parametrize('dataset', presets.DATASETS)

@@ -14,10 +14,10 @@ from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import online as online_recipe
-from twotsrec.recipes import two_time_phases as phases
-from twotsrec.recipes import two_time_serving as serving
+from twotsrec.recipes.two_time import networks as phases
+from twotsrec.recipes.two_time import serving as serving
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import online as online_recipe
 from twotsrec.serving import online
 from twotsrec.training import checkpoints
 from twotsrec.training import files
@@ -31,7 +31,7 @@ COUNTS = [12, 3, 31, 1, 9, 14, 5, 25, 6, 4, 0, 8]
 class World(NamedTuple):
   """A system and its service."""
 
-  experiment: experiment_lib.Experiment
+  experiment: types.Experiment
   setting: phases.Setting
   players: dict[str, serving.Player]
   nets: dict[str, types.PyTree]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import runs
+from tests import small_runs as runs
 from tests.training import loops
 from twotsrec import types
 from twotsrec.data import plans

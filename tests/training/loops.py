@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tests import runs
+from tests import small_runs as runs
 from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec import objectives
@@ -58,6 +58,7 @@ def phase() -> loop.Phase:
   )
   return loop.Phase(
     runner=steps.make_runner(steps.make_step(gradient, _optimizer()), batch_of),
+    init_state=start,
     context={},
     feed=feed,
     plan_of=lambda epoch: plans.make_plan(
@@ -106,7 +107,6 @@ def fit(
   with mock.patch.object(loop, '_compile', lambda phase, live, host: runner):
     return loop.fit(
       changed or phase(),
-      start(),
       config_lib.TrainConfig(**config),
       str(workdir),
       should_stop,

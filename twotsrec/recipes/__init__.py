@@ -1,1 +1,36 @@
-"""One file reads like one paper; each takes a configuration and a folder."""
+"""Recipes: ways from data to something that ranks, by the model's name.
+
+`RECIPES` is the only place where the name of a model decides what happens.
+"""
+
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import types
+from twotsrec.recipes import multi_behavior
+from twotsrec.recipes import sequence
+from twotsrec.recipes.two_time import recipe as two_time
+
+RECIPES = {
+  **{name: sequence.RECIPE for name in models.TRAINED},
+  models.MULTI_BEHAVIOR: multi_behavior.RECIPE,
+  models.TWO_TIME: two_time.RECIPE,
+}
+
+
+def of(config: config_lib.Config) -> types.Recipe:
+  """The recipe of a configuration.
+
+  Raises:
+    types.UserError: an unknown model; the message lists the known ones.
+  """
+  name = config.model.name
+  if name == 'popularity':
+    raise types.UserError(
+      "model.name 'popularity' has nothing to train; every report shows it"
+      ' beside the model'
+    )
+  if name not in RECIPES:
+    raise types.UserError(
+      f'model.name is {name!r}; known models: {", ".join(RECIPES)}'
+    )
+  return RECIPES[name]

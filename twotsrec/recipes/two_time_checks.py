@@ -13,8 +13,8 @@ from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.recipes import bounds
-from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import unread
+from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.training import offer_steps
 from twotsrec.training import steps
 

@@ -27,6 +27,7 @@ class Phase(NamedTuple):
 
   Attributes:
     runner: from `steps.make_runner`.
+    init_state: () -> steps.TrainState before the first update.
     context: given arrays of the model.
     feed: device columns.
     plan_of: epoch -> i32[S, ...], the same shape every epoch, on the host.
@@ -41,6 +42,7 @@ class Phase(NamedTuple):
   """
 
   runner: Callable[..., Any]
+  init_state: Callable[[], steps.TrainState]
   context: Any
   feed: Any
   plan_of: Callable[[int], np.ndarray]
@@ -67,7 +69,6 @@ class Fitted(NamedTuple):
 
 def fit(
   phase: Phase,
-  state: steps.TrainState,
   config: config_lib.TrainConfig,
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
@@ -77,7 +78,6 @@ def fit(
 
   Args:
     phase: what is trained.
-    state: the state to start from when there is no checkpoint.
     config: optimization and stopping.
     workdir: run directory.
     should_stop: asked between calls; saves and returns when true.
@@ -86,6 +86,7 @@ def fit(
     types.UserError: a loss or gradient is not finite.
   """
   run = _Run(phase, config, workdir, should_stop, quiet)
+  state = phase.init_state()
   template = {'train': state, 'totals': steps.init_totals(phase.num_losses)}
   restored = checkpoints.restore(run_directory.latest_path(workdir), template)
   if restored is None:

@@ -12,7 +12,7 @@ from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
 from twotsrec.ops import graph_layouts
 from twotsrec.recipes import copf
-from twotsrec.recipes import experiment as experiment_lib
+from twotsrec.runs import experiment as experiment_lib
 
 
 def make_config() -> config_lib.Config:

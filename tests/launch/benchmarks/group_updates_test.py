@@ -1,18 +1,17 @@
 import dataclasses
 import json
 
-import jax.numpy as jnp
 import pytest
 
 import group_updates
 import timing
+import training_loop
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.recipes import checks
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import updates
+from twotsrec.runs import experiment as experiment_lib
 
 
 def make_config() -> config_lib.Config:
@@ -40,11 +39,10 @@ def test_every_aggregator_has_a_row_and_no_row_is_there_twice():
 
 def test_every_row_is_an_update_of_the_form_it_says():
   prepared = experiment_lib.load_data(make_config())
-  sizes, widths = jnp.ones(5), (13, 13, 13, 13, 12)
   for row in group_updates.rows():
     config = configured(row)
-    update = updates.make(experiment_lib.make(config, prepared), sizes, widths)
-    assert update.stacked == (row.form != 'fused'), row.labels
+    parts = training_loop.first_phase(experiment_lib.make(config, prepared))
+    assert parts.how.update.stacked == (row.form != 'fused'), row.labels
     trunk = 'anywhere' if row.stage else ''
     plugin = dataclasses.replace(config.plugin, trunk=trunk)
     checks.check(dataclasses.replace(config, plugin=plugin))

@@ -7,11 +7,11 @@ from tests import runs as small
 from tests.recipes.reproduction import copf_finished
 from twotsrec import types
 from twotsrec.data import settings
-from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import copf_document
 from twotsrec.recipes.reproduction import copf_results
 from twotsrec.recipes.reproduction import training
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import loop
 
 RESAMPLES = 200

@@ -6,12 +6,12 @@ import pytest
 from tests import runs as small
 from tests.recipes.reproduction import finished
 from twotsrec import types
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import tables
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_document
 from twotsrec.recipes.reproduction import pin_results
 from twotsrec.recipes.reproduction import training
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import tables
 from twotsrec.training import loop
 
 RESAMPLES = 200

@@ -11,8 +11,8 @@ from tests.evaluation import online_toys
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online_events
 from twotsrec.evaluation import online_report
-from twotsrec.recipes import two_time_rows
 from twotsrec.recipes.reproduction import two_time
+from twotsrec.training import online_rows as two_time_rows
 from twotsrec.training import run_directory
 
 USERS, ITEMS, THRESHOLD = 60, 41, 3

@@ -4,8 +4,8 @@ import pytest
 from tests.recipes.reproduction import two_time_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
-from twotsrec.recipes import two_time_rows
 from twotsrec.recipes.reproduction import two_time_measures as measures
+from twotsrec.training import online_rows as two_time_rows
 
 OPTIONS = finished.OPTIONS._replace(threshold=finished.THRESHOLD)
 RESAMPLES = 200

@@ -6,8 +6,8 @@ from tests.recipes.reproduction import two_time_finished as finished
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.recipes import checks
-from twotsrec.recipes import two_time_presets as presets
 from twotsrec.recipes.reproduction import two_time
+from twotsrec.recipes.two_time import presets as presets
 
 LAST_K, WHOLE = 'ml-100k', 'amazon-beauty-5core'
 

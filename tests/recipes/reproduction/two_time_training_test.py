@@ -10,13 +10,13 @@ from tests.recipes.reproduction import two_time_finished as finished
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online_report
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import runs as runs_lib
-from twotsrec.recipes import two_time_shared
 from twotsrec.recipes.reproduction import training
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_results
 from twotsrec.recipes.reproduction import two_time_training
+from twotsrec.recipes.two_time import shared as two_time_shared
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as runs_lib
 from twotsrec.training import files
 from twotsrec.training import loop
 

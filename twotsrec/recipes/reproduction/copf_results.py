@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotsrec.recipes import compare
 from twotsrec.recipes.reproduction import copf
 from twotsrec.recipes.reproduction import results
+from twotsrec.runs import compare
 
 METRICS = ('hr@10', 'ndcg@10')
 BY = ('groups', 'parts')  # of a report

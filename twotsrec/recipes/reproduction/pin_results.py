@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotsrec.recipes import compare
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import results
+from twotsrec.runs import compare
 
 CURVE = 'hr@1'  # Fig. 4
 _RESAMPLES = 1000  # of a single mean, as in a report

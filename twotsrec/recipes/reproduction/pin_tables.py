@@ -5,10 +5,10 @@ import math
 from typing import Any
 
 from twotsrec.evaluation import comparison
-from twotsrec.recipes import compare
 from twotsrec.recipes.reproduction import document
 from twotsrec.recipes.reproduction import pin
 from twotsrec.recipes.reproduction import pin_numbers
+from twotsrec.runs import compare
 
 _NAMES = {
   'base': '{}',

@@ -12,9 +12,9 @@ from twotsrec import metrics as metrics_lib
 from twotsrec import types
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import comparison
-from twotsrec.recipes import compare
-from twotsrec.recipes import compared_runs
 from twotsrec.recipes.reproduction import training
+from twotsrec.runs import compare
+from twotsrec.runs import compared_runs
 from twotsrec.training import files
 from twotsrec.training import run_directory
 

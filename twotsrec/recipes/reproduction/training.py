@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import pin
-from twotsrec.recipes import runs as runs_lib
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as run_lib
+from twotsrec.runs import run as runs_lib
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -49,7 +49,7 @@ def train(
     if should_stop():
       return False
     tell(f'{run.workdir} ({number} of {len(planned)} runs)')
-    if pin.train_one(run.config, run.workdir, should_stop, quiet) is None:
+    if run_lib.train(run.config, run.workdir, should_stop, quiet) is None:
       return False
   return True
 

@@ -11,11 +11,11 @@ import pathlib
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import two_time_jobs as jobs_lib
-from twotsrec.recipes import two_time_presets as presets
 from twotsrec.recipes.reproduction import choices
 from twotsrec.recipes.reproduction import commands
 from twotsrec.recipes.reproduction import training
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import presets as presets
 
 REFERENCE = '2ts'  # chooses stage 1; what everything else is compared with
 POPULARITY = 'popularity'  # is in every run, nothing of it is trained

@@ -15,7 +15,7 @@ from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online_report
-from twotsrec.recipes import two_time_rows
+from twotsrec.training import online_rows as two_time_rows
 
 RULES = ('expected', 'expected_without_past', 'all', 'all_without_past')
 METRICS = ('mrr', 'recall@10')

@@ -12,11 +12,11 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online_report
-from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes.reproduction import results
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.reproduction import two_time_claims as claims
 from twotsrec.recipes.reproduction import two_time_measures as measures
+from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.training import run_directory
 
 RESAMPLES = 2000  # of users, in comparisons

@@ -1,0 +1,176 @@
+"""The offline protocol of a run: held-out items ranked by what was trained.
+
+What a recipe does if it has no protocol of its own: `rank`, `protocol` and
+`rules` are the fields of `types.Recipe` of these names.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import models
+from twotsrec import types
+from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import evaluate as evaluate_lib
+from twotsrec.evaluation import report as report_lib
+from twotsrec.models import reminders
+
+SPLITS = ('validation', 'test')
+
+
+def rank(
+  experiment: types.Experiment,
+  ranker: types.Ranker,
+  split: str,
+  show: Callable[[int, int], None] | None = None,
+) -> types.Ranked:
+  """Ranks the held-out items of a split, as `types.Recipe.rank`."""
+  config = experiment.config
+  part, rows = evaluate_lib.evaluate(
+    ranker.model,
+    ranker.params,
+    ranker.context,
+    experiment.prepared,
+    experiment.groups,
+    prepared_lib.SPLITS.index(split),
+    config.evaluation,
+    ranker.history_length,
+    show,
+    routing=ranker.routing,
+    key=config.groups.key,
+  )
+  return types.Ranked(part, rows)
+
+
+def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+  """How a split is ranked; without candidate lists if it has no events.
+
+  Raises:
+    types.UserError: what the data cannot serve, and the way out.
+  """
+  evaluation = experiment.config.evaluation
+  if evaluation.candidates == 'sampled' and not held_out(experiment, split):
+    evaluation = dataclasses.replace(evaluation, candidates='all')
+  index = prepared_lib.SPLITS.index(split)
+  described = evaluate_lib.protocol(experiment.prepared, index, evaluation)
+  names = behaviors.names(experiment.prepared)
+  if names:
+    described['behaviors'] = list(names)
+    described['strip_heldout'] = experiment.config.data.strip_heldout
+  return described
+
+
+def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
+  """What every table shows beside a model: nothing of it is trained.
+
+  Popularity; with behaviors the reminder rules, on what is trained on.
+  """
+  length = experiment.config.data.history_length
+  if not behaviors.names(experiment.prepared):
+    return {'popularity': popularity(experiment)}
+  trained_on = behaviors_lib.of_prepared(
+    experiment.prepared, experiment.config.data.strip_heldout
+  )
+  return {
+    name: types.Ranker(
+      model=model, params=params, context=None, history_length=length
+    )
+    for name, (model, params) in reminders.rules(trained_on).items()
+  }
+
+
+def popularity(experiment: types.Experiment) -> types.Ranker:
+  """Items by their training events."""
+  prepared, length = experiment.prepared, experiment.config.data.history_length
+  model = models.make(config_lib.ModelConfig(name='popularity'))
+  context = {'item_counts': item_counts(prepared)}
+  sizes = types.Sizes(prepared.num_users, prepared.num_items, length)
+  return types.Ranker(
+    model=model,
+    params=model.init(jax.random.key(0), context, sizes),
+    context=context,
+    history_length=length,
+  )
+
+
+def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
+  """Training events per item, f32[I + 1]."""
+  train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  items = np.asarray(prepared.items)[train]
+  counts = np.bincount(items, minlength=prepared.num_items + 1)
+  return jnp.asarray(counts, jnp.float32)
+
+
+def held_out(experiment: types.Experiment, split: str) -> int:
+  """Number of events of a split."""
+  index = prepared_lib.SPLITS.index(split)
+  return int(np.sum(np.asarray(experiment.prepared.split) == index))
+
+
+def make_metric(
+  experiment: types.Experiment,
+  ranker_of: Callable[[Any], types.Ranker],
+  train: config_lib.TrainConfig,
+) -> Callable[[Any], dict[str, Any]]:
+  """params -> {metric: value, metric_by_group: values}, for selection.
+
+  `group_auc` is the mean of the groups' AUC: every group counts the same.
+
+  Args:
+    experiment: data and protocol.
+    ranker_of: trained parameters -> what ranks with them.
+    train: names the metric and the split.
+  Raises:
+    types.UserError: an unknown metric, or no events to select on.
+  """
+  evaluation = dataclasses.replace(experiment.config.evaluation, bootstrap=0)
+  quick = experiment._replace(
+    config=dataclasses.replace(experiment.config, evaluation=evaluation)
+  )
+  ranked = report_lib.metric_names(evaluation.ks)
+  known = [*ranked, 'group_auc']
+  require_selection_events(experiment, train)
+  if train.select_metric not in known:
+    raise types.UserError(
+      f'train.select_metric {train.select_metric!r}; known: loss, none,'
+      f' {", ".join(known)}'
+    )
+
+  def metric(params):
+    part = rank(quick, ranker_of(params), train.select_on).part
+    values = {k: part['overall'][k]['value'] for k in ranked}
+    by_group = {k: [g[k]['value'] for g in part['groups']] for k in ranked}
+    values |= {f'{k}_by_group': v for k, v in by_group.items()}
+    return values | _group_auc(by_group['auc'])
+
+  return metric
+
+
+def _group_auc(by_group):
+  """Empty groups, without an AUC, take no part in the mean."""
+  values = [value for value in by_group if value is not None]
+  mean = sum(values) / len(values) if values else None
+  return {'group_auc': mean, 'group_auc_by_group': by_group}
+
+
+def require_selection_events(
+  experiment: types.Experiment, train: config_lib.TrainConfig
+) -> None:
+  """Refuses to select on a split without events.
+
+  Raises:
+    types.UserError: which split, and the ways out.
+  """
+  if not held_out(experiment, train.select_on):
+    raise types.UserError(
+      f'no {train.select_on} events to select on; prepare the data with some'
+      ' (data.validation=True), or take the last epoch with'
+      ' train.select_metric=none'
+    )
