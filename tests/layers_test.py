@@ -16,6 +16,7 @@ LAYERS = {
   'types': 0,
   'config': 0,
   'ops': 1,
+  'own': 1,
   'trees': 1,
   'losses': 1,
   'metrics': 1,

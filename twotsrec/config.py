@@ -249,6 +249,15 @@ class RoutingConfig:
 
 
 @dataclasses.dataclass
+class ClosedFormConfig:
+  """Item-item models `ease` and `item_knn` (models/closed_form.py)."""
+
+  l2: float = 500.0  # Steck 2019, sec. 4: 200 to 1000 by the data
+  neighbors: int = 100  # ours
+  shrinkage: float = 10.0  # ours, added to the norms' product of a cosine
+
+
+@dataclasses.dataclass
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
@@ -260,6 +269,7 @@ class EvaluationConfig:
   user_tile: int = 256  # memory bound; results do not depend on it
   item_tile: int = 4096
   bootstrap: int = 1000  # resamples of users for the 95 % intervals
+  rules: tuple[str, ...] = ()  # also beside the model: 'ease', 'item_knn'
   seed: int = 0
 
 
@@ -280,6 +290,9 @@ class Config:
   behavior: BehaviorConfig = dataclasses.field(default_factory=BehaviorConfig)
   two_time: TwoTimeConfig = dataclasses.field(default_factory=TwoTimeConfig)
   routing: RoutingConfig = dataclasses.field(default_factory=RoutingConfig)
+  closed_form: ClosedFormConfig = dataclasses.field(
+    default_factory=ClosedFormConfig
+  )
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig
   )

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
 from twotsrec import config as config_lib
 from twotsrec import models
@@ -20,6 +21,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import evaluate as evaluate_lib
 from twotsrec.evaluation import report as report_lib
+from twotsrec.models import closed_form
 from twotsrec.models import reminders
 
 SPLITS = ('validation', 'test')
@@ -73,17 +75,61 @@ def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
   Popularity; with behaviors the reminder rules, on what is trained on.
   """
   length = experiment.config.data.history_length
+  asked = {
+    name: closed_form_ranker(experiment, name)
+    for name in experiment.config.evaluation.rules
+  }
   if not behaviors.names(experiment.prepared):
-    return {'popularity': popularity(experiment)}
+    return {'popularity': popularity(experiment), **asked}
   trained_on = behaviors_lib.of_prepared(
     experiment.prepared, experiment.config.data.strip_heldout
   )
-  return {
+  reminding = {
     name: types.Ranker(
       model=model, params=params, context=None, history_length=length
     )
     for name, (model, params) in reminders.rules(trained_on).items()
   }
+  return reminding | asked
+
+
+def closed_form_ranker(
+  experiment: types.Experiment, name: str, params: types.Params | None = None
+) -> types.Ranker:
+  """An item-item model, which reads whole histories.
+
+  Args:
+    experiment: data and settings.
+    name: 'ease' or 'item_knn'.
+    params: of the model; None fits them to the train events.
+  Raises:
+    types.UserError: an unknown name, or too many items.
+  """
+  if name not in closed_form.NAMES:
+    raise types.UserError(
+      f'evaluation.rules {name!r}; known: {", ".join(closed_form.NAMES)}'
+    )
+  prepared, options = experiment.prepared, experiment.config.closed_form
+  if params is None:
+    params = closed_form.make(name, _train_pairs(prepared), options)
+  return types.Ranker(
+    model=closed_form.make_model(name, prepared.num_items, options),
+    params=params,
+    context={},
+    history_length=int(np.max(np.diff(prepared.user_offsets), initial=1)),
+  )
+
+
+def _train_pairs(prepared):
+  """Who has what by the train events, U x I, once each."""
+  train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  users = prepared_lib.event_users(prepared)[train]
+  items = np.asarray(prepared.items)[train] - 1
+  shape = (prepared.num_users, prepared.num_items)
+  ones = np.ones(len(users), np.float64)
+  pairs = scipy.sparse.csr_matrix((ones, (users, items)), shape)
+  pairs.data[:] = 1.0  # an item that was taken twice counts once
+  return pairs
 
 
 def popularity(experiment: types.Experiment) -> types.Ranker:

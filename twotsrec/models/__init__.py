@@ -3,6 +3,7 @@
 import dataclasses
 
 from twotsrec import config
+from twotsrec import own
 from twotsrec import types
 from twotsrec.models import din
 from twotsrec.models import din_original
@@ -46,6 +47,8 @@ def make(options: config.ModelConfig) -> types.Model:
     types.UserError: an unknown name or dtype, or an option that the model does
       not have: it would change nothing.
   """
+  if own.is_own(options.name):
+    return own.make(options.name, 'model.name', types.Model, options)
   if options.name not in _MAKERS:
     raise types.UserError(
       f'model.name is {options.name!r}; known models:'

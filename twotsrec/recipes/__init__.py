@@ -5,13 +5,17 @@
 
 from twotsrec import config as config_lib
 from twotsrec import models
+from twotsrec import own
 from twotsrec import types
+from twotsrec.models import closed_form as closed_form_models
+from twotsrec.recipes import closed_form
 from twotsrec.recipes import multi_behavior
 from twotsrec.recipes import sequence
 from twotsrec.recipes.two_time import recipe as two_time
 
 RECIPES = {
   **{name: sequence.RECIPE for name in models.TRAINED},
+  **{name: closed_form.RECIPE for name in closed_form_models.NAMES},
   models.MULTI_BEHAVIOR: multi_behavior.RECIPE,
   models.TWO_TIME: two_time.RECIPE,
 }
@@ -29,8 +33,12 @@ def of(config: config_lib.Config) -> types.Recipe:
       "model.name 'popularity' has nothing to train; every report shows it"
       ' beside the model'
     )
+  if own.is_own(name):
+    part = own.load(name, 'model.name')
+    return part if isinstance(part, types.Recipe) else sequence.RECIPE
   if name not in RECIPES:
     raise types.UserError(
-      f'model.name is {name!r}; known models: {", ".join(RECIPES)}'
+      f'model.name is {name!r}; known models: {", ".join(RECIPES)}, or one of'
+      ' your own as my_file.py:make'
     )
   return RECIPES[name]

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import own
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
@@ -156,14 +157,14 @@ def start(
   theirs, params = work.load(config.plugin.trunk)
   _check_trunk(experiment, theirs)
   trunk = as_trunk(theirs, params)
-  own = plugins.make(config.plugin).init(
+  plugin = plugins.make(config.plugin).init(
     jax.random.fold_in(jax.random.key(config.train.seed), 2),
     stages,
     trunk,
     config.groups.num_groups,
     sizes,
   )
-  return types.Start(plugged.join(trunk, own), origin(params))
+  return types.Start(plugged.join(trunk, plugin), origin(params))
 
 
 def origin(trunk: types.PyTree) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _check_trunk(experiment, trunk):
     section, field = name.split('.')
     here = getattr(getattr(ours, section), field)
     there = getattr(getattr(theirs, section), field)
-    if here != there:
+    if not own.is_same(here, there):
       raise types.UserError(
         f'{where} was trained with {name} {there!r}, this run has {here!r}; use'
         ' the same, or train another trunk'

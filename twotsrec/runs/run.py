@@ -1,7 +1,8 @@
 """A run: one configuration trained, selected and reported in one directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -9,6 +10,7 @@ import pathlib
 from typing import Any
 
 from twotsrec import config as config_lib
+from twotsrec import own
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.recipes import pin
@@ -18,6 +20,7 @@ from twotsrec.runs import reports
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import loop
+from twotsrec.training import own_files
 from twotsrec.training import phases
 from twotsrec.training import run_directory
 
@@ -50,6 +53,7 @@ def train(
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
+  parts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
   """Trains, selects, evaluates; repeating the call resumes.
 
@@ -60,11 +64,17 @@ def train(
     workdir: run directory, created if needed.
     should_stop: asked about once a second; saves and returns when true.
     quiet: no progress display.
+    parts: of one's own, {'aggregator.name': make}: functions that stand at the
+      top of a file, in place of `file.py:make` in the configuration.
   Returns:
     The report, also in workdir/report.json; None if it was stopped.
   Raises:
     types.UserError: a setting, file or loss that makes no sense.
   """
+  if parts:
+    config = copy.deepcopy(config)
+    names = {setting: own.name_of(part) for setting, part in parts.items()}
+    config_lib.change(config, names)
   recipe = recipes.of(config)
   recipe.check(config)
   # Another config is refused, and a finished run is done.
@@ -155,6 +165,7 @@ def _open(config, workdir):
     (*MAY_DIFFER, *more),
     dataclasses.asdict(config_lib.Config()),
   )
+  own_files.keep(workdir, config)
   return more
 
 

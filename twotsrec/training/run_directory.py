@@ -5,6 +5,7 @@ Layout:
   metrics.jsonl    one JSON object per line
   checkpoints/     latest/ to resume from, best/ to evaluate and recommend
   report.json      written last
+  own/             copies of own parts, files that the configuration names
   ids/             the prepared data, so that no other directory is needed
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.training import files
+from twotsrec.training import own_files
 
 _LOGGER = logging.getLogger('twotsrec')
 _ABSENT = object()
@@ -114,12 +116,12 @@ def open_run(
 
 
 def typed_config(workdir: str | os.PathLike) -> config_lib.Config:
-  """The configuration of a run.
+  """The configuration of a run; own parts are the copies that it keeps.
 
   Raises:
     types.UserError: no run directory, or a field this version does not know.
   """
-  return config_from_dict(read_config(workdir))
+  return own_files.restored(workdir, config_from_dict(read_config(workdir)))
 
 
 def config_from_dict(values: dict[str, Any]) -> config_lib.Config:

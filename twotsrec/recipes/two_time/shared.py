@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import own
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes.two_time import jobs as jobs_lib
@@ -158,7 +159,7 @@ def _check_settings(ours, theirs, where):
   for path in names:
     section, name = path.split('.')
     here, there = (getattr(getattr(c, section), name) for c in (ours, theirs))
-    if here != there:
+    if not own.is_same(here, there):
       raise types.UserError(
         f'{where} was trained with {path} {json.dumps(there)}, this run has'
         f' {json.dumps(here)}; use the same, or leave it out'

@@ -1,0 +1,80 @@
+"""EASE and item-item nearest neighbors: a recipe without a training phase."""
+
+from typing import Any, NamedTuple
+
+from twotsrec import config as config_lib
+from twotsrec import types
+from twotsrec.evaluation import offline
+from twotsrec.models import closed_form
+from twotsrec.recipes import checks
+from twotsrec.training import summary
+
+
+class System(NamedTuple):
+  """The scorer of an item-item model, without its parameters."""
+
+  model: types.Model
+  sizes: types.Sizes
+
+
+def build(experiment: types.Experiment) -> types.Experiment:
+  """The scorer; parameters are fitted when it is trained."""
+  config, prepared = experiment.config, experiment.prepared
+  model = closed_form.make_model(
+    config.model.name, prepared.num_items, config.closed_form
+  )
+  sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
+  return experiment._replace(system=System(model=model, sizes=sizes))
+
+
+def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+  """Solves for the weights of all pairs of items."""
+  del work  # no phase
+  name = experiment.config.model.name
+  return types.Served(
+    experiment=experiment,
+    params=offline.closed_form_ranker(experiment, name).params,
+    training=summary.of_phases({}),
+  )
+
+
+def template(experiment: types.Experiment) -> types.Params:
+  """Parameters of the shape that `train` fits."""
+  system = experiment.system
+  return system.model.init(None, {}, system.sizes)
+
+
+def ranker(experiment: types.Experiment, params: types.Params) -> types.Ranker:
+  """The weights at work."""
+  name = experiment.config.model.name
+  return offline.closed_form_ranker(experiment, name, params)
+
+
+def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+  """The offline protocol; nothing is selected."""
+  described = offline.protocol(experiment, split)
+  return described | {'selection': 'nothing: solved in one step'}
+
+
+def systems(
+  config: config_lib.Config, workdir: str
+) -> dict[str, config_lib.Config]:
+  """There are no gradients to aggregate, and no trunk for plugins."""
+  raise types.UserError(
+    f'model.name {config.model.name!r} is solved in one step, so +GA and +GA+PN'
+    ' do not exist; train it with launch/train.py'
+  )
+
+
+RECIPE = types.Recipe(
+  check=checks.check,
+  build=build,
+  train=train,
+  template=template,
+  rank=offline.rank,
+  ranker=ranker,
+  rules=offline.rules,
+  protocol=protocol,
+  systems=systems,
+  grows=False,
+)
