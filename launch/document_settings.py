@@ -20,8 +20,8 @@ from absl import flags
 import cli
 from twotsrec import aggregators
 from twotsrec import config as config_lib
-from twotsrec import models
 from twotsrec import plugins
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.evaluation import comparison
 
@@ -32,7 +32,7 @@ _CHECK = flags.DEFINE_bool('check', False, 'Only tell whether it is current.')
 
 # Names of parts are listed by the packages that make them.
 _PARTS = {
-  'model.name': (*models.TRAINED, models.MULTI_BEHAVIOR, models.TWO_TIME),
+  'model.name': tuple(recipes.RECIPES),
   'aggregator.name': aggregators.NAMES,
   'plugin.name': ('none', *plugins.NAMES),
 }
@@ -49,7 +49,8 @@ name after a colon chooses one: `--config=configs/pin/ml1m.py:gru4rec`. Every
 setting is a flag of `launch/train.py` and `launch/pin.py` as well,
 `--config.SECTION.NAME=VALUE`, for example `--config.train.learning_rate=1e-4`;
 several values are written `--config.data.behaviors="'view','buy'"`. A wrong
-name or value is refused in one line that says what is allowed.
+name or value is refused in one line that says what is allowed. A model,
+aggregator or plugin may be one of your own, named `my_file.py:make`.
 """
 
 

@@ -222,11 +222,6 @@ def test_the_aggregator_of_my_own_follows_the_largest_losses():
   assert not np.isfinite(aggregator.update(bad, info, ())[0]['w']).all()
 
 
-@pytest.mark.xfail(
-  raises=types.UserError,
-  strict=True,
-  reason='parts in a file of the user are not looked up yet',
-)
 def test_the_aggregator_of_my_own_trains_by_its_name(tmp_path, monkeypatch):
   program = _program(of='GradientAggregator(')
   (tmp_path / 'my_file.py').write_text(program, encoding='utf-8')
