@@ -72,9 +72,10 @@ def main() -> int:
 def page() -> str:
   """The text of configs/README.md."""
   source = pathlib.Path(config_lib.__file__).read_text(encoding='utf-8')
+  said, default = comments(source), config_lib.Config()
   sections = [
-    _section(field.name, field.default_factory(), comments(source))
-    for field in dataclasses.fields(config_lib.Config)
+    _section(field.name, getattr(default, field.name), said)
+    for field in dataclasses.fields(default)
   ]
   return '\n'.join([_HEAD, _files(), *sections])
 

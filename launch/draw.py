@@ -159,13 +159,12 @@ def draw(reports: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> None:
       _draw_panel(axes, reports, metric)
     _explain(panels, next(iter(reports.values()))['groups'], len(reports))
     with files.explained(path, 'write'), files.replacing(path) as file:
-      metadata = {'Date': None, 'Creator': None}
-      metadata['Description'] = digest(reports)
+      about = {'Date': None, 'Creator': None, 'Description': digest(reports)}
       drawn.savefig(
         file,
         format=path.suffix[1:],
         dpi=150,
-        metadata=metadata if path.suffix == '.svg' else None,
+        metadata=about if path.suffix == '.svg' else None,
       )
 
 
