@@ -297,12 +297,13 @@ class Trained(NamedTuple):
   """How a phase ended.
 
   Attributes:
-    params: the selected parameters; a list where groups select on their own.
-    progress: counts and seconds, JSON-able.
+    params: the selected parameters; a list where groups select on their own;
+      None if it was interrupted.
+    progress: training.loop.Progress.
   """
 
   params: Any
-  progress: dict[str, Any]
+  progress: Any
 
 
 class Served(NamedTuple):

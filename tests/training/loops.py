@@ -85,13 +85,13 @@ def start() -> steps.TrainState:
 @functools.cache
 def compiled():
   """The updates, compiled once for all tests."""
-  state = {'train': start(), 'totals': steps.init_totals(GROUPS)}
-  return loop._compile(phase(), state, loop._first_host_state())
+  live = loop._Live(start(), steps.init_totals(GROUPS), loop.Progress())
+  return loop._compile(phase(), live)[0]
 
 
 def fit(
   workdir, changed=None, should_stop=lambda: False, runner=None, **changes
-) -> loop.Fitted:
+) -> types.Trained:
   """Trains in `workdir`, saving after every call.
 
   Args:
@@ -104,7 +104,7 @@ def fit(
   config = {'epochs': EPOCHS, 'checkpoint_every': 0.0, **changes}
   runner = runner or compiled()
   pathlib.Path(workdir).mkdir(exist_ok=True)
-  with mock.patch.object(loop, '_compile', lambda phase, live, host: runner):
+  with mock.patch.object(loop, '_compile', lambda phase, live: (runner, live)):
     return loop.fit(
       changed or phase(),
       config_lib.TrainConfig(**config),
@@ -115,24 +115,24 @@ def fit(
 
 
 @functools.cache
-def uninterrupted() -> tuple[pathlib.Path, loop.Fitted]:
+def uninterrupted() -> tuple[pathlib.Path, types.Trained]:
   """Directory and outcome of a run that nothing disturbed."""
   workdir = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
   atexit.register(shutil.rmtree, workdir, ignore_errors=True)
   return workdir, fit(workdir)
 
 
-def _untimed(host):
-  return {k: v for k, v in host.items() if k not in (*_TIMED, 'metrics_bytes')}
+def _untimed(progress):
+  return progress._replace(**dict.fromkeys((*_TIMED, 'metrics_bytes'), 0))
 
 
 def assert_same(workdir, fitted, expected_workdir, expected) -> None:
   """Two runs with the same outcome, log and selected checkpoint to the bit."""
   runs.assert_same_arrays(fitted.params, expected.params)
-  assert _untimed(fitted.host) == _untimed(expected.host)
+  assert _untimed(fitted.progress) == _untimed(expected.progress)
   assert runs.untimed_metrics(workdir) == runs.untimed_metrics(expected_workdir)
   template = {'params': expected.params}
-  step = expected.host['best'][0]['step']
+  step = expected.progress.best[0].step
   best = [
     checkpoints.restore(run_directory.best_path(w), template, step).state
     for w in (workdir, expected_workdir)

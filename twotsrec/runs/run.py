@@ -104,7 +104,7 @@ def train(
       fitted = loop.fit(phase, how.train, str(folder), should_stop, quiet)
       if fitted.params is None or should_stop():
         raise _Stopped
-      return types.Trained(params=fitted.params, progress=fitted.host)
+      return fitted
 
     work = types.Work(
       fit=fit, load=experiment_lib.load, workdir=pathlib.Path(workdir)

@@ -23,12 +23,14 @@ def served(
 def of_phase(trained: types.Trained) -> dict[str, Any]:
   """Epochs, selection and speed of a run's only phase."""
   progress = trained.progress
-  selected = {name: [b[name] for b in progress['best']] for name in _SELECTED}
+  selected = {
+    name: [getattr(best, name) for best in progress.best] for name in _SELECTED
+  }
   if not isinstance(trained.params, list):
     selected = {name: values[0] for name, values in selected.items()}
   return {
-    'epochs': progress['epoch'],
-    'steps': progress['steps'],
+    'epochs': progress.epoch,
+    'steps': progress.steps,
     **{f'selected_{name}': value for name, value in selected.items()},
     **_speed([progress]),
   }
@@ -39,20 +41,20 @@ def of_phases(trained: Mapping[str, types.Trained]) -> dict[str, Any]:
   every = {name: one.progress for name, one in trained.items()}
   return {
     'phases': {name: _phase(progress) for name, progress in every.items()},
-    'epochs': sum(p['epoch'] for p in every.values()),
-    'steps': sum(p['steps'] for p in every.values()),
+    'epochs': sum(p.epoch for p in every.values()),
+    'steps': sum(p.steps for p in every.values()),
     'selected_step': 0,
     **_speed(list(every.values())),
   }
 
 
 def _phase(progress):
-  best, speed = progress['best'][0], _speed([progress])
+  best, speed = progress.best[0], _speed([progress])
   return {
-    'epochs': progress['epoch'],
-    'steps': progress['steps'],
-    'selected_epoch': best['epoch'],
-    'validation_mrr': best['value'],
+    'epochs': progress.epoch,
+    'steps': progress.steps,
+    'selected_epoch': best.epoch,
+    'validation_mrr': best.value,
     'seconds': speed['seconds'],
     'compile_seconds': speed['compile_seconds'],
     'examples_per_second': speed['examples_per_second'],
@@ -60,7 +62,7 @@ def _phase(progress):
 
 
 def _speed(every):
-  total = lambda name: sum(progress[name] for progress in every)
+  total = lambda name: sum(getattr(progress, name) for progress in every)
   seconds = max(total('train_seconds'), 1e-9)
   waited = total('wait_seconds')
   return {

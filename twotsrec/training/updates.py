@@ -32,7 +32,8 @@ class Update(NamedTuple):
   Attributes:
     step: (state, totals, context, batch) -> (state, totals), for
       `steps.make_runner`.
-    init: (params, train key, method key) -> TrainState.
+    init: (params, train key, method key=None) -> TrainState; the last is for
+      methods that start at random.
     stacked: whether it wants batches [G, n, ...], a row per group.
     num_losses: losses a step tells apart; None for those of G groups.
   """
@@ -60,7 +61,7 @@ def of_gradient(
     post: from `steps.make_post`.
   """
 
-  def init(params, train_key, method_key):
+  def init(params, train_key, method_key=None):
     return steps.init_state(
       params, optimizer, init_method(method_key, params), train_key
     )

@@ -140,7 +140,7 @@ def _choose(experiment, work, stage, jobs) -> Embedded:
     setting = _setting(experiment, vectors)
     trained = _network(setting, work, first, f'{name}_{epoch}')
     phases[f'{name}_{epoch}'], nets[epoch] = trained, trained.params.net
-    trials[epoch] = trained.progress['best'][0]['value']
+    trials[epoch] = trained.progress.best[0].value
   if len(epochs) > 1 and None in trials.values():
     raise stage1.nothing_to_choose_by(epochs)
   best = max(epochs, key=trials.get) if len(epochs) > 1 else epochs[0]
@@ -152,7 +152,7 @@ def _choose(experiment, work, stage, jobs) -> Embedded:
     vectors=vectors,
     nets={name: nets[best]} if nets and first is jobs[0] else {},
     trials=trials,
-    seconds=progress['train_seconds'] * best / progress['epoch'],
+    seconds=progress.train_seconds * best / progress.epoch,
     phases=phases,
   )
 
