@@ -150,10 +150,11 @@ def full_loop(
     phase = phases.make(*first_phase(experiment))
     with tempfile.TemporaryDirectory() as workdir:
       begin = time.perf_counter()
-      fitted = loop.fit(phase, experiment.config.train, workdir, quiet=True)
-      seconds = time.perf_counter() - begin - fitted.host['compile_seconds']
-    share = fitted.host['wait_seconds'] / seconds
-    return seconds / fitted.host['best'][0]['step'] * 1e3, share
+      trained = loop.fit(phase, experiment.config.train, workdir, quiet=True)
+      progress = trained.progress
+      seconds = time.perf_counter() - begin - progress.compile_seconds
+    share = progress.wait_seconds / seconds
+    return seconds / progress.steps * 1e3, share
 
   return measure
 
