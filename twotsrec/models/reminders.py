@@ -8,6 +8,10 @@ All items stand in one order by purchases; those a user has shown some behavior
 toward, but has not bought, stand above them in an order of their own. Ties go
 to the lower item id. A score is a place in these orders, so no two items score
 the same and f32 is exact (up to 2^24 items).
+
+Departure: our plan had any upstream behavior shown, by purchases / (views + 5).
+The view reminder takes what was shown by the first behavior; on taobao-copf
+both rank .354 of HR@10 (whole training set).
 """
 
 import jax.numpy as jnp

@@ -142,6 +142,11 @@ def bottleneck(
 
   which is not the identity at the start: the loss jumps at the switch.
 
+  Departure: PIN says "insert plugins" and not how they start; the later code
+  starts them at random, with an activation after the sum. Here their output is
+  zero at first, so that stage 2 starts exactly at stage 1 and the loss does not
+  jump; `plugin.init=small` and `plugin.post_activation=True` are theirs.
+
   Args:
     ratio: hidden width over the width d of x; h = floor(ratio d).
     activation: 'tanh' or 'relu'.

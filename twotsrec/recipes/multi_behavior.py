@@ -2,6 +2,10 @@
 
 A run trains fusion and head on batches of users; with `plugin.name` it is PIN's
 stage 2 on the target's vectors, which the graphs give once.
+
+Departure: in PIN's stage 2 the trunk learns on. Here it stands still, because
+plugins read vectors that the graphs gave once; `plugin.trunk_learning_rate=0`
+is asked for.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
+import training_loop
 from twotsrec import config as config_lib
-from twotsrec.recipes import benchmark
 
 
 def test_figures_are_of_one_model_and_positive():
@@ -7,7 +7,7 @@ def test_figures_are_of_one_model_and_positive():
   config.data.users, config.data.history_length = 60, 8
   config.model.width, config.model.hidden = 8, (8,)
   config.train.batch_size = 256
-  measured = benchmark.train(config, repeats=1)
+  measured = training_loop.measure(config, repeats=1)
   assert measured['model'] == 'din' and measured['source'] == 'synthetic'
   for name in ('bare_scan', 'full_loop'):
     assert measured['milliseconds_per_step'][name]['min'] > 0

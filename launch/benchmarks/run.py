@@ -1,12 +1,12 @@
-"""Measures speed and memory; writes JSON.
+"""Measures speed and memory; writes JSON and prints a table.
 
-    python launch/benchmark.py --suite=train --dataset=ml-1m --data_root=DIR \
-        --out=train.json
-    python launch/benchmark.py --suite=aggregators --dataset=ml-1m \
+    python launch/benchmarks/run.py --suite=train --dataset=ml-1m \\
+        --data_root=DIR --out=train.json
+    python launch/benchmarks/run.py --suite=aggregators --dataset=ml-1m \\
         --data_root=DIR --out=aggregators.json [--only=pcgrad,light]
-    python launch/benchmark.py --suite=graph --dataset=taobao-copf \
+    python launch/benchmarks/run.py --suite=graph --dataset=taobao-copf \\
         --data_root=DIR --out=graph.json
-    python launch/benchmark.py --suite=two_time_scale --out=two_time.json
+    python launch/benchmarks/run.py --suite=two_time_scale --out=two_time.json
 
 `train` is the training loop and full ranking, of three models by default;
 `aggregators` a step of every aggregator, penalty, sequential method and plugin
@@ -26,15 +26,19 @@ from typing import Any
 
 from absl import flags
 
+# Modules beside this script, and what all scripts share one folder up.
+sys.path.append(str(pathlib.Path(__file__).resolve().parent))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
+import graph_products
+import group_updates
+import timing
+import training_loop
+import two_time_scale
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import settings
 from twotsrec.evaluation import comparison
-from twotsrec.recipes import benchmark
-from twotsrec.recipes import benchmark_aggregators
-from twotsrec.recipes import benchmark_graph
-from twotsrec.recipes import benchmark_two_time
 from twotsrec.recipes import copf
 from twotsrec.training import files
 
@@ -57,7 +61,7 @@ _ONLY = flags.DEFINE_list(
 _CLOCK = flags.DEFINE_enum(
   'clock',
   'wall',
-  [*benchmark.CLOCKS],
+  [*timing.CLOCKS],
   'All suites but train: what is timed; processor on a machine that is shared.',
 )
 _STEPS = flags.DEFINE_integer(
@@ -79,19 +83,28 @@ def main() -> int:
   out = pathlib.Path(cli.required(_OUT))
   _check()
   if _CHILD.value:
-    files.write_json(out, _measured())
+    files.write_json(out, _in_this_process())
     return 0
+  measured = {}
   if _SUITE.value == 'graph':
-    return _graph(out)
-  if _SUITE.value == 'two_time_scale':
-    return _two_time(out)
-  results = {}
-  for model in _MODELS.value or _MODELS_OF[_SUITE.value]:
-    code, results[model] = _in_child(out, model, [f'--models={model}'])
+    children = {'copf': []}
+  else:
+    models = _MODELS.value or _MODELS_OF.get(_SUITE.value, ())
+    children = {model: [f'--models={model}'] for model in models}
+  for name, arguments in children.items():
+    code, measured[name] = _in_child(out, name, arguments)
     if code:
       return code
-  files.write_json(out, {'suite': _SUITE.value, 'models': results})
-  print(_shown(results))
+  if _SUITE.value in _MODELS_OF:
+    measured = {'models': measured}
+  elif _SUITE.value == 'graph':
+    measured |= graph_products.measure(
+      _config(), _REPEATS.value, _CLOCK.value, _say
+    )
+  else:
+    measured = two_time_scale.measure(_REPEATS.value, _CLOCK.value, _say)
+  files.write_json(out, {'suite': _SUITE.value, **measured})
+  print(_text(measured))
   return 0
 
 
@@ -109,62 +122,12 @@ def _in_child(
   return 0, result
 
 
-def _check() -> None:
-  """Refuses what would cost a long run, or change nothing in it."""
-  for flag, suites in _SUITES_OF:
-    if flag.present and _SUITE.value not in suites:
-      raise types.UserError(
-        f'--{flag.name} changes nothing in suite {_SUITE.value}; leave it out,'
-        f' or use --suite={" or ".join(suites)}'
-      )
-  if _SUITE.value == 'aggregators':
-    benchmark_aggregators.select(_ONLY.value)
-  if _SUITE.value == 'graph':
-    benchmark_graph.import_scipy_sparse()
-    copf.preset(_config().data.dataset)  # refuses what it does not know
-
-
-def _graph(out: pathlib.Path) -> int:
-  """Products in this process, training and ranking in another."""
-  code, trained = _in_child(out, 'copf', [])
-  if code:
-    return code
-  measured = benchmark_graph.measure(
-    _config(), _REPEATS.value, _CLOCK.value, _say
-  )
-  files.write_json(out, {'suite': _SUITE.value, **measured, 'copf': trained})
-  print(
-    f'copf: {trained["epoch_seconds"]["median"]:.1f} s an epoch of'
-    f' {trained["steps_per_epoch"]} steps,'
-    f' {trained["ranking_seconds"]["median"]:.1f} s to rank'
-    f' {trained["items"]:,} items for {trained["users"]:,} users, peak memory'
-    f' {trained["peak_rss_mb"]:.0f} MB\n'
-    f'{measured["source"]}, {measured["nodes"]:,} nodes,'
-    f' {measured["entries"]:,} entries, {measured["rounds"]} rounds,'
-    f' {measured["clock"]} time: median, least to largest\n'
-    + comparison.aligned(benchmark_graph.table(measured))
-  )
-  return 0
-
-
-def _two_time(out: pathlib.Path) -> int:
-  """The parts of 2TS take turns in this process."""
-  measured = benchmark_two_time.measure(_REPEATS.value, _CLOCK.value, _say)
-  files.write_json(out, {'suite': _SUITE.value, **measured})
-  print(
-    f'{measured["rounds"]} rounds, {measured["clock"]} time: median, least to'
-    f' largest; peak memory {measured["peak_rss_mb"]:.0f} MB\n'
-    + comparison.aligned(benchmark_two_time.table(measured))
-  )
-  return 0
-
-
-def _measured() -> dict[str, Any]:
+def _in_this_process() -> dict[str, Any]:
   if _SUITE.value == 'train':
-    return benchmark.train(_config(), _REPEATS.value)
+    return training_loop.measure(_config(), _REPEATS.value)
   if _SUITE.value == 'graph':
-    return benchmark_graph.train(_config().data, _REPEATS.value)
-  return benchmark_aggregators.measure(
+    return graph_products.train(_config().data, _REPEATS.value)
+  return group_updates.measure(
     _config(),
     _REPEATS.value,
     _STEPS.value,
@@ -174,19 +137,54 @@ def _measured() -> dict[str, Any]:
   )
 
 
-def _shown(results: Mapping[str, Any]) -> str:
+def _check() -> None:
+  """Refuses what would cost a long run, or change nothing in it."""
+  for flag, suites in _SUITES_OF:
+    if flag.present and _SUITE.value not in suites:
+      raise types.UserError(
+        f'--{flag.name} changes nothing in suite {_SUITE.value}; leave it out,'
+        f' or use --suite={" or ".join(suites)}'
+      )
+  if _SUITE.value == 'aggregators':
+    group_updates.select(_ONLY.value)
+  if _SUITE.value == 'graph':
+    graph_products.import_scipy_sparse()
+    copf.preset(
+      _config().data.dataset
+    )  # refuses a dataset it has no settings of
+
+
+def _text(measured: Mapping[str, Any]) -> str:
   """What is printed at the end."""
   if _SUITE.value == 'train':
-    return json.dumps(results, indent=1)
-  tables = []
-  for model, measured in results.items():
-    cells = benchmark_aggregators.table(measured)
-    tables.append(
-      f'{model} on {measured["source"]}, {measured["rounds"]} rounds of'
-      f' {measured["steps"]} steps, {measured["clock"]} time: median, least to'
-      ' largest\n' + comparison.aligned(cells)
+    return json.dumps(measured['models'], indent=1)
+  if _SUITE.value == 'aggregators':
+    return '\n\n'.join(
+      _table(part, f'{model} on {part["source"]}, {part["steps"]} steps a turn')
+      for model, part in measured['models'].items()
     )
-  return '\n\n'.join(tables)
+  if _SUITE.value == 'two_time_scale':
+    return _table(measured, 'parts of 2TS')
+  trained = measured['copf']
+  of_graph = (
+    f'{measured["source"]}, {measured["nodes"]:,} nodes,'
+    f' {measured["entries"]:,} entries'
+  )
+  return (
+    f'copf: {trained["epoch_seconds"]["median"]:.1f} s an epoch of'
+    f' {trained["steps_per_epoch"]} steps,'
+    f' {trained["ranking_seconds"]["median"]:.1f} s to rank'
+    f' {trained["items"]:,} items for {trained["users"]:,} users, peak memory'
+    f' {trained["peak_rss_mb"]:.0f} MB\n' + _table(measured, of_graph)
+  )
+
+
+def _table(measured: Mapping[str, Any], title: str) -> str:
+  return (
+    f'{title}, {measured["rounds"]} rounds, {measured["clock"]} time: median,'
+    f' least to largest; peak memory {measured["peak_rss_mb"]:.0f} MB\n'
+    + comparison.aligned(timing.table(measured))
+  )
 
 
 def _say(line: str) -> None:

@@ -1,17 +1,17 @@
 import dataclasses
 import json
 
-import jax.numpy as jnp
 import pytest
 
+import group_updates
+import timing
+import training_loop
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.evaluation import comparison
-from twotsrec.recipes import benchmark_aggregators
 from twotsrec.recipes import checks
 from twotsrec.runs import experiment as experiment_lib
-from twotsrec.training import updates
 
 
 def make_config() -> config_lib.Config:
@@ -22,24 +22,27 @@ def make_config() -> config_lib.Config:
   return config
 
 
+def _key(row):
+  return tuple(row.labels.values())
+
+
 def configured(row) -> config_lib.Config:
-  return benchmark_aggregators._configured(make_config(), row)
+  return group_updates._configured(make_config(), row)
 
 
 def test_every_aggregator_has_a_row_and_no_row_is_there_twice():
-  rows = benchmark_aggregators.rows()
-  assert rows[0].key == ('joint', 'proportional', 'fused')
+  rows = group_updates.rows()
+  assert _key(rows[0]) == ('joint', 'proportional', 'fused')
   assert set(aggregators.NAMES) < {row.name for row in rows}
-  assert len({row.key for row in rows}) == len(rows)
+  assert len({_key(row) for row in rows}) == len(rows)
 
 
 def test_every_row_is_an_update_of_the_form_it_says():
   prepared = experiment_lib.load_data(make_config())
-  sizes, widths = jnp.ones(5), (13, 13, 13, 13, 12)
-  for row in benchmark_aggregators.rows():
+  for row in group_updates.rows():
     config = configured(row)
-    update = updates.make(experiment_lib.make(config, prepared), sizes, widths)
-    assert update.stacked == (row.form != 'fused'), row.key
+    parts = training_loop.first_phase(experiment_lib.make(config, prepared))
+    assert parts.how.update.stacked == (row.form != 'fused'), row.labels
     trunk = 'anywhere' if row.stage else ''
     plugin = dataclasses.replace(config.plugin, trunk=trunk)
     checks.check(dataclasses.replace(config, plugin=plugin))
@@ -47,7 +50,7 @@ def test_every_row_is_an_update_of_the_form_it_says():
 
 
 def test_rows_come_with_what_they_are_compared_with():
-  keys = lambda *only: [r.key for r in benchmark_aggregators.select(only)]
+  keys = lambda *only: [_key(r) for r in group_updates.select(only)]
   joint = ('joint', 'proportional', 'fused')
   assert keys('joint') == [joint]
   assert keys('nash') == [joint, ('nash', 'balanced', 'explicit')]
@@ -56,12 +59,12 @@ def test_rows_come_with_what_they_are_compared_with():
     ('backdoor', 'balanced', 'explicit'),
     ('film', 'balanced', 'explicit'),
   ]
-  assert keys() == [row.key for row in benchmark_aggregators.rows()]
+  assert keys() == [_key(row) for row in group_updates.rows()]
 
 
 def test_an_unknown_row_is_one_line_with_the_known():
   with pytest.raises(types.UserError) as raised:
-    benchmark_aggregators.select(('pcgrad', 'pcgard'))
+    group_updates.select(('pcgrad', 'pcgard'))
   message = str(raised.value)
   assert "'pcgard'" in message and 'known: joint, backdoor' in message
   assert '\n' not in message
@@ -69,7 +72,7 @@ def test_an_unknown_row_is_one_line_with_the_known():
 
 def test_figures_are_positive_and_joint_is_the_unit():
   said = []
-  measured = benchmark_aggregators.measure(
+  measured = group_updates.measure(
     make_config(), 2, 3, ('joint', 'film'), 'processor', said.append
   )
   assert measured['rounds'] == 2 and measured['steps'] == 3
@@ -86,7 +89,9 @@ def test_figures_are_positive_and_joint_is_the_unit():
     for figure in figures:
       assert 0 < figure['min'] <= figure['median'] <= figure['max']
     assert row['compile_seconds'] > 0
-  assert said[-2:] == ['round 1/2', 'round 2/2'] and len(said) == 3 + 2
+  assert (
+    said[-3:] == ['warming up', 'round 1/2', 'round 2/2'] and len(said) == 3 + 3
+  )
   assert json.loads(json.dumps(measured)) == measured
-  shown = comparison.aligned(benchmark_aggregators.table(measured))
+  shown = comparison.aligned(timing.table(measured))
   assert [line.split()[0] for line in shown.splitlines()[1:]] == list(rows)

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+import stream_epochs
 from twotsrec.data import streams
-from twotsrec.recipes import benchmark_streams
 
 SMALL = {
   '_USERS': 60,
@@ -20,11 +20,11 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
   for name, value in SMALL.items():
-    monkeypatch.setattr(benchmark_streams, name, value)
+    monkeypatch.setattr(stream_epochs, name, value)
 
 
 def test_most_users_of_the_log_have_few_events():
-  log = benchmark_streams.make_log()
+  log = stream_epochs.make_log()
   assert log.runs.length.min() >= 1 and log.runs.length.max() <= 12
   assert np.median(log.runs.length) < log.runs.length.mean()
   assert len(log.feed.item) == log.runs.length.sum()
@@ -32,24 +32,27 @@ def test_most_users_of_the_log_have_few_events():
 
 
 def test_an_epoch_moves_all_of_the_network():
-  log = benchmark_streams.make_log()
-  run = benchmark_streams.make_epoch(log, streams.packed(log.runs, 12, 96))
+  log = stream_epochs.make_log()
+  run = stream_epochs.make_epoch(log, streams.packed(log.runs, 12, 96))
   moved, again = run(), run()
   jax.tree.map(np.testing.assert_array_equal, moved, again)
   assert np.any(moved.net['extractor']['psi'] != 0)
 
 
 def test_packed_streams_are_fuller_with_the_same_events():
-  rows = benchmark_streams.loaders()
-  names, events = [row.name for row in rows], {row.events for row in rows}
+  rows = stream_epochs.loaders()
+  names, events = (
+    [row.labels['name'] for row in rows],
+    {row.amount for row in rows},
+  )
   full = [int(name.split()[1].rstrip('%')) for name in names]
   assert len(events) == 1 and full[0] < full[1]
   assert [name.split(',')[0] for name in names] == ['padded', 'packed']
 
 
 def test_both_places_of_the_projection_go_the_same_way():
-  rows = benchmark_streams.projections()
+  rows = stream_epochs.projections()
   results = [row.run() for row in rows]
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
   jax.tree.map(close, *results)
-  assert {row.events for row in rows} == {2 * 3 * 2}
+  assert {row.amount for row in rows} == {2 * 3 * 2}

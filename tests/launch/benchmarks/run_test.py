@@ -3,8 +3,8 @@ import pathlib
 import subprocess
 import sys
 
+import graph_products
 from tests.launch import scripts
-from twotsrec.recipes import benchmark_graph
 
 
 def test_wrong_input_is_one_line(capsys, tmp_path):
@@ -23,7 +23,7 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([out, '--suite=graph', '--models=din'], '--models changes nothing'),
     ([out, '--suite=graph', '--dataset=moon'], "'moon' is unknown"),
   ):
-    ended = scripts.run(capsys, 'benchmark', *flags)
+    ended = scripts.run(capsys, 'benchmarks/run', *flags)
     assert ended.code == 2 and ended.out == '', flags
     assert message in ended.err and ended.err.startswith('error: ')
     assert len(ended.err.splitlines()) == 1
@@ -34,7 +34,7 @@ def test_the_suite_of_graphs_needs_scipy(capsys, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'scipy', None)
   monkeypatch.setitem(sys.modules, 'scipy.sparse', None)
   out = f'--out={tmp_path / "out.json"}'
-  ended = scripts.run(capsys, 'benchmark', '--suite=graph', out)
+  ended = scripts.run(capsys, 'benchmarks/run', '--suite=graph', out)
   assert ended.code == 2 and ended.out == ''
   assert ended.err.startswith('error: scipy is not installed')
   assert len(ended.err.splitlines()) == 1
@@ -42,8 +42,8 @@ def test_the_suite_of_graphs_needs_scipy(capsys, tmp_path, monkeypatch):
 
 
 def test_graph_products_are_measured_and_shown(capsys, tmp_path, monkeypatch):
-  monkeypatch.setattr(benchmark_graph, '_WIDTHS', (4,))
-  monkeypatch.setattr(benchmark_graph, '_layouts', lambda: ('bcsr',))
+  monkeypatch.setattr(graph_products, '_WIDTHS', (4,))
+  monkeypatch.setattr(graph_products, '_layouts', lambda: ('bcsr',))
   second = {'median': 1.25, 'min': 1.0, 'max': 1.5}
   trained = {
     'epoch_seconds': second,
@@ -62,7 +62,7 @@ def test_graph_products_are_measured_and_shown(capsys, tmp_path, monkeypatch):
   monkeypatch.setattr(subprocess, 'run', child)
   out = tmp_path / 'out.json'
   ended = scripts.run(
-    capsys, 'benchmark', '--suite=graph', '--repeats=1', f'--out={out}'
+    capsys, 'benchmarks/run', '--suite=graph', '--repeats=1', f'--out={out}'
   )
   assert ended.code == 0
   measured = json.loads(out.read_text(encoding='utf-8'))

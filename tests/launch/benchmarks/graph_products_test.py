@@ -4,12 +4,13 @@ import sys
 import numpy as np
 import pytest
 
+import graph_products
+import timing
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
 from twotsrec.ops import graph_layouts
-from twotsrec.recipes import benchmark_graph
 from twotsrec.recipes import copf
 from twotsrec.runs import experiment as experiment_lib
 
@@ -22,9 +23,9 @@ def make_config() -> config_lib.Config:
 
 
 def test_figures_are_positive_and_scipy_is_the_unit(monkeypatch):
-  monkeypatch.setattr(benchmark_graph, '_WIDTHS', (4,))
+  monkeypatch.setattr(graph_products, '_WIDTHS', (4,))
   said = []
-  measured = benchmark_graph.measure(make_config(), 2, 'processor', said.append)
+  measured = graph_products.measure(make_config(), 2, 'processor', said.append)
   assert measured['source'] == 'synthetic' and measured['rounds'] == 2
   assert measured['clock'] == 'processor'
   log = behaviors_lib.of_prepared(experiment_lib.load_data(make_config()))
@@ -49,29 +50,29 @@ def test_figures_are_positive_and_scipy_is_the_unit(monkeypatch):
       assert 0 <= figure['min'] <= figure['median'] <= figure['max']
   assert said == ['compiling', 'warming up', 'round 1/2', 'round 2/2']
   assert json.loads(json.dumps(measured)) == measured
-  shown = comparison.aligned(benchmark_graph.table(measured)).splitlines()
+  shown = comparison.aligned(timing.table(measured)).splitlines()
   assert len(shown) == 1 + len(measured['rows'])
 
 
 def test_what_is_timed_beside_scipy_gives_the_same_numbers(monkeypatch):
-  monkeypatch.setattr(benchmark_graph, '_WIDTHS', (4,))
+  monkeypatch.setattr(graph_products, '_WIDTHS', (4,))
   log = behaviors_lib.of_prepared(experiment_lib.load_data(make_config()))
   graphs = {
-    layout: benchmark_graph._merged_graph(log, layout)
+    layout: graph_products._merged_graph(log, layout)
     for layout in graph_layouts.NAMES
   }
-  scipy_sparse = benchmark_graph.import_scipy_sparse()
-  unit = benchmark_graph._scipy_product(scipy_sparse, graphs['bcsr'], 4)
+  scipy_sparse = graph_products.import_scipy_sparse()
+  unit = graph_products._scipy_product(scipy_sparse, graphs['bcsr'], 4)
   scaled = np.asarray(graphs['bcsr'].left)[:, None] * unit.run()
-  for work in benchmark_graph._products(graphs):
+  for work in graph_products._products(graphs):
     done = work.run()
-    product = done[0] if 'gradient' in work.name else done
+    product = done[0] if 'gradient' in work.labels['name'] else done
     np.testing.assert_allclose(product, scaled, rtol=1e-4, atol=1e-5)
 
 
 def test_anchors_count_the_pairs_of_a_batch():
   log = behaviors_lib.of_prepared(experiment_lib.load_data(make_config()))
-  users, items = benchmark_graph._draw_anchors(log, samples=3)
+  users, items = graph_products._draw_anchors(log, samples=3)
   target = log.train[-1]
   np.testing.assert_array_equal(np.sort(users[0]), np.arange(log.num_users))
   np.testing.assert_array_equal(
@@ -85,7 +86,7 @@ def test_without_scipy_it_is_one_line(monkeypatch):
   monkeypatch.setitem(sys.modules, 'scipy', None)
   monkeypatch.setitem(sys.modules, 'scipy.sparse', None)
   with pytest.raises(types.UserError) as raised:
-    benchmark_graph.measure(make_config(), 1)
+    graph_products.measure(make_config(), 1)
   assert "pip install -e '.[test]'" in str(raised.value)
   assert '\n' not in str(raised.value)
 
@@ -94,10 +95,10 @@ def test_an_epoch_and_a_ranking_are_timed(monkeypatch):
   small = copf.preset('synthetic-behaviors', 'no_aggregation')
   small.model.width = 4
   small.behavior.samples = 3
-  monkeypatch.setattr(benchmark_graph.copf, 'preset', lambda name: small)
+  monkeypatch.setattr(graph_products.copf, 'preset', lambda name: small)
   data = small.data
   data.users = 100
-  measured = benchmark_graph.train(data, 1)
+  measured = graph_products.train(data, 1)
   assert measured['steps_per_epoch'] == 1
   assert measured['users'] == 100 and measured['items'] > 0
   assert measured['epoch_seconds']['median'] > 0

@@ -1,4 +1,4 @@
-"""How fast stage 2 of 2TS goes through its events, for `benchmark_two_time`.
+"""Work of stage 2 of 2TS, which `two_time_scale` times.
 
 Lengths follow a power law, as activity does: most users have a few events, so a
 stream for each is nearly all filling.
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import timing
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import stream_objectives
@@ -35,20 +36,6 @@ class Log(NamedTuple):
 
   runs: streams.Runs
   feed: stream_feeds.Feed
-
-
-class Row(NamedTuple):
-  """What is timed.
-
-  Attributes:
-    name: what differs from the other rows.
-    events: of a turn.
-    run: () -> None, returns when it is done.
-  """
-
-  name: str
-  events: int
-  run: Callable[[], object]
 
 
 def make_log(seed: int = 0) -> Log:
@@ -100,20 +87,28 @@ def make_epoch(log: Log, layout: streams.Layout) -> Callable[[], jax.Array]:
   return run
 
 
-def loaders() -> Sequence[Row]:
+def loaders() -> Sequence[timing.Work]:
   """An epoch of stage 2 with each loader; the events are the same."""
   log = make_log()
   events = int(log.runs.length.sum())
-  rows = []
-  for name, arrange in (('padded', streams.padded), ('packed', streams.packed)):
-    layout = arrange(log.runs, _LONGEST, _TOKENS)
-    rows.append(
-      Row(f'{name}, {layout.filled:.0%} full', events, make_epoch(log, layout))
+  layouts = {
+    name: arrange(log.runs, _LONGEST, _TOKENS)
+    for name, arrange in (
+      ('padded', streams.padded),
+      ('packed', streams.packed),
     )
-  return rows
+  }
+  return timing.same_work(
+    'stage 2',
+    {
+      f'{name}, {layout.filled:.0%} full': make_epoch(log, layout)
+      for name, layout in layouts.items()
+    },
+    events,
+  )
 
 
-def projections() -> Sequence[Row]:
+def projections() -> Sequence[timing.Work]:
   """Passes forward and back of a GRU, by where its inputs are projected.
 
   Several in a compiled loop, as in training, whose memory is used again.
@@ -146,8 +141,8 @@ def projections() -> Sequence[Row]:
     many = jax.jit(lambda p: jax.lax.scan(pass_, p, None, length=_PASSES)[0])
     return lambda: jax.block_until_ready(many(params))
 
-  events = _PASSES * _LENGTH * _STREAMS
-  return [
-    Row(f'projected {where}', events, make(where))
-    for where in ('inside', 'outside')
-  ]
+  return timing.same_work(
+    'forward and back',
+    {f'projected {where}': make(where) for where in ('inside', 'outside')},
+    _PASSES * _LENGTH * _STREAMS,
+  )
