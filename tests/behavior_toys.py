@@ -71,7 +71,7 @@ def system(made: config_lib.Config, dense=None):
   dense = masks() if dense is None else dense
   shape = dense[0].shape
   model = multi_behavior.make(made, len(dense), *shape)
-  context = multi_behavior.make_context(edges(dense), *shape, made)
+  context = model.context(edges(dense))
   return (
     model,
     context,

@@ -191,7 +191,9 @@ def _plugged(which, seed=None):
 
 def _losses(setting, plugin, trunk, batch):
   net = {} if plugin is None else {'trunk': trunk, 'plugins': plugin}
-  stages, _ = recurrent.make_bind(setting.config)(net)
+  config = setting.config
+  stages = two_rnn.make_stages(config.two_time, config.model.width)
+  stages, _ = recurrent.make_bind(stages, config.plugin)(net)
   objective = stream_objectives.make(stages)
   context = {'vectors': toys.vectors()}
   return objective(types.Params({}, trunk), context, batch)

@@ -12,13 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import types
-from twotsrec.models import behavior_heads
 from twotsrec.models import pair_prior
 from twotsrec.models import stages as stages_lib
 from twotsrec.ops import rows as rows_ops
 
 
-def make(head: behavior_heads.Head, num_items: int) -> types.Model:
+def make(head: types.Head, num_items: int) -> types.Model:
   """Scores from what `Head.serve` makes of both sides.
 
   Its parameters have tables {'item': rows of the items and their 'id'} and net
@@ -58,7 +57,7 @@ class Walked(NamedTuple):
 
 
 def ranker_params(
-  head: behavior_heads.Head,
+  head: types.Head,
   walked: Walked,
   prior: pair_prior.Prior | None = None,
 ) -> types.Params:
@@ -73,7 +72,7 @@ def ranker_params(
 
 
 def make_trunk(
-  head: behavior_heads.Head,
+  head: types.Head,
   width: int,
   num_items: int,
   init: Callable[..., types.Params],
@@ -116,7 +115,7 @@ def make_trunk(
   )
 
 
-def trunk_params(head: behavior_heads.Head, walked: Walked) -> types.Params:
+def trunk_params(head: types.Head, walked: Walked) -> types.Params:
   """Parameters of `make_trunk`."""
   net, user, item = walked
   trunk = {

@@ -173,10 +173,10 @@ def _diagnose(experiment):
     table = encoded.tasks[target]
     user, item = table[users], table[behaviors.num_users + items]
     products = user * item
-    sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
+    slots = experts.sources(target, target + 1, config.head)
+    sizes = rms(products.reshape(count, len(slots), -1), (0, 2))
     found['expert_rms'] = sizes
     if 'gate' in params.net['head']:
-      slots = experts.sources(target, target + 1, config.head)
       halves = experts.gate_halves(
         params.net['head']['gate'], user, item, slots.index(target)
       )

@@ -21,9 +21,9 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
-from twotsrec.models import two_time_ranker
 from twotsrec.plugins import plugged
 from twotsrec.recipes import two_time_serving
+from twotsrec.serving import two_time_ranker
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import optimizers
@@ -97,8 +97,7 @@ def _with_behaviors(config, prepared, groups, context, sizes):
   behavior_heads.check_behaviors(behaviors.names)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
-  edges = behavior_feeds.edges(behaviors)
-  context |= multi_behavior.make_context(edges, *shape, config)
+  context |= model.context(behavior_feeds.edges(behaviors))
   parts = Experiment(config, prepared, groups, model, context, sizes, behaviors)
   if config.plugin.name == 'none':
     return parts._replace(serve=jax.jit(model.serve), ranker=model.ranker)

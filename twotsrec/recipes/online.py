@@ -71,7 +71,7 @@ def make_service(
 
   Args:
     experiment: of a 2TS run.
-    params: of `models.two_time_ranker`.
+    params: of `serving.two_time_ranker`.
   """
   prepared = experiment.prepared
   options = experiment.config.two_time

@@ -29,7 +29,7 @@ def evaluate(
 
   Args:
     experiment: of the run.
-    params: of `models.two_time_ranker`; None ranks by popularity.
+    params: of `serving.two_time_ranker`; None ranks by popularity.
     split: prepared.VALIDATION or prepared.TEST.
     quiet: no progress display.
     players: of the run, if they are there; else they are compiled here.

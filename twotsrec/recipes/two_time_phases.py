@@ -207,7 +207,9 @@ def _plugged(setting, job, aggregator, sizes, state):
   """Plugins of all groups and their trunk (PIN sec. 3.3)."""
   config = setting.config
 
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(
+    two_rnn.make_stages(config.two_time, config.model.width), config.plugin
+  )
 
   def plugin_loss(trunk, plugin, context, batch, key):
     stages, _ = bind({'trunk': None, 'plugins': plugin})

@@ -55,7 +55,9 @@ def make_player(setting: phases.Setting, job: jobs_lib.Job) -> Player:
   """
   config, prepared = setting.config, setting.prepared
   feed = stream_feeds.make_feed(prepared, job.group)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(
+    two_rnn.make_stages(config.two_time, config.model.width), config.plugin
+  )
   walk = online_states.make_walk(bind, job.part.own_start, state_width(setting))
   read_out = online_states.make_read(bind)
 
@@ -197,7 +199,7 @@ def make_players(
 
 
 def template(experiment: Any) -> types.Params:
-  """Parameters of `models.two_time_ranker` as `serve` makes them, untrained.
+  """Parameters of `serving.two_time_ranker` as `serve` makes them, untrained.
 
   Args:
     experiment: with `config`, `prepared` and `groups`.
@@ -239,7 +241,7 @@ def serve(
   nets: dict[str, types.PyTree],
   vectors: stream_objectives.Vectors,
 ) -> types.Params:
-  """Parameters of `models.two_time_ranker`: states after all events."""
+  """Parameters of `serving.two_time_ranker`: states after all events."""
   states = _final_states(setting, players, nets, vectors)
   last = _last_items(setting.prepared)
   queries = np.array(vectors.user)

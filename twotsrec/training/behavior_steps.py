@@ -13,13 +13,15 @@ from twotsrec.models import multi_behavior
 from twotsrec.training import steps
 
 AGGREGATES = ('loss', 'behaviors', 'groups')
+# Folded in for dropout, far from the small numbers that aggregators fold in.
+_DROPOUT = 1 << 30
 
 
 class Parts(NamedTuple):
   """What the gradient and a later look at the same batch have in common.
 
   Attributes:
-    forward: (params, context, batch) -> (Encoded, {task: losses f32[P]}).
+    forward: (params, context, batch, key) -> (Encoded, {task: losses f32[P]}).
     by_behavior: (losses, batch) -> summed losses and pairs, f32[K] each; 0 of
       a task that is not trained.
     by_part: (losses, batch) -> mean losses and pairs of what is aggregated
@@ -85,10 +87,8 @@ def _one_pass(parts, rest, scale, ranking):
   """Gradient of one loss; `ranking` makes one of the losses of all tasks."""
 
   def gradient(params, context, batch, state, key):
-    del key
-
     def loss(params):
-      encoded, values = parts.forward(params, context, batch)
+      encoded, values = parts.forward(params, context, batch, key)
       total = scale * ranking(values, batch) + rest(params, encoded, batch)
       return total, parts.by_behavior(values, batch)
 
@@ -103,7 +103,7 @@ def _explicit(parts, rest, scale, aggregator, sizes):
 
   def gradient(params, context, batch, state, key):
     def losses(params):
-      encoded, values = parts.forward(params, context, batch)
+      encoded, values = parts.forward(params, context, batch, key)
       means, present = parts.by_part(values, batch)
       extra = rest(params, encoded, batch)
       return (means, extra), (parts.by_behavior(values, batch), present)
@@ -132,8 +132,8 @@ def make_post(
 ) -> Callable[..., Any] | None:
   """(params, context, batch, state, key) -> aggregator state.
 
-  As `steps.make_post`: the losses of the same batch after the update, for an
-  aggregator that asks for them; None for all others.
+  As `steps.make_post`: the losses of the same batch after the update, with the
+  same dropout, for an aggregator that asks for them; None for all others.
 
   Args:
     model: scores of all behaviors.
@@ -147,8 +147,7 @@ def make_post(
   parts = _make_parts(model, config, num_behaviors, sizes)
 
   def post(params, context, batch, state, key):
-    del key
-    _, values = parts.forward(params, context, batch)
+    _, values = parts.forward(params, context, batch, key)
     means, present = parts.by_part(values, batch)
     return aggregator.post(types.GroupInfo(sizes, present, means), state)
 
@@ -160,8 +159,9 @@ def _make_parts(model, config, num_behaviors, sizes):
   lambdas = objectives.task_weights(options, num_behaviors)
   tasks = _tasks(options, num_behaviors)
 
-  def forward(params, context, batch):
-    encoded = model.encode(params, context, tasks)
+  def forward(params, context, batch, key):
+    dropout_key = jax.random.fold_in(key, _DROPOUT)
+    encoded = model.encode(params, context, tasks, key=dropout_key)
     values = {
       k: objectives.pair_losses(model, params, encoded, batch, k) for k in tasks
     }

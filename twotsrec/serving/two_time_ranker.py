@@ -26,7 +26,7 @@ def make(config: config_lib.Config) -> types.Model:
   """
   options, width = config.two_time, config.model.width
   stages = two_rnn.make_stages(options, width)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(stages, config.plugin)
 
   def encode(net, history_rows, context, inputs, *, key=None):
     del context, key
