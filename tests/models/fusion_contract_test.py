@@ -72,15 +72,15 @@ def _make(fusion, head):
   make, changes = FUSIONS[fusion]
   if head in SHARED:
     changes = {**changes, 'fusion__post_behavior': 'merged'}
+  if make is fusion_lib.make:
+    prior = 'pattern' if head in WITH_PRIOR else 'none'
+    made = toys.config(head, behavior__prior=prior, **changes)
+    return multi_behavior.make(made, *SIZES[:3])
   made = toys.config(head, **changes)
-  fusion = make(made, SIZES)
-  head_made = behavior_heads.make(made, fusion, SIZES)
-  prior = None
-  if head in WITH_PRIOR:
-    prior = lambda edges: pair_prior.make(
-      edges.pairs, toys.USERS, toys.ITEMS, 5.0, 100.0
-    )
-  return multi_behavior.compose(fusion, head_made, SIZES, prior)
+  own = make(made, SIZES)
+  return multi_behavior.compose(
+    own, behavior_heads.make(made, own, SIZES), SIZES
+  )
 
 
 def _ranked(model, params, ids, users=USERS):
@@ -140,18 +140,13 @@ def _close(ours, theirs):
 
 
 @every
-def test_tables_are_as_wide_as_they_are_said_to_be(case):
-  model, context, params, said = _system(case)
-  for table in said['tables']:
-    assert table.shape == (toys.NODES, toys.WIDTH)
-    assert table.dtype == jnp.float32
-  first, *rest = said['tables']
-  if case[1] in SHARED:
-    for table in rest:
-      np.testing.assert_array_equal(first, table)
-  else:
-    assert any(np.any(table != first) for table in rest)
-  del model, context, params
+def test_every_behavior_has_a_table_of_all_nodes(case):
+  tables = _system(case).said['tables']
+  first, *others = tables
+  for table in tables:
+    assert table.shape == (toys.NODES, toys.WIDTH) and table.dtype == 'float32'
+  merged = [np.array_equal(first, other) for other in others]
+  assert all(merged) if case[1] in SHARED else not any(merged)
 
 
 @every
@@ -214,13 +209,10 @@ def test_relabeled_users_and_items_get_the_same_tables_and_scores(case):
     _close(ours, np.asarray(theirs)[users][:, items])
 
 
-@pytest.mark.parametrize('name', FUSIONS)
-def test_a_fusion_takes_nothing_from_the_draws_of_tables_and_head(name):
-  key = jax.random.key(3)
-  ours = _make(name, PARTS.get(name, HEADS)[0])
-  head = PARTS.get(name, HEADS)[0]
-  params = jax.jit(ours.init)(key)
-  alone = jax.jit(_make('cogcn', head).init)(key)
-  chex.assert_trees_all_equal(params.tables, alone.tables)
-  chex.assert_trees_all_equal(params.net['head'], alone.net['head'])
-  assert set(params.net) == {'fusion', 'head'}
+def test_a_fusion_takes_nothing_from_the_draws_of_tables_and_head():
+  init = lambda name: jax.jit(_make(name, 'copf').init)(jax.random.key(3))
+  plain, own = init('cogcn'), init('mb_cgcn')
+  chex.assert_trees_all_equal(own.tables, plain.tables)
+  chex.assert_trees_all_equal(own.net['head'], plain.net['head'])
+  assert set(plain.net) == set(own.net) == {'fusion', 'head'}
+  assert not jax.tree.leaves(plain.net['fusion'])
