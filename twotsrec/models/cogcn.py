@@ -110,7 +110,7 @@ def _encode(nodes, graphs, options):
     outputs.append(_combine(layers, options.combine))
     start = _carry(nodes, start, layers[-1], options)
   if options.post_behavior == 'merged':
-    return (sum(outputs),) * len(outputs)
+    return (jnp.asarray(sum(outputs)),) * len(outputs)
   return tuple(outputs)
 
 
@@ -133,7 +133,7 @@ def _combine(layers, how):
 
 
 def _carry(nodes, start, last, options):
-  """What the next behavior begins with (COPF eq. 6)."""
+  """Start of the next behavior (COPF eq. 6)."""
   if options.pre_behavior == 'all':
     return start + last
   if options.pre_behavior == 'nearest':

@@ -194,7 +194,7 @@ def _init(key, fusion, head, sizes):
 
 
 def _context(pairs, fusion, sizes, prior):
-  """What the model is given: its graphs, and who showed what."""
+  """Given arrays: graphs of fusion and head, and the prior, if any."""
   edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
   own = tuple(edges.graph([k]) for k in range(sizes.num_behaviors))

@@ -20,7 +20,7 @@ _SLOPE = 0.1  # of the leaky rectifier, CIGF's code
 
 
 class _Layout(NamedTuple):
-  """What tells the heads apart.
+  """Layout of experts and towers, in which the heads differ.
 
   Attributes:
     members: experts that each task reads.

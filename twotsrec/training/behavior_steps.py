@@ -18,7 +18,7 @@ _DROPOUT = 1 << 30
 
 
 class Parts(NamedTuple):
-  """What the gradient and a later look at the same batch have in common.
+  """Losses of a batch, for its gradient and for a look after the update.
 
   Attributes:
     forward: (params, context, batch, key) -> (Encoded, {task: losses f32[P]}).
@@ -72,15 +72,22 @@ def make_gradient(
     reduced = _reduce(*parts.by_behavior(values, batch), config.behavior)
     return jnp.sum(lambdas * reduced)
 
-  def weighted(values, batch):
-    means, present = parts.by_part(values, batch)
-    return jnp.sum(aggregator.weights(types.GroupInfo(sizes, present)) * means)
-
   if aggregator is None:
     return _one_pass(parts, rest, scale, summed)
   if steps.resolve_form(aggregator, form) == 'fused':
+    weighted = _weighted(parts, aggregator.weights, sizes)
     return _one_pass(parts, rest, scale, weighted)
   return _explicit(parts, rest, scale, aggregator, sizes)
+
+
+def _weighted(parts, weigh, sizes):
+  """Losses of the parts, weighed before any gradient."""
+
+  def weighted(values, batch):
+    means, present = parts.by_part(values, batch)
+    return jnp.sum(weigh(types.GroupInfo(sizes, present)) * means)
+
+  return weighted
 
 
 def _one_pass(parts, rest, scale, ranking):
@@ -145,11 +152,16 @@ def make_post(
   if aggregator is None or aggregator.post is None:
     return None
   parts = _make_parts(model, config, num_behaviors, sizes)
+  return _post(parts, aggregator.post, sizes)
+
+
+def _post(parts, learn, sizes):
+  """Hands the losses of the parts to an aggregator."""
 
   def post(params, context, batch, state, key):
     _, values = parts.forward(params, context, batch, key)
     means, present = parts.by_part(values, batch)
-    return aggregator.post(types.GroupInfo(sizes, present, means), state)
+    return learn(types.GroupInfo(sizes, present, means), state)
 
   return post
 
@@ -224,8 +236,8 @@ def _make_rest(config, num_users, unique):
       total += options.l2 * objectives.l2_penalty(params, options.l2_scope)
     if unique:
       weights = objectives.task_weights(options, len(batch.pairs))
-      found = objectives.unique_losses(encoded, batch, unique, num_users, head)
-      for (task, _), value in zip(unique, found, strict=True):
+      values = objectives.unique_losses(encoded, batch, unique, num_users, head)
+      for (task, _), value in zip(unique, values, strict=True):
         weight = head.unique_weight * options.bpr_scale * weights[task]
         total += weight * value
     return total
