@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.recipes import copf
 

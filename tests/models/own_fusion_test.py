@@ -10,12 +10,12 @@ import pytest
 from tests import behavior_toys as toys
 from tests import runs
 from tests.models import mb_cgcn
-from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import graph as graph_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import copf
@@ -213,8 +213,8 @@ def test_weights_of_a_fusion_are_regularized_but_not_its_biases():
     {side: {'embedding': jnp.zeros((3, 2))} for side in ('user', 'item')},
     {'fusion': {'weight': jnp.ones(5), 'bias': 2 * jnp.ones(3)}, 'head': {}},
   )
-  assert objectives.l2_penalty(params, 'authors') == 5.0
-  assert objectives.l2_penalty(params, 'all') == 17.0
+  assert behavior_objectives.l2_penalty(params, 'authors') == 5.0
+  assert behavior_objectives.l2_penalty(params, 'all') == 17.0
 
 
 def test_an_unknown_name_lists_the_fusions_there_are():

@@ -8,10 +8,10 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec import aggregators
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
 from twotsrec.plugins import recurrent
 from twotsrec.recipes import two_time_phases as phases

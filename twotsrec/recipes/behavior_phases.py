@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.models import experts
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import sampled as objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import behavior_phases
 from twotsrec.recipes import experiment as experiment_lib

@@ -5,12 +5,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_phases as phases

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_phases as phases
 from twotsrec.recipes import two_time_serving as serving

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
@@ -19,6 +18,7 @@ from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.plugins import recurrent
 from twotsrec.recipes import two_time_jobs as jobs_lib

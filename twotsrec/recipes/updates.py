@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from twotsrec import aggregators
-from twotsrec import objectives
 from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.training import optimizers

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import steps
 
 AGGREGATES = ('loss', 'behaviors', 'groups')
@@ -65,7 +65,9 @@ def make_gradient(
   parts = _make_parts(model, config, num_behaviors, sizes)
   rest = _make_rest(config, num_users, unique)
   scale = config.behavior.bpr_scale
-  lambdas = jnp.asarray(objectives.task_weights(config.behavior, num_behaviors))
+  lambdas = jnp.asarray(
+    behavior_objectives.task_weights(config.behavior, num_behaviors)
+  )
 
   def summed(values, batch):
     """COPF eq. 16."""
@@ -168,14 +170,15 @@ def _post(parts, learn, sizes):
 
 def _make_parts(model, config, num_behaviors, sizes):
   options = config.behavior
-  lambdas = objectives.task_weights(options, num_behaviors)
+  lambdas = behavior_objectives.task_weights(options, num_behaviors)
   tasks = _tasks(options, num_behaviors)
 
   def forward(params, context, batch, key):
     dropout_key = jax.random.fold_in(key, _DROPOUT)
     encoded = model.encode(params, context, tasks, key=dropout_key)
     values = {
-      k: objectives.pair_losses(model, params, encoded, batch, k) for k in tasks
+      k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
+      for k in tasks
     }
     return encoded, values
 
@@ -218,7 +221,7 @@ def _reduce(sums, counts, options):
 
 def _tasks(options, num_behaviors):
   """Tasks with a loss; the table of another is not needed."""
-  weights = objectives.task_weights(options, num_behaviors)
+  weights = behavior_objectives.task_weights(options, num_behaviors)
   return tuple(k for k, weight in enumerate(weights) if weight)
 
 
@@ -229,14 +232,18 @@ def _make_rest(config, num_users, unique):
   def rest(params, encoded, batch):
     total = jnp.zeros(())
     if options.contrastive:
-      total += options.contrastive * objectives.alignment(
+      total += options.contrastive * behavior_objectives.alignment(
         encoded, batch, num_users, options
       )
     if options.l2:
-      total += options.l2 * objectives.l2_penalty(params, options.l2_scope)
+      total += options.l2 * behavior_objectives.l2_penalty(
+        params, options.l2_scope
+      )
     if unique:
-      weights = objectives.task_weights(options, len(batch.pairs))
-      values = objectives.unique_losses(encoded, batch, unique, num_users, head)
+      weights = behavior_objectives.task_weights(options, len(batch.pairs))
+      values = behavior_objectives.unique_losses(
+        encoded, batch, unique, num_users, head
+      )
       for (task, _), value in zip(unique, values, strict=True):
         weight = head.unique_weight * options.bpr_scale * weights[task]
         total += weight * value
