@@ -7,15 +7,15 @@ import re
 import pytest
 
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
 from twotsrec.recipes import pin_presets

@@ -14,11 +14,11 @@ import numpy as np
 import timing
 from twotsrec import aggregators
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.training import optimizers
 from twotsrec.training import steps

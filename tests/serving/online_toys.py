@@ -10,9 +10,9 @@ import numpy as np
 
 from tests.data import small_logs
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import networks as phases
 from twotsrec.recipes.two_time import serving as serving

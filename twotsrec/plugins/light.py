@@ -192,8 +192,8 @@ def bottleneck(
       return x + (jnp.einsum('...kh,khd->...d', hidden, up) + offset)
     up = jnp.einsum('...kh,khd->...kd', hidden, cast(plugs['Q']))
     outputs = act(x[..., None, :] + up + cast(plugs['c']))
-    kept = cast(1.0 - jnp.sum(weights))  # 0 for a user's own group
-    return kept * x + jnp.sum(cast(weights)[:, None] * outputs, axis=-2)
+    rest = cast(1.0 - jnp.sum(weights))  # 0 for a user's own group
+    return rest * x + jnp.sum(cast(weights)[:, None] * outputs, axis=-2)
 
   return Plug(init_plug, apply)
 

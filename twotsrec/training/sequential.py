@@ -28,9 +28,9 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import losses
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.models import layers
+from twotsrec.objectives import sampled as objectives
 
 NAMES = ('fish', 'grad_transfer')
 

@@ -26,7 +26,6 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import types
 from twotsrec.evaluation import offline
-from twotsrec.models import two_time_ranker
 from twotsrec.recipes import checks
 from twotsrec.recipes import pin
 from twotsrec.recipes import two_time_checks
@@ -37,6 +36,7 @@ from twotsrec.recipes.two_time import serving
 from twotsrec.recipes.two_time import shared
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import threshold
+from twotsrec.serving import two_time_ranker
 from twotsrec.training import summary
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests import two_time_toys as toys
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 # Name of the cell and the variant; the part that starts at psi.

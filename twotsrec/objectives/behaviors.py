@@ -125,7 +125,7 @@ def unique_losses(
   Reference: PKEF's PME head (COPF Table 5): the part of the source that is
     orthogonal to the task's representation ranks pairs of one of them only.
   """
-  found = []
+  values = []
   for (task, source), pairs in zip(pairs_of, batch.unique, strict=True):
     own, other = encoded.behaviors[task], encoded.behaviors[source]
     rest = options.transfer_scale * (other - experts.project(other, own))
@@ -135,8 +135,8 @@ def unique_losses(
     scale = experts.task_scale(task, len(encoded.behaviors), options)
     scores = scale * jnp.sum(products, axis=-1)
     margin = scores[:, 0] - scores[:, 1]
-    found.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
-  return found
+    values.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
+  return values
 
 
 def alignment(

@@ -7,7 +7,8 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.models import fusion
+from twotsrec.models import cogcn
+from twotsrec.ops import graph as graph_lib
 
 
 def _options(**changes):
@@ -21,11 +22,14 @@ def _nodes(width=toys.WIDTH):
 
 def _encode(options, nodes, dense=None):
   dense = toys.masks() if dense is None else dense
-  given = toys.edges(dense), *dense[0].shape
-  own = fusion.own_graphs(*given, options.normalization)
-  graphs = fusion.make_graphs(*given, options, own)
-  tables = fusion.encode(jnp.asarray(nodes, jnp.float32), graphs, options)
-  return [np.asarray(table) for table in tables]
+  shape = dense[0].shape
+  config = config_lib.Config(fusion=options)
+  sizes = types.NodeSizes(len(dense), *shape, nodes.shape[1])
+  made = cogcn.make(config, sizes)
+  context = made.context(graph_lib.make_edges(toys.edges(dense), *shape))
+  fused = made.encode({}, jnp.asarray(nodes, jnp.float32), context)
+  assert made.merged == (options.post_behavior == 'merged')
+  return [np.asarray(table) for table in fused.behaviors]
 
 
 def _operators(options, dense):
@@ -215,5 +219,5 @@ def test_behaviors_without_pairs_pass_on_what_they_got():
 )
 def test_a_setting_that_names_nothing_is_refused(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
-    fusion.check(_options(**changes), 3)
+    cogcn.check(_options(**changes), 3)
   assert '\n' not in str(caught.value)

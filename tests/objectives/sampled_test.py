@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests import worlds
-from twotsrec import objectives
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 
 _SIZES = types.Sizes(3, 9, 4)
 

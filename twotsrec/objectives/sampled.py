@@ -184,5 +184,5 @@ def group_totals(
   member = jax.nn.one_hot(batch.group, num_groups, dtype=values.dtype)
   member = member * batch.weight[:, None]
   # `where` keeps a non-finite loss of a filling example out of the sum.
-  kept = jnp.where(batch.weight > 0, values, 0.0)
-  return kept @ member, jnp.sum(member, axis=0)
+  finite = jnp.where(batch.weight > 0, values, 0.0)
+  return finite @ member, jnp.sum(member, axis=0)

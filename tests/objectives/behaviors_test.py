@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
-from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 
 USERS, ITEMS = toys.USERS, toys.ITEMS
 
@@ -43,7 +43,9 @@ def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
     scores = np.asarray(
       model.score(params, encoded, task, jnp.arange(USERS), every)
     )
-    losses = functools.partial(objectives.pair_losses, model, task=task)
+    losses = functools.partial(
+      behavior_objectives.pair_losses, model, task=task
+    )
     found = jax.jit(losses)(params, encoded, batch)
     expected = [
       w * _softplus(scores[u, n - 1] - scores[u, p - 1])
@@ -70,7 +72,7 @@ def _compiled(changes):
 
   def align(tables, batch):
     encoded = multi_behavior.Encoded(tables, (None,) * 3)
-    return objectives.alignment(encoded, batch, USERS, options)
+    return behavior_objectives.alignment(encoded, batch, USERS, options)
 
   return jax.jit(align)
 
@@ -139,7 +141,9 @@ def test_the_unique_part_of_a_source_ranks_pairs_of_one_behavior_only():
   pairs_of = ((2, 0), (1, 2))
   batch = batch._replace(unique=(batch.pairs[1], batch.pairs[0]))
   encoded = multi_behavior.Encoded(tuple(tables), (None,) * 3)
-  found = objectives.unique_losses(encoded, batch, pairs_of, USERS, options)
+  found = behavior_objectives.unique_losses(
+    encoded, batch, pairs_of, USERS, options
+  )
   for (task, source), pairs, value in zip(pairs_of, batch.unique, found):
     own, other = (np.asarray(tables[k], np.float64) for k in (task, source))
     rest = 0.1 * np.stack(
@@ -183,19 +187,19 @@ def test_relations_and_biases_are_not_regularized(changes, free):
   )
   everything = tables + sum(net.values())
   np.testing.assert_allclose(
-    objectives.l2_penalty(params, 'all'), everything, rtol=1e-5
+    behavior_objectives.l2_penalty(params, 'all'), everything, rtol=1e-5
   )
   np.testing.assert_allclose(
-    objectives.l2_penalty(params, 'authors'),
+    behavior_objectives.l2_penalty(params, 'authors'),
     everything - sum(net[path] for path in left_out),
     rtol=1e-5,
   )
 
 
 def test_weights_are_equal_unless_given():
-  assert objectives.task_weights(_options(), 4) == (0.25,) * 4
+  assert behavior_objectives.task_weights(_options(), 4) == (0.25,) * 4
   given = (0.0, 0.5, 0.5)
-  assert objectives.task_weights(_options(weights=given), 3) == given
+  assert behavior_objectives.task_weights(_options(weights=given), 3) == given
 
 
 @pytest.mark.parametrize(
@@ -217,5 +221,5 @@ def test_weights_are_equal_unless_given():
 )
 def test_a_setting_that_names_nothing_is_refused(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
-    objectives.check(_options(**changes), 3)
+    behavior_objectives.check(_options(**changes), 3)
   assert '\n' not in str(caught.value)

@@ -20,7 +20,7 @@ from twotsrec.ops import rows
 
 
 class Vectors(NamedTuple):
-  """What the networks read and do not own, `context['vectors']`.
+  """Frozen vectors that the networks read, `context['vectors']`.
 
   Attributes:
     item: f32[I + 1, D], row 0 is 0.

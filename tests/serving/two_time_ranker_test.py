@@ -8,7 +8,7 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.models import two_rnn
-from twotsrec.models import two_time_ranker
+from twotsrec.serving import two_time_ranker
 
 VARIANT = '2ts_plus'
 PART = toys.jobs()['inactive'].part

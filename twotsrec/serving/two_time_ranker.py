@@ -1,7 +1,7 @@
-"""2TS once it is trained: a ranker of known users and of raw histories.
+"""Ranker of a trained 2TS: for users of the log, and for raw histories.
 
-A known user is the read-out of the state after all events; anybody else starts
-at psi and goes through the network of inactive users.
+A user of the log is the read-out of the state after all events; anybody else
+starts at psi and goes through the network of inactive users.
 """
 
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ def make(config: config_lib.Config) -> types.Model:
       net    {'user': {'start': f32[U, D], 'state': f32[U, S],
               'query': f32[U, D]}, 'new': f32[D], 'networks': {name: network}}
 
-  `start` is what stage 1 found, `state` and `query` are after all events; `new`
+  `start` is from stage 1, `state` and `query` are after all events; `new`
   is the query of a user without any event; networks are those of
   `recipes.two_time_jobs.PARTS` that were trained.
   """
   options, width = config.two_time, config.model.width
   stages = two_rnn.make_stages(options, width)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(stages, config.plugin)
 
   def encode(net, history_rows, context, inputs, *, key=None):
     del context, key
@@ -39,8 +39,8 @@ def make(config: config_lib.Config) -> types.Model:
       summary = own.summarize(inner['extractor'], embedded, mask)
       newcomer = two_rnn.query_of(own)(inner, summary)
     user = inputs['user']
-    known = rows.gather(net['user'], jnp.maximum(user, 0))['query']
-    return jnp.where((user >= 0)[:, None], known, newcomer)
+    of_log = rows.gather(net['user'], jnp.maximum(user, 0))['query']
+    return jnp.where((user >= 0)[:, None], of_log, newcomer)
 
   def score(net, encoded, candidate_rows, *, key=None):
     del key
