@@ -15,6 +15,7 @@ LAYERS = {
   '__init__': 0,
   'types': 0,
   'config': 0,
+  'fields': 0,
   'ops': 1,
   'trees': 1,
   'losses': 1,
@@ -31,6 +32,7 @@ LAYERS = {
   'serving': 3,
   'training': 4,
   'recipes': 5,
+  'runs': 5,
 }
 
 # Library -> where in the package it may be imported.

@@ -1,11 +1,8 @@
 import pytest
 
 from tests import behavior_toys as toys
-from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.recipes import behavior_checks
 from twotsrec.recipes import checks
-from twotsrec.recipes import unread
 
 
 @pytest.mark.parametrize(
@@ -106,11 +103,3 @@ def test_a_plugin_of_the_head_needs_parameters_there():
   checks.check(toys.config('copf', **changes))
   with pytest.raises(types.UserError, match='use light or film'):
     checks.check(toys.config('summation', **changes))
-
-
-def test_every_unused_setting_exists():
-  default = config_lib.Config()
-  for row in behavior_checks._UNREAD:
-    assert '{' not in row.why.format(c=default)  # what is blamed exists
-    for path in row.paths:
-      unread.at(default, path)

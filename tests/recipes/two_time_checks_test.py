@@ -4,7 +4,7 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec import types
-from twotsrec.recipes import two_time_checks as checks
+from twotsrec.recipes import checks
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_presets as presets
 
@@ -18,21 +18,24 @@ def test_every_preset_can_be_trained(dataset, variant):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'thresholds': (2, 4)}, 'only two_time.threshold_rule=validation tries'),
-    ({'pool_size': 7}, 'with two_time.pool=event every event has negatives'),
-    ({'pool': 'shared', 'negatives': 7}, 'there are two_time.pool_size of'),
-    ({'single_stage_epochs': 3}, 'variant 2ts does not train everything in'),
-    ({'variant': 'ccf', 'single_stage_window': 'last_k'}, 'does not train'),
-    ({'variant': 'single_stage', 'stage1_epochs': (3,)}, 'has no stage 1'),
-    ({'variant': 'single_stage', 'stage1_batch': 7}, 'has no stage 1'),
-    ({'variant': 'single_stage', 'stage1_rate': 0.1}, 'has no stage 1'),
-    ({'variant': 'single_stage_plus', 'stage1_l2': 0.1}, 'has no stage 1'),
+    ({'thresholds': (2, 4)}, 'or use two_time.threshold_rule=validation'),
+    ({'pool_size': 7}, 'at 512, or use two_time.pool=shared'),
+    ({'pool': 'shared', 'negatives': 7}, 'with two_time.pool=shared; leave'),
+    ({'single_stage_epochs': 3}, 'use two_time.variant=single_stage or'),
+    ({'variant': 'ccf', 'single_stage_window': 'last_k'}, 'variant=ccf; leave'),
+    (
+      {'variant': 'single_stage', 'stage1_epochs': (3,)},
+      'variant=single_stage',
+    ),
+    ({'variant': 'single_stage', 'stage1_batch': 7}, 'variant=single_stage'),
+    ({'variant': 'single_stage', 'stage1_rate': 0.1}, 'variant=single_stage'),
+    ({'variant': 'single_stage_plus', 'stage1_l2': 0.1}, 'single_stage_plus'),
     (
       {'variant': 'single_stage', 'stage1_optimizer': 'lazy_adam'},
-      "stage1_optimizer 'lazy_adam' changes nothing, as two_time.variant"
-      " single_stage has no stage 1; leave it at 'adam'",
+      "stage1_optimizer 'lazy_adam' changes nothing with"
+      " two_time.variant=single_stage; leave it at 'adam'",
     ),
-    ({'variant': 'single_stage', 'epochs': 7}, 'for single_stage_epochs'),
+    ({'variant': 'single_stage', 'epochs': 7}, 'variant=single_stage'),
     ({'variant': 'single_stage', 'cell': 'scaled_gru'}, 'use gru'),
     ({'variant': 'ccf', 'epochs': 7}, 'variant ccf trains no network'),
     ({'variant': 'ccf', 'rate': 0.1}, 'variant ccf trains no network'),

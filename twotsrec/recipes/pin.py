@@ -5,7 +5,6 @@ a plugin per activeness group and trains both (Alg. 1).
 """
 
 from collections.abc import Callable
-import copy
 import dataclasses
 import hashlib
 import pathlib
@@ -15,19 +14,19 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing
 from twotsrec.plugins import plugged
-from twotsrec.recipes import behavior_checks
 from twotsrec.recipes import checks
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import joint
 from twotsrec.recipes import phases
 from twotsrec.recipes import reports as reports_lib
 from twotsrec.recipes import runs
-from twotsrec.recipes import unread
+from twotsrec.runs import settings as settings_lib
 from twotsrec.training import run_directory
 
 # Directory of each system and its name in tables (PIN Table 4).
@@ -85,7 +84,9 @@ def systems(
     return _of_behaviors(grouped, plugin)
   joint_one = replace(config.aggregator, name='joint')
   return {
-    'base': replace(grouped, aggregator=joint_one),
+    'base': fields.only_read(
+      replace(grouped, aggregator=joint_one), settings_lib.SEQUENCE
+    ),
     'ga': grouped,
     'ga_pn': replace(grouped, plugin=plugin),
   }
@@ -104,9 +105,8 @@ def _of_behaviors(grouped, plugin):
     aggregator=replace(grouped.aggregator, form=default.aggregator.form),
     plugin=plugin,
   )
-  stage1 = copy.deepcopy(replace(grouped, behavior=by_group))
-  of_stage2 = behavior_checks.PLUGINS_OWN
-  config_lib.change(stage1, {p: unread.at(default, p) for p in of_stage2})
+  reads = settings_lib.MULTI_BEHAVIOR
+  stage1 = fields.only_read(replace(grouped, behavior=by_group), reads)
   as_one = replace(grouped.behavior, aggregate='loss')
   base = replace(stage1, behavior=as_one, aggregator=default.aggregator)
   return {'base': base, 'ga': stage1, 'ga_pn': stage2}

@@ -8,7 +8,6 @@ from typing import Any
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import reports
-from twotsrec.recipes import two_time_checks as checks
 from twotsrec.recipes import two_time_evaluation as evaluation_lib
 from twotsrec.recipes import two_time_jobs as jobs_lib
 from twotsrec.recipes import two_time_phases as phases
@@ -32,7 +31,6 @@ def verify(experiment: experiment_lib.Experiment) -> None:
     types.UserError: what no phase can be made of.
   """
   config = experiment.config
-  checks.check(config)
   threshold_lib.check(config, experiment.prepared)
   stage1.load_features(config, experiment.prepared)
   tried = set(config.two_time.stage1_epochs)

@@ -105,13 +105,13 @@ def test_runs_depart_from_their_preset_in_what_is_told_alone(tmp_path):
     tmp_path,
     data_root='there',
     cache_dir='here',
-    changes=(('two_time.epochs', 3),),
+    changes=(('two_time.negatives', 3),),
   )
   common = {
     'data.data_root': 'there',
     'data.cache_dir': 'here',
     'train.seed': 7,
-    'two_time.epochs': 3,
+    'two_time.negatives': 3,
   }
   assert _changed(made, _run('2ts', seed=7)) == common
   assert _changed(made, _run('single_stage', seed=7)) == common
