@@ -79,6 +79,12 @@ def test_a_value_that_cannot_be_is_refused_in_a_line(changes, message):
   assert '\n' not in text
 
 
+def test_a_section_is_refused_by_itself():
+  fields.refuse_section(_Street(), 'street')
+  text = _refusal(fields.refuse_section, _Street(0), 'street')
+  assert text == 'street.length 0 must be at least 1'
+
+
 def test_whole_numbers_are_numbers_and_lists_are_several():
   fields.refuse_values(_town(share=0, rate=0.999, sizes=[2], names=['a']))
 
@@ -140,6 +146,11 @@ def test_a_recipe_reads_what_it_says_and_nothing_else():
   town.shop.tool = 'brush'
   assert _refusal(fields.refuse_unread, town, some, 'town=short') == (
     "shop.tool 'brush' changes nothing with town=short; leave it at 'pen'"
+  )
+  # What says nothing beside a pen is of no use where there is no color.
+  town = _town(color='none')
+  assert _refusal(fields.refuse_unread, town, some[1:], 'town=short') == (
+    "shop.color 'none' changes nothing with town=short; leave it at 'red'"
   )
   with pytest.raises(ValueError, match="'shop.inc' is no setting"):
     fields.refuse_unread(town, (fields.Reads('shop.inc'),), 'town=short')

@@ -61,7 +61,7 @@ class Setting(NamedTuple):
     limits: ('at least', 1) and the like, for each value.
     names: to choose from; () for any value.
     read: when a recipe that reads the setting does so.
-    idle: values that may stay where it is not read, besides the default.
+    idle: values that may stay where `read` does not hold, as the default may.
   """
 
   limits: tuple[tuple[str, float], ...] = ()
@@ -163,9 +163,12 @@ def is_own(value: Any) -> bool:
 def walk(config: Any) -> Iterator[tuple[str, dataclasses.Field, Any]]:
   """Yields path, field and value of every setting."""
   for part in dataclasses.fields(config):
-    options = getattr(config, part.name)
-    for field in dataclasses.fields(options):
-      yield f'{part.name}.{field.name}', field, getattr(options, field.name)
+    yield from _walk_section(getattr(config, part.name), part.name)
+
+
+def _walk_section(options, name):
+  for field in dataclasses.fields(options):
+    yield f'{name}.{field.name}', field, getattr(options, field.name)
 
 
 def refuse_values(config: Any) -> None:
@@ -174,7 +177,13 @@ def refuse_values(config: Any) -> None:
   Raises:
     types.UserError: the value and what is allowed.
   """
-  for path, field, value in walk(config):
+  for part in dataclasses.fields(config):
+    refuse_section(getattr(config, part.name), part.name)
+
+
+def refuse_section(options: Any, name: str) -> None:
+  """Refuses values as `refuse_values`, in the section of that name."""
+  for path, field, value in _walk_section(options, name):
     kind, several = field.type, typing.get_origin(field.type) is tuple
     if several:
       kind = typing.get_args(kind)[0]
@@ -256,7 +265,7 @@ def refuse_changed(
     types.UserError: the value, why nothing reads it, and the ways out.
   """
   for path, field, value in walk(config):
-    if path in paths and _is_changed(field, value):
+    if path in paths and _plain(value) != field.default:
       more = f', or {way_out}' if way_out else ''
       raise types.UserError(
         f'{path} {value!r} changes nothing {why}; leave it at'
@@ -264,9 +273,9 @@ def refuse_changed(
       )
 
 
-def _is_changed(field, value):
-  value = tuple(value) if isinstance(value, list) else value
-  return value not in (field.default, *field.metadata['setting'].idle)
+def _plain(value):
+  """The same value, a tuple where JSON makes a list."""
+  return tuple(value) if isinstance(value, list) else value
 
 
 def _unread(config, reads):
@@ -276,18 +285,19 @@ def _unread(config, reads):
   """
   settings = {path: (field, value) for path, field, value in walk(config)}
   for path, (field, value) in settings.items():
-    if not _is_changed(field, value):
+    if _plain(value) == field.default:
       continue
     by_recipe = any_of(*(r.read for r in reads if _covers(r, path)))
     if not by_recipe:
       part = type(config).__dataclass_fields__[path.split('.')[0]]
       yield path, '', part.metadata['way_out']
       continue
+    setting = field.metadata['setting']
     failed = [
       [c for c in conditions if not _holds(c, settings[c.path][1])]
-      for conditions in all_of(by_recipe, field.metadata['setting'].read)
+      for conditions in all_of(by_recipe, setting.read)
     ]
-    if [] not in failed:
+    if [] not in failed and value not in setting.idle:
       first = failed[0][0]
       field, value = settings[first.path]
       names = field.metadata['setting'].names
@@ -304,7 +314,7 @@ def _covers(reads, path):
 def _holds(condition, value):
   if is_own(value):
     return True  # a part in a file may read what it likes
-  value = tuple(value) if isinstance(value, list) else value
+  value = _plain(value)
   each = isinstance(value, tuple) and value != ()
   has_one = value in condition.values or (
     each and all(one in condition.values for one in value)

@@ -101,5 +101,7 @@ def test_a_plugin_of_the_head_needs_parameters_there():
     'plugin__name': 'naive',
   }
   checks.check(toys.config('copf', **changes))
+  # What a bilinear head moves does not stand behind a gate.
+  checks.check(toys.config('wo_dfme', **changes, head__gate='none'))
   with pytest.raises(types.UserError, match='use light or film'):
     checks.check(toys.config('summation', **changes))

@@ -194,12 +194,13 @@ def multi_behavior(config: config_lib.Config) -> None:
 
 def _check_plugin_of_graphs(config):
   plugin, model = config.plugin, f'model.name={config.model.name}'
-  if 'points' in plugins.OPTIONS[plugin.name] and plugin.points != 'Z':
+  if 'points' in plugins.OPTIONS.get(plugin.name, ()) and plugin.points != 'Z':
     raise types.UserError(
       f'plugin.points is {plugin.points}, but {model} reads no history; use Z,'
       ' before the head'
     )
-  if plugin.name == 'naive' and config.head.gate == 'none':
+  ungated = config.head.name == 'experts' and config.head.gate == 'none'
+  if plugin.name == 'naive' and ungated:
     raise types.UserError(
       'plugin.name naive moves parameters of the head, and a head without a'
       ' gate has none; use light or film'
