@@ -31,6 +31,7 @@ LAYERS = {
   'evaluation': 3,
   'serving': 3,
   'training': 4,
+  'testing': 5,
   'recipes': 5,
   'runs': 6,
 }
