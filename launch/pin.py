@@ -1,6 +1,6 @@
 """Trains the base model, +GA and +GA+PN, and shows them side by side.
 
-    python launch/pin.py --config=configs/pin/ml1m_din.py --workdir=runs/pin
+    python launch/pin.py --config=configs/pin/ml1m.py --workdir=runs/pin
 
 Each is a run directory of its own: WORKDIR/base, WORKDIR/ga, WORKDIR/ga_pn.
 """

@@ -45,7 +45,7 @@ def _update(options):
 
 
 def _put(cache, key, value):
-  """Writes an entry under a name of its own first: no reader sees half of it."""
+  """Writes an entry under a name of its own: nobody reads half of it."""
   path = pathlib.Path(cache.path) / f'{key}-cache'
   if not path.exists():
     unfinished = path.with_name(f'{path.name}.{os.getpid()}')

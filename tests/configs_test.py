@@ -2,22 +2,25 @@ import ast
 import dataclasses
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
+from twotsrec.recipes import pin_presets
 from twotsrec.recipes.reproduction import copf as reproduction
+from twotsrec.recipes.reproduction import pin as reproduction_pin
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.two_time import presets as two_time_presets
 
@@ -25,6 +28,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
   path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
 )
+PIN = {
+  f'configs/pin/{file}.py': dataset
+  for dataset, file in reproduction_pin.FILES.items()
+}
 BEHAVIORS = {
   f'configs/copf/{file}.py': dataset
   for dataset, file in reproduction.FILES.items()
@@ -49,7 +56,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for data in ('ml1m', 'ml100k', 'beauty')
     for model in ('din', 'gru4rec', 'sasrec')
   }
-  expected |= {'configs/quickstart.py', *BEHAVIORS, *TWO_TIME}
+  expected |= {'configs/quickstart.py', *PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
 
@@ -128,21 +135,31 @@ def test_a_config_tells_its_command(name):
   )
 
 
-@pytest.mark.parametrize(
-  ('name', 'dataset', 'model'),
-  [
-    (name, dataset, model)
-    for name, dataset in (
-      ('ml1m', 'ml-1m'),
-      ('ml100k', 'ml-100k'),
-      ('beauty', 'amazon-beauty-5core'),
-    )
-    for model in ('din', 'gru4rec', 'sasrec')
-  ],
-)
-def test_a_config_is_what_its_name_says(name, dataset, model):
-  config = _load(f'configs/pin/{name}_{model}.py').get_config()
-  assert (config.data.dataset, config.model.name) == (dataset, model)
+@pytest.mark.parametrize('name', PIN)
+def test_every_model_of_pin_can_be_made_on_its_datasets(name):
+  """And is the same by the name of a file of its own, where it has one."""
+  module, dataset = _load(name), PIN[name]
+  assert module.get_config() == pin_presets.preset(dataset)
+  for model in pin_presets.MODELS:
+    config = module.get_config(model)
+    assert (config.data.dataset, config.model.name) == (dataset, model)
+    checks.check(config)
+    alone = name.replace('.py', f'_{model}.py')
+    if alone in NAMES:
+      assert _load(alone).get_config() == config
+  with pytest.raises(types.UserError, match="'gru' is unknown; known: din"):
+    module.get_config('gru')
+
+
+@pytest.mark.parametrize('name', PIN)
+def test_the_models_of_pin_are_named_where_they_are_used(name):
+  words = re.findall(r'\w+', (ROOT / name).read_text('utf-8'))
+  assert set(pin_presets.MODELS) <= set(words)
+
+
+def test_an_unknown_dataset_of_pin_is_one_line():
+  with pytest.raises(types.UserError, match="'moon' is unknown; known: ml-1m"):
+    pin_presets.preset('moon')
 
 
 def test_fields_are_of_the_types_they_declare():

@@ -5,6 +5,7 @@ The rules are checked on the syntax tree, so imports inside functions count.
 
 import ast
 from collections.abc import Iterator
+import graphlib
 import pathlib
 
 import pytest
@@ -26,8 +27,6 @@ LAYERS = {
   'plugins': 2,
   'theory': 2,
   'objectives': 3,
-  'behavior_objectives': 3,
-  'stream_objectives': 3,
   'evaluation': 3,
   'serving': 3,
   'training': 4,
@@ -133,6 +132,29 @@ def _complaint(path: str, top: str, name: str, at_top: bool) -> str | None:
   return None
 
 
+def beside(path: str, source: str) -> set[str]:
+  """Folders of the same level that a file of the package imports."""
+  top = path.split('/')[0].removesuffix('.py')
+  names = [name.split('.') for _, name in imported_modules(ast.parse(source))]
+  targets = {
+    rest[0] for library, *rest in names if library == 'twotsrec' and rest
+  }
+  return {t for t in targets - {top} if LAYERS.get(t) == LAYERS[top]}
+
+
+def circle(imports: dict[str, set[str]]) -> list[str] | None:
+  """Folders that import each other in a circle, or None.
+
+  Args:
+    imports: of each folder, those of its own level that it imports.
+  """
+  try:
+    graphlib.TopologicalSorter(imports).prepare()
+  except graphlib.CycleError as error:
+    return error.args[1]
+  return None
+
+
 def package_files() -> list[str]:
   package = ROOT / 'twotsrec'
   return sorted(
@@ -171,7 +193,7 @@ def test_a_file_keeps_to_its_layer(path):
     ('recipes/copf.py', 'import torch.nn'),
     ('training/loop.py', 'import orbax.checkpoint as ocp'),
     ('training/steps.py', 'from flax import linen as nn'),
-    ('objectives.py', 'import flax.linen as nn'),
+    ('objectives/sampled.py', 'import flax.linen as nn'),
     ('evaluation/report.py', 'def f():\n  import polars'),
     ('data/tables.py', 'import polars as pl'),
     ('data/prepared.py', 'import jax.numpy as jnp'),
@@ -201,6 +223,34 @@ def test_a_violation_is_found(path, source):
 )
 def test_what_the_rules_allow_passes(path, source):
   assert violations(path, source) == []
+
+
+def test_folders_of_one_level_import_each_other_in_one_direction_only():
+  imports = {}
+  for path in package_files():
+    source = (ROOT / 'twotsrec' / path).read_text(encoding='utf-8')
+    top = path.split('/')[0].removesuffix('.py')
+    imports.setdefault(top, set()).update(beside(path, source))
+  assert circle(imports) is None
+
+
+def test_a_circle_of_folders_is_found():
+  models = beside(
+    'models/din.py', 'def f():\n  from twotsrec.plugins import film'
+  )
+  plugins = beside('plugins/film.py', 'import twotsrec.models.layers')
+  assert (models, plugins) == ({'plugins'}, {'models'})
+  assert circle({'models': models, 'plugins': plugins, 'data': {'theory'}})
+  assert circle({'models': {'data'}, 'plugins': {'models', 'data'}}) is None
+
+
+def test_a_plugin_reads_no_more_of_models_than_stages_and_layers():
+  names = set()
+  for path in (ROOT / 'twotsrec' / 'plugins').glob('*.py'):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    names |= {name for _, name in imported_modules(tree)}
+  of_models = {name for name in names if name.startswith('twotsrec.models')}
+  assert of_models == {'twotsrec.models.stages', 'twotsrec.models.layers'}
 
 
 def test_launch_scripts_are_alone_with_absl():

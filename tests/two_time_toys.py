@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as phases

@@ -139,6 +139,7 @@ class PluginConfig:
 class FusionConfig:
   """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
 
+  name: str = 'cogcn'  # see twotsrec/models/fusion.py
   num_layers: tuple[int, ...] = ()  # per behavior; () is 1 each: authors
   pre_behavior: str = 'all'  # eq. 6; or 'nearest', 'none'
   keep_initial: bool = False  # ours: 'nearest' adds the embeddings again

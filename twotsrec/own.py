@@ -17,6 +17,20 @@ from typing import Any
 from twotsrec import types
 
 _MARK = '.py:'
+# What a file may do wrong while it is read.
+_FAULTS = (
+  SyntaxError,
+  ImportError,
+  NameError,
+  AttributeError,
+  TypeError,
+  ValueError,
+  LookupError,
+  ArithmeticError,
+  AssertionError,
+  RuntimeError,
+  OSError,
+)
 
 
 def is_own(name: str) -> bool:
@@ -150,7 +164,7 @@ def _run(path, content_digest, what):
   sys.modules[name] = module  # as classes of the file expect
   try:
     spec.loader.exec_module(module)
-  except Exception as error:  # whatever somebody's file does wrong
+  except _FAULTS as error:
     del sys.modules[name]
     why = (str(error) or 'without a message').splitlines()[0]
     raise types.UserError(

@@ -10,14 +10,13 @@ import numpy as np
 
 from tests.data import small_logs
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import networks as phases
 from twotsrec.recipes.two_time import serving as serving
 from twotsrec.runs import experiment as experiment_lib
-from twotsrec.runs import online as online_recipe
 from twotsrec.serving import online
 from twotsrec.training import checkpoints
 from twotsrec.training import files
@@ -68,7 +67,7 @@ def world(**changes) -> World:
     if player.job.part.reads != 'nothing'
   }
   params = serving.serve(setting, players, nets, vectors)
-  service = online_recipe.make_service(experiment, params)
+  service = serving.make_service(experiment, params)
   return World(experiment, setting, players, nets, params, service)
 
 

@@ -5,10 +5,10 @@ import numpy as np
 
 from tests import worlds
 from twotsrec import config as config_lib
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import diagnostics
 from twotsrec.training import steps
 

@@ -15,11 +15,11 @@ import optax
 from tests import small_runs as runs
 from tests import worlds
 from twotsrec import config as config_lib
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import checkpoints
 from twotsrec.training import loop
 from twotsrec.training import run_directory

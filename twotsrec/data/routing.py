@@ -4,6 +4,10 @@ Evaluation and recommendation both come through `route`, so that the numbers of
 a report are those of the system that serves. PIN routes a user to the group of
 training; what a user from outside, or one whose activity has changed, gets is
 ours.
+
+Departure: PIN does not cover the routing of new users, which serving needs.
+Here the thresholds of the training groups route them, with hysteresis for users
+of the training whose activity has moved.
 """
 
 import dataclasses

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.evaluation import online
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import rows
 
 _STREAMS = 256

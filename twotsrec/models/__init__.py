@@ -33,7 +33,7 @@ OPTIONS = {
 
 # Trained as a whole on graphs; see multi_behavior.py.
 MULTI_BEHAVIOR = 'multi_behavior'
-# Trained in stages; see two_rnn.py and two_time_ranker.py.
+# Trained in stages; see two_rnn.py and serving/two_time_ranker.py.
 TWO_TIME = 'two_time_scale'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')

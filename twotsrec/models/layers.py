@@ -23,7 +23,8 @@ def init_dense(
 ) -> dict[str, jax.Array]:
   """Parameters of `dense`: kernel f32[inputs, outputs], bias f32[outputs]."""
   layer = nn.Dense(outputs, use_bias=bias, kernel_init=_xavier)
-  return layer.init(key, jnp.zeros((1, inputs)))['params']
+  variables: Any = layer.init(key, jnp.zeros((1, inputs)))
+  return variables['params']
 
 
 def dense(

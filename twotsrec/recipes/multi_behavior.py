@@ -2,6 +2,10 @@
 
 A run trains fusion and head on batches of users; with `plugin.name` it is PIN's
 stage 2 on the target's vectors, which the graphs give once.
+
+Departure: in PIN's stage 2 the trunk learns on. Here it stands still, because
+plugins read vectors that the graphs gave once; `plugin.trunk_learning_rate=0`
+is asked for.
 """
 
 from collections.abc import Callable
@@ -14,9 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
@@ -27,6 +29,8 @@ from twotsrec.models import behavior_ranker
 from twotsrec.models import experts
 from twotsrec.models import multi_behavior
 from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import behavior_checks
@@ -71,9 +75,8 @@ def build(experiment: types.Experiment) -> types.Experiment:
   behavior_heads.check_behaviors(behaviors.names)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
-  edges = behavior_feeds.edges(behaviors)
   context = {'item_counts': offline.item_counts(prepared)}
-  context |= multi_behavior.make_context(edges, *shape, config)
+  context |= model.context(behavior_feeds.edges(behaviors))
   joined, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
     train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
@@ -309,10 +312,10 @@ def _diagnose(experiment):
     table = encoded.tasks[target]
     user, item = table[users], table[behaviors.num_users + items]
     products = user * item
-    sizes = rms(products.reshape(count, -1, config.model.width), (0, 2))
+    slots = experts.sources(target, target + 1, config.head)
+    sizes = rms(products.reshape(count, len(slots), -1), (0, 2))
     found['expert_rms'] = sizes
     if 'gate' in params.net['head']:
-      slots = experts.sources(target, target + 1, config.head)
       halves = experts.gate_halves(
         params.net['head']['gate'], user, item, slots.index(target)
       )

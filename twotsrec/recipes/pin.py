@@ -3,6 +3,15 @@
 Stage 1 trains the trunk on back-door weighted gradients (eq. 7); stage 2 adds
 a plugin per activeness group and trains both (Alg. 1). Here is what the stages
 of all recipes have in common.
+
+Departure: PIN stops on a validation set that it does not define (sec. 4.1.1,
+4.1.4). Here it is the second-to-last event of a user, because the test set must
+not decide.
+Departure: eq. 14 has a strict inequality. Here ties get half credit, because a
+constant scorer should get .5; `evaluation.auc_ties=0` is strict.
+Departure: PIN's negatives are static files. Here they are drawn for every
+epoch, which we recommend; `data.negative_mode=static` is the preset of
+reproductions.
 """
 
 from collections.abc import Callable

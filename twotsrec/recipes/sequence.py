@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import checks
 from twotsrec.recipes import pin
 from twotsrec.training import phases

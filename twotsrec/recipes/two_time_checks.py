@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import plugins
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import bounds
 from twotsrec.recipes import unread
 from twotsrec.recipes.two_time import jobs as jobs_lib

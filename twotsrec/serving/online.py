@@ -106,14 +106,16 @@ def make(
 
   Args:
     config: of the run.
-    params: of `models.two_time_ranker`.
+    params: of `serving.two_time_ranker`.
     networks: names of all networks, those that move nothing among them.
     known: users of the run, [U, ...].
     ids: of users and items.
   """
   nets = tuple(params.net['networks'].get(name) for name in networks)
   weights = Weights(params.tables['item']['embedding'], nets)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(
+    two_rnn.make_stages(config.two_time, config.model.width), config.plugin
+  )
   plugged = [net['plugins'] for net in nets if net and 'plugins' in net]
   leaves = jax.tree.leaves(plugged)
   return Service(

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from twotsrec import objectives
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 

@@ -18,10 +18,10 @@ import optax
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import losses
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.models import ccf
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
 from twotsrec.training import optimizers
 from twotsrec.training import row_optimizers

@@ -8,10 +8,10 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec import aggregators
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
 from twotsrec.plugins import recurrent
 from twotsrec.recipes.two_time import networks as phases
@@ -191,7 +191,9 @@ def _plugged(which, seed=None):
 
 def _losses(setting, plugin, trunk, batch):
   net = {} if plugin is None else {'trunk': trunk, 'plugins': plugin}
-  stages, _ = recurrent.make_bind(setting.config)(net)
+  config = setting.config
+  stages = two_rnn.make_stages(config.two_time, config.model.width)
+  stages, _ = recurrent.make_bind(stages, config.plugin)(net)
   objective = stream_objectives.make(stages)
   context = {'vectors': toys.vectors()}
   return objective(types.Params({}, trunk), context, batch)

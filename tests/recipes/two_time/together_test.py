@@ -8,11 +8,11 @@ import optax
 import pytest
 
 from tests import two_time_toys as toys
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import networks as phases
 from twotsrec.recipes.two_time import together as single
 from twotsrec.training import steps

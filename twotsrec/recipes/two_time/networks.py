@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import plugins
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import two_time_checks as checks
 from twotsrec.recipes.two_time import jobs as jobs_lib

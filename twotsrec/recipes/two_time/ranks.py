@@ -6,12 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.recipes.two_time import serving

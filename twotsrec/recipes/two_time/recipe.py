@@ -4,6 +4,19 @@ Stage 1 trains a vector per user and item; stage 2 trains, on frozen vectors, a
 network that starts at one common vector and serves inactive users, and another
 that starts at the user's own vector and serves active ones. The ablations of
 sec. 4.2 leave something out of this; `jobs.PARTS` says what.
+
+Departure: in sec. 3.1 and 3.2 stage 1 trains on all train events, so that
+states of active users start at embeddings that have seen the answers of their
+window. Here windows of active users are left out of stage 1 and replayed before
+validation; `two_time.holdout=none` and `two_time.warmup=none` are the paper's.
+Departure: App. C calls users with T > t* active, sec. 2 those with T >= t*. The
+model takes the first and `twotsrec.theory` the second, each as its section has
+it; `theory.model_threshold` goes between them.
+Departure: eq. 8-9 pair a state with the item of the same index, counting items
+from 1. Here an item is scored and then moves the state, which is what the text
+on eq. 3 says.
+Departure: sec. 3.3 has one W. Here each network has its own, because the losses
+are separate; `two_time.share_readout=True` shares one.
 """
 
 import dataclasses
@@ -13,7 +26,6 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import types
 from twotsrec.evaluation import offline
-from twotsrec.models import two_time_ranker
 from twotsrec.recipes import checks
 from twotsrec.recipes import pin
 from twotsrec.recipes import two_time_checks
@@ -24,6 +36,7 @@ from twotsrec.recipes.two_time import serving
 from twotsrec.recipes.two_time import shared
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import threshold
+from twotsrec.serving import two_time_ranker
 from twotsrec.training import summary
 
 

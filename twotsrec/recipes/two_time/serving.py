@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
@@ -20,6 +19,7 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_states
 from twotsrec.evaluation import rules
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.plugins import recurrent
 from twotsrec.recipes.two_time import jobs as jobs_lib
@@ -57,7 +57,9 @@ def make_player(setting: networks_lib.Setting, job: jobs_lib.Job) -> Player:
   """
   config, prepared = setting.config, setting.prepared
   feed = stream_feeds.make_feed(prepared, job.group)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(
+    two_rnn.make_stages(config.two_time, config.model.width), config.plugin
+  )
   walk = online_states.make_walk(bind, job.part.own_start, state_width(setting))
   read_out = online_states.make_read(bind)
 
@@ -199,7 +201,7 @@ def make_players(
 
 
 def template(experiment: types.Experiment) -> types.Params:
-  """Parameters of `models.two_time_ranker` as `serve` makes them, untrained."""
+  """Parameters as `serve` makes them, of `two_time_ranker`, untrained."""
   config, prepared = experiment.config, experiment.prepared
   width, users = config.model.width, prepared.num_users
   item = jnp.zeros((prepared.num_items + 1, width))
@@ -237,7 +239,7 @@ def serve(
   nets: dict[str, types.PyTree],
   vectors: stream_objectives.Vectors,
 ) -> types.Params:
-  """Parameters of `models.two_time_ranker`: states after all events."""
+  """Parameters of `serving.two_time_ranker`: states after all events."""
   states = _final_states(setting, players, nets, vectors)
   last = _last_items(setting.prepared)
   queries = np.array(vectors.user)
@@ -319,7 +321,7 @@ def make_service(
 
   Args:
     experiment: of a 2TS run.
-    params: of `models.two_time_ranker`.
+    params: of `serving.two_time_ranker`.
   """
   prepared = experiment.prepared
   options = experiment.config.two_time

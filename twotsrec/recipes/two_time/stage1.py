@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.data import features as features_lib
@@ -23,6 +22,7 @@ from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import ccf
 from twotsrec.models import item_features
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.training import checkpoints
 from twotsrec.training import offer_steps
 from twotsrec.training import phases

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotsrec import stream_objectives
 from twotsrec import types
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.recipes.two_time import serving

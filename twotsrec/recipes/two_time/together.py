@@ -14,13 +14,13 @@ import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.training import phases
