@@ -9,6 +9,7 @@ import pytest
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
@@ -16,7 +17,6 @@ from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
-from twotsrec.recipes import checks
 from twotsrec.recipes import copf
 from twotsrec.recipes import pin_presets
 from twotsrec.recipes.reproduction import copf as reproduction
@@ -65,7 +65,7 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
   module = _load(name)
   config = module.get_config()
   assert type(config) is config_lib.Config
-  checks.check(config)
+  recipes.check(config)
   assert config.data.dataset in (*pipeline.BUILT_IN, *datasets.DATASETS)
   if config.model.name == models.MULTI_BEHAVIOR:
     _make_multi_behavior(config)
@@ -94,7 +94,7 @@ def test_every_variant_of_copf_can_be_made_on_its_datasets(name):
   for variant in copf.VARIANTS:
     config = module.get_config(variant)
     assert config == copf.preset(dataset, variant)
-    checks.check(config)
+    recipes.check(config)
     _make_multi_behavior(config)
   with pytest.raises(types.UserError, match="'copf_x' is unknown; known: copf"):
     module.get_config('copf_x')
@@ -113,7 +113,7 @@ def test_every_variant_of_2ts_can_be_made_on_its_datasets(name):
   for variant in two_time_presets.VARIANTS:
     config = module.get_config(variant)
     assert config == two_time_presets.preset(dataset, variant=variant)
-    checks.check(config)
+    recipes.check(config)
   with pytest.raises(types.UserError, match="'gru' is unknown; known: 2ts"):
     module.get_config('gru')
 
@@ -143,7 +143,7 @@ def test_every_model_of_pin_can_be_made_on_its_datasets(name):
   for model in pin_presets.MODELS:
     config = module.get_config(model)
     assert (config.data.dataset, config.model.name) == (dataset, model)
-    checks.check(config)
+    recipes.check(config)
     alone = name.replace('.py', f'_{model}.py')
     if alone in NAMES:
       assert _load(alone).get_config() == config

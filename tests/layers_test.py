@@ -16,6 +16,7 @@ LAYERS = {
   '__init__': 0,
   'types': 0,
   'config': 0,
+  'fields': 0,
   'ops': 1,
   'own': 1,
   'trees': 1,

@@ -14,9 +14,9 @@ import pathlib
 import sys
 from typing import Any
 
+from twotsrec import fields
 from twotsrec import types
 
-_MARK = '.py:'
 # What a file may do wrong while it is read.
 _FAULTS = (
   SyntaxError,
@@ -31,11 +31,6 @@ _FAULTS = (
   RuntimeError,
   OSError,
 )
-
-
-def is_own(name: str) -> bool:
-  """Whether a setting names a file of one's own, `file.py:name`."""
-  return _MARK in name
 
 
 def split(name: str) -> tuple[pathlib.Path, str]:
@@ -144,8 +139,7 @@ def is_same(first: Any, second: Any) -> bool:
   """
   if first == second:
     return True
-  both = isinstance(first, str) and isinstance(second, str)
-  if not (both and is_own(first) and is_own(second)):
+  if not (fields.is_own(first) and fields.is_own(second)):
     return False
   same_name = split(first)[1] == split(second)[1]
   return same_name and digest(first) == digest(second)

@@ -9,10 +9,10 @@ from tests import behavior_toys as toys
 from tests import small_runs as runs
 from tests.runs import behavior_runs
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.plugins import plugged
-from twotsrec.recipes import checks
 from twotsrec.recipes import pin
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -121,7 +121,7 @@ def test_it_recommends_to_known_users_alone(trained, tmp_path):
 )  # fmt: skip
 def test_settings_that_would_change_nothing_are_refused(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
-    checks.check(_config(**changes))
+    recipes.check(_config(**changes))
   assert '\n' not in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_the_three_systems_aggregate_over_groups_where_they_should():
   over = {name: one.behavior.aggregate for name, one in systems.items()}
   assert over == {'base': 'loss', 'ga': 'groups', 'ga_pn': 'groups'}
   for one in systems.values():
-    checks.check(one)
+    recipes.check(one)
   assert systems['ga'].aggregator.name == 'backdoor'
   unlike = dataclasses.replace(
     systems['ga'], behavior=systems['base'].behavior,
@@ -197,7 +197,7 @@ def test_one_command_gives_each_system_what_it_reads(changes, tmp_path):
   config = runs.config(**made)
   found = pin.systems(config, str(tmp_path))
   for settings in found.values():
-    checks.check(settings)
+    recipes.check(settings)
   read = {
     'aggregator': ('ga', 'ga_pn'),
     'data': ('ga_pn',),

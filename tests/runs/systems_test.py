@@ -156,7 +156,7 @@ def test_joint_counts_as_backdoor_and_no_plugin_as_light(tmp_path):
     ({'plugin__trunk': 'there'}, 'stage 1 is trained here'),
     ({'plugin__select_metric': 'hr@7'}, 'known: loss, none, auc'),
     ({'plugin__ratio': 0.1}, 'no hidden unit'),
-    ({'plugin__points': 'B'}, 'A, Z, AZ'),
+    ({'plugin__points': 'B'}, 'known: AZ, A, Z'),
     ({'aggregator__name': 'mean'}, 'known: joint, backdoor'),
     ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups'),
     ({'train__penalty': 'vrex'}, 'is for stage 1'),

@@ -7,6 +7,7 @@ finite, so that training stops at its step.
 """
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
 from twotsrec.aggregators import agreement
@@ -51,7 +52,7 @@ def make(config: config_lib.AggregatorConfig) -> types.GradientAggregator:
   Raises:
     types.UserError: an unknown name; the message lists the known ones.
   """
-  if own.is_own(config.name):
+  if fields.is_own(config.name):
     made = own.make(
       config.name, 'aggregator.name', types.GradientAggregator, config
     )

@@ -3,6 +3,7 @@
 import dataclasses
 
 from twotsrec import config
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
 from twotsrec.models import din
@@ -47,7 +48,7 @@ def make(options: config.ModelConfig) -> types.Model:
     types.UserError: an unknown name or dtype, or an option that the model does
       not have: it would change nothing.
   """
-  if own.is_own(options.name):
+  if fields.is_own(options.name):
     return own.make(options.name, 'model.name', types.Model, options)
   if options.name not in _MAKERS:
     raise types.UserError(

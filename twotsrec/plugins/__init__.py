@@ -8,6 +8,7 @@ unless it is asked for the authors' form.
 import dataclasses
 
 from twotsrec import config
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
 from twotsrec.plugins import film
@@ -44,7 +45,7 @@ def make(options: config.PluginConfig) -> types.Plugin:
       does not have: it would change nothing.
   """
   name = options.name
-  if own.is_own(name):
+  if fields.is_own(name):
     return own.make(name, 'plugin.name', types.Plugin, options)
   if name not in _MAKERS:
     raise types.UserError(

@@ -4,6 +4,7 @@
 """
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import models
 from twotsrec import own
 from twotsrec import types
@@ -21,6 +22,15 @@ RECIPES = {
 }
 
 
+def check(config: config_lib.Config) -> None:
+  """Refuses settings that cannot work, before anything is read or written.
+
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  of(config).check(config)
+
+
 def of(config: config_lib.Config) -> types.Recipe:
   """The recipe of a configuration.
 
@@ -33,7 +43,7 @@ def of(config: config_lib.Config) -> types.Recipe:
       "model.name 'popularity' has nothing to train; every report shows it"
       ' beside the model'
     )
-  if own.is_own(name):
+  if fields.is_own(name):
     part = own.load(name, 'model.name')
     return part if isinstance(part, types.Recipe) else sequence.RECIPE
   if name not in RECIPES:

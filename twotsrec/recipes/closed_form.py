@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.evaluation import offline
 from twotsrec.models import closed_form
-from twotsrec.recipes import checks
+from twotsrec.training import settings
 from twotsrec.training import summary
 
 
@@ -15,6 +16,17 @@ class System(NamedTuple):
 
   model: types.Model
   sizes: types.Sizes
+
+
+READS = (
+  fields.Reads('data.*', but='data.history_length data.num_negatives'),
+  fields.Reads('groups.* model.name closed_form.* evaluation.*'),
+)
+
+
+def check(config: config_lib.Config) -> None:
+  """Refuses settings that cannot work, or that nothing reads."""
+  settings.check(config, READS)
 
 
 def build(experiment: types.Experiment) -> types.Experiment:
@@ -67,7 +79,7 @@ def systems(
 
 
 RECIPE = types.Recipe(
-  check=checks.check,
+  check=check,
   build=build,
   train=train,
   template=template,

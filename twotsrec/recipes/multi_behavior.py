@@ -9,7 +9,6 @@ is asked for.
 """
 
 from collections.abc import Callable
-import copy
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
@@ -33,13 +33,11 @@ from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.plugins import plugged
-from twotsrec.recipes import behavior_checks
-from twotsrec.recipes import checks
 from twotsrec.recipes import pin
-from twotsrec.recipes import unread
 from twotsrec.training import behavior_steps
 from twotsrec.training import optimizers
 from twotsrec.training import phases
+from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
 from twotsrec.training import updates
@@ -365,27 +363,22 @@ def systems(
 
   A gradient is one sum there (COPF eq. 16) unless it is asked for by group.
   """
-  replace, default = dataclasses.replace, config_lib.Config()
-  made = pin.systems(config, workdir)
+  replace, reads = dataclasses.replace, settings.MULTI_BEHAVIOR
   by_group = replace(config.behavior, aggregate='groups')
-  form = default.aggregator.form
-  stage1 = copy.deepcopy(replace(made['ga'], behavior=by_group))
-  of_stage2 = behavior_checks.PLUGINS_OWN
-  config_lib.change(stage1, {p: unread.at(default, p) for p in of_stage2})
+  made = pin.systems(replace(config, behavior=by_group), workdir, reads)
   as_one = replace(config.behavior, aggregate='loss')
+  base = replace(made['base'], behavior=as_one)
+  stage2 = made['ga_pn']
+  form = config_lib.AggregatorConfig().form
   return {
-    'base': replace(stage1, behavior=as_one, aggregator=default.aggregator),
-    'ga': stage1,
-    'ga_pn': replace(
-      made['ga_pn'],
-      behavior=by_group,
-      aggregator=replace(made['ga_pn'].aggregator, form=form),
-    ),
+    'base': replace(base, aggregator=config_lib.AggregatorConfig()),
+    'ga': fields.only_read(made['ga'], reads),
+    'ga_pn': replace(stage2, aggregator=replace(stage2.aggregator, form=form)),
   }
 
 
 RECIPE = types.Recipe(
-  check=checks.check,
+  check=settings.multi_behavior,
   build=build,
   train=train,
   template=template,

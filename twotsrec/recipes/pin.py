@@ -14,7 +14,7 @@ epoch, which we recommend; `data.negative_mode=static` is the preset of
 reproductions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import hashlib
 import pathlib
@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import plugins
 from twotsrec import types
@@ -31,13 +32,16 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.plugins import plugged
 from twotsrec.training import diagnostics
 from twotsrec.training import optimizers
+from twotsrec.training import settings
 
 # Directory of each system and its name in tables (PIN Table 4).
 SYSTEMS = {'base': 'base', 'ga': '+GA', 'ga_pn': '+GA+PN'}
 
 
 def systems(
-  config: config_lib.Config, workdir: str
+  config: config_lib.Config,
+  workdir: str,
+  reads: Sequence[fields.Reads] = settings.SEQUENCE,
 ) -> dict[str, config_lib.Config]:
   """Configuration of base, +GA and +GA+PN, by directory.
 
@@ -45,6 +49,7 @@ def systems(
     config: of all three; `aggregator` is that of both stages (joint counts as
       backdoor) and `plugin` that of stage 2 (none counts as light).
     workdir: its folder `ga` is the run that stage 2 starts from.
+    reads: what the recipe reads; the base model is given nothing else.
   Raises:
     types.UserError: a trunk of stage 2, which is trained here.
   """
@@ -65,7 +70,7 @@ def systems(
   )
   joint = replace(config.aggregator, name='joint')
   return {
-    'base': replace(grouped, aggregator=joint),
+    'base': fields.only_read(replace(grouped, aggregator=joint), reads),
     'ga': grouped,
     'ga_pn': replace(grouped, plugin=plugin),
   }

@@ -18,11 +18,11 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import sampled as objectives
-from twotsrec.recipes import checks
 from twotsrec.recipes import pin
 from twotsrec.training import phases
 from twotsrec.training import separate
 from twotsrec.training import sequential
+from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
 from twotsrec.training import updates
@@ -183,7 +183,7 @@ def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
 
 
 RECIPE = types.Recipe(
-  check=checks.check,
+  check=settings.sequence,
   build=build,
   train=train,
   template=template,

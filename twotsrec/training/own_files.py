@@ -25,7 +25,7 @@ def settings(config: config_lib.Config) -> dict[str, str]:
     f'{section}.{field}': value
     for section, fields in vars(config).items()
     for field, value in vars(fields).items()
-    if isinstance(value, str) and own.is_own(value)
+    if isinstance(value, str) and fields.is_own(value)
   }
 
 

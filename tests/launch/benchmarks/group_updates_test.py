@@ -8,9 +8,9 @@ import timing
 import training_loop
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.evaluation import comparison
-from twotsrec.recipes import checks
 from twotsrec.runs import experiment as experiment_lib
 
 
@@ -45,7 +45,7 @@ def test_every_row_is_an_update_of_the_form_it_says():
     assert parts.how.update.stacked == (row.form != 'fused'), row.labels
     trunk = 'anywhere' if row.stage else ''
     plugin = dataclasses.replace(config.plugin, trunk=trunk)
-    checks.check(dataclasses.replace(config, plugin=plugin))
+    recipes.check(dataclasses.replace(config, plugin=plugin))
     assert row.stage == (plugin.name != 'none')
 
 

@@ -4,9 +4,9 @@ import pytest
 
 from tests.recipes.reproduction import copf_finished
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
-from twotsrec.recipes import checks
 from twotsrec.recipes import copf as copf_lib
 from twotsrec.recipes.reproduction import copf
 
@@ -66,7 +66,7 @@ def test_every_run_is_named_once(tmp_path):
 def _changed(made, run):
   """Fields in which a run departs from COPF on the same data."""
   config = copf.config(made, run)
-  checks.check(config)
+  recipes.check(config)
   default = copf_lib.preset(run.dataset)
   return {
     f'{section.name}.{name}': value

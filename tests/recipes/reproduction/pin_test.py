@@ -4,8 +4,8 @@ import pytest
 
 from tests.recipes.reproduction import finished
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
-from twotsrec.recipes import checks
 from twotsrec.recipes.reproduction import pin
 
 
@@ -49,7 +49,7 @@ def test_systems_differ_in_their_method_alone(tmp_path):
   def changed(system, dataset='ml-1m'):
     run = pin.Run(dataset, 'gru4rec', 7, system)
     config = pin.config(made, run)
-    checks.check(config)
+    recipes.check(config)
     default = config_lib.Config()
     return {
       f'{section.name}.{name}': value

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from tests.recipes.reproduction import two_time_finished as finished
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
-from twotsrec.recipes import checks
 from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.two_time import presets as presets
 
@@ -90,7 +90,7 @@ def test_others_wait_for_the_choice_of_the_reference(tmp_path):
 def _changed(made, run, epochs=None):
   """Fields in which a run departs from the preset of its variant."""
   config = two_time.config(made, run, epochs)
-  checks.check(config)
+  recipes.check(config)
   default = presets.preset(run.dataset, variant=run.system)
   return {
     f'{section.name}.{name}': value
@@ -105,13 +105,13 @@ def test_runs_depart_from_their_preset_in_what_is_told_alone(tmp_path):
     tmp_path,
     data_root='there',
     cache_dir='here',
-    changes=(('two_time.epochs', 3),),
+    changes=(('two_time.negatives', 3),),
   )
   common = {
     'data.data_root': 'there',
     'data.cache_dir': 'here',
     'train.seed': 7,
-    'two_time.epochs': 3,
+    'two_time.negatives': 3,
   }
   assert _changed(made, _run('2ts', seed=7)) == common
   assert _changed(made, _run('single_stage', seed=7)) == common

@@ -1,9 +1,9 @@
 import pytest
 
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.models import two_rnn
-from twotsrec.recipes import checks
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import presets as presets
 
@@ -13,7 +13,7 @@ def test_every_variant_can_be_made_on_every_dataset(dataset):
   for split in presets.SPLITS:
     for variant in presets.VARIANTS:
       config = presets.preset(dataset, split, variant)
-      checks.check(config)
+      recipes.check(config)
       assert (config.data.dataset, config.data.split) == (dataset, split)
       two_rnn.make_stages(config.two_time, config.model.width)
       options = config.two_time

@@ -17,7 +17,6 @@ from twotsrec.data import streams
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
-from twotsrec.recipes import two_time_checks as checks
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.training import optimizers
 from twotsrec.training import phases
@@ -27,6 +26,7 @@ from twotsrec.training import updates
 # Of random numbers. The one network of a control draws what the network of
 # inactive users draws, so that what it reads is all that differs.
 _STREAMS = {'both': 4, 'active': 6, 'inactive': 8, 'everyone': 8}
+_LOADERS = {'packed': streams.packed, 'padded': streams.padded}
 
 
 class Setting(NamedTuple):
@@ -215,7 +215,7 @@ def make_layout(
     return streams.carried(job.runs, options.window, width)
   longest = int(job.runs.length.max())
   if not by_group:
-    return checks.LOADERS[options.loader](job.runs, longest, tokens)
+    return _LOADERS[options.loader](job.runs, longest, tokens)
   num_steps = streams.packed(job.runs, longest, tokens).shape[0]
   runs_of = lambda mine: streams.Runs(*(x[mine] for x in job.runs))
   of_run = job.group[job.users]

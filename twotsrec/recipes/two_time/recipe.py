@@ -26,9 +26,7 @@ from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import types
 from twotsrec.evaluation import offline
-from twotsrec.recipes import checks
 from twotsrec.recipes import pin
-from twotsrec.recipes import two_time_checks
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.recipes.two_time import ranks
@@ -37,6 +35,7 @@ from twotsrec.recipes.two_time import shared
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import threshold
 from twotsrec.serving import two_time_ranker
+from twotsrec.training import settings
 from twotsrec.training import summary
 
 
@@ -55,8 +54,7 @@ class System(NamedTuple):
 
 def check(config: config_lib.Config) -> None:
   """Refuses settings that cannot work, or that nothing reads."""
-  checks.check(config)
-  two_time_checks.check(config)
+  settings.two_time_scale(config, jobs_lib.parts(config.two_time.variant))
 
 
 def build(experiment: types.Experiment) -> types.Experiment:
@@ -157,7 +155,7 @@ def systems(
   Plugins are put in the network of inactive users. One that is not configured
   acts on the history alone, since item vectors are frozen.
   """
-  made = pin.systems(config, workdir)
+  made = pin.systems(config, workdir, settings.TWO_TIME_SCALE)
   plugin = dataclasses.replace(made['ga_pn'].plugin, trunk='')
   if not pin.has_plugins(config):
     plugin = dataclasses.replace(plugin, history_only=True)
