@@ -19,7 +19,7 @@ _ROUNDING = 1e-12  # of sums of metrics, which lie in 0..1
 
 
 def weights(num_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-  """How often each user is drawn, f64[r, U] in chunks of `resamples` rows.
+  """Draws of each user, f64[r, U], in chunks of the R resamples.
 
   Each row is multinomial: U draws with equal chances.
   """

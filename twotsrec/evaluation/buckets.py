@@ -40,7 +40,7 @@ def assign(train_count: Any, edges: Sequence[int] = EDGES) -> np.ndarray:
 
 
 def histogram(train_count: Any) -> dict[str, list[int]]:
-  """How many users have each number of training events.
+  """Numbers of users by their training events, for the activity figure.
 
   Args:
     train_count: i64[U].

@@ -8,6 +8,7 @@ Hit rates among 100 candidates cannot be compared with those among all items;
 the user AUC can (it is linear in the rank).
 """
 
+from collections.abc import Sequence
 import hashlib
 
 import numpy as np
@@ -162,7 +163,7 @@ def random_words(streams: np.ndarray, length: int, seed: int) -> np.ndarray:
 
 
 def philox(
-  counter: list[np.ndarray], key: tuple[np.uint64, np.uint64]
+  counter: Sequence[np.ndarray], key: tuple[np.uint64, np.uint64]
 ) -> list[np.ndarray]:
   """Philox4x32-10, 32-bit words held in uint64 (Salmon et al. 2011, sec. 3.3).
 

@@ -16,6 +16,7 @@ placements of the positives and takes the negatives as given (see `report`).
 
 from collections.abc import Iterable, Mapping, Sequence
 import io
+import itertools
 from typing import Any, NamedTuple
 import zipfile
 import zlib
@@ -182,9 +183,9 @@ def pool(tables: Iterable[Table]) -> System:
   Raises:
     types.UserError: they do not rest on the same users and items.
   """
-  first, total, by_seed = None, 0.0, []
-  for table in tables:
-    first = table if first is None else first
+  tables = iter(tables)
+  first, total, by_seed = next(tables), 0.0, []
+  for table in itertools.chain([first], tables):
     _check_paired(first, table)
     total = total + table.sums
     by_seed.append(values(table))

@@ -90,7 +90,7 @@ def tally(
   scores: jax.Array,
   own: jax.Array,
   target: jax.Array,
-  bounds: tuple[int, int, int],
+  bounds: tuple[Any, Any, Any],
   masks: tuple[rules.Mask, ...],
 ) -> Tally:
   """Counts a tile under several rules; answers before it has computed.

@@ -90,7 +90,7 @@ def protocol(
   split: int,
   evaluation: config.EvaluationConfig,
 ) -> dict[str, Any]:
-  """How `evaluate` ranks, for the report; states the lists' digest."""
+  """Ranking protocol for the report, with the digest of sampled lists."""
   _check_protocol(prepared, evaluation)
   if evaluation.candidates == 'never_interacted' and np.any(
     np.asarray(prepared.split) == split

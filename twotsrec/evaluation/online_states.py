@@ -28,7 +28,7 @@ Bind = Callable[[types.PyTree], tuple[types.Stages, types.PyTree]]
 
 
 class Step(NamedTuple):
-  """What happened at some events.
+  """Queries at some events, and the states after the last ones of runs.
 
   Attributes:
     block: events asked for, and their queries.

@@ -78,17 +78,18 @@ def part(
     excluded: what each rule leaves out for them.
   """
   size, columns = stock.rows, stock.tiles[0].shape[0]
-  query = jnp.asarray(gathers.pad_rows(query, size))
+  queries = jnp.asarray(gathers.pad_rows(query, size))
   target = gathers.pad_rows(targets.item, size)
   masks = zip(*(rule.masks(size, columns) for rule in excluded))
-  own, tallies = None, []
+  scores, tallies = _product(queries, stock.tiles[0]), []
   if len(stock.tiles) > 1:
     ids = gathers.pad_rows(targets.item, columns)
-    own = jnp.diagonal(_product(query, stock.vectors[ids]))
+    own = jnp.diagonal(_product(queries, stock.vectors[ids]))
+  else:
+    own = _own_scores(scores, np.maximum(target - 1, 0))
   for i, (tile, masks_of_tile) in enumerate(zip(stock.tiles, masks)):
-    scores = _product(query, tile)
-    if own is None:
-      own = _own_scores(scores, np.maximum(target - 1, 0))
+    if i:
+      scores = _product(queries, tile)
     bounds = i * columns + 1, len(stock.vectors) - 1, rows.size
     tallies.append(counting.tally(scores, own, target, bounds, masks_of_tile))
   number = [rule.number for rule in excluded]

@@ -145,10 +145,8 @@ def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
 def _rank_lists(task, lists, fold, progress) -> counting.Counts:
   """Ranks short lists of the rows; a fold gets all their scores at once."""
   num_rows, num_columns = lists.shape
-  step, scores = None, None
-  if fold:
-    scores = np.zeros((num_rows, num_columns), np.float32)
-    step = _write_scores
+  step = _write_scores if fold else None
+  scores = np.zeros((num_rows, num_columns if fold else 0), np.float32)
   parts = _tiles_of_lists(task, lists)
   counts = counting.add_up(parts, num_rows, 1, step, scores, progress)
   if fold:

@@ -66,7 +66,7 @@ Mask = Pairs | Prefix | Listed | None  # None leaves nothing out
 
 
 class Excluded(NamedTuple):
-  """What a rule leaves out for b held-out items.
+  """Candidates that a rule leaves to b held-out items, as masks.
 
   Attributes:
     number: i64[b], candidates beside the held-out item.

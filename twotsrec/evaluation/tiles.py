@@ -149,7 +149,7 @@ def score(
 
 
 def route_keys(routes: types.Route | None) -> tuple[np.ndarray, ...]:
-  """What rows must agree in to share a tile, as keys of np.lexsort.
+  """Keys for np.lexsort that rows of one tile must agree in.
 
   Args:
     routes: leaves [n, K], or None.

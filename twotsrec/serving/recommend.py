@@ -131,7 +131,7 @@ def recommend(
   """
   if k < 1:
     raise types.UserError(f'k is {k}; it must be at least 1')
-  largest = 0
+  largest, tiling = 0, None
   for request in requests:
     num_rows = request.history.shape[0]
     if not num_rows:
@@ -141,7 +141,7 @@ def recommend(
     order, route = _by_route(request)
     runs = tiles.row_runs(num_rows, route)
     # The last request is mostly smaller; it runs in the compiled shape.
-    if num_rows > largest:
+    if tiling is None or num_rows > largest:
       largest = num_rows
       longest = max(run.size for run in runs)
       tiling = tiles.plan(longest, num_items, sizes)
@@ -199,7 +199,7 @@ def _merge(best_ids, best_scores, ids, scores, excluded, k):
 def _by_route(request: Request) -> tuple[np.ndarray, types.Route | None]:
   """An order in which equal routes stand together, and the routes in it."""
   keys = tiles.route_keys(request.route)
-  if not keys:
+  if request.route is None or not keys:
     return np.arange(len(request.history)), request.route
   order = np.lexsort(keys)
   return order, types.Route(*(leaf[order] for leaf in request.route))
