@@ -1,16 +1,21 @@
 """What every script shares: exit codes, error lines, and column flags.
 
+A script imports inside `main` what brings arrays or trains, so that --help and
+a mistyped flag are answered at once.
+
 Exit codes: 0 success, 2 wrong input, 130 interrupted, 143 stopped by SIGTERM
 with the state saved. Wrong input is one or two lines on stderr, never a
 traceback.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import dataclasses
 import errno
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app
 from absl import flags
@@ -18,8 +23,9 @@ from absl import logging
 
 from twotsrec import config
 from twotsrec import types
-from twotsrec.data import pipeline
-from twotsrec.data import tables
+
+if TYPE_CHECKING:
+  from twotsrec.data import pipeline
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
@@ -109,16 +115,23 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   engine = flags.DEFINE_enum(
     'engine', 'numpy', ['numpy', 'polars'], 'Reader of text tables.'
   )
-  return lambda: pipeline.TableOptions(
-    columns=tables.Columns(
-      **{role: holder.value or None for role, holder in holders.items()}
-    ),
-    delimiter=delimiter.value,
-    column_names=tuple(names.value),
-    id_type=id_type.value,
-    bad_rows=bad_rows.value,
-    engine=engine.value,
-  )
+
+  def options():
+    from twotsrec.data import pipeline
+    from twotsrec.data import tables
+
+    return pipeline.TableOptions(
+      columns=tables.Columns(
+        **{role: holder.value or None for role, holder in holders.items()}
+      ),
+      delimiter=delimiter.value,
+      column_names=tuple(names.value),
+      id_type=id_type.value,
+      bad_rows=bad_rows.value,
+      engine=engine.value,
+    )
+
+  return options
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
