@@ -32,11 +32,38 @@ _INTERRUPTED = 130
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def run(main: Callable[[], int | None]) -> None:
-  """Parses the flags, runs `main` and exits with its code."""
+def run(main: Callable[[], int | None], compiles: bool = True) -> None:
+  """Parses the flags, runs `main` and exits with its code.
+
+  Args:
+    main: the script.
+    compiles: whether it runs compiled programs, which are then kept on disk.
+  """
   # Libraries tell much at INFO (which backends are absent, and so on).
   logging.set_verbosity(logging.WARNING)
+  if compiles:
+    main = _cached(main)
   app.run(lambda argv: _guard(main, argv), flags_parser=_parse)
+
+
+def _cached(main):
+  """`main` with compiled programs on disk; defines the flag that says where."""
+  holder = flags.DEFINE_string(
+    'compile_cache',
+    '',
+    'Folder of compiled programs, which later commands reuse, or off; default:'
+    ' $TWOTSREC_COMPILE_CACHE, else twotsrec/compiled in the cache folder of'
+    ' the user.',
+    module_name=sys.argv[0],  # --help shows it among the flags of the script
+  )
+
+  def cached():
+    from twotsrec.training import compilation
+
+    compilation.keep(holder.value)
+    return main()
+
+  return cached
 
 
 def required(flag: Any) -> Any:

@@ -194,4 +194,4 @@ def _features() -> settings.FeatureOptions | None:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=False)
