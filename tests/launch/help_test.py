@@ -16,6 +16,8 @@ from twotsrec.data import raw
 LAUNCH = pathlib.Path(__file__).resolve().parents[2] / 'launch'
 COMPILING = ('evaluate', 'online', 'pin', 'recommend', 'train')
 SCRIPTS = ('compare', 'prepare', *COMPILING)
+# Reading a table, with flags that `cli.py` defines.
+OF_COLUMNS = ('online', 'prepare', 'recommend')
 HEAVY = ('jax', 'numpy', 'flax', 'optax', 'orbax', 'chex', 'polars', 'rich')
 _ASK = """
 import runpy, sys
@@ -45,6 +47,8 @@ def test_help_shows_the_flags_and_imports_no_array(name):
   text, _, imported = done.stdout.rpartition('imported:')
   assert f'{name}.py' in text
   assert ('--compile_cache' in text) == (name in COMPILING)
+  for flag in ('--time_column:', '--delimiter:'):
+    assert (flag in text) == (name in OF_COLUMNS)
   assert '--out' in text or '--workdir' in text
   assert set(HEAVY) & set(imported.split()) == set()
 
