@@ -6,10 +6,13 @@ Item ids are 1..I, 0 is padding; user ids are 0..U-1; groups are 0..G-1 in
 arrays and 1..G in print.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import jax
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # errors and names are needed where no array is
+  import jax
 
 PyTree = Any
 
@@ -319,7 +322,7 @@ class Source(NamedTuple):
   sizes: jax.Array
   batch_of: Callable[..., Any]
   plan_of: Callable[[int], Any]
-  by_group: Callable[[], 'Source'] | None = None
+  by_group: Callable[[], Source] | None = None
   widths: tuple[int, ...] | None = None
   stack: Callable[[Any], Any] | None = None
 

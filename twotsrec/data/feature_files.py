@@ -9,12 +9,13 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import cells
+from twotsrec.data import choices
 from twotsrec.data import columnar
 from twotsrec.data import delimited
 from twotsrec.data import tables
 
-CATEGORICAL, MULTIVALUED, DENSE = 'categorical', 'multivalued', 'dense'
-KINDS = (CATEGORICAL, MULTIVALUED, DENSE)
+KINDS = choices.FEATURE_KINDS
+CATEGORICAL, MULTIVALUED, DENSE = KINDS
 
 
 class Rows(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import directories
 from twotsrec.data import feature_files
 from twotsrec.data import ids
@@ -21,8 +22,8 @@ from twotsrec.data import prepared
 FOLDER = 'item_features'
 VERSION = 1
 MANIFEST = 'features.json'
-MISSING = ('error', 'zero')
-EXTRA = ('error', 'drop')
+MISSING = choices.MISSING_FEATURES
+EXTRA = choices.EXTRA_FEATURES
 _SHOWN = 3
 
 

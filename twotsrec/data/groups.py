@@ -6,10 +6,11 @@ import numpy as np
 
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import prepared
 
-KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
-BALANCES = ('users', 'samples')
+KEYS = choices.GROUP_KEYS
+BALANCES = choices.GROUP_BALANCES
 
 
 class Groups(NamedTuple):

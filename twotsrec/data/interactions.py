@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import ids
 from twotsrec.data import tables
 
-DEDUP = ('none', 'first', 'last')
-CORES = ('fixed_point', 'single_pass')
+DEDUP = choices.DEDUP
+CORES = choices.CORES
 _MAX_BEHAVIORS = 127  # stored as i8
 
 

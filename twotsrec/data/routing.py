@@ -16,10 +16,11 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 
-MODES = ('frozen', 'dynamic', 'soft')
+MODES = choices.ROUTING
 COLD = ('group1', 'trunk')
 UNKNOWN = -1
 # 1.1 * 70 is a little more than 77 in floating point, but 77 passes.

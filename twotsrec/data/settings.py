@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import datasets
 from twotsrec.data import interactions
 from twotsrec.data import raw
@@ -14,10 +15,8 @@ from twotsrec.data import splits
 from twotsrec.data import synthetic_behaviors
 from twotsrec.data import tables
 
-SYNTHETIC = 'synthetic'
-SYNTHETIC_BEHAVIORS = 'synthetic-behaviors'
-SYNTHETIC_STREAM = 'synthetic-stream'
-BUILT_IN = (SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM)
+BUILT_IN = choices.BUILT_IN
+SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM = BUILT_IN
 
 
 class TableOptions(NamedTuple):

@@ -11,9 +11,10 @@ import re
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import prepared
 
-NAMES = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
+NAMES = choices.SPLITS
 FRACTIONS = (0.7, 0.1, 0.2)
 
 

@@ -27,7 +27,7 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     return own.make(name, 'fusion.name', types.Fusion, config, sizes)
   if name not in _MAKERS:
     raise types.UserError(
-      f'fusion.name {name!r}; known: {", ".join(_MAKERS)}, or my_file.py:make of'
-      ' your own'
+      f'fusion.name {name!r}; known: {", ".join(_MAKERS)}, or one of your own'
+      ' as my_file.py:make'
     )
   return _MAKERS[name](config, sizes)
