@@ -298,12 +298,6 @@ def train(name: str, **changes) -> pathlib.Path:
 
 
 @functools.cache
-def finished(variant: str = '2ts') -> pathlib.Path:
-  """Directory of a variant after its training; leave it as it is."""
-  return train(variant, two_time__variant=variant)
-
-
-@functools.cache
 def vectors() -> stream_objectives.Vectors:
   """Of the items and users of the small log."""
   prepared, _ = log()

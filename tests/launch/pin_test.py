@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.recipes import pin
@@ -37,7 +38,7 @@ def run_pin(capsys, tmp_path_factory):
 def workdir(tmp_path):
   """Three finished runs, as if they had been trained by this command."""
   for name, settings in pin.systems(runs.config(), str(tmp_path)).items():
-    place = runs.copy(tmp_path).rename(tmp_path / name)
+    place = finished.copy(tmp_path).rename(tmp_path / name)
     config = json.dumps(dataclasses.asdict(settings))
     (place / 'config.json').write_text(config, encoding='utf-8')
   return tmp_path
@@ -46,7 +47,7 @@ def workdir(tmp_path):
 def test_three_systems_are_shown_in_one_table(run_pin, workdir):
   ended = run_pin(f'--workdir={workdir}')
   assert ended.code == 0 and ended.err == ''
-  report = runs.untimed_report(runs.finished())
+  report = runs.untimed_report(finished.run())
   names = ('base', '+GA', '+GA+PN')
   table = tables.of_reports(dict.fromkeys(names, report))
   *shown, hint = ended.out.splitlines()

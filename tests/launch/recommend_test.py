@@ -2,13 +2,14 @@ import os
 import subprocess
 import sys
 
+from tests import finished
 from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.runs import experiment
 
 
 def _recommend(capsys, *flags):
-  workdir = f'--workdir={runs.finished()}'
+  workdir = f'--workdir={finished.run()}'
   return scripts.run(capsys, 'recommend', workdir, '--quiet', *flags)
 
 
