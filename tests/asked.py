@@ -4,7 +4,6 @@ from collections.abc import Callable
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from twotsrec import recipes

@@ -56,7 +56,9 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
 
 def test_the_library_example_trains(tmp_path, monkeypatch):
   """With a log and a model that are small enough for a test."""
-  text = _program(of='run_lib.train').replace('runs/library', str(tmp_path / 'a'))
+  text = _program(of='run_lib.train').replace(
+    'runs/library', str(tmp_path / 'a')
+  )
   whole = run_lib.train
 
   def train(settings, workdir):

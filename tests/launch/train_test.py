@@ -226,7 +226,9 @@ def test_what_is_missing_is_named(capsys, tmp_path):
 
 def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
   seen = []
-  monkeypatch.setattr(run_lib, 'train', lambda config, *rest: seen.append(config))
+  monkeypatch.setattr(
+    run_lib, 'train', lambda config, *rest: seen.append(config)
+  )
   ended = _train(
     capsys,
     f'--workdir={tmp_path}',

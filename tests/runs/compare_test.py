@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from tests import finished
-from tests import small_runs as runs
 from twotsrec import types
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare

@@ -209,9 +209,9 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    world.experiment.model,
+    world.experiment.system.model,
     world.params,
-    world.experiment.context,
+    {},
     requests,
     num_items=prepared.num_items,
     k=5,

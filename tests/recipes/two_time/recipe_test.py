@@ -14,7 +14,6 @@ from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks as evaluation_lib
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -22,7 +21,7 @@ from twotsrec.runs import reports
 from twotsrec.runs import run as runs_lib
 from twotsrec.runs import tables
 from twotsrec.training import files
-from twotsrec.training import online_rows as two_time_rows
+from twotsrec.training import online_rows
 from twotsrec.training import run_directory
 
 # Every kind of phase: two lengths of stage 1, plugins, users fitted again.
@@ -74,10 +73,12 @@ def test_a_variant_trains_loads_and_evaluates(variant):
     assert 0 < row['all']['expected']['mrr']['by_event']['value'] < 1
   experiment, params = _loaded(variant)
   assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(params))
-  part, _ = reports.evaluate(
-    experiment, experiment.model, params, 'test', quiet=True
-  )
-  assert files.jsonable(part) == report['test']
+  assert files.jsonable(_ranked(experiment, params).part) == report['test']
+
+
+def _ranked(experiment, params, split='test'):
+  ranker = experiment_lib.ranker(experiment, params)
+  return reports.evaluate(experiment, ranker, split, quiet=True)
 
 
 def _known_scores(variant):
@@ -138,8 +139,9 @@ def test_the_number_of_epochs_of_stage_1_is_the_best_of_stage_2():
 def test_a_finished_run_is_not_trained_again():
   workdir = finished.two_time('2ts')
   before = run_directory.report_path(workdir).stat().st_mtime_ns
-  again = toys.train('2ts', two_time__variant='2ts')
-  assert run_directory.report_path(again).stat().st_mtime_ns == before
+  config = toys.config(data__prepared=toys.prepared_path())
+  runs_lib.train(config, str(workdir), quiet=True)
+  assert run_directory.report_path(workdir).stat().st_mtime_ns == before
 
 
 # ---- Serving and comparing
@@ -203,16 +205,16 @@ def test_the_protocol_says_how_events_are_ranked():
 
 def test_what_is_told_of_lists_and_items_fits_the_data():
   """There are 19 other items, and no model was trained on all of them."""
-  experiment, _ = _loaded('2ts')
+  experiment, params = _loaded('2ts')
   options = dataclasses.replace(
     experiment.config.two_time, evaluation_lists=499
   )
   config = dataclasses.replace(experiment.config, two_time=options)
-  kept = two_time_rows.read(finished.two_time('2ts')).model
+  ranked = _ranked(experiment._replace(config=config), params)
+  told = ranked.protocols['online']
+  kept = online_rows.read(finished.two_time('2ts')).model
+  np.testing.assert_array_equal(kept['event'], ranked.events['event'])
   item = np.asarray(experiment.prepared.items)[kept['event']]
-  told = evaluation_lib.online_part(
-    experiment._replace(config=config), {**kept, 'item': item}
-  )
   assert told['options']['lists'] == 19
   left_out = jobs_lib.left_out_items(experiment.prepared, options)
   assert told['share_left_out'] == np.mean(left_out[item])
