@@ -443,14 +443,15 @@ class Recipe(NamedTuple):
       nothing.
     train: (experiment, work) -> Served; a straight program that calls
       `work.fit` once for each phase.
-    template: (experiment) -> parameters to reload, of the right shapes.
+    template: (experiment) -> parameters to reload; traced for their shapes.
     rank: (experiment, ranker, split, show) -> Ranked; `ranker` is from
       `ranker` or one of `rules`, `show` is called with (done, total).
     ranker: (experiment, parameters) -> Ranker.
     rules: (experiment) -> {name: Ranker}, untrained, to stand in every table.
     protocol: (experiment, split) -> how `rank` ranks, for the report; refuses
       what the data cannot serve.
-    systems: (config, workdir) -> {folder: config} of PIN's base, +GA, +GA+PN.
+    systems: (config, workdir) -> {folder: config} of PIN's base, +GA, +GA+PN;
+      None where a model has no such systems.
     notes: (experiment) -> what in the data limits the model, a line each; None
       where nothing is looked for.
     in_force: (config, report) -> the configuration that a finished run chose.
@@ -467,7 +468,7 @@ class Recipe(NamedTuple):
   ranker: Callable[..., Ranker]
   rules: Callable[..., dict[str, Ranker]]
   protocol: Callable[..., dict[str, Any]]
-  systems: Callable[..., dict[str, Any]]
+  systems: Callable[..., dict[str, Any]] | None = None
   notes: Callable[[Experiment], list[str] | None] = lambda experiment: None
   in_force: Callable[..., Any] = lambda config, report: config
   service: Callable[..., Any] | None = None

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.runs import experiment as experiment_lib
@@ -121,15 +122,15 @@ def _train(capsys, *flags, config=QUICKSTART):
 
 
 def test_a_finished_run_shows_its_table_again(capsys):
-  ended = _train(capsys, f'--workdir={runs.finished()}', *runs.flags())
-  table = tables.of_report(runs.untimed_report(runs.finished()))
+  ended = _train(capsys, f'--workdir={finished.run()}', *runs.flags())
+  table = tables.of_report(runs.untimed_report(finished.run()))
   assert ended == (0, table + '\n', '')
 
 
 def test_another_setting_in_the_directory_of_a_run_is_refused(capsys):
   ended = _train(
     capsys,
-    f'--workdir={runs.finished()}',
+    f'--workdir={finished.run()}',
     *runs.flags(),
     '--config.train.seed=9',
   )

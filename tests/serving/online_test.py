@@ -209,9 +209,7 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    types.Ranker(
-      world.experiment.model, world.params, world.experiment.context
-    ),
+    types.Ranker(world.experiment.system.model, world.params, {}),
     requests,
     num_items=prepared.num_items,
     k=5,
