@@ -106,9 +106,6 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   bad_rows = flags.DEFINE_enum(
     'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
   )
-  engine = flags.DEFINE_enum(
-    'engine', 'numpy', ['numpy', 'polars'], 'Reader of text tables.'
-  )
   return lambda: pipeline.TableOptions(
     columns=tables.Columns(
       **{role: holder.value or None for role, holder in holders.items()}
@@ -117,7 +114,6 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
     column_names=tuple(names.value),
     id_type=id_type.value,
     bad_rows=bad_rows.value,
-    engine=engine.value,
   )
 
 

@@ -81,7 +81,7 @@ def test_dividing_undoes_joining_but_for_repeats(lists):
     (TEXT, ['kind:dense'], "line 2: kind 'a' is not a finite number; correct"),
     ('item_id,p\n1,\n', ['p:dense'], "line 2: p '' is empty"),
     ('item_id,p\nx,1\n', ['p:dense'], "line 2: item_id 'x' is not an integer"),
-    ('item_id,p\n1,2,3\n', ['p:dense'], 'line 2: 3 fields instead of 2'),
+    ('item_id,p\n1,2,3\n', ['p:dense'], 'line 2: wrong number of fields, 3 instead of 2; correct'),
     ('item_id,p\n', ['p:dense'], 'a header but no rows'),
   ],
 )

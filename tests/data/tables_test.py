@@ -249,7 +249,7 @@ def test_a_delimiter_that_cannot_delimit_is_an_error(tmp_path):
 
 def test_unknown_options_are_errors_that_list_the_known(tmp_path):
   path = write(tmp_path, 'user_id,item_id\n1,2\n')
-  for option in ('id_type', 'on_bad_rows', 'engine'):
+  for option in ('id_type', 'on_bad_rows'):
     with pytest.raises(types.UserError, match='x is unknown; allowed: '):
       tables.read_table(path, PLAIN, **{option: 'x'})
   assert 'two columns' in message(path, tables.Columns(user='item_id'))

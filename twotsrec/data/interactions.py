@@ -10,6 +10,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import ids
+from twotsrec.data import orders
 from twotsrec.data import tables
 
 DEDUP = ('none', 'first', 'last')
@@ -46,7 +47,7 @@ class Interactions(NamedTuple):
     time: i64[N] or f64[N], or None.
     order: i64[N], position inside a user, or None.
     behavior: i8[N], indices into `behavior_names`, or None.
-    split: labels, unicode [N], or None.
+    split: labels, text [N], or None.
     user_ids: external ids [U], ascending.
     item_ids: external ids [I], ascending; item i is item_ids[i - 1].
     behavior_names: names, the target behavior last.
@@ -61,7 +62,7 @@ class Interactions(NamedTuple):
   time: np.ndarray | None
   order: np.ndarray | None
   behavior: np.ndarray | None
-  split: np.ndarray | None
+  split: ids.Column | None
   user_ids: np.ndarray
   item_ids: np.ndarray
   behavior_names: tuple[str, ...]
@@ -72,7 +73,7 @@ class Interactions(NamedTuple):
 
 
 class _Rows(NamedTuple):
-  """Rows still kept: positions in the table, and their columns."""
+  """Rows that are left: positions in the table, and their columns."""
 
   position: np.ndarray
   user: np.ndarray
@@ -123,15 +124,15 @@ def from_table(
     reason = f'no rating is {filters.min_rating:g} or more'
     _require_rows(len(rows.user), reason)
   dedup = dedup_rule(filters, behavior is not None)
-  repeated = _repeated(rows, dedup)
+  duplicates = _count_repeated(rows)
   if dedup != 'none':
     cause = f'duplicate, {dedup} one kept'
-    rows = _drop(rows, repeated, cause, dropped)
+    rows = _drop(rows, _repeated(rows, dedup), cause, dropped)
   rows = _filter_counts(rows, filters, dropped)
-  # lexsort is stable: rows of equal time keep the order of the table.
-  rows = _take(rows, np.lexsort((rows.when, rows.user)))
-  kept_users, user = ids.number(rows.user)
-  kept_items, item = ids.number(rows.item)
+  # Rows of equal time stay in the order of the table.
+  rows = _take(rows, orders.stable(rows.user, rows.when))
+  used_users, user = ids.number(rows.user)
+  used_items, item = ids.number(rows.item)
   pick = lambda column: None if column is None else column[rows.position]
   return Interactions(
     user=user,
@@ -140,12 +141,12 @@ def from_table(
     order=pick(table.order),
     behavior=rows.behavior,
     split=pick(table.split),
-    user_ids=user_ids[kept_users],
-    item_ids=item_ids[kept_items],
+    user_ids=user_ids[used_users],
+    item_ids=item_ids[used_items],
     behavior_names=behavior_names,
     rows_read=table.rows_read,
     dropped=dropped,
-    duplicates=int(np.sum(repeated)),
+    duplicates=duplicates,
     ordered_by=table.ordered_by,
   )
 
@@ -174,10 +175,10 @@ def without(
       dropped[cause] = tables.Dropped(count=count, first_lines=())
   if not any(counts.values()):
     return events, np.arange(len(events.user))
-  kept = np.flatnonzero(~np.any(list(gone.values()), axis=0))
-  kept_users, user = ids.number(events.user[kept])
-  kept_items, item = ids.number(events.item[kept])
-  pick = lambda column: None if column is None else column[kept]
+  left = np.flatnonzero(~np.any(list(gone.values()), axis=0))
+  used_users, user = ids.number(events.user[left])
+  used_items, item = ids.number(events.item[left])
+  pick = lambda column: None if column is None else column[left]
   rest = events._replace(
     user=user,
     item=item + 1,
@@ -185,11 +186,11 @@ def without(
     order=pick(events.order),
     behavior=pick(events.behavior),
     split=pick(events.split),
-    user_ids=events.user_ids[kept_users],
-    item_ids=events.item_ids[kept_items - 1],
+    user_ids=events.user_ids[used_users],
+    item_ids=events.item_ids[used_items - 1],
     dropped=dropped,
   )
-  return rest, kept
+  return rest, left
 
 
 def core_mask(
@@ -213,11 +214,11 @@ def core_mask(
   rare_user = np.zeros(len(user), bool)
   rare_item = np.zeros(len(user), bool)
   while True:
-    kept = np.flatnonzero(~(rare_user | rare_item))
-    few_users = np.bincount(user[kept])[user[kept]] < min_user
-    few_items = np.bincount(item[kept])[item[kept]] < min_item
-    rare_user[kept] = few_users
-    rare_item[kept] = few_items & ~few_users
+    left = np.flatnonzero(~(rare_user | rare_item))
+    few_users = np.bincount(user[left])[user[left]] < min_user
+    few_items = np.bincount(item[left])[item[left]] < min_item
+    rare_user[left] = few_users
+    rare_item[left] = few_items & ~few_users
     settled = not np.any(few_users | few_items)
     if settled or core == 'single_pass':
       return rare_user, rare_item
@@ -238,8 +239,8 @@ def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
   column, what = table.time, 'time'
   if column is None:
     column, what = table.order, 'position'
-  for order, told_by, flag in claims:
-    rows = np.lexsort((order, user))
+  for order, by, flag in claims:
+    rows = orders.stable(user, order)
     same_user = np.diff(user[rows]) == 0
     back = np.flatnonzero(same_user & (np.diff(column[rows]) < 0))
     if back.size:
@@ -247,7 +248,7 @@ def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
       line = '' if table.lines is None else f', line {table.lines[row]}'
       raise types.UserError(
         f'{table.path}{line}: user {table.user[row]} goes back in time, from '
-        f'{what} {column[earlier]} to {column[row]} by {told_by} '
+        f'{what} {column[earlier]} to {column[row]} by {by} '
         f'({back.size} such rows); correct them, or leave out --{flag}'
       )
 
@@ -274,12 +275,26 @@ def _filter_counts(
   return rows
 
 
-def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
-  """Rows that repeat another; the last in time is spared if dedup is 'last'."""
+def _pairs(rows: _Rows) -> np.ndarray:
+  """One number for user, item and behavior of every row, i64[N]."""
   pair = rows.user.astype(np.int64) * (np.max(rows.item) + 1) + rows.item
   if rows.behavior is not None:
     pair = pair * (_MAX_BEHAVIORS + 1) + rows.behavior
-  by_pair = np.lexsort((rows.when, pair))
+  return pair
+
+
+def _count_repeated(rows: _Rows) -> int:
+  """Rows whose user, item and behavior an earlier row has."""
+  return int(np.sum(np.diff(np.sort(_pairs(rows))) == 0))
+
+
+def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
+  """Rows that repeat another, bool[N].
+
+  The first in time of equal ones is spared, or the last if `dedup` says so.
+  """
+  pair = _pairs(rows)
+  by_pair = orders.stable(pair, rows.when)
   same = np.diff(pair[by_pair]) == 0
   repeated = np.zeros(len(pair), bool)
   repeated[by_pair[:-1] if dedup == 'last' else by_pair[1:]] = same
@@ -315,7 +330,7 @@ def _take(rows: _Rows, index: np.ndarray) -> _Rows:
 
 
 def _number_behaviors(
-  behavior: np.ndarray | None, names: tuple[str, ...]
+  behavior: ids.Column | None, names: tuple[str, ...]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
   if behavior is None:
     if names:
@@ -329,8 +344,9 @@ def _number_behaviors(
     raise types.UserError(
       f'behaviors are {",".join(names)}; name {repeated[0]!r} once'
     )
-  found, codes = _distinct_names(behavior)
-  names = tuple(names) or tuple(sorted(found))
+  distinct, codes = ids.number(behavior)
+  found = distinct.tolist()
+  names = tuple(names) or tuple(found)
   unknown = sorted(set(found) - set(names))
   if unknown:
     raise types.UserError(
@@ -338,36 +354,16 @@ def _number_behaviors(
       f'{",".join(names)}; add it to --behaviors'
     )
   if len(names) > _MAX_BEHAVIORS:
-    raise _too_many_behaviors(str(len(names)))
+    raise types.UserError(
+      f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+    )
   if names[-1] not in found:
     raise types.UserError(
       f'no row is of the target behavior {names[-1]!r}; the behavior column '
-      f'has {", ".join(sorted(found))}: name one of them last in --behaviors'
+      f'has {", ".join(found)}: name one of them last in --behaviors'
     )
   position = np.array([names.index(name) for name in found], np.int8)
   return position[codes], names
-
-
-def _distinct_names(behavior: np.ndarray) -> tuple[list[str], np.ndarray]:
-  """The few distinct names in order of appearance, and codes i8[N]."""
-  # A pass for each name is several times faster than sorting many texts.
-  codes = np.full(len(behavior), -1, np.int8)
-  names, first = [], 0
-  while len(names) < _MAX_BEHAVIORS:
-    names.append(str(behavior[first]))
-    codes[behavior == behavior[first]] = len(names) - 1
-    left = codes[first:] < 0
-    step = int(np.argmax(left))
-    if not left[step]:
-      return names, codes
-    first += step
-  raise _too_many_behaviors(f'more than {_MAX_BEHAVIORS}')
-
-
-def _too_many_behaviors(count: str) -> types.UserError:
-  return types.UserError(
-    f'{count} behaviors; at most {_MAX_BEHAVIORS} are allowed'
-  )
 
 
 def _first_given(*columns: np.ndarray | None) -> np.ndarray:

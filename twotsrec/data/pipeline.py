@@ -63,7 +63,7 @@ def prepare(
     source.table, options.filters, options.behaviors, options.reading.in_order
   )
   _check_target(events, options)
-  data = _assemble(_named(events, source), options, source)
+  data = _assemble(events, options, source)
   if options.groups is not None:
     groups.assign(data, options.groups)
   of_items = _item_features(data.item_ids, source, options)
@@ -131,7 +131,6 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     column_names=reading.column_names or None,
     id_type=reading.id_type,
     on_bad_rows=reading.bad_rows,
-    engine=reading.engine,
   )
 
 
@@ -198,17 +197,6 @@ def _world(options: Options) -> synthetic_stream.World:
   )
 
 
-def _named(
-  events: interactions.Interactions, source: raw_rows.Raw
-) -> interactions.Interactions:
-  """Events with external ids where the source numbers them."""
-  if source.user_names is not None:
-    events = events._replace(user_ids=source.user_names[events.user_ids])
-  if source.item_names is not None:
-    events = events._replace(item_ids=source.item_names[events.item_ids])
-  return events
-
-
 def _item_features(
   item_ids: np.ndarray, source: raw_rows.Raw, options: Options
 ) -> features.ItemFeatures | None:
@@ -235,12 +223,7 @@ def _item_features(
 
 def _read(options: Options) -> raw_rows.Raw:
   if options.dataset in raw.SOURCES:
-    return raw.load(
-      options.dataset,
-      options.data_root,
-      options.behaviors,
-      options.reading.engine,
-    )
+    return raw.load(options.dataset, options.data_root, options.behaviors)
   return raw_rows.Raw(_read_table(options))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import arrays_only
+from twotsrec.data import ids
 from twotsrec.data import parts
 from twotsrec.data import tables
 
@@ -74,13 +75,13 @@ def _train_table(
 ) -> tables.Table:
   values = np.concatenate([matrix.value for matrix in matrices.values()])
   stored = values != 0
-  labels = [np.full(len(m.row), name) for name, m in matrices.items()]
+  labels = [ids.constant(name, len(m.row)) for name, m in matrices.items()]
   zeros = int(np.sum(~stored))
   return _table(
     folder,
     np.concatenate([matrix.row for matrix in matrices.values()])[stored],
     np.concatenate([matrix.column for matrix in matrices.values()])[stored],
-    np.concatenate(labels)[stored],
+    ids.concatenate(labels)[stored],
   )._replace(
     time=_times(values[stored]),
     rows_read=len(values),
@@ -117,12 +118,12 @@ def _test_table(
     )
   user = np.repeat(np.arange(shape[0], dtype=np.int64), counts)
   return _table(
-    path.parent, user, item.astype(np.int64), np.full(len(user), target)
+    path.parent, user, item.astype(np.int64), ids.constant(target, len(user))
   )
 
 
 def _table(
-  folder: pathlib.Path, user: np.ndarray, item: np.ndarray, behavior: np.ndarray
+  folder: pathlib.Path, user: np.ndarray, item: np.ndarray, behavior: ids.Column
 ) -> tables.Table:
   return tables.Table(
     user=user.astype(np.int64),

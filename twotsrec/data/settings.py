@@ -29,7 +29,6 @@ class TableOptions(NamedTuple):
     column_names: names for a file without a header line, or ().
     id_type: 'auto', 'int' or 'string'.
     bad_rows: 'error' or 'drop'.
-    engine: 'numpy' or 'polars'.
     in_order: whether the rows of a user are said to be in the order of time;
       if they are not, it is an error.
   """
@@ -39,7 +38,6 @@ class TableOptions(NamedTuple):
   column_names: tuple[str, ...] = ()
   id_type: str = 'auto'
   bad_rows: str = 'error'
-  engine: str = 'numpy'
   in_order: bool = False
 
 
