@@ -104,7 +104,8 @@ def from_table(
   """
   filters = filters or Filters()
   _check_filters(filters, table)
-  _require_rows(len(table.user), f'{table.path} has no usable row')
+  if not len(table.user):
+    raise _nothing_left(f'{table.path} has no usable row')
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   _check_times(table, user, in_order)
@@ -121,8 +122,8 @@ def from_table(
   if filters.min_rating is not None:
     cause = f'rating below {filters.min_rating:g}'
     rows = _drop(rows, table.rating < filters.min_rating, cause, dropped)
-    reason = f'no rating is {filters.min_rating:g} or more'
-    _require_rows(len(rows.user), reason)
+    if not len(rows.user):
+      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
   dedup = dedup_rule(filters, behavior is not None)
   duplicates = _count_repeated(rows)
   if dedup != 'none':
@@ -213,6 +214,8 @@ def core_mask(
   """
   rare_user = np.zeros(len(user), bool)
   rare_item = np.zeros(len(user), bool)
+  if max(min_user, min_item) <= 1:
+    return rare_user, rare_item
   while True:
     left = np.flatnonzero(~(rare_user | rare_item))
     few_users = np.bincount(user[left])[user[left]] < min_user
@@ -264,14 +267,14 @@ def _filter_counts(
   by_user = f'user with fewer than {filters.min_user} interactions'
   _record(before, rare_user, by_user, dropped)
   _record(before, rare_item, by_item, dropped)
-  rows = _take(rows, np.flatnonzero(~(rare_user | rare_item)))
-  _require_rows(
-    len(rows.user),
-    f'min_user={filters.min_user} and min_item={filters.min_item} '
-    f'({filters.core}) leave none of {len(before.user)} interactions of '
-    f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
-    'items; lower them',
-  )
+  rows = _without(rows, rare_user | rare_item)
+  if not len(rows.user):
+    raise _nothing_left(
+      f'min_user={filters.min_user} and min_item={filters.min_item} '
+      f'({filters.core}) leave none of {len(before.user)} interactions of '
+      f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
+      'items; lower them'
+    )
   return rows
 
 
@@ -308,7 +311,7 @@ def _drop(
   dropped: dict[str, tables.Dropped],
 ) -> _Rows:
   _record(rows, mask, cause, dropped)
-  return _take(rows, np.flatnonzero(~mask))
+  return _without(rows, mask)
 
 
 def _record(
@@ -323,6 +326,10 @@ def _record(
     first = gone[: tables.FIRST_LINES]
     lines = () if rows.line is None else tuple(rows.line[first].tolist())
     dropped[cause] = tables.Dropped(count=gone.size, first_lines=lines)
+
+
+def _without(rows: _Rows, mask: np.ndarray) -> _Rows:
+  return _take(rows, np.flatnonzero(~mask)) if np.any(mask) else rows
 
 
 def _take(rows: _Rows, index: np.ndarray) -> _Rows:
@@ -370,9 +377,8 @@ def _first_given(*columns: np.ndarray | None) -> np.ndarray:
   return next(column for column in columns if column is not None)
 
 
-def _require_rows(count: int, reason: str) -> None:
-  if count == 0:
-    raise types.UserError(f'no interactions are left: {reason}')
+def _nothing_left(reason: str) -> types.UserError:
+  return types.UserError(f'no interactions are left: {reason}')
 
 
 def _check_filters(filters: Filters, table: tables.Table) -> None:

@@ -15,6 +15,7 @@ from twotsrec.data import feature_files
 from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
+from twotsrec.data import orders
 from twotsrec.data import parts
 from twotsrec.data import prepared
 from twotsrec.data import prepared_stream
@@ -281,7 +282,7 @@ def _assemble(
   name = _split_name(events, options.split)
   events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
-  order = np.lexsort((split, events.user))
+  order = orders.stable(events.user, split)
   pick = lambda column: None if column is None else column[order]
   ordered_by = 'row' if events.time is None else 'time'
   if events.order is not None:

@@ -187,11 +187,7 @@ def _codes(
   count = np.diff(offsets)[user]
   if split.name == 'per_user_time':
     return splits.codes_by_rank(rank, count, validation=split.validation)
-  codes = np.full(len(times), prepared.TRAIN, np.int8)
-  if split.validation:
-    codes[(rank == count - 2) & (count >= 3)] = prepared.VALIDATION
-  codes[(rank == count - 1) & (count >= 2 + split.validation)] = prepared.TEST
-  return codes
+  return splits.last_by_rank(rank, count, split.validation)
 
 
 def users_of(offsets: np.ndarray, start: int, stop: int) -> np.ndarray:

@@ -31,13 +31,25 @@ def leave_last_out(
     validation: whether the event before the last is held out too.
     unit: what the events are called in an error.
   """
-  rank_from_end = _ends(user) - np.arange(len(user))
-  count = _ends(user) - np.searchsorted(user, user) + 1
-  split = np.full(len(user), prepared_lib.TRAIN, np.int8)
-  if validation:
-    split[(rank_from_end == 1) & (count >= 3)] = prepared_lib.VALIDATION
-  split[(rank_from_end == 0) & (count >= 2 + validation)] = prepared_lib.TEST
+  split = last_by_rank(*_ranks(user), validation)
   _require(split, prepared_lib.TEST, f'no user has {2 + validation} {unit}')
+  return split
+
+
+def last_by_rank(
+  rank: np.ndarray, count: np.ndarray, validation: bool = True
+) -> np.ndarray:
+  """The rule of `leave_last_out` for any events, i8[N].
+
+  Args:
+    rank: i64[N], events of the user before the event.
+    count: i64[N], events of the user.
+    validation: whether the event before the last is held out too.
+  """
+  split = np.full(len(rank), prepared_lib.TRAIN, np.int8)
+  if validation:
+    split[(rank == count - 2) & (count >= 3)] = prepared_lib.VALIDATION
+  split[(rank == count - 1) & (count >= 2 + validation)] = prepared_lib.TEST
   return split
 
 
@@ -62,13 +74,7 @@ def per_user_time(
     unit: what the events are called in an error.
   """
   _check_fractions(fractions)
-  start = np.searchsorted(user, user)
-  split = codes_by_rank(
-    np.arange(len(user)) - start,
-    _ends(user) - start + 1,
-    fractions,
-    validation,
-  )
+  split = codes_by_rank(*_ranks(user), fractions, validation)
   _require(split, prepared_lib.TEST, f'no user has 2 {unit}')
   if validation and fractions[1] > 0:
     reason = f'users have too few {unit} for {fractions[1]:g} of them'
@@ -217,9 +223,12 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
     )
 
 
-def _ends(user: np.ndarray) -> np.ndarray:
-  """Position of the last event of every event's user, i64[N]."""
-  return np.searchsorted(user, user, side='right') - 1
+def _ranks(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Events of the same user before each event, and in all, i64[N]."""
+  first = np.flatnonzero(np.diff(user, prepend=-1))
+  counts = np.diff(first, append=len(user))
+  rank = np.arange(len(user)) - np.repeat(first, counts)
+  return rank, np.repeat(counts, counts)
 
 
 def _require_times(time: np.ndarray | None, name: str) -> None:
