@@ -35,13 +35,7 @@ def table(
       f'({rows_lib.causes(rows.dropped)}); is it the file that its owner '
       'publishes?'
     )
-  absent = dict.fromkeys(tables.Columns._fields)
-  return tables.Table(
-    **{**absent, **columns},
-    rows_read=rows.rows_read,
-    dropped=rows.dropped,
-    path=str(path),
-  )
+  return tables.make(str(path), rows.dropped, rows.rows_read, **columns)
 
 
 def find(data_root: str | os.PathLike, folder: str, file: str) -> pathlib.Path:

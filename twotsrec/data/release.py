@@ -77,15 +77,17 @@ def _train_table(
   stored = values != 0
   labels = [ids.constant(name, len(m.row)) for name, m in matrices.items()]
   zeros = int(np.sum(~stored))
-  return _table(
-    folder,
-    np.concatenate([matrix.row for matrix in matrices.values()])[stored],
-    np.concatenate([matrix.column for matrix in matrices.values()])[stored],
-    ids.concatenate(labels)[stored],
-  )._replace(
+  joined = lambda part: np.concatenate(
+    [getattr(matrix, part) for matrix in matrices.values()]
+  )
+  return tables.make(
+    str(folder),
+    {'stored zero': tables.Dropped(zeros, ())} if zeros else {},
+    len(values),
+    user=joined('row')[stored],
+    item=joined('column')[stored],
+    behavior=ids.concatenate(labels)[stored],
     time=_times(values[stored]),
-    rows_read=len(values),
-    dropped={'stored zero': tables.Dropped(zeros, ())} if zeros else {},
   )
 
 
@@ -117,23 +119,9 @@ def _test_table(
       'columns of the matrices'
     )
   user = np.repeat(np.arange(shape[0], dtype=np.int64), counts)
-  return _table(
-    path.parent, user, item.astype(np.int64), ids.constant(target, len(user))
-  )
-
-
-def _table(
-  folder: pathlib.Path, user: np.ndarray, item: np.ndarray, behavior: ids.Column
-) -> tables.Table:
-  return tables.Table(
-    user=user.astype(np.int64),
+  return tables.make(
+    str(path.parent),
+    user=user,
     item=item.astype(np.int64),
-    time=None,
-    rating=None,
-    behavior=behavior,
-    split=None,
-    order=None,
-    rows_read=len(user),
-    dropped={},
-    path=str(folder),
+    behavior=ids.constant(target, len(user)),
   )

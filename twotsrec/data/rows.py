@@ -115,11 +115,9 @@ def join(parts: Sequence[Rows]) -> Rows:
   total: dict[str, Dropped] = {}
   for part in parts:
     total = add(total, part.dropped)
-  # What is not settled while every cell is empty has no type yet.
-  filled = [part for part in parts if len(part.lines)] or parts[:1]
   columns = {
-    name: _concatenated([part.columns[name] for part in filled])
-    for name in filled[0].columns
+    name: _concatenated([part.columns[name] for part in parts])
+    for name in parts[0].columns
   }
   return Rows(
     columns,
@@ -194,9 +192,9 @@ def _taken(rows: Rows, good: np.ndarray) -> Rows:
   )
 
 
-def _concatenated(columns):
-  if len(columns) == 1:
-    return columns[0]
-  if isinstance(columns[0], polars.Series):
-    return polars.concat(columns)
-  return np.concatenate(columns)
+def _concatenated(
+  columns: list[np.ndarray | polars.Series],
+) -> np.ndarray | polars.Series:
+  # Ids count as numbers until the first of them is read: those parts are empty.
+  texts = [column for column in columns if isinstance(column, polars.Series)]
+  return polars.concat(texts) if texts else np.concatenate(columns)

@@ -9,7 +9,7 @@ import functools
 import os
 import pathlib
 import stat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -103,6 +103,30 @@ class Table(NamedTuple):
   path: str
   lines: np.ndarray | None = None
   ordered_by: str = ''
+
+
+def make(
+  path: str,
+  dropped: dict[str, Dropped] | None = None,
+  rows_read: int | None = None,
+  **columns: Any,
+) -> Table:
+  """A table of some columns.
+
+  Args:
+    path: see `Table`, as the rest.
+    dropped: {} by default.
+    rows_read: the rows there are, by default.
+    **columns: by role, `user` and `item` among them.
+  """
+  absent = dict.fromkeys(Columns._fields)
+  count = len(columns['user']) if rows_read is None else rows_read
+  return Table(
+    **{**absent, **columns},
+    rows_read=count,
+    dropped=dropped or {},
+    path=path,
+  )
 
 
 def read_table(
@@ -263,13 +287,8 @@ def _collect(
       'column names'
     )
   arrays = {role: column(rows.columns[role]) for role in roles}
-  return Table(
-    **{role: arrays.get(role) for role in Columns._fields},
-    rows_read=rows.rows_read,
-    dropped=rows.dropped,
-    path=str(path),
-    lines=rows.lines,
-  )
+  table = make(str(path), rows.dropped, rows.rows_read, **arrays)
+  return table._replace(lines=rows.lines)
 
 
 def column(values: np.ndarray | polars.Series) -> ids.Column:
