@@ -53,6 +53,7 @@ TO_DEVICE = (
   'data/behavior_feeds.py',
   'data/event_feeds.py',
   'data/stream_feeds.py',
+  'data/columns.py',
 )
 DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
 
