@@ -1,4 +1,4 @@
-"""What every script shares: exit codes, error lines, and column flags.
+"""Exit codes, error lines and column flags that all scripts share.
 
 Exit codes: 0 success, 2 wrong input, 130 interrupted, 143 stopped by SIGTERM
 with the state saved. Wrong input is one or two lines on stderr, never a
@@ -130,7 +130,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _first_cause(error: flags.Error) -> str:
-  """What went wrong, without the traceback of a configuration file."""
+  """The cause of an error, without the traceback of a configuration file."""
   flag, wrapped, trace = str(error).partition(': Error whilst parsing')
   if not wrapped:
     return str(error)
@@ -148,12 +148,12 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
     for name in path[1:]:
       is_section = dataclasses.is_dataclass(holder)
       fields = dataclasses.fields(holder) if is_section else ()
-      known = {field.name: field.type for field in fields}
-      if name not in known:
+      allowed = {field.name: field.type for field in fields}
+      if name not in allowed:
         return f'{argument}: no field {name!r}; known: ' + (
-          ', '.join(known) or 'none, it is a value'
+          ', '.join(allowed) or 'none, it is a value'
         )
-      holder = known[name]
+      holder = allowed[name]
   return None
 
 

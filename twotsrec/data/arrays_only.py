@@ -148,12 +148,12 @@ class _Unpickler(pickle._Unpickler):
   """
 
   def find_class(self, module: str, name: str) -> Any:
-    """What stands in for a name; it is never imported."""
+    """The stand-in of a name, which is never imported."""
     if (module, name) not in _NAMES:
       # The name is text of the file: shown escaped, and not at any length.
-      shown = f'{module}.{name}'.encode('unicode_escape').decode()
+      escaped = f'{module}.{name}'.encode('unicode_escape').decode()
       raise types.UserError(
-        f'the file asks for {shown[:80]}, which is no array, matrix or list; '
+        f'the file asks for {escaped[:80]}, which is no array, matrix or list; '
         'nothing was run, and it is not read'
       )
     return _NAMES[module, name]

@@ -32,7 +32,7 @@ class BehaviorFeed(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """What the pairs of a batch need.
+  """Sizes of the sets of pairs in a batch.
 
   Attributes:
     drawn: i64[P, U], pairs of each user in a batch, for each set of pairs.

@@ -176,10 +176,10 @@ def require_columns(
     )
   missing = [name for name in wanted if name not in names]
   if missing:
-    shown = ', '.join(name[:40] for name in names[:30])
-    shown += ', ...' if len(names) > 30 else ''
+    listed = ', '.join(name[:40] for name in names[:30])
+    listed += ', ...' if len(names) > 30 else ''
     raise types.UserError(
-      f'{path}: no column {missing[0]!r}; the columns are: {shown}. Name '
+      f'{path}: no column {missing[0]!r}; the columns are: {listed}. Name '
       f'yours with --user_column, --item_column, --time_column, ...{hint}'
     )
 
@@ -195,7 +195,7 @@ def _completed(
   good: polars.Series,
   parse: Callable[[str], _Value],
 ) -> Parsed:
-  """What polars parsed, and the cells that are not `good` one by one.
+  """Values that polars parsed, completed by the cells that are not `good`.
 
   The values are floats if any of them is.
   """

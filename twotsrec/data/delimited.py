@@ -31,7 +31,7 @@ _ZLIB_MAGIC = (b'x\x01', b'x^')  # polars would unpack what begins so
 
 
 class _Layout(NamedTuple):
-  """How lines become cells."""
+  """Names and fields that divide lines into cells."""
 
   path: pathlib.Path
   delimiter: str

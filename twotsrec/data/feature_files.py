@@ -103,18 +103,19 @@ def read(
   read_rows = rows_lib.join(parts)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
-  found = read_rows.columns
+  read_columns = read_rows.columns
   of_kind = lambda kind: [name for name, of in kinds.items() if of == kind]
   return Rows(
-    items=np.asarray(tables.column(found[item_column])),
+    items=np.asarray(tables.column(read_columns[item_column])),
     categorical={
-      name: np.array(found[name].to_list()) for name in of_kind(CATEGORICAL)
+      name: np.array(read_columns[name].to_list())
+      for name in of_kind(CATEGORICAL)
     },
     multivalued={
-      name: divide(found[name].to_list(), separator)
+      name: divide(read_columns[name].to_list(), separator)
       for name in of_kind(MULTIVALUED)
     },
-    dense={name: found[name] for name in of_kind(DENSE)},
+    dense={name: read_columns[name] for name in of_kind(DENSE)},
     path=str(path),
   )
 
@@ -138,9 +139,9 @@ def _check_names(
   names = tables.column_names(path, delimiter)
   unknown = [name for name in wanted if name not in names]
   if unknown:
-    shown = ', '.join(name[:40] for name in names[:30]) or 'none'
+    listed = ', '.join(name[:40] for name in names[:30]) or 'none'
     raise types.UserError(
-      f'{path}: no column {unknown[0]!r}; the columns are: {shown}'
+      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
     )
   if len(set(wanted)) < len(wanted):
     raise types.UserError(

@@ -100,24 +100,26 @@ def build(
     extra: see `read`.
   """
   item = _match(rows, item_ids, missing, extra)
-  kept = item > 0
+  matched = item > 0
   vocabularies, categorical, multivalued = {}, {}, {}
   for name, values in sorted(rows.categorical.items()):
     table = np.zeros(len(item_ids) + 1, np.int32)
-    filled = kept & (values.astype(str) != '')
+    filled = matched & (values.astype(str) != '')
     vocabularies[name], codes = ids.number(values[filled])
     table[item[filled]] = codes + 1
     categorical[name] = table
   for name, (row, values) in sorted(rows.multivalued.items()):
-    pairs = np.flatnonzero(kept[row]) if len(row) else np.zeros(0, np.int64)
+    pairs = np.flatnonzero(matched[row]) if len(row) else np.zeros(0, np.int64)
     vocabularies[name], codes = ids.number(values[pairs])
     multivalued[name] = _padded(item[row[pairs]], codes + 1, len(item_ids) + 1)
   names = tuple(sorted(rows.dense))
-  columns = [rows.dense[name][kept] for name in names]
-  values = np.stack(columns, 1) if names else np.zeros((int(np.sum(kept)), 0))
+  columns = [rows.dense[name][matched] for name in names]
+  values = (
+    np.stack(columns, 1) if names else np.zeros((int(np.sum(matched)), 0))
+  )
   mean, deviation = _moments(values)
   dense = np.zeros((len(item_ids) + 1, len(names)), np.float32)
-  dense[item[kept]] = (values - mean) / deviation
+  dense[item[matched]] = (values - mean) / deviation
   return ItemFeatures(
     categorical, multivalued, dense, vocabularies, names, mean, deviation
   )
@@ -208,9 +210,9 @@ def _match(
 
 def _some(values: np.ndarray, noun: str) -> str:
   """For example '12 items (3, 5, 8, ...)'."""
-  shown = ', '.join(str(value) for value in values[:_SHOWN])
-  shown += ', ...' if len(values) > _SHOWN else ''
-  return f'{len(values):,} {noun} ({shown})'
+  listed = ', '.join(str(value) for value in values[:_SHOWN])
+  listed += ', ...' if len(values) > _SHOWN else ''
+  return f'{len(values):,} {noun} ({listed})'
 
 
 def _padded(item: np.ndarray, code: np.ndarray, rows: int) -> np.ndarray:

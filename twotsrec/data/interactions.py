@@ -19,7 +19,7 @@ _MAX_BEHAVIORS = 127  # stored as i8
 
 
 class Filters(NamedTuple):
-  """What to drop.
+  """Conditions by which rows are dropped.
 
   Attributes:
     min_rating: keep ratings of at least this, or None.
@@ -153,7 +153,7 @@ def from_table(
 
 
 def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
-  """Which of equal rows stay: 'none' drops none, 'first' or 'last'."""
+  """The one of equal rows that stays, 'first' or 'last'; 'none' drops none."""
   # COPF sec. 5.1.1: the earliest of a user, an item and a behavior.
   return filters.dedup or ('first' if has_behaviors else 'none')
 
@@ -352,9 +352,9 @@ def _number_behaviors(
       f'behaviors are {",".join(names)}; name {repeated[0]!r} once'
     )
   distinct, codes = ids.number(behavior)
-  found = distinct.tolist()
-  names = tuple(names) or tuple(found)
-  unknown = sorted(set(found) - set(names))
+  present = distinct.tolist()
+  names = tuple(names) or tuple(present)
+  unknown = sorted(set(present) - set(names))
   if unknown:
     raise types.UserError(
       f'the behavior column has {unknown[0]!r}, which is not among '
@@ -364,12 +364,12 @@ def _number_behaviors(
     raise types.UserError(
       f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
     )
-  if names[-1] not in found:
+  if names[-1] not in present:
     raise types.UserError(
       f'no row is of the target behavior {names[-1]!r}; the behavior column '
-      f'has {", ".join(found)}: name one of them last in --behaviors'
+      f'has {", ".join(present)}: name one of them last in --behaviors'
     )
-  position = np.array([names.index(name) for name in found], np.int8)
+  position = np.array([names.index(name) for name in present], np.int8)
   return position[codes], names
 
 

@@ -152,12 +152,13 @@ def _shortened(names: polars.Series) -> polars.Series:
   return names.replace(long, short) if long else names
 
 
-def _numbers(known: dict[str, int], names: polars.Series) -> np.ndarray:
+def _numbers(numbers: dict[str, int], names: polars.Series) -> np.ndarray:
   """Numbers of names, i64[R]; a new name gets the next and is added."""
   distinct = names.unique(maintain_order=True).to_list()
-  numbers = [known.setdefault(name, len(known)) for name in distinct]
-  codes = names.replace_strict(distinct, numbers, return_dtype=polars.Int64)
-  return codes.to_numpy()
+  codes = [numbers.setdefault(name, len(numbers)) for name in distinct]
+  return names.replace_strict(
+    distinct, codes, return_dtype=polars.Int64
+  ).to_numpy()
 
 
 def _jodie(plays: _Plays, one_month: bool) -> _Plays:

@@ -73,11 +73,11 @@ def _tags(data_root: str) -> feature_files.Rows:
   tag = np.array([pair[1] for pair in ranked])
   items, row = np.unique(movie, return_inverse=True)
   place = np.arange(len(movie)) - np.searchsorted(movie, movie)
-  kept = place < TAGS_OF_ITEM
+  frequent = place < TAGS_OF_ITEM
   return feature_files.Rows(
     items=items,
     categorical={},
-    multivalued={'tags': (row.reshape(-1)[kept], tag[kept])},
+    multivalued={'tags': (row.reshape(-1)[frequent], tag[frequent])},
     dense={},
     path=str(path),
   )

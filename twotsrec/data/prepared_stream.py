@@ -1,7 +1,7 @@
 """Prepared data of more events than memory holds, written piece by piece.
 
 The columns are memory-mapped files; only what there is of users and items is
-in memory. The directory is the one that `prepared_lib.save` would write.
+in memory. The directory is the one that `prepared.save` would write.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class Log(NamedTuple):
 
 
 class Split(NamedTuple):
-  """Who is held out; `name` is one of SPLITS."""
+  """The split of a streamed log; `name` is one of SPLITS."""
 
   name: str = 'global_time'
   validation: bool = True
@@ -193,9 +193,9 @@ def global_cuts(
   pieces = range(0, len(times), _PIECE)
   coarse = np.zeros(0, np.int64)
   for start in pieces:
-    found = np.bincount(times[start : start + _PIECE] >> _BUCKET_BITS)
-    coarse = np.pad(coarse, (0, max(len(found) - len(coarse), 0)))
-    coarse[: len(found)] += found
+    counts = np.bincount(times[start : start + _PIECE] >> _BUCKET_BITS)
+    coarse = np.pad(coarse, (0, max(len(counts) - len(coarse), 0)))
+    coarse[: len(counts)] += counts
   before = np.cumsum(coarse) - coarse
   buckets = np.searchsorted(np.cumsum(coarse), ranks, side='right')
   fine = np.zeros((2, 1 << _BUCKET_BITS), np.int64)

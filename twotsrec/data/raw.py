@@ -12,7 +12,7 @@ from twotsrec.data import taobao
 
 
 class Source(NamedTuple):
-  """How to read a log.
+  """Functions that read a public log.
 
   Attributes:
     load: data_root -> raw_rows.Raw.

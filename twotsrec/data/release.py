@@ -52,7 +52,7 @@ def load(
 
 
 def found(directory: str | os.PathLike) -> str:
-  """Which files of the format a folder has, as a sentence."""
+  """A sentence that names the files of the format in a folder."""
   folder = pathlib.Path(directory)
   if not folder.is_dir():
     return f'{folder} is no folder'

@@ -61,7 +61,7 @@ def describe(
 
 
 def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
-  """Who and what is new in the held-out splits, by split.
+  """Shares of new users and items in the held-out splits, by split.
 
   The shares are of held-out events: by users without a train event (T = 0),
   and of items that are never in train. A split without events is
@@ -171,17 +171,19 @@ def text(
       + ', '.join(f'{at} {value:,}' for at, value in facts['activity'].items()),
     ),
   ]
-  shown = [f'{name:<16} {value}' for name, value in lines]
-  shown.append('cold: never in train.')
+  paragraphs = [f'{name:<16} {value}' for name, value in lines]
+  paragraphs.append('cold: never in train.')
   if of_items := facts.get('item_features'):
-    shown.append(f'item features: {", ".join(of_items)}')
-  shown.append('activity: all events of a user, held-out ones too.')
+    paragraphs.append(f'item features: {", ".join(of_items)}')
+  paragraphs.append('activity: all events of a user, held-out ones too.')
   if unused := facts.get('unused_order'):
     column, flag = unused['column'], unused['flag']
-    shown.append(f'column {column!r} is not used; {flag}={column} orders by it')
+    paragraphs.append(
+      f'column {column!r} is not used; {flag}={column} orders by it'
+    )
   if facts['behaviors']:
-    shown += ['', *_behavior_lines(facts)]
-  return '\n'.join(shown + ['', *_group_lines(facts)])
+    paragraphs += ['', *_behavior_lines(facts)]
+  return '\n'.join(paragraphs + ['', *_group_lines(facts)])
 
 
 def _behavior_lines(facts: dict[str, Any]) -> list[str]:
@@ -225,7 +227,7 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _new(held: dict[str, Any] | None) -> str:
-  """What share of the events of a held-out split is new."""
+  """The shares of a held-out split that are new, in words."""
   if held is None:
     return ''
   return (

@@ -96,7 +96,7 @@ def parse(
 
 
 def describe(block: cells.Block, fault: Fault) -> str:
-  """Where the first row of a fault is and what is wrong with it."""
+  """A sentence with the place of the first row of a fault, and its cause."""
   where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
   if fault.name:
     value = cells.text_at(block.columns[fault.column], row)
@@ -138,7 +138,7 @@ def drop(rows: Rows, gone: np.ndarray, cause: str) -> Rows:
 def add(
   before: dict[str, Dropped], after: dict[str, Dropped]
 ) -> dict[str, Dropped]:
-  """What was dropped in two parts of a file, one after the other."""
+  """Adds the counts of two parts of a file, one after the other."""
   total = dict(before)
   for cause, rows in after.items():
     old = total.get(cause, Dropped(0, ()))

@@ -26,7 +26,7 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class Taste(NamedTuple):
-  """Who likes what; a user likes an item by users . items + popularity.
+  """Tastes and items; a user likes an item by users . items + popularity.
 
   Attributes:
     group: i64[U], activeness group of the user.
@@ -42,7 +42,7 @@ class Taste(NamedTuple):
 
 
 class _Law(NamedTuple):
-  """What the events are drawn from.
+  """Parameters of the law that events are drawn from.
 
   Attributes:
     counts: i64[U], events per user.

@@ -36,7 +36,7 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class _Slots(NamedTuple):
-  """What users do, each row a user and each column an item of theirs.
+  """Actions of users, each row a user and each column an item of theirs.
 
   Attributes:
     item: i64[R, S], distinct in a row.

@@ -159,13 +159,13 @@ def read_table(
   _format(path, delimiter)
   _check_columns(path, columns)
   roles = {role: name for role, name in columns._asdict().items() if name}
-  found = blocks(
+  read = blocks(
     path,
     {name: _KINDS[role] for role, name in roles.items()},
     delimiter=delimiter,
     column_names=column_names,
   )
-  return _collect(path, roles, found, id_type, on_bad_rows == 'drop')
+  return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
 
 
 def blocks(
@@ -260,22 +260,22 @@ def _format(
 def _collect(
   path: pathlib.Path,
   roles: dict[str, str],
-  found: Iterable[cells.Block],
+  read: Iterable[cells.Block],
   id_type: str,
   drop: bool,
 ) -> Table:
   """Parses blocks, keeps good rows, and counts or reports bad ones."""
   id_types = {'user': id_type, 'item': id_type}
-  kept = []
-  for block in found:
+  parts = []
+  for block in read:
     id_types = _settle_id_types(block, roles, id_types)
     parsers = {
       role: (name, _parser(role, id_types)) for role, name in roles.items()
     }
     refuse = functools.partial(_bad_row, path, block, id_type)
-    kept.append(rows_lib.parse(block, parsers, None if drop else refuse))
-  rows = rows_lib.join(kept)
-  del kept
+    parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
+  rows = rows_lib.join(parts)
+  del parts
   if not rows.rows_read:
     raise types.UserError(
       f'{path}: a header but no rows; the table needs at least one row'

@@ -92,7 +92,7 @@ def _names(codes: np.ndarray) -> ids.Texts:
 
 
 def _counted(item: np.ndarray, category: np.ndarray) -> polars.DataFrame:
-  """How often each item has each category."""
+  """Counts of every category of every item."""
   frame = polars.DataFrame({'item': item, 'category': category})
   count = polars.len().cast(polars.Int64).alias('count')
   return frame.group_by('item', 'category').agg(count)
