@@ -17,15 +17,15 @@ import sys
 import tempfile
 from typing import Any
 
+from tests.studies import papers
 from twotsrec import config as config_lib
-from twotsrec.recipes.reproduction import copf
-from twotsrec.recipes.reproduction import pin
-from twotsrec.recipes.reproduction import two_time
+from twotsrec.recipes import two_time_presets
+from twotsrec.studies import plans
+from twotsrec.studies import study as study_lib
 
 RECORD = pathlib.Path(__file__).with_name('plans.json')
-OUT = 'runs'  # below a directory of its own
+OUT = 'runs'  # below a directory that is gone afterwards
 STAGE1_EPOCHS = 20  # as the references of 2TS have chosen
-_PLACES = ('DIR', 'data', OUT)  # datasets, prepared data, runs
 
 
 def record() -> dict[str, dict[str, str]]:
@@ -62,58 +62,41 @@ def _departures(config: config_lib.Config) -> dict[str, Any]:
 
 def _requests() -> Mapping[str, Iterator[tuple[config_lib.Config, str, str]]]:
   """(configuration, directory, command) of all runs of every request."""
-  asked = _two_time(two_time.ASKED)
+  two_time = {'splits': two_time_presets.SPLITS, 'seeds': (0,)}
+  every = papers.load('two_time_scale').systems
   return {
-    'pin': _runs(pin, _pin()),
-    'copf': _runs(copf, _copf()),
-    'two_time_scale': _runs(two_time, asked),
+    'pin': _runs('pin', {}),
+    'copf': _runs('copf', {'seeds': (0, 1)}),
+    'two_time_scale': _runs('two_time_scale', two_time),
     'two_time_scale, all systems': _runs(
-      two_time, asked._replace(systems=two_time.SYSTEMS, seeds=(3,))
+      'two_time_scale', two_time | {'systems': every, 'seeds': (3,)}
     ),
     'two_time_scale, few systems': _runs(
-      two_time, asked._replace(systems=('two_gru', 'one_gru'), seeds=(4,))
+      'two_time_scale',
+      two_time | {'systems': ('two_gru', 'one_gru'), 'seeds': (4,)},
     ),
   }
 
 
-def _pin():
-  tables, datasets, models = map(tuple, (pin.TABLES, pin.FILES, pin.MODELS))
-  return pin.Settings(tables, datasets, models, (0, 1, 2), 8, 4, *_PLACES)
-
-
-def _copf():
-  tables, datasets = tuple(copf.TABLES), tuple(copf.FILES)
-  return copf.Settings(tables, datasets, copf.SYSTEMS, (0, 1), 200, *_PLACES)
-
-
-def _two_time(systems):
-  return two_time.Settings(
-    tuple(two_time.TABLES),
-    two_time.FIGURES,
-    tuple(two_time.FILES),
-    two_time.presets.SPLITS,
-    systems,
-    (0,),
-    *_PLACES,
-  )
-
-
-def _runs(study, settings):
+def _runs(name, given):
   """A reference that others wait for is taken for finished."""
-  for run in study.runs(settings):
-    planned = study.plan(settings, run)
-    if study is two_time and run.system == two_time.REFERENCE:
-      _finish(planned)
-    command = study.train_command(settings, run)
-    yield planned.config, planned.workdir, command
+  study = papers.load(name)
+  given = {'datasets': study.axes['datasets'].values, **given}
+  plan = plans.plan(study, study_lib.ask(study, given, OUT, data_root='DIR'))
+  for run in plans.runs(plan):
+    config, workdir = plans.config(plan, run), plans.workdir(plan, run)
+    if name == 'two_time_scale' and run.system == '2ts':
+      _finish(config, workdir)
+    yield config, workdir, plans.train_command(plan, run)
 
 
-def _finish(planned) -> None:
-  folder = pathlib.Path(planned.workdir)
+def _finish(config, workdir) -> None:
+  folder = pathlib.Path(workdir)
   folder.mkdir(parents=True)
   report = {'two_time': {'stage1_epochs': STAGE1_EPOCHS}}
-  config = dataclasses.asdict(planned.config)
-  for name, content in (('config', config), ('report', report)):
+  for name, content in (
+    ('config', dataclasses.asdict(config)), ('report', report)
+  ):  # fmt: skip
     (folder / f'{name}.json').write_text(json.dumps(content))
 
 
