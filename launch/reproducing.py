@@ -56,7 +56,9 @@ def define(study: study_lib.Study) -> Flags:
     own=own,
     data_root=flags.DEFINE_string('data_root', '', 'Folder of the datasets.'),
     cache_dir=flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.'),
-    out=flags.DEFINE_string('out', None, 'Folder of the runs and the document.'),
+    out=flags.DEFINE_string(
+      'out', None, 'Folder of the runs and the document.'
+    ),
     report_only=flags.DEFINE_bool(
       'report_only', False, 'Train nothing; what is missing is shown as -.'
     ),

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from tests.studies import papers
 from twotsrec import aggregators
 from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
@@ -18,21 +19,21 @@ from twotsrec.models import two_rnn
 from twotsrec.recipes import checks
 from twotsrec.recipes import copf
 from twotsrec.recipes import two_time_presets
-from twotsrec.recipes.reproduction import copf as reproduction
-from twotsrec.recipes.reproduction import two_time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
-  path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
+  path.relative_to(ROOT).as_posix()
+  for path in (ROOT / 'configs').rglob('*.py')
+  if path.parent != papers.FOLDER  # declarations of studies, with many runs
 )
 BEHAVIORS = {
   f'configs/copf/{file}.py': dataset
-  for dataset, file in reproduction.FILES.items()
+  for dataset, file in papers.module('copf').FILES.items()
 }
 
 TWO_TIME = {
   f'configs/two_time_scale/{file}.py': dataset
-  for dataset, file in two_time.FILES.items()
+  for dataset, file in papers.module('two_time_scale').FILES.items()
 }
 
 

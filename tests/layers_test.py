@@ -31,6 +31,7 @@ LAYERS = {
   'serving': 3,
   'training': 4,
   'recipes': 5,
+  'studies': 6,
 }
 
 # Library -> where in the package it may be imported.
@@ -163,6 +164,7 @@ def test_a_file_keeps_to_its_layer(path):
     ('training/loop.py', 'import importlib\nimportlib.import_module("flax")'),
     ('training/loop.py', '__import__("twotsrec.recipes.joint")'),
     ('utils.py', ''),
+    ('recipes/joint.py', 'from twotsrec.studies import plans'),
     ('recipes/joint.py', 'from absl import logging'),
     ('recipes/joint.py', 'import ml_collections'),
     ('recipes/joint.py', 'import launch.train'),

@@ -13,7 +13,7 @@ from twotsrec.data import synthetic_behaviors
 from twotsrec.recipes import copf
 from twotsrec.studies import document
 from twotsrec.studies import figures
-from twotsrec.studies import results
+from twotsrec.studies import offline
 from twotsrec.studies import study
 from twotsrec.studies import tables
 
@@ -289,8 +289,8 @@ STUDY = study.Study(
     }
     for table, rows in NUMBERS.items()
   },
-  collect=results.collector(
-    results.Measures(
+  collect=offline.collector(
+    offline.Measures(
       metrics=tuple(METRICS),
       pairs={REFERENCE: tuple(s for s in SYSTEMS if s != REFERENCE)},
       by=('groups', 'parts'),

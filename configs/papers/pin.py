@@ -11,8 +11,8 @@ from twotsrec import config as config_lib
 from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures
+from twotsrec.studies import offline
 from twotsrec.studies import plans
-from twotsrec.studies import results
 from twotsrec.studies import study
 from twotsrec.studies import tables
 
@@ -252,7 +252,9 @@ STUDY = study.Study(
   systems=tuple(SYSTEMS),
   tables=TABLES,
   preset=preset,
-  file=lambda place, system: f'pin/{FILES.get(place[0], place[0])}_{place[1]}.py',
+  file=lambda place, system: (
+    f'pin/{FILES.get(place[0], place[0])}_{place[1]}.py'
+  ),
   changes=changes,
   follows=plans.after({'ga_pn': ('plugin.trunk', 'ga')}),
   needed=needed,
@@ -262,8 +264,8 @@ STUDY = study.Study(
     '3': {'ml-1m': {'din': BY_USER}},
     '4': {'ml-1m': BY_GROUP},
   },
-  collect=results.collector(
-    results.Measures(
+  collect=offline.collector(
+    offline.Measures(
       metrics=tuple(METRICS),
       pairs={
         'base': tuple(system for system in SYSTEMS if system != 'base'),

@@ -118,7 +118,7 @@ TABLES = {
         '',
         [
           *(tables.mean(head, metric) for metric, head in METRICS.items()),
-          *(tables.minus(f'{h} - 2TS', metric) for metric, h in METRICS.items()),
+          *(tables.minus(f'{h} - 2TS', m) for m, h in METRICS.items()),
           *(tables.minus(f'MRR - 2TS, {k}', 'mrr', k) for k in online.KINDS),
           tables.seconds('s per epoch', 'epoch_seconds', '{:.2f}'),
         ],
@@ -172,7 +172,9 @@ CLAIMS = (
   claims.above(
     'R1', '2TS above the controls 1-GRU and K-window GRU', '2ts', CONTROLS
   ),
-  claims.above('R1', '2TS-Plus above popularity and CCF', '2ts_plus', BASELINES),
+  claims.above(
+    'R1', '2TS-Plus above popularity and CCF', '2ts_plus', BASELINES
+  ),
   claims.above(
     'R1', '2TS-Plus above the controls 1-GRU and K-window GRU', '2ts_plus',
     CONTROLS,

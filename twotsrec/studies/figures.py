@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import online_report
+from twotsrec.studies import offline
 from twotsrec.studies import results
 from twotsrec.studies import tables
 from twotsrec.training import files
@@ -46,9 +47,7 @@ def draw(
   # Without pyplot, so no window system is asked for.
   size = (width * len(columns), height)
   drawn = figure.Figure(figsize=size, layout='constrained')
-  axes = drawn.subplots(
-    len(panels), len(columns), squeeze=False, sharex='col'
-  )
+  axes = drawn.subplots(len(panels), len(columns), squeeze=False, sharex='col')
   for column, (name, content) in enumerate(columns.items()):
     for row, panel in enumerate(panels):
       panel(axes[row, column], name, content)
@@ -59,7 +58,7 @@ def draw(
 
 def curves(
   block: str, xlabel: str, ylabel: str, title: str
-) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
+) -> Callable[[Mapping[str, offline.Chapter], pathlib.Path], bool]:
   """Validation curves, a line per group; `title` is behind the dataset."""
 
   def panel(axis, name, shown):
@@ -92,7 +91,7 @@ def curves(
 
 def sweep(
   table: str, axis: str, values: Mapping[str, float], metrics: Mapping[str, str]
-) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
+) -> Callable[[Mapping[str, offline.Chapter], pathlib.Path], bool]:
   """Metrics by the value of a setting, a panel for each.
 
   Args:

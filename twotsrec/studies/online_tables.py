@@ -1,4 +1,4 @@
-"""Sections on 2TS in Markdown: tables, whose rows are systems, and sentences."""
+"""Sections on 2TS in Markdown: tables of systems, and sentences."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -218,10 +218,10 @@ def command(plan: Plan) -> str:
   listed |= {'seeds': ','.join(map(str, request.seeds)), **request.numbers}
   for name in ('data_root', 'cache_dir', 'out'):
     listed[name] = getattr(request, name)
-  arguments = [f'--{name}={text}' for name, text in listed.items() if text != '']
-  return shlex.join(
-    ['python', f'launch/reproduce/{study.name}.py', *arguments]
-  )
+  arguments = [
+    f'--{name}={text}' for name, text in listed.items() if text != ''
+  ]
+  return shlex.join(['python', f'launch/reproduce/{study.name}.py', *arguments])
 
 
 def _with_root(plan: Plan) -> Plan:

@@ -13,14 +13,15 @@ from twotsrec.evaluation import comparison
 from twotsrec.recipes import compare
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import document
+from twotsrec.studies import offline
 from twotsrec.studies import results
 
 EVERYBODY = -1  # the last cell of a row
 _NO_RUN = '-'
 _UNTRAINED = 'not trained'
 
-Section = Callable[[document.Page, results.Chapter], Iterable[str]]
-Columns = Callable[[results.Chapter], list[document.Column]]
+Section = Callable[[document.Page, offline.Chapter], Iterable[str]]
+Columns = Callable[[offline.Chapter], list[document.Column]]
 
 
 class Row(NamedTuple):
@@ -54,8 +55,8 @@ def mean(head: str, metric: str) -> Columns:
 
 def by_group(metric: str) -> Columns:
   """A metric of every activeness group, a column each."""
-  cell = lambda place: lambda row: document.cell(
-    row.cells['groups'][metric][place]
+  cell = lambda place: (
+    lambda row: document.cell(row.cells['groups'][metric][place])
   )
   return lambda chapter: [
     _column(head, cell(place)) for place, head in enumerate(groups(chapter))
@@ -70,13 +71,13 @@ def minus(head: str, metric: str) -> Columns:
   return lambda chapter: [_column(head, cell)]
 
 
-def seeds(chapter: results.Chapter) -> list[document.Column]:
+def seeds(chapter: offline.Chapter) -> list[document.Column]:
   """The number of seeds."""
   del chapter
   return [_cost('seeds', lambda runs: str(len(runs)))]
 
 
-def costs(chapter: results.Chapter) -> list[document.Column]:
+def costs(chapter: offline.Chapter) -> list[document.Column]:
   """Epochs and selected epochs of the seeds, and their mean seconds."""
   del chapter
   listed = lambda values: ', '.join(map(str, values))
@@ -101,7 +102,7 @@ def _column(head, text) -> document.Column:
   return document.Column(head, cell)
 
 
-def groups(chapter: results.Chapter) -> list[str]:
+def groups(chapter: offline.Chapter) -> list[str]:
   """Heads of columns by activeness group."""
   return [f'group {group.group}' for group in chapter.details.groups]
 
@@ -149,7 +150,7 @@ def table(
       against=_against(own, same, reference),
     )
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     numbers = _printed(page, chapter, name, block)
     same = chapter.blocks[block].tables[name]
     shown = _rules(chapter) if with_rules else []
@@ -176,7 +177,7 @@ def below_paper(
     block: the only one, where there is no axis.
   """
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     shown = _rules(chapter)
     for place in page.plan.request.axes[axis] if axis else (block,):
       numbers = _printed(page, chapter, name, place) or {}
@@ -200,7 +201,7 @@ def by_rows(by: str, metric: str, title: str, reference: str) -> Section:
   by the paired interval.
   """
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     details, [block] = chapter.details, chapter.blocks.values()
     users = {f'group {g.group}': g.users for g in details.groups}
     # A user with several held-out items may be in several parts.
@@ -266,10 +267,10 @@ def _against(block, system, reference) -> dict[str, claims_lib.Difference]:
   """Differences of everybody to the reference, {metric: difference}."""
   measured, rows = block.systems.get(system), {}
   for metric in measured.cells['groups'] if measured and reference else ():
-    compared = claims_lib.differences(
-      block.compared, system, reference, metric
-    )
-    rows |= {metric: row for row in compared if row.row == 'all'}
+    compared = claims_lib.differences(block.compared, system, reference, metric)
+    for row in compared:
+      if row.row == 'all':
+        rows[metric] = row
   return rows
 
 
@@ -290,7 +291,7 @@ def _mark(row) -> str:
 def lowest(name: str, system: str, metric: str, block: str) -> Section:
   """The group that a system serves worst, here and in the paper."""
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     measured, said = chapter.blocks[block].systems[system], []
     at = lambda values: values.index(min(v for v in values if v is not None))
     if measured is not None:
@@ -307,7 +308,7 @@ def lowest(name: str, system: str, metric: str, block: str) -> Section:
 def against_paper(name: str, metric: str, head: str, reference: str) -> Section:
   """The paper's rows that are below the reference, as all of them are there."""
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     study, [block] = page.plan.study, chapter.blocks.values()
     printed = {
       system
@@ -350,7 +351,7 @@ def highest(
     paper: the sentence.
   """
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     del page
     shown = points(chapter, name, values, metrics)
     if not shown:
@@ -369,7 +370,7 @@ def highest(
 
 
 def points(
-  chapter: results.Chapter,
+  chapter: offline.Chapter,
   name: str,
   values: Mapping[str, float],
   metrics: Iterable[str],
@@ -388,7 +389,7 @@ def points(
 def curves(head: str, block: str) -> Section:
   """A metric on validation by epoch of stage 2 and group."""
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     del page
     shown = chapter.blocks[block].curves
     if not shown:
@@ -435,7 +436,7 @@ def _noise(start, groups) -> str:
 def about(with_selection: bool = False) -> Section:
   """Counts of a dataset, how it is ranked, and its groups."""
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     del page
     data, protocol = chapter.data, chapter.details.protocol
     number = protocol.num_candidates
@@ -459,7 +460,7 @@ def about(with_selection: bool = False) -> Section:
 def claims(block: str, metrics: Mapping[str, str]) -> Section:
   """The study's claims with their verdicts; `block` heads the first column."""
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     places = [*(group.group for group in chapter.details.groups), 'all']
     head = [block, 'claim', 'verdict', 'true in seeds', *groups(chapter), 'all']
     rows = []
@@ -482,7 +483,7 @@ def claims(block: str, metrics: Mapping[str, str]) -> Section:
   return section
 
 
-def paired(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+def paired(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
   """All paired differences, under the names of the tables."""
   study = page.plan.study
   for block, of_block in chapter.blocks.items():
@@ -507,7 +508,7 @@ def runs(*axes: str) -> Section:
   count = lambda value: '-' if value is None else str(value)
   seconds = lambda value: '-' if value is None else f'{value:,.0f}'
 
-  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  def section(page: document.Page, chapter: offline.Chapter) -> Iterator[str]:
     study = page.plan.study
     inside = [choice.values for choice in study.axes.values()][-len(axes) :]
     place = lambda run: run.place[-len(axes) :] if axes else ()

@@ -201,7 +201,9 @@ def draw(worlds: Sequence[theory.Simulation], path: pathlib.Path) -> bool:
   for world in sorted(worlds, key=lambda world: world.config.spread):
     columns.setdefault(world.config.spread, []).append(world)
   named = {_title(spread, of): of for spread, of in columns.items()}
-  return figures.draw(named, [_risk_by_threshold, _risks, _errors], path, 5.2, 10)
+  return figures.draw(
+    named, [_risk_by_threshold, _risks, _errors], path, 5.2, 10
+  )
 
 
 def _title(spread, worlds) -> str:
@@ -243,9 +245,7 @@ def _errors(axis, title, worlds):
     line(world.Q_tail / counts, 'C2', 'Q tail / (T + 1)', '--')
     line(world.Q_worst / counts, 'C1', 'Q worst / (T + 1)', '--')
   _mark(axis, world.error_crossing, 'e < V', crossing=True)
-  _finish(
-    axis, 'events offline T + 1', 'mean squared distance to the taste'
-  )
+  _finish(axis, 'events offline T + 1', 'mean squared distance to the taste')
 
 
 def _lines(axis, worlds) -> Iterator[tuple[theory.Simulation, Any]]:

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from tests.recipes.reproduction import two_time_finished as finished
+from tests.studies import online_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
 from twotsrec.recipes import two_time_rows
-from twotsrec.recipes.reproduction import two_time_measures as measures
+from twotsrec.studies import online
 
 OPTIONS = finished.OPTIONS._replace(threshold=finished.THRESHOLD)
 RESAMPLES = 200
@@ -27,8 +27,8 @@ def systems(tmp_path_factory):
       two_time_rows.save(place, ranked, finished.ranked(worse=9))
       workdirs[name][seed] = str(place)
   return {
-    **{k: measures.of_runs(places, OPTIONS) for k, places in workdirs.items()},
-    'popularity': measures.of_runs(workdirs['good'], OPTIONS, popularity=True),
+    **{k: online.of_runs(places, OPTIONS) for k, places in workdirs.items()},
+    'popularity': online.of_runs(workdirs['good'], OPTIONS, popularity=True),
   }
 
 
@@ -42,12 +42,12 @@ def test_seeds_are_averaged_before_events_are(systems):
     'all': np.ones_like(kinds['inactive']),
   }
   for kind, chosen in kinds.items():
-    for rule, metric in measures.COLUMNS:
+    for rule, metric in online.COLUMNS:
       of_seeds = [v[rule, metric][chosen].mean() for v in per_seed]
       cell = rows[kind][rule][metric]['by_event']
       assert cell['value'] == pytest.approx(np.mean(of_seeds))
       assert cell['low'] <= cell['value'] <= cell['high']
-      spread = systems['good'].spread[kind]['all'][rule][metric]
+      spread = systems['good'].spread[kind, 'all', rule, metric]
       assert spread == pytest.approx(of_seeds)
 
 
@@ -59,10 +59,9 @@ def test_popularity_is_read_beside_the_model(systems):
 
 
 def test_differences_are_those_of_the_means(systems):
-  found = measures.differences(systems, 'good', RESAMPLES)
+  found = online.differences(systems, RESAMPLES, 'good')
   assert set(found) == {'bad', 'popularity'}
-  assert found['bad']['seeds'] == [0, 1]
-  rows = {row['group']: row for row in found['bad']['expected']['mrr']}
+  rows = {row.row: row for row in found['bad']['expected', 'mrr']}
   assert list(rows)[:3] == ['inactive', 'active', 'all']
   active = finished.ranked()['train_count'] > finished.THRESHOLD
   by_seed = [
@@ -72,35 +71,35 @@ def test_differences_are_those_of_the_means(systems):
   ]
   for name, chosen in (('inactive', ~active), ('active', active)):
     each = [x[chosen].mean() for x in by_seed]
-    assert rows[name]['by_seed'] == pytest.approx(each)
-    assert rows[name]['difference'] == pytest.approx(np.mean(each))
-    assert rows[name]['high'] < 0
-    users = np.unique(finished.ranked()['user'][chosen])
-    assert rows[name]['users'] == users.size
+    assert rows[name].by_seed == pytest.approx(each)
+    assert rows[name].difference == pytest.approx(np.mean(each))
+    assert rows[name].high < 0
 
 
 def test_systems_without_a_common_seed_are_left_out(systems):
   one = systems['bad']._replace(tables={1: systems['bad'].tables[1]})
   other = systems['good']._replace(tables={0: systems['good'].tables[0]})
-  found = measures.differences(
-    {'good': systems['good'], 'bad': one}, 'good', RESAMPLES
+  found = online.differences(
+    {'good': systems['good'], 'bad': one}, RESAMPLES, 'good'
   )
-  assert found['bad']['seeds'] == [1]
+  assert [len(row.by_seed) for row in found['bad']['expected', 'mrr']] == [
+    1
+  ] * 4
   alone = {'good': other, 'bad': one}
-  assert measures.differences(alone, 'good', RESAMPLES) == {}
+  assert online.differences(alone, RESAMPLES, 'good') == {}
 
 
 def test_the_gain_of_a_kind_of_users_is_its_difference(systems):
-  found = measures.gain_difference(
+  found = online.gain_difference(
     systems['good'], systems['bad'], ('expected', 'mrr'), RESAMPLES
   )
-  minus = measures.differences(systems, 'good', RESAMPLES)['bad']
-  rows = {row['group']: row for row in minus['expected']['mrr']}
-  for kind in measures.KINDS:
-    assert found[kind] == pytest.approx(-rows[kind]['difference'])
-  between = found['inactive'] - found['active']
-  assert found['difference'] == pytest.approx(between)
-  assert found['low'] <= between <= found['high']
+  minus = online.differences(systems, RESAMPLES, 'good')['bad']
+  rows = {row.row: row for row in minus['expected', 'mrr']}
+  for kind in online.KINDS:
+    assert getattr(found, kind) == pytest.approx(-rows[kind].difference)
+  between = found.inactive - found.active
+  assert found.difference == pytest.approx(between)
+  assert found.low <= between <= found.high
 
 
 @pytest.mark.parametrize('relative', [False, True])
@@ -113,21 +112,21 @@ def test_movement_is_a_mean_over_users(systems, relative):
       relative, states['norm'][mine], 1.0
     )
     active = states['train_count'][mine][0] > finished.THRESHOLD
-    means.setdefault(measures.KINDS[int(active)], []).append(moved.mean())
-  found = measures.movement_difference(
+    means.setdefault(online.KINDS[int(active)], []).append(moved.mean())
+  found = online.movement_difference(
     systems['good'], finished.THRESHOLD, RESAMPLES, relative
   )
   for kind, values in means.items():
-    assert found[kind] == pytest.approx(np.mean(values))
+    assert getattr(found, kind) == pytest.approx(np.mean(values))
   # One from the other by 1, or by a quarter of it.
-  assert found['low'] == pytest.approx(0.25 if relative else 1.0, abs=0.05)
-  assert 0 < found['low'] <= found['difference'] <= found['high']
+  assert found.low == pytest.approx(0.25 if relative else 1.0, abs=0.05)
+  assert 0 < found.low <= found.difference <= found.high
 
 
 def test_without_one_kind_of_users_nothing_is_between(systems):
-  found = measures.movement_difference(systems['good'], 10_000, RESAMPLES)
-  assert found['active'] is None and found['difference'] is None
-  assert found['low'] is None and found['inactive'] > 0
+  found = online.movement_difference(systems['good'], 10_000, RESAMPLES)
+  assert found.active is None and found.difference is None
+  assert found.low is None and found.inactive > 0
 
 
 def test_runs_on_other_events_are_refused(tmp_path):
@@ -138,4 +137,4 @@ def test_runs_on_other_events_are_refused(tmp_path):
     two_time_rows.save(tmp_path / name, some, some)
   workdirs = {0: str(tmp_path / 'one'), 1: str(tmp_path / 'other')}
   with pytest.raises(types.UserError, match='other events than the runs besid'):
-    measures.of_runs(workdirs, OPTIONS)
+    online.of_runs(workdirs, OPTIONS)

@@ -6,92 +6,94 @@ import shutil
 
 import pytest
 
-from tests.recipes.reproduction import two_time_finished as finished
+from tests.studies import finished
+from tests.studies import papers
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online_report
 from twotsrec.recipes import experiment as experiment_lib
 from twotsrec.recipes import runs as runs_lib
 from twotsrec.recipes import two_time_shared
-from twotsrec.recipes.reproduction import training
-from twotsrec.recipes.reproduction import two_time
-from twotsrec.recipes.reproduction import two_time_results
-from twotsrec.recipes.reproduction import two_time_training
+from twotsrec.studies import document
+from twotsrec.studies import plans
+from twotsrec.studies import study as study_lib
 from twotsrec.training import files
-from twotsrec.training import loop
 
 DATASET, SPLIT = 'synthetic', 'global_time'
 # The network of inactive users is compiled once for all of them.
 SYSTEMS = ('2ts', 'ccf', 'frozen_user')
-CHANGES = (
-  ('data.users', 60),
-  ('model.width', 4),
-  ('groups.num_groups', 2),
-  ('two_time.threshold', 30),
-  ('two_time.window', 4),
-  ('two_time.stage1_epochs', (1, 2)),
-  ('two_time.stage1_batch', 512),
-  ('two_time.negatives', 2),
-  ('two_time.evaluation_lists', 19),
-  ('evaluation.bootstrap', 20),
-)
+CHANGES = {
+  'data.users': 60,
+  'model.width': 4,
+  'groups.num_groups': 2,
+  'two_time.threshold': 30,
+  'two_time.window': 4,
+  'two_time.stage1_epochs': (1, 2),
+  'two_time.stage1_batch': 512,
+  'two_time.negatives': 2,
+  'two_time.evaluation_lists': 19,
+  'evaluation.bootstrap': 20,
+}
+
+
+def _plan(out, systems=SYSTEMS):
+  """Both tables on the small built-in log."""
+  study = papers.load('two_time_scale')
+  axes = study.axes | {'datasets': study_lib.Choice((DATASET,))}
+  study = study._replace(axes=axes)
+  given = {
+    'table': ('comparison', 'ablation'), 'systems': systems, 'seeds': (0,)
+  }  # fmt: skip
+  request = study_lib.ask(study, given, out, changes=CHANGES)
+  return plans.plan(study, request)
 
 
 @pytest.fixture(scope='module')
-def settings(tmp_path_factory):
-  """Three systems on the small built-in log."""
-  made = finished.settings(
-    tmp_path_factory.mktemp('out'),
-    datasets=(DATASET,),
-    systems=SYSTEMS,
-    seeds=(0,),
-    changes=CHANGES,
-  )
-  told = []
-  assert two_time_training.train(made, quiet=True, tell=told.append)
-  places = [line.split(' (')[0].rpartition('/')[2] for line in told]
+def plan(tmp_path_factory):
+  """Three systems, trained."""
+  made, said = _plan(tmp_path_factory.mktemp('out')), []
+  assert plans.train(made, quiet=True, tell=said.append)
+  places = [line.split(' (')[0].rpartition('/')[2] for line in said]
   assert places == list(SYSTEMS)
-  assert told[0].endswith('2ts (1 of 3 runs)')
-  assert re.search(r'\(3 of 3 runs, about \d+ min left\)$', told[2])
+  assert said[0].endswith('2ts (1 of 3 runs)')
+  assert re.search(r'\(3 of 3 runs, about \d+ min left\)$', said[2])
   return made
 
 
 def _run(system):
-  return two_time.Run(DATASET, SPLIT, 0, system)
+  return finished.run(DATASET, SPLIT, system)
 
 
-def _report(settings, system):
-  return training.finished(two_time.plan(settings, _run(system)))
+def _reference(plan):
+  """Configuration and directory of the run of 2TS."""
+  run = _run('2ts')
+  return plans.config(plan, run), plans.workdir(plan, run)
 
 
-def _refuse(*arguments, **named):
-  raise AssertionError('something is trained')
+def _report(plan, system):
+  return plans.report(plan, _run(system))
 
 
-def test_stage_1_is_trained_once_for_the_events_it_sees(settings):
-  phases = {s: _report(settings, s)['training']['phases'] for s in SYSTEMS}
+def test_stage_1_is_trained_once_for_the_events_it_sees(plan):
+  phases = {s: _report(plan, s)['training']['phases'] for s in SYSTEMS}
   assert {*phases['2ts']} == {'stage1', 'inactive_1', 'inactive_2', 'active'}
   assert {*phases['ccf']} == {'stage1'}
   assert {*phases['frozen_user']} == {'inactive'}
-  chosen = _report(settings, '2ts')['two_time']['stage1_epochs']
+  chosen = _report(plan, '2ts')['two_time']['stage1_epochs']
   for system in ('ccf', 'frozen_user'):
-    told = _report(settings, system)['two_time']
+    told = _report(plan, system)['two_time']
     assert told['stage1_epochs'] == chosen
     assert told['stage1_taken'] == (system == 'frozen_user')
     assert told['stage1_seconds'] > 0
 
 
-def test_what_is_taken_over_is_what_would_have_been_trained(settings, tmp_path):
+def test_what_is_taken_over_is_what_would_have_been_trained(plan, tmp_path):
   """Bit for bit; only the trials of the other lengths are left out."""
-  planned = two_time.plan(settings, _run('2ts'))
-  config = dataclasses.replace(
-    planned.config,
-    two_time=dataclasses.replace(
-      planned.config.two_time, stage1=planned.workdir
-    ),
-  )
+  own, workdir = _reference(plan)
+  options = dataclasses.replace(own.two_time, stage1=workdir)
+  config = dataclasses.replace(own, two_time=options)
   report = runs_lib.train(config, str(tmp_path / 'run'), quiet=True)
-  first = _report(settings, '2ts')
+  first = _report(plan, '2ts')
   for part in ('validation', 'test', 'online'):
     assert report[part] == first[part]
   assert {*report['training']['phases']} == {'inactive', 'active'}
@@ -99,71 +101,56 @@ def test_what_is_taken_over_is_what_would_have_been_trained(settings, tmp_path):
     report['two_time']['stage1_trials'] == (first['two_time']['stage1_trials'])
   )
   # The run may be resumed without it, or with another place of it.
-  assert runs_lib.train(planned.config, str(tmp_path / 'run')) == report
+  assert runs_lib.train(own, str(tmp_path / 'run')) == report
 
 
-def test_what_is_finished_is_not_trained_again(settings, monkeypatch):
-  monkeypatch.setattr(loop, 'fit', _refuse)
-  monkeypatch.setattr(experiment_lib, 'load_data', _refuse)
-  assert two_time_training.train(settings, quiet=True, tell=_refuse)
-
-
-def test_the_document_has_what_was_measured(settings):
-  result = two_time_results.collect(settings, 200)
-  assert result['missing'] == 0
-  found = result['datasets'][f'{DATASET}, {SPLIT}']
+def test_the_document_has_what_was_measured(plan):
+  page = document.collect(plan, 200)
+  assert document.missing(page) == 0
+  chapter = page.chapters[f'{DATASET}, {SPLIT}']
   for system in SYSTEMS:
-    mine = found['systems'][system]['report']['rows'][0]
-    there = _report(settings, system)['online']['model']['test']['rows'][0]
+    mine = chapter.blocks[''].systems[system].report['rows'][0]
+    there = _report(plan, system)['online']['model']['test']['rows'][0]
     for part in online_report.PARTS:
       assert files.jsonable(mine[part]['expected']) == there[part]['expected']
-  popular = _report(settings, '2ts')['online']['popularity']['test']['rows'][0]
-  mine = found['popularity']['report']['rows'][0]
+  popular = _report(plan, '2ts')['online']['popularity']['test']['rows'][0]
+  mine = chapter.popularity.report['rows'][0]
   assert files.jsonable(mine['all']['all']) == popular['all']['all']
-  verdicts = [claim['verdict'] for claim in found['claims']]
+  verdicts = [claim.verdict for claim in chapter.claims]
   assert verdicts[0] is not None and verdicts[2] is None
 
 
-def test_a_stop_leaves_the_rest_for_the_next_time(settings, tmp_path):
+def test_a_run_that_waits_is_trained_after_the_reference(plan, tmp_path):
   """The reference has finished, the run that waits for it has not."""
-  made = settings._replace(out=str(tmp_path), systems=('ccf',))
-  first = two_time.workdir(made, _run('2ts'))
-  shutil.copytree(two_time.workdir(settings, _run('2ts')), first)
-  trained = []
-  assert not two_time_training.train(made, lambda: True, True, trained.append)
-  assert not trained
-  assert two_time_training.train(made, quiet=True, tell=trained.append)
-  assert [line.endswith('ccf (2 of 2 runs)') for line in trained] == [True]
-  assert _report(made, 'ccf')['test'] == _report(settings, 'ccf')['test']
-
-
-def test_other_settings_are_refused_before_anything_is_trained(
-  settings, monkeypatch
-):
-  monkeypatch.setattr(loop, 'fit', _refuse)
-  changes = (*CHANGES, ('two_time.rate', 0.5))
-  with pytest.raises(types.UserError, match='two_time.rate: 0.002 there, 0.5'):
-    two_time_training.train(settings._replace(changes=changes), quiet=True)
+  made = _plan(tmp_path, systems=('ccf',))
+  first = plans.workdir(made, _run('2ts'))
+  shutil.copytree(plans.workdir(plan, _run('2ts')), first)
+  said = []
+  assert not plans.train(made, lambda: True, True, said.append)
+  assert not said
+  assert plans.train(made, quiet=True, tell=said.append)
+  assert [line.endswith('ccf (2 of 2 runs)') for line in said] == [True]
+  assert _report(made, 'ccf')['test'] == _report(plan, 'ccf')['test']
 
 
 # ---- Stage 1 of another run
 
 
 @pytest.fixture
-def config(settings):
+def config(plan):
   """The reference, with its own stage 1 named."""
-  planned = two_time.plan(settings, _run('2ts'))
-  planned.config.two_time.stage1 = planned.workdir
-  return planned.config
+  made, workdir = _reference(plan)
+  made.two_time.stage1 = workdir
+  return made
 
 
 def _find(config):
   return two_time_shared.find(config, experiment_lib.load_data(config))
 
 
-def test_the_choice_is_taken_over(config, settings):
+def test_the_choice_is_taken_over(config, plan):
   found = _find(config)
-  told = _report(settings, '2ts')['two_time']
+  told = _report(plan, '2ts')['two_time']
   assert found.epochs == told['stage1_epochs'] in (1, 2)
   assert {str(k): v for k, v in found.trials.items()} == told['stage1_trials']
   config.two_time.stage1 = ''
@@ -200,11 +187,12 @@ def test_another_stage_1_is_refused(config, field, value, message):
   assert '\n' not in str(error.value)
 
 
-def test_a_run_without_a_stage_1_of_its_own_is_refused(settings):
-  planned = two_time.plan(settings, _run('frozen_user'))
-  planned.config.two_time.stage1 = planned.workdir
+def test_a_run_without_a_stage_1_of_its_own_is_refused(plan):
+  run = _run('frozen_user')
+  config = plans.config(plan, run)
+  config.two_time.stage1 = plans.workdir(plan, run)
   with pytest.raises(types.UserError, match='it was taken from .*ccf'):
-    _find(planned.config)
+    _find(config)
 
 
 def _copy(config, folder, section, field, value):

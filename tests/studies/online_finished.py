@@ -8,35 +8,43 @@ import pathlib
 import numpy as np
 
 from tests.evaluation import online_toys
+from tests.studies import papers
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online_events
 from twotsrec.evaluation import online_report
 from twotsrec.recipes import two_time_rows
-from twotsrec.recipes.reproduction import two_time
+from twotsrec.studies import plans
+from twotsrec.studies import study as study_lib
 from twotsrec.training import run_directory
 
 USERS, ITEMS, THRESHOLD = 60, 41, 3
 EPOCHS = 20  # of stage 1, as the reference has chosen
 OPTIONS = online_report.Options(lists=30, edges=(2, 4), resamples=20)
 POPULAR = 9  # places that popularity is below a system of `write`
+CHANGES = {'two_time.threshold': THRESHOLD, 'two_time.window': 1}
 _GROUP = {'group': 1, 'users': 9, 'min_activity': 0, 'max_activity': 14}
 
 
-def settings(out: pathlib.Path, **changes) -> two_time.Settings:
-  """Both tables and Figs. 3 to 5 on ml-100k with two seeds."""
-  made = two_time.Settings(
-    tables=tuple(two_time.TABLES),
-    figures=('3', '4', '5'),
-    datasets=('ml-100k',),
-    splits=('global_time',),
-    systems=two_time.SYSTEMS,
-    seeds=(0, 1),
-    data_root='',
-    cache_dir='data',
-    out=str(out),
-    changes=(('two_time.threshold', THRESHOLD), ('two_time.window', 1)),
+def plan(out: pathlib.Path, folders=(), **given) -> plans.Plan:
+  """Both tables and Figs. 3 to 5 on ml-100k with two seeds.
+
+  Args:
+    out: folder of the runs.
+    folders: more arguments of `study.ask`.
+    **given: flags; `changes` are those of `study.ask`.
+  """
+  study = papers.load('two_time_scale')
+  changes = given.pop('changes', CHANGES)
+  every = {
+    'table': ('comparison', 'ablation'),
+    'figure': ('3', '4', '5'),
+    'systems': study.systems,
+    'seeds': (0, 1),
+  }
+  request = study_lib.ask(
+    study, every | given, out, changes=changes, **dict(folders)
   )
-  return made._replace(**changes)
+  return plans.plan(study, request)
 
 
 @functools.cache
@@ -71,11 +79,11 @@ def ranked(seed: int = 0, worse: int = 0, slower: float = 0.0) -> dict:
 
 
 def write(
-  made: two_time.Settings, run: two_time.Run, worse: int = 0, **more
+  made: plans.Plan, run: study_lib.Run, worse: int = 0, **more
 ) -> pathlib.Path:
   """A finished run; `slower` as in `ranked`, `digest` of its data."""
   slower, digest = more.get('slower', 0.0), more.get('digest', 'd' * 64)
-  place = pathlib.Path(two_time.workdir(made, run))
+  place = pathlib.Path(plans.workdir(made, run))
   place.mkdir(parents=True)
   two_time_rows.save(
     place,
@@ -84,10 +92,7 @@ def write(
   )
   prepared_lib.save(log(), str(run_directory.ids_path(place)))
   single = run.system.startswith('single_stage')
-  if single or run.system == two_time.REFERENCE:
-    config = two_time.config(made, run)
-  else:
-    config = two_time.plan(made, run).config
+  config = plans.config(made, run)
   (place / 'config.json').write_text(json.dumps(dataclasses.asdict(config)))
   report = _report(run, single, digest)
   (place / 'report.json').write_text(json.dumps(report))
@@ -106,7 +111,7 @@ def _report(run, single, digest):
     'dataset': {'users': USERS, 'items': ITEMS, 'events': log().num_events},
     'test': {'groups': [_GROUP]},
     'protocol': {
-      'split': run.split,
+      'split': run.place[1],
       'candidates': 'all',
       'order': 'online',
       'selection': 'validation mrr',
