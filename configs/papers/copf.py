@@ -14,6 +14,7 @@ from twotsrec.recipes import copf
 from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.studies import offline
+from twotsrec.studies import sections
 from twotsrec.studies import study
 from twotsrec.studies import tables
 
@@ -151,10 +152,11 @@ def _point(dataset, system):
 
 # ---- Tables
 
-_COSTS = (tables.seeds, tables.costs)
+_COSTS = (tables.seeds, *tables.COSTS)
 _MEANS = tuple(tables.mean(head, metric) for metric, head in METRICS.items())
 _MINUS = tuple(
-  tables.minus(f'{head} - COPF', metric) for metric, head in METRICS.items()
+  tables.minus(f'{head} - COPF', REFERENCE, metric)
+  for metric, head in METRICS.items()
 )
 
 
@@ -168,7 +170,6 @@ def _table(name, title, *rows, labels=None):
         name,
         columns=(*_MEANS, *_MINUS, *_COSTS),
         paper={metric: f'paper {head}' for metric, head in METRICS.items()},
-        reference=REFERENCE,
         labels=labels,
       ),
       tables.against_paper(name, 'hr@10', 'HR@10', REFERENCE),
@@ -186,7 +187,6 @@ def _figure(name, axis, title, paper):
       tables.table(
         name,
         columns=(*_MEANS, *_MINUS, *_COSTS),
-        reference=REFERENCE,
         first=axis,
         labels={system: f'{value:g}' for system, value in values.items()},
       ),
@@ -250,7 +250,7 @@ _PAPER = {
 def _places(by, title, note):
   return (
     *(
-      tables.by_rows(by, metric, f'{title}: {head}', REFERENCE)
+      tables.by_place(by, metric, f'{title}: {head}', REFERENCE)
       for metric, head in METRICS.items()
     ),
     document.paragraph(
@@ -317,7 +317,7 @@ STUDY = study.Study(
     ' paired.',
   ),
   sections=(
-    tables.about(with_selection=True),
+    sections.about(with_selection=True),
     document.paragraph(
       _PAPER, otherwise='The paper has no numbers on this dataset.'
     ),
@@ -333,7 +333,7 @@ STUDY = study.Study(
       'By activeness group',
       'Group 1 has the users with the fewest training interactions.',
     ),
-    tables.runs(),
+    sections.runs(),
   ),
   labels=LABELS,
   option='variants',

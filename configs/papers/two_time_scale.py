@@ -16,9 +16,11 @@ from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.studies import online
 from twotsrec.studies import online_claims as claims
-from twotsrec.studies import online_tables as tables
+from twotsrec.studies import online_measures as measures
+from twotsrec.studies import online_tables
 from twotsrec.studies import stage1
 from twotsrec.studies import study
+from twotsrec.studies import tables
 from twotsrec.studies import theory
 
 REFERENCE = '2ts'  # chooses stage 1; what everything else is compared with
@@ -61,49 +63,63 @@ LABELS = {
 METRICS = {'mrr': 'MRR', 'recall@10': 'Recall@10'}
 
 
-def _means(rule, part='all'):
+def _table(title, columns):
+  return tables.table('comparison', columns, title=title)
+
+
+def _means(title, rule, part='all'):
   """MRR and Recall@10, with the past among the candidates or not."""
-  return [
-    tables.mean(f'{head}, {past}', metric, f'{rule}{ending}', part=part)
-    for ending, past in (('', 'with past'), ('_without_past', 'without past'))
-    for metric, head in METRICS.items()
-  ]
+  return _table(
+    title,
+    [
+      tables.mean(
+        f'{head}, {past}',
+        *measures.key(metric, f'{rule}{ending}', part=part),
+      )
+      for ending, past in (('', 'with past'), ('_without_past', 'without past'))
+      for metric, head in METRICS.items()
+    ],
+  )
 
 
-def _kinds(rule):
+def _kinds(title, rule):
   """MRR and Recall@10 of inactive and of active users."""
-  return [
-    tables.mean(f'{kind}, {head}', metric, rule, kind)
-    for kind in online.KINDS
-    for metric, head in METRICS.items()
-  ]
+  return _table(
+    title,
+    [
+      tables.mean(f'{kind}, {head}', *measures.key(metric, rule, kind))
+      for kind in measures.KINDS
+      for metric, head in METRICS.items()
+    ],
+  )
 
 
-_BUCKETS = 'MRR by train events of the user, mean over'
+def _buckets(title, rule, mean):
+  """MRR by train events."""
+  title = f'MRR by train events of the user, mean over {title}'
+  return _table(title, [online_tables.by_bucket(rule, mean)])
+
+
+def _minus(head, *key):
+  return tables.minus(head, REFERENCE, *measures.key(*key))
+
+
 TABLES = {
   'comparison': study.Table(
     rows=(*COMPARED, *(s for s in SYSTEMS if s not in COMPARED)),
     parts=(
-      tables.table(
-        'Comparison: 1 + {lists} candidates, expected', _means('expected')
+      _means('Comparison: 1 + {lists} candidates, expected', 'expected'),
+      _means('Comparison: all items', 'all'),
+      _means(
+        'Warm items alone: 1 + {lists} candidates, expected', 'expected', 'warm'
       ),
-      tables.table('Comparison: all items', _means('all')),
-      tables.table(
-        'Warm items alone: 1 + {lists} candidates, expected',
-        _means('expected', part='warm'),
+      _kinds('Inactive and active users, with past', 'expected'),
+      _kinds(
+        'Inactive and active users, without past', 'expected_without_past'
       ),
-      tables.table(
-        'Inactive and active users, with past', _kinds('expected')
-      ),
-      tables.table(
-        'Inactive and active users, without past',
-        _kinds('expected_without_past'),
-      ),
-      tables.by_bucket(f'{_BUCKETS} users, with past', 'expected', 'by_user'),
-      tables.by_bucket(f'{_BUCKETS} events, with past', 'expected', 'by_event'),
-      tables.by_bucket(
-        f'{_BUCKETS} users, without past', 'expected_without_past', 'by_user'
-      ),
+      _buckets('users, with past', 'expected', 'by_user'),
+      _buckets('events, with past', 'expected', 'by_event'),
+      _buckets('users, without past', 'expected_without_past', 'by_user'),
     ),
   ),
   'ablation': study.Table(
@@ -115,14 +131,17 @@ TABLES = {
     title='Ablation',
     parts=(
       tables.table(
-        '',
-        [
-          *(tables.mean(head, metric) for metric, head in METRICS.items()),
-          *(tables.minus(f'{h} - 2TS', m) for m, h in METRICS.items()),
-          *(tables.minus(f'MRR - 2TS, {k}', 'mrr', k) for k in online.KINDS),
-          tables.seconds('s per epoch', 'epoch_seconds', '{:.2f}'),
-        ],
-        popularity=False,
+        'ablation',
+        (
+          *(tables.mean(h, *measures.key(m)) for m, h in METRICS.items()),
+          *(_minus(f'{h} - 2TS', m) for m, h in METRICS.items()),
+          *(_minus(f'MRR - 2TS, {kind}', 'mrr', 'expected', kind)
+            for kind in measures.KINDS),
+          tables.cost(
+            's per epoch', tables.averaged('epoch_seconds', '{:.2f}')
+          ),
+        ),
+        with_rules=False,
       ),
     ),
   ),
@@ -132,7 +151,7 @@ TABLES = {
     title='Fig. 3: MRR by train events of the user, mean over users',
     flag='figure',
     picture=figures.of_chapters(
-      figures.by_bucket, tables.reports(COMPARED, LABELS)
+      figures.by_bucket, online.by_bucket(COMPARED, LABELS)
     ),
     picture_name='fig3',
     first=True,
@@ -142,7 +161,7 @@ TABLES = {
     title='Fig. 4: how far a test event moves the state, 2TS',
     flag='figure',
     picture=figures.of_chapters(
-      figures.movement, lambda chapter: chapter.movement
+      figures.movement, lambda chapter: chapter.details.movement
     ),
     picture_name='fig4',
     first=True,
@@ -150,10 +169,10 @@ TABLES = {
   '5': study.Table(
     rows=(REFERENCE,),
     title='Fig. 5: users by train events, and the fitted power law',
-    parts=(tables.laws,),
+    parts=(online_tables.laws,),
     flag='figure',
     picture=figures.of_chapters(
-      figures.activity, lambda chapter: chapter.activity
+      figures.activity, lambda chapter: chapter.details.activity
     ),
     picture_name='fig5',
     first=True,
@@ -247,7 +266,7 @@ STUDY = study.Study(
   needed=needed,
   claims=CLAIMS,
   printed={},  # the paper's tables are lost
-  collect=online.collector(REFERENCE),
+  collect=online.collector(REFERENCE, '2ts_plus'),
   title='2TS, reproduced',
   head=(
     "The paper's result tables are lost, and so are its sizes, rates and"
@@ -267,7 +286,7 @@ STUDY = study.Study(
       '2TS chooses how long stage 1 trains by the validation MRR of its network'
       ' of inactive users; all other systems with a stage 1 train as long.'
       ' Systems that leave the same events out of stage 1 share one.',
-      tables.claims,
+      online_tables.claims,
       "R1 to R7 number the paper's sentences. Popularity is no baseline of the"
       ' paper; CCF is. 1-GRU is the nearest here to its GRU4Rec, and the'
       ' K-window GRU tells what the own start adds. R6 compares shops with the'
@@ -282,10 +301,10 @@ STUDY = study.Study(
     theory.section,
   ),
   sections=(
-    tables.about,
-    tables.details,
+    online_tables.about,
+    online_tables.claims_at_length,
     document.tables,
-    tables.training(REFERENCE),
+    online_tables.training('comparison', REFERENCE),
     document.commands,
   ),
   labels=LABELS,

@@ -1,42 +1,13 @@
 import numpy as np
 import pytest
 
-from tests.recipes import compare_test
 from twotsrec.studies import claims
-
-RESAMPLES = 200
-GROUPS = compare_test.GROUPS
-METRICS = ('auc', 'user_auc')
+from twotsrec.studies import results
 
 
 def _row(low, high, by_seed=(1.0,)):
   difference = None if low is None else (low + high) / 2
-  return claims.Difference(1, difference, low, high, tuple(by_seed))
-
-
-def test_seeds_that_two_systems_share_are_paired(tmp_path):
-  place = lambda system, seed: compare_test.write_run(
-    tmp_path / f'{system}{seed}',
-    compare_test.make_targets(seed, 0.1 * (system != 'base')),
-  )
-  seeds = {'base': (0, 1, 2), 'a': (0, 1, 2), 'b': (1, 2), 'c': (2, 1), 'd': ()}
-  workdirs = {
-    system: {seed: place(system, seed) for seed in known}
-    for system, known in seeds.items()
-  }
-  compared = claims.compare_pairs(workdirs, 'base', 'abcde', RESAMPLES, METRICS)
-  assert [(c.seeds, [*c.result['comparisons']]) for c in compared] == [
-    ([0, 1, 2], ['a']), ([1, 2], ['b', 'c'])
-  ]  # fmt: skip
-  nothing = claims.compare_pairs(workdirs, 'e', 'abc', RESAMPLES, METRICS)
-  assert nothing == []
-  by_seed = claims.differences(compared, 'b', 'base', 'auc')[0].by_seed
-  for seed, difference in zip((1, 2), by_seed):
-    base, other = (
-      compare_test.make_targets(seed, shift)['placement_group'][::GROUPS]
-      for shift in (0.0, 0.1)
-    )
-    assert difference == pytest.approx((other - base).mean())
+  return results.Difference(difference, low, high, tuple(by_seed))
 
 
 @pytest.mark.parametrize(
@@ -60,44 +31,50 @@ def test_a_verdict_follows_the_intervals(intervals, verdict):
 
 
 @pytest.mark.parametrize(
-  ('rows', 'judged'),
+  ('users', 'rests_on'),
   [
-    ('groups', [1, 2, 3]),
-    ('first', [1]),
-    ('last', [3]),
+    ('groups', ['group 1', 'group 2', 'group 3']),
+    ('first', ['group 1']),
+    ('last', ['group 3']),
     ('all', ['all']),
   ],
 )
-def test_a_claim_is_judged_by_its_rows(rows, judged):
-  names = [1, 2, 3, 'all', 'mean of groups']
-  shown = [
-    _row(0.1, 0.2, (0.1, 0.2 - i / 10, None))._asdict() | {'group': name}
-    for i, name in enumerate(names)
-  ]
-  nothing = {'auc': [], 'user_auc': []}
-  compared = [
-    claims.Compared('groups', [0], {'reference': base, 'comparisons': of})
-    for base, of in (
-      ('ga', {'ga_pn': nothing}),
-      ('base', {'ga': nothing}),
-      ('base', {'ga_pn': {'auc': shown}}),
-    )
-  ]
-  claim = claims.Claim('better', 'ga_pn', 'base', 'auc', rows)
-  actual = claims.judge(claim, compared)
-  assert [row.row for row in actual.rows] == judged
-  assert actual.verdict == claims.HOLDS and actual.claim == claim
+def test_a_claim_is_judged_by_its_rows(users, rests_on):
+  places = ['group 1', 'group 2', 'group 3', 'all', 'mean of groups']
+  rows = {
+    ('auc', place): _row(0.1, 0.2, (0.1, 0.2 - i / 10, None))
+    for i, place in enumerate(places)
+  }
+  below = {('user_auc', place): _row(-0.2, -0.1) for place in places}
+  measured = results.Measured({}, {'base': rows | below, 'ga': below})
+  claim = claims.exceeds('better', 'ga_pn', 'base', 'auc', users)
+  systems = {'ga_pn': measured, 'base': results.Measured({})}
+  [judged] = claims.judge([claim], claims.Evidence(systems))
+  assert [*judged.rows] == rests_on
+  assert (judged.text, judged.verdict) == ('better', claims.HOLDS)
   # The second seed falls with the row, the third has no value.
-  second = all(names.index(name) < 2 for name in judged)
-  assert (actual.seeds, actual.seeds_with_it) == (3, 1 + second)
-  other = claim._replace(other='pcgrad')
-  assert claims.judge(other, compared) == claims.Judged(other)
+  second = all(places.index(place) < 2 for place in rests_on)
+  assert claims.seeds(judged) == (1 + second, 3)
+
+
+def test_a_claim_without_finished_runs_has_no_verdict():
+  claim = claims.exceeds('better', 'ga_pn', 'base', 'auc', 'all')
+  for measured in (None, results.Measured({})):
+    evidence = claims.Evidence({'ga_pn': measured, 'base': None})
+    [judged] = claims.judge([claim], evidence)
+    assert judged == claims.Judged('better')
+    assert claims.seeds(judged) == (0, 0)
+
+
+def test_a_claim_on_systems_that_are_not_planned_is_left_out():
+  claim = claims.exceeds('better', 'ga_pn', 'base', 'auc', 'all')
+  assert claims.judge([claim], claims.Evidence({'base': None})) == []
 
 
 def test_a_difference_turned_round_has_its_ends_exchanged():
   row = _row(-0.1, 0.3, (0.2, None))
-  assert row.negative() == claims.Difference(
-    row=1, difference=-row.difference, low=-0.3, high=0.1, by_seed=(-0.2, None)
+  assert row.negative() == results.Difference(
+    difference=-row.difference, low=-0.3, high=0.1, by_seed=(-0.2, None)
   )
   assert row.negative().negative() == row
   tie = _row(0.0, 0.0).negative()

@@ -14,6 +14,8 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.studies import figures
 from twotsrec.studies import online as studied
+from twotsrec.studies import online_measures as measures
+from twotsrec.studies import results
 
 
 def _panels():
@@ -36,14 +38,16 @@ def _panels():
     minimum=0,
     zeta=np.pi**2 / 6,
   )
-  reports = {
-    name: online_report.build(arrays, options)
+  systems = {
+    name: results.Measured(measures.cells(online_report.build(arrays, options)))
     for name, arrays in ranked.items()
   }
   moved = movement.curves(ranked['one'], 3, longest=5)
   return {
-    figures.by_bucket: reports, figures.movement: moved, figures.activity: law
-  }  # fmt: skip
+    figures.by_bucket: (options, systems),
+    figures.movement: moved,
+    figures.activity: law,
+  }
 
 
 class DrawTest(absltest.TestCase):

@@ -21,6 +21,7 @@ from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.studies import offline
 from twotsrec.studies import plans
+from twotsrec.studies import sections
 from twotsrec.studies import study as study_lib
 from twotsrec.studies import tables
 from twotsrec.training import loop
@@ -62,12 +63,11 @@ TABLES = {
         'main',
         columns=(
           *(tables.mean(head, metric) for metric, head in METRICS.items()),
-          tables.minus('HR@10 - plain', 'hr@10'),
+          tables.minus('HR@10 - plain', 'plain', 'hr@10'),
           tables.seeds,
-          tables.costs,
+          *tables.COSTS,
         ),
         paper={'hr@10': 'paper HR@10'},
-        reference='plain',
       ),
     ),
   ),
@@ -92,7 +92,9 @@ STUDY = study_lib.Study(
     **({'plugin.epochs': 2} if run.system == 'plugged' else {}),
   },
   needed=study_lib.rows_of_tables(TABLES),
-  claims=(claims.Claim('plugins help', 'plugged', 'plain', 'hr@10', 'groups'),),
+  claims=(
+    claims.exceeds('plugins help', 'plugged', 'plain', 'hr@10', 'groups'),
+  ),
   printed={'main': {DATASET: {'': {'plugged': (0.75,)}}}},
   collect=offline.collector(
     offline.Measures(
@@ -105,11 +107,11 @@ STUDY = study_lib.Study(
   title='Plugins on behaviors',
   head=('Trained for {epochs} epochs.',),
   sections=(
-    tables.about(with_selection=True),
-    tables.claims('', METRICS),
+    sections.about(with_selection=True),
+    sections.claims(''),
     document.tables,
-    tables.by_rows('parts', 'hr@10', 'By part', 'plain'),
-    tables.runs(),
+    tables.by_place('parts', 'hr@10', 'By part', 'plain'),
+    sections.runs(),
   ),
   follows=plans.after({'plugged': ('plugin.trunk', 'plain')}),
   numbers={'epochs': study_lib.Number(1, 'Of stage 1.')},
@@ -154,26 +156,27 @@ def test_every_cell_is_that_of_the_report(plan):
   page = document.collect(plan, 200)
   assert document.missing(page) == 0
   chapter = page.chapters[DATASET]
-  assert [*chapter.details.parts] == ['cart', 'view', 'new']
+  assert [*chapter.details.users['parts']] == ['cart', 'view', 'new']
   block = chapter.blocks['']
   for system in TRAINED:
     report = plans.report(plan, _run(system))
-    for by in ('groups', 'parts'):
+    for by, places in chapter.details.users.items():
       parts = [*report['test'][by], report['test']['overall']]
       for metric in METRICS:
-        cells = block.systems[system].cells[by][metric]
-        assert [cell.value for cell in cells] == pytest.approx(
+        keys = [(metric, place) for place in (*places, 'all')]
+        values = [block.systems[system].cells[key].value for key in keys]
+        assert values == pytest.approx(
           [part[metric]['value'] for part in parts]
         )
     for rule, part in report['baselines'].items():
-      cell = chapter.details.rules[rule]['parts']['hr@10'][1]
+      cell = chapter.rules[rule].cells['hr@10', 'view']
       assert cell.value == part['parts'][1]['hr@10']['value']
   [curve] = block.curves
   assert len(curve.by_epoch) == 1 + 2
   groups = len(chapter.details.groups)
   assert all(len(epoch) == groups for epoch in curve.by_epoch)
   [judged] = block.claims
-  assert judged.verdict and judged.seeds == 1
+  assert judged.verdict and claims.seeds(judged)[1] == 1
 
 
 def test_the_document_shows_all_of_it(plan):
@@ -183,7 +186,7 @@ def test_the_document_shows_all_of_it(plan):
   assert text.startswith('# Plugins on behaviors\n')
   assert 'Trained for 1 epochs.' in text and '2 runs took' in text
   assert '| again (the run of plain) |' in text and '| 0.7500 |' in text
-  assert 'plugins help, HR@10' in text and '### HR@1 by epoch' in text
+  assert 'plugins help' in text and '### HR@1 by epoch' in text
   for run in plans.runs(plan):
     assert f'\n{plans.train_command(plan, run)}\n' in text
   numbers = json.loads(path.with_suffix('.json').read_text('utf-8'))

@@ -10,6 +10,7 @@ from twotsrec.studies import results
 RESAMPLES = 200
 GROUPS, KS = compare_test.GROUPS, compare_test.KS
 METRICS = ('auc', 'user_auc')
+PLACES = ('a', 'b', 'c')
 
 
 def _write(folder, seed=0, shift=0.0):
@@ -20,7 +21,7 @@ def _write(folder, seed=0, shift=0.0):
 def test_a_cell_is_the_mean_over_seeds_with_an_interval_over_users(tmp_path):
   runs = [_write(tmp_path / str(seed), seed) for seed in range(3)]
   workdirs, targets = zip(*runs)
-  cells = offline.cells(workdirs, GROUPS, KS, RESAMPLES, METRICS)
+  cells = offline.cells(workdirs, PLACES, KS, RESAMPLES, METRICS)
   mean = np.mean([t['user_auc'] for t in targets], axis=0)
   group = targets[0]['group']
   for row, chosen in enumerate(
@@ -32,21 +33,49 @@ def test_a_cell_is_the_mean_over_seeds_with_an_interval_over_users(tmp_path):
     )
     for metric in METRICS:
       expected = (mean[chosen].mean(), low[0], high[0])
-      assert cells[metric][row] == pytest.approx(expected)
+      assert cells[metric, (*PLACES, 'all')[row]] == pytest.approx(expected)
 
 
 def test_a_group_without_users_has_no_value(tmp_path):
   workdir, _ = _write(tmp_path / 'run')
-  cells = offline.cells([workdir], GROUPS + 1, KS, RESAMPLES, METRICS)
+  cells = offline.cells([workdir], (*PLACES, 'empty'), KS, RESAMPLES, METRICS)
   unknown = results.Cell(None, None, None)
-  assert cells['auc'][GROUPS] == unknown != cells['auc'][GROUPS + 1]
+  assert cells['auc', 'empty'] == unknown != cells['auc', 'all']
 
 
 def test_damaged_arrays_are_named(tmp_path):
   workdir, _ = _write(tmp_path / 'run')
   (tmp_path / 'run' / 'per_target.npz').write_bytes(b'no archive')
   with pytest.raises(types.UserError, match='per_target.npz is damaged'):
-    offline.cells([workdir], GROUPS, KS, RESAMPLES, METRICS)
+    offline.cells([workdir], PLACES, KS, RESAMPLES, METRICS)
+
+
+def test_seeds_that_two_systems_share_are_paired(tmp_path):
+  place = lambda system, seed: compare_test.write_run(
+    tmp_path / f'{system}{seed}',
+    compare_test.make_targets(seed, 0.1 * (system != 'base')),
+  )
+  seeds = {'base': (0, 1, 2), 'a': (0, 1, 2), 'b': (1, 2), 'c': (2, 1), 'd': ()}
+  workdirs = {
+    system: {seed: place(system, seed) for seed in known}
+    for system, known in seeds.items()
+  }
+  compared = offline.compare_pairs(
+    workdirs, 'base', 'abcde', RESAMPLES, METRICS
+  )
+  assert [(c.seeds, [*c.result['comparisons']]) for c in compared] == [
+    ([0, 1, 2], ['a']), ([1, 2], ['b', 'c'])
+  ]  # fmt: skip
+  nothing = offline.compare_pairs(workdirs, 'e', 'abc', RESAMPLES, METRICS)
+  assert nothing == []
+  against = offline.differences(compared, 'b')['base']
+  by_seed = against['auc', 'group 1'].by_seed
+  for seed, difference in zip((1, 2), by_seed):
+    base, other = (
+      compare_test.make_targets(seed, shift)['placement_group'][::GROUPS]
+      for shift in (0.0, 0.1)
+    )
+    assert difference == pytest.approx((other - base).mean())
 
 
 def test_a_curve_is_what_training_has_logged(tmp_path):

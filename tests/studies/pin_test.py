@@ -5,7 +5,6 @@ import pytest
 from tests.studies import finished
 from tests.studies import papers
 from tests.studies import written
-from twotsrec.studies import claims
 from twotsrec.studies import document
 
 PIN = papers.module('pin')
@@ -23,7 +22,8 @@ def text():
 
 def _cell(page, system, place, metric='auc', model='din'):
   block = page.chapters['ml-1m'].blocks[model]
-  cell = block.systems[system].cells['groups'][metric][place]
+  place = 'all' if place < 0 else f'group {place + 1}'
+  cell = block.systems[system].cells[metric, place]
   return f'{cell.value:.4f} ({cell.low:.4f} to {cell.high:.4f})'
 
 
@@ -137,8 +137,8 @@ def test_claims_are_judged_by_their_intervals(text, page):
   assert re.fullmatch(r'\+0\.\d{4} \(\+0\.\d{4} to \+0\.\d{4}\)', first[4])
   by_user = next(row for row in rows if 'base by user' in row[1])
   assert by_user[4:-1] == [''] * 3 and by_user[-1].startswith('+0.0')
-  compared = page.chapters['ml-1m'].blocks['din'].compared
-  row = claims.differences(compared, 'ga_pn', 'base', 'auc')[0]
+  plugged = page.chapters['ml-1m'].blocks['din'].systems['ga_pn']
+  row = plugged.against['base']['auc', 'group 1']
   shown = f'{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})'
   assert first[4] == shown
 

@@ -10,6 +10,7 @@ from tests.studies import written
 from twotsrec import types
 from twotsrec.studies import claims
 from twotsrec.studies import document
+from twotsrec.studies import online_measures as measures
 from twotsrec.studies import plans
 
 TWO_TIME = papers.module('two_time_scale')
@@ -31,8 +32,8 @@ def text():
 
 
 def _claim(page, number, text):
-  chapter = page.chapters[PLACE].claims
-  [row] = [r for r in chapter if (r.number, r.text) == (number, text)]
+  judged = page.chapters[PLACE].blocks[''].claims
+  [row] = [r for r in judged if (r.number, r.text) == (number, text)]
   return row.verdict, row.detail
 
 
@@ -97,11 +98,12 @@ def test_shops_are_compared_with_the_other_data_of_the_paper(tmp_path):
       online_finished.write(made, _run(system, dataset=dataset))
   page = document.collect(made, written.RESAMPLES)
   beauty = page.chapters['amazon-beauty-5core, global_time']
+  judged = beauty.blocks[''].claims
   assert 'gain larger for active users, as on Taobao' in [
-    row.text for row in beauty.claims
+    row.text for row in judged
   ]
   # Without hold-out 2TS is what the paper words.
-  assert [r.verdict for r in beauty.claims[-2:]] == [claims.HOLDS] * 2
+  assert [row.verdict for row in judged[-2:]] == [claims.HOLDS] * 2
   head, *rows = written.section(
     document.markdown(page), 'Which of the paper', '##'
   )
@@ -114,10 +116,9 @@ def test_shops_are_compared_with_the_other_data_of_the_paper(tmp_path):
 
 def _cell(page, system, rule, metric, row='all', mean='by_event'):
   chapter = page.chapters[PLACE]
-  measured = chapter.blocks[''].systems.get(system) or chapter.popularity
-  rows = {r['name']: r['all'] for r in measured.report['rows']}
-  cell = rows[row][rule][metric][mean]
-  return f'{cell["value"]:.4f} ({cell["low"]:.4f} to {cell["high"]:.4f})'
+  measured = {**chapter.rules, **chapter.blocks[''].systems}[system]
+  cell = measured.cells[measures.key(metric, rule, row, mean=mean)]
+  return f'{cell.value:.4f} ({cell.low:.4f} to {cell.high:.4f})'
 
 
 def test_systems_are_the_rows_of_the_comparison(text, page):
@@ -125,7 +126,7 @@ def test_systems_are_the_rows_of_the_comparison(text, page):
   shown = ['popularity', *TWO_TIME.TABLES['comparison'].rows]
   assert list(rows) == [TWO_TIME.LABELS[system] for system in shown]
   ccf = page.chapters[PLACE].blocks[''].systems['ccf']
-  low, high = sorted(ccf.spread['all', 'all', 'expected', 'mrr'])
+  low, high = sorted(ccf.spread[measures.key('mrr')])
   assert rows['CCF'][0] == (
     _cell(page, 'ccf', 'expected', 'mrr') + f', seeds {low:.4f} to {high:.4f}'
   )
@@ -158,8 +159,8 @@ def test_kinds_and_buckets_have_their_own_tables(text, page):
 def test_the_ablation_tells_paired_differences(text, page):
   rows = written.by_name(text, 'Ablation')
   assert rows['2TS'][2:6] == [''] * 4
-  against = page.chapters[PLACE].against['single_stage']
-  row = {r.row: r for r in against['expected', 'mrr']}['inactive']
+  system = page.chapters[PLACE].blocks[''].systems['single_stage']
+  row = system.against['2ts'][measures.key('mrr', place='inactive')]
   assert rows['2TS-SingleStage'][4].startswith(f'{row.difference:+.4f} (')
   assert rows['2TS-SingleStage'][-1] == '10.00'
   assert rows['2TS, active users frozen'] == ['-'] * 7
@@ -175,7 +176,7 @@ def test_trials_of_stage_1_are_no_part_of_the_cost(text):
 
 
 def test_the_data_are_described(text, page):
-  part = page.chapters[PLACE].popularity.report['rows'][0]['all']
+  part = page.chapters[PLACE].details.test['all']
   assert f'{part["events"]:,} test events of {part["users"]:,} users' in text
   assert f'{part["share_cold"]:.1%} of items without one' in text
   assert f'{part["share_new"]:.1%} are of users without a train event' in text

@@ -1,176 +1,98 @@
-"""Sentences of a paper as paired differences, and verdicts on them."""
+"""Sentences of a paper, and verdicts on them by paired differences.
+
+A claim is a function of an `Evidence`; it gives None where the study plans no
+run that could decide it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twotsrec.recipes import compare
+from twotsrec.studies import results
 
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
 
 
-class Claim(NamedTuple):
-  """A paper's sentence as a difference that should be above 0.
+class Evidence(NamedTuple):
+  """What claims are judged by.
 
   Attributes:
-    text: the sentence.
-    other: system that should be above.
-    reference: system it is above of.
-    metric: of a report.
-    rows: 'groups', 'first', 'last' or 'all' users.
+    systems: by name; None if no run has finished.
+    name: system -> its name in the tables.
+    place: name of the dataset.
+    more: of the kind of ranking.
   """
 
-  text: str
-  other: str
-  reference: str
-  metric: str
-  rows: str
-
-
-_ROWS = {
-  'groups': slice(0, -2),
-  'first': slice(0, 1),
-  'last': slice(-3, -2),
-  'all': slice(-2, -1),
-}
-
-
-class Difference(NamedTuple):
-  """Other minus reference in a row of a comparison; None if undefined.
-
-  Attributes:
-    row: number of a group, name of a part, 'all', or the mean of the groups.
-    difference: of the means over seeds.
-    low: end of the paired 95 % interval over users.
-    high: the other end.
-    by_seed: difference of each seed.
-  """
-
-  row: int | str
-  difference: float | None
-  low: float | None
-  high: float | None
-  by_seed: tuple[float | None, ...] = ()
-
-  def negative(self) -> 'Difference':
-    """Reference minus other; a tie is +0."""
-    turn = lambda value: None if value is None else 0.0 - value
-    return self._replace(
-      difference=turn(self.difference),
-      low=turn(self.high),
-      high=turn(self.low),
-      by_seed=tuple(map(turn, self.by_seed)),
-    )
-
-
-class Compared(NamedTuple):
-  """Systems against a reference, over the seeds that they share.
-
-  Attributes:
-    by: 'groups' or 'parts'.
-    seeds: shared ones.
-    result: of `compare.compare`.
-  """
-
-  by: str
-  seeds: list[int]
-  result: dict[str, Any]
+  systems: Mapping[str, results.Measured | None]
+  name: Callable[[str], str] = str
+  place: str = ''
+  more: Any = None
 
 
 class Judged(NamedTuple):
-  """A claim with its verdict.
+  """A sentence with its verdict.
 
   Attributes:
-    claim: which.
+    text: the sentence.
     verdict: None without finished runs.
-    rows: differences it rests on.
-    seeds: number of seeds.
-    seeds_with_it: those in which every difference is above 0.
+    rows: differences it rests on, by users.
+    number: of the sentence, if it has one.
+    detail: what stands behind the verdict, in words.
   """
 
-  claim: Claim
+  text: str
   verdict: str | None = None
-  rows: tuple[Difference, ...] = ()
-  seeds: int = 0
-  seeds_with_it: int = 0
+  rows: Mapping[str, results.Difference] = {}
+  number: str = ''
+  detail: str = ''
 
 
-def compare_pairs(
-  workdirs: Mapping[str, Mapping[int, str]],
-  reference: str,
-  others: Sequence[str],
-  resamples: int,
-  metrics: Sequence[str],
-  by: str = 'groups',
-) -> list[Compared]:
-  """`compare.compare` of finished seeds that two systems share.
+Claim = Callable[[Evidence], Judged | None]
+_ROWS = {
+  'groups': slice(None), 'first': slice(0, 1), 'last': slice(-1, None)
+}  # fmt: skip
+
+
+def exceeds(
+  text: str, system: str, reference: str, metric: str, users: str
+) -> Claim:
+  """A system is above another.
 
   Args:
-    workdirs: {system: {seed: directory of a finished run}}.
-    reference: system the others are compared with.
-    others: those without a common seed are left out.
-    resamples: of users.
-    metrics: names in a report.
-    by: as in `compare.compare`.
-  Returns:
-    One result for each set of seeds.
+    text: the sentence.
+    system: that should be above.
+    reference: that should be below.
+    metric: of a report.
+    users: 'all', every one of the 'groups', the 'first' group or the 'last'.
   """
-  by_seeds: dict[tuple[int, ...], list[str]] = {}
-  for other in others:
-    first, second = (workdirs.get(name, {}) for name in (reference, other))
-    shared = tuple(seed for seed in first if seed in second)
-    if shared:
-      by_seeds.setdefault(shared, []).append(other)
-  made = []
-  for seeds, chosen in by_seeds.items():
-    runs = {s: [workdirs[s][k] for k in seeds] for s in (reference, *chosen)}
-    result = compare.compare(runs, metrics, resamples, by=by)
-    made.append(Compared(by, list(seeds), result))
-  return made
+
+  def judge(evidence: Evidence) -> Judged | None:
+    if not {system, reference} <= {*evidence.systems}:
+      return None
+    measured = evidence.systems[system]
+    against = measured.against.get(reference, {}) if measured else {}
+    rows = {key[-1]: row for key, row in against.items() if key[0] == metric}
+    if users != results.ALL:
+      names = [name for name in rows if name.startswith('group ')]
+      rows = {name: rows[name] for name in names[_ROWS[users]]}
+    elif rows:
+      rows = {results.ALL: rows[results.ALL]}
+    return Judged(text, verdict(rows.values()) if rows else None, rows)
+
+  return judge
 
 
-def differences(
-  compared: Iterable[Compared],
-  other: str,
-  reference: str,
-  metric: str,
-  by: str = 'groups',
-) -> tuple[Difference, ...]:
-  """Rows of a pair of systems; () if no run of the pair has finished."""
-  for pair in compared:
-    result = pair.result
-    metrics = result['comparisons'].get(other)
-    if (pair.by, result['reference']) == (by, reference) and metrics:
-      return tuple(difference(row) for row in metrics[metric])
-  return ()
+def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Judged]:
+  """The claims that the evidence can decide, once its runs have finished."""
+  judged = (claim(evidence) for claim in claims)
+  return [one for one in judged if one is not None]
 
 
-def difference(row: Mapping[str, Any]) -> Difference:
-  """A row of `comparison.rows` as a record."""
-  return Difference(
-    row=row['group'],
-    difference=row['difference'],
-    low=row['low'],
-    high=row['high'],
-    by_seed=tuple(row['by_seed']),
-  )
-
-
-def judge(claim: Claim, compared: Sequence[Compared]) -> Judged:
-  """The verdict of paired differences on a claim."""
-  rows = differences(compared, claim.other, claim.reference, claim.metric)
-  rows = rows[_ROWS[claim.rows]]
-  if not rows:
-    return Judged(claim)
-  by_seed = zip(*(row.by_seed for row in rows))
-  above = [all(d is not None and d > 0 for d in seed) for seed in by_seed]
-  return Judged(claim, verdict(rows), rows, len(above), sum(above))
-
-
-def verdict(rows: Sequence[Difference]) -> str:
+def verdict(rows: Iterable[results.Difference]) -> str:
   """Whether all differences are above 0, by their 95 % intervals.
 
   It holds if every interval is above 0, and does not if one is below.
   """
+  rows = list(rows)
   ends = [(r.low, r.high) for r in rows if None not in (r.low, r.high)]
   if any(high < 0 for _, high in ends):
     return FAILS
@@ -178,16 +100,8 @@ def verdict(rows: Sequence[Difference]) -> str:
   return HOLDS if ends and len(ends) == len(rows) and above else OPEN
 
 
-def renamed(pair: Compared, name: Callable[[str], str]) -> dict[str, Any]:
-  """The result of a pair with other names of its systems."""
-  result = pair.result
-  named = {
-    field: {name(system): value for system, value in result[field].items()}
-    for field in ('systems', 'comparisons')
-  }
-  return {
-    **result,
-    **named,
-    'reference': name(result['reference']),
-    'selected_on_test': [name(s) for s in result['selected_on_test']],
-  }
+def seeds(judged: Judged) -> tuple[int, int]:
+  """Number of seeds in which every difference is above 0, and of all."""
+  by_seed = zip(*(row.by_seed for row in judged.rows.values()))
+  above = [all(d is not None and d > 0 for d in seed) for seed in by_seed]
+  return sum(above), len(above)

@@ -1,12 +1,10 @@
 """The document on a study, in Markdown: a head, then a chapter per dataset."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from twotsrec.evaluation import comparison
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 from twotsrec.training import files
@@ -95,26 +93,21 @@ def numbers(page: Page) -> dict[str, Any]:
 
 
 def as_dicts(value: Any) -> Any:
-  """Records as dictionaries by field, without arrays, which lie in the runs."""
+  """Records as dictionaries by field; keys of several words are joined."""
   if hasattr(value, '_asdict'):
     return as_dicts(value._asdict())
+  if dataclasses.is_dataclass(value):
+    return dataclasses.asdict(value)
   if isinstance(value, Mapping):
     if any(isinstance(key, study_lib.Run) for key in value):
       return [{**as_dicts(k), **as_dicts(v)} for k, v in value.items()]
     return {
       ', '.join(key) if isinstance(key, tuple) else key: as_dicts(entry)
       for key, entry in value.items()
-      if not _has_arrays(entry)
     }
   if isinstance(value, list | tuple):
     return [as_dicts(entry) for entry in value]
   return value
-
-
-def _has_arrays(value) -> bool:
-  if isinstance(value, Mapping):
-    return any(map(_has_arrays, value.values()))
-  return isinstance(value, np.ndarray | comparison.Table)
 
 
 def missing(page: Page) -> int:
@@ -235,25 +228,11 @@ def commands(page: Page, chapter: Any) -> Iterator[str]:
   del page
   blocks = chapter.blocks.values()
   lines = [line for block in blocks for line in block.commands.values()]
-  shown = '\n'.join(lines)
-  yield f'Each run alone, for the first seed:\n\n```\n{shown}\n```'
+  text = '\n'.join(lines)
+  yield f'Each run alone, for the first seed:\n\n```\n{text}\n```'
 
 
-# ---- Tables and cells
-
-
-class Column(NamedTuple):
-  """A column of a table: its head, and row -> cell."""
-
-  head: str
-  cell: Callable[[Any], str]
-
-
-def piped(first: str, columns: Sequence[Column], rows: Iterable[Any]) -> str:
-  """A table of rows, which have a `label` for the first column."""
-  head = [first, *(column.head for column in columns)]
-  cells = ([row.label, *(c.cell(row) for c in columns)] for row in rows)
-  return comparison.piped([head, *cells])
+# ---- Cells
 
 
 def difference(row: Any) -> str:

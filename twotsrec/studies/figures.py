@@ -13,7 +13,7 @@ import numpy as np
 
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import online_report
-from twotsrec.studies import offline
+from twotsrec.studies import online_measures as measures
 from twotsrec.studies import results
 from twotsrec.studies import tables
 from twotsrec.training import files
@@ -58,24 +58,24 @@ def draw(
 
 def curves(
   block: str, xlabel: str, ylabel: str, title: str
-) -> Callable[[Mapping[str, offline.Chapter], pathlib.Path], bool]:
+) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
   """Validation curves, a line per group; `title` is behind the dataset."""
 
-  def panel(axis, name, shown):
+  def panel(axis, name, seeds):
     """Means over seeds; single seeds lie thin behind them."""
-    shortest = min(len(curve.by_epoch) for curve in shown)
-    values = np.array([c.by_epoch[:shortest] for c in shown], np.float64)
+    shortest = min(len(curve.by_epoch) for curve in seeds)
+    values = np.array([c.by_epoch[:shortest] for c in seeds], np.float64)
     epochs = np.arange(shortest)
     for group in range(values.shape[-1]):
       of_group, color = values[..., group], f'C{group}'
       mean = of_group.mean(axis=0)
       axis.plot(epochs, mean, 'o-', color=color, label=f'group {group + 1}')
-      for seed in of_group if len(of_group) > 1 else ():
-        axis.plot(epochs, seed, color=color, linewidth=0.6, alpha=0.5)
+      for one in of_group if len(of_group) > 1 else ():
+        axis.plot(epochs, one, color=color, linewidth=0.6, alpha=0.5)
     axis.set_xticks(epochs)
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
-    axis.set_title(f'{name}, {title}, seeds: {len(shown)}')
+    axis.set_title(f'{name}, {title}, seeds: {len(seeds)}')
     axis.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0))  # beside it
 
   def picture(chapters, path):
@@ -91,7 +91,7 @@ def curves(
 
 def sweep(
   table: str, axis: str, values: Mapping[str, float], metrics: Mapping[str, str]
-) -> Callable[[Mapping[str, offline.Chapter], pathlib.Path], bool]:
+) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
   """Metrics by the value of a setting, a panel for each.
 
   Args:
@@ -105,15 +105,10 @@ def sweep(
   def panel(metric):
     """Means over seeds with their 95 % intervals over users."""
 
-    def on(drawn, name, shown):
-      cells = [of_value[metric] for of_value in shown.values()]
-      drawn.errorbar(
-        [*shown],
-        [cell.value for cell in cells],
-        yerr=bars(cells),
-        fmt='o-',
-        capsize=3,
-      )
+    def on(drawn, name, points):
+      cells = [point.cells[metric, results.ALL] for point in points.values()]
+      heights = [cell.value for cell in cells]
+      drawn.errorbar([*points], heights, yerr=bars(cells), fmt='o-', capsize=3)
       drawn.set_ylabel(metrics[metric])
       if metric == first:
         drawn.set_title(name)
@@ -125,7 +120,7 @@ def sweep(
 
   def picture(chapters, path):
     columns = {
-      name: tables.points(chapter, table, values, metrics)
+      name: tables.sweep(chapter, table, values)
       for name, chapter in chapters.items()
     }
     return draw(columns, [panel(m) for m in metrics], path, 4.5, 5.5)
@@ -146,25 +141,24 @@ def bars(cells: Iterable[results.Cell]) -> np.ndarray | None:
 # ---- 2TS
 
 
-def by_bucket(axis: Any, name: str, reports: Mapping[str, Any]) -> None:
+def by_bucket(
+  axis: Any, name: str, content: tuple[online_report.Options, Mapping[str, Any]]
+) -> None:
   """2TS fig. 3: MRR by the users' training events, and the threshold.
 
   Args:
     axis: to draw on.
     name: title.
-    reports: {system: of `online_report.build`}.
+    content: options of the reports, and {label: a `results.Measured`}.
   """
-  options = next(iter(reports.values()))['options']
-  names = buckets.names(options['edges'])
-  for i, (system, report) in enumerate(reports.items()):
-    rows = {row['name']: row['all'] for row in report['rows']}
-    cells = {
-      x: results.Cell(**rows[name]['expected']['mrr']['by_user'])
-      for x, name in enumerate(names)
-    }
+  options, systems = content
+  names = buckets.names(options.edges)
+  for i, (system, measured) in enumerate(systems.items()):
+    keys = [measures.key('mrr', place=n, mean=measures.BY_USER) for n in names]
+    cells = {x: measured.cells[key] for x, key in enumerate(keys)}
     cells = {x: c for x, c in cells.items() if c.value is not None}
     # Side by side, so that the intervals of systems do not hide each other.
-    shift = (i - (len(reports) - 1) / 2.0) * 0.5 / len(reports)
+    shift = (i - (len(systems) - 1) / 2.0) * 0.5 / len(systems)
     axis.errorbar(
       np.array([*cells]) + shift,
       [cell.value for cell in cells.values()],
@@ -173,15 +167,12 @@ def by_bucket(axis: Any, name: str, reports: Mapping[str, Any]) -> None:
       capsize=2,
       label=system,
     )
-  if options['threshold'] is not None:
-    place = threshold_place(options['threshold'], options['edges'])
+  if options.threshold is not None:
+    place = threshold_place(options.threshold, options.edges)
     axis.axvline(place, color='0.4', linestyle='--', label='threshold')
   axis.set_xlim(-0.5, len(names) - 0.5)
   axis.set_xticks(range(len(names)), names)
-  axis.set_xlabel('training events of the user')
-  axis.set_ylabel('MRR, mean over users')
-  axis.legend(fontsize='small')
-  axis.set_title(name)
+  _finish(axis, name, 'training events of the user', 'MRR, mean over users')
 
 
 def threshold_place(threshold: float, edges: Sequence[int]) -> float:
@@ -215,10 +206,8 @@ def movement(axis: Any, name: str, curves: Mapping[str, Any]) -> None:
     axis.fill_between(
       k, mean - error, mean + error, color=color, alpha=0.25, linewidth=0
     )
-  axis.set_xlabel('test events of the user, k')
-  axis.set_ylabel('movement of the state, ||h^k - h^(k-1)||')
-  axis.legend()
-  axis.set_title(name)
+  ylabel = 'movement of the state, ||h^k - h^(k-1)||'
+  _finish(axis, name, 'test events of the user, k', ylabel, 'medium')
 
 
 def activity(axis: Any, name: str, law: Any) -> None:
@@ -239,10 +228,14 @@ def activity(axis: Any, name: str, law: Any) -> None:
     axis.loglog(values[fitted] + 1.0, users[fitted].sum() * share, label=label)
     # Counts end at one user; the law goes on below.
     axis.set_ylim(bottom=0.5)
-  axis.set_xlabel('training events of a user + 1')
-  axis.set_ylabel('users')
-  axis.legend()
-  axis.set_title(name)
+  _finish(axis, name, 'training events of a user + 1', 'users', 'medium')
+
+
+def _finish(axis, title, xlabel, ylabel, size='small'):
+  axis.set_xlabel(xlabel)
+  axis.set_ylabel(ylabel)
+  axis.legend(fontsize=size)
+  axis.set_title(title)
 
 
 def of_chapters(

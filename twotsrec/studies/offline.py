@@ -1,10 +1,10 @@
 """Numbers of finished runs that rank held-out items: means, and differences.
 
-What varies in the intervals is told in `evaluation.comparison`: users, not the
-training. For the latter the number of seeds stands beside them.
+Intervals are over users (see `evaluation.comparison`), not over trainings; for
+those the number of seeds stands beside them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import functools
 import pathlib
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from twotsrec.training import files
 from twotsrec.training import run_directory
 
 RESAMPLES = 1000  # of a single mean, as in a report
+
+Workdirs = Mapping[str, Mapping[int, str]]  # {system: {seed: finished run}}
 
 
 class Protocol(NamedTuple):
@@ -45,20 +47,20 @@ class Group(NamedTuple):
 
 
 class Details(NamedTuple):
-  """What is read of the report of an offline run.
+  """What is read of a report.
 
   Attributes:
     protocol: how items are ranked.
     groups: activeness groups of the test.
-    parts: {name: users} of the test; empty without behaviors.
-    rules: {rule: {'groups' or 'parts': {metric: cells}}}.
+    users: {'groups' or 'parts': {name: users with held-out items}}.
+    rules: baselines that train nothing.
     start: a metric on validation by group, where curves are drawn.
   """
 
   protocol: Protocol
   groups: list[Group]
-  parts: dict[str, int]
-  rules: dict[str, dict[str, dict[str, list[results.Cell]]]]
+  users: dict[str, dict[str, int]]
+  rules: dict[str, results.Measured]
   start: list[float | None]
 
 
@@ -69,56 +71,12 @@ class Curve(NamedTuple):
   by_epoch: list[list[float | None]]
 
 
-class Measured(NamedTuple):
-  """A system over its seeds.
+class Compared(NamedTuple):
+  """What `compare.compare` gives of systems over the seeds that they share."""
 
-  Attributes:
-    seeds: those that have finished.
-    cells: {'groups' or 'parts': {metric: a cell of each, then of all users}}.
-    trainings: the cost of each seed.
-  """
-
+  by: str
   seeds: list[int]
-  cells: dict[str, dict[str, list[results.Cell]]]
-  trainings: list[results.Training]
-
-
-class Block(NamedTuple):
-  """The systems that are compared with each other.
-
-  Attributes:
-    systems: {system: its numbers; None if no run has finished}.
-    tables: {table: {row: the system whose run stands for it}}.
-    compared: pairs of systems.
-    claims: the study's, judged.
-    curves: of validation, if the study draws some.
-    commands: {system: the line that trains it with the first seed}.
-  """
-
-  systems: dict[str, Measured | None]
-  tables: dict[str, dict[str, str]]
-  compared: list[claims_lib.Compared]
-  claims: list[claims_lib.Judged]
-  curves: list[Curve]
-  commands: dict[str, str]
-
-
-class Chapter(NamedTuple):
-  """The finished runs on one dataset.
-
-  Attributes:
-    name: of the dataset.
-    data: its counts.
-    details: of the first finished run.
-    blocks: {value of the axis inside a chapter, or '': its systems}.
-    runs: every run with its cost.
-  """
-
-  name: str
-  data: dict[str, Any]
-  details: Details
-  blocks: dict[str, Block]
-  runs: dict[study_lib.Run, results.Training]
+  result: dict[str, Any]
 
 
 class Measures(NamedTuple):
@@ -137,32 +95,27 @@ class Measures(NamedTuple):
   curve: tuple[str, ...] = ()
 
 
-def collector(measures: Measures) -> Callable[..., dict[str, Chapter | None]]:
-  """`Study.collect` of a study whose runs rank held-out items.
+def collector(
+  measures: Measures,
+) -> Callable[..., dict[str, results.Chapter | None]]:
+  """`Study.collect` of a study whose runs rank held-out items."""
 
-  Returns:
-    (plan, resamples=...) -> {chapter: its numbers; None if no run of it has
-    finished}. It raises types.UserError where nothing has finished, or a run
-    is damaged or not of these settings.
-  """
-  return functools.partial(_collect, measures)
+  def collect(plan: plans.Plan, resamples: int = compare.RESAMPLES):
+    return results.collect(
+      plan,
+      read=functools.partial(_details, measures),
+      chapter=functools.partial(_chapter, measures, plan, resamples),
+    )
 
-
-def _collect(measures, plan, resamples=compare.RESAMPLES):
-  done = results.finished(plan, functools.partial(_details, measures))
-  chapters = results.by_chapter(plan)
-  return {
-    name: _chapter(measures, plan, name, runs, done, resamples)
-    for name, runs in chapters.items()
-  }
+  return collect
 
 
 def _details(measures, report) -> Details:
   test, protocol = report['test'], report['protocol']
-  rules = {
-    rule: {by: _of_part(part, measures.metrics, by) for by in measures.by}
-    for rule, part in report['baselines'].items()
-  }
+  groups = [Group(**{f: r[f] for f in Group._fields}) for r in test['groups']]
+  users = {'groups': {_place(group.group): group.users for group in groups}}
+  if 'parts' in measures.by:
+    users['parts'] = {row['name']: row['users'] for row in test['parts']}
   start = []
   if measures.curve:
     metric = measures.curve[0]
@@ -175,52 +128,53 @@ def _details(measures, report) -> Details:
       ks=protocol['ks'],
       num_candidates=protocol.get('num_candidates'),
     ),
-    groups=[
-      Group(**{name: row[name] for name in Group._fields})
-      for row in test['groups']
-    ],
-    parts={row['name']: row['users'] for row in test.get('parts', ())},
-    rules=rules,
+    groups=groups,
+    users=users,
+    rules={
+      rule: results.Measured(_rule_cells(measures, users, part))
+      for rule, part in report['baselines'].items()
+    },
     start=start,
   )
 
 
-def _of_part(part, metrics, by) -> dict[str, list[results.Cell]]:
-  rows = [*part[by], part['overall']]
+def _place(group: int | str) -> str:
+  return f'group {group}' if isinstance(group, int) else group
+
+
+def _rule_cells(measures, users, part) -> dict[results.Key, results.Cell]:
+  rows = {results.ALL: part['overall']}
+  for by in measures.by:
+    rows |= zip(users[by], part[by], strict=True)
+  values = ('value', 'low', 'high')
   return {
-    metric: [
-      results.Cell(
-        row[metric]['value'], row[metric]['low'], row[metric]['high']
-      )
-      for row in rows
-    ]
-    for metric in metrics
+    (metric, place): results.Cell(*(row[metric][value] for value in values))
+    for metric in measures.metrics
+    for place, row in rows.items()
   }
 
 
-def _chapter(measures, plan, name, runs, done, resamples) -> Chapter | None:
-  first = next((done[run] for run in runs if run in done), None)
-  if first is None:
-    return None
-  places = dict.fromkeys(run.place for run in runs)
-  return Chapter(
+def _chapter(measures, plan, resamples, name, costs, done) -> results.Chapter:
+  first = next(iter(done.values()))
+  return results.Chapter(
     name=name,
     data=first.data,
     details=first.details,
+    rules=first.details.rules,
     blocks={
       results.divided(plan.study, place)[1]: _block(
-        measures, plan, place, done, resamples
+        measures, plan, resamples, place, done
       )
-      for place in places
+      for place in dict.fromkeys(run.place for run in costs)
     },
-    runs=results.costs(runs, done),
+    runs=costs,
   )
 
 
-def _block(measures, plan, place, done, resamples) -> Block:
+def _block(measures, plan, resamples, place, done) -> results.Block:
   workdirs = {
     system: {
-      run.seed: plans.workdir(plan, run)
+      seed: plans.workdir(plan, run)
       for seed in plan.request.seeds
       if (run := study_lib.Run(place, seed, system)) in done
     }
@@ -230,67 +184,66 @@ def _block(measures, plan, place, done, resamples) -> Block:
     pair
     for by in measures.by
     for reference, others in measures.pairs.items()
-    for pair in claims_lib.compare_pairs(
+    for pair in compare_pairs(
       workdirs, reference, others, resamples, measures.metrics, by
     )
   ]
-  return Block(
-    systems={
-      system: _measured(measures, place, system, seeds, done)
-      for system, seeds in workdirs.items()
-    },
-    tables=results.tables(plan, place),
+  systems = {}
+  for system, seeds in workdirs.items():
+    runs = [done[study_lib.Run(place, seed, system)] for seed in seeds]
+    if runs:
+      systems[system] = results.Measured(
+        cells=_cells(measures, [*seeds.values()], runs[0].details),
+        against=differences(compared, system),
+        trainings=[run.training for run in runs],
+      )
+  block = results.block(plan, place, systems)
+  return block._replace(
+    claims=claims_lib.judge(
+      plan.study.claims, claims_lib.Evidence(block.systems)
+    ),
     compared=compared,
-    claims=[
-      claims_lib.judge(claim, compared)
-      for claim in plan.study.claims
-      if {claim.other, claim.reference} <= {*workdirs}
-    ],
-    curves=_curves(measures, plan, place, done) if measures.curve else [],
-    commands=results.commands(plan, place),
+    curves=_curves(measures, plan, place, done),
   )
 
 
-def _measured(measures, place, system, workdirs, done) -> Measured | None:
-  if not workdirs:
-    return None
-  runs = [done[study_lib.Run(place, seed, system)] for seed in workdirs]
-  details = runs[0].details
-  rows = {'groups': len(details.groups), 'parts': len(details.parts)}
-  ks, places = details.protocol.ks, [*workdirs.values()]
-  return Measured(
-    seeds=[*workdirs],
-    cells={
-      by: cells(places, rows[by], ks, RESAMPLES, measures.metrics, by)
-      for by in measures.by
-    },
-    trainings=[run.training for run in runs],
-  )
+def _cells(measures, workdirs, details) -> dict[results.Key, results.Cell]:
+  made = {}
+  for by in measures.by:
+    made |= cells(
+      workdirs,
+      [*details.users[by]],
+      details.protocol.ks,
+      RESAMPLES,
+      measures.metrics,
+      by,
+    )
+  return made
 
 
 def cells(
   workdirs: Sequence[str],
-  num_rows: int,
+  places: Sequence[str],
   ks: Sequence[int],
   resamples: int,
   metrics: Sequence[str],
   by: str = 'groups',
-) -> dict[str, list[results.Cell]]:
+) -> dict[results.Key, results.Cell]:
   """Means over the seeds of one system, with 95 % intervals over users.
 
   Args:
     workdirs: directories of finished runs, one per seed.
-    num_rows: groups or parts.
+    places: names of the groups or parts.
     ks: cut-offs of their reports.
     resamples: of users.
     metrics: names in a report.
     by: of `compared_runs.BY`.
   Returns:
-    {metric: a cell of each group or part, then of everybody}.
+    {(metric, place or 'all'): cell}.
   Raises:
     types.UserError: a run that is damaged or rests on other items.
   """
-  read = (_table(workdir, num_rows, ks, metrics, by) for workdir in workdirs)
+  read = (_table(workdir, len(places), ks, metrics, by) for workdir in workdirs)
   table = comparison.pool(read).table
   value = comparison.values(table)[:-1]
   sums, counts = (
@@ -300,13 +253,11 @@ def cells(
   low, high = bootstrap.intervals(sums, counts, resamples, 0)
   bounds = value, low.reshape(value.shape), high.reshape(value.shape)
   return {
-    metric: [
-      results.Cell(
-        *(metrics_lib.or_none(bound[row, column]) for bound in bounds)
-      )
-      for row in range(len(value))
-    ]
+    (metric, place): results.Cell(
+      *(metrics_lib.or_none(bound[row, column]) for bound in bounds)
+    )
     for column, metric in enumerate(metrics)
+    for row, place in enumerate((*places, results.ALL))
   }
 
 
@@ -324,11 +275,81 @@ def _table(workdir, num_rows, ks, metrics, by) -> comparison.Table:
   return comparison.tabulate(per_target, num_rows, ks, metrics, column)
 
 
+def compare_pairs(
+  workdirs: Workdirs,
+  reference: str,
+  others: Sequence[str],
+  resamples: int,
+  metrics: Sequence[str],
+  by: str = 'groups',
+) -> list[Compared]:
+  """`compare.compare` of finished seeds that two systems share.
+
+  Args:
+    workdirs: finished runs.
+    reference: system the others are compared with.
+    others: those without a common seed are left out.
+    resamples: of users.
+    metrics: names in a report.
+    by: as in `compare.compare`.
+  Returns:
+    One result for each set of seeds.
+  """
+  by_seeds: dict[tuple[int, ...], list[str]] = {}
+  for other in others:
+    first, second = (workdirs.get(name, {}) for name in (reference, other))
+    shared = tuple(seed for seed in first if seed in second)
+    if shared:
+      by_seeds.setdefault(shared, []).append(other)
+  made = []
+  for seeds, chosen in by_seeds.items():
+    runs = {s: [workdirs[s][k] for k in seeds] for s in (reference, *chosen)}
+    result = compare.compare(runs, metrics, resamples, by=by)
+    made.append(Compared(by, list(seeds), result))
+  return made
+
+
+def differences(
+  compared: Iterable[Compared], system: str
+) -> dict[str, dict[results.Key, results.Difference]]:
+  """Differences of a system by its references."""
+  made: dict[str, dict[results.Key, results.Difference]] = {}
+  for pair in compared:
+    by_metric = pair.result['comparisons'].get(system, {})
+    for metric, rows in by_metric.items():
+      against = made.setdefault(pair.result['reference'], {})
+      against |= {
+        (metric, _place(row['group'])): difference(row) for row in rows
+      }
+  return made
+
+
+def difference(row: Mapping[str, Any]) -> results.Difference:
+  """A row of `comparison.rows` as a record."""
+  ends = (row['difference'], row['low'], row['high'])
+  return results.Difference(*ends, tuple(row['by_seed']))
+
+
+def renamed(pair: Compared, name: Callable[[str], str]) -> dict[str, Any]:
+  """The result of a pair with other names of its systems."""
+  result = pair.result
+  named = {
+    field: {name(system): value for system, value in result[field].items()}
+    for field in ('systems', 'comparisons')
+  }
+  return {
+    **result,
+    **named,
+    'reference': name(result['reference']),
+    'selected_on_test': [name(s) for s in result['selected_on_test']],
+  }
+
+
 def _curves(measures, plan, place, done) -> list[Curve]:
   """Plugins begin as the bare trunk, so epoch 0 is the report of stage 1."""
-  metric, *systems = measures.curve
   curves = []
-  for seed in plan.request.seeds:
+  for seed in plan.request.seeds if measures.curve else ():
+    metric, *systems = measures.curve
     trunk, plugged = (study_lib.Run(place, seed, s) for s in systems)
     if trunk in done and plugged in done:
       logged = curve(plans.workdir(plan, plugged), metric)

@@ -1,88 +1,66 @@
-"""Claims on 2TS: functions of `online.Evidence` that give a verdict.
+"""Claims on 2TS; see `claims`.
 
 Differences are paired, with 95 % intervals over users, of MRR and Recall@10
 among 1 + 499 candidates with the past among them (2TS sec. 4).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+import statistics
 
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import document
-from twotsrec.studies import online
+from twotsrec.studies import online_measures as measures
+from twotsrec.studies import results
 
-RULE = 'expected'
+_MRR, _RECALL = (measures.key(metric) for metric in measures.METRICS)
 _signed, _plain = document.difference, document.plain
 
 
-class Judged(NamedTuple):
-  """A sentence of the paper with its verdict.
-
-  Attributes:
-    number: of the sentence.
-    text: of it.
-    verdict: of `claims`; None without runs.
-    detail: the differences behind it.
-  """
-
-  number: str
-  text: str
-  verdict: str | None = None
-  detail: str = ''
-
-
-Claim = Callable[[online.Evidence], Judged]
-
-
-def above(number: str, text: str, system: str, others: Sequence[str]) -> Claim:
+def above(
+  number: str, text: str, system: str, others: Sequence[str]
+) -> claims_lib.Claim:
   """A system is above all others, by both metrics."""
 
-  def judge(evidence: online.Evidence) -> Judged:
-    minus = evidence.against(system) if system in evidence.systems else {}
+  def judge(evidence: claims_lib.Evidence) -> claims_lib.Judged:
     rows, said, missing = [], [], []
     for other in others:
-      if other not in minus:
+      measured = evidence.systems.get(other)
+      against = measured.against.get(system) if measured else None
+      if against is None:
         missing.append(evidence.name(other))
         continue
-      mrr, recall = (
-        _everybody(minus[other][RULE, metric]).negative()
-        for metric in online.METRICS
-      )
+      mrr, recall = (against[key].negative() for key in (_MRR, _RECALL))
       rows += [mrr, recall]
       said.append(
         f'by {_signed(mrr)} of MRR and {_signed(recall)} of Recall@10 above'
         f' {evidence.name(other)}'
       )
+    judged = claims_lib.Judged(text, number=number)
     if not rows:
-      return Judged(number, text)
+      return judged
     if missing:
       said.append(f'not trained: {", ".join(missing)}')
-    return Judged(number, text, claims_lib.verdict(rows), '; '.join(said))
+    verdict, detail = claims_lib.verdict(rows), '; '.join(said)
+    return judged._replace(verdict=verdict, detail=detail)
 
   return judge
 
 
-def _everybody(rows):
-  return next(row for row in rows if row.row == 'all')
-
-
-def slower(number: str, text: str, system: str, other: str) -> Claim:
+def slower(number: str, text: str, system: str, other: str) -> claims_lib.Claim:
   """An epoch of a system takes longer than one of all parts of another."""
 
-  def judge(evidence: online.Evidence) -> Judged:
+  def judge(evidence: claims_lib.Evidence) -> claims_lib.Judged:
+    judged = claims_lib.Judged(text, number=number)
     if not {system, other} <= {*evidence.systems}:
-      return Judged(number, text)
+      return judged
+    runs = [evidence.systems[name].trainings for name in (system, other)]
     one, two = (
-      online.mean_timing(evidence.systems[s], 'epoch_seconds')
-      for s in (system, other)
+      statistics.fmean(run.epoch_seconds for run in of) for of in runs
     )
-    verdict = claims_lib.HOLDS if one > two else claims_lib.FAILS
-    return Judged(
-      number,
-      text,
-      verdict,
-      f'{one:.2f} s for an epoch against {two:.2f} s for one of stage 1 and of'
-      ' both networks, as the clock had it',
+    return judged._replace(
+      verdict=claims_lib.HOLDS if one > two else claims_lib.FAILS,
+      detail=f'{one:.2f} s for an epoch against {two:.2f} s for one of stage 1'
+      ' and of both networks, as the clock had it',
     )
 
   return judge
@@ -94,7 +72,7 @@ def gains_more(
   others: Sequence[str],
   kinds: Mapping[str, tuple[str, str]],
   otherwise: tuple[str, str],
-) -> Claim:
+) -> claims_lib.Claim:
   """The gain over the best of the others is larger for one kind of users.
 
   Args:
@@ -105,20 +83,21 @@ def gains_more(
     otherwise: the same on other datasets.
   """
 
-  def judge(evidence: online.Evidence) -> Judged:
-    wanted, data = kinds.get(evidence.dataset, otherwise)
-    trained, name = evidence.systems, evidence.name
-    judged = Judged(number, f'gain larger for {wanted} users, as on {data}')
+  def judge(evidence: claims_lib.Evidence) -> claims_lib.Judged:
+    wanted, data = kinds.get(evidence.place, otherwise)
+    text = f'gain larger for {wanted} users, as on {data}'
+    judged = claims_lib.Judged(text, number=number)
+    trained, name = evidence.more.systems, evidence.name
     system = next((s for s in systems if s in trained), None)
     baselines = [other for other in others if other in trained]
     if system is None or not baselines:
       return judged
-    mrr = lambda name: online.cell(trained[name], RULE, 'mrr').value
+    mrr = lambda name: trained[name].cells[_MRR].value
     best = max(baselines, key=mrr)
-    if not online.shared_seeds(trained[system], trained[best]):
+    if not measures.shared_seeds(trained[system], trained[best]):
       return judged
-    gain = online.gain_difference(
-      trained[system], trained[best], (RULE, 'mrr'), evidence.resamples
+    gain = measures.gain_difference(
+      trained[system], trained[best], 'mrr', evidence.more.resamples
     )
     detail = (
       f'{name(system)} over {name(best)}, the best of the others by MRR'
@@ -131,16 +110,16 @@ def gains_more(
   return judge
 
 
-def moves_more(number: str, text: str, system: str) -> Claim:
+def moves_more(number: str, text: str, system: str) -> claims_lib.Claim:
   """States of inactive users move more than those of active ones (fig. 4)."""
 
-  def judge(evidence: online.Evidence) -> Judged:
-    judged = Judged(number, text)
-    if system not in evidence.systems:
+  def judge(evidence: claims_lib.Evidence) -> claims_lib.Judged:
+    judged, more = claims_lib.Judged(text, number=number), evidence.more
+    if system not in more.systems:
       return judged
     moved, relative = (
-      online.movement_difference(
-        evidence.systems[system], evidence.threshold, evidence.resamples, how
+      measures.movement_difference(
+        more.systems[system], more.threshold, more.resamples, how
       )
       for how in (False, True)
     )
@@ -150,17 +129,15 @@ def moves_more(number: str, text: str, system: str) -> Claim:
       f' their length {_plain(relative.inactive)} against'
       f' {_plain(relative.active)}, {_signed(relative)}'
     )
-    return _of_kinds(judged, moved, detail, online.KINDS[0])
+    return _of_kinds(judged, moved, detail, measures.KINDS[0])
 
   return judge
 
 
-def _of_kinds(judged, between, detail, wanted) -> Judged:
+def _of_kinds(judged, between, detail, wanted) -> claims_lib.Judged:
   """Whether the wanted kind of users has more."""
   if between.difference is None:
     return judged._replace(detail=detail)
-  row = claims_lib.Difference(
-    'all', between.difference, between.low, between.high
-  )
-  row = row if wanted == online.KINDS[0] else row.negative()
+  row = results.Difference(between.difference, between.low, between.high)
+  row = row if wanted == measures.KINDS[0] else row.negative()
   return judged._replace(verdict=claims_lib.verdict([row]), detail=detail)

@@ -127,8 +127,8 @@ def after(
 def rows(plan: Plan, place: study_lib.Place, table: str) -> list[str]:
   """Systems that a table shows at a place."""
   request = plan.request
-  shown = {*request.systems, *plan.study.needed(request, place)}
-  return [row for row in plan.study.tables[table].rows if row in shown]
+  asked = {*request.systems, *plan.study.needed(request, place)}
+  return [row for row in plan.study.tables[table].rows if row in asked]
 
 
 # ---- Training

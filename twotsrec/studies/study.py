@@ -205,14 +205,14 @@ def ask(
   Raises:
     types.UserError: an unknown or missing name, or no seed.
   """
-  known = choices(study)
+  named = choices(study)
   flags = dict.fromkeys(table.flag for table in study.tables.values())
   optional = flags if len(flags) > 1 else ()
   if not any(given.get(flag) for flag in flags) and optional:
-    given = {**given, **{flag: known[flag].values for flag in flags}}
+    given = {**given, **{flag: named[flag].values for flag in flags}}
   names = {
     flag: _names(flag, given.get(flag, choice.default), choice.values)
-    for flag, choice in known.items()
+    for flag, choice in named.items()
     if given.get(flag) or flag not in optional
   }
   request = Request(

@@ -5,7 +5,7 @@ from tests.studies import online_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
 from twotsrec.recipes import two_time_rows
-from twotsrec.studies import online
+from twotsrec.studies import online_measures as measures
 
 OPTIONS = finished.OPTIONS._replace(threshold=finished.THRESHOLD)
 RESAMPLES = 200
@@ -27,14 +27,14 @@ def systems(tmp_path_factory):
       two_time_rows.save(place, ranked, finished.ranked(worse=9))
       workdirs[name][seed] = str(place)
   return {
-    **{k: online.of_runs(places, OPTIONS) for k, places in workdirs.items()},
-    'popularity': online.of_runs(workdirs['good'], OPTIONS, popularity=True),
+    **{k: measures.of_runs(places, OPTIONS) for k, places in workdirs.items()},
+    'popularity': measures.of_runs(workdirs['good'], OPTIONS, popularity=True),
   }
 
 
 def test_seeds_are_averaged_before_events_are(systems):
   per_seed = [_values(finished.ranked(seed)) for seed in (0, 1)]
-  rows = {r['name']: r['all'] for r in systems['good'].report['rows']}
+  good = systems['good']
   arrays = finished.ranked()
   kinds = {'inactive': arrays['train_count'] <= finished.THRESHOLD}
   kinds |= {
@@ -42,27 +42,27 @@ def test_seeds_are_averaged_before_events_are(systems):
     'all': np.ones_like(kinds['inactive']),
   }
   for kind, chosen in kinds.items():
-    for rule, metric in online.COLUMNS:
+    for rule, metric in measures.COLUMNS:
       of_seeds = [v[rule, metric][chosen].mean() for v in per_seed]
-      cell = rows[kind][rule][metric]['by_event']
-      assert cell['value'] == pytest.approx(np.mean(of_seeds))
-      assert cell['low'] <= cell['value'] <= cell['high']
-      spread = systems['good'].spread[kind, 'all', rule, metric]
-      assert spread == pytest.approx(of_seeds)
+      key = measures.key(metric, rule, kind)
+      cell = good.cells[key]
+      assert cell.value == pytest.approx(np.mean(of_seeds))
+      assert cell.low <= cell.value <= cell.high
+      assert good.spread[key] == pytest.approx(of_seeds)
 
 
 def test_popularity_is_read_beside_the_model(systems):
   value = _values(finished.ranked(worse=9))['expected', 'mrr'].mean()
-  row = systems['popularity'].report['rows'][0]['all']['expected']['mrr']
-  assert row['by_event']['value'] == pytest.approx(value)
+  cell = systems['popularity'].cells[measures.key('mrr')]
+  assert cell.value == pytest.approx(value)
   assert not systems['popularity'].states['movement'].any()
 
 
 def test_differences_are_those_of_the_means(systems):
-  found = online.differences(systems, RESAMPLES, 'good')
+  found = measures.differences(systems, 'good', RESAMPLES)
   assert set(found) == {'bad', 'popularity'}
-  rows = {row.row: row for row in found['bad']['expected', 'mrr']}
-  assert list(rows)[:3] == ['inactive', 'active', 'all']
+  kinds = ('inactive', 'active', 'all')
+  rows = {k: found['bad'][measures.key('mrr', place=k)] for k in kinds}
   active = finished.ranked()['train_count'] > finished.THRESHOLD
   by_seed = [
     _values(finished.ranked(seed, 6))['expected', 'mrr']
@@ -79,23 +79,21 @@ def test_differences_are_those_of_the_means(systems):
 def test_systems_without_a_common_seed_are_left_out(systems):
   one = systems['bad']._replace(tables={1: systems['bad'].tables[1]})
   other = systems['good']._replace(tables={0: systems['good'].tables[0]})
-  found = online.differences(
-    {'good': systems['good'], 'bad': one}, RESAMPLES, 'good'
+  found = measures.differences(
+    {'good': systems['good'], 'bad': one}, 'good', RESAMPLES
   )
-  assert [len(row.by_seed) for row in found['bad']['expected', 'mrr']] == [
-    1
-  ] * 4
+  assert {len(row.by_seed) for row in found['bad'].values()} == {1}
   alone = {'good': other, 'bad': one}
-  assert online.differences(alone, RESAMPLES, 'good') == {}
+  assert measures.differences(alone, 'good', RESAMPLES) == {}
 
 
 def test_the_gain_of_a_kind_of_users_is_its_difference(systems):
-  found = online.gain_difference(
-    systems['good'], systems['bad'], ('expected', 'mrr'), RESAMPLES
+  found = measures.gain_difference(
+    systems['good'], systems['bad'], 'mrr', RESAMPLES
   )
-  minus = online.differences(systems, RESAMPLES, 'good')['bad']
-  rows = {row.row: row for row in minus['expected', 'mrr']}
-  for kind in online.KINDS:
+  minus = measures.differences(systems, 'good', RESAMPLES)['bad']
+  rows = {k: minus[measures.key('mrr', place=k)] for k in measures.KINDS}
+  for kind in measures.KINDS:
     assert getattr(found, kind) == pytest.approx(-rows[kind].difference)
   between = found.inactive - found.active
   assert found.difference == pytest.approx(between)
@@ -112,8 +110,8 @@ def test_movement_is_a_mean_over_users(systems, relative):
       relative, states['norm'][mine], 1.0
     )
     active = states['train_count'][mine][0] > finished.THRESHOLD
-    means.setdefault(online.KINDS[int(active)], []).append(moved.mean())
-  found = online.movement_difference(
+    means.setdefault(measures.KINDS[int(active)], []).append(moved.mean())
+  found = measures.movement_difference(
     systems['good'], finished.THRESHOLD, RESAMPLES, relative
   )
   for kind, values in means.items():
@@ -124,7 +122,7 @@ def test_movement_is_a_mean_over_users(systems, relative):
 
 
 def test_without_one_kind_of_users_nothing_is_between(systems):
-  found = online.movement_difference(systems['good'], 10_000, RESAMPLES)
+  found = measures.movement_difference(systems['good'], 10_000, RESAMPLES)
   assert found.active is None and found.difference is None
   assert found.low is None and found.inactive > 0
 
@@ -137,4 +135,4 @@ def test_runs_on_other_events_are_refused(tmp_path):
     two_time_rows.save(tmp_path / name, some, some)
   workdirs = {0: str(tmp_path / 'one'), 1: str(tmp_path / 'other')}
   with pytest.raises(types.UserError, match='other events than the runs besid'):
-    online.of_runs(workdirs, OPTIONS)
+    measures.of_runs(workdirs, OPTIONS)
