@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from twotsrec import contracts
 from twotsrec import recipes
-from twotsrec import types
 from twotsrec.training import loop
 from twotsrec.training import phases
 from twotsrec.training import steps
@@ -19,12 +19,12 @@ class Asked(NamedTuple):
   Attributes:
     name: folder of the phase.
     parts: what learns, from what, and how.
-    start: gives a `types.Start`, or None.
+    start: gives a `contracts.Start`, or None.
   """
 
   name: str
   parts: phases.Parts
-  start: Callable[[], types.Start] | None
+  start: Callable[[], contracts.Start] | None
 
 
 class _Enough(Exception):
@@ -32,7 +32,7 @@ class _Enough(Exception):
 
 
 def first(
-  experiment: types.Experiment, load: Callable[[str], Any] | None = None
+  experiment: contracts.Experiment, load: Callable[[str], Any] | None = None
 ) -> Asked:
   """The first phase of a recipe; nothing is trained.
 
@@ -46,7 +46,7 @@ def first(
     calls.append(Asked(name, phases.Parts(learner, source, how), start))
     raise _Enough
 
-  work = types.Work(fit=fit, load=load or _no_run, workdir=pathlib.Path())
+  work = contracts.Work(fit=fit, load=load or _no_run, workdir=pathlib.Path())
   try:
     recipes.of(experiment.config).train(experiment, work)
   except _Enough:

@@ -25,6 +25,7 @@ from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
 from twotsrec.models import cogcn
 from twotsrec.models import experts
+from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import multi_behavior
 from twotsrec.models import shared_heads
 from twotsrec.objectives import behaviors as behavior_objectives
@@ -261,7 +262,11 @@ def test_groups_of_names_are_those_of_the_code():
     ('plugin.name', lambda c: plugins.make(c.plugin), 'light, naive, film'),
     (
       'head.name',
-      lambda c: behavior_heads.make(c.head, c.fusion, 4, 2, 3),
+      lambda c: behavior_heads.make(
+        c,
+        fusion_lib.make(c, types.NodeSizes(2, 3, 4, 4)),
+        types.NodeSizes(2, 3, 4, 4),
+      ),
       'experts, bilinear',
     ),
   ],

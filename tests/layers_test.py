@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAYERS = {
   '__init__': 0,
   'types': 0,
+  'contracts': 0,
   'config': 0,
   'fields': 0,
   'ops': 1,

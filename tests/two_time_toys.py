@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import types
+from twotsrec import contracts
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
@@ -326,12 +326,12 @@ def jobs(**changes) -> dict[str, jobs_lib.Job]:
   return {job.part.name: job for job in made}
 
 
-def experiment(**changes) -> types.Experiment:
+def experiment(**changes) -> contracts.Experiment:
   """Of the small log, without a system."""
-  return types.Experiment(config(**changes), *log())
+  return contracts.Experiment(config(**changes), *log())
 
 
-def work(workdir: pathlib.Path) -> types.Work:
+def work(workdir: pathlib.Path) -> contracts.Work:
   """Trains every phase in a folder of its own, as a run does."""
 
   def fit(name, learner, source, how, start=None):
@@ -339,9 +339,9 @@ def work(workdir: pathlib.Path) -> types.Work:
     phase, place = phases.make(learner, source, how), workdir / name
     place.mkdir(parents=True, exist_ok=True)
     fitted = loop.fit(phase, how.train, str(place), quiet=True)
-    return types.Trained(fitted.params, fitted.host)
+    return contracts.Trained(fitted.params, fitted.host)
 
-  return types.Work(fit=fit, load=None, workdir=workdir)
+  return contracts.Work(fit=fit, load=None, workdir=workdir)
 
 
 def setting(**changes) -> networks.Setting:

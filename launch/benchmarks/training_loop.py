@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 import timing
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.runs import experiment as experiment_lib
@@ -75,7 +76,7 @@ class _Asked(Exception):
   """A recipe has said what its first phase is."""
 
 
-def first_phase(experiment: types.Experiment) -> phases.Parts:
+def first_phase(experiment: contracts.Experiment) -> phases.Parts:
   """What a recipe trains first, and how; it does not begin."""
   asked = []
 
@@ -84,7 +85,7 @@ def first_phase(experiment: types.Experiment) -> phases.Parts:
     asked.append(phases.Parts(learner, source, how))
     raise _Asked
 
-  work = types.Work(fit=fit, load=experiment_lib.load, workdir=None)
+  work = contracts.Work(fit=fit, load=experiment_lib.load, workdir=None)
   with contextlib.suppress(_Asked):
     recipes.of(experiment.config).train(experiment, work)
   return asked[0]
@@ -136,7 +137,7 @@ def first_batches(parts: phases.Parts, num_steps: int) -> types.PyTree:
 
 
 def full_loop(
-  experiment: types.Experiment,
+  experiment: contracts.Experiment,
 ) -> Callable[[], tuple[float, float]]:
   """A whole epoch as a training run does it, compilation apart.
 
@@ -159,7 +160,7 @@ def full_loop(
   return measure
 
 
-def ranking_seconds(experiment: types.Experiment) -> float:
+def ranking_seconds(experiment: contracts.Experiment) -> float:
   """Ranks the candidates of every test user with untrained parameters."""
   config = experiment.config
   evaluation = dataclasses.replace(config.evaluation, bootstrap=0)

@@ -9,6 +9,7 @@ from sklearn import metrics as sklearn_metrics
 
 from tests.evaluation import toys
 from twotsrec import config
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
@@ -34,7 +35,7 @@ class EvaluateTest(absltest.TestCase):
   def _evaluate(self, evaluation=None, **changes):
     evaluation = evaluation or dataclasses.replace(self.config, **changes)
     return evaluate.evaluate(
-      types.Ranker(_MODEL, self.params, None, _LENGTH),
+      contracts.Ranker(_MODEL, self.params, None, _LENGTH),
       self.data,
       self.groups,
       prepared.TEST,
@@ -120,7 +121,7 @@ class EvaluateTest(absltest.TestCase):
 
   def _routed(self, routing, model=None, **changes):
     return evaluate.evaluate(
-      types.Ranker(
+      contracts.Ranker(
         model or toys.routed_model(), self.params, None, _LENGTH, routing
       ),
       self.data,
@@ -222,7 +223,7 @@ class EvaluateTest(absltest.TestCase):
   def test_empty_split_is_a_user_error(self):
     with pytest.raises(types.UserError, match='validation split is empty'):
       evaluate.evaluate(
-        types.Ranker(_MODEL, self.params, None, _LENGTH),
+        contracts.Ranker(_MODEL, self.params, None, _LENGTH),
         self.data,
         self.groups,
         prepared.VALIDATION,
@@ -242,7 +243,7 @@ class BehaviorsTest(absltest.TestCase):
   def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
     options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
     return evaluate.evaluate(
-      types.Ranker(toys.factor_model(), self.params, None, _LENGTH),
+      contracts.Ranker(toys.factor_model(), self.params, None, _LENGTH),
       self.data,
       groups_data.assign(self.data, config.GroupConfig(num_groups=2)),
       split,
@@ -412,7 +413,9 @@ def test_popularity_on_movielens_reaches_its_known_auc(shared_data):
     )
   )
   part, per_target = evaluate.evaluate(
-    types.Ranker(model, types.Params({'item': {'embedding': table}}, {}), None),
+    contracts.Ranker(
+      model, types.Params({'item': {'embedding': table}}, {}), None
+    ),
     data,
     groups_data.assign(data),
     prepared.TEST,

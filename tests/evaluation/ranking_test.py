@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import counting
@@ -27,7 +28,7 @@ def _rank(data, params, targets, model=_MODEL, **options):
     options.pop('user_tile', 256), options.pop('item_tile', 4096)
   )
   return ranking.rank_targets(
-    types.Ranker(model, params, None, _LENGTH),
+    contracts.Ranker(model, params, None, _LENGTH),
     data,
     targets,
     rules.without(seen, data.num_items) if lists is None else lists,

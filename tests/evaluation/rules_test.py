@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import behaviors
@@ -133,7 +134,7 @@ class RulesTest(parameterized.TestCase):
       literal = toys.loop_scores(trunk, world.data, targets, _LENGTH, shifts)
       scores[rows] = literal[rows]
     own = trunks if mode == 'own' else params
-    ranker = types.Ranker(toys.routed_model(), own, None, _LENGTH)
+    ranker = contracts.Ranker(toys.routed_model(), own, None, _LENGTH)
     return (ranker, routes), targets, order, scores
 
   def _expected(self, rule, order, scores):

@@ -7,6 +7,7 @@ import pytest
 from tests import behavior_toys
 from tests import small_runs as runs
 from twotsrec import config
+from twotsrec import contracts
 from twotsrec import metrics
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
@@ -129,7 +130,7 @@ def test_the_parameters_given_are_the_initial_ones():
 def _evaluated(data, name, ks):
   rule = reminders.rules(behaviors_lib.of_prepared(data))[name]
   part, _ = evaluate.evaluate(
-    types.Ranker(*rule, None),
+    contracts.Ranker(*rule, None),
     data,
     groups_lib.assign(data, config.GroupConfig(num_groups=3)),
     prepared.TEST,
@@ -192,7 +193,7 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   found = {}
   for name, rule in reminders.rules(behaviors_lib.of_prepared(data)).items():
     result = ranking.rank_targets(
-      types.Ranker(*rule, None),
+      contracts.Ranker(*rule, None),
       data,
       targets,
       rules.without(shown.bought(data, prepared.TEST), data.num_items),

@@ -7,6 +7,7 @@ from tests import asked
 from tests import behavior_toys as toys
 from tests import small_runs as runs
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.recipes import copf
@@ -33,7 +34,7 @@ def _experiment(variant='no_aggregation', dense=None, **changes):
     context=context,
     serve=model.serve,
   )
-  return types.Experiment(made, None, groups, system)
+  return contracts.Experiment(made, None, groups, system)
 
 
 def _epochs(experiment, count=1):

@@ -5,10 +5,13 @@ import dataclasses
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 
 
-def by_group(experiment: types.Experiment, **routing) -> types.Experiment:
+def by_group(
+  experiment: contracts.Experiment, **routing
+) -> contracts.Experiment:
   """The experiment where every second group is ranked from the worst on.
 
   Groups 1 and 3 keep the scores of the model, group 2 has them negated.

@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.data import small_logs
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
@@ -30,7 +31,7 @@ COUNTS = [12, 3, 31, 1, 9, 14, 5, 25, 6, 4, 0, 8]
 class World(NamedTuple):
   """A system and its service."""
 
-  experiment: types.Experiment
+  experiment: contracts.Experiment
   setting: networks.Setting
   players: dict[str, serving.Player]
   nets: dict[str, types.PyTree]

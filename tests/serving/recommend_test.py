@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import tiles
@@ -14,7 +15,7 @@ _MODEL = toys.dot_model()
 
 
 def _ranker(params, model=_MODEL):
-  return types.Ranker(model, params, None, _LENGTH)
+  return contracts.Ranker(model, params, None, _LENGTH)
 
 
 def _loop(data, params, users, k, exclude_seen, shifts=None):

@@ -15,6 +15,7 @@ import optax
 from tests import small_runs as runs
 from tests import worlds
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.data import feeds
@@ -91,7 +92,7 @@ def compiled():
 
 def fit(
   workdir, changed=None, should_stop=lambda: False, runner=None, **changes
-) -> types.Trained:
+) -> contracts.Trained:
   """Trains in `workdir`, saving after every call.
 
   Args:
@@ -115,7 +116,7 @@ def fit(
 
 
 @functools.cache
-def uninterrupted() -> tuple[pathlib.Path, types.Trained]:
+def uninterrupted() -> tuple[pathlib.Path, contracts.Trained]:
   """Directory and outcome of a run that nothing disturbed."""
   workdir = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
   atexit.register(shutil.rmtree, workdir, ignore_errors=True)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import config
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
@@ -22,7 +23,7 @@ _NEEDS_BEHAVIORS = ('unbought', 'never_interacted')
 
 
 def evaluate(
-  ranker: types.Ranker,
+  ranker: contracts.Ranker,
   prepared: prepared_data.Prepared,
   groups: groups_data.Groups,
   split: int,

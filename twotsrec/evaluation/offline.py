@@ -1,7 +1,7 @@
 """The offline protocol of a run: held-out items ranked by what was trained.
 
 What a recipe does if it has no protocol of its own: `rank`, `protocol` and
-`rules` are the fields of `types.Recipe` of these names.
+`rules` are the fields of `contracts.Recipe` of these names.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
@@ -28,12 +29,12 @@ SPLITS = ('validation', 'test')
 
 
 def rank(
-  experiment: types.Experiment,
-  ranker: types.Ranker,
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
   split: str,
   show: Callable[[int, int], None] | None = None,
-) -> types.Ranked:
-  """Ranks the held-out items of a split, as `types.Recipe.rank`."""
+) -> contracts.Ranked:
+  """Ranks the held-out items of a split, as `contracts.Recipe.rank`."""
   config = experiment.config
   part, rows = evaluate_lib.evaluate(
     ranker,
@@ -44,10 +45,10 @@ def rank(
     key=config.groups.key,
     progress=show,
   )
-  return types.Ranked(part, rows)
+  return contracts.Ranked(part, rows)
 
 
-def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """How a split is ranked; without candidate lists if it has no events.
 
   Raises:
@@ -65,7 +66,7 @@ def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
   return described
 
 
-def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
+def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   """What every table shows beside a model: nothing of it is trained.
 
   Popularity; with behaviors the reminder rules, on what is trained on.
@@ -81,7 +82,7 @@ def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
     experiment.prepared, experiment.config.data.strip_heldout
   )
   reminding = {
-    name: types.Ranker(
+    name: contracts.Ranker(
       model=model, params=params, context=None, history_length=length
     )
     for name, (model, params) in reminders.rules(trained_on).items()
@@ -90,8 +91,10 @@ def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
 
 
 def closed_form_ranker(
-  experiment: types.Experiment, name: str, params: types.Params | None = None
-) -> types.Ranker:
+  experiment: contracts.Experiment,
+  name: str,
+  params: types.Params | None = None,
+) -> contracts.Ranker:
   """An item-item model, which reads whole histories.
 
   Args:
@@ -108,7 +111,7 @@ def closed_form_ranker(
   prepared, options = experiment.prepared, experiment.config.closed_form
   if params is None:
     params = closed_form.make(name, _train_pairs(prepared), options)
-  return types.Ranker(
+  return contracts.Ranker(
     model=closed_form.make_model(name, prepared.num_items, options),
     params=params,
     context={},
@@ -128,13 +131,13 @@ def _train_pairs(prepared):
   return pairs
 
 
-def popularity(experiment: types.Experiment) -> types.Ranker:
+def popularity(experiment: contracts.Experiment) -> contracts.Ranker:
   """Items by their training events."""
   prepared, length = experiment.prepared, experiment.config.data.history_length
   model = models.make(config_lib.ModelConfig(name='popularity'))
   context = {'item_counts': item_counts(prepared)}
   sizes = types.Sizes(prepared.num_users, prepared.num_items, length)
-  return types.Ranker(
+  return contracts.Ranker(
     model=model,
     params=model.init(jax.random.key(0), context, sizes),
     context=context,
@@ -150,15 +153,15 @@ def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
   return jnp.asarray(counts, jnp.float32)
 
 
-def held_out(experiment: types.Experiment, split: str) -> int:
+def held_out(experiment: contracts.Experiment, split: str) -> int:
   """Number of events of a split."""
   index = prepared_lib.SPLITS.index(split)
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
 
 
 def make_metric(
-  experiment: types.Experiment,
-  ranker_of: Callable[[Any], types.Ranker],
+  experiment: contracts.Experiment,
+  ranker_of: Callable[[Any], contracts.Ranker],
   train: config_lib.TrainConfig,
 ) -> Callable[[Any], dict[str, Any]]:
   """params -> {metric: value, metric_by_group: values}, for selection.
@@ -203,7 +206,7 @@ def _group_auc(by_group):
 
 
 def require_selection_events(
-  experiment: types.Experiment, train: config_lib.TrainConfig
+  experiment: contracts.Experiment, train: config_lib.TrainConfig
 ) -> None:
   """Refuses to select on a split without events.
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
@@ -32,7 +33,7 @@ Progress = Callable[[int, int], None]  # (targets done, T)
 class _Task(NamedTuple):
   """Inputs of both passes."""
 
-  ranker: types.Ranker
+  ranker: contracts.Ranker
   data: prepared_data.Prepared
   targets: prepared_data.Targets
   tiling: tiles.Tiling
@@ -40,7 +41,7 @@ class _Task(NamedTuple):
 
 
 def rank_targets(
-  ranker: types.Ranker,
+  ranker: contracts.Ranker,
   data: prepared_data.Prepared,
   targets: prepared_data.Targets,
   among: rules.Rule | np.ndarray,

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.ops import rows
@@ -85,7 +86,7 @@ def plan(num_rows: int, num_candidates: int, sizes: Sizes) -> Tiling:
 
 
 def encode(
-  ranker: types.Ranker,
+  ranker: contracts.Ranker,
   tile: RowTile,
   history: np.ndarray,
   user: np.ndarray,

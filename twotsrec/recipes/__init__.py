@@ -4,6 +4,7 @@
 """
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import models
 from twotsrec import own
@@ -31,7 +32,7 @@ def check(config: config_lib.Config) -> None:
   of(config).check(config)
 
 
-def of(config: config_lib.Config) -> types.Recipe:
+def of(config: config_lib.Config) -> contracts.Recipe:
   """The recipe of a configuration.
 
   Raises:
@@ -45,7 +46,7 @@ def of(config: config_lib.Config) -> types.Recipe:
     )
   if fields.is_own(name):
     part = own.load(name, 'model.name')
-    return part if isinstance(part, types.Recipe) else sequence.RECIPE
+    return part if isinstance(part, contracts.Recipe) else sequence.RECIPE
   if name not in RECIPES:
     raise types.UserError(
       f'model.name is {name!r}; known models: {", ".join(RECIPES)}, or one of'

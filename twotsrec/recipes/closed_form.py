@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.evaluation import offline
@@ -29,7 +30,7 @@ def check(config: config_lib.Config) -> None:
   settings.check(config, READS)
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The scorer; parameters are fitted when it is trained."""
   config, prepared = experiment.config, experiment.prepared
   model = closed_form.make_model(
@@ -39,30 +40,34 @@ def build(experiment: types.Experiment) -> types.Experiment:
   return experiment._replace(system=System(model=model, sizes=sizes))
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """Solves for the weights of all pairs of items."""
   del work  # no phase
   name = experiment.config.model.name
-  return types.Served(
+  return contracts.Served(
     experiment=experiment,
     params=offline.closed_form_ranker(experiment, name).params,
     training=summary.of_phases({}),
   )
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters of the shape that `train` fits."""
   system = experiment.system
   return system.model.init(None, {}, system.sizes)
 
 
-def ranker(experiment: types.Experiment, params: types.Params) -> types.Ranker:
+def ranker(
+  experiment: contracts.Experiment, params: types.Params
+) -> contracts.Ranker:
   """The weights at work."""
   name = experiment.config.model.name
   return offline.closed_form_ranker(experiment, name, params)
 
 
-def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """The offline protocol; nothing is selected."""
   described = offline.protocol(experiment, split)
   return described | {'selection': 'nothing: solved in one step'}
@@ -78,7 +83,7 @@ def systems(
   )
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,

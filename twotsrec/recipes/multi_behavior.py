@@ -18,6 +18,7 @@ import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import behavior_feeds
@@ -61,7 +62,7 @@ class System(NamedTuple):
   serve: Callable[..., types.Params]
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """Graphs and model, with plugins if there are any.
 
   Raises:
@@ -101,7 +102,9 @@ def _with_prior(params, context):
   return plugged.join(trunk, own)
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """One phase: fusion and head, or plugins on what they came to."""
   config, system = experiment.config, experiment.system
   if system.joined is not None:
@@ -109,7 +112,7 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
   source, layout, aggregator = _source(experiment)
   init = jax.jit(system.model.init)
-  learner = types.Learner(init=init, context=system.context)
+  learner = contracts.Learner(init=init, context=system.context)
   how = phases.How(
     train=config.train,
     update=_update(experiment, source, layout, aggregator),
@@ -120,16 +123,16 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
   return summary.served(experiment, work.fit('', learner, source, how))
 
 
-def _train_plugins(experiment, work) -> types.Served:
+def _train_plugins(experiment, work) -> contracts.Served:
   """Stage 2 of PIN on the target's vectors of every node."""
   config, system = experiment.config, experiment.system
   trunk_model, sizes = system.model.trunk, _sizes(experiment)
-  learner_of = lambda model: types.Learner(
+  learner_of = lambda model: contracts.Learner(
     init=lambda key: model.init(key, system.context, sizes),
     context=system.context,
     loss=objectives.make(config.train.objective, model),
   )
-  trunk = types.Trunk(
+  trunk = contracts.Trunk(
     stages=trunk_model.stages,
     learner=learner_of(trunk_model),
     loss_of=lambda stages: objectives.make(
@@ -172,7 +175,7 @@ def _source(experiment):
     behaviors, experiment.groups.user_group, config
   )
   aggregator, sizes = _aggregation(experiment)
-  source = types.Source(
+  source = contracts.Source(
     feed=feed,
     sizes=sizes,
     batch_of=_batch_of(behaviors, layout),
@@ -328,7 +331,7 @@ def _diagnose(experiment):
   return diagnose
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters as a finished run has them."""
   system, key = experiment.system, jax.random.key(0)
   if system.joined is None:
@@ -336,12 +339,12 @@ def template(experiment: types.Experiment) -> types.Params:
   return system.joined.init(key, system.context, _sizes(experiment))
 
 
-def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """The target's scores of known users; no graph is walked any more."""
   system = experiment.system
   serve = lambda one: system.serve(one, system.context)
   several = isinstance(params, list)
-  return types.Ranker(
+  return contracts.Ranker(
     model=system.joined or system.model.ranker,
     params=[serve(one) for one in params] if several else serve(params),
     context=system.context,
@@ -351,7 +354,7 @@ def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
   )
 
 
-def notes(experiment: types.Experiment) -> list[str]:
+def notes(experiment: contracts.Experiment) -> list[str]:
   """What in the data limits a model of several behaviors, a line each."""
   return behaviors_lib.notes(experiment.prepared, experiment.system.behaviors)
 
@@ -377,7 +380,7 @@ def systems(
   }
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=settings.multi_behavior,
   build=build,
   train=train,

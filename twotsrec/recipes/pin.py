@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import own
 from twotsrec import plugins
@@ -97,7 +98,9 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
 
 
 def diagnose(
-  config: config_lib.Config, learner: types.Learner, source: types.Source
+  config: config_lib.Config,
+  learner: contracts.Learner,
+  source: contracts.Source,
 ) -> Callable[..., dict[str, Any]] | None:
   """How groups pull on what they share, for the log; None if nobody asked."""
   if not config.train.log_groups:
@@ -140,12 +143,12 @@ def plugged_model(
 
 
 def start(
-  experiment: types.Experiment,
-  work: types.Work,
+  experiment: contracts.Experiment,
+  work: contracts.Work,
   stages: types.Stages,
   sizes: types.Sizes,
   as_trunk: Callable[..., types.Params] = lambda experiment, params: params,
-) -> types.Start:
+) -> contracts.Start:
   """The selected trunk of stage 1 and plugins that change nothing yet.
 
   Args:
@@ -169,7 +172,7 @@ def start(
     config.groups.num_groups,
     sizes,
   )
-  return types.Start(plugged.join(trunk, plugin), origin(params))
+  return contracts.Start(plugged.join(trunk, plugin), origin(params))
 
 
 def origin(trunk: types.PyTree) -> dict[str, Any]:

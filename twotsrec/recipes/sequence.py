@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.data import feeds
@@ -45,7 +46,7 @@ class System(NamedTuple):
   sizes: types.Sizes
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The model, with plugins if there are any.
 
   Raises:
@@ -66,7 +67,9 @@ def build(experiment: types.Experiment) -> types.Experiment:
   return experiment._replace(config=config, system=system)
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """One phase: the model, or plugins on a trained trunk."""
   config, system = experiment.config, experiment.system
   source = sources.of_histories(experiment)
@@ -77,7 +80,7 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
     )
     trained = work.fit('', learner, source, how)
     return summary.served(experiment, trained)
-  trunk = types.Trunk(
+  trunk = contracts.Trunk(
     stages=system.trunk.stages,
     learner=_learner(config, system.trunk, system),
     loss_of=lambda stages: objectives.make(
@@ -92,9 +95,9 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
   return summary.served(experiment, work.fit('', learner, source, how, start))
 
 
-def _learner(config, model, system) -> types.Learner:
+def _learner(config, model, system) -> contracts.Learner:
   init = jax.jit(model.init, static_argnums=2)
-  return types.Learner(
+  return contracts.Learner(
     init=lambda key: init(key, system.context, system.sizes),
     context=system.context,
     loss=objectives.make(config.train.objective, model),
@@ -133,7 +136,7 @@ def _update(config, learner, source, system) -> updates.Update:
 
 
 def judge_of(
-  experiment: types.Experiment,
+  experiment: contracts.Experiment,
 ) -> Callable[[Any], dict[str, Any]] | None:
   """params -> metrics for selection; None if nothing is selected.
 
@@ -164,16 +167,16 @@ def judge_of(
   )
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters as a finished run has them."""
   system = experiment.system
   return system.model.init(jax.random.key(0), system.context, system.sizes)
 
 
-def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """What ranks: the model itself."""
   system = experiment.system
-  return types.Ranker(
+  return contracts.Ranker(
     model=system.model,
     params=params,
     context=system.context,
@@ -182,7 +185,7 @@ def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
   )
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=settings.sequence,
   build=build,
   train=train,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
@@ -18,14 +19,14 @@ from twotsrec.training import run_directory
 
 def make(
   config: config_lib.Config, prepared: prepared_lib.Prepared
-) -> types.Experiment:
+) -> contracts.Experiment:
   """Groups the users and builds what the recipe of the configuration needs.
 
   Raises:
     types.UserError: parts that do not go together.
   """
   groups = groups_lib.assign(prepared, config.groups)
-  bare = types.Experiment(config=config, prepared=prepared, groups=groups)
+  bare = contracts.Experiment(config=config, prepared=prepared, groups=groups)
   return recipes.of(config).build(bare)
 
 
@@ -53,7 +54,7 @@ def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
   prepared_lib.save(prepared, str(path))
 
 
-def load(workdir: str) -> tuple[types.Experiment, Any]:
+def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   """A finished run: its experiment and the selected parameters.
 
   The parameters are a list by group if every group selected its own.
@@ -86,6 +87,6 @@ def load(workdir: str) -> tuple[types.Experiment, Any]:
   return experiment, params if several else params[0]
 
 
-def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """What ranks with the parameters of a run."""
   return recipes.of(experiment.config).ranker(experiment, params)

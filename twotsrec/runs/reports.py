@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import recipes
-from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
@@ -20,7 +20,7 @@ from twotsrec.training import run_directory
 SCHEMA_VERSION = 1
 
 
-def check_protocol(experiment: types.Experiment) -> None:
+def check_protocol(experiment: contracts.Experiment) -> None:
   """Refuses a protocol that the data cannot serve, before anything trains.
 
   Raises:
@@ -31,7 +31,7 @@ def check_protocol(experiment: types.Experiment) -> None:
 
 
 def write(
-  served: types.Served, workdir: str, quiet: bool = False
+  served: contracts.Served, workdir: str, quiet: bool = False
 ) -> dict[str, Any]:
   """Evaluates what was trained and writes `report.json`.
 
@@ -101,11 +101,11 @@ def _save(report, test, rules, workdir) -> dict[str, Any]:
 
 
 def evaluate(
-  experiment: types.Experiment,
-  ranker: types.Ranker,
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
   split: str,
   quiet: bool = False,
-) -> types.Ranked | None:
+) -> contracts.Ranked | None:
   """Ranks a split as the recipe does; None if nothing is held out for it.
 
   Args:
@@ -124,7 +124,7 @@ def evaluate(
     return rank(experiment, ranker, split, progress.of_totals(show))
 
 
-def protocol(experiment: types.Experiment) -> dict[str, Any]:
+def protocol(experiment: contracts.Experiment) -> dict[str, Any]:
   """How the numbers of a report come about."""
   config, groups = experiment.config, experiment.groups
   routing = routing_lib.from_config(config)
@@ -156,7 +156,7 @@ def _selection(config):
   return f'{train.select_on} {train.select_metric}{of_whom}'
 
 
-def dataset(experiment: types.Experiment) -> dict[str, Any]:
+def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
   """What the run was made of, for the report."""
   manifest = experiment.prepared.manifest
   notes = recipes.of(experiment.config).notes(experiment)

@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import own
 from twotsrec import recipes
 from twotsrec import types
@@ -96,7 +97,7 @@ def train(
 
     def fit(name, learner, source, how, start=None):
       folder = pathlib.Path(workdir) / name
-      begin = start() if start else types.Start(None)
+      begin = start() if start else contracts.Start(None)
       _check_origin(folder, begin.origin)
       phase = phases.make(learner, source, how, begin.params)
       open_run()
@@ -108,7 +109,7 @@ def train(
         raise _Stopped
       return fitted
 
-    work = types.Work(
+    work = contracts.Work(
       fit=fit, load=experiment_lib.load, workdir=pathlib.Path(workdir)
     )
     try:
@@ -123,7 +124,7 @@ def train(
     return reports.write(served, workdir, quiet)
 
 
-def verify(config: config_lib.Config, experiment: types.Experiment) -> None:
+def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
   """Refuses what `train` would refuse before its first update.
 
   Nothing is compiled and nothing is written.
@@ -141,7 +142,9 @@ def verify(config: config_lib.Config, experiment: types.Experiment) -> None:
     phases.verify(learner, source, how)
     raise _Verified
 
-  work = types.Work(fit=fit, load=experiment_lib.load, workdir=pathlib.Path())
+  work = contracts.Work(
+    fit=fit, load=experiment_lib.load, workdir=pathlib.Path()
+  )
   with contextlib.suppress(_Verified):
     recipe.train(experiment, work)
 

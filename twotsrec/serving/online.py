@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.evaluation import gathers
@@ -204,7 +205,7 @@ def recommend(
     request = recommend_lib.Request(nothing, seen, user=part - first)
     params = types.Params(table, {'query': queries[part]})
     chunks += recommend_lib.recommend(
-      types.Ranker(_RANKER, params, None),
+      contracts.Ranker(_RANKER, params, None),
       [request],
       num_items=service.num_items,
       k=k,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
@@ -111,7 +112,7 @@ def raw_histories(
 
 
 def recommend(
-  ranker: types.Ranker,
+  ranker: contracts.Ranker,
   requests: Iterable[Request],
   *,
   num_items: int,

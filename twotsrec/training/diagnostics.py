@@ -6,15 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from twotsrec import contracts
 from twotsrec import trees
-from twotsrec import types
 from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 
 def make_diagnose(
   objective: objectives.Objective,
-  source: types.Source,
+  source: contracts.Source,
   num_batches: int = 8,
   shared: Callable[[Any], Any] = lambda gradient: gradient,
 ) -> Callable[..., dict[str, Any]]:

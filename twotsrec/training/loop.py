@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.training import checkpoints
 from twotsrec.training import progress as progress_lib
@@ -120,7 +121,7 @@ def fit(
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
-) -> types.Trained:
+) -> contracts.Trained:
   """Trains until early stopping or the last epoch, resuming if it can.
 
   Args:
@@ -141,7 +142,7 @@ def fit(
   if not _is_finished(run, live.progress):
     live = _epochs(run, *_compile(phase, live))
   if not _is_finished(run, live.progress):
-    return types.Trained(params=None, progress=live.progress)
+    return contracts.Trained(params=None, progress=live.progress)
   best = live.progress.best
   paths = run_directory.best_paths(
     workdir, len(best) if phase.by_group else None
@@ -151,7 +152,7 @@ def fit(
     for path, params, one in zip(paths, _parts(run, live), best, strict=True)
   ]
   params = [restored.state['params'] for restored in selected]
-  return types.Trained(
+  return contracts.Trained(
     params=params if phase.by_group else params[0], progress=live.progress
   )
 

@@ -12,6 +12,7 @@ import pathlib
 import shutil
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
 from twotsrec.training import files
@@ -23,8 +24,8 @@ def settings(config: config_lib.Config) -> dict[str, str]:
   """Settings that name a file of one's own, {section.field: file.py:name}."""
   return {
     f'{section}.{field}': value
-    for section, fields in vars(config).items()
-    for field, value in vars(fields).items()
+    for section, options in vars(config).items()
+    for field, value in vars(options).items()
     if isinstance(value, str) and fields.is_own(value)
   }
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.training import loop
 from twotsrec.training import steps
@@ -53,10 +54,10 @@ class How(NamedTuple):
 
 
 class Parts(NamedTuple):
-  """A phase as `types.Work.fit` takes it: what learns, from what, and how."""
+  """A phase as `Work.fit` takes it: what learns, from what, and how."""
 
-  learner: types.Learner
-  source: types.Source
+  learner: contracts.Learner
+  source: contracts.Source
   how: How
 
 
@@ -67,8 +68,8 @@ def keys_of(key: jax.Array) -> Keys:
 
 
 def make(
-  learner: types.Learner,
-  source: types.Source,
+  learner: contracts.Learner,
+  source: contracts.Source,
   how: How,
   start: types.PyTree | None = None,
 ) -> loop.Phase:
@@ -108,7 +109,9 @@ def make(
   )
 
 
-def verify(learner: types.Learner, source: types.Source, how: How) -> None:
+def verify(
+  learner: contracts.Learner, source: contracts.Source, how: How
+) -> None:
   """Refuses what no phase can be made of, without compiling anything.
 
   Raises:
@@ -117,7 +120,7 @@ def verify(learner: types.Learner, source: types.Source, how: How) -> None:
   jax.eval_shape(make(learner, source, how).init_state)
 
 
-def by_group(source: types.Source) -> types.Source:
+def by_group(source: contracts.Source) -> contracts.Source:
   """The source with a row per group.
 
   Raises:
@@ -132,7 +135,7 @@ def by_group(source: types.Source) -> types.Source:
   return source.by_group()
 
 
-def rows_by_group(flat: types.Source) -> types.Source:
+def rows_by_group(flat: contracts.Source) -> contracts.Source:
   """Batches of a source that has `stack`, laid out by group."""
   return flat._replace(
     batch_of=jax.vmap(flat.batch_of, in_axes=(None, 0, None)),

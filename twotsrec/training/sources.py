@@ -1,4 +1,4 @@
-"""Batches of positives and sampled negatives, as `types.Source`."""
+"""Batches of positives and sampled negatives, as `contracts.Source`."""
 
 from collections.abc import Callable
 import functools
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
@@ -17,7 +18,7 @@ from twotsrec.data import plans
 from twotsrec.training import phases
 
 
-def of_histories(experiment: types.Experiment) -> types.Source:
+def of_histories(experiment: contracts.Experiment) -> contracts.Source:
   """Positives with their histories; whole sequences for 'every_position'."""
   config, prepared = experiment.config, experiment.prepared
   every_position = config.train.objective == 'every_position'
@@ -30,7 +31,7 @@ def of_pairs(
   config: config_lib.Config,
   behaviors: behaviors_lib.Behaviors,
   user_group: np.ndarray,
-) -> types.Source:
+) -> contracts.Source:
   """Training pairs of the target behavior, of users without a history."""
   feed = behavior_feeds.make_target_feed(behaviors, user_group)
   return sampled(config, feed, batch_of(config, behaviors.num_items, length=1))
@@ -40,7 +41,7 @@ def sampled(
   config: config_lib.Config,
   feed: feeds.Feed,
   batch_of: Callable[..., types.Batch],
-) -> types.Source:
+) -> contracts.Source:
   """Examples of a feed, batched as `train.batching` says.
 
   Args:
@@ -55,7 +56,7 @@ def sampled(
     counts = np.bincount(group, minlength=num_groups)
     shares = plans.group_batch_sizes(counts, train.batch_size, train.batching)
     capacity, widths = int(shares.max()), tuple(shares.tolist())
-  flat = types.Source(
+  flat = contracts.Source(
     feed=feed,
     # What the feed trains: a sequence longer than L trains L positions.
     sizes=jnp.asarray(

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twotsrec import types
+from twotsrec import contracts
 
 _SELECTED = ('epoch', 'step', 'value')
 
 
 def served(
-  experiment: types.Experiment, trained: types.Trained
-) -> types.Served:
+  experiment: contracts.Experiment, trained: contracts.Trained
+) -> contracts.Served:
   """What a recipe of one phase serves: the parameters that it selected."""
-  return types.Served(
+  return contracts.Served(
     experiment=experiment,
     params=trained.params,
     training=of_phase(trained),
@@ -20,7 +20,7 @@ def served(
   )
 
 
-def of_phase(trained: types.Trained) -> dict[str, Any]:
+def of_phase(trained: contracts.Trained) -> dict[str, Any]:
   """Epochs, selection and speed of a run's only phase."""
   progress = trained.progress
   selected = {
@@ -36,7 +36,7 @@ def of_phase(trained: types.Trained) -> dict[str, Any]:
   }
 
 
-def of_phases(trained: Mapping[str, types.Trained]) -> dict[str, Any]:
+def of_phases(trained: Mapping[str, contracts.Trained]) -> dict[str, Any]:
   """Epochs, selection and seconds of every phase, and their sums."""
   every = {name: one.progress for name, one in trained.items()}
   return {

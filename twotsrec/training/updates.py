@@ -10,6 +10,7 @@ import optax
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
@@ -78,8 +79,8 @@ def adam(config: config_lib.Config) -> OptimizerOf:
 
 def aggregated(
   config: config_lib.Config,
-  learner: types.Learner,
-  source: types.Source,
+  learner: contracts.Learner,
+  source: contracts.Source,
   optimizer: optax.GradientTransformation,
 ) -> Update:
   """Group gradients, aggregated; one weighted pass where that is the same.
@@ -105,8 +106,8 @@ def aggregated(
 def penalized(
   config: config_lib.Config,
   model: types.Model,
-  learner: types.Learner,
-  source: types.Source,
+  learner: contracts.Learner,
+  source: contracts.Source,
 ) -> Update:
   """A weighted loss and a penalty on how the groups differ, in one pass."""
   aggregator = aggregators.make(config.aggregator)
@@ -124,8 +125,8 @@ def in_sequence(
   config: config_lib.Config,
   model: types.Model,
   sizes: types.Sizes,
-  learner: types.Learner,
-  source: types.Source,
+  learner: contracts.Learner,
+  source: contracts.Source,
 ) -> Update:
   """Fish and Grad-Transfer: inner steps from group to group.
 
@@ -144,7 +145,9 @@ def in_sequence(
 
 
 def by_itself(
-  config: config_lib.Config, learner: types.Learner, source: types.Source
+  config: config_lib.Config,
+  learner: contracts.Learner,
+  source: contracts.Source,
 ) -> Update:
   """A model per group, each on its own group alone (PIN sec. 1)."""
   number = len(source.sizes)
@@ -162,9 +165,9 @@ def by_itself(
 
 def with_plugins(
   config: config_lib.Config,
-  trunk: types.Trunk,
-  learner: types.Learner,
-  source: types.Source,
+  trunk: contracts.Trunk,
+  learner: contracts.Learner,
+  source: contracts.Source,
   optimizer_of: OptimizerOf,
 ) -> Update:
   """Stage 2 of PIN: every plugin on its group, the trunk on all of them.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests import two_time_toys as toys
-from twotsrec import types
+from twotsrec import contracts
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import expected
@@ -58,7 +58,7 @@ def _world():
 def _trained(variant):
   config = toys.config(two_time__variant=variant, **PLANTED)
   work = toys.work(toys.folder() / f'planted_{variant}')
-  return stages.train(types.Experiment(config, *_world()), work)
+  return stages.train(contracts.Experiment(config, *_world()), work)
 
 
 def _ranked(blocks, item_vectors):

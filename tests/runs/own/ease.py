@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import offline
@@ -28,7 +29,7 @@ def check(config: config_lib.Config) -> None:
     )
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The scorer is all there is."""
   return experiment._replace(system=types.Model(_init, _encode, _score))
 
@@ -52,7 +53,9 @@ def _score(net, encoded, candidate_rows, *, key=None):
   return jnp.einsum('...i,...ci->...c', encoded, candidate_rows['weights'])
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """Solves for the weights, a row for each item that is scored."""
   del work  # nothing to resume
   begin, prepared = time.perf_counter(), experiment.prepared
@@ -63,7 +66,7 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
   params = template(experiment)
   params.tables['item']['weights'] = jnp.asarray(weights(clicks).T, jnp.float32)
   seconds = round(time.perf_counter() - begin, 3)
-  return types.Served(experiment, params, {'seconds': seconds})
+  return contracts.Served(experiment, params, {'seconds': seconds})
 
 
 def weights(clicks: np.ndarray) -> np.ndarray:
@@ -74,25 +77,27 @@ def weights(clicks: np.ndarray) -> np.ndarray:
   return solved
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters of 0."""
   prepared = experiment.prepared
   sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
   return experiment.system.init(None, None, sizes)
 
 
-def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """Scores anybody by a history."""
   length = experiment.config.data.history_length
-  return types.Ranker(experiment.system, params, None, history_length=length)
+  return contracts.Ranker(
+    experiment.system, params, None, history_length=length
+  )
 
 
-def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """Nothing is selected."""
   return offline.protocol(experiment, split) | {'selection': 'closed form'}
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,

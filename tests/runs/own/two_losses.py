@@ -6,6 +6,7 @@ A recipe in one file, with two phases of its own.
 from typing import Any, NamedTuple
 
 from tests import worlds
+from twotsrec import contracts
 from twotsrec import objectives
 from twotsrec import types
 from twotsrec.evaluation import offline
@@ -24,7 +25,7 @@ class System(NamedTuple):
   sizes: types.Sizes
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """A model of the configured width."""
   config, prepared = experiment.config, experiment.prepared
   sizes = types.Sizes(
@@ -34,18 +35,22 @@ def build(experiment: types.Experiment) -> types.Experiment:
   return experiment._replace(system=System(model, sizes))
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """The second phase begins where the first ended."""
   pairs = work.fit('pairs', *_phase(experiment, 'bpr'))
-  start = lambda: types.Start(pairs.params, {'of': pin.digest(pairs.params)})
+  start = lambda: contracts.Start(
+    pairs.params, {'of': pin.digest(pairs.params)}
+  )
   last = work.fit('chances', *_phase(experiment, 'bce'), start=start)
   ended = summary.of_phases({'pairs': pairs, 'chances': last})
-  return types.Served(experiment, last.params, ended)
+  return contracts.Served(experiment, last.params, ended)
 
 
 def _phase(experiment, objective) -> phases.Parts:
   config, system = experiment.config, experiment.system
-  learner = types.Learner(
+  learner = contracts.Learner(
     init=lambda key: system.model.init(key, None, system.sizes),
     loss=objectives.make(objective, system.model),
   )
@@ -64,7 +69,7 @@ def _phase(experiment, objective) -> phases.Parts:
   return phases.Parts(learner, source, how)
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Fresh parameters."""
   system = experiment.system
   return system.model.init(
@@ -72,15 +77,15 @@ def template(experiment: types.Experiment) -> types.Params:
   )
 
 
-def ranker(experiment: types.Experiment, params: Any) -> types.Ranker:
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """The model itself."""
   system = experiment.system
-  return types.Ranker(
+  return contracts.Ranker(
     system.model, params, None, history_length=system.sizes.history_length
   )
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=checks.check,
   build=build,
   train=train,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -135,11 +136,11 @@ def init_plugins(
   return plugins.make(options).init(key, stages, trunk, len(job.sizes), sizes)
 
 
-def _learner(setting, job) -> types.Learner:
+def _learner(setting, job) -> contracts.Learner:
   """A fresh network and the loss of its events."""
   config = setting.config
   stages = two_rnn.make_stages(config.two_time, config.model.width)
-  return types.Learner(
+  return contracts.Learner(
     init=lambda key: types.Params({}, init_net(setting, job.part, key)),
     context={'vectors': setting.vectors},
     loss=stream_objectives.make(stages, job.part.own_start),
@@ -156,7 +157,7 @@ def _with_plugins(setting, job, bare, source, trunk):
     return jax.tree.map(jnp.array, joined)  # the first update donates it
 
   learner = bare._replace(init=init, loss=None)
-  stands_on = types.Trunk(
+  stands_on = contracts.Trunk(
     stages=two_rnn.make_stages(config.two_time, config.model.width),
     learner=bare,
     loss_of=lambda stages: stream_objectives.make(stages, job.part.own_start),
@@ -185,14 +186,14 @@ def _carried(setting, job, learner, source) -> updates.Update:
   )
 
 
-def make_source(setting: Setting, job: jobs_lib.Job) -> types.Source:
+def make_source(setting: Setting, job: jobs_lib.Job) -> contracts.Source:
   """The events of a job, in streams; packed where they are cut by group."""
   config = setting.config
   laid_out = lambda layout: {
     'batch_of': _batch_of(setting, layout.shape),
     'plan_of': lambda epoch: layout.plan_of(config.train.seed, epoch),
   }
-  flat = types.Source(
+  flat = contracts.Source(
     feed=stream_feeds.make_feed(setting.prepared, job.group),
     sizes=jnp.asarray(job.sizes),
     **laid_out(make_layout(job, config.two_time)),

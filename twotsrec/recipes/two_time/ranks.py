@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import types
+from twotsrec import contracts
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
@@ -19,12 +19,12 @@ from twotsrec.training import online_rows
 
 
 def rank(
-  experiment: types.Experiment,
-  ranker: types.Ranker,
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
   split: str,
   show: Callable[[int, int], None] | None = None,
-) -> types.Ranked:
-  """Ranks a split's events as they come, as `types.Recipe.rank`.
+) -> contracts.Ranked:
+  """Ranks a split's events as they come, as `contracts.Recipe.rank`.
 
   Popularity is ranked the same way. The part of the report ranks among all
   items without the user's past; the protocol `online` has the paper's rules.
@@ -45,7 +45,7 @@ def rank(
   part, per_target = online_report.for_run_report(
     ranks, prepared, experiment.groups, config.evaluation
   )
-  return types.Ranked(
+  return contracts.Ranked(
     part=part,
     rows=per_target,
     protocols={'online': _online_part(experiment, ranks)},

@@ -23,6 +23,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.evaluation import offline
@@ -57,14 +58,16 @@ def check(config: config_lib.Config) -> None:
   settings.two_time_scale(config, jobs_lib.parts(config.two_time.variant))
 
 
-def build(experiment: types.Experiment) -> types.Experiment:
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The ranker; networks are built from the threshold that is in force."""
   models.check_options(experiment.config.model, ('width',))
   model = two_time_ranker.make(experiment.config)
   return experiment._replace(system=System(model=model))
 
 
-def train(experiment: types.Experiment, work: types.Work) -> types.Served:
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
   """Stage 1, the networks on it, and everybody's state after all events.
 
   Raises:
@@ -80,7 +83,7 @@ def train(experiment: types.Experiment, work: types.Work) -> types.Served:
   setting = networks_lib.Setting(
     experiment.config, experiment.prepared, trained.vectors
   )
-  return types.Served(
+  return contracts.Served(
     experiment=experiment,
     params=serving.serve(
       setting, trained.players, trained.nets, trained.vectors
@@ -117,9 +120,11 @@ def _verify(experiment):
   shared.find(config, experiment.prepared)
 
 
-def ranker(experiment: types.Experiment, params: types.Params) -> types.Ranker:
+def ranker(
+  experiment: contracts.Experiment, params: types.Params
+) -> contracts.Ranker:
   """Known users by their state, others by the network of inactive users."""
-  return types.Ranker(
+  return contracts.Ranker(
     model=experiment.system.model,
     params=params,
     context={},
@@ -127,12 +132,12 @@ def ranker(experiment: types.Experiment, params: types.Params) -> types.Ranker:
   )
 
 
-def rules(experiment: types.Experiment) -> dict[str, types.Ranker]:
+def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   """Popularity alone: states read one kind of event."""
   return {'popularity': offline.popularity(experiment)}
 
 
-def protocol(experiment: types.Experiment, split: str) -> dict[str, Any]:
+def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """How events are ranked, for the report."""
   options = experiment.config.two_time
   return {
@@ -162,7 +167,7 @@ def systems(
   return {**made, 'ga_pn': dataclasses.replace(made['ga_pn'], plugin=plugin)}
 
 
-RECIPE = types.Recipe(
+RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,

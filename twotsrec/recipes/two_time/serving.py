@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
@@ -200,7 +201,7 @@ def make_players(
   return {job.part.name: make_player(setting, job) for job in jobs}
 
 
-def template(experiment: types.Experiment) -> types.Params:
+def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters as `serve` makes them, of `two_time_ranker`, untrained."""
   config, prepared = experiment.config, experiment.prepared
   width, users = config.model.width, prepared.num_users
@@ -315,7 +316,7 @@ def _final_states(setting, players, nets, vectors):
 
 
 def make_service(
-  experiment: types.Experiment, params: types.Params
+  experiment: contracts.Experiment, params: types.Params
 ) -> online_serving.Service:
   """States of the users of an experiment, after all of its events.
 

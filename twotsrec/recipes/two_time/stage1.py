@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.data import features as features_lib
@@ -45,7 +46,7 @@ class Stage(NamedTuple):
 
 
 def make(
-  experiment: types.Experiment,
+  experiment: contracts.Experiment,
   left_out: np.ndarray,
   features: dict[str, Any] | None = None,
 ) -> Stage:
@@ -67,7 +68,7 @@ def make(
   if features is not None:
     context['features'] = features
   sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
-  learner = types.Learner(
+  learner = contracts.Learner(
     init=lambda key: ccf.init(key, context, sizes, config), context=context
   )
   options = config.two_time
@@ -103,14 +104,14 @@ def _train_config(config, epochs):
   )
 
 
-def _source(config, feed, num_items) -> types.Source:
+def _source(config, feed, num_items) -> contracts.Source:
   """Train events, each with an offer set."""
   options, seed = config.two_time, config.train.seed
   group, num_groups = np.asarray(feed.group), config.groups.num_groups
   batch = options.stage1_batch or _batch_size(len(group))
   plan_of = lambda epoch: event_feeds.make_plan(len(group), batch, seed, epoch)
   stack = lambda plan: plans.stack_plan(plan, group, num_groups, batch)
-  flat = types.Source(
+  flat = contracts.Source(
     feed=feed,
     sizes=_sizes(config, feed),
     batch_of=event_feeds.make_batch_of(num_items, options),
@@ -127,7 +128,7 @@ def _batch_size(num_events):
 
 
 def make_refit(
-  experiment: types.Experiment,
+  experiment: contracts.Experiment,
   params: types.Params,
   context: dict[str, Any],
 ) -> Stage:
@@ -158,7 +159,7 @@ def make_refit(
       negatives=lambda epoch: jax.random.fold_in(data_key, epoch),
     ),
   )
-  learner = types.Learner(
+  learner = contracts.Learner(
     init=lambda key: jax.tree.map(jnp.array, users), context=context
   )
   return Stage(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import jobs as jobs_lib
@@ -14,7 +15,7 @@ from twotsrec.recipes.two_time import shared
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import together
 
-Phases = dict[str, types.Trained]  # by folder
+Phases = dict[str, contracts.Trained]  # by folder
 
 
 class Trained(NamedTuple):
@@ -31,7 +32,7 @@ class Trained(NamedTuple):
     stage1_seconds: of its training, until the epoch that was chosen.
   """
 
-  experiment: types.Experiment
+  experiment: contracts.Experiment
   players: dict[str, serving.Player]
   nets: dict[str, types.PyTree]
   vectors: stream_objectives.Vectors
@@ -63,7 +64,7 @@ class Embedded(NamedTuple):
   phases: Phases
 
 
-def train(experiment: types.Experiment, work: types.Work) -> Trained:
+def train(experiment: contracts.Experiment, work: contracts.Work) -> Trained:
   """Trains all parts of the variant, with the threshold as it is.
 
   Raises:
@@ -94,7 +95,7 @@ def train(experiment: types.Experiment, work: types.Work) -> Trained:
 
 
 def embed(
-  experiment: types.Experiment, work: types.Work
+  experiment: contracts.Experiment, work: contracts.Work
 ) -> stream_objectives.Vectors:
   """Stage 1 alone, on all train events."""
   stage = _stage1(experiment, _nothing(experiment))
@@ -185,13 +186,13 @@ def _networks(
   return nets, phases
 
 
-def _network(setting, work, job, folder, trunk=None) -> types.Trained:
+def _network(setting, work, job, folder, trunk=None) -> contracts.Trained:
   """One network, or plugins in it."""
   judge = serving.make_judge(setting, serving.make_player(setting, job))
   return work.fit(folder, *networks_lib.make_parts(setting, job, judge, trunk))
 
 
-def _together(setting, work, jobs, embeddings=None) -> types.Trained:
+def _together(setting, work, jobs, embeddings=None) -> contracts.Trained:
   """Networks with a read-out or embeddings in common.
 
   Args:

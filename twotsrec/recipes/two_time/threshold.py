@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -21,7 +22,7 @@ _THEORY = 'theory'  # folder of stage 1 that estimates are made from
 
 
 def train(
-  experiment: types.Experiment, work: types.Work
+  experiment: contracts.Experiment, work: contracts.Work
 ) -> tuple[stages.Trained, dict[str, Any]]:
   """Trains with the threshold that `two_time.threshold_rule` chooses.
 
@@ -107,7 +108,7 @@ def _by_validation(experiment, work):
   return best, {'threshold_rule': 'validation', 'validation_mrr': by_threshold}
 
 
-def _inside(work, name) -> types.Work:
+def _inside(work, name) -> contracts.Work:
   """The work with its phases in a folder of its own."""
   return work._replace(
     fit=lambda phase, *parts: work.fit(f'{name}/{phase}', *parts),

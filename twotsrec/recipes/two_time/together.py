@@ -14,6 +14,7 @@ import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
@@ -48,7 +49,7 @@ def make_parts(
     types.UserError: an aggregator that needs the gradient of every group.
   """
   config, trained = setting.config, embeddings is not None
-  learner = types.Learner(
+  learner = contracts.Learner(
     init=lambda key: _params(setting, jobs, key, embeddings),
     context=embeddings[1] if embeddings else {'vectors': setting.vectors},
     loss=make_objective(config, trained),
@@ -69,13 +70,13 @@ def make_parts(
   return phases.Parts(learner=learner, source=source, how=how)
 
 
-def _source(setting, jobs, trained) -> types.Source:
+def _source(setting, jobs, trained) -> contracts.Source:
   """Events of both networks side by side."""
   first = _layout(setting, jobs[0], trained)
   layouts = [first, _layout(setting, jobs[1], trained, first.shape[0])]
   groups, sizes = _groups(jobs)
   seed = setting.config.train.seed
-  return types.Source(
+  return contracts.Source(
     feed=tuple(stream_feeds.make_feed(setting.prepared, g) for g in groups),
     sizes=sizes,
     batch_of=_batch_of(setting, layouts),
