@@ -73,16 +73,18 @@ def of_runs(
   Raises:
     types.UserError: rows that are damaged, or runs on other events.
   """
-  facts, tables, alone, states = None, {}, [], []
+  threshold, facts = options.threshold, {}
+  assert threshold is not None
+  tables, alone, states = {}, [], []
   total: dict[tuple[str, str], Any] = {}
   for seed, workdir in workdirs.items():
     rows = two_time_rows.read(workdir)
     arrays = rows.popularity if popularity else rows.model
-    facts = arrays if facts is None else facts
+    facts = facts or arrays
     _check_same(facts, arrays, workdir)
     values = online_report.target_metrics(arrays, options.lists, options.k)
     total = {name: total.get(name, 0.0) + v for name, v in values.items()}
-    tables[seed] = tabulate(arrays, values, options.threshold)
+    tables[seed] = tabulate(arrays, values, threshold)
     without = options._replace(resamples=0)
     alone.append(cells(online_report.build(arrays, without)))
     states.append((arrays['movement'], arrays['norm']))
