@@ -72,9 +72,11 @@ def of_runs(
     popularity: whether to read that of the runs instead of their models.
   Raises:
     types.UserError: rows that are damaged, or runs on other events.
+    ValueError: options without a threshold.
   """
   threshold, facts = options.threshold, {}
-  assert threshold is not None
+  if threshold is None:
+    raise ValueError('options without a threshold divide no users')
   tables, alone, states = {}, [], []
   total: dict[tuple[str, str], Any] = {}
   for seed, workdir in workdirs.items():
