@@ -21,6 +21,7 @@ def load(name: str) -> study_lib.Study:
   """`STUDY` of configs/papers/NAME.py."""
   path = _PAPERS / f'{name}.py'
   spec = importlib.util.spec_from_file_location(f'papers_{name}', path)
+  assert spec and spec.loader
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module.STUDY

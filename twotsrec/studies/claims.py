@@ -93,7 +93,11 @@ def verdict(rows: Iterable[results.Difference]) -> str:
   It holds if every interval is above 0, and does not if one is below.
   """
   rows = list(rows)
-  ends = [(r.low, r.high) for r in rows if None not in (r.low, r.high)]
+  ends = [
+    (row.low, row.high)
+    for row in rows
+    if row.low is not None and row.high is not None
+  ]
   if any(high < 0 for _, high in ends):
     return FAILS
   above = all(low > 0 for low, _ in ends)

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
+from twotsrec import config as config_lib
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 from twotsrec.training import files
@@ -96,7 +97,7 @@ def as_dicts(value: Any) -> Any:
   """Records as dictionaries by field; keys of several words are joined."""
   if hasattr(value, '_asdict'):
     return as_dicts(value._asdict())
-  if dataclasses.is_dataclass(value):
+  if isinstance(value, config_lib.TwoTimeConfig):
     return dataclasses.asdict(value)
   if isinstance(value, Mapping):
     if any(isinstance(key, study_lib.Run) for key in value):

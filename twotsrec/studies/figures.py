@@ -42,7 +42,7 @@ def draw(
   columns = {name: content for name, content in columns.items() if content}
   if not columns or not importlib.util.find_spec('matplotlib'):
     return False
-  from matplotlib import figure
+  from matplotlib import figure  # pyright: ignore[reportMissingImports]
 
   # Without pyplot, so no window system is asked for.
   size = (width * len(columns), height)

@@ -51,7 +51,7 @@ class Timing(NamedTuple):
   network_seconds: float
   epoch_seconds: float  # of one epoch of every part, stage 1 included
   compile_seconds: float  # of the whole run, as the next
-  evaluation_seconds: float
+  evaluation_seconds: float | None
 
 
 class Activity(NamedTuple):
@@ -271,7 +271,8 @@ def _timing(seed: int, run: results.Finished) -> Timing:
 
 def _activity(counts) -> Activity:
   """2TS fig. 5: the law begins at the most frequent number of events."""
-  activity = Activity(**buckets.histogram(counts))
+  histogram = buckets.histogram(counts)
+  activity = Activity(histogram['values'], histogram['users'])
   try:
     law = theory.fit_alpha(counts, theory.law_start(counts))
   except types.UserError:

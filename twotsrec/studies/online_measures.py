@@ -72,17 +72,21 @@ def of_runs(
     popularity: whether to read that of the runs instead of their models.
   Raises:
     types.UserError: rows that are damaged, or runs on other events.
+    ValueError: options without a threshold.
   """
-  facts, tables, alone, states = None, {}, [], []
+  threshold, facts = options.threshold, {}
+  if threshold is None:
+    raise ValueError('options without a threshold divide no users')
+  tables, alone, states = {}, [], []
   total: dict[tuple[str, str], Any] = {}
   for seed, workdir in workdirs.items():
     rows = online_rows.read(workdir)
     arrays = rows.popularity if popularity else rows.model
-    facts = arrays if facts is None else facts
+    facts = facts or arrays
     _check_same(facts, arrays, workdir)
     values = online_report.target_metrics(arrays, options.lists, options.k)
     total = {name: total.get(name, 0.0) + v for name, v in values.items()}
-    tables[seed] = tabulate(arrays, values, options.threshold)
+    tables[seed] = tabulate(arrays, values, threshold)
     without = options._replace(resamples=0)
     alone.append(cells(online_report.build(arrays, without)))
     states.append((arrays['movement'], arrays['norm']))

@@ -211,7 +211,7 @@ def command(plan: Plan) -> str:
     flag: [t for t in request.tables if study.tables[t].flag == flag]
     for flag in (table.flag for table in study.tables.values())
   }
-  given |= request.axes
+  given = {**given, **request.axes}
   if study.option and (study.asked or {*request.systems} != {*study.systems}):
     given[study.option] = request.systems
   listed = {name: ','.join(map(str, values)) for name, values in given.items()}

@@ -365,7 +365,9 @@ def highest(
     del page
     points, at = sweep(chapter, name, values), []
     for metric, head in metrics.items() if points else ():
-      value = lambda x, key=(metric, results.ALL): points[x].cells[key].value
+      value = lambda x, key=(metric, results.ALL): (
+        points[x].cells[key].value or 0.0
+      )
       at.append(f'{max(points, key=value):g} by {head}')
     ours = f'Highest at {axis} {", ".join(at)}, of {len(points)} finished. '
     yield f'{ours if at else ""}The paper: {paper}.'

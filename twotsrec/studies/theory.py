@@ -133,13 +133,13 @@ def simulate(
 def holds(world: theory.Simulation) -> dict[str, bool]:
   """The statements of the theorem, each with whether the simulation has it."""
   rule, best, J = world.t_star, world.best, world.J
+  risks, errors = world.risk_crossing, world.error_crossing
   return {
     'the best threshold is that of the rule, within 2 or 10 %': (
       abs(best - rule) <= max(2.0, 0.1 * rule)
     ),
     'risks cross where errors cross, within 1': (
-      None not in (world.risk_crossing, world.error_crossing)
-      and abs(world.risk_crossing - world.error_crossing) <= 1
+      risks is not None and errors is not None and abs(risks - errors) <= 1
     ),
     'a threshold beats own starts for all': bool(J[0] > J[rule]),
     'a threshold beats own starts for nobody': bool(world.J_inf > J[rule]),
@@ -201,9 +201,7 @@ def draw(worlds: Sequence[theory.Simulation], path: pathlib.Path) -> bool:
   for world in sorted(worlds, key=lambda world: world.config.spread):
     columns.setdefault(world.config.spread, []).append(world)
   named = {_title(spread, of): of for spread, of in columns.items()}
-  return figures.draw(
-    named, [_risk_by_threshold, _risks, _errors], path, 5.2, 10
-  )
+  return figures.draw(named, _PANELS, path, 5.2, 10.0)
 
 
 def _title(spread, worlds) -> str:
@@ -215,61 +213,81 @@ def _title(spread, worlds) -> str:
   )
 
 
-def _risk_by_threshold(axis, title, worlds):
-  for world, line in _lines(axis, worlds):
-    line(world.J, 'C0', 'J(t), measured')
-    line(world.bound(world.Q_worst), 'C1', 'bound, Q worst', '--')
-    line(world.bound(world.Q_tail), 'C2', 'bound, Q tail', '--')
+def _panel(lines, mark, xlabel, ylabel):
+  """A panel that draws (values, color, label, style) of every world."""
+
+  def panel(axis, title, worlds):
+    first = worlds[0]
+    for world in (*worlds[1:], first):
+      for values, color, label, style in lines(world):
+        thin = {'linewidth': 0.6, 'alpha': 0.5}
+        how = {'label': label} if world is first else thin
+        counts = np.arange(1, len(values) + 1)
+        axis.plot(counts, values, style, color=color, **how)
+    mark(axis, first)
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.set_xscale('log')
+    axis.set_yscale('log')
+    axis.legend(fontsize='small')
+    if lines is _risk_by_threshold:  # the panel above
+      axis.set_title(title)
+
+  return panel
+
+
+def _risk_by_threshold(world):
+  return [
+    (world.J, 'C0', 'J(t), measured', '-'),
+    (world.bound(world.Q_worst), 'C1', 'bound, Q worst', '--'),
+    (world.bound(world.Q_tail), 'C2', 'bound, Q tail', '--'),
+  ]
+
+
+def _risks(world):
+  return [
+    (world.R_act, 'C0', 'own start, R_act(T)', '-'),
+    (np.full(len(world.J), world.R_in), 'C3', 'common start, R_in', '-'),
+  ]
+
+
+def _errors(world):
+  counts = np.arange(1.0, len(world.e) + 1.0)
+  return [
+    (world.e, 'C0', 'error of the own vector, e(T)', '-'),
+    (np.full(len(counts), world.V), 'C3', 'variance of the tastes, V', '-'),
+    (world.Q_tail / counts, 'C2', 'Q tail / (T + 1)', '--'),
+    (world.Q_worst / counts, 'C1', 'Q worst / (T + 1)', '--'),
+  ]
+
+
+def _mark_best(axis, world):
   best, rule = world.best, world.t_star
   axis.plot(best + 1, world.J[best], 'o', color='C0', label=f'best t = {best}')
   _mark(axis, rule, f'ceil(Q tail / V - 1) = {rule}')
-  _finish(axis, 'threshold t + 1', 'mean excess risk')
-  axis.set_title(title)
 
 
-def _risks(axis, title, worlds):
-  del title
-  for world, line in _lines(axis, worlds):
-    line(world.R_act, 'C0', 'own start, R_act(T)')
-    line(np.full(len(world.J), world.R_in), 'C3', 'common start, R_in')
-  _mark(axis, world.risk_crossing, 'R_act < R_in', crossing=True)
-  _finish(axis, 'events offline T + 1', 'mean excess risk')
-
-
-def _errors(axis, title, worlds):
-  del title
-  for world, line in _lines(axis, worlds):
-    counts = np.arange(1.0, len(world.e) + 1.0)
-    line(world.e, 'C0', 'error of the own vector, e(T)')
-    line(np.full(len(counts), world.V), 'C3', 'variance of the tastes, V')
-    line(world.Q_tail / counts, 'C2', 'Q tail / (T + 1)', '--')
-    line(world.Q_worst / counts, 'C1', 'Q worst / (T + 1)', '--')
-  _mark(axis, world.error_crossing, 'e < V', crossing=True)
-  _finish(axis, 'events offline T + 1', 'mean squared distance to the taste')
-
-
-def _lines(axis, worlds) -> Iterator[tuple[theory.Simulation, Any]]:
-  """Every world, the first one last, with what draws values over its counts."""
-  for world in (*worlds[1:], worlds[0]):
-    labeled, counts = world is worlds[0], np.arange(1, len(world.J) + 1)
-
-    def line(values, color, label, style='-', labeled=labeled, counts=counts):
-      thin = {'linewidth': 0.6, 'alpha': 0.5}
-      how = {'label': label} if labeled else thin
-      axis.plot(counts, values, style, color=color, **how)
-
-    yield world, line
-
-
-def _mark(axis, count, label, crossing=False):
+def _mark_crossing(axis, count, label):
   if count is not None:
-    text = f'{label} from T = {count}' if crossing else label
-    axis.axvline(count + 1, color='0.5', linestyle=':', label=text)
+    _mark(axis, count, f'{label} from T = {count}')
 
 
-def _finish(axis, xlabel, ylabel):
-  axis.set_xlabel(xlabel)
-  axis.set_ylabel(ylabel)
-  axis.set_xscale('log')
-  axis.set_yscale('log')
-  axis.legend(fontsize='small')
+def _mark(axis, count, label):
+  axis.axvline(count + 1, color='0.5', linestyle=':', label=label)
+
+
+_PANELS = (
+  _panel(_risk_by_threshold, _mark_best, 'threshold t + 1', 'mean excess risk'),
+  _panel(
+    _risks,
+    lambda axis, w: _mark_crossing(axis, w.risk_crossing, 'R_act < R_in'),
+    'events offline T + 1',
+    'mean excess risk',
+  ),
+  _panel(
+    _errors,
+    lambda axis, w: _mark_crossing(axis, w.error_crossing, 'e < V'),
+    'events offline T + 1',
+    'mean squared distance to the taste',
+  ),
+)
