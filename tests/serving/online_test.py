@@ -8,6 +8,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import online_states
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.serving import online
 from twotsrec.serving import recommend
 
@@ -209,9 +210,7 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    types.Ranker(
-      world.experiment.model, world.params, world.experiment.context
-    ),
+    experiment_lib.ranker(world.experiment, world.params),
     requests,
     num_items=prepared.num_items,
     k=5,
