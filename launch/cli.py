@@ -1,16 +1,21 @@
-"""What every script shares: exit codes, error lines, and column flags.
+"""Exit codes, error lines and column flags that all scripts share.
+
+A script imports inside `main` what brings arrays or trains, so that --help and
+a mistyped flag are answered at once.
 
 Exit codes: 0 success, 2 wrong input, 130 interrupted, 143 stopped by SIGTERM
 with the state saved. Wrong input is one or two lines on stderr, never a
 traceback.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 import dataclasses
 import errno
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import app
 from absl import flags
@@ -18,19 +23,47 @@ from absl import logging
 
 from twotsrec import config
 from twotsrec import types
-from twotsrec.data import pipeline
-from twotsrec.data import tables
+
+if TYPE_CHECKING:
+  from twotsrec.data import pipeline
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def run(main: Callable[[], int | None]) -> None:
-  """Parses the flags, runs `main` and exits with its code."""
+def run(main: Callable[[], int | None], compiles: bool = True) -> None:
+  """Parses the flags, runs `main` and exits with its code.
+
+  Args:
+    main: the script.
+    compiles: whether it runs compiled programs, which are then kept on disk.
+  """
   # Libraries tell much at INFO (which backends are absent, and so on).
   logging.set_verbosity(logging.WARNING)
+  if compiles:
+    main = _cached(main)
   app.run(lambda argv: _guard(main, argv), flags_parser=_parse)
+
+
+def _cached(main):
+  """`main` with compiled programs on disk; defines the flag that says where."""
+  holder = flags.DEFINE_string(
+    'compile_cache',
+    '',
+    'Folder of compiled programs, which later commands reuse, or off; default:'
+    ' $TWOTSREC_COMPILE_CACHE, else twotsrec/compiled in the cache folder of'
+    ' the user.',
+    module_name=sys.argv[0],  # --help shows it among the flags of the script
+  )
+
+  def cached():
+    from twotsrec.training import compilation
+
+    compilation.keep(holder.value)
+    return main()
+
+  return cached
 
 
 def required(flag: Any) -> Any:
@@ -106,19 +139,22 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   bad_rows = flags.DEFINE_enum(
     'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
   )
-  engine = flags.DEFINE_enum(
-    'engine', 'numpy', ['numpy', 'polars'], 'Reader of text tables.'
-  )
-  return lambda: pipeline.TableOptions(
-    columns=tables.Columns(
-      **{role: holder.value or None for role, holder in holders.items()}
-    ),
-    delimiter=delimiter.value,
-    column_names=tuple(names.value),
-    id_type=id_type.value,
-    bad_rows=bad_rows.value,
-    engine=engine.value,
-  )
+
+  def options():
+    from twotsrec.data import pipeline
+    from twotsrec.data import tables
+
+    return pipeline.TableOptions(
+      columns=tables.Columns(
+        **{role: holder.value or None for role, holder in holders.items()}
+      ),
+      delimiter=delimiter.value,
+      column_names=tuple(names.value),
+      id_type=id_type.value,
+      bad_rows=bad_rows.value,
+    )
+
+  return options
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -134,7 +170,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _first_cause(error: flags.Error) -> str:
-  """What went wrong, without the traceback of a configuration file."""
+  """The cause of an error, without the traceback of a configuration file."""
   flag, wrapped, trace = str(error).partition(': Error whilst parsing')
   if not wrapped:
     return str(error)
@@ -152,12 +188,12 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
     for name in path[1:]:
       is_section = dataclasses.is_dataclass(holder)
       fields = dataclasses.fields(holder) if is_section else ()
-      known = {field.name: field.type for field in fields}
-      if name not in known:
+      allowed = {field.name: field.type for field in fields}
+      if name not in allowed:
         return f'{argument}: no field {name!r}; known: ' + (
-          ', '.join(known) or 'none, it is a value'
+          ', '.join(allowed) or 'none, it is a value'
         )
-      holder = known[name]
+      holder = allowed[name]
   return None
 
 

@@ -11,7 +11,6 @@ what their user had shown toward them.
 from absl import flags
 
 import cli
-from twotsrec.runs import compare
 
 _RUNS = flags.DEFINE_list(
   'runs', None, "Run directories, the reference first; '+' joins seeds."
@@ -21,7 +20,7 @@ _METRICS = flags.DEFINE_list(
   'metrics', [], 'What to compare; default: AUCs, HR and NDCG at 10.'
 )
 _RESAMPLES = flags.DEFINE_integer(
-  'resamples', compare.RESAMPLES, 'Of users, for intervals and p-values.'
+  'resamples', 10_000, 'Of users, for intervals and p-values.'
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
 _BY = flags.DEFINE_enum(
@@ -34,6 +33,8 @@ _OUT = flags.DEFINE_string(
 
 def main() -> int:
   """Prints one table for every run after the first."""
+  from twotsrec.runs import compare
+
   print(
     compare.run(
       cli.required(_RUNS),
@@ -49,4 +50,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=False)

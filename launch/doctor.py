@@ -113,4 +113,4 @@ def main() -> int:
 if __name__ == '__main__':
   if cli is None:
     sys.exit(main())
-  cli.run(main)
+  cli.run(main, compiles=False)

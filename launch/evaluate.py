@@ -6,8 +6,7 @@ python launch/evaluate.py --workdir=runs/base,runs/ga --names=base,+GA
 from absl import flags
 
 import cli
-from twotsrec.data import routing
-from twotsrec.runs import tables
+from twotsrec.data import choices
 
 _WORKDIR = flags.DEFINE_list('workdir', None, 'Run directories.')
 _NAMES = flags.DEFINE_list('names', [], 'Their names in the table.')
@@ -20,7 +19,7 @@ _METRICS = flags.DEFINE_list(
 _ROUTING = flags.DEFINE_enum(
   'routing',
   None,
-  routing.MODES,
+  choices.ROUTING,
   'Which plugin serves whom; default: as trained.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
@@ -28,6 +27,8 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Prints one table for all runs."""
+  from twotsrec.runs import tables
+
   print(
     tables.side_by_side(
       cli.required(_WORKDIR),

@@ -13,7 +13,6 @@ items are skipped and counted.
 from absl import flags
 
 import cli
-from twotsrec.runs import online
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(
@@ -43,6 +42,8 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> int:
   """Plays the events; says what was done."""
+  from twotsrec.runs import online
+
   options = online.Options(
     events=cli.required(_EVENTS),
     states=_STATES.value,

@@ -12,9 +12,6 @@ from absl import flags
 from ml_collections import config_flags
 
 import cli
-from twotsrec.recipes import pin
-from twotsrec.runs import systems
-from twotsrec.runs import tables
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file in configs/; --config.section.field=value changes it.'
@@ -30,6 +27,10 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Trains what is missing and prints one table; 143 after a SIGTERM."""
+  from twotsrec.recipes import pin
+  from twotsrec.runs import systems
+  from twotsrec.runs import tables
+
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()

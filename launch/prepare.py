@@ -10,33 +10,34 @@ python launch/prepare.py --dataset=synthetic-stream --events=100000000 --out=DIR
 python launch/prepare.py --release=DIR --behaviors=view,cart,buy --out=DIR
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 import cli
 from twotsrec import config
 from twotsrec import types
-from twotsrec.data import feature_files
-from twotsrec.data import features
-from twotsrec.data import groups
-from twotsrec.data import interactions
-from twotsrec.data import pipeline
-from twotsrec.data import raw
-from twotsrec.data import report
-from twotsrec.data import settings
-from twotsrec.data import splits
+from twotsrec.data import choices
+
+if TYPE_CHECKING:
+  from twotsrec.data import settings
 
 _DATASET = flags.DEFINE_string(
   'dataset',
   '',
   'A named dataset; a public log in the files its owner publishes: '
-  + ', '.join(raw.SOURCES)
+  + ', '.join(choices.PUBLISHED)
   + '; or a built-in log: '
-  + ', '.join(pipeline.BUILT_IN),
+  + ', '.join(choices.BUILT_IN),
 )
 _DATA_ROOT = flags.DEFINE_string(
   'data_root', '', 'Folder of named datasets, or of published files.'
 )
-_TABLE = flags.DEFINE_string('table', '', 'A CSV, TSV or Parquet file.')
+_TABLE = flags.DEFINE_string(
+  'table', '', 'A CSV, TSV, JSON lines or Parquet file.'
+)
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
 _VALIDATION_TABLE = flags.DEFINE_string(
@@ -52,7 +53,7 @@ _BEHAVIORS = flags.DEFINE_list(
 _SPLIT = flags.DEFINE_enum(
   'split',
   None,
-  splits.NAMES,
+  choices.SPLITS,
   'Who is held out; default: given if the data say so, else leave_last_out.',
 )
 _VALIDATION = flags.DEFINE_bool('validation', True, 'Hold out a validation.')
@@ -66,23 +67,29 @@ _MIN_RATING = flags.DEFINE_float('min_rating', None, 'Drop lower ratings.')
 _DEDUP = flags.DEFINE_enum(
   'dedup',
   None,
-  interactions.DEDUP,
+  choices.DEDUP,
   'Which of equal interactions to keep; default: first with behaviors, else'
   ' none.',
 )
 _MIN_USER = flags.DEFINE_integer('min_user', 1, 'Fewest events of a user.')
 _MIN_ITEM = flags.DEFINE_integer('min_item', 1, 'Fewest events of an item.')
 _CORE = flags.DEFINE_enum(
-  'core', 'fixed_point', interactions.CORES, 'How often minima are applied.'
+  'core', 'fixed_point', choices.CORES, 'How often minima are applied.'
 )
 _NUM_GROUPS = flags.DEFINE_integer(
   'num_groups', None, 'Groups in the report; default 5, if they are possible.'
 )
 _GROUP_KEY = flags.DEFINE_enum(
-  'group_key', 'user_train_count', groups.KEYS, 'What makes a user active.'
+  'group_key',
+  'user_train_count',
+  choices.GROUP_KEYS,
+  'What makes a user active.',
 )
 _GROUP_BALANCE = flags.DEFINE_enum(
-  'group_balance', 'users', groups.BALANCES, 'What groups have equally many of.'
+  'group_balance',
+  'users',
+  choices.GROUP_BALANCES,
+  'What groups have equally many of.',
 )
 _ROWS_IN_ORDER = flags.DEFINE_bool(
   'rows_in_order',
@@ -90,12 +97,12 @@ _ROWS_IN_ORDER = flags.DEFINE_bool(
   'Rows of a user are in order of time, or it is an error.',
 )
 _FEATURES = flags.DEFINE_string(
-  'features', '', 'A CSV, TSV or Parquet file with a row per item.'
+  'features', '', 'A table as for --table, with a row per item.'
 )
 _FEATURE_COLUMNS = flags.DEFINE_list(
   'feature_columns',
   [],
-  f'NAME:KIND of its columns, kinds: {", ".join(feature_files.KINDS)}.',
+  f'NAME:KIND of its columns, kinds: {", ".join(choices.FEATURE_KINDS)}.',
 )
 _FEATURE_ITEM_COLUMN = flags.DEFINE_string(
   'feature_item_column', 'item_id', 'Its column of item ids.'
@@ -104,10 +111,13 @@ _FEATURE_SEPARATOR = flags.DEFINE_string(
   'feature_separator', '|', 'Between the values of a multivalued cell.'
 )
 _MISSING_FEATURES = flags.DEFINE_enum(
-  'missing_features', 'error', features.MISSING, 'Items without a row.'
+  'missing_features', 'error', choices.MISSING_FEATURES, 'Items without a row.'
 )
 _EXTRA_FEATURES = flags.DEFINE_enum(
-  'extra_features', 'error', features.EXTRA, 'Rows of items not in the data.'
+  'extra_features',
+  'error',
+  choices.EXTRA_FEATURES,
+  'Rows of items not in the data.',
 )
 _USERS = flags.DEFINE_integer('users', 3000, 'Users of a built-in log.', 1)
 _EVENTS = flags.DEFINE_integer(
@@ -122,6 +132,10 @@ _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace prepared data.')
 
 def main() -> int:
   """Prepares, saves and reports."""
+  from twotsrec.data import interactions
+  from twotsrec.data import pipeline
+  from twotsrec.data import report
+
   grouping = config.GroupConfig(
     key=_GROUP_KEY.value, balance=_GROUP_BALANCE.value
   )
@@ -165,6 +179,8 @@ def main() -> int:
 
 
 def _features() -> settings.FeatureOptions | None:
+  from twotsrec.data import settings
+
   if not _FEATURES.value:
     if _FEATURE_COLUMNS.value:
       raise types.UserError('--feature_columns go with --features=FILE')
@@ -180,4 +196,4 @@ def _features() -> settings.FeatureOptions | None:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=False)

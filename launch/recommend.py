@@ -7,8 +7,7 @@ python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 from absl import flags
 
 import cli
-from twotsrec.data import routing
-from twotsrec.runs import recommend
+from twotsrec.data import choices
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _OUT = flags.DEFINE_string('out', None, 'A .csv, .jsonl or .parquet file.')
@@ -27,7 +26,7 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
 _ROUTING = flags.DEFINE_enum(
   'routing',
   None,
-  routing.MODES,
+  choices.ROUTING,
   'Which plugin serves whom; default: as trained.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
@@ -37,6 +36,8 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> int:
   """Writes the recommendations; says how many."""
+  from twotsrec.runs import recommend
+
   options = recommend.Options(
     k=_K.value,
     users=_USERS.value,

@@ -9,8 +9,6 @@ from absl import flags
 from ml_collections import config_flags
 
 import cli
-from twotsrec.runs import run
-from twotsrec.runs import tables
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'A file in configs/; --config.section.field=value changes it.'
@@ -26,6 +24,9 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Trains, prints the table by group; 143 after a SIGTERM."""
+  from twotsrec.runs import run
+  from twotsrec.runs import tables
+
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()

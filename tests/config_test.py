@@ -6,11 +6,9 @@ from ml_collections import config_flags
 import pytest
 
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.aggregators import agreement
@@ -25,15 +23,17 @@ from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
+from twotsrec.models import cogcn
 from twotsrec.models import experts
-from twotsrec.models import fusion
 from twotsrec.models import multi_behavior
 from twotsrec.models import shared_heads
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
 from twotsrec.plugins import light
-from twotsrec.recipes import two_time_jobs
-from twotsrec.recipes import two_time_threshold
+from twotsrec.recipes.two_time import jobs as two_time_jobs
+from twotsrec.recipes.two_time import threshold as two_time_threshold
 from twotsrec.training import offer_steps
 from twotsrec.training import penalties
 from twotsrec.training import sequential
@@ -213,11 +213,11 @@ def test_conditions_are_about_values_there_are():
     ('train.batching', plans.BATCHINGS),
     ('train.penalty', ('none', *penalties.NAMES)),
     ('plugin.points', light.POINTS),
-    ('fusion.pre_behavior', fusion.PRE),
-    ('fusion.in_behavior', fusion.IN),
-    ('fusion.operator', fusion.OPERATORS),
-    ('fusion.post_behavior', fusion.POST),
-    ('fusion.combine', fusion.COMBINES),
+    ('fusion.pre_behavior', cogcn.PRE),
+    ('fusion.in_behavior', cogcn.IN),
+    ('fusion.operator', cogcn.OPERATORS),
+    ('fusion.post_behavior', cogcn.POST),
+    ('fusion.combine', cogcn.COMBINES),
     ('fusion.normalization', graph.NORMALIZATIONS),
     ('head.transfer', experts.TRANSFERS),
     ('head.gate', experts.GATES),

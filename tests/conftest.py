@@ -1,4 +1,10 @@
-"""Shared fixtures."""
+"""Shared fixtures, and what holds for every test.
+
+Tests compile into one folder, whichever worker runs them and whatever command
+they start. It is `.pytest_cache/d/compiled`, so that a second run of the suite
+compiles what has changed; TWOTSREC_TEST_CACHE=DIR moves it, and
+TWOTSREC_TEST_CACHE=new takes an empty one, for measuring.
+"""
 
 from collections.abc import Iterator
 import os
@@ -7,13 +13,32 @@ import pathlib
 import pytest
 
 from tests import compiling
+from tests import finished
+
+pytest_plugins = ['tests.slowest_files']
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  """Another worker may be writing a program: then it is compiled here too."""
+  config.addinivalue_line(
+    'filterwarnings', 'ignore:Error .* persistent compilation cache'
+  )
 
 
 @pytest.fixture(scope='session', autouse=True)
-def quick_compilation(tmp_path_factory) -> Iterator[None]:
-  """Small programs, run once or twice: compiling them is what takes time."""
-  shared = os.environ.get('TWOTSREC_TEST_CACHE')
-  with compiling.once(shared or tmp_path_factory.mktemp('compiled')):
+def quick_compilation(
+  request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+  """Compiled programs are shared."""
+  folder = os.environ.get('TWOTSREC_TEST_CACHE')
+  if folder == 'new':
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, 'workerinput'):
+      folder = folder.parent  # that of all workers
+    folder = folder / 'compiled'
+  elif not folder and request.config.pluginmanager.hasplugin('cacheprovider'):
+    folder = request.config.cache.mkdir('compiled')
+  with compiling.once(folder or tmp_path_factory.mktemp('compiled')):
     yield
 
 
@@ -24,3 +49,16 @@ def shared_data() -> pathlib.Path:
   if not folder.is_dir():
     pytest.skip('no ../shared/data beside this checkout')
   return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def shared_runs(
+  request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+  """Finished runs are trained once for all workers."""
+  base = tmp_path_factory.getbasetemp()
+  if hasattr(request.config, 'workerinput'):
+    base = base.parent  # that of all workers
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv(finished.FOLDER, str(base / 'finished'))
+    yield

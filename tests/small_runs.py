@@ -1,16 +1,11 @@
-"""A small finished run that several tests look at, and what runs compare by."""
+"""Settings of small runs, and what runs compare by."""
 
-import atexit
-import functools
 import pathlib
-import shutil
-import tempfile
 
 import jax
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec.runs import run as run_lib
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -53,20 +48,6 @@ def config(**changes) -> config_lib.Config:
 def flags() -> list[str]:
   """The small experiment as command line flags."""
   return [f'--config.{path}={value}' for path, value in SETTINGS.items()]
-
-
-@functools.cache
-def finished() -> pathlib.Path:
-  """Directory of the small experiment after its training; leave it as it is."""
-  folder = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  run_lib.train(config(), str(folder / 'run'), quiet=True)
-  return folder / 'run'
-
-
-def copy(folder: pathlib.Path) -> pathlib.Path:
-  """A copy of the finished run in `folder`, to be changed at will."""
-  return pathlib.Path(shutil.copytree(finished(), folder / 'run'))
 
 
 def untimed_report(workdir: pathlib.Path) -> dict:

@@ -2,11 +2,10 @@
 
 import ast
 import fnmatch
+import functools
 import pathlib
 import re
 import subprocess
-
-import pytest
 
 from twotsrec.runs import run as runs
 
@@ -60,6 +59,7 @@ def python_files(*folders: str) -> list[str]:
   )
 
 
+@functools.cache
 def parse(path: str) -> ast.Module:
   return ast.parse((ROOT / path).read_text(encoding='utf-8'))
 
@@ -107,35 +107,46 @@ def test_the_license_is_whole():
   assert 'END OF TERMS AND CONDITIONS' in text
 
 
-@pytest.mark.parametrize('path', python_files('twotsrec', 'configs', 'launch'))
-def test_a_module_says_what_it_is(path):
-  assert ast.get_docstring(parse(path))
+def test_a_module_says_what_it_is():
+  silent = lambda path: not ast.get_docstring(parse(path))
+  assert [*filter(silent, python_files('twotsrec', 'configs', 'launch'))] == []
 
 
-@pytest.mark.parametrize('path', python_files('twotsrec'))
-def test_public_names_are_documented(path):
-  assert undocumented(parse(path)) == []
+def by_file(problems, paths: list[str]) -> dict[str, list]:
+  """What `problems` lists for the syntax tree of a file, where it does."""
+  listed = {path: problems(parse(path)) for path in paths}
+  return {path: lines for path, lines in listed.items() if lines}
 
 
-@pytest.mark.parametrize('path', python_files('twotsrec'))
-def test_the_package_does_not_print_assert_or_catch_everything(path):
-  assert unwanted(parse(path)) == []
+def test_public_names_are_documented():
+  assert by_file(undocumented, python_files('twotsrec')) == {}
 
 
-@pytest.mark.parametrize('path', python_files('tests'))
-def test_tests_are_in_files_that_pytest_collects(path):
-  has_tests = any(
-    isinstance(node, ast.FunctionDef) and node.name.startswith('test_')
-    for node in ast.walk(parse(path))
-  )
-  assert path.endswith('_test.py') or not has_tests
+def test_the_package_does_not_print_assert_or_catch_everything():
+  assert by_file(unwanted, python_files('twotsrec')) == {}
 
 
-@pytest.mark.parametrize('path', python_files('twotsrec', 'launch', 'configs'))
-def test_code_is_not_wider_than_the_page_nor_longer_than_a_chapter(path):
-  lines = (ROOT / path).read_text(encoding='utf-8').splitlines()
-  assert [n for n, line in enumerate(lines, 1) if len(line) > 80] == []
-  assert len(lines) <= 450
+def named_tests(tree: ast.Module) -> list[str]:
+  return [
+    node.name
+    for node in ast.walk(tree)
+    if isinstance(node, ast.FunctionDef) and node.name.startswith('test_')
+  ]
+
+
+def test_tests_are_in_files_that_pytest_collects():
+  others = [p for p in python_files('tests') if not p.endswith('_test.py')]
+  assert by_file(named_tests, others) == {}
+
+
+def test_code_is_not_wider_than_the_page_nor_longer_than_a_chapter():
+  long = {}
+  for path in python_files('twotsrec', 'launch', 'configs'):
+    lines = (ROOT / path).read_text(encoding='utf-8').splitlines()
+    wide = [n for n, line in enumerate(lines, 1) if len(line) > 80]
+    if wide or len(lines) > 450:
+      long[path] = len(lines), wide
+  assert long == {}
 
 
 def test_missing_docstrings_are_found():

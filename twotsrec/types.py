@@ -6,10 +6,13 @@ Item ids are 1..I, 0 is padding; user ids are 0..U-1; groups are 0..G-1 in
 arrays and 1..G in print.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import jax
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # errors and names are needed where no array is
+  import jax
 
 PyTree = Any
 
@@ -319,7 +322,7 @@ class Source(NamedTuple):
   sizes: jax.Array
   batch_of: Callable[..., Any]
   plan_of: Callable[[int], Any]
-  by_group: Callable[[], 'Source'] | None = None
+  by_group: Callable[[], Source] | None = None
   widths: tuple[int, ...] | None = None
   stack: Callable[[Any], Any] | None = None
 
@@ -440,14 +443,15 @@ class Recipe(NamedTuple):
       nothing.
     train: (experiment, work) -> Served; a straight program that calls
       `work.fit` once for each phase.
-    template: (experiment) -> parameters to reload, of the right shapes.
+    template: (experiment) -> parameters to reload; traced for their shapes.
     rank: (experiment, ranker, split, show) -> Ranked; `ranker` is from
       `ranker` or one of `rules`, `show` is called with (done, total).
     ranker: (experiment, parameters) -> Ranker.
     rules: (experiment) -> {name: Ranker}, untrained, to stand in every table.
     protocol: (experiment, split) -> how `rank` ranks, for the report; refuses
       what the data cannot serve.
-    systems: (config, workdir) -> {folder: config} of PIN's base, +GA, +GA+PN.
+    systems: (config, workdir) -> {folder: config} of PIN's base, +GA, +GA+PN;
+      None where a model has no such systems.
     notes: (experiment) -> what in the data limits the model, a line each; None
       where nothing is looked for.
     in_force: (config, report) -> the configuration that a finished run chose.
@@ -464,7 +468,7 @@ class Recipe(NamedTuple):
   ranker: Callable[..., Ranker]
   rules: Callable[..., dict[str, Ranker]]
   protocol: Callable[..., dict[str, Any]]
-  systems: Callable[..., dict[str, Any]]
+  systems: Callable[..., dict[str, Any]] | None = None
   notes: Callable[[Experiment], list[str] | None] = lambda experiment: None
   in_force: Callable[..., Any] = lambda config, report: config
   service: Callable[..., Any] | None = None

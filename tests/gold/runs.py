@@ -22,7 +22,7 @@ import numpy as np
 from tests import compiling
 from tests import small_runs as runs
 from tests import two_time_toys
-from tests.runs import behavior_plugins_test
+from tests.runs import behavior_runs
 from twotsrec import config as config_lib
 from twotsrec.runs import run
 from twotsrec.training import checkpoints
@@ -33,7 +33,7 @@ PATH = pathlib.Path(__file__).with_name('runs.json')
 _BEHAVIORS = {
   **{
     name.replace('__', '.'): value
-    for name, value in behavior_plugins_test.SETTINGS.items()
+    for name, value in behavior_runs.GRAPHS.items()
   },
   'behavior.contrastive': 0.1,
   'head.name': 'experts',
@@ -112,22 +112,32 @@ def two_time() -> dict[str, dict[str, Any]]:
   }
 
 
+def everything() -> dict[str, dict[str, Any]]:
+  """Settings of all runs, by name; a trunk stands before what needs it."""
+  return {**sequence(), **behaviors(), **two_time()}
+
+
 def measure(folder: pathlib.Path) -> dict[str, Any]:
-  """Trains all of them: {name: digests of checkpoints and rows, report}."""
-  measured = {}
-  for name, changes in {**sequence(), **behaviors(), **two_time()}.items():
-    workdir = folder / name
-    with _watched(workdir) as saved:
-      _train(_config(name, changes, folder), workdir)
-    measured[name] = {
-      'checkpoints': saved,
-      'rows': {
-        path.name: _digest(dict(np.load(path)).values())
-        for path in sorted(workdir.glob('*.npz'))
-      },
-      **_report(workdir),
-    }
-  return measured
+  """Trains all of them: {name: what `measured` says}."""
+  found = {}
+  for name in everything():
+    saved = train(config(name, folder), folder / name)
+    found[name] = measured(folder / name, saved)
+  return found
+
+
+def measured(workdir: pathlib.Path, saved: dict[str, str]) -> dict[str, Any]:
+  """Digests of checkpoints, rows per held-out item and report of a run.
+
+  Args:
+    workdir: of the finished run.
+    saved: what `train` returned.
+  """
+  rows = {
+    path.name: _digest(dict(np.load(path)).values())
+    for path in sorted(workdir.glob('*.npz'))
+  }
+  return {'checkpoints': saved, 'rows': rows, **_report(workdir)}
 
 
 def machine() -> dict[str, str]:
@@ -147,14 +157,17 @@ def machine() -> dict[str, str]:
   }
 
 
-def _train(config, workdir):
-  with two_time_toys.small_programs():
+def train(config: config_lib.Config, workdir: pathlib.Path) -> dict[str, str]:
+  """{folder of the run: digest of what was saved there last}."""
+  with two_time_toys.small_programs(), _watched(workdir) as saved:
     report = run.train(config, str(workdir), quiet=True)
   assert report is not None
+  return saved
 
 
-def _config(name, changes, folder) -> config_lib.Config:
-  changes = dict(changes)
+def config(name: str, folder: pathlib.Path) -> config_lib.Config:
+  """The configuration of a run whose trunk, if any, stands in `folder`."""
+  changes = dict(everything()[name])
   if 'plugin.trunk' in changes:
     changes['plugin.trunk'] = str(folder / changes['plugin.trunk'])
   if name in two_time():
@@ -171,7 +184,7 @@ def _config(name, changes, folder) -> config_lib.Config:
 
 @contextlib.contextmanager
 def _watched(workdir):
-  """{folder of the run: digest of what was saved there last}."""
+  """As `train`, for what is saved inside."""
   saved, save = {}, checkpoints.save
 
   def watching(folder, step, state, *arguments, **keywords):

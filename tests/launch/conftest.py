@@ -7,7 +7,6 @@ import pytest
 
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as run_lib
-from twotsrec.runs import systems as pin_lib
 
 
 @pytest.fixture
@@ -29,6 +28,5 @@ def trained(monkeypatch, undone):
     return {'protocol': {'model': 'none'}, 'test': None}
 
   monkeypatch.setattr(run_lib, 'train', train)
-  monkeypatch.setattr(pin_lib, 'train_plugins', train)
   monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
   return seen

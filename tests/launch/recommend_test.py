@@ -1,14 +1,11 @@
-import os
-import subprocess
-import sys
-
+from tests import finished
 from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.runs import experiment
 
 
 def _recommend(capsys, *flags):
-  workdir = f'--workdir={runs.finished()}'
+  workdir = f'--workdir={finished.run()}'
   return scripts.run(capsys, 'recommend', workdir, '--quiet', *flags)
 
 
@@ -36,22 +33,6 @@ def test_a_history_is_read_with_its_own_columns(capsys, tmp_path):
   )
   assert ended.code == 0, ended.err
   assert out.read_text(encoding='utf-8').count('"user_id": "ann"') == 3
-
-
-def test_help_shows_the_flags_of_columns():
-  done = subprocess.run(
-    [sys.executable, str(scripts.LAUNCH / 'recommend.py'), '--help'],
-    capture_output=True,
-    text=True,
-    check=False,
-    env={
-      **os.environ,
-      'PYTHONPATH': str(scripts.ROOT),
-      'JAX_PLATFORMS': 'cpu',
-    },
-  )
-  for flag in ('--history:', '--time_column:', '--delimiter:'):
-    assert flag in done.stdout
 
 
 def test_wrong_input_is_two_lines_and_no_file(capsys, tmp_path):

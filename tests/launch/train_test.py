@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests.launch import scripts
 from twotsrec.runs import experiment as experiment_lib
@@ -34,18 +35,12 @@ def signals():
 
 @pytest.fixture(scope='module')
 def start(tmp_path_factory):
-  """Starts the real command on a directory."""
-  cache = tmp_path_factory.mktemp('compiled')
+  """Starts the real command, which compiles where and as this process does."""
+  folder = tmp_path_factory.mktemp('elsewhere')
   environment = {
     **os.environ,
     'PYTHONPATH': str(scripts.ROOT),
     'JAX_PLATFORMS': 'cpu',
-    # Compile once, not at every start.
-    'JAX_COMPILATION_CACHE_DIR': str(cache),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
-    # As this process compiles, to the bit.
-    'JAX_DISABLE_MOST_OPTIMIZATIONS': 'true',
   }
   command = [
     sys.executable,
@@ -64,7 +59,7 @@ def start(tmp_path_factory):
       stderr=subprocess.PIPE,
       text=True,
       env=environment,
-      cwd=cache,
+      cwd=folder,
     )
 
   return begin
@@ -127,15 +122,15 @@ def _train(capsys, *flags, config=QUICKSTART):
 
 
 def test_a_finished_run_shows_its_table_again(capsys):
-  ended = _train(capsys, f'--workdir={runs.finished()}', *runs.flags())
-  table = tables.of_report(runs.untimed_report(runs.finished()))
+  ended = _train(capsys, f'--workdir={finished.run()}', *runs.flags())
+  table = tables.of_report(runs.untimed_report(finished.run()))
   assert ended == (0, table + '\n', '')
 
 
 def test_another_setting_in_the_directory_of_a_run_is_refused(capsys):
   ended = _train(
     capsys,
-    f'--workdir={runs.finished()}',
+    f'--workdir={finished.run()}',
     *runs.flags(),
     '--config.train.seed=9',
   )

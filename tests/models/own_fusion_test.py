@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
-from tests import runs
+from tests import small_runs as runs
 from tests.models import mb_cgcn
 from twotsrec import config as config_lib
 from twotsrec import types
@@ -19,13 +19,13 @@ from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import graph as graph_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import copf
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import pin
-from twotsrec.recipes import runs as runs_lib
+from twotsrec.recipes import multi_behavior as recipe
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as runs_lib
 from twotsrec.training import behavior_steps
 from twotsrec.training import run_directory
 
-NAME = 'mb_cgcn'
+NAME = f'{mb_cgcn.__file__}:make'
 SIZES = types.NodeSizes(3, toys.USERS, toys.ITEMS, toys.WIDTH)
 GROUPS = jnp.array([9.0, 4.0])
 
@@ -148,14 +148,6 @@ def _config(**changes) -> config_lib.Config:
   return made
 
 
-@pytest.fixture(scope='module', autouse=True)
-def named():
-  """The name stands for the file, as long as these tests run."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(fusion_lib._MAKERS, NAME, mb_cgcn.make)
-    yield
-
-
 @pytest.fixture(scope='module')
 def trunk(tmp_path_factory):
   """Directory and report of a finished run; leave them as they are."""
@@ -166,14 +158,14 @@ def trunk(tmp_path_factory):
 def test_it_is_trained_ranked_and_loaded(trunk):
   workdir, report = trunk
   experiment, params = experiment_lib.load(workdir)
-  drawn = experiment_lib.initial(experiment, jax.random.key(0))
+  drawn = recipe.template(experiment)
   weight = params.net['fusion']['weight']
   assert weight.shape == (2, 2, 4, 4)
   assert np.all(weight != drawn.net['fusion']['weight'])
   losses = [line['train_loss'] for line in run_directory.read_metrics(workdir)]
   assert losses[-1] < losses[0]
-  model, served = experiment_lib.served(experiment, params)
-  assert 'fusion' not in served.net and model.encode is not None
+  served = experiment_lib.ranker(experiment, params).params
+  assert 'fusion' not in served.net
   assert report['test']['overall']['auc']['value'] > 0.5
 
 
@@ -199,11 +191,11 @@ def test_plugins_stand_on_what_it_gave(trunk, tmp_path):
     plugin__learning_rate=0.01,
     plugin__epochs=1,
   )
-  report = pin.train_plugins(config, str(tmp_path / 'run'), quiet=True)
+  report = runs_lib.train(config, str(tmp_path / 'run'), quiet=True)
   finished, before = experiment_lib.load(trunk[0])
   _, params = experiment_lib.load(str(tmp_path / 'run'))
   frozen, own = plugged.split(params)
-  runs.assert_same_arrays(frozen, experiment_lib.as_trunk(finished, before))
+  runs.assert_same_arrays(frozen, recipe.as_trunk(finished, before))
   assert any(np.any(leaf) for leaf in jax.tree.leaves(own))
   assert np.isfinite(report['test']['overall']['auc']['value'])
 

@@ -3,17 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import asked
 from tests import behavior_toys as toys
 from tests import small_runs as runs
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.recipes import copf
-from twotsrec.recipes import multi_behavior as behavior_phases
+from twotsrec.recipes import multi_behavior
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
+from twotsrec.training import optimizers
 from twotsrec.training import phases
-from twotsrec.training import steps
 
 
 def _experiment(variant='no_aggregation', dense=None, **changes):
@@ -25,35 +26,23 @@ def _experiment(variant='no_aggregation', dense=None, **changes):
   groups = groups_lib.Groups(
     np.arange(toys.USERS) % 2, np.zeros(1), np.array([9, 4]), np.zeros(2)
   )
-  return types.Experiment(
-    made,
-    None,
-    groups,
-    model,
-    context,
-    None,
-    toys.behaviors(dense),
-    model.serve,
-    model.ranker,
+  system = multi_behavior.System(
+    model=model,
+    joined=None,
+    behaviors=toys.behaviors(dense),
+    context=context,
+    serve=model.serve,
   )
+  return types.Experiment(made, None, groups, system)
 
 
 def _epochs(experiment, count=1):
   """(parameters before, state after, totals) of some epochs."""
-  phase, state = phases.make_phase(experiment)
+  phase = phases.make(*asked.first(experiment).parts)
+  state = phase.init_state()
   before = jax.tree.map(np.array, state.params)
   for epoch in range(count):
-    plan = jnp.asarray(phase.plan_of(epoch))
-    state, totals = phase.runner(
-      state,
-      steps.init_totals(phase.num_losses),
-      phase.context,
-      phase.feed,
-      plan,
-      phase.negative_key(epoch),
-      jnp.int32(0),
-      jnp.int32(len(plan)),
-    )
+    state, totals = asked.epoch(phase, state, epoch)
   return before, state, totals
 
 
@@ -86,7 +75,7 @@ def test_groups_are_as_large_as_their_pairs_with_a_loss():
     aggregator__name='backdoor',
     groups__num_groups=2,
   )
-  _, sizes = behavior_phases._aggregation(experiment)
+  _, sizes = multi_behavior._aggregation(experiment)
   _, cart, buy = toys.masks()
   by_user = cart.sum(1) + buy.sum(1)
   expected = [by_user[::2].sum(), by_user[1::2].sum()]
@@ -110,10 +99,16 @@ def test_a_behavior_without_pairs_keeps_the_others_going():
     assert np.all(np.isfinite(leaf))
 
 
-def test_the_learning_rate_falls_once_in_as_many_steps_as_batches_are_full():
+def test_the_learning_rate_falls_once_in_as_many_steps_as_batches_are_full(
+  monkeypatch,
+):
   # Six users make one full batch of four.
   experiment = _experiment(train__batch_size=4, behavior__decay_rate=0.5)
-  optimizer = behavior_phases._optimizer(experiment)
+  make, made = optimizers.make, []
+  kept = lambda *of: made.append(make(*of)) or made[-1]
+  monkeypatch.setattr(optimizers, 'make', kept)
+  asked.first(experiment)
+  (optimizer,) = made
   state = optimizer.init(jnp.ones(()))
   # Adam's first moment over the root of its second is 1 while gradients are 1.
   rates = []
@@ -126,9 +121,10 @@ def test_the_learning_rate_falls_once_in_as_many_steps_as_batches_are_full():
 
 def test_a_diagnosis_shows_experts_and_gates_of_the_target():
   experiment = _experiment('copf')
-  phase, state = phases.make_phase(experiment)
+  phase = phases.make(*asked.first(experiment).parts)
+  state, model = phase.init_state(), experiment.system.model
   found = phase.diagnose(state, phase.context, None, None, None)
-  tables = experiment.model.encode(state.params, phase.context).behaviors
+  tables = model.encode(state.params, phase.context).behaviors
   expected = [np.sqrt(np.mean(np.square(table))) for table in tables]
   np.testing.assert_allclose(found['table_rms'], expected, rtol=1e-4)
   assert found['expert_rms'].shape == found['gate_std'].shape == (3,)
@@ -146,7 +142,7 @@ def test_a_diagnosis_shows_experts_and_gates_of_the_target():
 )
 def test_settings_that_do_not_go_together_are_refused(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
-    behavior_phases.make_phase(_experiment(**changes))
+    asked.first(_experiment(**changes))
   assert '\n' not in str(caught.value)
 
 

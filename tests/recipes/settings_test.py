@@ -9,7 +9,7 @@ from twotsrec import fields
 from twotsrec import types
 from twotsrec.fields import Reads
 from twotsrec.recipes import copf
-from twotsrec.recipes import two_time_presets
+from twotsrec.recipes.two_time import presets as two_time_presets
 from twotsrec.training import settings
 
 # Recipe -> (what it reads, an experiment of it, what it never reads).

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
+from tests import finished
 from tests import small_runs as runs
 from tests.runs import behavior_runs
-from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.plugins import plugged
-from twotsrec.recipes import pin
+from twotsrec.recipes import multi_behavior
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
 from twotsrec.runs import reports
 from twotsrec.runs import run as run_lib
+from twotsrec.runs import systems as systems_lib
 
 PLUGIN = {
   'plugin__name': 'light',
@@ -30,14 +31,8 @@ PLUGIN = {
 
 
 MERGED = {'fusion__post_behavior': 'merged'}
-SETTINGS = {
-  **behavior_runs.SETTINGS,
-  'model__name': 'multi_behavior',
-  'model__hidden': config_lib.ModelConfig().hidden,
-  'behavior__samples': 3,
-  'behavior__contrastive': 0.0,
-  'train__select_metric': 'none',
-}
+# Of the trunk, `finished.run('copf')`.
+SETTINGS = {**behavior_runs.GRAPHS, 'behavior__contrastive': 0.1}
 
 
 def _config(**changes):
@@ -46,11 +41,9 @@ def _config(**changes):
 
 
 @pytest.fixture(scope='module')
-def trunk(tmp_path_factory):
+def trunk():
   """Directory of a finished stage 1."""
-  workdir = tmp_path_factory.mktemp('trunk') / 'run'
-  run_lib.train(runs.config(**SETTINGS), str(workdir), quiet=True)
-  return str(workdir)
+  return str(finished.run('copf'))
 
 
 @pytest.fixture(scope='module')
@@ -61,18 +54,24 @@ def trained(trunk, tmp_path_factory):
   return workdir, run_lib.train(config, str(workdir), quiet=True)
 
 
+def _evaluate(experiment, params):
+  ranker = experiment_lib.ranker(experiment, params)
+  return reports.evaluate(experiment, ranker, 'test', quiet=True).part
+
+
 def test_stage_two_moves_plugins_around_what_the_graphs_gave(trunk, trained):
   workdir, report = trained
   experiment, params = experiment_lib.load(str(workdir))
-  finished, before = experiment_lib.load(trunk)
-  expected = experiment_lib.as_trunk(finished, before)
+  theirs, before = experiment_lib.load(trunk)
+  system = theirs.system
+  expected = jax.jit(system.model.freeze)(before, system.context)
   assert len(params) == experiment.config.groups.num_groups
   for one in params:
     frozen, own = plugged.split(one)
     runs.assert_same_arrays(frozen, expected)
   assert any(np.any(leaf) for leaf in jax.tree.leaves(own['Z']['Q']))
   assert report['protocol']['plugin'] == 'light'
-  assert report['dataset']['notes'] == reports.notes(experiment)
+  assert report['dataset']['notes'] == multi_behavior.notes(experiment)
   assert report['training']['epochs'] == 2
   assert 'view_reminder' in report['baselines']
 
@@ -80,17 +79,13 @@ def test_stage_two_moves_plugins_around_what_the_graphs_gave(trunk, trained):
 def test_its_report_has_the_prior_and_every_group_its_plugin(trained):
   workdir, report = trained
   experiment, params = experiment_lib.load(str(workdir))
-  part, _ = reports.evaluate(
-    experiment, experiment.model, params, 'test', quiet=True
-  )
+  part = _evaluate(experiment, params)
   # The bootstrap aside, which is the same seed: the whole part.
   assert part['overall'] == report['test']['overall']
-  without = experiment._replace(
-    context={k: v for k, v in experiment.context.items() if k != 'prior'}
-  )
-  bare, _ = reports.evaluate(
-    without, experiment.model, params, 'test', quiet=True
-  )
+  context = experiment.system.context
+  without = {k: v for k, v in context.items() if k != 'prior'}
+  system = experiment.system._replace(context=without)
+  bare = _evaluate(experiment._replace(system=system), params)
   assert bare['overall']['auc'] != part['overall']['auc']
 
 
@@ -147,7 +142,7 @@ def test_a_trunk_of_another_model_is_refused(trunk, tmp_path, changes, message):
 
 def test_the_three_systems_aggregate_over_groups_where_they_should():
   config = _config(plugin__trunk='')
-  systems = pin.systems(config, 'runs')
+  systems = multi_behavior.systems(config, 'runs')
   over = {name: one.behavior.aggregate for name, one in systems.items()}
   assert over == {'base': 'loss', 'ga': 'groups', 'ga_pn': 'groups'}
   for one in systems.values():
@@ -161,11 +156,11 @@ def test_the_three_systems_aggregate_over_groups_where_they_should():
 
 
 def test_three_systems_are_verified_before_one_is_trained(tmp_path):
-  systems = pin.systems(_config(plugin__trunk=''), str(tmp_path))
-  pin._verify(systems, str(tmp_path))
+  systems = multi_behavior.systems(_config(plugin__trunk=''), str(tmp_path))
+  systems_lib._verify(systems, str(tmp_path))
   wrong = {**systems, 'ga_pn': _config(head__name='mmoe', **MERGED)}
   with pytest.raises(types.UserError, match='head.name=mmoe has no stages'):
-    pin._verify(wrong, str(tmp_path))
+    systems_lib._verify(wrong, str(tmp_path))
   assert not list(tmp_path.iterdir())
 
 
@@ -195,7 +190,7 @@ def test_examples_are_the_pairs_of_the_target():
 def test_one_command_gives_each_system_what_it_reads(changes, tmp_path):
   made = {**SETTINGS, **PLUGIN, 'aggregator__name': 'backdoor', **changes}
   config = runs.config(**made)
-  found = pin.systems(config, str(tmp_path))
+  found = multi_behavior.systems(config, str(tmp_path))
   for settings in found.values():
     recipes.check(settings)
   read = {

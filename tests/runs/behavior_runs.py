@@ -1,16 +1,9 @@
-"""A small finished run on a log with behaviors, and runs that serve others."""
+"""Settings of small runs on the built-in log with behaviors."""
 
-import atexit
-import functools
-import pathlib
-import shutil
-import tempfile
-
-from tests import small_runs as runs
-from twotsrec import types
+from twotsrec import config as config_lib
 from twotsrec.data import settings
-from twotsrec.runs import run as run_lib
 
+# A sequence model, which the reminder rules stand beside.
 SETTINGS = {
   'data__dataset': settings.SYNTHETIC_BEHAVIORS,
   'data__users': 40,
@@ -19,19 +12,12 @@ SETTINGS = {
   'train__log_groups': False,
   'evaluation__candidates': 'unbought',
 }
-
-
-@functools.cache
-def finished() -> pathlib.Path:
-  """Its directory; leave it as it is."""
-  folder = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  run_lib.train(runs.config(**SETTINGS), str(folder / 'run'), quiet=True)
-  return folder / 'run'
-
-
-def serving(experiment, model, params) -> types.Experiment:
-  """The experiment as if its model, once trained, ranked by another."""
-  return experiment._replace(
-    model=object(), serve=lambda *_: params, ranker=model
-  )
+# Fusion and head on the graphs of all behaviors.
+GRAPHS = {
+  **SETTINGS,
+  'model__name': 'multi_behavior',
+  'model__hidden': config_lib.ModelConfig().hidden,
+  'behavior__samples': 3,
+  'behavior__contrastive': 0.0,
+  'train__select_metric': 'none',
+}

@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import small_runs as runs
+from tests import finished
 from twotsrec import types
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare
@@ -182,8 +182,8 @@ def test_values_are_those_of_the_reports(pair):
 
 
 def test_a_finished_run_and_its_copy_do_not_differ(tmp_path):
-  again = runs.copy(tmp_path)
-  named = {'once': [str(runs.finished())], 'again': [str(again)]}
+  again = finished.copy(tmp_path)
+  named = {'once': [str(finished.run())], 'again': [str(again)]}
   result = compare.compare(named, resamples=200)
   for rows in result['comparisons']['again'].values():
     for row in rows:

@@ -5,11 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import offline
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import run_directory
 
@@ -30,7 +32,7 @@ def test_a_config_of_another_version_names_the_unknown_field():
 
 def test_items_are_counted_in_training_events_alone():
   prepared, _ = worlds.log()
-  counts = experiment_lib.item_counts(prepared)
+  counts = offline.item_counts(prepared)
   expected = np.zeros(prepared.num_items + 1)
   for item, split in zip(prepared.items, prepared.split):
     expected[item] += split == prepared_lib.TRAIN
@@ -43,11 +45,11 @@ def test_popularity_scores_items_by_their_counts():
   config = config_lib.Config()
   config.groups.num_groups = 3
   experiment = experiment_lib.make(config, prepared)
-  model, params = experiment_lib.popularity(experiment)
+  model, params, context, *_ = offline.popularity(experiment)
   inputs = {'history': np.array([[1, 2, 0]])}
-  encoded = model.encode(params.net, None, experiment.context, inputs)
+  encoded = model.encode(params.net, None, context, inputs)
   scores = model.score(params.net, encoded, params.tables['item'])
-  np.testing.assert_array_equal(scores[0], experiment_lib.item_counts(prepared))
+  np.testing.assert_array_equal(scores[0], offline.item_counts(prepared))
 
 
 def test_data_are_kept_once_and_other_data_are_refused(tmp_path):
@@ -62,10 +64,10 @@ def test_data_are_kept_once_and_other_data_are_refused(tmp_path):
 
 
 def test_a_finished_run_is_loaded_from_its_directory_alone(tmp_path):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   experiment, params = experiment_lib.load(str(workdir))
   assert experiment.config == runs.config()
-  _, expected = experiment_lib.load(str(runs.finished()))
+  _, expected = experiment_lib.load(str(finished.run()))
   runs.assert_same_arrays(params, expected)
 
 
@@ -79,7 +81,7 @@ def test_a_finished_run_is_loaded_from_its_directory_alone(tmp_path):
   ],
 )
 def test_what_a_run_lacks_is_named(tmp_path, missing, message):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   path = workdir / missing
   shutil.rmtree(path) if path.is_dir() else path.unlink()
   with pytest.raises(types.UserError, match=message):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from twotsrec import types
 from twotsrec.runs import experiment as experiment_lib
@@ -27,7 +28,7 @@ def _set_epochs(workdir, epochs, **train):
 
 
 def test_a_longer_run_is_that_of_all_epochs_at_once(tmp_path):
-  longer, once = runs.copy(tmp_path), tmp_path / 'once'
+  longer, once = finished.copy(tmp_path), tmp_path / 'once'
   assert _train(longer)['training']['epochs'] > 3
   _train(once)
   for read in (
@@ -39,7 +40,7 @@ def test_a_longer_run_is_that_of_all_epochs_at_once(tmp_path):
 
 
 def test_what_may_differ_stays_as_the_run_has_it(tmp_path):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   before = run_directory.read_config(workdir)
   config = runs.config(train__epochs=MORE, train__keep=7)
   more_epochs.record(str(workdir), more_epochs.wanted(config, str(workdir)))
@@ -51,7 +52,7 @@ def test_what_may_differ_stays_as_the_run_has_it(tmp_path):
 def test_killed_before_the_config_is_written_it_is_as_long_as_before(
   tmp_path, monkeypatch
 ):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
 
   def killed(path, value):
     raise KeyboardInterrupt
@@ -62,22 +63,22 @@ def test_killed_before_the_config_is_written_it_is_as_long_as_before(
       _train(workdir)
   assert not run_directory.report_path(workdir).exists()
   run_lib.train(runs.config(), str(workdir), quiet=True)
-  assert runs.untimed_report(workdir) == runs.untimed_report(runs.finished())
+  assert runs.untimed_report(workdir) == runs.untimed_report(finished.run())
 
 
 def test_fewer_epochs_or_another_setting_beside_them_are_refused(tmp_path):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   with pytest.raises(types.UserError, match='train.epochs: 3 there, 2 here'):
     _train(workdir, train__epochs=2)
   with pytest.raises(types.UserError) as error:
     _train(workdir, train__learning_rate=0.5)
   assert 'train.learning_rate: 0.01 there, 0.5 here' in str(error.value)
   assert 'train.epochs' not in str(error.value)
-  assert runs.untimed_report(workdir) == runs.untimed_report(runs.finished())
+  assert runs.untimed_report(workdir) == runs.untimed_report(finished.run())
 
 
 def test_a_run_judged_out_of_turn_is_not_made_longer(tmp_path, monkeypatch):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   monkeypatch.setattr(loop, 'fit', None)
   _set_epochs(workdir, 3, evaluate_every=2)
   files = {path: path.read_bytes() for path in workdir.glob('*.json*')}
@@ -101,7 +102,7 @@ def test_a_run_judged_out_of_turn_is_not_made_longer(tmp_path, monkeypatch):
   ],
 )
 def test_a_run_judged_in_its_turn_is(tmp_path, there, train):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   _set_epochs(workdir, there, **train)
   changes = {f'train__{name}': value for name, value in train.items()}
   config = runs.config(train__epochs=MORE, **changes)
@@ -124,6 +125,6 @@ def test_stage_2_has_epochs_of_its_own(tmp_path):
 
 
 def test_the_stages_of_2ts_are_as_long_as_they_were(tmp_path):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   config = runs.config(train__epochs=MORE, model__name='two_time_scale')
   assert more_epochs.wanted(config, str(workdir)) == {}

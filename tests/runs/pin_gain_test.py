@@ -66,9 +66,8 @@ def _served_by_others(workdir):
   trunk, own = plugged.split(params)
   others = jax.tree.map(lambda leaf: np.roll(leaf, 2, axis=0), own)
   params = plugged.join(trunk, others)
-  part, _ = reports.evaluate(
-    experiment, experiment.model, params, 'test', quiet=True
-  )
+  ranker = experiment_lib.ranker(experiment, params)
+  part = reports.evaluate(experiment, ranker, 'test', quiet=True).part
   return [group['user_auc']['value'] for group in part['groups']]
 
 

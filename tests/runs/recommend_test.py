@@ -9,39 +9,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
-from tests.runs import behavior_runs
 from tests.runs import turned
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
+from twotsrec.evaluation import offline
 from twotsrec.ops import rows
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
-from twotsrec.runs import reports
 
 K = 4
 
 
 @functools.cache
 def _loaded():
-  return experiment_lib.load(str(runs.finished()))
+  return experiment_lib.load(str(finished.run()))
 
 
 @functools.cache
 def _scorer():
   """history i32[L] -> scores of items 1..I, all at once."""
   experiment, params = _loaded()
-  model = experiment.model
+  model, context = experiment.system.model, experiment.system.context
 
   @jax.jit
   def score(history):
     table = params.tables['item']
     inputs = {'history': history[None]}
     history_rows = rows.gather(table, history[None])
-    encoded = model.encode(params.net, history_rows, experiment.context, inputs)
+    encoded = model.encode(params.net, history_rows, context, inputs)
     items = jnp.arange(1, experiment.prepared.num_items + 1)
     return model.score(params.net, encoded, rows.gather(table, items))[0]
 
@@ -50,7 +50,7 @@ def _scorer():
 
 def _expected(own, k=K, exclude_seen=True, sign=1):
   """Items of a user with the history `own`, best first, or worst if -1."""
-  length = _loaded()[0].sizes.history_length
+  length = _loaded()[0].system.sizes.history_length
   history = np.zeros(length, np.int32)
   history[: len(own[-length:])] = own[-length:]
   scores = sign * np.array(_scorer()(history))
@@ -62,7 +62,7 @@ def _expected(own, k=K, exclude_seen=True, sign=1):
 
 def _run(out, workdir=None, **options):
   message = recommend.run(
-    str(workdir or runs.finished()),
+    str(workdir or finished.run()),
     str(out),
     recommend.Options(**{'k': K, **options}),
     quiet=True,
@@ -158,13 +158,12 @@ def test_seen_items_come_when_asked_for(tmp_path):
 @pytest.fixture
 def serving(monkeypatch):
   """A run on views, carts and buys that serves a rule for its users."""
-  experiment, params = experiment_lib.load(str(behavior_runs.finished()))
-  rule = reports.baselines(experiment)['view_reminder']
-  experiment = behavior_runs.serving(experiment, *rule)
-  monkeypatch.setattr(
-    experiment_lib, 'load', lambda workdir: (experiment, params)
-  )
-  return experiment.prepared
+  loaded = experiment_lib.load(str(finished.behaviors()))
+  rule = offline.rules(loaded[0])['view_reminder']
+  rule = rule._replace(reads_history=False)
+  monkeypatch.setattr(experiment_lib, 'load', lambda workdir: loaded)
+  monkeypatch.setattr(experiment_lib, 'ranker', lambda *loaded: rule)
+  return loaded[0].prepared
 
 
 def _sets(prepared, user):
@@ -273,7 +272,7 @@ def test_a_history_that_says_nothing_is_an_error(tmp_path, content, message):
 @pytest.fixture
 def renamed(tmp_path):
   """The run as if its ids were text, from a table with other columns."""
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   prepared = prepared_lib.load(str(workdir / 'ids'))
   named = lambda ids: np.char.add('n', np.char.zfill(ids.astype(str), 5))
   offsets = np.asarray(prepared.user_offsets)
@@ -316,7 +315,7 @@ def test_text_ids_are_those_of_the_training_table(tmp_path, renamed):
 
 def test_the_run_directory_is_all_it_needs(tmp_path, monkeypatch):
   """Data of a named directory are gone, and so is the cache."""
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   config = runs.config(
     data__prepared='gone', data__dataset='', data__cache_dir='gone'
   )
@@ -333,7 +332,7 @@ def test_the_run_directory_is_all_it_needs(tmp_path, monkeypatch):
 def test_other_formats_hold_the_same(tmp_path, ending):
   out = tmp_path / f'top.{ending}'
   options = recommend.Options(k=2)
-  recommend.run(str(runs.finished()), str(out), options, quiet=True)
+  recommend.run(str(finished.run()), str(out), options, quiet=True)
   if ending == 'jsonl':
     lines = [json.loads(line) for line in out.read_text('utf-8').splitlines()]
   else:

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests.runs import behavior_runs
 from tests.runs import turned
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
+from twotsrec.evaluation import offline
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports
 from twotsrec.runs import tables
@@ -23,16 +25,22 @@ METRICS = (
 
 @pytest.fixture(scope='module')
 def report():
-  return files.read_json(runs.finished() / 'report.json')
+  return files.read_json(finished.run() / 'report.json')
 
 
 @pytest.fixture(scope='module')
 def loaded():
-  return experiment_lib.load(str(runs.finished()))
+  return experiment_lib.load(str(finished.run()))
 
 
 def _changed(experiment, **changes):
   return experiment._replace(config=runs.config(**changes))
+
+
+def _evaluate(experiment, params, split='test'):
+  """What the model of a run comes to."""
+  ranker = experiment_lib.ranker(experiment, params)
+  return reports.evaluate(experiment, ranker, split, quiet=True)
 
 
 def test_the_report_has_its_parts(report):
@@ -100,11 +108,9 @@ def test_the_protocol_is_told(report, loaded):
 
 def test_a_model_with_plugins_is_routed(loaded):
   experiment, params = loaded
-  _, plain = reports.evaluate(
-    experiment, experiment.model, params, 'test', True
-  )
+  plain = _evaluate(experiment, params).rows
   plugged = turned.by_group(experiment)
-  _, routed = reports.evaluate(plugged, plugged.model, params, 'test', True)
+  routed = _evaluate(plugged, params).rows
   # From the worst on, what lay below the target lies above.
   negated = experiment.groups.user_group[plain['user']] == 1
   expected = np.where(negated, 1 - plain['user_auc'], plain['user_auc'])
@@ -137,22 +143,20 @@ def test_sampled_candidates_are_told_with_their_digest(loaded):
 
 def test_what_is_served_ranks_in_place_of_what_is_trained(loaded, report):
   experiment, params = loaded
-  experiment = _changed(experiment, train__select_metric='hr@10')
-  serving = behavior_runs.serving(
-    experiment, *experiment_lib.popularity(experiment)
-  )
-  part, _ = reports.evaluate(serving, serving.model, params, 'test', True)
+  train = runs.config(
+    train__select_metric='hr@10', train__select_on='test'
+  ).train
+  rule = offline.popularity(experiment)
+  part = reports.evaluate(experiment, rule, 'test', quiet=True).part
   assert part == report['baselines']['popularity']
-  found = reports.make_metric(serving, 'test')(params)
-  assert found['auc'] == part['overall']['auc']['value']
-  # Another model than the run's is taken as it is.
-  part, _ = reports.evaluate(serving, experiment.model, params, 'test', True)
-  assert part == report['test']
+  judge = offline.make_metric(experiment, lambda trained: rule, train)
+  assert judge(params)['auc'] == part['overall']['auc']['value']
+  assert _evaluate(experiment, params).part == report['test']
 
 
 def test_with_behaviors_the_rules_are_the_baselines():
-  experiment, _ = experiment_lib.load(str(behavior_runs.finished()))
-  report = files.read_json(behavior_runs.finished() / 'report.json')
+  experiment, _ = experiment_lib.load(str(finished.behaviors()))
+  report = files.read_json(finished.behaviors() / 'report.json')
   assert list(report['baselines']) == [
     'buy_popularity', 'cart_reminder', 'view_reminder'
   ]  # fmt: skip
@@ -166,7 +170,7 @@ def test_with_behaviors_the_rules_are_the_baselines():
   assert report['protocol']['candidates'] == 'unbought'
   assert report['protocol']['behaviors'] == ['view', 'cart', 'buy']
   assert report['protocol']['strip_heldout'] is False
-  with np.load(behavior_runs.finished() / 'per_target.npz') as arrays:
+  with np.load(finished.behaviors() / 'per_target.npz') as arrays:
     part, rank = arrays['part'], arrays['rank']
   for number, row in enumerate(report['test']['parts']):
     expected = row['hr@10']['value']
@@ -175,9 +179,8 @@ def test_with_behaviors_the_rules_are_the_baselines():
   stripped = _changed(
     experiment, **behavior_runs.SETTINGS, data__strip_heldout=True
   )
-  part, _ = reports.evaluate(
-    stripped, *reports.baselines(stripped)['cart_reminder'], 'test', quiet=True
-  )
+  rule = offline.rules(stripped)['cart_reminder']
+  part = reports.evaluate(stripped, rule, 'test', quiet=True).part
   assert part['parts'][0]['hr@10']['value'] == 0.0
   assert part['parts'][0]['users'] == report['test']['parts'][0]['users']
 
@@ -213,16 +216,13 @@ def test_a_log_without_test_events_gets_a_report_all_the_same(loaded):
     experiment._replace(prepared=prepared), evaluation__candidates='sampled'
   )
   reports.check_protocol(experiment)
-  part, arrays = reports.evaluate(
-    experiment, experiment.model, params, 'test', quiet=True
-  )
-  assert part is None and arrays == {}
+  assert _evaluate(experiment, params) is None
   report = {'test': None, 'protocol': reports.protocol(experiment)}
   assert 'no test events' in tables.of_report(report)
 
 
 def test_arrays_per_target_are_those_of_the_report(report):
-  with np.load(runs.finished() / 'per_target.npz') as arrays:
+  with np.load(finished.run() / 'per_target.npz') as arrays:
     rank = arrays['rank']
   value = report['test']['overall']['hr@10']['value']
   np.testing.assert_allclose(np.mean(rank <= 10), value)

@@ -2,19 +2,22 @@ import functools
 import logging
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import asked
+from tests import finished
 from tests import small_runs as runs
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.recipes import pin
+from twotsrec.recipes import sequence
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as run_lib
 from twotsrec.training import checkpoints
 from twotsrec.training import phases
 from twotsrec.training import run_directory
-from twotsrec.training import steps
+from twotsrec.training import sources
 
 
 @functools.cache
@@ -22,29 +25,25 @@ def _prepared():
   return experiment_lib.load_data(runs.config())
 
 
+def _experiment(**changes):
+  return experiment_lib.make(runs.config(**changes), _prepared())
+
+
 @functools.cache
 def _initial():
   """First parameters; they are the same in all experiments here."""
-  made = experiment_lib.make(runs.config(), _prepared())
-  init = jax.jit(made.model.init, static_argnums=2)
-  return jax.device_get(init(jax.random.key(0), made.context, made.sizes))
-
-
-def _experiment(**changes):
-  made = experiment_lib.make(runs.config(**changes), _prepared())
-  initial = _initial()
-  init = lambda key, context, sizes: jax.tree.map(jnp.asarray, initial)
-  return made._replace(model=made.model._replace(init=init))
+  learner, _, how = asked.first(_experiment()).parts
+  return jax.device_get(learner.init(how.keys.init))
 
 
 # ---- A run and its repetition
 
 
 def test_epochs_are_logged_once_and_the_best_one_is_kept():
-  lines = run_directory.read_metrics(runs.finished())
+  lines = run_directory.read_metrics(finished.run())
   assert [line['epoch'] for line in lines] == [1, 2, 3]
   best = min(lines, key=lambda line: line['validation']['loss'])
-  training = runs.untimed_report(runs.finished())['training']
+  training = runs.untimed_report(finished.run())['training']
   assert training['selected_epoch'] == best['epoch']
   assert training['selected_step'] == best['step']
   assert training['selected_value'] == best['validation']['loss']
@@ -53,7 +52,7 @@ def test_epochs_are_logged_once_and_the_best_one_is_kept():
 
 
 def test_groups_are_logged_when_asked_for():
-  for line in run_directory.read_metrics(runs.finished()):
+  for line in run_directory.read_metrics(finished.run()):
     groups = {name: np.array(x) for name, x in line['diagnosis'].items()}
     assert groups['loss'].shape == groups['norm'].shape == (3,)
     assert np.all(groups['norm'] > 0)
@@ -66,7 +65,7 @@ def test_groups_are_logged_when_asked_for():
 def test_a_repeated_command_trains_nothing(monkeypatch):
   monkeypatch.setattr(experiment_lib, 'load_data', None)
   monkeypatch.setattr(experiment_lib, 'make', None)
-  workdir = runs.finished()
+  workdir = finished.run()
   before = sorted(workdir.rglob('*'))
   report = run_lib.train(runs.config(), str(workdir), quiet=True)
   assert report['training']['epochs'] == 3
@@ -76,7 +75,7 @@ def test_a_repeated_command_trains_nothing(monkeypatch):
 def test_an_unfinished_run_goes_on_from_the_last_good_checkpoint(
   tmp_path, caplog
 ):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   (workdir / 'report.json').unlink()
   latest = run_directory.latest_path(workdir)
   newest = checkpoints.steps(latest)[-1]
@@ -89,15 +88,15 @@ def test_an_unfinished_run_goes_on_from_the_last_good_checkpoint(
     run_lib.train(moved, str(workdir), quiet=True)
   assert str(latest / str(newest)) in caplog.text
   assert not leftover.exists()
-  assert runs.untimed_report(workdir) == runs.untimed_report(runs.finished())
+  assert runs.untimed_report(workdir) == runs.untimed_report(finished.run())
   lines = runs.untimed_metrics(workdir)
-  assert lines == runs.untimed_metrics(runs.finished())
-  (_, again), (_, once) = map(experiment_lib.load, (workdir, runs.finished()))
+  assert lines == runs.untimed_metrics(finished.run())
+  (_, again), (_, once) = map(experiment_lib.load, (workdir, finished.run()))
   runs.assert_same_arrays(again, once)
 
 
 def test_a_signal_after_the_last_epoch_ends_before_the_report(tmp_path):
-  workdir = runs.copy(tmp_path)
+  workdir = finished.copy(tmp_path)
   (workdir / 'report.json').unlink()
   assert run_lib.train(runs.config(), str(workdir), lambda: True) is None
   assert not (workdir / 'report.json').exists()
@@ -105,7 +104,7 @@ def test_a_signal_after_the_last_epoch_ends_before_the_report(tmp_path):
 
 def test_another_config_in_the_same_directory_is_refused(tmp_path):
   other = runs.config(train__learning_rate=0.5, model__hidden=(3,))
-  for workdir in (runs.finished(), runs.copy(tmp_path)):
+  for workdir in (finished.run(), finished.copy(tmp_path)):
     with pytest.raises(types.UserError) as error:
       run_lib.train(other, str(workdir), quiet=True)
     assert 'train.learning_rate: 0.01 there, 0.5 here' in str(error.value)
@@ -182,20 +181,9 @@ def test_wrong_settings_leave_nothing_behind(tmp_path, changes, message):
 def _trained(name, form):
   """Parameters after an epoch."""
   experiment = _experiment(aggregator__name=name, aggregator__form=form)
-  parts = phases.make_parts(experiment)
-  runner = steps.make_runner(parts.step, parts.inputs.batch_of)
-  plan = jnp.asarray(parts.inputs.plan_of(0))
-  state, _ = runner(
-    parts.init_state(),
-    steps.init_totals(3),
-    experiment.context,
-    parts.inputs.feed,
-    plan,
-    jax.random.key(0),
-    jnp.int32(0),
-    jnp.int32(len(plan)),
-  )
-  assert int(state.step) == len(plan)
+  phase = phases.make(*asked.first(experiment).parts, start=_initial())
+  state, _ = asked.epoch(phase, phase.init_state())
+  assert int(state.step) == len(phase.plan_of(0))
   return jax.device_get(state.params)
 
 
@@ -216,19 +204,19 @@ def test_backdoor_trains_something_else_than_joint():
 def test_groups_are_logged_from_the_same_batches_in_both_forms(monkeypatch):
   seen = []
   monkeypatch.setattr(
-    phases.diagnostics,
+    pin.diagnostics,
     'make_diagnose',
-    lambda objective, batch_of, stack, shared: seen.append((batch_of, stack)),
+    lambda objective, source, shared: seen.append(source),
   )
   batches = []
   for form in ('fused', 'explicit'):
-    phase, _ = phases.make_phase(_experiment(aggregator__form=form))
-    batch_of, stack = seen.pop()
-    examples = stack(phase.plan_of(0))[0]
+    parts = asked.first(_experiment(aggregator__form=form)).parts
+    phase, source = phases.make(*parts), seen.pop()
+    plan = np.asarray(phase.plan_of(0)[:1])
+    examples = plan[0] if plan.ndim > 2 else source.stack(plan)[0]
     # A row of examples at a time, whatever the form of the update.
-    batches.append(
-      jax.jit(batch_of)(phase.feed, examples[0], jax.random.key(0))
-    )
+    batch_of = jax.jit(source.batch_of)
+    batches.append(batch_of(phase.feed, examples[0], jax.random.key(0)))
   runs.assert_same_arrays(*batches)
   assert np.all(np.asarray(batches[0].group)[batches[0].weight > 0] == 0)
 
@@ -238,7 +226,7 @@ def test_groups_are_logged_from_the_same_batches_in_both_forms(monkeypatch):
 
 def test_negatives_are_fresh_or_fixed_as_configured():
   key = lambda epoch, **changes: jax.random.key_data(
-    phases._negative_key(runs.config(**changes))(epoch)
+    sources.keys(runs.config(**changes)).negatives(epoch)
   ).tolist()
   static = {'data__negative_mode': 'static'}
   assert key(0) != key(1) and key(1) == key(1)
@@ -251,7 +239,7 @@ def test_without_validation_the_last_epoch_can_be_taken():
   split = np.array(_prepared().split)
   split[split == prepared_lib.VALIDATION] = prepared_lib.TRAIN
   prepared = _prepared()._replace(split=split)
-  make = lambda **changes: phases.make_evaluate(
+  make = lambda **changes: sequence.judge_of(
     experiment_lib.make(runs.config(**changes), prepared)
   )
   assert make(train__select_metric='none') is None
@@ -262,10 +250,10 @@ def test_without_validation_the_last_epoch_can_be_taken():
 
 
 def test_a_metric_of_the_report_can_select():
-  experiment, params = experiment_lib.load(runs.finished())
+  experiment, params = experiment_lib.load(finished.run())
   config = runs.config(train__select_metric='ndcg@10')
-  judged = phases.make_evaluate(experiment._replace(config=config))(params)
-  report = runs.untimed_report(runs.finished())['validation']
+  judged = sequence.judge_of(experiment._replace(config=config))(params)
+  report = runs.untimed_report(finished.run())['validation']
   expected = {name: x['value'] for name, x in report['overall'].items()}
   for name in list(expected):
     by_group = [group[name]['value'] for group in report['groups']]

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
-from tests.runs import behavior_runs
 from tests.runs import turned
 from twotsrec import types
 from twotsrec.runs import experiment as experiment_lib
@@ -14,7 +14,7 @@ from twotsrec.training import files
 
 @pytest.fixture(scope='module')
 def report():
-  return files.read_json(runs.finished() / 'report.json')
+  return files.read_json(finished.run() / 'report.json')
 
 
 def test_the_table_stands_beside_popularity_with_its_protocol(report):
@@ -38,7 +38,7 @@ def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
 
 
 def test_with_behaviors_the_rules_and_the_parts_are_shown():
-  run = behavior_runs.finished()
+  run = finished.behaviors()
   report = files.read_json(run / 'report.json')
   table = tables.of_report(report)
   lines = [line.split() for line in table.splitlines()]
@@ -58,7 +58,7 @@ def test_with_behaviors_the_rules_and_the_parts_are_shown():
 
 
 def test_runs_stand_side_by_side(tmp_path, report):
-  copy, once = runs.copy(tmp_path), runs.finished()
+  copy, once = finished.copy(tmp_path), finished.run()
   both = [str(once), str(copy)]
   table = tables.side_by_side(both, ['base', 'again'], 'test', ['auc'], True)
   lines = table.splitlines()
@@ -68,7 +68,7 @@ def test_runs_stand_side_by_side(tmp_path, report):
 
 
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
-  copy, once = runs.copy(tmp_path), runs.finished()
+  copy, once = finished.copy(tmp_path), finished.run()
   both = [str(once), str(copy)]
   refused = [
     (both, ['one'], [], '1 names for 2 run directories'),
@@ -86,7 +86,7 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
 
 
 def test_routing_is_for_runs_with_plugins(tmp_path, monkeypatch):
-  copy, once = runs.copy(tmp_path), runs.finished()
+  copy, once = finished.copy(tmp_path), finished.run()
   both = [str(once), str(copy)]
   with pytest.raises(types.UserError, match='would change nothing'):
     tables.side_by_side(both, [], 'test', [], quiet=True, routing='dynamic')

@@ -18,7 +18,9 @@ def by_group(experiment: types.Experiment, **routing) -> types.Experiment:
     plugin=config_lib.PluginConfig(name='light'),
     routing=config_lib.RoutingConfig(**routing),
   )
-  return experiment._replace(config=config, model=_turned(experiment.model))
+  system = experiment.system
+  system = system._replace(model=_turned(system.model))
+  return experiment._replace(config=config, system=system)
 
 
 def sign(groups):

@@ -8,7 +8,6 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import online_states
-from twotsrec.runs import experiment as experiment_lib
 from twotsrec.serving import online
 from twotsrec.serving import recommend
 
@@ -210,7 +209,7 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    experiment_lib.ranker(world.experiment, world.params),
+    types.Ranker(world.experiment.system.model, world.params, {}),
     requests,
     num_items=prepared.num_items,
     k=5,

@@ -176,7 +176,7 @@ def _run(config, plan, params=None, context=None, cuts=None):
   params = _params(config) if params is None else params
   context = _context(featured) if context is None else context
   copied = jax.tree.map(jnp.array, params)
-  state = update.init(copied, jax.random.key(1))
+  state = update.init(copied, jax.random.key(1), None)
   totals = steps.init_totals(GROUPS)
   filled = np.full((_LONGEST, *plan.shape[1:]), -1, np.int32)
   filled[: len(plan)] = plan
@@ -351,7 +351,7 @@ def _phase(optimizer):
   size = len(_feed().user)
   phase = loop.Phase(
     runner=runner,
-    init_state=lambda: update.init(_params(config), jax.random.key(1)),
+    init_state=lambda: update.init(_params(config), jax.random.key(1), None),
     context=_context(featured=True),
     feed=_feed(),
     plan_of=lambda epoch: event_feeds.make_plan(size, BATCH, 0, epoch),

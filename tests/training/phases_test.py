@@ -1,13 +1,12 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import asked
 from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import phases
-from twotsrec.training import steps
 
 
 def _experiment(train=None, model=None, **aggregator):
@@ -22,8 +21,8 @@ def _experiment(train=None, model=None, **aggregator):
   return experiment_lib.make(config, prepared)
 
 
-def _parts(**aggregator):
-  return phases.make_parts(_experiment(**aggregator))
+def _phase(**aggregator):
+  return phases.make(*asked.first(_experiment(**aggregator)).parts)
 
 
 @pytest.mark.parametrize(
@@ -37,26 +36,15 @@ def _parts(**aggregator):
 def test_batches_are_stacked_by_group_when_the_aggregator_wants_it(
   name, form, stacked
 ):
-  plan = np.asarray(_parts(name=name, form=form).inputs.plan_of(0))
+  plan = np.asarray(_phase(name=name, form=form).plan_of(0))
   assert plan.ndim == (3 if stacked else 2)
 
 
 def test_a_method_that_asks_for_later_losses_gets_them_in_a_run():
-  parts = _parts(name='famo')
-  inputs = parts.inputs
-  state = parts.init_state()
-  runner = steps.make_runner(parts.step, inputs.batch_of)
+  phase = _phase(name='famo')
+  state = phase.init_state()
   logits = np.asarray(state.aggregator_state.logits)
-  state, totals = runner(
-    state,
-    steps.init_totals(3),
-    {'item_counts': jnp.ones(31)},
-    inputs.feed,
-    jnp.asarray(inputs.plan_of(0)),
-    jax.random.key(0),
-    jnp.int32(0),
-    jnp.int32(3),
-  )
+  state, totals = asked.epoch(phase, state, stop=3)
   assert int(state.step) == 3 and int(totals.bad_step) == -1
   assert np.ptp(state.aggregator_state.logits - logits) > 0
 
@@ -70,16 +58,10 @@ def test_sequences_weigh_groups_by_the_positions_they_train():
   weights = []
   for settings in ({'name': 'joint'}, {'name': 'backdoor', 'tau': 1.0}):
     experiment = _experiment(train, model, weighting='importance', **settings)
-    parts = phases.make_parts(experiment)
-    inputs, state = parts.inputs, parts.init_state()
-    batch = inputs.batch_of(
-      inputs.feed, jnp.asarray(inputs.plan_of(0)[0]), jax.random.key(0)
-    )
-    state, _ = jax.jit(parts.step)(
-      state, steps.init_totals(3), experiment.context, batch
-    )
+    phase = phases.make(*asked.first(experiment).parts)
+    state, _ = asked.epoch(phase, phase.init_state(), stop=1)
     weights.append(jax.device_get(state.params))
-  longest = np.max(np.asarray(inputs.feed.weight))
+  longest = np.max(np.asarray(phase.feed.weight))
   assert longest == 5  # L cuts some sequences of the log
   # Importance weights of the prior n_j / N undo nothing: joint training.
   jax.tree.map(

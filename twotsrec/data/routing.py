@@ -1,4 +1,4 @@
-"""Which group's plugin serves whom, from what is known of the user now.
+"""Routes users to the plugins of groups by their activity now.
 
 Evaluation and recommendation both come through `route`, so that the numbers of
 a report are those of the system that serves. PIN routes a user to the group of
@@ -16,10 +16,11 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 
-MODES = ('frozen', 'dynamic', 'soft')
+MODES = choices.ROUTING
 COLD = ('group1', 'trunk')
 UNKNOWN = -1
 # 1.1 * 70 is a little more than 77 in floating point, but 77 passes.
@@ -144,7 +145,7 @@ def training_group(
 
 
 def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
-  """How an experiment routes; None where all users have the same model."""
+  """Routing of an experiment; None where all users have the same model."""
   by_group = config.plugin.name != 'none' or config.train.method == 'separate'
   return config.routing if by_group else None
 

@@ -5,6 +5,8 @@ plugins on it, losses and aggregators take whatever it gives.
 """
 
 from twotsrec import config as config_lib
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import types
 from twotsrec.models import cogcn
 
@@ -21,6 +23,11 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     types.UserError: an unknown name, or settings that name nothing.
   """
   name = config.fusion.name
+  if fields.is_own(name):
+    return own.make(name, 'fusion.name', types.Fusion, config, sizes)
   if name not in _MAKERS:
-    raise types.UserError(f'fusion.name {name!r}; known: {", ".join(_MAKERS)}')
+    raise types.UserError(
+      f'fusion.name {name!r}; known: {", ".join(_MAKERS)}, or one of your own'
+      ' as my_file.py:make'
+    )
   return _MAKERS[name](config, sizes)

@@ -149,11 +149,11 @@ def _train_plugins(experiment, work) -> types.Served:
     diagnose=pin.diagnose(config, learner, source),
     by_group=pin.by_group(config),
   )
-  start = lambda: pin.start(experiment, work, trunk.stages, sizes, _as_trunk)
+  start = lambda: pin.start(experiment, work, trunk.stages, sizes, as_trunk)
   return summary.served(experiment, work.fit('', learner, source, how, start))
 
 
-def _as_trunk(experiment, params):
+def as_trunk(experiment, params):
   """Trained parameters of stage 1 as those of the model plugins attach to."""
   system = experiment.system
   return jax.jit(system.model.freeze)(params, system.context)

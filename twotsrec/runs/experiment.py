@@ -75,7 +75,8 @@ def load(workdir: str) -> tuple[types.Experiment, Any]:
   prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
   experiment = make(recipe.in_force(config, report), prepared)
   template = jax.eval_shape(lambda: recipe.template(experiment))
-  selected = report['training']['selected_step']
+  # What a run put together itself has no step of a phase.
+  selected = report['training'].get('selected_step', 0)
   several = isinstance(selected, list)
   paths = run_directory.best_paths(workdir, len(selected) if several else None)
   params = [

@@ -23,6 +23,7 @@ from twotsrec.runs import state_files
 from twotsrec.serving import online
 from twotsrec.serving import writers
 from twotsrec.training import progress
+from twotsrec.training import run_directory
 
 _USERS = 4096  # recommended to at once
 
@@ -106,14 +107,15 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
 
 
 def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
-  experiment, params = experiment_lib.load(workdir)
-  make = recipes.of(experiment.config).service
+  config = run_directory.typed_config(workdir)
+  make = recipes.of(config).service
   if make is None:
     raise types.UserError(
-      f'{workdir} is a run of {experiment.config.model.name}, which has no'
-      f' states that move; use one with model.name={models.TWO_TIME}, or'
+      f'{workdir} is a run of {config.model.name}, which has no states that'
+      f' move; use one with model.name={models.TWO_TIME}, or'
       ' launch/recommend.py --history'
     )
+  experiment, params = experiment_lib.load(workdir)
   return make(experiment, params), experiment.prepared
 
 

@@ -95,12 +95,14 @@ def train(
       experiment_lib.keep_data(workdir, experiment.prepared)
 
     def fit(name, learner, source, how, start=None):
+      folder = pathlib.Path(workdir) / name
       begin = start() if start else types.Start(None)
+      _check_origin(folder, begin.origin)
       phase = phases.make(learner, source, how, begin.params)
       open_run()
-      _keep_origin(workdir, begin.origin)
-      folder = pathlib.Path(workdir) / name
       folder.mkdir(parents=True, exist_ok=True)
+      if begin.origin:
+        files.write_json(folder / _ORIGIN, begin.origin)
       fitted = loop.fit(phase, how.train, str(folder), should_stop, quiet)
       if fitted.params is None or should_stop():
         raise _Stopped
@@ -177,21 +179,11 @@ def _check_trunk_stands(config, workdir):
     _check_origin(workdir, pin.origin(trunk))
 
 
-def _keep_origin(workdir, origin):
-  _check_origin(workdir, origin)
-  if origin:
-    files.write_json(_origin_path(workdir), origin)
-
-
-def _check_origin(workdir, origin):
-  """Refuses other parameters than the run began with."""
-  path = _origin_path(workdir)
+def _check_origin(folder, origin):
+  """Refuses other parameters than the phase began with."""
+  path = pathlib.Path(folder) / _ORIGIN
   if path.is_file() and files.read_json(path) != files.jsonable(origin):
     raise types.UserError(
-      f'the run in {workdir} was started from other parameters than these'
+      f'the run in {folder} was started from other parameters than these'
       ' (plugin.trunk); restore them, or use another --workdir'
     )
-
-
-def _origin_path(workdir):
-  return run_directory.config_path(workdir).with_name(_ORIGIN)

@@ -6,6 +6,7 @@ from typing import Any
 
 from twotsrec import config as config_lib
 from twotsrec import recipes
+from twotsrec import types
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run
 
@@ -27,9 +28,15 @@ def train(
   Returns:
     {directory: report}; None if it was stopped. Repeating the call resumes.
   Raises:
-    types.UserError: as `run.train`.
+    types.UserError: a model without such systems; or as `run.train`.
   """
-  systems = recipes.of(config).systems(config, workdir)
+  systems_of = recipes.of(config).systems
+  if systems_of is None:
+    raise types.UserError(
+      f'model.name {config.model.name!r} has no +GA and +GA+PN; train it with'
+      ' launch/train.py'
+    )
+  systems = systems_of(config, workdir)
   _verify(systems, workdir)
   reports = {}
   for name, settings in systems.items():

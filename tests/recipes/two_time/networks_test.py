@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import asked
 from tests import two_time_toys as toys
 from twotsrec import aggregators
 from twotsrec import types
@@ -14,8 +15,10 @@ from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
 from twotsrec.plugins import recurrent
-from twotsrec.recipes.two_time import networks as phases
+from twotsrec.recipes.two_time import networks
+from twotsrec.training import phases
 from twotsrec.training import steps
+from twotsrec.training import updates
 
 PLUGINS = {
   'light_z': {'plugin__name': 'light', 'plugin__points': 'Z'},
@@ -35,19 +38,21 @@ def small_programs():
     yield
 
 
-def _run(phase, state, stop=2):
-  """State and totals after the first steps of an epoch."""
-  totals = steps.init_totals(phase.num_losses)
-  return phase.runner(
-    state,
-    totals,
-    phase.context,
-    phase.feed,
-    jnp.asarray(phase.plan_of(0)),
-    phase.negative_key(0),
-    jnp.int32(0),
-    jnp.int32(stop),
-  )
+def _phase(setting, job, trunk=None):
+  return phases.make(*networks.make_parts(setting, job, None, trunk))
+
+
+def _part_of_update(monkeypatch, part, *of):
+  """What `networks.make_parts` makes an update of.
+
+  Args:
+    monkeypatch: of the test.
+    part: (gradient, optimizer, ..., post=None) -> one of them.
+    *of: its first arguments, and a trunk or None.
+  """
+  *of, trunk = of
+  monkeypatch.setattr(updates, 'of_gradient', part)
+  return networks.make_parts(*of, None, trunk).how.update
 
 
 def _names(tree):
@@ -60,13 +65,16 @@ def _names(tree):
 def test_no_two_phases_of_a_run_draw_the_same():
   config = toys.config()
   keys = [
-    jax.random.key_data(phases.phase_keys(config, name, on)).tolist()
+    networks.phase_keys(config, name, on)
     for name in ('inactive', 'active', 'both')
     for on in (False, True)
   ]
-  root = jax.random.key(config.train.seed)
-  keys.append(jax.random.key_data(jax.random.split(root, 3)).tolist())
-  every = [tuple(key) for phase in keys for key in phase]
+  keys.append(phases.keys_of(jax.random.key(config.train.seed)))  # stage 1
+  every = [
+    tuple(jax.random.key_data(key).tolist())
+    for init, train, negatives in keys
+    for key in (init, train, negatives(0))
+  ]
   assert len(set(every)) == len(every) == 21
 
 
@@ -75,9 +83,10 @@ def test_only_the_network_moves(name):
   changes = {'two_time__variant': '2ts_plus'}
   job, setting = toys.jobs(**changes)[name], toys.setting(**changes)
   before = jax.tree.map(np.array, setting.vectors)
-  phase, state = phases.make_phase(setting, job, None)
+  phase = _phase(setting, job)
+  state = phase.init_state()
   first = jax.tree.map(np.array, state.params)
-  state, totals = _run(phase, state)
+  state, totals = asked.epoch(phase, state, stop=2)
   chex.assert_trees_all_equal(before, setting.vectors)
   trained = {
     'extractor/cell/input/kernel',
@@ -107,8 +116,8 @@ def _one_step(**changes):
   """(job, flat batch, stacked batch) of all events of inactive users."""
   job = toys.jobs(**changes)['inactive']
   options = toys.config(two_time__tokens=10**4, **changes).two_time
-  (flat,) = phases.make_layout(job, options).plan_of(0, 0)
-  layout = phases.make_layout(job, options, by_group=True)
+  (flat,) = networks.make_layout(job, options).plan_of(0, 0)
+  layout = networks.make_layout(job, options, by_group=True)
   return job, toys.batch(job, flat), _stacked(job, layout)
 
 
@@ -141,7 +150,7 @@ def test_the_fused_gradient_equals_that_of_stacked_groups():
 @pytest.mark.parametrize('by_group', [False, True])
 def test_a_layout_has_every_event_of_a_job_once(name, by_group):
   job = toys.jobs()[name]
-  layout = phases.make_layout(job, toys.config().two_time, by_group)
+  layout = networks.make_layout(job, toys.config().two_time, by_group)
   plan = layout.plan_of(0, 3)
   events = [
     np.arange(first, first + length) for first, length in zip(*job.runs)
@@ -162,7 +171,7 @@ def test_a_layout_has_every_event_of_a_job_once(name, by_group):
 def test_a_carried_layout_is_cut_every_window():
   job = toys.jobs(two_time__variant='two_gru')['active']
   options = toys.config(two_time__variant='two_gru').two_time
-  layout = phases.make_layout(job, options)
+  layout = networks.make_layout(job, options)
   assert layout.shape[1] == toys.WINDOW
   assert layout.shape[2] == min(64 // toys.WINDOW, len(job.users))
 
@@ -170,7 +179,7 @@ def test_a_carried_layout_is_cut_every_window():
 def test_the_padded_loader_has_a_run_per_stream():
   job = toys.jobs()['inactive']
   options = toys.config(two_time__loader='padded').two_time
-  plan = phases.make_layout(job, options).plan_of(0, 0)
+  plan = networks.make_layout(job, options).plan_of(0, 0)
   assert np.all(np.sum((plan >= 0) & (plan % 2 == 1), axis=1) <= 1)
 
 
@@ -183,7 +192,7 @@ def _plugged(which, seed=None):
   job, setting = toys.jobs(**changes)['inactive'], toys.setting(**changes)
   trunk = toys.net(job.part, two_time__variant='2ts_plus')
   key = jax.random.key(0)
-  plugins = phases.init_plugins(setting, job, trunk, key)
+  plugins = networks.init_plugins(setting, job, trunk, key)
   if seed is not None:
     plugins = toys.random_like(plugins, 0.2, seed)
   return setting, job, trunk, plugins
@@ -212,14 +221,18 @@ def test_a_plugin_starts_as_the_bare_network_to_the_bit(which):
   assert np.any(np.asarray(run(drawn, trunk, flat)) != np.asarray(bare))
 
 
-def test_a_plugin_follows_the_mean_loss_of_its_group_alone():
+def test_a_plugin_follows_the_mean_loss_of_its_group_alone(monkeypatch):
   setting, job, trunk, plugins = _plugged('naive', seed=3)
   _, _, stacked = _one_step(two_time__variant='2ts_plus')
   params = plugged.join(types.Params({}, trunk), plugins)
-  update = phases.make_update(setting, job, params, plugged_in=True)
+  gradient = _part_of_update(
+    monkeypatch, lambda gradient, *rest, **post: gradient, setting, job, trunk
+  )
+  aggregator = aggregators.make(setting.config.aggregator)
+  state = aggregator.init(len(job.sizes), trunk)
   context, key = {'vectors': toys.vectors()}, jax.random.key(0)
-  grads, _, losses, counts = jax.jit(update.gradient)(
-    params, context, stacked, update.state, key
+  grads, _, losses, counts = jax.jit(gradient)(
+    params, context, stacked, state, key
   )
   _, actual = plugged.split(grads)
 
@@ -238,10 +251,11 @@ def test_a_plugin_follows_the_mean_loss_of_its_group_alone():
 
 def test_a_phase_with_plugins_starts_at_the_trunk_and_moves_both():
   setting, job, trunk, _ = _plugged('light_z')
-  phase, state = phases.make_phase(setting, job, None, trunk)
+  phase = _phase(setting, job, trunk)
+  state = phase.init_state()
   first = jax.tree.map(np.array, state.params)
   chex.assert_trees_all_equal(first.net['trunk'], trunk)
-  state, _ = _run(phase, state)
+  state, _ = asked.epoch(phase, state, stop=2)
   kept, moved = first.net['plugins']['Z']['Q'], state.params.net['plugins']
   for before, after in zip(kept, np.asarray(moved['Z']['Q'])):
     assert np.any(before != after)
@@ -253,29 +267,32 @@ def test_a_phase_with_plugins_starts_at_the_trunk_and_moves_both():
 def test_filling_of_a_group_belongs_to_it():
   setting, job, _, _ = _plugged('light_z')
   layout = streams.stacked(
-    [phases.make_layout(job, setting.config.two_time)] * len(job.sizes)
+    [networks.make_layout(job, setting.config.two_time)] * len(job.sizes)
   )
-  batch_of = phases._batch_of(setting, layout.shape)
-  phase, _ = phases.make_phase(toys.setting(), job, None)
+  batch_of = networks._batch_of(setting, layout.shape)
+  feed = networks.make_source(toys.setting(), job).feed
   plan = jnp.asarray(layout.plan_of(0, 0))
-  batch = jax.jit(batch_of)(phase.feed, plan[0], jax.random.key(0))
+  batch = jax.jit(batch_of)(feed, plan[0], jax.random.key(0))
   for g in range(len(job.sizes)):
     np.testing.assert_array_equal(batch.group[g], g)
 
 
-def test_an_aggregator_that_asks_for_the_losses_after_an_update_gets_them():
+def test_an_aggregator_that_asks_for_the_losses_after_an_update_gets_them(
+  monkeypatch,
+):
   job = toys.jobs()['inactive']
-  params = types.Params({}, toys.net(job.part))
-  asks = toys.setting(aggregator__name='famo')
-  assert phases.make_update(asks, job, params).post is not None
-  plain = toys.setting(aggregator__name='pcgrad')
-  assert phases.make_update(plain, job, params).post is None
+  post = lambda *rest, post, **stacked: post
+  of = lambda name: _part_of_update(
+    monkeypatch, post, toys.setting(aggregator__name=name), job, None
+  )
+  assert of('famo') is not None
+  assert of('pcgrad') is None
 
 
 def test_stage_2_runs_as_its_section_says():
   config = toys.config(two_time__epochs=7, two_time__patience=2)
-  train = phases.train_config(config)
+  train = networks.train_config(config)
   assert (train.epochs, train.patience, train.select_metric) == (7, 2, 'mrr')
   config = toys.config(plugin__epochs=5, plugin__patience=4)
-  train = phases.train_config(config, plugins_on=True)
+  train = networks.train_config(config, plugins_on=True)
   assert (train.epochs, train.patience) == (5, 4)

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
+from tests import finished
 from tests import small_runs as runs
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks as evaluation_lib
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -21,7 +21,7 @@ from twotsrec.runs import reports
 from twotsrec.runs import run as runs_lib
 from twotsrec.runs import tables
 from twotsrec.training import files
-from twotsrec.training import online_rows as two_time_rows
+from twotsrec.training import online_rows
 from twotsrec.training import run_directory
 
 # Every kind of phase: two lengths of stage 1, plugins, users fitted again.
@@ -45,7 +45,7 @@ def small_programs():
 
 @functools.cache
 def _loaded(variant):
-  return experiment_lib.load(str(toys.finished(variant)))
+  return experiment_lib.load(str(finished.two_time(variant)))
 
 
 def _untimed(report):
@@ -62,7 +62,7 @@ def _report(workdir):
 
 @pytest.mark.parametrize('variant', list(jobs_lib.PARTS))
 def test_a_variant_trains_loads_and_evaluates(variant):
-  report = _report(toys.finished(variant))
+  report = _report(finished.two_time(variant))
   prepared, _ = toys.log()
   for name in ('validation', 'test'):
     events = np.sum(
@@ -73,10 +73,12 @@ def test_a_variant_trains_loads_and_evaluates(variant):
     assert 0 < row['all']['expected']['mrr']['by_event']['value'] < 1
   experiment, params = _loaded(variant)
   assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(params))
-  part, _ = reports.evaluate(
-    experiment, experiment.model, params, 'test', quiet=True
-  )
-  assert files.jsonable(part) == report['test']
+  assert files.jsonable(_ranked(experiment, params).part) == report['test']
+
+
+def _ranked(experiment, params, split='test'):
+  ranker = experiment_lib.ranker(experiment, params)
+  return reports.evaluate(experiment, ranker, split, quiet=True)
 
 
 def _known_scores(variant):
@@ -135,10 +137,11 @@ def test_the_number_of_epochs_of_stage_1_is_the_best_of_stage_2():
 
 
 def test_a_finished_run_is_not_trained_again():
-  workdir = toys.finished('2ts')
+  workdir = finished.two_time('2ts')
   before = run_directory.report_path(workdir).stat().st_mtime_ns
-  again = toys.train('2ts', two_time__variant='2ts')
-  assert run_directory.report_path(again).stat().st_mtime_ns == before
+  config = toys.config(data__prepared=toys.prepared_path())
+  runs_lib.train(config, str(workdir), quiet=True)
+  assert run_directory.report_path(workdir).stat().st_mtime_ns == before
 
 
 # ---- Serving and comparing
@@ -158,7 +161,7 @@ def _recommended(workdir, out, **options):
 @pytest.mark.parametrize('variant', ['2ts_plus', 'ccf'])
 def test_known_users_are_recommended_from_their_states(tmp_path, variant):
   found = _recommended(
-    toys.finished(variant), tmp_path / 'top.csv', exclude_seen=False
+    finished.two_time(variant), tmp_path / 'top.csv', exclude_seen=False
   )
   prepared, _ = toys.log()
   scores = _known_scores(variant)
@@ -178,7 +181,7 @@ def test_a_raw_history_is_served_like_an_inactive_user(tmp_path):
   table = tmp_path / 'new.csv'
   lines = [f'7,{name}' for name in names]
   table.write_text('\n'.join(['user_id,item_id', *lines]), encoding='utf-8')
-  workdir = toys.finished('2ts_plus')
+  workdir = finished.two_time('2ts_plus')
   raw = _recommended(workdir, tmp_path / 'raw.csv', history=str(table))
   known = _recommended(workdir, tmp_path / 'known.csv')
   assert raw == {'7': known[str(prepared.user_ids[user])]}
@@ -186,7 +189,7 @@ def test_a_raw_history_is_served_like_an_inactive_user(tmp_path):
 
 def test_two_variants_are_compared_event_by_event():
   text = compare.run(
-    [str(toys.finished(v)) for v in ('2ts', 'one_gru')],
+    [str(finished.two_time(v)) for v in ('2ts', 'one_gru')],
     metrics=['mrr'],
     resamples=200,
   )
@@ -194,7 +197,7 @@ def test_two_variants_are_compared_event_by_event():
 
 
 def test_the_protocol_says_how_events_are_ranked():
-  protocol = _report(toys.finished('2ts'))['protocol']
+  protocol = _report(finished.two_time('2ts'))['protocol']
   assert protocol['candidates'] == 'all'
   assert protocol['candidate_lists'] == 10
   assert protocol['selection'] == 'validation mrr of each network'
@@ -202,20 +205,20 @@ def test_the_protocol_says_how_events_are_ranked():
 
 def test_what_is_told_of_lists_and_items_fits_the_data():
   """There are 19 other items, and no model was trained on all of them."""
-  experiment, _ = _loaded('2ts')
+  experiment, params = _loaded('2ts')
   options = dataclasses.replace(
     experiment.config.two_time, evaluation_lists=499
   )
   config = dataclasses.replace(experiment.config, two_time=options)
-  kept = two_time_rows.read(toys.finished('2ts')).model
+  ranked = _ranked(experiment._replace(config=config), params)
+  told = ranked.protocols['online']
+  kept = online_rows.read(finished.two_time('2ts')).model
+  np.testing.assert_array_equal(kept['event'], ranked.events['event'])
   item = np.asarray(experiment.prepared.items)[kept['event']]
-  told = evaluation_lib.online_part(
-    experiment._replace(config=config), {**kept, 'item': item}
-  )
   assert told['options']['lists'] == 19
   left_out = jobs_lib.left_out_items(experiment.prepared, options)
   assert told['share_left_out'] == np.mean(left_out[item])
-  report = _report(toys.finished('2ts'))
+  report = _report(finished.two_time('2ts'))
   report['online']['model']['test']['share_left_out'] = 0.25
   text = tables.of_report(report)
   assert 'online, 1 + 10 candidates' in text
@@ -311,5 +314,5 @@ def test_a_choice_needs_validation_events(tmp_path, changes, message):
 
 
 def test_a_report_is_strict_json():
-  text = run_directory.report_path(toys.finished('2ts')).read_text()
+  text = run_directory.report_path(finished.two_time('2ts')).read_text()
   json.loads(text, parse_constant=lambda name: pytest.fail(name))

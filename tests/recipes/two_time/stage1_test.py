@@ -10,8 +10,9 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import stage1 as stage1
+from twotsrec.recipes.two_time import stage1
 from twotsrec.training import loop
+from twotsrec.training import phases
 from twotsrec.training import run_directory
 
 
@@ -27,10 +28,17 @@ def _left_out():
 
 
 def _stage(left_out=None, **changes):
-  prepared, groups = toys.log()
-  nothing = np.zeros(prepared.num_events, bool)
+  nothing = np.zeros(toys.log()[0].num_events, bool)
   left_out = nothing if left_out is None else left_out
-  return stage1.make(toys.config(**changes), prepared, groups, left_out)
+  return stage1.make(toys.experiment(**changes), left_out)
+
+
+def _fit(stage, folder):
+  """Parameters after the last epoch."""
+  train = stage.parts.how.train
+  return loop.fit(
+    phases.make(*stage.parts), train, str(folder), quiet=True
+  ).params
 
 
 @functools.cache
@@ -40,8 +48,7 @@ def _trained():
   folder = str(toys.folder() / 'stage1_alone')
   pathlib.Path(folder).mkdir()
   stage = _stage(_left_out(), **changes)
-  fitted = loop.fit(stage.phase, stage.state, stage.config, folder, quiet=True)
-  return folder, stage, fitted.params
+  return folder, stage, _fit(stage, folder)
 
 
 def test_it_sees_train_events_that_are_not_left_out():
@@ -49,18 +56,19 @@ def test_it_sees_train_events_that_are_not_left_out():
   stage = _stage(_left_out())
   kept = (np.asarray(prepared.split) == 0) & ~_left_out()
   assert _left_out().any()
-  np.testing.assert_array_equal(stage.phase.feed.item, prepared.items[kept])
+  source = stage.parts.source
+  np.testing.assert_array_equal(source.feed.item, prepared.items[kept])
   counts = np.bincount(prepared.items[kept], minlength=prepared.num_items + 1)
   np.testing.assert_array_equal(stage.context['item_counts'], counts)
   for epoch in range(2):
-    plan = stage.phase.plan_of(epoch)
+    plan = source.plan_of(epoch)
     events = np.sort(plan[plan >= 0])
     np.testing.assert_array_equal(events, np.arange(kept.sum()))
 
 
 def test_parameters_are_kept_after_every_number_of_epochs():
   folder, stage, params = _trained()
-  assert stage.config.epochs == 3
+  assert stage.parts.how.train.epochs == 3
   last = stage1.snapshot(stage, folder, 3)
   chex.assert_trees_all_equal(last, params)
   first = stage1.snapshot(stage, folder, 1)
@@ -72,10 +80,8 @@ def test_parameters_are_kept_after_every_number_of_epochs():
 def test_a_shorter_stage_1_ends_at_the_snapshot_of_a_longer_one(tmp_path):
   folder, longer, _ = _trained()
   stage = _stage(_left_out(), two_time__stage1_epochs=(1,))
-  fitted = loop.fit(
-    stage.phase, stage.state, stage.config, str(tmp_path), quiet=True
-  )
-  chex.assert_trees_all_equal(fitted.params, stage1.snapshot(longer, folder, 1))
+  params = _fit(stage, tmp_path)
+  chex.assert_trees_all_equal(params, stage1.snapshot(longer, folder, 1))
 
 
 def test_what_was_not_trained_is_zero_or_the_mean():
@@ -98,25 +104,24 @@ def test_what_was_not_trained_is_zero_or_the_mean():
 
 
 def test_a_refit_moves_users_on_all_events_and_no_item(tmp_path):
-  prepared, groups = toys.log()
+  prepared, _ = toys.log()
   _, stage, params = _trained()
   # As if an item occurred in the windows alone.
   counts = stage.context['item_counts'].at[5].set(0.0)
   context = {**stage.context, 'item_counts': counts}
-  config = toys.config(two_time__stage1_epochs=(3, 2))
-  refit = stage1.make_refit(config, prepared, groups, params, context)
-  assert refit.config.epochs == 2 and refit.phase.snapshots == ()
+  experiment = toys.experiment(two_time__stage1_epochs=(3, 2))
+  refit = stage1.make_refit(experiment, params, context)
+  _, source, how = refit.parts
+  assert how.train.epochs == 2 and how.snapshots == ()
   train = np.asarray(prepared.split) == 0
-  np.testing.assert_array_equal(refit.phase.feed.item, prepared.items[train])
+  np.testing.assert_array_equal(source.feed.item, prepared.items[train])
   frozen = refit.context['frozen_items']['embedding']
   np.testing.assert_array_equal(frozen, stage1.vectors(params, context).item)
   np.testing.assert_array_equal(frozen[5], 0.0)
   before = jax.tree.map(np.array, params)
-  fitted = loop.fit(
-    refit.phase, refit.state, refit.config, str(tmp_path), quiet=True
-  )
-  assert set(fitted.params.tables) == {'user'}
-  users = stage1.refitted(params, fitted.params, refit.context)
+  users_alone = _fit(refit, tmp_path)
+  assert set(users_alone.tables) == {'user'}
+  users = stage1.refitted(params, users_alone, refit.context)
   assert users.shape == (prepared.num_users, toys.WIDTH)
   active = toys.jobs()['active'].serves
   moved = np.abs(users - before.tables['user']['embedding'])[active]
@@ -125,9 +130,9 @@ def test_a_refit_moves_users_on_all_events_and_no_item(tmp_path):
 
 
 def test_batches_are_stacked_by_group_where_the_aggregator_asks():
-  stage = _stage(aggregator__name='pcgrad')
-  plan = stage.phase.plan_of(0)
-  group = np.asarray(stage.phase.feed.group)
+  phase = phases.make(*_stage(aggregator__name='pcgrad').parts)
+  plan = phase.plan_of(0)
+  group = np.asarray(phase.feed.group)
   assert plan.ndim == 3 and plan.shape[1] == 3
   for g in range(3):
     own = plan[:, g][plan[:, g] >= 0]
@@ -147,18 +152,20 @@ def feature_file(tmp_path):
 
 
 def test_features_are_read_and_become_a_part_of_the_vectors(feature_file):
-  prepared, groups = toys.log()
-  config = toys.config(
+  prepared, _ = toys.log()
+  experiment = toys.experiment(
     two_time__item_features=feature_file,
     two_time__feature_columns=('kind:categorical',),
     two_time__feature_width=2,
   )
-  features = stage1.load_features(config, prepared)
+  features = stage1.load_features(experiment.config, prepared)
   nothing = np.zeros(prepared.num_events, bool)
-  stage = stage1.make(config, prepared, groups, nothing, features)
-  item = stage.state.params.tables['item']['embedding']
+  stage = stage1.make(experiment, nothing, features)
+  learner, _, how = stage.parts
+  params = learner.init(how.keys.init)
+  item = params.tables['item']['embedding']
   assert item.shape == (prepared.num_items + 1, toys.WIDTH - 2)
-  vectors = stage1.vectors(stage.state.params, stage.context)
+  vectors = stage1.vectors(params, stage.context)
   assert vectors.item.shape == (prepared.num_items + 1, toys.WIDTH)
   # Items of one kind have the same last numbers.
   own = jnp.asarray(vectors.item)[1:, -2:]

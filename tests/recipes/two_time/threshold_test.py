@@ -5,8 +5,8 @@ from tests import two_time_toys as toys
 from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.recipes.two_time import scale as two_time_scale
-from twotsrec.recipes.two_time import serving as serving
+from twotsrec.recipes.two_time import serving
+from twotsrec.recipes.two_time import stages
 from twotsrec.recipes.two_time import threshold as threshold_lib
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
@@ -23,12 +23,9 @@ def small_programs():
     yield
 
 
-def _work(tmp_path, **changes):
-  prepared, groups = toys.log()
+def _choose(folder, **changes):
   named = {f'two_time__{name}': value for name, value in changes.items()}
-  return two_time_scale.Work(
-    toys.config(**named), prepared, groups, tmp_path, lambda: False, True
-  )
+  return threshold_lib.train(toys.experiment(**named), toys.work(folder))
 
 
 @pytest.fixture
@@ -36,20 +33,20 @@ def trained(monkeypatch):
   """Options and folders that were trained; nothing is."""
   found = []
 
-  def fit(work):
-    found.append((work.config.two_time, work.workdir))
-    return f'trained with {work.config.two_time.threshold}'
+  def train(experiment, work):
+    options = experiment.config.two_time
+    found.append((options, work.workdir))
+    return f'trained with {options.threshold}'
 
-  monkeypatch.setattr(two_time_scale, 'fit', fit)
+  monkeypatch.setattr(stages, 'train', train)
   return found
 
 
 def test_a_given_threshold_is_taken_as_it_is(tmp_path, trained):
-  work = _work(tmp_path)
-  assert threshold_lib.fit(work) == (
+  assert _choose(tmp_path) == (
     'trained with 6', {'threshold_rule': 'given'}
   )  # fmt: skip
-  assert trained == [(work.config.two_time, tmp_path)]
+  assert trained == [(toys.config().two_time, tmp_path)]
 
 
 def test_the_best_threshold_on_validation_is_taken(
@@ -59,13 +56,12 @@ def test_the_best_threshold_on_validation_is_taken(
   monkeypatch.setattr(
     threshold_lib,
     '_validated',
-    lambda work, trained: values[int(trained.split()[-1])],
+    lambda trained: values[int(trained.split()[-1])],
   )
   # A threshold that is given is not used.
-  work = _work(
+  best, told = _choose(
     tmp_path, threshold_rule='validation', thresholds=TRIED, threshold=10_000
   )
-  best, told = threshold_lib.fit(work)
   assert best == 'trained with 6'
   assert told == {
     'threshold_rule': 'validation',
@@ -77,10 +73,16 @@ def test_the_best_threshold_on_validation_is_taken(
   assert len(set(folders)) == 3 and tmp_path not in folders
 
 
-def test_a_stop_between_thresholds_stops_the_choice(tmp_path, monkeypatch):
-  monkeypatch.setattr(two_time_scale, 'fit', lambda work: None)
-  work = _work(tmp_path, threshold_rule='validation', thresholds=TRIED)
-  assert threshold_lib.fit(work) is None
+def test_a_stop_between_thresholds_stops_the_choice(
+  tmp_path, trained, monkeypatch
+):
+  def stopped(trained):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(threshold_lib, '_validated', stopped)
+  with pytest.raises(KeyboardInterrupt):
+    _choose(tmp_path, threshold_rule='validation', thresholds=TRIED)
+  assert len(trained) == 1
 
 
 def test_a_run_is_loaded_with_the_threshold_and_window_it_chose():

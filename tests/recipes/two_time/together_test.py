@@ -7,15 +7,16 @@ import numpy as np
 import optax
 import pytest
 
+from tests import asked
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.data import streams
 from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
-from twotsrec.recipes.two_time import networks as phases
+from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import together as single
-from twotsrec.training import steps
+from twotsrec.training import phases
 
 NAMES = single.NAMES
 
@@ -33,9 +34,11 @@ def _system(**changes):
   embeddings = None
   if 'single' in changes.get('two_time__variant', ''):
     embeddings = _embeddings()
-  return single.make_phase(
+  parts = single.make_parts(
     toys.setting(**changes), tuple(jobs.values()), None, embeddings
   )
+  phase = phases.make(*parts)
+  return phase, phase.init_state()
 
 
 @functools.cache
@@ -151,16 +154,8 @@ def test_a_step_holds_events_of_both_networks(window, times):
 
 
 def _run(phase, state, stop):
-  return phase.runner(
-    jax.tree.map(jnp.array, state),
-    steps.init_totals(phase.num_losses),
-    phase.context,
-    phase.feed,
-    jnp.asarray(phase.plan_of(0)),
-    phase.negative_key(0),
-    jnp.int32(0),
-    jnp.int32(stop),
-  )[0]
+  copied = jax.tree.map(jnp.array, state)
+  return asked.epoch(phase, copied, stop=stop)[0]
 
 
 def test_one_stage_moves_embeddings_and_networks():
@@ -203,7 +198,7 @@ def test_networks_come_out_as_if_trained_alone():
   _, state = _system(**changes)
   found = single.networks(state.params)
   for name, job in toys.jobs(**changes).items():
-    alone = phases.init_net(
+    alone = networks.init_net(
       toys.setting(**changes), job.part, jax.random.key(0)
     )
     assert jax.tree.structure(found[name]) == jax.tree.structure(alone)

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from tests import two_time_toys as toys
+from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
 from twotsrec.evaluation import rules
-from twotsrec.recipes.two_time import networks as phases
-from twotsrec.recipes.two_time import scale as two_time_scale
-from twotsrec.recipes.two_time import serving as serving
+from twotsrec.recipes.two_time import networks
+from twotsrec.recipes.two_time import serving
+from twotsrec.recipes.two_time import stages
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import files
 from twotsrec.training import run_directory
@@ -55,16 +56,9 @@ def _world():
 
 @functools.cache
 def _trained(variant):
-  prepared, groups = _world()
-  work = two_time_scale.Work(
-    toys.config(two_time__variant=variant, **PLANTED),
-    prepared,
-    groups,
-    toys.folder() / f'planted_{variant}',
-    lambda: False,
-    True,
-  )
-  return two_time_scale.fit(work)
+  config = toys.config(two_time__variant=variant, **PLANTED)
+  work = toys.work(toys.folder() / f'planted_{variant}')
+  return stages.train(types.Experiment(config, *_world()), work)
 
 
 def _ranked(blocks, item_vectors):
@@ -84,7 +78,8 @@ def _ranked(blocks, item_vectors):
 @functools.cache
 def _tested(variant):
   trained, (prepared, _) = _trained(variant), _world()
-  setting = phases.Setting(trained.config, prepared, trained.vectors)
+  config = trained.experiment.config
+  setting = networks.Setting(config, prepared, trained.vectors)
   wanted = np.asarray(prepared.split) == prepared_lib.TEST
   blocks = serving.blocks(
     setting, trained.players, trained.nets, trained.vectors, wanted
@@ -128,10 +123,12 @@ def test_two_stages_beat_one_after_as_many_epochs():
   found, two = _tested('2ts')
   _, one = _tested('single_stage')
   assert _ahead(found, two, one) > 4
-  hosts = _trained('2ts').hosts
-  networks = {hosts[name]['epoch'] for name in ('inactive_10', 'active')}
-  assert networks == {15} and hosts['stage1']['epoch'] == 10
-  assert _trained('single_stage').hosts['both']['epoch'] == 10 + 15
+  epochs = lambda variant, phase: (
+    _trained(variant).phases[phase].progress['epoch']
+  )
+  passes = {epochs('2ts', name) for name in ('inactive_10', 'active')}
+  assert passes == {15} and epochs('2ts', 'stage1') == 10
+  assert epochs('single_stage', 'both') == 10 + 15
 
 
 def test_inactive_users_move_more_than_active_ones():
@@ -146,11 +143,11 @@ def test_inactive_users_move_more_than_active_ones():
 def test_what_is_not_asked_for_leaves_no_trace():
   trained = _trained('2ts')
   assert trained.stage1_epochs == 10 and trained.trials.keys() == {10}
-  assert set(trained.hosts) == {'stage1', 'inactive_10', 'active'}
+  assert set(trained.phases) == {'stage1', 'inactive_10', 'active'}
   assert set(trained.nets) == set(trained.players) == {'inactive', 'active'}
   alone = _trained('single_stage')
   assert alone.stage1_epochs == 0 and alone.trials == {}
-  assert set(alone.hosts) == {'both'}
+  assert set(alone.phases) == {'both'}
 
 
 def test_embeddings_alone_are_chosen_by_a_network_that_is_not_kept():
