@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.studies import papers
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
@@ -19,27 +20,26 @@ from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import copf
 from twotsrec.recipes import pin_presets
-from twotsrec.recipes.reproduction import copf as reproduction
-from twotsrec.recipes.reproduction import pin as reproduction_pin
-from twotsrec.recipes.reproduction import two_time
 from twotsrec.recipes.two_time import presets as two_time_presets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
-  path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
+  path.relative_to(ROOT).as_posix()
+  for path in (ROOT / 'configs').rglob('*.py')
+  if path.parent != papers.FOLDER  # declarations of studies, with many runs
 )
 PIN = {
   f'configs/pin/{file}.py': dataset
-  for dataset, file in reproduction_pin.FILES.items()
+  for dataset, file in papers.module('pin').FILES.items()
 }
 BEHAVIORS = {
   f'configs/copf/{file}.py': dataset
-  for dataset, file in reproduction.FILES.items()
+  for dataset, file in papers.module('copf').FILES.items()
 }
 
 TWO_TIME = {
   f'configs/two_time_scale/{file}.py': dataset
-  for dataset, file in two_time.FILES.items()
+  for dataset, file in papers.module('two_time_scale').FILES.items()
 }
 
 

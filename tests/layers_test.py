@@ -34,6 +34,7 @@ LAYERS = {
   'testing': 5,
   'recipes': 5,
   'runs': 6,
+  'studies': 7,
 }
 
 # Library -> where in the package it may be imported.
@@ -187,6 +188,7 @@ def test_a_file_keeps_to_its_layer(path):
     ('training/loop.py', 'import importlib\nimportlib.import_module("flax")'),
     ('training/loop.py', '__import__("twotsrec.recipes.copf")'),
     ('utils.py', ''),
+    ('recipes/copf.py', 'from twotsrec.studies import plans'),
     ('recipes/copf.py', 'from absl import logging'),
     ('recipes/copf.py', 'import ml_collections'),
     ('recipes/copf.py', 'import launch.train'),

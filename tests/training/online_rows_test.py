@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.recipes.reproduction import two_time_finished as finished
+from tests.studies import online_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
 from twotsrec.training import online_rows as two_time_rows
