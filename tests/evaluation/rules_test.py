@@ -50,6 +50,7 @@ class _World:
     self.params = {name: self._params(rng, name) for name in _TIES}
     # The first group's and those of the others.
     self.others = [self._params(rng, 'many') for _ in range(_GROUPS - 1)]
+    self.lists = self._lists()  # drawn without any rule, the item first
 
   def _params(self, rng, ties):
     params = toys.routed_params(rng, _ITEMS, _GROUPS)
@@ -72,15 +73,14 @@ class _World:
       'listed': lambda: rules.listed(data, _LISTED, seed=3),
     }[name]()
 
-  def lists(self):
-    """Candidates drawn without any rule, the item first."""
+  def _lists(self):
     nothing = prepared.SeenItems(np.zeros(2, np.int64), np.zeros(0, np.int32))
     nobody = self.targets._replace(user=np.zeros(self.total, np.int32))
     return candidates.draw(nobody, nothing, _ITEMS, _LISTED, 3)
 
   def competitors(self, name, row):
     """Candidates of a row by the rule's definition."""
-    data, lists = self.data, self.lists()
+    data, lists = self.data, self.lists
     user, item, event = (
       int(self.targets._asdict()[x][row]) for x in ('user', 'item', 'event')
     )
@@ -151,7 +151,7 @@ class RulesTest(parameterized.TestCase):
     for rule, size, ties, mode in _CASES:
       (ranker, routes), targets, order, scores = self._case(ties, mode)
       among = (
-        self.world.lists()[order]
+        self.world.lists[order]
         if rule == 'own lists'
         else self.world.rule(rule)
       )
@@ -234,7 +234,7 @@ class RulesTest(parameterized.TestCase):
         + np.bincount(rows, negative.sum(axis=1), state.size).astype(np.int64)
       ),
     )
-    for among in (self.world.rule('unseen'), self.world.lists()):
+    for among in (self.world.rule('unseen'), self.world.lists):
       (ranker, routes), targets, _, _ = self._case('many', 'hard')
       actual = ranking.rank_targets(
         ranker,

@@ -28,7 +28,8 @@ def _panels():
   ranked = {
     name: online.rank(
       online_toys.blocks(rng, data, prepared.TEST),
-      online_toys.vectors(rng, data), data, prepared.TEST, lists=0,
+      online_toys.vectors(rng, data), data, prepared.TEST,
+      online.usual_rules(data, lists=0),
     )
     for name in ('one', 'other')
   }  # fmt: skip
