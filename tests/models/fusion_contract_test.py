@@ -94,16 +94,21 @@ def _ranked(model, params, ids, users=USERS):
 
 def _look(model, params, context):
   """Everything that the tests look at, in one program."""
-  encoded = model.encode(params, context)
-  every = jnp.tile(ALL_ITEMS, (toys.USERS, 1))
+  every_item = jnp.tile(ALL_ITEMS, (toys.USERS, 1))
+
+  def loss(params):
+    encoded = model.encode(params, context, (TARGET,))
+    scores = model.score(params, encoded, TARGET, USERS, every_item)
+    value = jnp.mean(jax.nn.softplus(scores[:, 1:] - scores[:, :-1]))
+    return value, {'tables': encoded.behaviors, 'pairs': scores}
+
+  gradient, said = jax.grad(loss, has_aux=True)(params)
   served = model.serve(params, context)
-  said = {
-    'tables': encoded.behaviors,
-    'pairs': [model.score(params, encoded, k, USERS, every) for k in range(3)],
-    'shared': _ranked(model.ranker, served, ALL_ITEMS),
-    'own': _ranked(model.ranker, served, OWN_ITEMS),
-    'filling': _ranked(model.ranker, served, ALL_ITEMS[:3], jnp.array([0, -1])),
-  }
+  with_filling = jnp.append(USERS, -1)
+  said['ranked'] = [
+    _ranked(model.ranker, served, ALL_ITEMS, with_filling),
+    _ranked(model.ranker, served, OWN_ITEMS),
+  ]
   if model.trunk is not None:
     trunk = model.freeze(params, context)
     if 'prior' in context:
@@ -111,13 +116,7 @@ def _look(model, params, context):
     said['trunk'] = [
       _ranked(model.trunk, trunk, ids) for ids in (ALL_ITEMS, OWN_ITEMS)
     ]
-
-  def loss(params):
-    encoded = model.encode(params, context, (TARGET,))
-    scores = model.score(params, encoded, TARGET, USERS, every)
-    return jnp.mean(jax.nn.softplus(scores[:, 1:] - scores[:, :-1]))
-
-  return said | {'gradient': jax.grad(loss)(params)}
+  return said | {'gradient': gradient}
 
 
 @functools.cache
@@ -152,17 +151,16 @@ def test_every_behavior_has_a_table_of_all_nodes(case):
 @every
 def test_all_items_and_own_candidates_rank_as_pairs_score(case):
   _, context, _, said = _system(case)
-  expected = np.asarray(said['pairs'][TARGET])
+  expected = np.asarray(said['pairs'])
   assert np.ptp(expected) > 0.1
   if 'prior' in context:
     gain = pair_prior.bonus(context['prior'], USERS, toys.ITEMS)[:, 1:]
     assert np.abs(gain).max() > 1
     expected = expected + gain
-  _close(said['shared'], expected)
-  own = np.take_along_axis(expected, np.asarray(OWN_ITEMS) - 1, axis=1)
-  _close(said['own'], own)
-  filling = np.asarray(said['filling'])
-  assert filling.shape == (2, 3) and np.all(np.isfinite(filling))
+  shared, own = said['ranked']
+  _close(shared[:-1], expected)
+  _close(own, np.take_along_axis(expected, np.asarray(OWN_ITEMS) - 1, axis=1))
+  assert np.all(np.isfinite(shared[-1]))  # filling
 
 
 @every
@@ -173,7 +171,8 @@ def test_a_trunk_for_plugins_ranks_as_the_model_does(case):
     with pytest.raises(types.UserError, match='no stages for a plugin'):
       plugged.plugged(model.trunk, None, 3, case[1])
     return
-  for ours, theirs in zip(said['trunk'], (said['shared'], said['own'])):
+  shared, own = said['ranked']
+  for ours, theirs in zip(said['trunk'], (shared[:-1], own), strict=True):
     _close(ours, theirs)
 
 
@@ -205,8 +204,7 @@ def test_relabeled_users_and_items_get_the_same_tables_and_scores(case):
   nodes = np.append(users, toys.USERS + items)
   for ours, theirs in zip(found['tables'], said['tables'], strict=True):
     _close(ours, np.asarray(theirs)[nodes])
-  for ours, theirs in zip(found['pairs'], said['pairs'], strict=True):
-    _close(ours, np.asarray(theirs)[users][:, items])
+  _close(found['pairs'], np.asarray(said['pairs'])[users][:, items])
 
 
 def test_a_fusion_takes_nothing_from_the_draws_of_tables_and_head():

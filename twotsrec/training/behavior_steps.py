@@ -174,8 +174,9 @@ def _make_parts(model, config, num_behaviors, sizes):
   tasks = _tasks(options, num_behaviors)
 
   def forward(params, context, batch, key):
-    dropout_key = jax.random.fold_in(key, _DROPOUT)
-    encoded = model.encode(params, context, tasks, key=dropout_key)
+    # Without a key, as in evaluation, nothing is dropped.
+    own_key = None if key is None else jax.random.fold_in(key, _DROPOUT)
+    encoded = model.encode(params, context, tasks, key=own_key)
     values = {
       k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
       for k in tasks
