@@ -2,6 +2,9 @@
 # Runs the test suite; needs nothing but Python >= 3.11 and pip.
 #
 #   bash launch/test.sh [arguments of pytest]
+#
+# Compiled programs stay in .pytest_cache for the next run, of all workers;
+# TWOTSREC_TEST_CACHE=new begins without any (tests/conftest.py).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
