@@ -143,15 +143,11 @@ def _unpack_zstd(path: pathlib.Path) -> io.BytesIO:
       quote_char=None,
       glob=False,
     )
-  except OSError as error:
+  except (OSError, polars.exceptions.PolarsError) as error:
+    reason = str(error).splitlines()[0][:200]
     raise types.UserError(
-      f'{path}: the zstd file is truncated or damaged ({error}); copy or '
-      'download it again'
-    ) from error
-  except polars.exceptions.PolarsError as error:
-    raise types.UserError(
-      f'{path}: no UTF-8 text, or a NUL byte in it; save the file as UTF-8 '
-      'text before it is compressed'
+      f'{path}: the zstd file is truncated or damaged, or what it holds is no '
+      f'UTF-8 text ({reason}); copy it again, or compress UTF-8 text'
     ) from error
   content = io.BytesIO()
   lines.write_csv(content, include_header=False, quote_style='never')
