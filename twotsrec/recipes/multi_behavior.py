@@ -392,4 +392,5 @@ RECIPE = types.Recipe(
   protocol=offline.protocol,
   systems=systems,
   notes=notes,
+  grows=True,
 )

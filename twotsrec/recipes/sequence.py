@@ -192,4 +192,5 @@ RECIPE = types.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
+  grows=True,
 )

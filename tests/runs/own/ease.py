@@ -101,5 +101,4 @@ RECIPE = types.Recipe(
   ranker=ranker,
   rules=offline.rules,
   protocol=protocol,
-  grows=False,
 )

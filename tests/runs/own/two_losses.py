@@ -89,5 +89,4 @@ RECIPE = types.Recipe(
   ranker=ranker,
   rules=offline.rules,
   protocol=offline.protocol,
-  grows=False,
 )

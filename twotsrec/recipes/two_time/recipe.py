@@ -163,5 +163,4 @@ RECIPE = types.Recipe(
   systems=systems,
   in_force=serving.in_force,
   service=serving.make_service,
-  grows=False,
 )
