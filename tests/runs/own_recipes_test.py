@@ -149,6 +149,15 @@ def test_a_phase_that_began_with_other_parameters_is_refused(
     run_lib.train(config, str(tmp_path), quiet=True)
 
 
+def test_it_becomes_no_longer_unless_it_says_that_it_can(trained):
+  workdir = trained['two_losses']
+  report = (workdir / 'report.json').read_bytes()
+  config = _config('two_losses', train__epochs=4)
+  with pytest.raises(types.UserError, match='train.epochs: 3 there, 4 here'):
+    run_lib.train(config, str(workdir), quiet=True)
+  assert (workdir / 'report.json').read_bytes() == report
+
+
 @pytest.mark.parametrize('name', OWN)
 def test_what_it_refuses_leaves_nothing_behind(tmp_path, name):
   config = _config(name, plugin__name='light')

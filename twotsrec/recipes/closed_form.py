@@ -93,5 +93,4 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=protocol,
   systems=systems,
-  grows=False,
 )

@@ -391,4 +391,5 @@ RECIPE = contracts.Recipe(
   protocol=offline.protocol,
   systems=systems,
   notes=notes,
+  grows=True,
 )

@@ -195,4 +195,5 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
+  grows=True,
 )

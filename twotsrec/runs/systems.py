@@ -54,8 +54,10 @@ def _verify(systems, workdir):
     for name, settings in systems.items()
     if not run.is_finished(settings, str(pathlib.Path(workdir) / name))
   ]
+  if not missing:
+    return
   for settings in missing:
     recipes.of(settings).check(settings)
-  prepared = experiment_lib.load_data(missing[0]) if missing else None
+  prepared = experiment_lib.load_data(missing[0])
   for settings in missing:
     run.verify(settings, experiment_lib.make(settings, prepared))

@@ -106,5 +106,4 @@ RECIPE = contracts.Recipe(
   ranker=ranker,
   rules=offline.rules,
   protocol=protocol,
-  grows=False,
 )

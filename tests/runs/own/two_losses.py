@@ -94,5 +94,4 @@ RECIPE = contracts.Recipe(
   ranker=ranker,
   rules=offline.rules,
   protocol=offline.protocol,
-  grows=False,
 )

@@ -179,5 +179,4 @@ RECIPE = contracts.Recipe(
   systems=systems,
   in_force=serving.in_force,
   service=serving.make_service,
-  grows=False,
 )

@@ -111,7 +111,9 @@ def _by_validation(experiment, work):
 def _inside(work, name) -> contracts.Work:
   """The work with its phases in a folder of its own."""
   return work._replace(
-    fit=lambda phase, *parts: work.fit(f'{name}/{phase}', *parts),
+    fit=lambda phase, *parts, **start: work.fit(
+      f'{name}/{phase}', *parts, **start
+    ),
     workdir=work.workdir / name,
   )
 
