@@ -93,7 +93,8 @@ class Stages(NamedTuple):
   Attributes:
     init: (key, context, sizes) -> Params with
       net = {'embed': ..., 'extractor': ..., 'classifier': ...}.
-    embed: (embed_net, rows, inputs) -> f32[B, L, D], embedded history.
+    embed: (embed_net, rows, inputs) -> f32[B, L, D], embedded history; or what
+      `summarize` takes of a user without one.
     summarize: (extractor, embedded, mask, *, key=None) -> summary, leaves
       [B, ...]; mask bool[B, L].
     extract: (extractor, summary, candidate_rows) -> Features.
@@ -102,7 +103,7 @@ class Stages(NamedTuple):
   """
 
   init: Callable[..., Params]
-  embed: Callable[..., jax.Array]
+  embed: Callable[..., PyTree]
   summarize: Callable[..., PyTree]
   extract: Callable[..., Features]
   classify: Callable[..., jax.Array]

@@ -122,7 +122,7 @@ def trunk_params(head: types.Head, walked: Walked) -> types.Params:
   trunk = {
     'embed': {'user': user},
     'extractor': {},
-    'classifier': {name: net[name] for name in head.scorer if name in net},
+    'classifier': {n: net[n] for n in head.scorer or () if n in net},
   }
   return types.Params({'item': {'embedding': _pad_items(item)}}, trunk)
 

@@ -31,9 +31,10 @@ def dense(
   params: dict[str, jax.Array], x: jax.Array, dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
   """x W + b over the last axis, computed and returned in `dtype`."""
-  outputs = params['kernel'].shape[-1]
-  layer = nn.Dense(outputs, use_bias='bias' in params, dtype=dtype)
-  return layer.apply({'params': params}, x)
+  width = params['kernel'].shape[-1]
+  layer = nn.Dense(width, use_bias='bias' in params, dtype=dtype)
+  outputs: Any = layer.apply({'params': params}, x)
+  return outputs
 
 
 def init_mlp(key: jax.Array, widths: tuple[int, ...]) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def layer_norm(
   layer = nn.LayerNorm(
     epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False
   )
-  return layer.apply({'params': params}, x)
+  normalized: Any = layer.apply({'params': params}, x)
+  return normalized
 
 
 def init_item_table(
