@@ -11,7 +11,7 @@ import datetime
 import math
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -79,7 +79,7 @@ class Parsed(NamedTuple):
     faults: u8[R], 0 for good cells.
   """
 
-  values: np.ndarray | polars.Series
+  values: Any
   faults: np.ndarray
 
 

@@ -39,7 +39,7 @@ class Texts:
       return self.names[codes]
     return Texts(self.names, codes)
 
-  def __eq__(self, text: str) -> np.ndarray:
+  def __eq__(self, text: Any) -> Any:
     """Which rows hold a text, bool[N]."""
     return (self.names == text)[self.codes]
 
@@ -74,12 +74,13 @@ def constant(text: str, count: int) -> Texts:
 
 def concatenate(columns: Sequence[Column]) -> Column:
   """One column from several, all of numbers or all of text."""
-  if not all(isinstance(column, Texts) for column in columns):
+  texts = [column for column in columns if isinstance(column, Texts)]
+  if len(texts) < len(columns):
     return np.concatenate([np.asarray(column) for column in columns])
-  names = np.unique(np.concatenate([column.names for column in columns]))
+  names = np.unique(np.concatenate([column.names for column in texts]))
   codes = [
     np.searchsorted(names, column.names).astype(np.int32)[column.codes]
-    for column in columns
+    for column in texts
   ]
   return Texts(names, np.concatenate(codes))
 
