@@ -132,6 +132,12 @@ def parse_texts(raw: polars.Series) -> Parsed:
   return Parsed(text, faults)
 
 
+def parse_any(raw: polars.Series) -> Parsed:
+  """Texts of any length, also none."""
+  text = raw.cast(polars.String).fill_null('')
+  return Parsed(text, np.zeros(len(text), np.uint8))
+
+
 def parse_times(raw: polars.Series) -> Parsed:
   """Unix seconds, i64[R] or f64[R], from numbers or ISO-8601 dates (UTC).
 

@@ -102,15 +102,14 @@ def number(values: Column) -> tuple[np.ndarray, np.ndarray]:
     used, codes = number(values.codes)
     return values.names[used], codes
   if values.dtype.kind == 'i' and len(values):
-    low, span = np.min(values), int(np.max(values)) - int(np.min(values))
-    if span < 4 * len(values) + 1024:
+    low, high = int(np.min(values)), int(np.max(values))
+    if high - low < 4 * len(values) + 1024:
       # A mark for every possible value is much faster than sorting them.
-      used = np.zeros(span + 1, bool)
-      used[values - low] = True
+      place = np.subtract(values, low, dtype=np.int64)
+      used = np.zeros(high - low + 1, bool)
+      used[place] = True
       codes = np.cumsum(used, dtype=np.int32) - np.int32(1)
-      return np.flatnonzero(used).astype(values.dtype) + low, codes[
-        values - low
-      ]
+      return (np.flatnonzero(used) + low).astype(values.dtype), codes[place]
   ids, codes = np.unique(values, return_inverse=True)
   return ids, codes.reshape(-1).astype(np.int32)
 
