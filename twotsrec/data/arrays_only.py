@@ -59,6 +59,7 @@ class _Made:
   """
 
   kind = ''
+  arguments: tuple[Any, ...] = ()
   state: Any = None
 
   def __new__(cls, *arguments: Any):

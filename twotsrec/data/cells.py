@@ -11,7 +11,7 @@ import datetime
 import math
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -79,7 +79,7 @@ class Parsed(NamedTuple):
     faults: u8[R], 0 for good cells.
   """
 
-  values: np.ndarray | polars.Series
+  values: Any
   faults: np.ndarray
 
 
@@ -130,6 +130,12 @@ def parse_texts(raw: polars.Series) -> Parsed:
   faults = np.where(lengths == 0, EMPTY, 0).astype(np.uint8)
   faults[lengths > MAX_ID_BYTES] = TOO_LONG
   return Parsed(text, faults)
+
+
+def parse_any(raw: polars.Series) -> Parsed:
+  """Texts of any length, also none."""
+  text = raw.cast(polars.String).fill_null('')
+  return Parsed(text, np.zeros(len(text), np.uint8))
 
 
 def parse_times(raw: polars.Series) -> Parsed:

@@ -121,10 +121,9 @@ def _json_block(
   schema = dict.fromkeys(wanted, polars.String)
   try:
     frame = polars.read_ndjson(chunk.data, schema=schema)
-    whole = frame.height == np.sum(filled)
   except polars.exceptions.PolarsError:
-    whole = False
-  if not whole:
+    frame = None
+  if frame is None or frame.height != np.sum(filled):
     broken = filled & [_object(line) is None for line in lines]
     frame = _frame_of(path, chunk.first, lines, filled & ~broken, schema)
   good = filled & ~broken

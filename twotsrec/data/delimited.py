@@ -71,7 +71,7 @@ def read(
     raise cells.empty_file(path, 'it needs a header line and rows')
   if delimiter is None:
     delimiter = _sniff(path, chunk.data)
-  names, hint = column_names, ''
+  names, hint = list(column_names or ()), ''
   if not as_it_is:
     first_row, rest = _first_record(path, chunk, delimiter)
     if column_names is None:
@@ -83,7 +83,7 @@ def read(
     else:
       hint = ' (the names are those of --column_names)'
       _check_headerless(path, chunk.first, first_row, column_names)
-  cells.require_columns(path, list(names), wanted, hint)
+  cells.require_columns(path, names, wanted, hint)
   layout = _Layout(
     path,
     delimiter,

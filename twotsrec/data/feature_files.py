@@ -7,7 +7,6 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-import polars
 
 from twotsrec import types
 from twotsrec.data import cells
@@ -89,7 +88,8 @@ def read(
   parse_id = cells.parse_texts if text_ids else cells.parse_integer_ids
   parse = {DENSE: cells.parse_numbers}
   parsers = {item_column: (item_column, parse_id)} | {
-    name: (name, parse.get(kind, _parse_any)) for name, kind in kinds.items()
+    name: (name, parse.get(kind, cells.parse_any))
+    for name, kind in kinds.items()
   }
   wanted = {item_column: columnar.ID} | {
     name: columnar.NUMBER if kind == DENSE else columnar.TEXT
@@ -149,12 +149,6 @@ def _check_names(
       f'{path}: {wanted[0]!r} is the column of item ids and a feature; leave '
       'it out of the features'
     )
-
-
-def _parse_any(raw: polars.Series) -> cells.Parsed:
-  """Text of any length, also none."""
-  text = raw.cast(polars.String).fill_null('')
-  return cells.Parsed(text, np.zeros(len(text), np.uint8))
 
 
 def _bad_cell(

@@ -39,7 +39,7 @@ class Texts:
       return self.names[codes]
     return Texts(self.names, codes)
 
-  def __eq__(self, text: str) -> np.ndarray:
+  def __eq__(self, text: Any) -> Any:
     """Which rows hold a text, bool[N]."""
     return (self.names == text)[self.codes]
 
@@ -74,12 +74,13 @@ def constant(text: str, count: int) -> Texts:
 
 def concatenate(columns: Sequence[Column]) -> Column:
   """One column from several, all of numbers or all of text."""
-  if not all(isinstance(column, Texts) for column in columns):
+  texts = [column for column in columns if isinstance(column, Texts)]
+  if len(texts) < len(columns):
     return np.concatenate([np.asarray(column) for column in columns])
-  names = np.unique(np.concatenate([column.names for column in columns]))
+  names = np.unique(np.concatenate([column.names for column in texts]))
   codes = [
     np.searchsorted(names, column.names).astype(np.int32)[column.codes]
-    for column in columns
+    for column in texts
   ]
   return Texts(names, np.concatenate(codes))
 
@@ -101,15 +102,14 @@ def number(values: Column) -> tuple[np.ndarray, np.ndarray]:
     used, codes = number(values.codes)
     return values.names[used], codes
   if values.dtype.kind == 'i' and len(values):
-    low, span = np.min(values), int(np.max(values)) - int(np.min(values))
-    if span < 4 * len(values) + 1024:
+    low, high = int(np.min(values)), int(np.max(values))
+    if high - low < 4 * len(values) + 1024:
       # A mark for every possible value is much faster than sorting them.
-      used = np.zeros(span + 1, bool)
-      used[values - low] = True
+      place = np.subtract(values, low, dtype=np.int64)
+      used = np.zeros(high - low + 1, bool)
+      used[place] = True
       codes = np.cumsum(used, dtype=np.int32) - np.int32(1)
-      return np.flatnonzero(used).astype(values.dtype) + low, codes[
-        values - low
-      ]
+      return (np.flatnonzero(used) + low).astype(values.dtype), codes[place]
   ids, codes = np.unique(values, return_inverse=True)
   return ids, codes.reshape(-1).astype(np.int32)
 

@@ -90,7 +90,7 @@ def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
     block_bytes=block_bytes,
     as_it_is=True,
   )
-  parsers = {name: (name, _parse_any) for name in COLUMNS}
+  parsers = {name: (name, cells.parse_any) for name in COLUMNS}
   parsers['user'] = ('user', cells.parse_texts)
   parsers['time'] = ('time', cells.parse_times)
   users, items, artists, parts = {}, {}, {}, []
@@ -98,7 +98,11 @@ def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
     rows = rows_lib.parse(block, parsers)
     names = polars.DataFrame(
       {name: rows.columns[name] for name in COLUMNS if name != 'time'}
-    ).select('user', _artist().alias('artist'), _track().alias('item'))
+    )
+    names = names.with_columns(polars.col(COLUMNS[2:]).str.strip_chars(_SPACES))
+    names = names.select(
+      'user', _artist().alias('artist'), _track().alias('item')
+    )
     if of_artists:
       names = names.with_columns(item='artist')
     rows = rows._replace(columns={'time': rows.columns['time']})
@@ -115,12 +119,6 @@ def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
     }
     parts.append(rows._replace(columns={**rows.columns, **columns}))
   return _Plays(rows_lib.join(parts), users, items, artists)
-
-
-def _parse_any(raw: polars.Series) -> cells.Parsed:
-  """Text of any length, also none."""
-  text = raw.fill_null('').str.strip_chars(_SPACES)
-  return cells.Parsed(text, np.zeros(len(text), np.uint8))
 
 
 def _artist() -> polars.Expr:

@@ -33,5 +33,5 @@ def _combined(major: np.ndarray, minor: np.ndarray) -> np.ndarray | None:
   largest = (int(np.max(major)) - low + 1) * width
   if max(largest, len(major) ** 2) > _MAX_INT64:
     return None
-  key = (major - low).astype(np.int64) * width
-  return key + (minor - least)
+  key = np.subtract(major, low, dtype=np.int64) * width
+  return key + np.subtract(minor, least, dtype=np.int64)

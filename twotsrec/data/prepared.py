@@ -181,7 +181,7 @@ def build(
 
 
 def assemble(
-  arrays: dict[str, np.ndarray | None],
+  arrays: dict[str, Any],
   *,
   behavior_names: tuple[str, ...] = (),
   history_rule: str = EARLIER,

@@ -98,12 +98,10 @@ def write(
   return prepared_lib.load(out_dir)
 
 
-def _arrays(
-  folder: pathlib.Path, log: Log, split: Split
-) -> dict[str, np.ndarray | None]:
+def _arrays(folder: pathlib.Path, log: Log, split: Split) -> dict[str, Any]:
   """The arrays of prepared data; those of events are mapped in the folder."""
   count = int(log.user_offsets[-1])
-  columns = {
+  columns: dict[str, np.ndarray] = {
     name: np.lib.format.open_memmap(
       folder / f'{name}.npy', mode='w+', dtype=dtype, shape=(count,)
     )

@@ -1,7 +1,7 @@
 """Good rows of a file, block by block, with the bad ones counted by cause."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
     dropped: cause -> rows.
   """
 
-  columns: dict[str, np.ndarray | polars.Series]
+  columns: dict[str, Any]
   lines: np.ndarray
   rows_read: int
   dropped: dict[str, Dropped]
