@@ -73,16 +73,6 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   return described | {'selection': 'nothing: solved in one step'}
 
 
-def systems(
-  config: config_lib.Config, workdir: str
-) -> dict[str, config_lib.Config]:
-  """There are no gradients to aggregate, and no trunk for plugins."""
-  raise types.UserError(
-    f'model.name {config.model.name!r} is solved in one step, so +GA and +GA+PN'
-    ' do not exist; train it with launch/train.py'
-  )
-
-
 RECIPE = contracts.Recipe(
   check=check,
   build=build,
@@ -92,5 +82,4 @@ RECIPE = contracts.Recipe(
   ranker=ranker,
   rules=offline.rules,
   protocol=protocol,
-  systems=systems,
 )
