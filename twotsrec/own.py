@@ -39,6 +39,14 @@ def split(name: str) -> tuple[pathlib.Path, str]:
   return pathlib.Path(path), attribute
 
 
+def short(name: str) -> str:
+  """What a table shows of a setting's value: an own part without its folder."""
+  if not fields.is_own(name):
+    return name
+  path, attribute = split(name)
+  return f'{path.name}:{attribute}'
+
+
 def load(name: str, setting: str) -> Any:
   """What a setting names in a file of one's own.
 

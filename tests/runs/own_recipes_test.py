@@ -9,7 +9,6 @@ import pytest
 from tests import small_runs as runs
 from tests.runs.own import ease
 from tests.runs.own import two_losses
-from twotsrec import recipes
 from twotsrec import types
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -18,21 +17,12 @@ from twotsrec.runs import run as run_lib
 from twotsrec.runs import systems
 from twotsrec.runs import tables
 
-OWN = {'ease': ease.RECIPE, 'two_losses': two_losses.RECIPE}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def own():
-  """Known by name, as those of the package are."""
-  with pytest.MonkeyPatch.context() as patch:
-    for name, recipe in OWN.items():
-      patch.setitem(recipes.RECIPES, name, recipe)
-    yield
+OWN = {'ease': ease, 'two_losses': two_losses}
 
 
 def _config(name, **changes):
   return runs.config(
-    model__name=name,
+    model__name=f'{OWN[name].__file__}:RECIPE',
     train__log_groups=False,
     train__select_metric='mrr',
     **changes,
@@ -40,7 +30,7 @@ def _config(name, **changes):
 
 
 @pytest.fixture(scope='module')
-def trained(own, tmp_path_factory):
+def trained(tmp_path_factory):
   """Directories; leave them as they are."""
   workdirs = {name: tmp_path_factory.mktemp(name) / 'run' for name in OWN}
   for name, workdir in workdirs.items():
@@ -58,10 +48,11 @@ def test_it_is_reported_and_loaded_again(trained, name, monkeypatch):
   report = run_lib.train(_config(name), str(workdir), quiet=True)
   assert part == report['test']
   assert 0 < part['overall']['auc']['value'] < 1
-  assert report['protocol']['model'] == name
+  shown = f'{name}.py:RECIPE'
+  assert report['protocol']['model'] == shown
   table = tables.of_report(report)
-  assert table.splitlines()[1].split()[3:5] == ['popularity', name]
-  again = tables.side_by_side([str(workdir)], [name], 'test', [], quiet=True)
+  assert table.splitlines()[1].split()[3:5] == ['popularity', shown]
+  again = tables.side_by_side([str(workdir)], [shown], 'test', [], quiet=True)
   assert again.splitlines()[:-1] == table.splitlines()[:-1]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import contracts
+from twotsrec import own
 from twotsrec import recipes
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
@@ -131,11 +132,11 @@ def protocol(experiment: contracts.Experiment) -> dict[str, Any]:
   options = experiment.prepared.manifest['options']
   return {
     'ks': list(config.evaluation.ks),
-    'model': config.model.name,
-    'aggregator': config.aggregator.name,
+    'model': own.short(config.model.name),
+    'aggregator': own.short(config.aggregator.name),
     'method': config.train.method,
     'penalty': config.train.penalty,
-    'plugin': config.plugin.name,
+    'plugin': own.short(config.plugin.name),
     'dataset_digest': experiment.prepared.manifest['digest'],
     'selection': _selection(config),
     'selected_on_test': pin.selected_on_test(config),

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from tests import worlds
 from twotsrec import contracts
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.evaluation import offline
-from twotsrec.recipes import checks
+from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import phases
+from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
 from twotsrec.training import updates
@@ -86,7 +86,7 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
 
 
 RECIPE = contracts.Recipe(
-  check=checks.check,
+  check=settings.sequence,
   build=build,
   train=train,
   template=template,
