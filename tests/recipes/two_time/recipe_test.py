@@ -112,7 +112,7 @@ def test_a_run_that_stops_again_and_again_ends_with_the_same_report(tmp_path):
   report, stops = None, 0
   while report is None:
     # Later from call to call: in the middle and at the ends of phases.
-    asked, last = itertools.count(), 3 * stops
+    asked, last = itertools.count(), 2 * stops
     report = runs_lib.train(
       config,
       str(tmp_path / 'run'),
