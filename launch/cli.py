@@ -1,4 +1,4 @@
-"""What every script shares: exit codes, error lines, and column flags.
+"""Exit codes, error lines and column flags that all scripts share.
 
 A script imports inside `main` what brings arrays or trains, so that --help and
 a mistyped flag are answered at once.
@@ -139,9 +139,6 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   bad_rows = flags.DEFINE_enum(
     'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
   )
-  engine = flags.DEFINE_enum(
-    'engine', 'numpy', ['numpy', 'polars'], 'Reader of text tables.'
-  )
 
   def options():
     from twotsrec.data import pipeline
@@ -155,7 +152,6 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
       column_names=tuple(names.value),
       id_type=id_type.value,
       bad_rows=bad_rows.value,
-      engine=engine.value,
     )
 
   return options
@@ -174,7 +170,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _first_cause(error: flags.Error) -> str:
-  """What went wrong, without the traceback of a configuration file."""
+  """The cause of an error, without the traceback of a configuration file."""
   flag, wrapped, trace = str(error).partition(': Error whilst parsing')
   if not wrapped:
     return str(error)
@@ -192,12 +188,12 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
     for name in path[1:]:
       is_section = dataclasses.is_dataclass(holder)
       fields = dataclasses.fields(holder) if is_section else ()
-      known = {field.name: field.type for field in fields}
-      if name not in known:
+      allowed = {field.name: field.type for field in fields}
+      if name not in allowed:
         return f'{argument}: no field {name!r}; known: ' + (
-          ', '.join(known) or 'none, it is a value'
+          ', '.join(allowed) or 'none, it is a value'
         )
-      holder = known[name]
+      holder = allowed[name]
   return None
 
 

@@ -33,7 +33,7 @@ _OUT = flags.DEFINE_string(
 
 def main() -> int:
   """Prints one table for every run after the first."""
-  from twotsrec.recipes import compare
+  from twotsrec.runs import compare
 
   print(
     compare.run(

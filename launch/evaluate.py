@@ -27,7 +27,7 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Prints one table for all runs."""
-  from twotsrec.recipes import tables
+  from twotsrec.runs import tables
 
   print(
     tables.side_by_side(

@@ -42,7 +42,7 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> int:
   """Plays the events; says what was done."""
-  from twotsrec.recipes import online
+  from twotsrec.runs import online
 
   options = online.Options(
     events=cli.required(_EVENTS),

@@ -1,6 +1,6 @@
 """Trains the base model, +GA and +GA+PN, and shows them side by side.
 
-    python launch/pin.py --config=configs/pin/ml1m_din.py --workdir=runs/pin
+    python launch/pin.py --config=configs/pin/ml1m.py --workdir=runs/pin
 
 Each is a run directory of its own: WORKDIR/base, WORKDIR/ga, WORKDIR/ga_pn.
 """
@@ -28,12 +28,13 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 def main() -> int:
   """Trains what is missing and prints one table; 143 after a SIGTERM."""
   from twotsrec.recipes import pin
-  from twotsrec.recipes import tables
+  from twotsrec.runs import systems
+  from twotsrec.runs import tables
 
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  reports = pin.train(config, workdir, stop, _QUIET.value)
+  reports = systems.train(config, workdir, stop, _QUIET.value)
   if reports is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

@@ -35,7 +35,9 @@ _DATASET = flags.DEFINE_string(
 _DATA_ROOT = flags.DEFINE_string(
   'data_root', '', 'Folder of named datasets, or of published files.'
 )
-_TABLE = flags.DEFINE_string('table', '', 'A CSV, TSV or Parquet file.')
+_TABLE = flags.DEFINE_string(
+  'table', '', 'A CSV, TSV, JSON lines or Parquet file.'
+)
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
 _VALIDATION_TABLE = flags.DEFINE_string(
@@ -95,7 +97,7 @@ _ROWS_IN_ORDER = flags.DEFINE_bool(
   'Rows of a user are in order of time, or it is an error.',
 )
 _FEATURES = flags.DEFINE_string(
-  'features', '', 'A CSV, TSV or Parquet file with a row per item.'
+  'features', '', 'A table as for --table, with a row per item.'
 )
 _FEATURE_COLUMNS = flags.DEFINE_list(
   'feature_columns',

@@ -36,7 +36,7 @@ flags.adopt_module_key_flags(cli)
 
 def main() -> int:
   """Writes the recommendations; says how many."""
-  from twotsrec.recipes import recommend
+  from twotsrec.runs import recommend
 
   options = recommend.Options(
     k=_K.value,

@@ -1,64 +1,94 @@
-"""What the scripts in reproduce/ share: common flags, and their frame."""
+"""What the scripts in reproduce/ share: a study's flags, and their frame."""
 
 from collections.abc import Callable
 import functools
+import importlib.util
+import pathlib
 import signal
 from typing import Any, NamedTuple
 
 from absl import flags
 
 import cli
+from twotsrec.studies import document
+from twotsrec.studies import plans
+from twotsrec.studies import study as study_lib
 
-# (should_stop, quiet, tell) -> whether all is trained; False after a stop.
-Train = Callable[[Callable[[], bool], bool, Callable[[str], None]], bool]
+_PAPERS = pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'papers'
 
 
-class Common(NamedTuple):
-  """Flag holders."""
+def load(name: str) -> study_lib.Study:
+  """`STUDY` of configs/papers/NAME.py."""
+  path = _PAPERS / f'{name}.py'
+  spec = importlib.util.spec_from_file_location(f'papers_{name}', path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.STUDY
 
+
+class Flags(NamedTuple):
+  """Flag holders: those of the study by name, and those of all studies."""
+
+  own: dict[str, Any]
   data_root: Any
   cache_dir: Any
   out: Any
   report_only: Any
   quiet: Any
 
-  def places(self) -> tuple[str, str, str]:
-    """Folders of the datasets, of prepared data and of the runs."""
-    out = cli.required(self.out)
-    return self.data_root.value, self.cache_dir.value, out
 
-
-def define() -> Common:
+def define(study: study_lib.Study) -> Flags:
   """Defines the flags.
 
   For --help to show them, the script adopts the key flags of this module.
   """
-  return Common(
-    flags.DEFINE_string('data_root', '', 'Folder of the datasets.'),
-    flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.'),
-    flags.DEFINE_string('out', None, 'Folder of the runs and the document.'),
-    flags.DEFINE_bool(
+  own = {}
+  for name, choice in study_lib.choices(study).items():
+    own[name] = flags.DEFINE_list(name, list(choice.default), choice.help)
+  own['seeds'] = flags.DEFINE_list(
+    'seeds', list(map(str, study.seeds)), 'Of the training.'
+  )
+  for name, number in study.numbers.items():
+    own[name] = flags.DEFINE_integer(
+      name, number.default, number.help, lower_bound=1
+    )
+  return Flags(
+    own=own,
+    data_root=flags.DEFINE_string('data_root', '', 'Folder of the datasets.'),
+    cache_dir=flags.DEFINE_string('cache_dir', 'data', 'Prepared datasets.'),
+    out=flags.DEFINE_string(
+      'out', None, 'Folder of the runs and the document.'
+    ),
+    report_only=flags.DEFINE_bool(
       'report_only', False, 'Train nothing; what is missing is shown as -.'
     ),
-    flags.DEFINE_bool('quiet', False, 'No progress display.'),
+    quiet=flags.DEFINE_bool('quiet', False, 'No progress display.'),
   )
 
 
-def run(common: Common, train: Train | None, write: Callable[[], Any]) -> int:
-  """Trains what is missing and writes the document; 143 after a SIGTERM.
-
-  Args:
-    common: flags.
-    train: what trains; None where nothing needs a run.
-    write: what writes the document and returns its path.
-  """
-  if train is not None and not common.report_only.value:
-    cli.required(common.data_root)
+def run(study: study_lib.Study, given: Flags) -> int:
+  """Trains what is missing and writes the document; 143 after a SIGTERM."""
+  request = study_lib.ask(
+    study,
+    {name: holder.value for name, holder in given.own.items()},
+    out=cli.required(given.out),
+    data_root=given.data_root.value,
+    cache_dir=given.cache_dir.value,
+  )
+  plan = plans.plan(study, request)
+  if plans.runs(plan) and not given.report_only.value:
+    cli.required(given.data_root)
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
-    if not train(stop, common.quiet.value, tell):
-      out = common.out.value
-      print(f'stopped and saved in {out}; the same command resumes')
+    if not plans.train(plan, stop, given.quiet.value, tell):
+      print(f'stopped and saved in {request.out}; the same command resumes')
       return 128 + signal.SIGTERM
-  print(f'written to {write()}')
+  print(f'written to {document.write(plan)}')
   return 0
+
+
+def main_of(name: str) -> Callable[[], int]:
+  """Defines the flags of a study and returns what its script runs."""
+  study = load(name)
+  return functools.partial(run, study, define(study))

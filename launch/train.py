@@ -24,13 +24,13 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 def main() -> int:
   """Trains, prints the table by group; 143 after a SIGTERM."""
-  from twotsrec.recipes import pin
-  from twotsrec.recipes import tables
+  from twotsrec.runs import run
+  from twotsrec.runs import tables
 
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  report = pin.train_one(config, workdir, stop, _QUIET.value)
+  report = run.train(config, workdir, stop, _QUIET.value)
   if report is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.recipes import copf
 
@@ -71,7 +71,7 @@ def system(made: config_lib.Config, dense=None):
   dense = masks() if dense is None else dense
   shape = dense[0].shape
   model = multi_behavior.make(made, len(dense), *shape)
-  context = multi_behavior.make_context(edges(dense), *shape, made)
+  context = model.context(edges(dense))
   return (
     model,
     context,

@@ -2,37 +2,44 @@ import ast
 import dataclasses
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
+from tests.studies import papers
 from twotsrec import aggregators
-from twotsrec import behavior_objectives
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
-from twotsrec.recipes import checks
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import copf
-from twotsrec.recipes import two_time_presets
-from twotsrec.recipes.reproduction import copf as reproduction
-from twotsrec.recipes.reproduction import two_time
+from twotsrec.recipes import pin_presets
+from twotsrec.recipes.two_time import presets as two_time_presets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(
-  path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').rglob('*.py')
+  path.relative_to(ROOT).as_posix()
+  for path in (ROOT / 'configs').rglob('*.py')
+  if path.parent != papers.FOLDER  # declarations of studies, with many runs
 )
+PIN = {
+  f'configs/pin/{file}.py': dataset
+  for dataset, file in papers.module('pin').FILES.items()
+}
 BEHAVIORS = {
   f'configs/copf/{file}.py': dataset
-  for dataset, file in reproduction.FILES.items()
+  for dataset, file in papers.module('copf').FILES.items()
 }
 
 TWO_TIME = {
   f'configs/two_time_scale/{file}.py': dataset
-  for dataset, file in two_time.FILES.items()
+  for dataset, file in papers.module('two_time_scale').FILES.items()
 }
 
 
@@ -49,7 +56,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for data in ('ml1m', 'ml100k', 'beauty')
     for model in ('din', 'gru4rec', 'sasrec')
   }
-  expected |= {'configs/quickstart.py', *BEHAVIORS, *TWO_TIME}
+  expected |= {'configs/quickstart.py', *PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
 
@@ -58,7 +65,7 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
   module = _load(name)
   config = module.get_config()
   assert type(config) is config_lib.Config
-  checks.check(config)
+  recipes.check(config)
   assert config.data.dataset in (*pipeline.BUILT_IN, *datasets.DATASETS)
   if config.model.name == models.MULTI_BEHAVIOR:
     _make_multi_behavior(config)
@@ -87,7 +94,7 @@ def test_every_variant_of_copf_can_be_made_on_its_datasets(name):
   for variant in copf.VARIANTS:
     config = module.get_config(variant)
     assert config == copf.preset(dataset, variant)
-    checks.check(config)
+    recipes.check(config)
     _make_multi_behavior(config)
   with pytest.raises(types.UserError, match="'copf_x' is unknown; known: copf"):
     module.get_config('copf_x')
@@ -106,7 +113,7 @@ def test_every_variant_of_2ts_can_be_made_on_its_datasets(name):
   for variant in two_time_presets.VARIANTS:
     config = module.get_config(variant)
     assert config == two_time_presets.preset(dataset, variant=variant)
-    checks.check(config)
+    recipes.check(config)
   with pytest.raises(types.UserError, match="'gru' is unknown; known: 2ts"):
     module.get_config('gru')
 
@@ -128,21 +135,31 @@ def test_a_config_tells_its_command(name):
   )
 
 
-@pytest.mark.parametrize(
-  ('name', 'dataset', 'model'),
-  [
-    (name, dataset, model)
-    for name, dataset in (
-      ('ml1m', 'ml-1m'),
-      ('ml100k', 'ml-100k'),
-      ('beauty', 'amazon-beauty-5core'),
-    )
-    for model in ('din', 'gru4rec', 'sasrec')
-  ],
-)
-def test_a_config_is_what_its_name_says(name, dataset, model):
-  config = _load(f'configs/pin/{name}_{model}.py').get_config()
-  assert (config.data.dataset, config.model.name) == (dataset, model)
+@pytest.mark.parametrize('name', PIN)
+def test_every_model_of_pin_can_be_made_on_its_datasets(name):
+  """And is the same by the name of a file of its own, where it has one."""
+  module, dataset = _load(name), PIN[name]
+  assert module.get_config() == pin_presets.preset(dataset)
+  for model in pin_presets.MODELS:
+    config = module.get_config(model)
+    assert (config.data.dataset, config.model.name) == (dataset, model)
+    recipes.check(config)
+    alone = name.replace('.py', f'_{model}.py')
+    if alone in NAMES:
+      assert _load(alone).get_config() == config
+  with pytest.raises(types.UserError, match="'gru' is unknown; known: din"):
+    module.get_config('gru')
+
+
+@pytest.mark.parametrize('name', PIN)
+def test_the_models_of_pin_are_named_where_they_are_used(name):
+  words = re.findall(r'\w+', (ROOT / name).read_text('utf-8'))
+  assert set(pin_presets.MODELS) <= set(words)
+
+
+def test_an_unknown_dataset_of_pin_is_one_line():
+  with pytest.raises(types.UserError, match="'moon' is unknown; known: ml-1m"):
+    pin_presets.preset('moon')
 
 
 def test_fields_are_of_the_types_they_declare():

@@ -13,6 +13,7 @@ import pathlib
 import pytest
 
 from tests import compiling
+from tests import finished
 
 pytest_plugins = ['tests.slowest_files']
 
@@ -48,3 +49,16 @@ def shared_data() -> pathlib.Path:
   if not folder.is_dir():
     pytest.skip('no ../shared/data beside this checkout')
   return folder
+
+
+@pytest.fixture(scope='session', autouse=True)
+def shared_runs(
+  request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+  """Finished runs are trained once for all workers."""
+  base = tmp_path_factory.getbasetemp()
+  if hasattr(request.config, 'workerinput'):
+    base = base.parent  # that of all workers
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv(finished.FOLDER, str(base / 'finished'))
+    yield

@@ -5,6 +5,7 @@ The rules are checked on the syntax tree, so imports inside functions count.
 
 import ast
 from collections.abc import Iterator
+import graphlib
 import pathlib
 
 import pytest
@@ -14,8 +15,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAYERS = {
   '__init__': 0,
   'types': 0,
+  'contracts': 0,
   'config': 0,
+  'fields': 0,
   'ops': 1,
+  'own': 1,
   'trees': 1,
   'losses': 1,
   'metrics': 1,
@@ -25,12 +29,13 @@ LAYERS = {
   'plugins': 2,
   'theory': 2,
   'objectives': 3,
-  'behavior_objectives': 3,
-  'stream_objectives': 3,
   'evaluation': 3,
   'serving': 3,
   'training': 4,
+  'testing': 5,
   'recipes': 5,
+  'runs': 6,
+  'studies': 7,
 }
 
 # Library -> where in the package it may be imported.
@@ -39,11 +44,11 @@ ALLOWED = {
   'ml_collections': (),
   'orbax': ('training/checkpoints.py',),
   'flax': ('models/',),
+  'pickle': ('data/arrays_only.py',),
   'polars': ('data/', 'serving/'),
 }
-OPTIONAL = ('polars',)  # imported where it is used, never at the top
 FORBIDDEN = (
-  'pickle', 'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve',
+  'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve',
   'clu', 'ray', 'tensorflow', 'torch',
   'cli', 'configs', 'launch', 'tests',
 )  # fmt: skip
@@ -53,6 +58,7 @@ TO_DEVICE = (
   'data/behavior_feeds.py',
   'data/event_feeds.py',
   'data/stream_feeds.py',
+  'data/columns.py',
 )
 DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
 
@@ -86,10 +92,9 @@ def violations(path: str, source: str) -> list[str]:
   top = path.split('/')[0].removesuffix('.py')
   if top not in LAYERS:
     return [f'{path}: {top} is in no layer']
-  at_top = set(tree.body)
   found = []
   for node, name in imported_modules(tree):
-    complaint = _complaint(path, top, name, node in at_top)
+    complaint = _complaint(path, top, name)
     if complaint:
       found.append(f'{path}:{node.lineno}: {complaint}')
   for node in ast.walk(tree):
@@ -102,7 +107,7 @@ def violations(path: str, source: str) -> list[str]:
   return found
 
 
-def _complaint(path: str, top: str, name: str, at_top: bool) -> str | None:
+def _complaint(path: str, top: str, name: str) -> str | None:
   """Why `path` may not import `name`, or None if it may."""
   library, *rest = name.split('.')
   if name.startswith('.'):
@@ -119,8 +124,6 @@ def _complaint(path: str, top: str, name: str, at_top: bool) -> str | None:
   if library in ALLOWED and not path.startswith(ALLOWED[library]):
     places = ', '.join(ALLOWED[library]) or 'launch/'
     return f'imports {name}, which belongs into {places}'
-  if library in OPTIONAL and at_top:
-    return f'imports {name}, an extra, outside of a function'
   if (
     library in DEVICE_LIBRARIES
     and path.startswith(HOST_ONLY)
@@ -128,6 +131,29 @@ def _complaint(path: str, top: str, name: str, at_top: bool) -> str | None:
   ):
     places = ', '.join(TO_DEVICE)
     return f'imports {name}, but {HOST_ONLY} is NumPy except {places}'
+  return None
+
+
+def beside(path: str, source: str) -> set[str]:
+  """Folders of the same level that a file of the package imports."""
+  top = path.split('/')[0].removesuffix('.py')
+  names = [name.split('.') for _, name in imported_modules(ast.parse(source))]
+  targets = {
+    rest[0] for library, *rest in names if library == 'twotsrec' and rest
+  }
+  return {t for t in targets - {top} if LAYERS.get(t) == LAYERS[top]}
+
+
+def circle(imports: dict[str, set[str]]) -> list[str] | None:
+  """Folders that import each other in a circle, or None.
+
+  Args:
+    imports: of each folder, those of its own level that it imports.
+  """
+  try:
+    graphlib.TopologicalSorter(imports).prepare()
+  except graphlib.CycleError as error:
+    return error.args[1]
   return None
 
 
@@ -156,22 +182,22 @@ def test_a_file_keeps_to_its_layer(path):
     ('ops/rows.py', 'import twotsrec.data.tables'),
     ('losses.py', 'def f():\n  from twotsrec.training import loop'),
     ('data/tables.py', 'from twotsrec import serving'),
-    ('training/loop.py', 'from twotsrec.recipes import joint'),
-    ('training/loop.py', 'from twotsrec.utils import joint'),
+    ('training/loop.py', 'from twotsrec.recipes import copf'),
+    ('training/loop.py', 'from twotsrec.utils import copf'),
     ('training/loop.py', 'from . import steps'),
     ('training/loop.py', 'from ..data import feeds'),
     ('training/loop.py', 'import importlib\nimportlib.import_module("flax")'),
-    ('training/loop.py', '__import__("twotsrec.recipes.joint")'),
+    ('training/loop.py', '__import__("twotsrec.recipes.copf")'),
     ('utils.py', ''),
-    ('recipes/joint.py', 'from absl import logging'),
-    ('recipes/joint.py', 'import ml_collections'),
-    ('recipes/joint.py', 'import launch.train'),
-    ('recipes/joint.py', 'import torch.nn'),
+    ('recipes/copf.py', 'from twotsrec.studies import plans'),
+    ('recipes/copf.py', 'from absl import logging'),
+    ('recipes/copf.py', 'import ml_collections'),
+    ('recipes/copf.py', 'import launch.train'),
+    ('recipes/copf.py', 'import torch.nn'),
     ('training/loop.py', 'import orbax.checkpoint as ocp'),
     ('training/steps.py', 'from flax import linen as nn'),
-    ('objectives.py', 'import flax.linen as nn'),
+    ('objectives/sampled.py', 'import flax.linen as nn'),
     ('evaluation/report.py', 'def f():\n  import polars'),
-    ('data/tables.py', 'import polars as pl'),
     ('data/prepared.py', 'import jax.numpy as jnp'),
     ('data/prepared.py', 'def f():\n  import jax'),
     ('data/prepared.py', 'import pickle'),
@@ -186,12 +212,13 @@ def test_a_violation_is_found(path, source):
 @pytest.mark.parametrize(
   ('path', 'source'),
   [
-    ('recipes/joint.py', 'import twotsrec\nfrom twotsrec.training import loop'),
+    ('recipes/copf.py', 'import twotsrec\nfrom twotsrec.training import loop'),
     ('training/report.py', 'from twotsrec import __version__'),
     ('training/loop.py', 'from twotsrec.training import steps'),
     ('training/checkpoints.py', 'import orbax.checkpoint as ocp'),
     ('models/din.py', 'import flax.linen as nn'),
-    ('data/tables.py', 'def f():\n  import polars as pl'),
+    ('data/tables.py', 'import polars as pl'),
+    ('data/arrays_only.py', 'import pickle'),
     ('data/feeds.py', 'import jax'),
     ('data/prepared.py', 'np.load(path, allow_pickle=False)'),
     ('data/prepared.py', '"""We never import pickle."""  # import torch'),
@@ -199,6 +226,34 @@ def test_a_violation_is_found(path, source):
 )
 def test_what_the_rules_allow_passes(path, source):
   assert violations(path, source) == []
+
+
+def test_folders_of_one_level_import_each_other_in_one_direction_only():
+  imports = {}
+  for path in package_files():
+    source = (ROOT / 'twotsrec' / path).read_text(encoding='utf-8')
+    top = path.split('/')[0].removesuffix('.py')
+    imports.setdefault(top, set()).update(beside(path, source))
+  assert circle(imports) is None
+
+
+def test_a_circle_of_folders_is_found():
+  models = beside(
+    'models/din.py', 'def f():\n  from twotsrec.plugins import film'
+  )
+  plugins = beside('plugins/film.py', 'import twotsrec.models.layers')
+  assert (models, plugins) == ({'plugins'}, {'models'})
+  assert circle({'models': models, 'plugins': plugins, 'data': {'theory'}})
+  assert circle({'models': {'data'}, 'plugins': {'models', 'data'}}) is None
+
+
+def test_a_plugin_reads_no_more_of_models_than_stages_and_layers():
+  names = set()
+  for path in (ROOT / 'twotsrec' / 'plugins').glob('*.py'):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    names |= {name for _, name in imported_modules(tree)}
+  of_models = {name for name in names if name.startswith('twotsrec.models')}
+  assert of_models == {'twotsrec.models.stages', 'twotsrec.models.layers'}
 
 
 def test_launch_scripts_are_alone_with_absl():

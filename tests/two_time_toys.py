@@ -7,7 +7,7 @@ import functools
 import pathlib
 import shutil
 import tempfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -15,16 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
+from twotsrec import contracts
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
-from twotsrec.recipes import runs as runs_lib
-from twotsrec.recipes import two_time_jobs as jobs_lib
-from twotsrec.recipes import two_time_phases as phases
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import networks
+from twotsrec.runs import run as runs_lib
+from twotsrec.training import loop
+from twotsrec.training import phases
 
 WIDTH, THRESHOLD, WINDOW = 6, 6, 4
 CELLS = ('gru', 'lstm', 'residual', 'scaled_gru')
@@ -71,11 +74,16 @@ def small_programs() -> Iterator[None]:
 def config(**changes) -> config_lib.Config:
   """2TS at this size; `two_time__window=3` changes two_time.window."""
   made = config_lib.Config()
+  config_lib.change(made, settings(**changes))
+  return made
+
+
+def settings(**changes) -> dict[str, Any]:
+  """The same, {setting: value}."""
   named = {name.replace('__', '.'): value for name, value in changes.items()}
-  settings = {**SETTINGS, **named}
-  for name in _unread(settings).difference(named):
-    del settings[name]
-  config_lib.change(made, settings)
+  made = {**SETTINGS, **named}
+  for name in _unread(made).difference(named):
+    del made[name]
   return made
 
 
@@ -298,12 +306,6 @@ def train(name: str, **changes) -> pathlib.Path:
 
 
 @functools.cache
-def finished(variant: str = '2ts') -> pathlib.Path:
-  """Directory of a variant after its training; leave it as it is."""
-  return train(variant, two_time__variant=variant)
-
-
-@functools.cache
 def vectors() -> stream_objectives.Vectors:
   """Of the items and users of the small log."""
   prepared, _ = log()
@@ -324,14 +326,32 @@ def jobs(**changes) -> dict[str, jobs_lib.Job]:
   return {job.part.name: job for job in made}
 
 
-def setting(**changes) -> phases.Setting:
+def experiment(**changes) -> contracts.Experiment:
+  """Of the small log, without a system."""
+  return contracts.Experiment(config(**changes), *log())
+
+
+def work(workdir: pathlib.Path) -> contracts.Work:
+  """Trains every phase in a folder of its own, as a run does."""
+
+  def fit(name, learner, source, how, start=None):
+    assert start is None
+    phase, place = phases.make(learner, source, how), workdir / name
+    place.mkdir(parents=True, exist_ok=True)
+    fitted = loop.fit(phase, how.train, str(place), quiet=True)
+    return contracts.Trained(fitted.params, fitted.host)
+
+  return contracts.Work(fit=fit, load=None, workdir=workdir)
+
+
+def setting(**changes) -> networks.Setting:
   """Of the small log and its random vectors."""
-  return phases.Setting(config(**changes), log()[0], vectors())
+  return networks.Setting(config(**changes), log()[0], vectors())
 
 
 def net(part: jobs_lib.Part, seed: int = 1, **changes):
   """A network of a part, far from its start."""
-  made = phases.init_net(setting(**changes), part, jax.random.key(0))
+  made = networks.init_net(setting(**changes), part, jax.random.key(0))
   drawn = random_like(made, seed=seed)
   if 'scale' in drawn['extractor']['cell']:
     drawn['extractor']['cell']['scale'] = jnp.float32(1.3)

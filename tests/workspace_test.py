@@ -7,7 +7,7 @@ import pathlib
 import re
 import subprocess
 
-from twotsrec.recipes import runs
+from twotsrec.runs import run as runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -1,201 +1,276 @@
 """Typed configuration; every default names its source.
 
-Paper references are to PIN unless said otherwise; "authors" means the later
-public code of PIN's first author, "ours" a default the paper is silent about.
+A field says in its line what it may be and, where that depends, when it is read
+(`fields.py`); `runs/settings.py` refuses the rest. Paper references are to PIN
+unless said otherwise; "authors" means the later public code of PIN's first
+author, "ours" a default the paper is silent about.
 """
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
+
+from twotsrec.fields import above
+from twotsrec.fields import all_of
+from twotsrec.fields import any_of
+from twotsrec.fields import at_least
+from twotsrec.fields import below
+from twotsrec.fields import between
+from twotsrec.fields import free
+from twotsrec.fields import one_of
+from twotsrec.fields import read_if
+from twotsrec.fields import read_unless
+from twotsrec.fields import section
+
+SPLITS = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
+GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
+GRAM_NORMS = ('none', 'l2', 'loss', 'loss+')
+TRANSFERS = ('fit', 'identity', 'linear', 'attention', 'projection', 'none')
+POLICIES = ('stop_target', 'stop_all', 'none')
+ONE_STAGE = ('single_stage', 'single_stage_plus')
+VARIANTS = (
+  '2ts', '2ts_plus', *ONE_STAGE, 'two_gru', 'one_gru', 'window_gru',
+  'frozen_user', 'ccf',
+)  # fmt: skip
+STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
+CANDIDATES = ('all', 'sampled', 'unbought', 'never_interacted')
+
+# When settings are read, and what reads a section.
+_RAW = read_if('data.prepared', '', way_out='give it to launch/prepare.py')
+_by = functools.partial(read_if, 'aggregator.name')
+_PRIOR = _by('backdoor', 'aligned', 'upgrad')
+_TAU = all_of(_PRIOR, read_if('aggregator.prior', ()))
+_AGR, _RAND = _by('agr_sum', 'agr_rand'), _by('agr_rand')
+_NORM, _DRO = _by('gradnorm'), _by('group_dro')
+_AGGREGATED = read_if('train.method', 'aggregator')
+_ONE_MODEL = read_unless('train.method', 'separate')
+_SEQUENTIAL = read_if('train.method', 'fish', 'grad_transfer')
+_TRANSFER = read_if('train.method', 'grad_transfer')
+_PENALIZED = read_unless('train.penalty', 'none')
+_FISHR = read_if('train.penalty', 'fishr')
+_PLUGGED = read_unless('plugin.name', 'none')
+_NEAREST = read_if('fusion.pre_behavior', 'nearest')
+_WALKED = read_unless('fusion.num_layers', 0)
+_MERGED = all_of(_WALKED, read_unless('fusion.in_behavior', 'own'))
+_EXPERTS = read_if('head.name', 'experts')
+_BILINEAR = read_if('head.name', 'bilinear')
+_BOTTOM = read_if('head.name', 'shared_bottom')
+_FIT = all_of(_EXPERTS, read_if('head.transfer', 'fit'))
+_MIXED = all_of(_EXPERTS, read_unless('head.transfer', 'none'))
+_GATED = read_unless('head.gate', 'none')
+_STOP = all_of(_MIXED, _GATED, read_unless('head.gradient_policy', 'none'))
+_OTHERS = all_of(_EXPERTS, read_unless('head.transfer', 'none', 'attention'))
+_ORDER = all_of(_OTHERS, _GATED)
+_UNIQUE = read_unless('head.unique_weight', 0)
+_SCALED = any_of(_OTHERS, _UNIQUE)
+# What is unique to one behavior of a shared representation is nothing.
+_OWN = all_of(
+  read_unless('head.name', 'shared_bottom', 'mmoe', 'ple'),
+  read_unless('fusion.post_behavior', 'merged'),
+)
+_ALIGNED = read_unless('behavior.contrastive', 0)
+_L2 = read_unless('behavior.l2', 0)
+_PAIRS = read_unless('behavior.prior', 'none')
+_TRIED = read_if('two_time.threshold_rule', 'validation')
+_UPDATED = read_unless('two_time.cell', 'lstm')
+_DRAWN = read_if('two_time.pool', 'event')
+_STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
+_AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
+_SAMPLED = read_if('evaluation.candidates', 'sampled')
+_CLOSED_FORM = 'use model.name=ease or item_knn'
+_GRAPHS = 'use model.name=multi_behavior'
+_STREAMS = 'use model.name=two_time_scale'
 
 
 @dataclasses.dataclass
 class DataConfig:
   """Which interactions to train on, and how examples are made of them."""
 
-  dataset: str = 'synthetic'  # built in; or a named dataset (data/datasets.py)
-  data_root: str = ''  # folder that holds the named datasets
-  prepared: str = ''  # a prepared directory; overrides dataset
-  cache_dir: str = 'data'  # where a named dataset is prepared on first use
-  split: str = 'leave_last_out'  # sec. 4.1.1: last interaction is the test
-  validation: bool = True  # ours: the one before it; the paper has none
-  min_user: int = 1  # ours; Amazon in sec. 4.1.1 uses 15
-  min_item: int = 1
-  core: str = 'fixed_point'  # or 'single_pass'; the paper does not say
-  users: int = 3000  # built-in log only
-  gamma: float = 1.0  # built-in log only: group-specific share of taste
-  seed: int = 0  # built-in log and fixed negatives
-  history_length: int = 50  # ours (authors use 30, SASRec 200)
-  num_negatives: int = 4  # sec. 4.1.1
-  negative_mode: str = 'per_epoch'  # or 'static', as in the authors' files
-  negative_exclude: str = 'all'  # sec. 4.1.1 "not appeared"; or 'train'
-  behaviors: tuple[str, ...] = ()  # order, target last; () is the dataset's
-  strip_heldout: bool = False  # COPF's files keep a held-out pair's views
+  dataset: str = free('synthetic')  # built in, or of data/datasets.py
+  data_root: str = free('')  # folder that holds the named datasets
+  prepared: str = free('')  # a prepared directory; overrides dataset
+  cache_dir: str = free('data')  # where a named dataset is prepared once
+  split: str = one_of(*SPLITS)  # sec. 4.1.1: last interaction is the test
+  validation: bool = free(True, _RAW)  # ours: the one before; paper: none
+  min_user: int = at_least(1, 1, _RAW)  # ours; Amazon in sec. 4.1.1 uses 15
+  min_item: int = at_least(1, 1, _RAW)
+  core: str = one_of('fixed_point', 'single_pass', read=_RAW)  # paper: silent
+  users: int = at_least(1, 3000)  # built-in log only
+  gamma: float = free(1.0)  # built-in log only: group's own share of taste
+  seed: int = at_least(0, 0)  # built-in log and fixed negatives
+  history_length: int = at_least(1, 50)  # ours (authors use 30, SASRec 200)
+  num_negatives: int = at_least(1, 4)  # sec. 4.1.1
+  negative_mode: str = one_of('per_epoch', 'static')  # static: authors' files
+  negative_exclude: str = one_of('all', 'train')  # sec. 4.1.1 "not appeared"
+  behaviors: tuple[str, ...] = free(())  # target last; () is the dataset's
+  strip_heldout: bool = free(False)  # COPF's files keep a pair's views
 
 
 @dataclasses.dataclass
 class GroupConfig:
   """Activeness groups (sec. 3.2, 4.1.1)."""
 
-  num_groups: int = 5  # sec. 4.1.1
-  key: str = 'user_train_count'  # or user_seq_len, sample_history_len
-  balance: str = 'users'  # "equally-numbered groups"; or 'samples'
+  num_groups: int = at_least(1, 5)  # sec. 4.1.1
+  key: str = one_of(*GROUP_KEYS)  # what activeness is
+  balance: str = one_of('users', 'samples')  # "equally-numbered groups"
 
 
 @dataclasses.dataclass
 class ModelConfig:
   """Base model. Widths are the authors'; the paper reports none."""
 
-  name: str = 'din'  # or multi_behavior, two_time_scale, ... (models)
-  width: int = 32  # authors
-  hidden: tuple[int, ...] = (128, 64)  # authors: DIN classifier
-  num_layers: int = 1  # authors: SASRec; 2 in the original SASRec
-  num_heads: int = 4  # authors: SASRec; 1 in the original SASRec
-  dropout: float = 0.0  # authors; 0.2 in the original SASRec on ML-1M
-  causal: bool = False  # SASRec attention; the original is always causal
-  authors_quirk: bool = False  # authors: attention without a padding mask
-  attention_norm: bool = False  # original DIN: softmax over the history
-  compute_dtype: str = 'float32'  # or 'bfloat16'; parameters stay float32
+  name: str = free('din')  # or multi_behavior, two_time_scale, ... (models)
+  width: int = at_least(1, 32)  # authors
+  hidden: tuple[int, ...] = at_least(1, (128, 64))  # authors: DIN classifier
+  num_layers: int = at_least(1, 1)  # authors: SASRec; 2 in the original
+  num_heads: int = at_least(1, 4)  # authors: SASRec; 1 in the original
+  dropout: float = below(1, 0.0)  # authors; 0.2 in the original SASRec on ML-1M
+  causal: bool = free(False)  # SASRec attention; the original always is
+  authors_quirk: bool = free(False)  # authors: attention to padding too
+  attention_norm: bool = free(False)  # original DIN: softmax over history
+  compute_dtype: str = one_of('float32', 'bfloat16')  # not of parameters
 
 
 @dataclasses.dataclass
 class AggregatorConfig:
   """How group gradients become one (sec. 3.2)."""
 
-  name: str = 'joint'  # see twotsrec/aggregators/__init__.py
-  tau: float = 0.0  # prior ~ n_j^tau: 0 uniform (eq. 6), 1 joint, -1: of means
-  prior: tuple[float, ...] = ()  # any prior over groups; overrides tau
-  weighting: str = 'self_norm'  # or 'importance' (differs if b_j varies)
-  form: str = 'auto'  # 'fused' (one weighted pass) if it can; or 'explicit'
-  table_gradients: str = 'auto'  # ours: 'dense', or 'rows' of the batch only
-  granularity: str = 'model'  # authors: PCGrad; or 'block', 'leaf' (GradVac)
-  class_beta: float = 0.9999  # class_balanced: Cui et al. 2019, largest tried
-  gradvac_beta: float = 0.01  # Wang et al. 2021; LibMTL has .5
-  agr_zero_policy: str = 'strict'  # Mansilla et al. 2021 code; or 'ignore'
-  agr_noise_scale: str = 'agreeing'  # the same; 'all' entries: authors
-  gradnorm_alpha: float = 1.5  # Chen et al. 2018, NYUv2
-  gradnorm_rate: float = 1e-3  # ours: Adam on the weights
-  gradnorm_block: str = ''  # ours: whole model; paper: last shared layer
-  group_dro_eta: float = 0.01  # Sagawa et al. 2020, authors' code
-  group_dro_adjustment: float = 0.0  # Sagawa et al. 2020, C of sec. 3.3
-  famo_rate: float = 0.025  # Liu et al. 2023, authors' code
-  famo_decay: float = 1e-3  # the same
-  mgda_normalization: str = 'none'  # Sener and Koltun 2018: l2, loss, loss+
-  cagrad_c: float = 0.5  # Liu et al. 2021
-  nash_max_norm: float = 1.0  # Navon et al. 2022, authors' code; 0 for none
-  fairgrad_alpha: float = 1.0  # Ban and Ji 2024; 1 is Nash
-  db_mtl_beta: float = 0.9  # Lin et al. 2023
+  name: str = free('joint', _AGGREGATED)  # of twotsrec/aggregators
+  tau: float = free(0.0, _TAU)  # prior ~ n_j^tau: 0 eq. 6, 1 joint, -1 means
+  prior: tuple[float, ...] = at_least(0, (), _PRIOR)  # any; instead of tau
+  weighting: str = one_of('self_norm', 'importance', read=_by('backdoor'))
+  form: str = one_of('auto', 'fused', 'explicit')  # auto: fused if it can be
+  table_gradients: str = one_of('auto', 'dense', 'rows')  # ours; of a batch
+  granularity: str = one_of('model', 'block', 'leaf')  # authors; GradVac: leaf
+  class_beta: float = below(1, 0.9999, _by('class_balanced'))  # Cui et al. 2019
+  gradvac_beta: float = between(0, 1, 0.01, _by('gradvac'))  # Wang et al. 2021
+  agr_zero_policy: str = one_of('strict', 'ignore', read=_AGR)  # Mansilla 2021
+  agr_noise_scale: str = one_of('agreeing', 'all', read=_RAND)  # code; authors
+  gradnorm_alpha: float = at_least(0, 1.5, _NORM)  # Chen et al. 2018, NYUv2
+  gradnorm_rate: float = at_least(0, 1e-3, _NORM)  # ours: Adam on the weights
+  gradnorm_block: str = free('', _NORM)  # ours: all; paper: the last shared
+  group_dro_eta: float = at_least(0, 0.01, _DRO)  # Sagawa et al. 2020, code
+  group_dro_adjustment: float = free(0.0, _DRO)  # the same, C of sec. 3.3
+  famo_rate: float = at_least(0, 0.025, _by('famo'))  # Liu et al. 2023, code
+  famo_decay: float = at_least(0, 1e-3, _by('famo'))  # the same
+  mgda_normalization: str = one_of(*GRAM_NORMS, read=_by('mgda'))  # Sener 2018
+  cagrad_c: float = at_least(0, 0.5, _by('cagrad'))  # Liu et al. 2021
+  nash_max_norm: float = at_least(0, 1.0, _by('nash'))  # Navon 2022; 0: none
+  fairgrad_alpha: float = above(0, 1.0, _by('fairgrad'))  # Ban, Ji 2024; 1 Nash
+  db_mtl_beta: float = below(1, 0.9, _by('db_mtl'))  # Lin et al. 2023
 
 
 @dataclasses.dataclass
 class TrainConfig:
   """Optimization (sec. 4.1.4) and when to stop."""
 
-  method: str = 'aggregator'  # or 'fish', 'grad_transfer', 'separate'
-  objective: str = 'bce'  # eq. 2; bpr, or every_position (SASRec sec. 3.6)
-  batch_size: int = 512  # sec. 4.1.4
-  batching: str = 'proportional'  # authors; or natural, balanced
-  learning_rate: float = 1e-3  # sec. 4.1.4, Adam
-  beta2: float = 0.999  # Adam; 0.98 in the original SASRec
-  epochs: int = 20  # ours: "until convergence"
-  patience: int = 3  # ours, in evaluations; 0 turns early stopping off
-  evaluate_every: int = 1  # epochs between evaluations
-  select_metric: str = 'loss'  # sec. 4.1.4; or user_auc, hr@10, ndcg@10, ...
-  select_on: str = 'validation'  # 'test' marks the report
-  checkpoint_every: float = 60.0  # seconds
-  keep: int = 2  # checkpoints kept for resuming
-  penalty: str = 'none'  # or 'vrex', 'irm', 'fishr' over the groups
-  penalty_weight: float = 1.0  # IRMv1, V-REx; 1000 in Fishr's paper
-  penalty_warmup: int = 0  # steps without it
-  fishr_decay: float = 0.95  # Rame et al. 2022, of the running variances
-  inner_rate: float = 1e-2  # sequential methods: step inside an update
-  adversary_weight: float = 0.1  # Grad-Transfer, lambda; 0 without adversary
-  log_groups: bool = False  # per-group loss, gradient norms and cosines
-  seed: int = 0
+  method: str = one_of('aggregator', 'fish', 'grad_transfer', 'separate')
+  objective: str = one_of('bce', 'bpr', 'every_position')  # eq. 2
+  batch_size: int = at_least(1, 512)  # sec. 4.1.4
+  batching: str = one_of('proportional', 'natural', 'balanced')  # authors
+  learning_rate: float = above(0, 1e-3)  # sec. 4.1.4, Adam
+  beta2: float = below(1, 0.999)  # Adam; 0.98 in the original SASRec
+  epochs: int = at_least(1, 20)  # ours: "until convergence"
+  patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
+  evaluate_every: int = at_least(1, 1)  # epochs between evaluations
+  select_metric: str = free('loss')  # sec. 4.1.4; or user_auc, ndcg@10, ...
+  select_on: str = one_of('validation', 'test')  # 'test' marks the report
+  checkpoint_every: float = at_least(0, 60.0)  # seconds
+  keep: int = at_least(1, 2)  # checkpoints kept for resuming
+  penalty: str = one_of('none', 'vrex', 'irm', 'fishr', read=_AGGREGATED)
+  penalty_weight: float = at_least(0, 1.0, _PENALIZED)  # 1000: Fishr's paper
+  penalty_warmup: int = at_least(0, 0, _PENALIZED)  # steps without it
+  fishr_decay: float = below(1, 0.95, _FISHR)  # Rame et al. 2022, of variances
+  inner_rate: float = above(0, 1e-2, _SEQUENTIAL)  # step inside an update
+  adversary_weight: float = at_least(0, 0.1, _TRANSFER)  # lambda; 0: none
+  log_groups: bool = free(False, _ONE_MODEL)  # losses, norms and cosines
+  seed: int = at_least(0, 0)
 
 
 @dataclasses.dataclass
 class PluginConfig:
   """Plugin networks and the stage that trains them (sec. 3.3)."""
 
-  name: str = 'none'  # 'light' (eq. 12-13), 'naive' (eq. 8-11), 'film'
-  trunk: str = ''  # run directory of stage 1
-  points: str = 'AZ'  # A before the extractor, Z before the classifier
-  history_only: bool = False  # ours: A acts on the candidates too
-  ratio: float = 0.5  # authors: bottleneck over input width
-  activation: str = 'tanh'  # authors; or 'relu'
-  init: str = 'identity'  # ours; 'small' Xavier with gain 1e-3: authors
-  post_activation: bool = False  # authors: True, so no identity at the start
-  learning_rate: float = 0.0  # sec. 4.1.4: 1e-4; 0 is that, or 1e-5 if naive
-  trunk_learning_rate: float = 1e-4  # ours: "a lower one"; 0 freezes the trunk
-  trunk_gradient: str = 'through'  # sec. 3.3: with plugins on; or 'bare'
-  epochs: int = 20  # ours: "until convergence"
-  patience: int = 3  # ours, in evaluations; 0 turns early stopping off
-  select: str = 'global'  # one epoch for all; 'per_group': authors, later code
-  select_metric: str = 'group_auc'  # ours: mean of the groups' AUC
+  name: str = free('none')  # light (eq. 12-13), naive (eq. 8-11) or film
+  trunk: str = free('', _PLUGGED)  # run directory of stage 1
+  points: str = one_of('AZ', 'A', 'Z')  # A before extractor, Z classifier
+  history_only: bool = free(False)  # ours: A acts on the candidates too
+  ratio: float = above(0, 0.5)  # authors: bottleneck over input width
+  activation: str = one_of('tanh', 'relu')  # authors
+  init: str = one_of('identity', 'small')  # ours; authors: Xavier, gain 1e-3
+  post_activation: bool = free(False)  # authors: True, no identity at first
+  learning_rate: float = at_least(0, 0.0)  # 0: 1e-4 (sec. 4.1.4), naive 1e-5
+  trunk_learning_rate: float = at_least(0, 1e-4)  # ours; 0 freezes the trunk
+  trunk_gradient: str = one_of('through', 'bare')  # sec. 3.3: with plugins on
+  epochs: int = at_least(1, 20)  # ours: "until convergence"
+  patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
+  select: str = one_of('global', 'per_group')  # per_group: authors, later code
+  select_metric: str = free('group_auc')  # ours: mean of the groups' AUC
 
 
 @dataclasses.dataclass
 class FusionConfig:
   """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
 
-  num_layers: tuple[int, ...] = ()  # per behavior; () is 1 each: authors
-  pre_behavior: str = 'all'  # eq. 6; or 'nearest', 'none'
-  keep_initial: bool = False  # ours: 'nearest' adds the embeddings again
-  in_behavior: str = 'upstream'  # eq. 5; or 'own', 'all' graphs
-  operator: str = 'merged'  # authors; 'summed' is eq. 5; or 'union'
-  post_behavior: str = 'decoupled'  # eq. 7; or 'merged', one for all tasks
-  normalization: str = 'left'  # authors; or 'symmetric', 'right', 'none'
-  self_loop: bool = True  # eq. 5, "+ I"; False in LightGCN
-  combine: str = 'sum'  # eq. 7; 'mean' of the layers in LightGCN
-  product_dtype: str = 'float32'  # or 'bfloat16' neighbors; sums stay float32
+  name: str = free('cogcn')  # see twotsrec/models/fusion.py
+  num_layers: tuple[int, ...] = at_least(0, ())  # () is 1 each: authors
+  pre_behavior: str = one_of('all', 'nearest', 'none')  # eq. 6
+  keep_initial: bool = free(False, _NEAREST)  # ours: adds embeddings again
+  in_behavior: str = one_of('upstream', 'own', 'all', read=_WALKED)  # eq. 5
+  operator: str = one_of('merged', 'summed', 'union', read=_MERGED)  # authors
+  post_behavior: str = one_of('decoupled', 'merged')  # eq. 7; one for all tasks
+  normalization: str = one_of('left', 'right', 'symmetric', 'none')  # authors
+  self_loop: bool = free(True)  # eq. 5, "+ I"; False in LightGCN
+  combine: str = one_of('sum', 'mean')  # eq. 7; mean of the layers in LightGCN
+  product_dtype: str = one_of('float32', 'bfloat16')  # sums stay float32
 
 
 @dataclasses.dataclass
 class HeadConfig:
   """Scores of K behaviors; the defaults are DFME (COPF sec. 4.3)."""
 
-  name: str = 'experts'  # or bilinear, shared_bottom, mmoe, ple
-  transfer: str = 'fit'  # eq. 10-12; none, or as in sec. 5.3.3 (experts.py)
-  transfer_layers: int = 1  # authors, L_m
-  transfer_output: str = 'sum'  # authors: of all layers; or 'last'
-  transfer_scale: float = 1.0  # eq. 12; 0.1 in the authors' code
-  modulate_residual: bool = True  # eq. 11; False in the authors' code
-  alpha: float = 0.1  # eq. 10, weight of the source; sec. 5.5.3
-  beta: float = 0.001  # eq. 10, weight of the task's own representation
-  gate: str = 'softmax'  # eq. 13; or 'none'
-  gate_order: str = 'self_first'  # authors; 'behavior' is the paper's index
-  gradient_policy: str = 'stop_target'  # eq. 14; or 'stop_all', 'none'
-  stop_gate: bool = True  # eq. 14: the gate too; False cuts the expert alone
-  tower: str = 'sum'  # authors; 'mean' is eq. 15
-  score_scale: tuple[float, ...] = (300.0,)  # authors; one, or per behavior
-  relation_init: str = 'xavier'  # or 'ones', plus noise: bilinear head
-  linear_tower: bool = False  # shared_bottom without its hidden layer: authors
-  num_experts: int = 3  # mmoe
-  unique_weight: float = 0.0  # PKEF's loss on what experts do not share
-  unique_label: str = 'source_only'  # or 'task_only': authors of PKEF
+  name: str = free('experts')  # or bilinear, shared_bottom, mmoe, ple
+  transfer: str = one_of(*TRANSFERS, read=_EXPERTS)  # eq. 10-12; sec. 5.3.3
+  transfer_layers: int = at_least(1, 1, _FIT)  # authors, L_m
+  transfer_output: str = one_of('sum', 'last', read=_FIT)  # authors: all layers
+  transfer_scale: float = free(1.0, _SCALED)  # eq. 12; 0.1: authors' code
+  modulate_residual: bool = free(True, _FIT)  # eq. 11; False: authors' code
+  alpha: float = free(0.1, _FIT)  # eq. 10, weight of the source; sec. 5.5.3
+  beta: float = free(0.001, _FIT)  # eq. 10, of the task's own representation
+  gate: str = one_of('softmax', 'none')  # eq. 13
+  gate_order: str = one_of('self_first', 'behavior', read=_ORDER)  # authors
+  gradient_policy: str = one_of(*POLICIES, read=_MIXED, idle='none')  # eq. 14
+  stop_gate: bool = free(True, _STOP)  # eq. 14; False: the expert alone
+  tower: str = one_of('sum', 'mean', read=_EXPERTS)  # authors; mean is eq. 15
+  score_scale: tuple[float, ...] = above(0, (300.0,))  # authors; one, or K
+  relation_init: str = one_of('xavier', 'ones', read=_BILINEAR)  # plus noise
+  linear_tower: bool = free(False, _BOTTOM)  # authors: no hidden layer
+  num_experts: int = at_least(1, 3, read_if('head.name', 'mmoe'))
+  unique_weight: float = at_least(0, 0.0, _OWN)  # PKEF: what is not shared
+  unique_label: str = one_of('source_only', 'task_only', read=_UNIQUE)  # PKEF
 
 
 @dataclasses.dataclass
 class BehaviorConfig:
   """Objective and batches of `multi_behavior` (COPF sec. 4.4, 5.1)."""
 
-  samples: int = 40  # authors: pairs of a user and behavior in a batch
-  weights: tuple[float, ...] = ()  # eq. 16, lambda_k; () is 1/K each
-  aggregate: str = 'loss'  # eq. 16; or 'behaviors', 'groups': aggregator
-  bpr_scale: float = 3.0  # authors
-  bpr_reduction: str = 'mean'  # authors; 'sum' is eq. 16
-  contrastive: float = 1.0  # eq. 17, gamma
-  temperature: float = 0.1  # sec. 5.5.2
-  anchors: str = 'batch'  # authors: positives of the batch; 'all' is eq. 8
-  normalizer: str = 'users'  # authors: both sides by U; or 'sides'
-  similarity: str = 'cosine'  # authors; 'inner' is the paper's example
-  l2: float = 0.01  # eq. 17, mu
-  l2_scope: str = 'authors'  # tables, gate and transfers; or 'all'
-  decay_rate: float = 0.96  # authors: of the learning rate, each epoch
-  prior: str = 'none'  # ours: 'pattern' of upstream behaviors, learned
-  prior_smoothing: float = 5.0  # ours: of an item's conversion rate
-  prior_scale: float = 100.0  # ours: of a logit, in units of the score
+  samples: int = at_least(1, 40)  # authors: pairs of a user and behavior
+  weights: tuple[float, ...] = at_least(0, ())  # eq. 16, lambda_k; () is 1/K
+  aggregate: str = one_of('loss', 'behaviors', 'groups')  # eq. 16: the loss
+  bpr_scale: float = above(0, 3.0)  # authors
+  bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16
+  contrastive: float = at_least(0, 1.0)  # eq. 17, gamma
+  temperature: float = above(0, 0.1)  # sec. 5.5.2
+  anchors: str = one_of('batch', 'all', read=_ALIGNED)  # authors; all is eq. 8
+  normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U
+  similarity: str = one_of('cosine', 'inner', read=_ALIGNED)  # authors
+  l2: float = at_least(0, 0.01)  # eq. 17, mu
+  l2_scope: str = one_of('authors', 'all', read=_L2)  # tables, gate, transfers
+  decay_rate: float = above(0, 0.96)  # authors: of learning rate, each epoch
+  prior: str = one_of('none', 'pattern')  # ours: of upstream behaviors, learned
+  prior_smoothing: float = above(0, 5.0, _PAIRS)  # ours: of conversion rates
+  prior_scale: float = at_least(0, 100.0, _PAIRS)  # ours: of a logit, in scores
 
 
 @dataclasses.dataclass
@@ -205,84 +280,90 @@ class TwoTimeConfig:
   The paper states none of the sizes and rates; they are ours.
   """
 
-  variant: str = '2ts'  # sec. 3; or an ablation (two_time_presets.py)
-  threshold: int = 100  # t*, App. C: active users have more train events
-  threshold_rule: str = 'given'  # or 'validation', 'theory' (theorem 2.1)
-  thresholds: tuple[int, ...] = ()  # tried by the rule 'validation'
-  window: int = 50  # K <= t*, sec. 3.2: last events of an active user
-  cell: str = 'gru'  # eq. 8-9; or lstm, residual, scaled_gru
-  update_bias: float = 0.0  # of the update gate; 2 writes slowly
-  share_readout: bool = False  # 2TS-Plus: one W, sec. 3.3 to the letter
-  item_features: str = ''  # sec. 3.3: file of f_i, read by data/features.py
-  # 'name:kind', data/features.py; several as a flag: ="'a:dense','b:dense'"
-  feature_columns: tuple[str, ...] = ()
-  feature_width: int = 0  # d_f of g(f_i); the item table has the rest of d
-  negatives: int = 10  # p, sec. 3.1: offer set is the item and p others
-  pool: str = 'event'  # or 'shared': one draw of pool_size for a step
-  pool_size: int = 512
-  stage1: str = ''  # finished run whose stage 1 is taken over, and its length
-  stage1_epochs: tuple[int, ...] = (5, 10, 20, 40)  # by stage 2's validation
-  stage1_batch: int = 0  # events; 0 for 60 steps an epoch, at most 8192
-  stage1_optimizer: str = 'adam'  # or row_adagrad, lazy_adam: rows in use
-  stage1_rate: float = 5e-3  # 0.1 with row_adagrad
-  stage1_l2: float = 0.0  # on the rows in use
-  holdout: str = 'last_k'  # stage 1 without the windows; 'none': paper
-  warmup: str = 'replay'  # windows replayed before validation; or 'none'
-  loader: str = 'packed'  # streams with resets; or 'padded'
-  tokens: int = 0  # events of a stage-2 step; 0 for 40-70 steps an epoch
-  rate: float = 2e-3  # stage 2, Adam
-  clip: float = 1.0  # stage 2, norm of the gradient
-  epochs: int = 40  # stage 2
-  patience: int = 3  # stage 2, in epochs
-  single_stage_epochs: int = 80  # trains everything from the start
-  single_stage_window: str = 'random'  # or 'last_k'
-  evaluation_lists: int = 499  # sec. 4: sampled candidates besides the item
+  variant: str = one_of(*VARIANTS)  # sec. 3; ablations: two_time_presets.py
+  threshold: int = at_least(0, 100)  # t*, App. C: active users have more events
+  threshold_rule: str = one_of('given', 'validation', 'theory')  # theorem 2.1
+  thresholds: tuple[int, ...] = at_least(0, (), _TRIED)  # to choose from
+  window: int = at_least(1, 50)  # K <= t*, sec. 3.2: last of an active user
+  cell: str = one_of('gru', 'lstm', 'residual', 'scaled_gru')  # eq. 8-9
+  update_bias: float = free(0.0, _UPDATED)  # of its gate; 2 writes slowly
+  share_readout: bool = free(False)  # 2TS-Plus: one W, sec. 3.3 as written
+  item_features: str = free('')  # sec. 3.3: file of f_i, data/features.py
+  feature_columns: tuple[str, ...] = free(())  # ="'a:dense','b:dense'"
+  feature_width: int = at_least(0, 0)  # d_f of g(f_i); table: the rest of d
+  negatives: int = at_least(1, 10, _DRAWN)  # p, sec. 3.1: offered beside it
+  pool: str = one_of('event', 'shared')  # shared: pool_size draws for a step
+  pool_size: int = at_least(1, 512, read_if('two_time.pool', 'shared'))
+  stage1: str = free('')  # finished run whose stage 1 is taken over
+  stage1_epochs: tuple[int, ...] = at_least(1, (5, 10, 20, 40), _STAGE1)
+  stage1_batch: int = at_least(0, 0, _STAGE1)  # 0: 60 steps an epoch, to 8192
+  stage1_optimizer: str = one_of(*STAGE1_OPTIMIZERS, read=_STAGE1)
+  stage1_rate: float = above(0, 5e-3, _STAGE1)  # 0.1 with row_adagrad
+  stage1_l2: float = at_least(0, 0.0, _STAGE1)  # on the rows in use
+  holdout: str = one_of('last_k', 'none', 'refit')  # of stage 1; none: paper
+  warmup: str = one_of('replay', 'none')  # of windows, before validation
+  loader: str = one_of('packed', 'padded')  # streams with resets
+  tokens: int = at_least(0, 0)  # of a stage-2 step; 0: 40-70 steps an epoch
+  rate: float = above(0, 2e-3)  # stage 2, Adam
+  clip: float = at_least(0, 1.0)  # stage 2, norm of the gradient
+  epochs: int = at_least(1, 40, _STAGE1)  # stage 2
+  patience: int = at_least(0, 3)  # stage 2, in epochs
+  single_stage_epochs: int = at_least(1, 80, _AT_ONCE)  # all from the start
+  single_stage_window: str = one_of('random', 'last_k', read=_AT_ONCE)
+  evaluation_lists: int = at_least(1, 499)  # sec. 4: sampled beside the item
 
 
 @dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
-  mode: str = 'frozen'  # training group; or 'dynamic' by activity, 'soft'
-  cold: str = 'group1'  # users without any history; or 'trunk', no plugin
-  hysteresis: float = 0.1  # dynamic: a border is passed by this share of it
+  mode: str = one_of('frozen', 'dynamic', 'soft')  # training group; activity
+  cold: str = one_of('group1', 'trunk')  # users without any history
+  hysteresis: float = at_least(0, 0.1)  # dynamic: share beyond a border
+
+
+@dataclasses.dataclass
+class ClosedFormConfig:
+  """Item-item models `ease` and `item_knn` (models/closed_form.py)."""
+
+  l2: float = above(0, 500.0)  # Steck 2019, sec. 4: 200 to 1000 by the data
+  neighbors: int = at_least(1, 100)  # ours
+  shrinkage: float = at_least(0, 10.0)  # ours, beside the norms of a cosine
 
 
 @dataclasses.dataclass
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
-  candidates: str = 'all'  # sec. 4.1.1 for ML; others in evaluate.py
-  num_candidates: int = 100  # negatives per held-out item if sampled
-  ks: tuple[int, ...] = (1, 5, 10, 20)
-  auc_ties: float = 0.5  # 0 is the strict inequality of eq. 14
-  rank_ties: float = 0.5  # 0 optimistic, 1 pessimistic
-  user_tile: int = 256  # memory bound; results do not depend on it
-  item_tile: int = 4096
-  bootstrap: int = 1000  # resamples of users for the 95 % intervals
-  seed: int = 0
+  candidates: str = one_of(*CANDIDATES)  # sec. 4.1.1 for ML
+  num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
+  ks: tuple[int, ...] = at_least(1, (1, 5, 10, 20))
+  auc_ties: float = between(0, 1, 0.5)  # 0 is the strict inequality of eq. 14
+  rank_ties: float = between(0, 1, 0.5)  # 0 optimistic, 1 pessimistic
+  user_tile: int = at_least(1, 256)  # memory; results do not depend on it
+  item_tile: int = at_least(1, 4096)  # the same
+  bootstrap: int = at_least(0, 1000)  # resamples of users, 95 % intervals
+  rules: tuple[str, ...] = free(())  # also shown: 'ease', 'item_knn'
+  seed: int = at_least(0, 0)
 
 
 @dataclasses.dataclass
 class Config:
   """One experiment."""
 
-  data: DataConfig = dataclasses.field(default_factory=DataConfig)
-  groups: GroupConfig = dataclasses.field(default_factory=GroupConfig)
-  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-  aggregator: AggregatorConfig = dataclasses.field(
-    default_factory=AggregatorConfig
-  )
-  train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-  plugin: PluginConfig = dataclasses.field(default_factory=PluginConfig)
-  fusion: FusionConfig = dataclasses.field(default_factory=FusionConfig)
-  head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
-  behavior: BehaviorConfig = dataclasses.field(default_factory=BehaviorConfig)
-  two_time: TwoTimeConfig = dataclasses.field(default_factory=TwoTimeConfig)
-  routing: RoutingConfig = dataclasses.field(default_factory=RoutingConfig)
-  evaluation: EvaluationConfig = dataclasses.field(
-    default_factory=EvaluationConfig
-  )
+  data: DataConfig = section(DataConfig)
+  groups: GroupConfig = section(GroupConfig)
+  model: ModelConfig = section(ModelConfig)
+  aggregator: AggregatorConfig = section(AggregatorConfig)
+  train: TrainConfig = section(TrainConfig)
+  plugin: PluginConfig = section(PluginConfig)
+  fusion: FusionConfig = section(FusionConfig, _GRAPHS)
+  head: HeadConfig = section(HeadConfig, _GRAPHS)
+  behavior: BehaviorConfig = section(BehaviorConfig, _GRAPHS)
+  two_time: TwoTimeConfig = section(TwoTimeConfig, _STREAMS)
+  routing: RoutingConfig = section(RoutingConfig)
+  closed_form: ClosedFormConfig = section(ClosedFormConfig, _CLOSED_FORM)
+  evaluation: EvaluationConfig = section(EvaluationConfig)
 
 
 def change(config: Config, settings: Mapping[str, Any]) -> None:

@@ -104,5 +104,5 @@ def _numpy_for(values: Array) -> Any:
 
 
 def or_none(value: float) -> float | None:
-  """The value; None where it is not known, as JSON has no NaN."""
+  """The value; None where it is NaN or infinite, which JSON has not."""
   return float(value) if np.isfinite(value) else None

@@ -93,7 +93,8 @@ class Stages(NamedTuple):
   Attributes:
     init: (key, context, sizes) -> Params with
       net = {'embed': ..., 'extractor': ..., 'classifier': ...}.
-    embed: (embed_net, rows, inputs) -> f32[B, L, D], embedded history.
+    embed: (embed_net, rows, inputs) -> f32[B, L, D], embedded history; or what
+      `summarize` takes of a user without one.
     summarize: (extractor, embedded, mask, *, key=None) -> summary, leaves
       [B, ...]; mask bool[B, L].
     extract: (extractor, summary, candidate_rows) -> Features.
@@ -102,7 +103,7 @@ class Stages(NamedTuple):
   """
 
   init: Callable[..., Params]
-  embed: Callable[..., jax.Array]
+  embed: Callable[..., PyTree]
   summarize: Callable[..., PyTree]
   extract: Callable[..., Features]
   classify: Callable[..., jax.Array]
@@ -137,6 +138,78 @@ class Plugin(NamedTuple):
 
   init: Callable[..., PyTree]
   attach: Callable[[Stages, PyTree, jax.Array], Stages]
+
+
+class NodeSizes(NamedTuple):
+  """Static sizes of a model of several behaviors; n = U + I nodes.
+
+  User u is node u, item i node U + i - 1. The target is the last behavior.
+  """
+
+  num_behaviors: int
+  num_users: int
+  num_items: int
+  width: int
+
+
+class Fused(NamedTuple):
+  """Representations of all nodes, from `Fusion.encode`.
+
+  Attributes:
+    behaviors: K times f32[n, D'], e^{k,*} of every node (COPF sec. 4.2).
+    extra: what else a head or a loss reads, such as the tables of a second
+      stream; () where there is nothing.
+  """
+
+  behaviors: tuple[jax.Array, ...]
+  extra: PyTree = ()
+
+
+class Fusion(NamedTuple):
+  """Makes a table of all nodes for every behavior from the graphs of all.
+
+  Attributes:
+    init: key -> net, a pytree of f32; {} where nothing is trained. Leaves under
+      a name `bias` or `relation` are not regularized (behavior.l2_scope).
+    context: ops.graph.Edges -> given arrays: graphs, degrees, lists.
+    encode: (net, nodes f32[n, D], context, *, key=None) -> Fused. A missing
+      key means evaluation (no dropout).
+    width: D', of the tables.
+    merged: whether one table stands in for all behaviors; heads that read the
+      same input for every task need that.
+  """
+
+  init: Callable[[jax.Array], PyTree]
+  context: Callable[[Any], PyTree]
+  encode: Callable[..., Fused]
+  width: int
+  merged: bool = False
+
+
+class Head(NamedTuple):
+  """Turns representations of nodes into scores of K behaviors.
+
+  Attributes:
+    init: key -> net.
+    prepare: (net, Fused, graphs, task) -> table of the nodes, leaves [n, ...];
+      graphs are those of each behavior alone.
+    score: (net, user rows, item rows, task) -> f32[P], rows of the table with
+      leaves [P, ...].
+    serve: (net, user table, item table) of the target -> the two as
+      {name: f32[U, ...]} and {name: f32[I, ...]}; any rows of them likewise.
+    rank: (net, user rows [B, ...], item rows [C, ...] or [B, C, ...]) ->
+      f32[B, C], the same scores.
+    scorer: names in net that scores of prepared rows depend on, where a table
+      is f32[n, S * D'], the vectors of a node that the head reads; None for a
+      head that keeps no such vectors, to which no plugin can be attached.
+  """
+
+  init: Callable[[jax.Array], PyTree]
+  prepare: Callable[..., PyTree]
+  score: Callable[..., jax.Array]
+  serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
+  rank: Callable[..., jax.Array]
+  scorer: tuple[str, ...] | None = None
 
 
 class GroupInfo(NamedTuple):

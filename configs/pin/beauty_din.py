@@ -1,19 +1,13 @@
-r"""PIN's base model DIN on amazon-beauty-5core.
+r"""DIN on amazon-beauty-5core, as configs/pin/beauty.py:din.
 
     python launch/train.py --config=configs/pin/beauty_din.py \
       --data_root=DIR --workdir=runs/beauty_din
-
-`--config.aggregator.name=backdoor` is +GA.
 """
 
 from twotsrec import config as config_lib
+from twotsrec.recipes import pin_presets
 
 
 def get_config() -> config_lib.Config:
   """The model on the dataset."""
-  config = config_lib.Config()
-  config.data.dataset = 'amazon-beauty-5core'
-  config.model.name = 'din'
-  config.evaluation.candidates = 'sampled'  # PIN sec. 4.1.1
-  config.evaluation.num_candidates = 99
-  return config
+  return pin_presets.preset('amazon-beauty-5core', 'din')

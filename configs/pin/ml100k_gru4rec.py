@@ -1,17 +1,13 @@
-r"""PIN's base model GRU4Rec on ml-100k.
+r"""GRU4Rec on ml-100k, as configs/pin/ml100k.py:gru4rec.
 
     python launch/train.py --config=configs/pin/ml100k_gru4rec.py \
       --data_root=DIR --workdir=runs/ml100k_gru4rec
-
-`--config.aggregator.name=backdoor` is +GA.
 """
 
 from twotsrec import config as config_lib
+from twotsrec.recipes import pin_presets
 
 
 def get_config() -> config_lib.Config:
   """The model on the dataset."""
-  config = config_lib.Config()
-  config.data.dataset = 'ml-100k'
-  config.model.name = 'gru4rec'
-  return config
+  return pin_presets.preset('ml-100k', 'gru4rec')

@@ -15,10 +15,10 @@ import pytest
 from tests import worlds
 from tests.aggregators import cases
 from twotsrec import config as config_lib
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 PROPERTY = settings(max_examples=12, deadline=None, derandomize=True)

@@ -1,15 +1,19 @@
-"""Parquet and fast CSV give what the NumPy reader gives."""
+"""Parquet and JSON lines give what the same table in CSV gives."""
 
+import csv
 import datetime
-import sys
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+import polars
 import pytest
 
 from tests.data import table_files
 from twotsrec import types
+from twotsrec.data import columnar
+from twotsrec.data import ids
 from twotsrec.data import tables
 
 PLAIN = table_files.PLAIN
@@ -18,33 +22,20 @@ FULL = table_files.FULL
 SMALL = table_files.SMALL
 
 
-@pytest.fixture(name='polars')
-def _polars():
-  return pytest.importorskip('polars')
-
-
 def assert_same(left: tables.Table, right: tables.Table, but=('path',)):
   for name in tables.Table._fields:
     if name in but:
       continue
     ours, theirs = getattr(left, name), getattr(right, name)
+    if isinstance(ours, ids.Texts):
+      ours, theirs = np.asarray(ours), np.asarray(theirs)
     if isinstance(ours, np.ndarray):
       np.testing.assert_array_equal(ours, theirs, strict=True)
     else:
       assert ours == theirs
 
 
-def test_a_missing_extra_is_an_error_that_names_it(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'polars', None)
-  path = tmp_path / 't.parquet'
-  path.touch()
-  with pytest.raises(types.UserError) as caught:
-    tables.read_table(path, PLAIN)
-  assert "pip install -e '.[data]'" in str(caught.value)
-  assert '\n' not in str(caught.value)
-
-
-def test_parquet_equals_the_same_table_in_csv(tmp_path, polars):
+def test_parquet_equals_the_same_table_in_csv(tmp_path):
   frame = polars.DataFrame(
     {
       'user_id': ['ann', 'bob', 'é'],
@@ -73,7 +64,7 @@ def test_parquet_equals_the_same_table_in_csv(tmp_path, polars):
   assert tables.column_names(tmp_path / 't.parquet') == frame.columns
 
 
-def test_parquet_dates_are_unix_seconds(tmp_path, polars):
+def test_parquet_dates_are_unix_seconds(tmp_path):
   moment = datetime.datetime(2021, 7, 1, 12, 30)
   seconds = moment.replace(tzinfo=datetime.UTC).timestamp()
   for unit in ('ms', 'us', 'ns'):
@@ -94,7 +85,7 @@ def test_parquet_dates_are_unix_seconds(tmp_path, polars):
     assert table.time.tolist() == [seconds - 12.5 * 3600]
 
 
-def test_bad_rows_of_parquet_are_told_by_row(tmp_path, polars):
+def test_bad_rows_of_parquet_are_told_by_row(tmp_path):
   path = tmp_path / 't.parquet'
   polars.DataFrame(
     {
@@ -115,18 +106,18 @@ def test_bad_rows_of_parquet_are_told_by_row(tmp_path, polars):
   }
 
 
-def test_a_path_is_no_pattern(tmp_path, polars):
+def test_a_path_is_no_pattern(tmp_path):
   folder = tmp_path / 'a[1]'
   folder.mkdir()
   frame = polars.DataFrame({'user_id': [1], 'item_id': [2]})
   frame.write_parquet(folder / 't.parquet')
   frame.write_csv(folder / 't.csv')
   for name in ('t.parquet', 't.csv'):
-    table = tables.read_table(folder / name, PLAIN, engine='polars')
+    table = tables.read_table(folder / name, PLAIN)
     assert table.item.tolist() == [2]
 
 
-def test_bad_parquet_files_are_errors(tmp_path, polars):
+def test_bad_parquet_files_are_errors(tmp_path):
   path = tmp_path / 't.parquet'
   path.write_bytes(b'user_id,item_id\n1,2\n')
   with pytest.raises(types.UserError, match='not a Parquet file'):
@@ -144,73 +135,113 @@ def test_bad_parquet_files_are_errors(tmp_path, polars):
     tables.read_table(path, PLAIN)
 
 
-LINES = st.lists(
-  st.sampled_from([
-    '1,2,3', '007,2,3', 'x,2,3', '1,,3', '1,2', '1,2,3,4', '', '1,"2",3',
-    '1,"a,b",3', '1,2,-3', '1,2,2021-07-01', '1,é,3', '1,2,1.5', 'a"b,2,3',
-    '1,"2\n\n",3', '1, 2,3', '1,2,nan', '"1"x,2,3', '1,2,',
-  ]),
+# JSON lines.
+
+
+def json_lines(frame: polars.DataFrame) -> bytes:
+  return ''.join(json.dumps(row) + '\n' for row in frame.to_dicts()).encode()
+
+
+TEXTS = st.text(
+  st.characters(exclude_characters='\0', exclude_categories=['Cs'])
+  | st.sampled_from('"\\,\n\r1'),
   min_size=1,
   max_size=6,
-)  # fmt: skip
+)
 
 
 @SMALL
 @given(
-  lines=LINES | st.lists(st.just('1,2,3') | st.just('4,-5,6'), min_size=1),
-  line_end=st.sampled_from(['\n', '\r\n']),
-  header=st.booleans(),
-  bom=st.booleans(),
-  on_bad_rows=st.sampled_from(['error', 'drop']),
+  rows=st.lists(
+    st.tuples(
+      st.integers(-(2**63), 2**63 - 1),
+      TEXTS,
+      st.integers(0, 10**10),
+      st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    min_size=1,
+    max_size=8,
+  ),
+  name=st.sampled_from(['t.jsonl', 't.ndjson.gz', 't.jsonl.zst']),
 )
-def test_both_engines_give_the_same(
-  tmp_path, polars, lines, line_end, header, bom, on_bad_rows
-):
-  del polars
-  names = ('user_id', 'item_id', 'timestamp')
-  path = tmp_path / 't.csv'
-  text = line_end.join([','.join(names)] * header + lines)
-  path.write_bytes(text.encode('utf-8-sig' if bom else 'utf-8'))
-  options = {
-    'on_bad_rows': on_bad_rows,
-    'column_names': None if header else names,
+def test_json_lines_equal_the_same_table_in_csv(tmp_path, rows, name):
+  columns = ('user_id', 'item_id', 'timestamp', 'rating')
+  wanted = tables.Columns(time='timestamp', rating='rating')
+  frame = polars.DataFrame(rows, schema=columns, orient='row')
+  path = table_files.write(tmp_path, json_lines(frame), name)
+  with (tmp_path / 't.csv').open('w', newline='') as file:
+    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+    writer.writerows([columns, *rows])
+  json_table = tables.read_table(path, wanted, id_type='string')
+  text = tables.read_table(tmp_path / 't.csv', wanted, id_type='string')
+  assert_same(json_table, text, but=('path', 'lines'))
+  assert json_table.lines.tolist() == list(range(1, len(rows) + 1))
+  assert tables.column_names(path) == list(columns)
+
+
+BAD_LINES = '\n'.join([
+  '{"user_id": 1, "item_id": 2, "x": [1, {"y": 2}]}',
+  '',
+  '{"item_id": "7", "user_id": "1"}',
+  '{"user_id": 3}',
+  '{"user_id": 4, "item_id": null}',
+  'user_id: 5',
+  '[6, 7]',
+  '{"user_id": 7, "item_id": NaN}',
+  '{"user_id": 8, "item_id": 1.5}',
+  '{"user_id": 9, "item_id": 10}',
+])  # fmt: skip
+
+
+def test_bad_json_lines_are_counted_or_are_errors(tmp_path):
+  path = table_files.write(tmp_path, BAD_LINES, 't.jsonl')
+  table = tables.read_table(path, PLAIN, on_bad_rows='drop')
+  assert table.user.tolist() == [1, 1, 9]
+  assert table.item.tolist() == [2, 7, 10]
+  assert table.lines.tolist() == [1, 3, 10]
+  assert table.rows_read == 9
+  assert table.dropped == {
+    'not a JSON object': tables.Dropped(3, (6, 7, 8)),
+    'item_id is empty': tables.Dropped(2, (4, 5)),
+    'item_id is not an integer': tables.Dropped(1, (9,)),
   }
-  try:
-    table = tables.read_table(path, TIMED, **options)
-  except types.UserError as error:
-    with pytest.raises(types.UserError) as caught:
-      tables.read_table(path, TIMED, engine='polars', **options)
-    assert str(caught.value) == str(error)
-  else:
-    fast = tables.read_table(path, TIMED, engine='polars', **options)
-    assert_same(fast, table)
+  assert "line 4: item_id '' is empty" in table_files.message(path)
+  lines = BAD_LINES.splitlines()
+  path = table_files.write(
+    tmp_path, '\n'.join(lines[:3] + lines[5:]), 't.jsonl'
+  )
+  text = table_files.message(path)
+  assert 'line 4: not a JSON object' in text
+  assert '--bad_rows=drop' in text
 
 
 @pytest.mark.parametrize(
-  'text',
+  ('content', 'said'),
   [
-    'user_id,item_id,x\n1,2,3\n4,5,6\n',
-    'user_id,item_id,x\n1,2,"a\nb"\n4,5,6\n',
-    'user_id,"a\nb",item_id\n1,2,3\n4,5,6\n',
-    '\n\nuser_id,item_id,x\n1,2,3\n4,5,6\n',
-    '\ufeff\r\nuser_id,item_id,x\r\n1,2,3\r\n',
-    'user_id,item_id,x\n\n1,2,3\n\n4,5,6\n',
-    'user_id,item_id,x\r\n1,2,3\r\n\r\n4,5,6\r\n',
+    ('', 'is empty'),
+    ('\n\n', 'is empty'),
+    ('[1]\n', 'line 1: not a JSON object; every line is one'),
+    ('\n1,2\n', 'line 2: not a JSON object'),
+    ('{"user": 1, "item_id": 2}\n', 'columns are: user, item_id'),
+    ('{"user_id": 1, "item_id": 2}\n\x00', 'line 2: a NUL byte'),
+    (b'{"user_id": 1, "item_id": 2}\n\xe9', 'line 2: byte 0xe9 is not UTF-8'),
   ],
 )
-def test_the_fast_engine_tells_lines_of_the_file(tmp_path, polars, text):
-  del polars
-  path = tmp_path / 't.csv'
-  path.write_bytes(text.encode())
-  fast = tables.read_table(path, PLAIN, engine='polars')
-  assert_same(fast, tables.read_table(path, PLAIN))
+def test_bad_files_of_json_lines_are_errors(tmp_path, content, said):
+  assert said in table_files.message(
+    table_files.write(tmp_path, content, 't.jsonl')
+  )
 
 
-def test_the_fast_engine_leaves_a_header_given_by_mistake(tmp_path, polars):
-  del polars
-  path = tmp_path / 't.csv'
-  path.write_text('user_id,item_id\n1,2\n')
-  with pytest.raises(types.UserError, match='leave out --column_names'):
-    tables.read_table(
-      path, PLAIN, engine='polars', column_names=('user_id', 'item_id')
-    )
+def test_blocks_of_json_lines_are_those_of_the_whole(tmp_path):
+  path = table_files.write(tmp_path, BAD_LINES, 't.jsonl')
+  wanted = dict.fromkeys(('user_id', 'item_id'), columnar.ID)
+  for block_bytes in (1, 50, 1 << 20):
+    lines, users, ragged = [], [], []
+    for block in columnar.read_json_lines(path, wanted, block_bytes):
+      lines += block.lines.tolist()
+      users += block.columns['user_id'].to_list()
+      ragged += block.ragged_lines.tolist()
+    assert lines == [1, 3, 4, 5, 9, 10]
+    assert users == ['1', '1', '3', '4', '8', '9']
+    assert ragged == [6, 7, 8]

@@ -1,4 +1,4 @@
-"""The array path and the csv path cut the same cells."""
+"""Polars and the csv module cut the same cells."""
 
 import csv
 import io

@@ -1,5 +1,6 @@
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,14 +14,27 @@ from twotsrec.data import prepared as prepared_lib
 ITEMS, KEY = 30, jax.random.key(7)
 
 
-def _feed(held_out=None):
+@functools.cache
+def _feed():
+  prepared, groups = worlds.log()
+  return event_feeds.make(prepared, groups.user_group)
+
+
+def _feed_without(held_out):
   prepared, groups = worlds.log()
   return event_feeds.make(prepared, groups.user_group, held_out)
 
 
+@functools.cache
 def _batch_of(**changes):
-  options = config_lib.TwoTimeConfig(**{'negatives': 4, **changes})
-  return jax.jit(event_feeds.make_batch_of(ITEMS, options))
+  """(feed, examples, key) -> batch on the host; one program for a shape."""
+  options = config_lib.TwoTimeConfig(
+    **{'negatives': 4, 'pool_size': 6, **changes}
+  )
+  batch_of = jax.jit(event_feeds.make_batch_of(ITEMS, options))
+  return lambda feed, examples, key: jax.tree.map(
+    np.asarray, batch_of(feed, np.asarray(examples, np.int32), key)
+  )
 
 
 def _train_events():
@@ -43,15 +57,16 @@ def test_a_feed_holds_every_training_event_and_its_users_group():
 def test_held_out_training_events_are_left_out():
   event = _train_events()
   held_out = event[[1, 5, 6]]
-  whole, feed = _feed(), _feed(held_out)
+  whole, feed = _feed(), _feed_without(held_out)
   rest = np.delete(np.arange(len(event)), [1, 5, 6])
   for ours, theirs in zip(feed, whole, strict=True):
     np.testing.assert_array_equal(ours, np.asarray(theirs)[rest])
 
 
 def test_counts_are_those_of_the_feed():
-  feed = _feed(_train_events()[:3])
+  feed = _feed_without(_train_events()[:3])
   counts = event_feeds.make_context(feed, 12, ITEMS)
+  counts = jax.tree.map(np.asarray, counts)
   for u in range(12):
     assert counts['user_counts'][u] == np.sum(np.asarray(feed.user) == u)
   for i in range(ITEMS + 1):
@@ -69,8 +84,8 @@ def test_a_plan_is_a_function_of_seed_and_epoch():
 
 
 def test_a_batch_has_the_events_of_its_row_and_filling():
-  feed, examples = _feed(), jnp.array([5, 0, -1, 9])
-  batch = _batch_of()(feed, examples, KEY)
+  feed = jax.tree.map(np.asarray, _feed())
+  batch = _batch_of()(_feed(), [5, 0, -1, 9], KEY)
   real, place = np.array([5, 0, 9]), np.array([0, 1, 3])
   for ours, theirs in ((batch.user, feed.user), (batch.item, feed.item)):
     np.testing.assert_array_equal(ours[place], theirs[real])
@@ -82,18 +97,18 @@ def test_a_batch_has_the_events_of_its_row_and_filling():
 
 def test_negatives_of_an_event_depend_on_the_event_and_the_epoch_alone():
   feed, batch_of = _feed(), _batch_of()
-  here = batch_of(feed, jnp.array([5, 0, 2, 9]), KEY).negatives
-  there = batch_of(feed, jnp.array([9, 3, 5, -1]), KEY).negatives
+  here = batch_of(feed, [5, 0, 2, 9], KEY).negatives
+  there = batch_of(feed, [9, 3, 5, -1], KEY).negatives
   np.testing.assert_array_equal(here[0], there[2])
   np.testing.assert_array_equal(here[3], there[0])
-  later = batch_of(feed, jnp.array([5, 0, 2, 9]), jax.random.key(8)).negatives
+  later = batch_of(feed, [5, 0, 2, 9], jax.random.key(8)).negatives
   assert not np.array_equal(here, later)
 
 
 def test_a_shared_pool_depends_on_the_events_of_a_step_as_a_set():
-  feed, batch_of = _feed(), _batch_of(pool='shared', pool_size=6)
+  feed, batch_of = _feed(), _batch_of(pool='shared')
   pools = [
-    np.asarray(batch_of(feed, jnp.array(row), KEY).negatives)
+    batch_of(feed, row, KEY).negatives
     for row in ([5, 0, 2, 9], [9, 2, 0, 5], [1, 3, 4, 6])
   ]
   assert pools[0].shape == (6,)
@@ -106,9 +121,9 @@ def test_a_row_per_group_changes_no_draw(pool):
   feed = _feed()
   plan = event_feeds.make_plan(len(feed.user), 8, 0, 0)
   stacked = plans.stack_plan(plan[:1], np.asarray(feed.group), 3, 8)[0]
-  batch_of = _batch_of(pool=pool, pool_size=6)
-  flat = batch_of(feed, jnp.asarray(plan[0]), KEY)
-  batch = batch_of(feed, jnp.asarray(stacked), KEY)
+  batch_of = _batch_of(pool=pool)
+  flat = batch_of(feed, plan[0], KEY)
+  batch = batch_of(feed, stacked, KEY)
   real = stacked >= 0
   if pool == 'shared':
     for row in batch.negatives:
@@ -116,7 +131,7 @@ def test_a_row_per_group_changes_no_draw(pool):
   else:
     place = [plan[0].tolist().index(e) for e in stacked[real]]
     np.testing.assert_array_equal(
-      np.asarray(batch.negatives)[real], flat.negatives[np.array(place)]
+      batch.negatives[real], flat.negatives[np.array(place)]
     )
   np.testing.assert_array_equal(batch.weight, real)
   np.testing.assert_array_equal(batch.group[real], np.nonzero(real)[0])
@@ -124,7 +139,7 @@ def test_a_row_per_group_changes_no_draw(pool):
 
 def test_negatives_are_uniform_over_all_items():
   batch_of = _batch_of(negatives=4000)
-  drawn = batch_of(_feed(), jnp.arange(15), KEY).negatives
+  drawn = batch_of(_feed(), np.arange(15), KEY).negatives
   counts = np.bincount(np.ravel(drawn), minlength=ITEMS + 1)
   assert counts[0] == 0 and len(counts) == ITEMS + 1
   expected = drawn.size / ITEMS
@@ -148,7 +163,7 @@ def test_a_wrong_offer_set_is_one_line(changes, message):
 
 def test_nothing_to_train_on_is_one_line():
   with pytest.raises(types.UserError, match='no training event is left'):
-    _feed(_train_events())
+    _feed_without(_train_events())
   one = prepared_lib.build(
     np.zeros(2, np.int32),
     np.ones(2, np.int32),

@@ -1,5 +1,6 @@
 import hypothesis
 from hypothesis import strategies
+import polars
 import pytest
 
 from tests.data import table_files
@@ -31,7 +32,6 @@ def test_columns_of_every_kind_are_read(tmp_path):
 
 
 def test_parquet_gives_the_same(tmp_path):
-  polars = pytest.importorskip('polars')
   frame = polars.DataFrame(
     {
       'item_id': [7, 3, 9],
@@ -81,7 +81,11 @@ def test_dividing_undoes_joining_but_for_repeats(lists):
     (TEXT, ['kind:dense'], "line 2: kind 'a' is not a finite number; correct"),
     ('item_id,p\n1,\n', ['p:dense'], "line 2: p '' is empty"),
     ('item_id,p\nx,1\n', ['p:dense'], "line 2: item_id 'x' is not an integer"),
-    ('item_id,p\n1,2,3\n', ['p:dense'], 'line 2: 3 fields instead of 2'),
+    (
+      'item_id,p\n1,2,3\n',
+      ['p:dense'],
+      'line 2: wrong number of fields, 3 instead of 2; correct',
+    ),
     ('item_id,p\n', ['p:dense'], 'a header but no rows'),
   ],
 )

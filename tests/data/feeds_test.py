@@ -1,7 +1,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,10 +12,11 @@ from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 
 LENGTH, NEGATIVES, ITEMS = 6, 5, 30
+AT_ONCE = 64  # examples, so that there is one program for each form of feed
 
 
 @functools.cache
-def _batch_of(every_position=False):
+def _program(every_position):
   return jax.jit(
     functools.partial(
       feeds.make_batch,
@@ -26,6 +26,23 @@ def _batch_of(every_position=False):
       every_position=every_position,
     )
   )
+
+
+def _batch(feed, examples, seed=0, every_position=False):
+  """The batch of any number of examples, on the host."""
+  examples = np.asarray(examples, np.int32)
+  padded = np.pad(
+    examples, (0, -len(examples) % AT_ONCE), constant_values=-1
+  ).reshape(-1, AT_ONCE)
+  parts = [
+    jax.tree.map(
+      np.asarray,
+      _program(every_position)(feed, part, jax.random.key(seed)),
+    )
+    for part in padded
+  ]
+  join = lambda *leaves: np.concatenate(leaves)[: len(examples)]
+  return jax.tree.map(join, *parts)
 
 
 def _data(**changes):
@@ -55,25 +72,22 @@ def test_batches_equal_a_literal_walk_through_the_log(split):
       history = events[:position][-LENGTH:]
       padded = np.pad(history, (0, LENGTH - len(history)))
       expected.append((user, padded, events[position]))
-  batch = _batch_of()(feed, jnp.arange(len(expected)), jax.random.key(0))
+  batch = _batch(feed, np.arange(len(expected)))
   np.testing.assert_array_equal(batch.user, [user for user, _, _ in expected])
   np.testing.assert_array_equal(batch.history, [h for _, h, _ in expected])
   np.testing.assert_array_equal(
     batch.candidates[:, 0], [item for *_, item in expected]
   )
-  np.testing.assert_array_equal(
-    batch.group, groups.user_group[np.asarray(batch.user)]
-  )
+  np.testing.assert_array_equal(batch.group, groups.user_group[batch.user])
 
 
 @pytest.mark.parametrize('exclude', ['all', 'train'])
 def test_negatives_are_items_the_user_never_touched(exclude):
   prepared, groups = worlds.log()
   feed = feeds.make_feed(prepared, groups, _data(negative_exclude=exclude))
-  examples = jnp.tile(jnp.arange(len(feed.user)), 6)
-  batch = _batch_of()(feed, examples, jax.random.key(1))
+  batch = _batch(feed, np.tile(np.arange(len(feed.user)), 6), 1)
   heldout_drawn = False
-  for user, drawn in zip(batch.user, np.asarray(batch.candidates)[:, 1:]):
+  for user, drawn in zip(batch.user, batch.candidates[:, 1:]):
     events = _events(prepared, user)
     assert not set(drawn) & set(events[:-2])
     heldout_drawn |= bool(set(drawn) & set(events[-2:]))
@@ -83,9 +97,7 @@ def test_negatives_are_items_the_user_never_touched(exclude):
 def test_negatives_depend_on_key_and_example_not_on_the_batch():
   prepared, groups = worlds.log()
   feed = feeds.make_feed(prepared, groups, _data())
-  draw = lambda examples, seed: np.asarray(
-    _batch_of()(feed, jnp.array(examples), jax.random.key(seed)).candidates
-  )
+  draw = lambda examples, seed: _batch(feed, examples, seed).candidates
   np.testing.assert_array_equal(draw([3, 5, 8], 0)[1:2], draw([5, 1, 1], 0)[:1])
   assert np.any(draw([3, 5, 8], 0) != draw([3, 5, 8], 1))
 
@@ -93,16 +105,15 @@ def test_negatives_depend_on_key_and_example_not_on_the_batch():
 def test_filling_has_no_weight():
   prepared, groups = worlds.log()
   feed = feeds.make_feed(prepared, groups, _data())
-  batch = _batch_of()(feed, jnp.array([0, -1, 2]), jax.random.key(0))
+  batch = _batch(feed, [0, -1, 2])
   np.testing.assert_array_equal(batch.weight, [1.0, 0.0, 1.0])
 
 
 def test_a_sequence_feed_trains_every_next_training_event():
   prepared, groups = worlds.log()
   feed = feeds.make_sequence_feed(prepared, groups, _data())
-  examples = jnp.arange(len(feed.user))
-  batch = _batch_of(True)(feed, examples, jax.random.key(0))
-  for row, user in enumerate(np.asarray(batch.user)):
+  batch = _batch(feed, np.arange(len(feed.user)), every_position=True)
+  for row, user in enumerate(batch.user):
     train = _events(prepared, user)[:-2]
     inputs, targets = train[:-1][-LENGTH:], train[1:][-LENGTH:]
     count = len(inputs)

@@ -1,14 +1,20 @@
 import hypothesis
 from hypothesis import strategies
 import numpy as np
+import polars
 import pytest
 
 from twotsrec import types
 from twotsrec.data import ids
 
-integers = strategies.lists(
+# Close together, where every possible value gets a mark, and far apart.
+integers = strategies.one_of(
+  strategies.lists(strategies.integers(low, low + 50), min_size=1, max_size=30)
+  for low in (-(2**63), -20, 0, 2**63 - 51)
+) | strategies.lists(
   strategies.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30
-).map(lambda values: np.array(values, np.int64))
+)
+integers = integers.map(lambda values: np.array(values, np.int64))
 # NumPy drops NUL characters at the end of unicode cells.
 texts = strategies.lists(
   strategies.text(
@@ -58,3 +64,44 @@ def test_numbers_and_text_are_looked_up_across_kinds():
 def test_text_for_integer_ids_is_an_error_that_shows_it():
   with pytest.raises(types.UserError, match="integer ids, but here is 'x7'"):
     ids.encode(np.array([3, 5]), np.array(['5', 'x7']))
+
+
+@settings
+@hypothesis.given(texts, texts, strategies.randoms(use_true_random=False))
+def test_a_column_of_texts_is_like_an_array_of_them(values, others, random):
+  column = ids.texts(polars.Series(values.tolist()))
+  assert column.names.tolist() == sorted(set(values.tolist()))
+  assert len(column) == len(values) and column.tolist() == values.tolist()
+  np.testing.assert_array_equal(np.asarray(column), values)
+  rows = np.array([random.randrange(len(values)) for _ in range(5)])
+  np.testing.assert_array_equal(np.asarray(column[rows]), values[rows])
+  mask = values != values[0]
+  np.testing.assert_array_equal(column[mask].tolist(), values[mask].tolist())
+  np.testing.assert_array_equal(column == values[0], ~mask)
+  assert column[0] == values[0]
+  # It is numbered and looked up as the array is, of some rows as well.
+  for some in (slice(None), rows):
+    for ours, theirs in zip(
+      ids.number(column[some]), ids.number(values[some]), strict=True
+    ):
+      np.testing.assert_array_equal(ours, theirs)
+  known = np.unique(others)
+  np.testing.assert_array_equal(
+    ids.encode(known, column), ids.encode(known, values)
+  )
+  both = ids.concatenate([column, ids.texts(polars.Series(others.tolist()))])
+  assert both.tolist() == [*values.tolist(), *others.tolist()]
+  assert both.names.tolist() == sorted(set(both.tolist()))
+
+
+def test_columns_of_numbers_and_constant_texts_are_laid_one_after_another():
+  numbers = ids.concatenate([np.array([1, 2]), np.array([3])])
+  assert numbers.tolist() == [1, 2, 3] and not ids.is_text(numbers)
+  labels = ids.concatenate([ids.constant('b', 2), ids.constant('a', 1)])
+  assert labels.tolist() == ['b', 'b', 'a'] and ids.is_text(labels)
+
+
+def test_texts_that_differ_by_a_final_nul_are_one():
+  column = ids.texts(polars.Series(['a', 'a\0', 'b']))
+  assert column.names.tolist() == ['a', 'b']
+  assert column.codes.tolist() == [0, 0, 1]

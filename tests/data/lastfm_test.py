@@ -23,10 +23,9 @@ def write(folder, plays, encoding='utf-8', extra=b''):
 
 
 def events(raw):
-  """(user, item, time) with the names of the source."""
-  users = raw.user_names[raw.table.user].tolist()
-  items = raw.item_names[raw.table.item].tolist()
-  return list(zip(users, items, raw.table.time.tolist(), strict=True))
+  """(user, item, time)."""
+  columns = raw.table.user, raw.table.item, raw.table.time
+  return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def seconds(text):
@@ -49,7 +48,7 @@ def test_tracks_are_known_by_id_or_by_names(tmp_path, encoding, block_bytes):
     (play[0], track, seconds(play[1]))
     for play, track in zip(PLAYS, tracks, strict=True)
   ]
-  assert raw.item_names.tolist() == sorted(set(tracks))
+  assert raw.table.item.names.tolist() == sorted(set(tracks))
   by_track = dict(
     zip(
       raw.features.items.tolist(),
@@ -124,8 +123,8 @@ def test_long_names_stay_different_and_bounded(tmp_path):
     ('u', '2009-05-04T23:08:57Z', '', 'A', '', long + end) for end in 'abc'
   ]
   raw = lastfm.load(write(tmp_path, plays), 'full_tracks')
-  assert len(raw.item_names) == 3
-  assert max(map(len, raw.item_names.tolist())) <= 64
+  assert len(raw.table.item.names) == 3
+  assert max(map(len, raw.table.item.names.tolist())) <= 64
 
 
 def test_an_unknown_variant_lists_the_known(tmp_path):

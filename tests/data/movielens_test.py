@@ -40,11 +40,8 @@ def values_of(rows, name):
   }
 
 
-@pytest.mark.parametrize('engine', ['numpy', 'polars'])
-def test_ratings_and_genres_are_read(folder, engine):
-  if engine == 'polars':
-    pytest.importorskip('polars')
-  raw = movielens.load(str(folder), engine=engine)
+def test_ratings_and_genres_are_read(folder):
+  raw = movielens.load(str(folder))
   assert raw.table.user.tolist() == [1, 1, 2]
   assert raw.table.item.tolist() == [296, 306, 296]
   assert raw.table.rating.tolist() == [5.0, 3.5, 0.5]

@@ -25,8 +25,6 @@ def make(counts, *, validation=True, num_items=50, seed=0):
 
 def table(user, item, **columns):
   """A table of these columns, as if read from a file."""
-  given = {'user': np.asarray(user), 'item': np.asarray(item), **columns}
-  absent = dict.fromkeys(tables.Columns._fields)
-  return tables.Table(
-    **{**absent, **given}, rows_read=len(given['user']), dropped={}, path='log'
+  return tables.make(
+    'log', user=np.asarray(user), item=np.asarray(item), **columns
   )

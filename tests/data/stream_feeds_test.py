@@ -1,7 +1,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +15,11 @@ ITEMS, KEY = 20, jax.random.key(4)
 def _feed():
   prepared, groups = toys.log()
   return stream_feeds.make_feed(prepared, groups.user_group)
+
+
+def _on_host(tree):
+  # An index into an array on the device is a program of its own.
+  return jax.tree.map(np.asarray, tree)
 
 
 def _plan(length=5, num_streams=4):
@@ -33,7 +37,7 @@ def _batch_of(shared=False):
 
 def test_a_feed_has_the_item_before_each_event_of_the_same_user():
   prepared, groups = toys.log()
-  feed = _feed()
+  feed = _on_host(_feed())
   for user in range(prepared.num_users):
     own = slice(*prepared.user_offsets[user : user + 2])
     items = prepared.items[own].tolist()
@@ -54,9 +58,10 @@ def test_users_without_events_are_no_first_ones():
 
 def test_a_batch_is_what_its_entries_say():
   prepared, groups = toys.log()
-  user = np.asarray(_feed().user)
+  feed, look_up = _on_host(_feed()), jax.jit(stream_feeds.look_up)
+  user = feed.user
   for entries in _plan():
-    batch = stream_feeds.look_up(_feed(), jnp.asarray(entries))
+    batch = _on_host(look_up(_feed(), entries))
     for place, entry in np.ndenumerate(entries):
       event = entry // 2
       real = entry >= 0
@@ -66,7 +71,7 @@ def test_a_batch_is_what_its_entries_say():
       assert batch.weight[flat] == real
       if real:
         assert batch.user[place] == user[event]
-        assert batch.previous[place] == _feed().previous[event]
+        assert batch.previous[place] == feed.previous[event]
         assert batch.group[flat] == groups.user_group[user[event]]
   assert batch.negatives is None
 

@@ -65,14 +65,13 @@ def test_sequences_follow_the_stated_law(noise):
   num_items, num_users = 4, 40_000
   static = rng.normal(size=(1, num_items)).astype(np.float32)
   latent = rng.normal(size=(num_items, 2)).astype(np.float32)
-  taste = synthetic.Taste(
+  law = synthetic._Law(
     counts=np.full(num_users, 3),
-    group=np.zeros(num_users, np.int64),
     static=np.repeat(static, num_users, axis=0),
     sequential=0.7 * latent @ latent.T,
     noise=np.full(num_users, noise, np.float32),
   )
-  drawn = synthetic._draw_items(rng, taste).reshape(num_users, 3)
+  drawn = synthetic._draw_items(rng, law).reshape(num_users, 3)
   codes = drawn @ num_items ** np.arange(3)[::-1]
   found = np.bincount(codes, minlength=num_items**3)
   sequences = np.stack(
@@ -81,7 +80,7 @@ def test_sequences_follow_the_stated_law(noise):
   possible = np.array([len(set(row)) == 3 for row in sequences.tolist()])
   assert np.sum(found[~possible]) == 0
   expected = num_users * np.array(
-    [sequence_probability(taste, row) for row in sequences[possible]]
+    [sequence_probability(law, row) for row in sequences[possible]]
   )
   np.testing.assert_allclose(np.sum(expected), num_users, rtol=1e-6)
   assert (

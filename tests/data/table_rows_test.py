@@ -109,6 +109,9 @@ def test_an_overlong_id_is_a_bad_row(tmp_path):
   assert ', line 3:' in text
   assert 'longer than 256 bytes' in text
   assert len(text) < 400
+  # Nor does it widen the array of those that are kept.
+  table = tables.read_table(path, PLAIN, on_bad_rows='drop')
+  assert np.asarray(table.user).dtype == np.dtype('<U1')
 
 
 def test_the_first_bad_line_is_told_whatever_its_cause(tmp_path):

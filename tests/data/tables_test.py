@@ -28,6 +28,8 @@ message = table_files.message
     ('t.csv.gz', 'user_id,item_id\n1,10\n2,20\n', {}),
     ('t.tsv', 'user_id\titem_id\n1\t10\n2\t20\n', {}),
     ('t.tsv.gz', 'user_id\titem_id\n1\t10\n2\t20\n', {}),
+    ('t.tsv.zst', '\ufeffuser_id\titem_id\r\n\n1\t10\r\n2\t20', {}),
+    ('t.csv', 'x^,user_id,item_id\nx^,1,10\nx^,2,20\n', {}),
     ('t.txt', 'item_id|x|user_id\n10|a|1\n20|b|2\n', {}),
     ('t.txt', 'user_id::item_id\n1::10\n2::20\n', {}),
     ('t.dat', 'user_id::item_id\n1::10\n2::20\n', {'delimiter': '::'}),
@@ -188,12 +190,25 @@ def test_a_damaged_gzip_is_an_error(tmp_path):
   assert 'damaged' in message(path)
 
 
+def test_a_damaged_zstd_is_an_error(tmp_path):
+  path = write(tmp_path, 'user_id,item_id\n' + '1,2\n' * 99, 't.csv.zst')
+  data = path.read_bytes()
+  for content in (data[:-5], data[:7] + b'\xff' + data[8:]):
+    path.write_bytes(content)
+    text = message(path, on_bad_rows='drop')
+    assert 'the zstd file is truncated or damaged' in text
+  for content in (b'user_id,item_id\na,\xe9\n', b'user_id,item_id\n1,\x002\n'):
+    text = message(write(tmp_path, content, 't.csv.zst'))
+    assert 'is no UTF-8 text' in text
+
+
 def test_a_plain_file_named_gz_is_an_error(tmp_path):
-  path = tmp_path / 't.csv.gz'
-  path.write_bytes(b'user_id,item_id\n1,2\n')
-  text = message(path)
-  assert 'not a gzip file' in text
-  assert 'rename' in text
+  for name, kind in (('t.csv.gz', 'gzip'), ('t.csv.zst', 'zstd')):
+    path = tmp_path / name
+    path.write_bytes(b'user_id,item_id\n1,2\n')
+    text = message(path)
+    assert f'not a {kind} file' in text
+    assert 'rename' in text
 
 
 def test_text_that_is_not_utf8_is_an_error_with_its_line(tmp_path):
@@ -249,7 +264,7 @@ def test_a_delimiter_that_cannot_delimit_is_an_error(tmp_path):
 
 def test_unknown_options_are_errors_that_list_the_known(tmp_path):
   path = write(tmp_path, 'user_id,item_id\n1,2\n')
-  for option in ('id_type', 'on_bad_rows', 'engine'):
+  for option in ('id_type', 'on_bad_rows'):
     with pytest.raises(types.UserError, match='x is unknown; allowed: '):
       tables.read_table(path, PLAIN, **{option: 'x'})
   assert 'two columns' in message(path, tables.Columns(user='item_id'))

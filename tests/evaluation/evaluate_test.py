@@ -9,6 +9,7 @@ from sklearn import metrics as sklearn_metrics
 
 from tests.evaluation import toys
 from twotsrec import config
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
@@ -34,14 +35,11 @@ class EvaluateTest(absltest.TestCase):
   def _evaluate(self, evaluation=None, **changes):
     evaluation = evaluation or dataclasses.replace(self.config, **changes)
     return evaluate.evaluate(
-      _MODEL,
-      self.params,
-      None,
+      contracts.Ranker(_MODEL, self.params, None, _LENGTH),
       self.data,
       self.groups,
       prepared.TEST,
       evaluation,
-      _LENGTH,
     )
 
   def _pairs(self):
@@ -123,15 +121,13 @@ class EvaluateTest(absltest.TestCase):
 
   def _routed(self, routing, model=None, **changes):
     return evaluate.evaluate(
-      model or toys.routed_model(),
-      self.params,
-      None,
+      contracts.Ranker(
+        model or toys.routed_model(), self.params, None, _LENGTH, routing
+      ),
       self.data,
       self.groups,
       prepared.TEST,
       dataclasses.replace(self.config, **changes),
-      _LENGTH,
-      routing=routing,
     )
 
   def _plug_in(self):
@@ -227,41 +223,37 @@ class EvaluateTest(absltest.TestCase):
   def test_empty_split_is_a_user_error(self):
     with pytest.raises(types.UserError, match='validation split is empty'):
       evaluate.evaluate(
-        _MODEL,
-        self.params,
-        None,
+        contracts.Ranker(_MODEL, self.params, None, _LENGTH),
         self.data,
         self.groups,
         prepared.VALIDATION,
         self.config,
-        _LENGTH,
       )
 
 
 class BehaviorsTest(absltest.TestCase):
-  def setUp(self):
-    super().setUp()
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
     rng = np.random.default_rng(3)
-    self.data = toys.behavior_log(rng, num_users=40, num_items=30)
-    self.params = toys.factor_params(rng, 40, 30)
+    cls.data = toys.behavior_log(rng, num_users=40, num_items=30)
+    cls.params = toys.factor_params(rng, 40, 30)
+    cls.scores = toys.loop_factor_scores(cls.params)
 
   def _evaluate(self, split=prepared.TEST, candidates='unbought', **changes):
     options = {'user_tile': 16, 'item_tile': 24, 'bootstrap': 20, **changes}
     return evaluate.evaluate(
-      toys.factor_model(),
-      self.params,
-      None,
+      contracts.Ranker(toys.factor_model(), self.params, None, _LENGTH),
       self.data,
       groups_data.assign(self.data, config.GroupConfig(num_groups=2)),
       split,
       config.EvaluationConfig(candidates=candidates, **options),
-      _LENGTH,
     )
 
   def _loop_rank(self, user, item, left_out):
-    score = lambda i: toys.loop_factor_score(self.params, user, i)
+    scores = self.scores[user]
     among = set(range(1, 31)) - left_out - {item}
-    better = sum(score(other) > score(item) for other in among)
+    better = sum(scores[other] > scores[item] for other in among)
     return 1 + better, len(among)
 
   def test_unbought_ranks_among_all_but_earlier_purchases(self):
@@ -280,7 +272,7 @@ class BehaviorsTest(absltest.TestCase):
         rank, number = self._loop_rank(user, item, left_out)
         self.assertEqual(per_target['rank'][row], rank)
         self.assertEqual(per_target['num_negatives'][row], number)
-        score = toys.loop_factor_score(self.params, user, item)
+        score = self.scores[user, item]
         np.testing.assert_allclose(
           per_target['score'][row], score, rtol=1e-5, atol=1e-6
         )
@@ -421,14 +413,13 @@ def test_popularity_on_movielens_reaches_its_known_auc(shared_data):
     )
   )
   part, per_target = evaluate.evaluate(
-    model,
-    types.Params({'item': {'embedding': table}}, {}),
-    None,
+    contracts.Ranker(
+      model, types.Params({'item': {'embedding': table}}, {}), None
+    ),
     data,
     groups_data.assign(data),
     prepared.TEST,
     config.EvaluationConfig(bootstrap=0),
-    1,
   )
   # Counted once without this package: last item, all negatives.
   assert abs(part['overall']['user_auc']['value'] - 0.8126) < 0.0005

@@ -31,7 +31,8 @@ def _ranked(seed=0, lists=8, num_users=25):
   data = online_toys.log(rng, num_users=num_users)
   blocks = online_toys.blocks(rng, data, prepared.TEST)
   vectors = online_toys.vectors(rng, data)
-  ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=lists)
+  among = online.usual_rules(data, lists)
+  ranked = online.rank(blocks, vectors, data, prepared.TEST, among)
   return data, ranked
 
 

@@ -11,7 +11,7 @@ from twotsrec.data import streams
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
-from twotsrec.recipes import two_time_jobs as jobs_lib
+from twotsrec.recipes.two_time import jobs as jobs_lib
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 VALIDATION, TEST = prepared_lib.VALIDATION, prepared_lib.TEST

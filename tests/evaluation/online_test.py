@@ -8,18 +8,38 @@ import pytest
 from tests.evaluation import online_toys
 from twotsrec import types
 from twotsrec.data import prepared
+from twotsrec.evaluation import candidates
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_events
-from twotsrec.evaluation import online_lists
+from twotsrec.evaluation import rules
 
 _RULES = ('', '_without_past', '_sampled')
 
 
 def _lists(data, num, seed=0, split=prepared.TEST):
   event = online_events.held_out(data, split)
-  drawn = online_lists.drawn_as_needed(data, num, seed)(event)
+  drawn = _drawn(data, num, seed)(event)
   return dict(zip(event.tolist(), drawn.tolist()))
+
+
+def _drawn(data, num, seed):
+  """event i64[b] -> its list i32[b, n]."""
+  rule = rules.listed(data, num, seed)
+
+  def lists(event):
+    items, nobody = np.asarray(data.items), np.zeros(event.size, np.int32)
+    excluded = rule.excluded(
+      prepared.Targets(event, nobody, items[event], event)
+    )
+    return next(iter(excluded.masks(event.size, 1))).items
+
+  return lists
+
+
+def _rank(blocks, vectors, data, split, *, lists=499, seed=0, **options):
+  among = online.usual_rules(data, lists, seed)
+  return online.rank(blocks, vectors, data, split, among, **options)
 
 
 def _assert_counts(data, blocks, vectors, ranked, num):
@@ -46,26 +66,6 @@ def _flat(num_users=40, num_items=60, events=12, held_out=4):
 
 
 class RankTest(parameterized.TestCase):
-  @parameterized.named_parameters(
-    ('one_tile', 64, 64),
-    ('several_of_both', 16, 16),
-    ('one_item_at_a_time', 256, 1),
-    ('one_event_at_a_time', 1, 64),
-  )
-  def test_counts_equal_a_literal_loop(self, row_tile, item_tile):
-    rng = np.random.default_rng(0)
-    data = online_toys.log(rng, num_users=14, num_items=40)
-    blocks = online_toys.blocks(rng, data, prepared.TEST)
-    vectors = online_toys.vectors(rng, data)
-    ranked = online.rank(
-      blocks, vectors, data, prepared.TEST, lists=7,
-      row_tile=row_tile, item_tile=item_tile,
-    )  # fmt: skip
-    self.assertGreater(ranked['tied'].sum(), 0)
-    past = ranked['num_negatives'] - ranked['num_negatives_without_past']
-    self.assertGreater(past.max(), 0)
-    _assert_counts(data, blocks, vectors, ranked, 7)
-
   @hypothesis.given(seed=st.integers(0, 10_000), num=st.sampled_from([3, 99]))
   @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
   def test_counts_equal_a_literal_loop_on_any_log(self, seed, num):
@@ -73,7 +73,7 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=num)
+    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=num)
     _assert_counts(data, blocks, vectors, ranked, num)
 
   def test_a_repeated_item_stays_among_the_candidates(self):
@@ -85,7 +85,7 @@ class RankTest(parameterized.TestCase):
     # Item 2, which is past, and item 3 score higher than item 1.
     vectors = np.array([[0], [1], [2], [3], [0], [1]], np.float32)
     blocks = online.constant_blocks(data, prepared.TEST, np.ones(1))
-    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
     np.testing.assert_array_equal(ranked['better'], [2, 2])
     np.testing.assert_array_equal(ranked['better_without_past'], [1, 1])
     np.testing.assert_array_equal(ranked['tied_without_past'], [1, 1])
@@ -100,7 +100,7 @@ class RankTest(parameterized.TestCase):
     users = rng.normal(size=(data.num_users, 64)).astype(np.float32)
     for item_tile in (16, 48, 4096):
       blocks = online.static_blocks(data, prepared.TEST, users, rows=50)
-      ranked = online.rank(
+      ranked = _rank(
         blocks, vectors, data, prepared.TEST, lists=0, item_tile=item_tile
       )
       same = np.bincount(kind[1:])[kind[ranked['item']]] - 1
@@ -112,7 +112,7 @@ class RankTest(parameterized.TestCase):
     vectors = rng.normal(size=(61, 8)).astype(np.float32)
     users = rng.normal(size=(40, 8)).astype(np.float32)
     results = [
-      online.rank(
+      _rank(
         online.static_blocks(data, prepared.TEST, users, rows=rows),
         vectors, data, prepared.TEST, lists=9, row_tile=row, item_tile=item,
       )
@@ -128,7 +128,7 @@ class RankTest(parameterized.TestCase):
   def test_a_constant_scorer_has_the_middle_rank(self):
     data = _flat(num_users=4, num_items=600)
     blocks = online.constant_blocks(data, prepared.TEST, np.ones(2))
-    ranked = online.rank(blocks, np.ones((601, 2)), data, prepared.TEST)
+    ranked = _rank(blocks, np.ones((601, 2)), data, prepared.TEST)
     rank = 1 + ranked['better_sampled'] + 0.5 * ranked['tied_sampled']
     np.testing.assert_array_equal(rank, 250.5)
     np.testing.assert_array_equal(ranked['tied'], 599)
@@ -139,7 +139,7 @@ class RankTest(parameterized.TestCase):
     query = np.eye(61, dtype=np.float32)[np.asarray(data.items)[event]]
     zeros = np.zeros(event.size, np.float32)
     block = online.Block(event, jnp.asarray(query), zeros, zeros)
-    ranked = online.rank([block], np.eye(61), data, prepared.TEST, lists=20)
+    ranked = _rank([block], np.eye(61), data, prepared.TEST, lists=20)
     for rule in _RULES:
       np.testing.assert_array_equal(ranked['better' + rule], 0)
       np.testing.assert_array_equal(ranked['tied' + rule], 0)
@@ -152,7 +152,7 @@ class RankTest(parameterized.TestCase):
     zeros = np.zeros(event.size, np.float32)
     vectors = rng.normal(size=(701, 8)).astype(np.float32)
     block = online.Block(event, query, zeros, zeros)
-    ranked = online.rank([block], vectors, data, prepared.TEST)
+    ranked = _rank([block], vectors, data, prepared.TEST)
     n = 499
     ranks = np.arange(1, n + 2)
     chance = np.mean(1 / ranks)
@@ -168,7 +168,7 @@ class RankTest(parameterized.TestCase):
   def test_popularity_is_the_training_count(self):
     data = online_toys.log(np.random.default_rng(4), num_users=20)
     blocks, vectors = online.popularity(data, prepared.TEST)
-    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
     train = np.asarray(data.items)[np.asarray(data.split) == prepared.TRAIN]
     counts = np.array([np.sum(train == i) for i in range(data.num_items + 1)])
     np.testing.assert_array_equal(ranked['score'], counts[ranked['item']])
@@ -181,7 +181,7 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    ranked = online.rank(blocks, vectors, data, prepared.TEST, lists=0)
+    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
     users, split = prepared.event_users(data), np.asarray(data.split)
     place = {e: i for i, e in enumerate(np.concatenate(
       [block.event for block in blocks]).tolist())}  # fmt: skip
@@ -201,9 +201,9 @@ class RankTest(parameterized.TestCase):
     splits = (prepared.VALIDATION, prepared.TEST)
     parts = [online_toys.blocks(rng, data, split) for split in splits]
     vectors = online_toys.vectors(rng, data)
-    both = online.rank(parts[0] + parts[1], vectors, data, splits, lists=5)
+    both = _rank(parts[0] + parts[1], vectors, data, splits, lists=5)
     for split, blocks in zip(splits, parts):
-      alone = online.rank(blocks, vectors, data, split, lists=5)
+      alone = _rank(blocks, vectors, data, split, lists=5)
       chosen = both['split'] == split
       for name, values in alone.items():
         np.testing.assert_array_equal(both[name][chosen], values, err_msg=name)
@@ -213,11 +213,9 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng, num_users=12)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    whole = online.rank(blocks, vectors, data, prepared.TEST, lists=5)
+    whole = _rank(blocks, vectors, data, prepared.TEST, lists=5)
     few = whole['event'][::3]
-    part = online.rank(
-      blocks, vectors, data, prepared.TEST, events=few, lists=5
-    )
+    part = _rank(blocks, vectors, data, prepared.TEST, events=few, lists=5)
     for name, values in part.items():
       np.testing.assert_array_equal(values, whole[name][::3], err_msg=name)
 
@@ -227,23 +225,21 @@ class ListsTest(parameterized.TestCase):
     rng = np.random.default_rng(0)
     data = online_toys.log(rng)
     event = online_events.held_out(data, prepared.TEST)
-    drawn = online_lists.drawn_as_needed(data, 6, 1)
+    drawn = _drawn(data, 6, 1)
     mixed = rng.permutation(event)
     back = np.argsort(mixed)
     np.testing.assert_array_equal(drawn(mixed)[back], drawn(event))
-    prints = online_lists.fingerprints(drawn(event))
-    digests = {online_lists.digest(prints)}
+    prints = candidates.fingerprints(drawn(event))
+    digests = {candidates.digest_of_fingerprints(prints)}
     for model in range(3):
       blocks = online_toys.blocks(rng, data, prepared.TEST, pieces=1 + model)
       vectors = online_toys.vectors(rng, data)
-      ranked = online.rank(
-        blocks, vectors, data, prepared.TEST, lists=6, seed=1
-      )
-      digests.add(online_lists.digest(ranked['list']))
-    other = online_lists.drawn_as_needed(data, 6, 2)
-    prints = online_lists.fingerprints(other(event))
+      ranked = _rank(blocks, vectors, data, prepared.TEST, lists=6, seed=1)
+      digests.add(candidates.digest_of_fingerprints(ranked['list']))
+    other = _drawn(data, 6, 2)
+    prints = candidates.fingerprints(other(event))
     self.assertLen(digests, 1)
-    self.assertNotIn(online_lists.digest(prints), digests)
+    self.assertNotIn(candidates.digest_of_fingerprints(prints), digests)
 
   def test_hold_distinct_items_without_the_true_one(self):
     data = online_toys.log(np.random.default_rng(1))
@@ -266,9 +262,7 @@ class ListsTest(parameterized.TestCase):
     vectors = rng.normal(size=(31, 4)).astype(np.float32)
     sampled = []
     for seed in range(80):
-      ranked = online.rank(
-        blocks, vectors, data, prepared.TEST, lists=8, seed=seed
-      )
+      ranked = _rank(blocks, vectors, data, prepared.TEST, lists=8, seed=seed)
       sampled.append(1 / (1 + ranked['better_sampled']))
     known = ranked['better'], ranked['tied'], ranked['num_negatives'], 8
     exact = expected.reciprocal_rank(*known)
@@ -278,7 +272,7 @@ class ListsTest(parameterized.TestCase):
 
 def _whole(data, num):
   event = np.arange(data.num_events)
-  return online_lists.drawn_as_needed(data, num, 0)(event).tolist()
+  return _drawn(data, num, 0)(event).tolist()
 
 
 class BadInputTest(parameterized.TestCase):
@@ -289,9 +283,7 @@ class BadInputTest(parameterized.TestCase):
 
   def _rank(self, blocks, vectors=None, **options):
     vectors = self.vectors if vectors is None else vectors
-    return online.rank(
-      blocks, vectors, self.data, prepared.TEST, lists=0, **options
-    )
+    return _rank(blocks, vectors, self.data, prepared.TEST, lists=0, **options)
 
   def _blocks(self):
     return online.constant_blocks(self.data, prepared.TEST, np.ones(2), rows=32)
@@ -319,7 +311,7 @@ class BadInputTest(parameterized.TestCase):
       with pytest.raises(types.UserError, match='at least 1'):
         self._rank(self._blocks(), **option)
     with pytest.raises(types.UserError, match='at least 0'):
-      online_lists.drawn_as_needed(self.data, -1, 0)
+      rules.listed(self.data, -1, 0)
 
   def test_a_table_of_another_catalog_is_an_error(self):
     with pytest.raises(AssertionError):

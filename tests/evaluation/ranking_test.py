@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
+from twotsrec.evaluation import counting
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
 _LENGTH = 4
@@ -19,16 +22,17 @@ _MODEL = toys.dot_model()
 
 
 def _rank(data, params, targets, model=_MODEL, **options):
+  lists = options.pop('candidates', None)
+  seen = options.pop('seen', None) or prepared.seen_items(data, 'all')
+  sizes = tiles.Sizes(
+    options.pop('user_tile', 256), options.pop('item_tile', 4096)
+  )
   return ranking.rank_targets(
-    model,
-    params,
-    None,
-    data.items,
-    data.user_offsets,
+    contracts.Ranker(model, params, None, _LENGTH),
+    data,
     targets,
-    prepared.seen_items(data, 'all'),
-    num_items=data.num_items,
-    history_length=_LENGTH,
+    rules.without(seen, data.num_items) if lists is None else lists,
+    sizes=sizes,
     **options,
   )
 
@@ -51,25 +55,6 @@ def _loop_counts(data, params, targets, shifts=None):
 
 
 class RankTargetsTest(parameterized.TestCase):
-  @parameterized.named_parameters(
-    ('one_tile', 64, 64),
-    ('several_of_both', 8, 16),
-    ('odd_sizes', 5, 7),
-    ('one_user_at_a_time', 1, 40),
-    ('one_item_at_a_time', 64, 1),
-  )
-  def test_counts_equal_a_loop_whatever_the_tiles(self, user_tile, item_tile):
-    rng = np.random.default_rng(1)
-    data = toys.log(rng, num_users=21, num_items=37, held_out=2)
-    params = toys.integer_params(rng, 37)
-    targets = prepared.targets(data, prepared.TEST)
-    actual = _rank(
-      data, params, targets, user_tile=user_tile, item_tile=item_tile
-    )
-    np.testing.assert_array_equal(
-      actual[:4], _loop_counts(data, params, targets)
-    )
-
   def test_items_with_the_same_row_tie_in_any_tile(self):
     rng = np.random.default_rng(2)
     data = toys.log(rng, num_users=40, num_items=300)
@@ -100,56 +85,10 @@ class RankTargetsTest(parameterized.TestCase):
     params = toys.integer_params(rng, 20)
     targets = prepared.targets(data, prepared.TEST)
     train = prepared.seen_items(data, 'train')
-    actual = ranking.rank_targets(
-      _MODEL,
-      params,
-      None,
-      data.items,
-      data.user_offsets,
-      targets,
-      train,
-      num_items=20,
-      history_length=_LENGTH,
-    )
+    actual = _rank(data, params, targets, seen=train)
     np.testing.assert_array_equal(
       actual.num_negatives, 20 - np.diff(train.offsets) - 1
     )
-
-  def test_candidates_are_ranked_among_themselves(self):
-    rng = np.random.default_rng(5)
-    data = toys.log(rng, num_users=13, num_items=40)
-    params = toys.integer_params(rng, 40)
-    targets = prepared.targets(data, prepared.TEST)
-    lists = np.stack(
-      [
-        np.concatenate(
-          [
-            [item],
-            rng.choice(toys.loop_negatives(data, user), 11, replace=False),
-          ]
-        )
-        for user, item in zip(targets.user, targets.item)
-      ]
-    ).astype(np.int32)
-    scores = np.take_along_axis(
-      toys.loop_scores(params, data, targets, _LENGTH), lists, axis=1
-    )
-    for user_tile, item_tile in ((64, 64), (4, 3), (1, 1)):
-      actual = _rank(
-        data,
-        params,
-        targets,
-        candidates=lists,
-        user_tile=user_tile,
-        item_tile=item_tile,
-      )
-      np.testing.assert_array_equal(
-        actual.better, np.sum(scores[:, 1:] > scores[:, :1], axis=1)
-      )
-      np.testing.assert_array_equal(
-        actual.tied, np.sum(scores[:, 1:] == scores[:, :1], axis=1)
-      )
-      np.testing.assert_array_equal(actual.num_negatives, 11)
 
   def test_all_negatives_as_candidates_equal_the_full_ranking(self):
     rng = np.random.default_rng(6)
@@ -181,15 +120,15 @@ class RankTargetsTest(parameterized.TestCase):
     with pytest.raises(types.UserError, match='item_tile is 0'):
       _rank(data, toys.integer_params(rng, 20), targets, item_tile=0)
 
-  def test_encodings_that_are_not_kept_are_made_again(self):
+  def test_encodings_without_room_are_made_again(self):
     rng = np.random.default_rng(10)
     data = toys.log(rng, num_users=20, num_items=20)
     params = toys.integer_params(rng, 20)
     targets = prepared.targets(data, prepared.TEST)
-    kept = _rank(data, params, targets, user_tile=8)
-    with unittest.mock.patch.object(ranking, '_KEPT_BYTES', 100):
+    once = _rank(data, params, targets, user_tile=8)
+    with unittest.mock.patch.object(ranking, '_ENCODING_BYTES', 100):
       again = _rank(data, params, targets, user_tile=8)
-    np.testing.assert_array_equal(kept[:4], again[:4])
+    np.testing.assert_array_equal(once[:4], again[:4])
 
   def test_a_model_is_told_the_users_of_a_tile_and_minus_one_for_filling(self):
     rng = np.random.default_rng(14)
@@ -222,9 +161,9 @@ class RankTargetsTest(parameterized.TestCase):
         asked.append(value)
         yield value
 
-    used = [(value, asked[-1]) for value in ranking._one_ahead(values())]
+    used = [(value, asked[-1]) for value in counting.one_ahead(values())]
     self.assertEqual(used, [(0, 1), (1, 2), (2, 3), (3, 3)])
-    self.assertEmpty(list(ranking._one_ahead([])))
+    self.assertEmpty(list(counting.one_ahead([])))
 
   def test_progress_ends_at_the_number_of_targets(self):
     rng = np.random.default_rng(9)
@@ -250,12 +189,6 @@ class RoutedTest(parameterized.TestCase):
     self.data = toys.log(rng, num_users=21, num_items=37, held_out=2)
     self.params = toys.routed_params(rng, 37, num_groups=4)
     self.targets = prepared.targets(self.data, prepared.TEST)
-    self.lists = np.stack(
-      [
-        np.append(item, rng.choice(toys.loop_negatives(self.data, user), 11))
-        for user, item in zip(self.targets.user, self.targets.item)
-      ]
-    ).astype(np.int32)
     self.num_rows = self.targets.user.size
 
   def _routes(self, mode):
@@ -283,49 +216,13 @@ class RoutedTest(parameterized.TestCase):
       **options,
     )
 
-  @parameterized.product(
-    mode=('hard', 'ordered', 'soft'),
-    sizes=((64, 64), (8, 16), (5, 7), (1, 40)),
-  )
-  def test_counts_equal_a_loop_whatever_the_tiles(self, mode, sizes):
-    routes = self._routes(mode)
-    actual = self._rank(routes, user_tile=sizes[0], item_tile=sizes[1])
-    shifts = toys.loop_shifts(self.params, routes)
-    expected = _loop_counts(self.data, self.params, self.targets, shifts)
-    np.testing.assert_array_equal(actual[:4], expected)
-
-  @parameterized.product(
-    mode=('ordered', 'soft'), sizes=((64, 64), (4, 3), (1, 1))
-  )
-  def test_lists_are_ranked_by_the_same_routes(self, mode, sizes):
-    routes = self._routes(mode)
-    shifts = toys.loop_shifts(self.params, routes)
-    scores = toys.loop_scores(
-      self.params, self.data, self.targets, _LENGTH, shifts
-    )
-    scores = np.take_along_axis(scores, self.lists, axis=1)
-    actual = self._rank(
-      routes, candidates=self.lists, user_tile=sizes[0], item_tile=sizes[1]
-    )
-    np.testing.assert_array_equal(
-      actual.better, np.sum(scores[:, 1:] > scores[:, :1], axis=1)
-    )
-    np.testing.assert_array_equal(actual.positive_score, scores[:, 0])
-
-  def test_without_routes_everybody_has_the_first_group(self):
-    first = types.Route(
-      np.zeros((self.num_rows, 1), np.int32),
-      np.ones((self.num_rows, 1), np.float32),
-    )
-    np.testing.assert_array_equal(self._rank(None)[:4], self._rank(first)[:4])
-
   @parameterized.parameters('hard', 'soft')
-  def test_encodings_that_are_not_kept_are_made_again(self, mode):
+  def test_encodings_without_room_are_made_again(self, mode):
     routes = self._routes(mode)
-    kept = self._rank(routes, user_tile=8)
-    with unittest.mock.patch.object(ranking, '_KEPT_BYTES', 100):
+    once = self._rank(routes, user_tile=8)
+    with unittest.mock.patch.object(ranking, '_ENCODING_BYTES', 100):
       again = self._rank(routes, user_tile=8)
-    np.testing.assert_array_equal(kept[:4], again[:4])
+    np.testing.assert_array_equal(once[:4], again[:4])
 
   def test_a_tile_holds_one_hard_route_in_one_compiled_shape(self):
     seen = []
@@ -339,29 +236,6 @@ class RoutedTest(parameterized.TestCase):
     self.assertEqual(seen, [[(1,), (1,)]])
     self._rank(self._routes('soft'), user_tile=8)
     self.assertEqual(seen[1:], [[(8, 2), (8, 2)]])
-
-  def test_a_fold_gets_every_negative_of_every_row(self):
-    fold = ranking.Fold(
-      lambda positive: np.zeros(positive.size, np.int64),
-      lambda state, rows, scores, kept: (
-        state + np.bincount(rows, kept.sum(axis=1), state.size).astype(np.int64)
-      ),
-    )
-    actual = self._rank(self._routes('hard'), fold=fold, user_tile=8)
-    np.testing.assert_array_equal(actual.folded, actual.num_negatives)
-
-  def test_every_group_can_have_its_own_parameters(self):
-    rng = np.random.default_rng(13)
-    params = [toys.routed_params(rng, 37, num_groups=4) for _ in range(4)]
-    routes = self._routes('ordered')
-    # The bare trunk is the one of the first group.
-    owner = np.where(routes.weights[:, 0] > 0, routes.groups[:, 0], 0)
-    for lists in (None, self.lists):
-      together = self._rank(routes, params, candidates=lists, user_tile=8)
-      for group in range(4):
-        alone = self._rank(routes, params[group], candidates=lists)
-        for a, b in zip(together[:4], alone[:4]):
-          np.testing.assert_array_equal(a[owner == group], b[owner == group])
 
   def test_groups_without_a_common_trunk_cannot_be_blended(self):
     with pytest.raises(types.UserError, match='use .* plugin.select=global'):
@@ -397,7 +271,7 @@ class GathersTest(parameterized.TestCase):
   def test_plan_covers_all_items_with_little_padding(self):
     for num_items in (1, 7, 100, 3706, 5000):
       for item_tile in (1, 64, 4096):
-        plan = tiles.plan(6040, num_items, 256, item_tile)
+        plan = tiles.plan(6040, num_items, tiles.Sizes(256, item_tile))
         count = -(-num_items // plan.items)
         self.assertEqual(plan.items % plan.width, 0)
         self.assertLess(count * plan.items - num_items, count * plan.width)

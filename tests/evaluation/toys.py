@@ -1,5 +1,7 @@
 """A scorer with exact arithmetic, and a log small enough for literal loops."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -7,6 +9,7 @@ from twotsrec import types
 from twotsrec.data import prepared
 
 
+@functools.cache  # one model, one set of programs
 def dot_model() -> types.Model:
   """Sum of the history rows, dot product with the candidate's row."""
 
@@ -27,6 +30,7 @@ def dot_model() -> types.Model:
   return types.Model(init, encode, score)
 
 
+@functools.cache
 def routed_model() -> types.Model:
   """The same with `net` f32[G, D], a vector per group added to the user's."""
   plain = dot_model()
@@ -140,6 +144,7 @@ def behavior_log(
   )
 
 
+@functools.cache
 def factor_model() -> types.Model:
   """sum_k g_k <a_k, b_k> with a gate whose logits are a user's plus an item's.
 
@@ -185,13 +190,25 @@ def factor_params(
   return types.Params({'item': item}, user)
 
 
-def loop_factor_score(params, user, item):
-  """The same pair by pair: softmax gate of the sum of the logits, f64."""
-  net, table = params.net, params.tables['item']
-  f64 = lambda x: np.asarray(x, np.float64)
-  logits = np.log(f64(net['gate'][user])) + np.log(f64(table['gate'][item]))
+def loop_factor_scores(params):
+  """The same pair by pair, [U, I + 1]."""
+  as_numpy = lambda table: {k: np.asarray(v, 'f8') for k, v in table.items()}
+  net, table = as_numpy(params.net), as_numpy(params.tables['item'])
+  pairs = [
+    [
+      _factor_score(net, table, user, item)
+      for item in range(len(table['gate']))
+    ]
+    for user in range(len(net['gate']))
+  ]
+  return np.array(pairs)
+
+
+def _factor_score(net, table, user, item):
+  """Softmax gate of the sum of the logits, f64."""
+  logits = np.log(net['gate'][user]) + np.log(table['gate'][item])
   gate = np.exp(logits) / np.exp(logits).sum()
-  experts = f64(table['factor'][item]).reshape(len(gate), -1)
-  experts /= f64(table['gate'][item])[:, None]
-  own = f64(net['factor'][user]).reshape(len(gate), -1)
+  experts = table['factor'][item].reshape(len(gate), -1)
+  experts = experts / table['gate'][item][:, None]
+  own = net['factor'][user].reshape(len(gate), -1)
   return sum(g * a @ b for g, a, b in zip(gate, own, experts))

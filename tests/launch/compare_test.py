@@ -1,7 +1,7 @@
 import json
 
 from tests.launch import scripts
-from tests.recipes import compare_test
+from tests.runs import compare_test
 
 
 def write_pair(folder):

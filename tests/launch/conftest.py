@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import joint
-from twotsrec.recipes import pin as pin_lib
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as run_lib
 
 
 @pytest.fixture
@@ -28,7 +27,6 @@ def trained(monkeypatch, undone):
     seen[workdir] = config
     return {'protocol': {'model': 'none'}, 'test': None}
 
-  monkeypatch.setattr(joint, 'train', train)
-  monkeypatch.setattr(pin_lib, 'train_plugins', train)
+  monkeypatch.setattr(run_lib, 'train', train)
   monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
   return seen

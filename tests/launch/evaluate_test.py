@@ -1,13 +1,14 @@
-from tests import runs
+from tests import finished
+from tests import small_runs as runs
 from tests.launch import scripts
 
 
 def test_runs_are_evaluated_side_by_side(capsys):
-  report = runs.untimed_report(runs.finished())
+  report = runs.untimed_report(finished.run())
   ended = scripts.run(
     capsys,
     'evaluate',
-    f'--workdir={runs.finished()}',
+    f'--workdir={finished.run()}',
     '--names=+GA',
     '--split=validation',
     '--quiet',
@@ -25,13 +26,13 @@ def test_wrong_input_is_two_lines(capsys, tmp_path):
   for flags, message in (
     ([], '--workdir is missing'),
     ([f'--workdir={tmp_path}'], 'not a run directory'),
-    ([f'--workdir={runs.finished()}', '--metrics=hr@7'], 'known: auc'),
-    ([f'--workdir={runs.finished()}', '--split=train'], 'split'),
+    ([f'--workdir={finished.run()}', '--metrics=hr@7'], 'known: auc'),
+    ([f'--workdir={finished.run()}', '--split=train'], 'split'),
     (
-      [f'--workdir={runs.finished()}', '--routing=magic'],
+      [f'--workdir={finished.run()}', '--routing=magic'],
       'frozen|dynamic|soft',
     ),
-    ([f'--workdir={runs.finished()}', '--routing=soft'], 'no model here has'),
+    ([f'--workdir={finished.run()}', '--routing=soft'], 'no model here has'),
   ):
     ended = scripts.run(capsys, 'evaluate', '--quiet', *flags)
     assert ended.code == 2 and ended.out == ''

@@ -2,12 +2,18 @@ import dataclasses
 import json
 import signal
 
+import jax
 import pytest
 
-from tests import runs
+from tests import finished
+from tests import small_runs as runs
+from tests import two_time_toys
 from tests.launch import scripts
 from twotsrec.recipes import pin
-from twotsrec.recipes import tables
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import systems
+from twotsrec.runs import tables
+from twotsrec.training import files
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -37,7 +43,7 @@ def run_pin(capsys, tmp_path_factory):
 def workdir(tmp_path):
   """Three finished runs, as if they had been trained by this command."""
   for name, settings in pin.systems(runs.config(), str(tmp_path)).items():
-    place = runs.copy(tmp_path).rename(tmp_path / name)
+    place = finished.copy(tmp_path).rename(tmp_path / name)
     config = json.dumps(dataclasses.asdict(settings))
     (place / 'config.json').write_text(config, encoding='utf-8')
   return tmp_path
@@ -46,7 +52,7 @@ def workdir(tmp_path):
 def test_three_systems_are_shown_in_one_table(run_pin, workdir):
   ended = run_pin(f'--workdir={workdir}')
   assert ended.code == 0 and ended.err == ''
-  report = runs.untimed_report(runs.finished())
+  report = runs.untimed_report(finished.run())
   names = ('base', '+GA', '+GA+PN')
   table = tables.of_reports(dict.fromkeys(names, report))
   *shown, hint = ended.out.splitlines()
@@ -64,7 +70,7 @@ def test_another_setting_for_the_same_runs_is_refused(run_pin, workdir):
 
 
 def test_stopped_it_says_how_to_go_on(run_pin, monkeypatch, tmp_path):
-  monkeypatch.setattr(pin, 'train', lambda *arguments: None)
+  monkeypatch.setattr(systems, 'train', lambda *arguments: None)
   ended = run_pin(f'--workdir={tmp_path}')
   assert ended.code == 128 + signal.SIGTERM == 143
   assert 'the same command resumes' in ended.out
@@ -93,3 +99,65 @@ def test_a_wrong_setting_is_one_line_and_leaves_nothing(
 def test_what_is_missing_is_named(run_pin):
   ended = run_pin()
   assert ended.code == 2 and '--workdir is missing' in ended.err
+
+
+# ---- 2TS, whose plugins stand in the network of inactive users
+
+
+@pytest.fixture
+def run_two_time(capsys, tmp_path_factory):
+  """Runs the script on the small log of 2TS."""
+  path = tmp_path_factory.mktemp('config') / 'two_time.py'
+  path.write_text(CONFIG, encoding='utf-8')
+
+  def run(*flags, variant='2ts'):
+    made = two_time_toys.settings(two_time__variant=variant)
+    made['data.prepared'] = two_time_toys.prepared_path()
+    small = [f'--config.{name}={value}' for name, value in made.items()]
+    with two_time_toys.small_programs():
+      return scripts.run(
+        capsys, 'pin', f'--config={path}', '--quiet', *small, *flags
+      )
+
+  return run
+
+
+def test_three_systems_of_2ts_are_shown_in_one_table(run_two_time, tmp_path):
+  ended = run_two_time(f'--workdir={tmp_path}')
+  assert ended.code == 0 and ended.err == ''
+  names = ('base', '+GA', '+GA+PN')
+  places = [tmp_path / name for name in pin.SYSTEMS]
+  reports = [files.read_json(place / 'report.json') for place in places]
+  table = tables.of_reports(dict(zip(names, reports)))
+  assert ended.out.splitlines()[:-1] == table.splitlines()
+  assert all(name in table.split() for name in names)
+  told = [
+    (report['protocol']['aggregator'], report['protocol']['plugin'])
+    for report in reports
+  ]
+  assert told == [
+    ('joint', 'none'),
+    ('backdoor', 'none'),
+    ('backdoor', 'light'),
+  ]
+  trained = [set(report['training']['phases']) for report in reports]
+  assert trained[0] == trained[1] == trained[2] - {'inactive_plugins'}
+  assert 'inactive_plugins' in trained[2]
+  _, params = experiment_lib.load(str(places[-1]))
+  plugins = params.net['networks']['inactive']['plugins']
+  assert {len(leaf) for leaf in jax.tree.leaves(plugins)} == {3}  # groups
+  values = [report['test']['overall'] for report in reports]
+  assert values[0] != values[1] != values[2] != values[0]
+  again = run_two_time(f'--workdir={tmp_path}')
+  assert again == ended
+
+
+@pytest.mark.parametrize('variant', ['one_gru', 'single_stage', 'ccf'])
+def test_a_variant_without_their_network_is_one_line_and_leaves_nothing(
+  run_two_time, tmp_path, variant
+):
+  ended = run_two_time(f'--workdir={tmp_path / "runs"}', variant=variant)
+  assert ended.code == 2 and ended.out == ''
+  assert 'network' in ended.err and variant in ended.err
+  assert len(ended.err.splitlines()) == 1
+  assert not list(tmp_path.iterdir())

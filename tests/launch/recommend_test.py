@@ -1,10 +1,11 @@
-from tests import runs
+from tests import finished
+from tests import small_runs as runs
 from tests.launch import scripts
-from twotsrec.recipes import experiment
+from twotsrec.runs import experiment
 
 
 def _recommend(capsys, *flags):
-  workdir = f'--workdir={runs.finished()}'
+  workdir = f'--workdir={finished.run()}'
   return scripts.run(capsys, 'recommend', workdir, '--quiet', *flags)
 
 

@@ -2,9 +2,10 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
-from tests.recipes.reproduction import copf_finished
-from twotsrec.recipes import joint
-from twotsrec.recipes.reproduction import copf
+from tests.studies import finished
+from tests.studies import papers
+from twotsrec.runs import run as run_lib
+from twotsrec.studies import plans
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = [
@@ -13,13 +14,16 @@ pytestmark = [
 ]
 
 
+COPF = papers.module('copf')
+
+
 def _reproduce(capsys, *flags):
   return scripts.run(capsys, 'reproduce/copf', '--quiet', *flags)
 
 
 def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
-  made = copf_finished.settings(tmp_path, seeds=(0,))
-  copf_finished.write(made, copf.Run('taobao-copf', 0, 'copf'))
+  plan = finished.plan('copf', tmp_path, seeds=(0,))
+  finished.write_copf(plan, finished.run('taobao-copf', 'copf'))
   flags = ['--table=2,4', '--epochs=2', f'--out={tmp_path}', '--report_only']
   ended = _reproduce(capsys, *flags)
   path = tmp_path / 'copf.md'
@@ -28,12 +32,12 @@ def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
   assert (tmp_path / 'copf.json').is_file()
 
 
-@pytest.mark.parametrize('dataset', copf.FILES)
+@pytest.mark.parametrize('dataset', COPF.FILES)
 def test_runs_are_those_of_the_training_script(
   capsys, tmp_path, trained, dataset
 ):
   """Field by field: every system on Taobao, one of each kind elsewhere."""
-  variants = copf.SYSTEMS
+  variants = COPF.SYSTEMS
   if dataset != 'taobao-copf':
     variants = ('copf', 'wo_back', 'layers_3', 'temperature_0.6', 'alpha_0.8')
   flags = [f'--datasets={dataset}', f'--variants={",".join(variants)}']
@@ -41,25 +45,19 @@ def test_runs_are_those_of_the_training_script(
   ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
   assert ended.code == 2 and 'no run of these settings' in ended.err
   assert len(ended.out.splitlines()) == len(trained)
-  made = copf.Settings(
-    tuple(copf.TABLES), (dataset,), variants, (3,), 5, 'there', 'here',
-    str(tmp_path),
+  plan = finished.plan(
+    'copf', tmp_path, {'data_root': 'there', 'cache_dir': 'here'},
+    datasets=(dataset,), variants=variants, seeds=(3,), epochs=5,
   )  # fmt: skip
-  runs = copf.runs(made)
+  runs = plans.runs(plan)
   assert len(runs) == len(trained)
-  reproducing.assert_as_trained_alone(
-    capsys,
-    trained,
-    runs,
-    lambda run: copf.flags(made, run),
-    lambda run: copf.workdir(made, run),
-  )
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
-  monkeypatch.setattr(joint, 'train', lambda *arguments: None)
+  monkeypatch.setattr(run_lib, 'train', lambda *arguments: None)
   flags = ['--table=fig4', '--data_root=there', f'--out={tmp_path}']
   ended = _reproduce(capsys, *flags)
   assert ended.code == 143 and ended.err == ''

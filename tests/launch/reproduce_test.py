@@ -2,9 +2,10 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
-from tests.recipes.reproduction import finished
+from tests.studies import finished
+from tests.studies import papers
 from twotsrec.recipes import pin as pin_lib
-from twotsrec.recipes.reproduction import pin
+from twotsrec.studies import plans
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = [
@@ -13,13 +14,16 @@ pytestmark = [
 ]
 
 
+PIN = papers.module('pin')
+
+
 def _reproduce(capsys, *flags):
   return scripts.run(capsys, 'reproduce/pin', '--quiet', *flags)
 
 
 def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
-  made = finished.settings(tmp_path, models=('din',), seeds=(0,))
-  finished.write(made, pin.Run('ml-1m', 'din', 0, 'base'))
+  plan = finished.plan('pin', tmp_path, models=('din',), seeds=(0,))
+  finished.write_pin(plan, finished.run('ml-1m', 'din', 'base'))
   flags = ['--table=2,3', '--seeds=0', '--epochs=2', '--stage2_epochs=1']
   flags += [f'--out={tmp_path}', '--report_only']
   ended = _reproduce(capsys, *flags)
@@ -29,8 +33,8 @@ def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
   assert (tmp_path / 'pin.json').is_file()
 
 
-@pytest.mark.parametrize('dataset', pin.FILES)
-@pytest.mark.parametrize('model', pin.MODELS)
+@pytest.mark.parametrize('dataset', PIN.FILES)
+@pytest.mark.parametrize('model', PIN.MODELS)
 def test_runs_are_those_of_the_training_script(
   capsys, tmp_path, trained, dataset, model
 ):
@@ -40,19 +44,14 @@ def test_runs_are_those_of_the_training_script(
   ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
   assert ended.code == 2 and 'no run of these settings' in ended.err
   assert len(ended.out.splitlines()) == len(trained)
-  made = pin.Settings(
-    ('2', '4', 'tau'), (dataset,), (model,), (3,), 5, 4, 'there', 'here',
-    str(tmp_path),
+  plan = finished.plan(
+    'pin', tmp_path, {'data_root': 'there', 'cache_dir': 'here'},
+    table=('2', '4', 'tau'), models=(model,), datasets=(dataset,), seeds=(3,),
+    epochs=5, stage2_epochs=4,
   )  # fmt: skip
-  runs = [run for run in pin.runs(made) if run.model == model]
+  runs = [run for run in plans.runs(plan) if run.place[1] == model]
   assert len(runs) == (9 if model == 'din' else 5)
-  reproducing.assert_as_trained_alone(
-    capsys,
-    trained,
-    runs,
-    lambda run: pin.flags(made, run),
-    lambda run: pin.workdir(made, run),
-  )
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
 def test_a_stop_is_told_and_has_its_code(

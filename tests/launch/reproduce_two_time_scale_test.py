@@ -2,12 +2,15 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
-from tests.recipes.reproduction import two_time_finished as finished
-from twotsrec.recipes import joint
-from twotsrec.recipes import two_time_presets as presets
-from twotsrec.recipes.reproduction import two_time
-from twotsrec.recipes.reproduction import two_time_results
-from twotsrec.recipes.reproduction import two_time_theory
+from tests.studies import finished
+from tests.studies import online_finished
+from tests.studies import papers
+from tests.studies import theory_test
+from twotsrec.recipes.two_time import presets
+from twotsrec.runs import run as run_lib
+from twotsrec.studies import online
+from twotsrec.studies import plans
+from twotsrec.studies import theory
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = [
@@ -16,25 +19,21 @@ pytestmark = [
 ]
 
 
+TWO_TIME = papers.module('two_time_scale')
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-  monkeypatch.setattr(two_time_results, 'RESAMPLES', 200)
+  monkeypatch.setattr(online, 'RESAMPLES', 200)
 
 
 def _reproduce(capsys, *flags):
   return scripts.run(capsys, 'reproduce/two_time_scale', '--quiet', *flags)
 
 
-def _preset(out, **changes):
-  """What the command line below asks for."""
-  return finished.settings(
-    out, seeds=(0,), changes=(), systems=two_time.ASKED
-  )._replace(**changes)
-
-
 def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
-  made = _preset(tmp_path)
-  finished.write(made, two_time.Run('ml-100k', 'global_time', 0, '2ts'))
+  plan = online_finished.plan(tmp_path, seeds=(0,), changes={})
+  online_finished.write(plan, finished.run('ml-100k', 'global_time', '2ts'))
   flags = ['--table=comparison', '--seeds=0', f'--out={tmp_path}']
   ended = _reproduce(capsys, *flags, '--report_only')
   path = tmp_path / 'two_time_scale.md'
@@ -46,57 +45,53 @@ def test_the_document_of_finished_runs_is_written(capsys, tmp_path, trained):
 def test_the_theorem_needs_neither_data_nor_runs(
   capsys, tmp_path, trained, monkeypatch
 ):
-  told = {'table': [['spread'], ['5']], 'claims': {'so': 1}, 'runs': 1}
-  collect = lambda folder: told | {'picture': ''}
-  monkeypatch.setattr(two_time_theory, 'collect', collect)
+  world = theory_test.simulated()
+  simulate = lambda *arguments: [theory.Run(0, world, 1.0)]
+  monkeypatch.setattr(theory, 'simulate', simulate)
   ended = _reproduce(capsys, '--figure=theory', f'--out={tmp_path}')
   assert ended.code == 0 and ended.err == '' and not trained
   assert 'Theorem 2.1' in (tmp_path / 'two_time_scale.md').read_text()
 
 
-@pytest.mark.parametrize('dataset', two_time.FILES)
+@pytest.mark.parametrize('dataset', TWO_TIME.FILES)
 def test_runs_are_those_of_the_training_script(
   capsys, tmp_path, trained, dataset
 ):
   """Field by field, of every system on one dataset, of some elsewhere."""
-  systems = two_time.SYSTEMS
+  systems = TWO_TIME.SYSTEMS
   if dataset != 'ml-100k':
     systems = ('2ts', 'ccf', '2ts_plus', 'single_stage')
-  made = _preset(
+  plan = online_finished.plan(
     tmp_path,
+    {'data_root': 'there', 'cache_dir': 'here'},
+    table=('ablation',),
+    figure=(),
     datasets=(dataset,),
     splits=presets.SPLITS,
     systems=systems,
     seeds=(3,),
-    data_root='there',
-    cache_dir='here',
+    changes={},
   )
-  references = {
-    split: two_time.Run(dataset, split, 3, '2ts') for split in presets.SPLITS
-  }
-  for run in references.values():
-    finished.write(made, run)
+  references = [
+    finished.run(dataset, split, '2ts', seed=3) for split in presets.SPLITS
+  ]
+  for run in references:
+    online_finished.write(plan, run)
   flags = [f'--datasets={dataset}', f'--splits={",".join(presets.SPLITS)}']
   flags += [f'--systems={",".join(systems)}', '--seeds=3', '--table=ablation']
   flags += ['--data_root=there', '--cache_dir=here', f'--out={tmp_path}']
   ended = _reproduce(capsys, *flags)
   assert ended.code == 0, ended.err
   assert len(ended.out.splitlines()) == len(trained) + 1
-  runs = [run for run in two_time.runs(made) if run not in references.values()]
+  runs = [run for run in plans.runs(plan) if run not in references]
   assert len(runs) == len(trained)
-  reproducing.assert_as_trained_alone(
-    capsys,
-    trained,
-    runs,
-    lambda run: two_time.flags(made, run),
-    lambda run: two_time.workdir(made, run),
-  )
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
-  monkeypatch.setattr(joint, 'train', lambda *arguments: None)
+  monkeypatch.setattr(run_lib, 'train', lambda *arguments: None)
   flags = ['--figure=4', '--data_root=there', f'--out={tmp_path}']
   ended = _reproduce(capsys, *flags)
   assert ended.code == 143 and ended.err == ''

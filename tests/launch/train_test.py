@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from tests import runs
+from tests import finished
+from tests import small_runs as runs
 from tests.launch import scripts
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import joint
-from twotsrec.recipes import tables
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as run_lib
+from twotsrec.runs import tables
 
 # ml_collections reads config files with a function that Python deprecates.
 pytestmark = pytest.mark.filterwarnings(
@@ -104,7 +105,7 @@ def test_killed_at_random_moments_it_ends_as_if_never_interrupted(
   config = runs.config(
     train__epochs=16, train__patience=0, train__log_groups=False
   )
-  joint.train(config, str(whole), quiet=True)
+  run_lib.train(config, str(whole), quiet=True)
   assert runs.untimed_report(workdir) == runs.untimed_report(whole)
   assert runs.untimed_metrics(workdir) == runs.untimed_metrics(whole)
   (_, resumed), (_, never) = map(experiment_lib.load, (workdir, whole))
@@ -121,15 +122,15 @@ def _train(capsys, *flags, config=QUICKSTART):
 
 
 def test_a_finished_run_shows_its_table_again(capsys):
-  ended = _train(capsys, f'--workdir={runs.finished()}', *runs.flags())
-  table = tables.of_report(runs.untimed_report(runs.finished()))
+  ended = _train(capsys, f'--workdir={finished.run()}', *runs.flags())
+  table = tables.of_report(runs.untimed_report(finished.run()))
   assert ended == (0, table + '\n', '')
 
 
 def test_another_setting_in_the_directory_of_a_run_is_refused(capsys):
   ended = _train(
     capsys,
-    f'--workdir={runs.finished()}',
+    f'--workdir={finished.run()}',
     *runs.flags(),
     '--config.train.seed=9',
   )
@@ -219,7 +220,9 @@ def test_what_is_missing_is_named(capsys, tmp_path):
 
 def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
   seen = []
-  monkeypatch.setattr(joint, 'train', lambda config, *rest: seen.append(config))
+  monkeypatch.setattr(
+    run_lib, 'train', lambda config, *rest: seen.append(config)
+  )
   ended = _train(
     capsys,
     f'--workdir={tmp_path}',

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,6 @@ from tests.plugins import cases
 from twotsrec import config as config_lib
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.models import behavior_ranker
 from twotsrec.models import experts
 from twotsrec.ops import rows
 from twotsrec.plugins import plugged
@@ -22,6 +23,7 @@ OWN_ITEMS = jnp.asarray(
 )
 SIZES = types.Sizes(toys.USERS, toys.ITEMS, 1)
 GROUPS = 3
+GROUP = np.arange(toys.USERS) % GROUPS
 PLUGINS = {'light': {'points': 'Z'}, 'film': {'points': 'Z'}, 'naive': {}}
 
 
@@ -32,38 +34,18 @@ def _system(variant='copf'):
 
 def _scores(model, params, ids, **inputs):
   """Scores as evaluation asks for them."""
-
-  def scores(params, ids, inputs):
-    history = jnp.zeros((toys.USERS, 1), jnp.int32)
-    history_rows = rows.gather(params.tables['item'], history)
-    inputs = {'history': history, 'user': USERS, **inputs}
-    encoded = model.encode(params.net, history_rows, {}, inputs)
-    return model.score(
-      params.net, encoded, rows.gather(params.tables['item'], ids)
-    )
-
-  return np.asarray(jax.jit(scores)(params, ids, inputs))
+  history = jnp.zeros((toys.USERS, 1), jnp.int32)
+  history_rows = rows.gather(params.tables['item'], history)
+  inputs = {'history': history, 'user': USERS, **inputs}
+  encoded = model.encode(params.net, history_rows, {}, inputs)
+  return model.score(
+    params.net, encoded, rows.gather(params.tables['item'], ids)
+  )
 
 
 def _close(ours, theirs):
   size = np.abs(theirs).max()
   np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * size)
-
-
-@pytest.mark.parametrize(
-  'variant',
-  ['copf', 'copf_prior', 'mesi', 'no_aggregation', 'attention', 'bilinear'],
-)
-def test_the_trunk_ranks_as_the_model_does(variant):
-  model, context, params = _system(variant)
-  trunk = jax.jit(model.freeze)(params, context)
-  if 'prior' in context:
-    trunk = behavior_ranker.with_prior(trunk, context['prior'])
-  served = model.serve(params, context)
-  for ids in (ALL_ITEMS, OWN_ITEMS):
-    ours = _scores(model.trunk, trunk, ids)
-    assert np.ptp(ours) > 0.1
-    _close(ours, _scores(model.ranker, served, ids))
 
 
 def test_its_parameters_start_in_the_shape_that_a_trained_model_gives():
@@ -76,13 +58,47 @@ def test_its_parameters_start_in_the_shape_that_a_trained_model_gives():
   assert jax.tree.leaves(fresh) == jax.tree.leaves(trained)
 
 
+class Plugged(NamedTuple):
+  """A trunk with plugins.
+
+  Attributes:
+    trunk: its parameters.
+    own: plugins as they start.
+    bare: f32[U, I], scores without a plugin.
+    look: plugins -> scores where users have the plugin of their own group, of
+      all items and of their own, and where all share that of group 1.
+  """
+
+  trunk: types.Params
+  own: types.PyTree
+  bare: np.ndarray
+  look: Callable[[types.PyTree], dict[str, np.ndarray]]
+
+
 @functools.cache
-def _plugged(variant, name):
+def _plugged(variant, name) -> Plugged:
   model, context, params = _system(variant)
   plugin = plugins.make(config_lib.PluginConfig(name=name, **PLUGINS[name]))
+  joined = plugged.plugged(model.trunk, plugin, GROUPS)
   trunk = jax.jit(model.freeze)(params, context)
-  own = plugin.init(cases.KEY, model.trunk.stages, trunk, GROUPS, SIZES)
-  return plugged.plugged(model.trunk, plugin, GROUPS), trunk, own
+
+  @jax.jit
+  def look(own, trunk):
+    params = plugged.join(trunk, own)
+    by_group = _route(GROUP[:, None])
+    return {
+      'all': _scores(joined, params, ALL_ITEMS, route=by_group),
+      'own': _scores(joined, params, OWN_ITEMS, route=by_group),
+      'shared': _scores(joined, params, ALL_ITEMS, route=_route([1])),
+    }
+
+  @jax.jit
+  def start(trunk):
+    own = plugin.init(cases.KEY, model.trunk.stages, trunk, GROUPS, SIZES)
+    return own, _scores(model.trunk, trunk, ALL_ITEMS)
+
+  own, bare = start(trunk)
+  return Plugged(trunk, own, bare, lambda own: look(own, trunk))
 
 
 def _route(groups):
@@ -95,36 +111,29 @@ def _route(groups):
 def test_a_plugin_starts_as_the_trunk_and_moves_its_own_group_alone(
   variant, name
 ):
-  joined, trunk, own = _plugged(variant, name)
-  bare = _scores(_system(variant)[0].trunk, trunk, ALL_ITEMS)
-  group = np.arange(toys.USERS) % GROUPS
-  route = _route(group[:, None])
-  score = lambda own, ids=ALL_ITEMS: _scores(
-    joined, plugged.join(trunk, own), ids, route=route
-  )
-  _close(score(own), bare)
+  _, own, bare, look = _plugged(variant, name)
+  _close(look(own)['all'], bare)
   moved = cases.drawn(own)
   second = jax.tree.map(lambda old, new: old.at[1].set(new[1]), own, moved)
-  changed = np.abs(score(second) - bare).max(1)
-  assert np.all(changed[group == 1] > 1e-3 * np.abs(bare).max())
-  assert np.all(changed[group != 1] < 1e-5 * np.abs(bare).max())
+  of_second = look(second)['all']
+  changed = np.abs(of_second - bare).max(1)
+  assert np.all(changed[GROUP == 1] > 1e-3 * np.abs(bare).max())
+  assert np.all(changed[GROUP != 1] < 1e-5 * np.abs(bare).max())
   # All examples share a plugin, or candidates are their own: the same scores.
-  shared = _scores(
-    joined, plugged.join(trunk, moved), ALL_ITEMS, route=_route([1])
-  )
-  _close(shared[group == 1], score(second)[group == 1])
+  said = look(moved)
+  _close(said['shared'][GROUP == 1], of_second[GROUP == 1])
   _close(
-    score(moved, OWN_ITEMS),
-    np.take_along_axis(score(moved), np.asarray(OWN_ITEMS) - 1, axis=1),
+    said['own'],
+    np.take_along_axis(said['all'], np.asarray(OWN_ITEMS) - 1, axis=1),
   )
 
 
 def test_a_light_plugin_changes_every_vector_of_the_user_before_the_head():
-  joined, trunk, own = _plugged('copf', 'light')
+  _, own, _, look = _plugged('copf', 'light')
   own = cases.drawn(own)
   model, context, params = _system('copf')
   options = toys.config('copf').head
-  plug = jax.tree.map(lambda leaf: np.asarray(leaf[2], np.float64), own['Z'])
+  plug = jax.tree.map(lambda leaf: np.asarray(leaf[1], np.float64), own['Z'])
   table = np.asarray(model.encode(params, context, (2,)).tasks[2])
   vectors = table[: toys.USERS].reshape(toys.USERS, 3, toys.WIDTH)
   hidden = np.tanh(vectors @ plug['V'] + plug['a'])
@@ -138,13 +147,4 @@ def test_a_light_plugin_changes_every_vector_of_the_user_before_the_head():
     3,
     options,
   )
-  ours = _scores(joined, plugged.join(trunk, own), ALL_ITEMS, route=_route([2]))
-  _close(ours, np.asarray(expected))
-
-
-@pytest.mark.parametrize('variant', ['shared_bottom', 'mmoe', 'ple'])
-def test_a_head_without_vectors_of_a_user_takes_no_plugin(variant):
-  model, _, _ = _system(variant)
-  assert model.trunk is None and model.freeze is None
-  with pytest.raises(types.UserError, match='no stages for a plugin'):
-    plugged.plugged(model.trunk, None, GROUPS, variant)
+  _close(look(own)['shared'], np.asarray(expected))

@@ -6,33 +6,25 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import types
 from twotsrec.models import multi_behavior
-from twotsrec.models import pair_prior
 from twotsrec.ops import rows
 
 USERS = jnp.arange(toys.USERS)
 ALL_ITEMS = jnp.arange(1, toys.ITEMS + 1)
 
 
-def _served(model, context, params, ids, users=USERS):
-  """Scores as evaluation asks for them."""
-
-  def scores(params, context, ids, users):
-    served = model.serve(params, context)
-    encoded = model.ranker.encode(served.net, None, context, {'user': users})
-    candidates = rows.gather(served.tables['item'], ids)
-    return model.ranker.score(served.net, encoded, candidates)
-
-  return np.asarray(jax.jit(scores)(params, context, ids, users))
-
-
-def _pairwise(model, context, params, task=2):
+def _finite(model, context, params, task):
+  """Whether scores of pairs of a task, and those of evaluation, are numbers."""
 
   def scores(params, context):
     encoded = model.encode(params, context, (task,))
     items = jnp.tile(ALL_ITEMS, (toys.USERS, 1))
-    return model.score(params, encoded, task, USERS, items)
+    served = model.serve(params, context)
+    users = model.ranker.encode(served.net, None, context, {'user': USERS})
+    candidates = rows.gather(served.tables['item'], ALL_ITEMS)
+    ranked = model.ranker.score(served.net, users, candidates)
+    return model.score(params, encoded, task, USERS, items), ranked
 
-  return np.asarray(jax.jit(scores)(params, context))
+  return all(map(np.all, map(np.isfinite, jax.jit(scores)(params, context))))
 
 
 def test_parameters_start_in_the_xavier_range_of_each_table():
@@ -47,48 +39,18 @@ def test_parameters_start_in_the_xavier_range_of_each_table():
   assert not np.any(params.net['head']['gate']['bias'])
 
 
-def test_the_prior_adds_to_the_target():
-  model, context, params = toys.system(toys.config('copf_prior'))
-  gain = pair_prior.bonus(context['prior'], USERS, toys.ITEMS)[:, 1:]
-  expected = _pairwise(model, context, params) + gain
-  assert np.abs(gain).max() > 1
-  np.testing.assert_allclose(
-    _served(model, context, params, ALL_ITEMS), expected, rtol=1e-4, atol=1e-2
-  )
-
-
-@pytest.mark.parametrize('variant', ['copf_prior', 'ple'])
-def test_users_rank_candidates_of_their_own_as_they_rank_all(variant):
-  model, context, params = toys.system(toys.config(variant))
-  ids = np.random.default_rng(0).integers(1, toys.ITEMS + 1, (toys.USERS, 5))
-  shared = _served(model, context, params, ALL_ITEMS)
-  own = _served(model, context, params, jnp.asarray(ids))
-  np.testing.assert_allclose(
-    own, np.take_along_axis(shared, ids - 1, axis=1), rtol=1e-5, atol=1e-3
-  )
-
-
-def test_filling_scores_a_number():
-  model, context, params = toys.system(toys.config('copf_prior'))
-  scores = _served(
-    model, context, params, jnp.array([0, 1, 0]), jnp.array([0, -1])
-  )
-  assert scores.shape == (2, 3) and np.all(np.isfinite(scores))
-
-
 def test_two_behaviors_are_enough():
   dense = toys.masks()[1:]
   model, context, params = toys.system(toys.config('copf_prior'), dense)
   assert params.net['head']['gate']['weight'].shape == (2 * toys.WIDTH, 2)
-  assert np.all(np.isfinite(_served(model, context, params, ALL_ITEMS)))
+  assert _finite(model, context, params, 1)
 
 
 def test_a_behavior_without_pairs_is_encoded_and_scored():
   view, cart, buy = toys.masks()
   dense = (view, np.zeros_like(cart), buy)
   model, context, params = toys.system(toys.config('copf_prior'), dense)
-  assert np.all(np.isfinite(_pairwise(model, context, params, task=1)))
-  assert np.all(np.isfinite(_served(model, context, params, ALL_ITEMS)))
+  assert _finite(model, context, params, 1)
 
 
 def test_only_what_is_asked_for_is_prepared():

@@ -31,7 +31,7 @@ def _edges(dense):
 
 
 def _shown(dense, smoothing=SMOOTHING):
-  return pair_prior.shown(_edges(dense), dense[0].shape[1], smoothing)
+  return pair_prior.touched(_edges(dense), dense[0].shape[1], smoothing)
 
 
 def _prior(dense, scale=SCALE):

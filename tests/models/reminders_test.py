@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys
-from tests import runs
+from tests import small_runs as runs
 from twotsrec import config
+from twotsrec import contracts
 from twotsrec import metrics
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
@@ -18,6 +19,7 @@ from twotsrec.data import synthetic_behaviors
 from twotsrec.evaluation import behaviors as shown
 from twotsrec.evaluation import evaluate
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import rules
 from twotsrec.models import reminders
 from twotsrec.ops import rows
 
@@ -128,13 +130,11 @@ def test_the_parameters_given_are_the_initial_ones():
 def _evaluated(data, name, ks):
   rule = reminders.rules(behaviors_lib.of_prepared(data))[name]
   part, _ = evaluate.evaluate(
-    *rule,
-    None,
+    contracts.Ranker(*rule, None),
     data,
     groups_lib.assign(data, config.GroupConfig(num_groups=3)),
     prepared.TEST,
     config.EvaluationConfig(candidates='unbought', ks=ks, bootstrap=0),
-    1,
   )
   return part
 
@@ -193,14 +193,10 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   found = {}
   for name, rule in reminders.rules(behaviors_lib.of_prepared(data)).items():
     result = ranking.rank_targets(
-      *rule,
-      None,
-      data.items,
-      data.user_offsets,
+      contracts.Ranker(*rule, None),
+      data,
       targets,
-      shown.bought(data, prepared.TEST),
-      num_items=data.num_items,
-      history_length=1,
+      rules.without(shown.bought(data, prepared.TEST), data.num_items),
     )
     assert not np.any(result.tied)
     rank = metrics.rank_from_counts(result.better, result.tied)

@@ -6,6 +6,7 @@ import pytest
 
 from tests import behavior_toys as toys
 from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.models import behavior_heads
 from twotsrec.models import shared_heads
 
@@ -17,7 +18,7 @@ def _make(name, **changes):
   options = dataclasses.replace(
     config_lib.HeadConfig(), name=name, score_scale=(300.0,), **changes
   )
-  return behavior_heads.Head(*shared_heads.make(options, WIDTH, 3, toys.USERS))
+  return shared_heads.make(options, WIDTH, 3, toys.USERS)
 
 
 def _net(head):
@@ -27,7 +28,8 @@ def _net(head):
 
 def _scores(head, net, table, task):
   """Scores of all users and items, f32[U, I]."""
-  prepared = head.prepare(net, [table] * 3, None, task)
+  fused = types.Fused((table,) * 3)
+  prepared = head.prepare(net, fused, None, task)
   user, item = behavior_heads.split_sides(prepared, toys.USERS)
   user = jax.tree.map(lambda x: x[:, None], user)
   item = jax.tree.map(lambda x: x[None], item)

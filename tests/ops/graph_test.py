@@ -218,3 +218,20 @@ def test_ids_out_of_range_and_other_types_are_refused():
   for x in (jnp.ones((4, 2)), jnp.ones((5, 2), jnp.bfloat16)):
     with pytest.raises(AssertionError):
       graph_lib.propagate(graph, x)
+
+
+def test_edges_make_every_graph_once_whoever_asks_for_it():
+  pairs = random_pairs(3, 6, 5, (9, 7, 8))
+  edges = graph_lib.make_edges(pairs, 6, 5)
+  assert edges.graph([1]) is edges.graph((1,), merge='union')
+  assert edges.graph(range(2), 'symmetric') is edges.graph([0, 1], 'symmetric')
+  for behaviors, how, merge in (
+    ([1], 'left', 'merged'),
+    ([0, 2], 'symmetric', 'union'),
+    ([0, 1, 2], 'left', 'merged'),
+  ):
+    expected = normalized(
+      dense([pairs[k] for k in behaviors], 6, 5, merge), how
+    )
+    found = as_dense(edges.graph(behaviors, how, merge))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)

@@ -19,21 +19,21 @@ def test_a_model_without_stages_is_refused():
 
 
 def test_it_starts_as_a_trunk_and_its_plugins():
-  model = cases.model(NAME, 'light')
-  key = jax.random.key(7)
-  params = model.init(key, {}, examples.SIZES)
-  trunk, fresh = plugged.split(params)
-  trunk_key, plugin_key = jax.random.split(key)
-  trunk_model = examples.make(NAME)
-  chex.assert_trees_all_equal(
-    trunk, trunk_model.init(trunk_key, {}, examples.SIZES)
-  )
-  chex.assert_trees_all_equal(
-    fresh,
-    cases.make('light').init(
+  trunk_model, plugin = examples.make(NAME), cases.make('light')
+
+  @examples.jit
+  def starts(model, key):
+    params = model.init(key, {}, examples.SIZES)
+    trunk_key, plugin_key = jax.random.split(key)
+    trunk = trunk_model.init(trunk_key, {}, examples.SIZES)
+    own = plugin.init(
       plugin_key, trunk_model.stages, trunk, cases.GROUPS, examples.SIZES
-    ),
-  )
+    )
+    return params, trunk, own
+
+  params, *expected = starts(cases.model(NAME, 'light'), cases.KEY)
+  trunk, fresh = plugged.split(params)
+  chex.assert_trees_all_equal([trunk, fresh], expected)
   assert set(params.net) == {'trunk', 'plugins'}
   assert {leaf.shape[0] for leaf in jax.tree.leaves(fresh)} == {cases.GROUPS}
   chex.assert_trees_all_equal(plugged.join(trunk, fresh), params)

@@ -1,11 +1,8 @@
 import pytest
 
 from tests import behavior_toys as toys
-from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
-from twotsrec.recipes import behavior_checks
-from twotsrec.recipes import checks
-from twotsrec.recipes import unread
 
 
 @pytest.mark.parametrize(
@@ -64,7 +61,7 @@ from twotsrec.recipes import unread
 def test_what_nothing_reads_is_refused(variant, changes, blamed):
   made = toys.config(variant, **changes)
   with pytest.raises(types.UserError) as caught:
-    checks.check(made)
+    recipes.check(made)
   message = str(caught.value)
   path = list(changes)[-1].replace('__', '.')
   assert message.startswith(path) and '\n' not in message
@@ -81,7 +78,7 @@ def test_what_nothing_reads_is_refused(variant, changes, blamed):
 )
 def test_a_protocol_that_would_mislead_is_refused(changes, message):
   with pytest.raises(types.UserError, match=message):
-    checks.check(toys.config(**changes))
+    recipes.check(toys.config(**changes))
 
 
 def test_plugins_leave_a_gradient_in_one_pass():
@@ -94,7 +91,7 @@ def test_plugins_leave_a_gradient_in_one_pass():
     aggregator__form='explicit',
   )
   with pytest.raises(types.UserError, match='nothing with plugin.name=light'):
-    checks.check(made)
+    recipes.check(made)
 
 
 def test_a_plugin_of_the_head_needs_parameters_there():
@@ -103,14 +100,8 @@ def test_a_plugin_of_the_head_needs_parameters_there():
     'plugin__trunk_learning_rate': 0.0,
     'plugin__name': 'naive',
   }
-  checks.check(toys.config('copf', **changes))
+  recipes.check(toys.config('copf', **changes))
+  # What a bilinear head moves does not stand behind a gate.
+  recipes.check(toys.config('wo_dfme', **changes, head__gate='none'))
   with pytest.raises(types.UserError, match='use light or film'):
-    checks.check(toys.config('summation', **changes))
-
-
-def test_every_unused_setting_exists():
-  default = config_lib.Config()
-  for row in behavior_checks._UNREAD:
-    assert '{' not in row.why.format(c=default)  # what is blamed exists
-    for path in row.paths:
-      unread.at(default, path)
+    recipes.check(toys.config('summation', **changes))

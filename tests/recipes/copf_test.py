@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.models import pair_prior
 from twotsrec.ops import rows
-from twotsrec.recipes import checks
 from twotsrec.recipes import copf
 from twotsrec.training import behavior_steps
 
@@ -57,7 +57,7 @@ def _look(variant):
 
 @pytest.mark.parametrize('variant', copf.VARIANTS)
 def test_a_variant_learns_and_ranks_by_the_scores_it_learns(variant):
-  checks.check(copf.preset('synthetic-behaviors', variant))
+  recipes.check(copf.preset('synthetic-behaviors', variant))
   grads, losses, pairwise, ranked = _look(variant)
   assert np.any(losses > 0) and np.all(np.isfinite(losses))
   for leaf in jax.tree.leaves(grads):
@@ -73,7 +73,7 @@ def test_a_variant_learns_and_ranks_by_the_scores_it_learns(variant):
 )
 def test_a_preset_weighs_every_behavior_of_its_dataset(dataset):
   made = copf.preset(dataset)
-  checks.check(made)
+  recipes.check(made)
   weights = made.behavior.weights
   assert len(weights) in (0, len(datasets.DATASETS[dataset].behaviors))
   if weights:

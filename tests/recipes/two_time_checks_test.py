@@ -3,36 +3,39 @@ import math
 import pytest
 
 from tests import two_time_toys as toys
+from twotsrec import recipes
 from twotsrec import types
-from twotsrec.recipes import two_time_checks as checks
-from twotsrec.recipes import two_time_jobs as jobs_lib
-from twotsrec.recipes import two_time_presets as presets
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import presets as presets
 
 
 @pytest.mark.parametrize('dataset', presets.DATASETS)
 @pytest.mark.parametrize('variant', presets.VARIANTS)
 def test_every_preset_can_be_trained(dataset, variant):
-  checks.check(presets.preset(dataset, variant=variant))
+  recipes.check(presets.preset(dataset, variant=variant))
 
 
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'thresholds': (2, 4)}, 'only two_time.threshold_rule=validation tries'),
-    ({'pool_size': 7}, 'with two_time.pool=event every event has negatives'),
-    ({'pool': 'shared', 'negatives': 7}, 'there are two_time.pool_size of'),
-    ({'single_stage_epochs': 3}, 'variant 2ts does not train everything in'),
-    ({'variant': 'ccf', 'single_stage_window': 'last_k'}, 'does not train'),
-    ({'variant': 'single_stage', 'stage1_epochs': (3,)}, 'has no stage 1'),
-    ({'variant': 'single_stage', 'stage1_batch': 7}, 'has no stage 1'),
-    ({'variant': 'single_stage', 'stage1_rate': 0.1}, 'has no stage 1'),
-    ({'variant': 'single_stage_plus', 'stage1_l2': 0.1}, 'has no stage 1'),
+    ({'thresholds': (2, 4)}, 'or use two_time.threshold_rule=validation'),
+    ({'pool_size': 7}, 'at 512, or use two_time.pool=shared'),
+    ({'pool': 'shared', 'negatives': 7}, 'with two_time.pool=shared; leave'),
+    ({'single_stage_epochs': 3}, 'use two_time.variant=single_stage or'),
+    ({'variant': 'ccf', 'single_stage_window': 'last_k'}, 'variant=ccf; leave'),
+    (
+      {'variant': 'single_stage', 'stage1_epochs': (3,)},
+      'variant=single_stage',
+    ),
+    ({'variant': 'single_stage', 'stage1_batch': 7}, 'variant=single_stage'),
+    ({'variant': 'single_stage', 'stage1_rate': 0.1}, 'variant=single_stage'),
+    ({'variant': 'single_stage_plus', 'stage1_l2': 0.1}, 'single_stage_plus'),
     (
       {'variant': 'single_stage', 'stage1_optimizer': 'lazy_adam'},
-      "stage1_optimizer 'lazy_adam' changes nothing, as two_time.variant"
-      " single_stage has no stage 1; leave it at 'adam'",
+      "stage1_optimizer 'lazy_adam' changes nothing with"
+      " two_time.variant=single_stage; leave it at 'adam'",
     ),
-    ({'variant': 'single_stage', 'epochs': 7}, 'for single_stage_epochs'),
+    ({'variant': 'single_stage', 'epochs': 7}, 'variant=single_stage'),
     ({'variant': 'single_stage', 'cell': 'scaled_gru'}, 'use gru'),
     ({'variant': 'ccf', 'epochs': 7}, 'variant ccf trains no network'),
     ({'variant': 'ccf', 'rate': 0.1}, 'variant ccf trains no network'),
@@ -56,7 +59,7 @@ def test_what_would_change_nothing_is_refused_in_a_line(changes, message):
 def test_padding_is_refused_where_streams_are_packed(changes):
   config = toys.config(two_time__loader='padded', **changes)
   with pytest.raises(types.UserError, match="loader 'padded' changes nothing"):
-    checks.check(config)
+    recipes.check(config)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_padding_is_refused_where_streams_are_packed(changes):
 )
 def test_what_a_run_reads_is_allowed(changes):
   defaults = {'negatives': 10} if 'pool' in changes else {}
-  checks.check(_config(**defaults | changes))
+  recipes.check(_config(**defaults | changes))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +98,12 @@ def test_numbers_are_finite(name, value):
 def test_candidates_of_other_models_are_refused():
   config = toys.config(evaluation__num_candidates=7)
   with pytest.raises(types.UserError, match='num_candidates 7 changes nothing'):
-    checks.check(config)
+    recipes.check(config)
 
 
 @pytest.mark.parametrize('variant', jobs_lib.PARTS)
 def test_every_variant_at_the_size_of_the_tests(variant):
-  checks.check(toys.config(two_time__variant=variant))
+  recipes.check(toys.config(two_time__variant=variant))
 
 
 def _config(**changes):
@@ -109,6 +112,6 @@ def _config(**changes):
 
 def _assert_refused(message, **changes):
   with pytest.raises(types.UserError) as error:
-    checks.check(_config(**changes))
+    recipes.check(_config(**changes))
   assert message in str(error.value)
   assert len(str(error.value).splitlines()) == 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.serving import online_toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
@@ -209,9 +210,7 @@ def test_recommendations_are_those_of_the_run():
     prepared.items, prepared.user_offsets, seen, users, history_length=4
   )
   (expected,) = recommend.recommend(
-    world.experiment.model,
-    world.params,
-    world.experiment.context,
+    contracts.Ranker(world.experiment.system.model, world.params, {}),
     requests,
     num_items=prepared.num_items,
     k=5,

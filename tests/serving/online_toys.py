@@ -10,14 +10,14 @@ import numpy as np
 
 from tests.data import small_logs
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import online as online_recipe
-from twotsrec.recipes import two_time_phases as phases
-from twotsrec.recipes import two_time_serving as serving
+from twotsrec.recipes.two_time import networks
+from twotsrec.recipes.two_time import serving
+from twotsrec.runs import experiment as experiment_lib
 from twotsrec.serving import online
 from twotsrec.training import checkpoints
 from twotsrec.training import files
@@ -31,8 +31,8 @@ COUNTS = [12, 3, 31, 1, 9, 14, 5, 25, 6, 4, 0, 8]
 class World(NamedTuple):
   """A system and its service."""
 
-  experiment: experiment_lib.Experiment
-  setting: phases.Setting
+  experiment: contracts.Experiment
+  setting: networks.Setting
   players: dict[str, serving.Player]
   nets: dict[str, types.PyTree]
   params: types.Params
@@ -60,7 +60,7 @@ def world(**changes) -> World:
   item = _noise(np.zeros((ITEMS + 1, width)), 1).at[0].set(0.0)
   user = _noise(np.zeros((prepared.num_users, width)), 2)
   vectors = stream_objectives.Vectors(item, user)
-  setting = phases.Setting(experiment.config, prepared, vectors)
+  setting = networks.Setting(experiment.config, prepared, vectors)
   players = serving.make_players(setting, experiment.groups)
   nets = {
     name: _net(setting, player.job, number)
@@ -68,7 +68,7 @@ def world(**changes) -> World:
     if player.job.part.reads != 'nothing'
   }
   params = serving.serve(setting, players, nets, vectors)
-  service = online_recipe.make_service(experiment, params)
+  service = serving.make_service(experiment, params)
   return World(experiment, setting, players, nets, params, service)
 
 
@@ -149,11 +149,11 @@ def save_run(made: World, folder) -> str:
 def _net(setting, job, seed):
   shapes = lambda make: jax.eval_shape(make, jax.random.key(0))
   net = _noise(
-    shapes(lambda key: phases.init_net(setting, job.part, key)), seed
+    shapes(lambda key: networks.init_net(setting, job.part, key)), seed
   )
   if setting.config.plugin.name == 'none' or job.part.own_start:
     return net
-  plugins = shapes(lambda key: phases.init_plugins(setting, job, net, key))
+  plugins = shapes(lambda key: networks.init_plugins(setting, job, net, key))
   return {'trunk': net, 'plugins': _noise(plugins, seed + 9)}
 
 

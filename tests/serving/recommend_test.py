@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
+from twotsrec.evaluation import tiles
 from twotsrec.serving import recommend
 
 _LENGTH = 4
 _MODEL = toys.dot_model()
+
+
+def _ranker(params, model=_MODEL):
+  return contracts.Ranker(model, params, None, _LENGTH)
 
 
 def _loop(data, params, users, k, exclude_seen, shifts=None):
@@ -51,24 +57,27 @@ class RecommendTest(parameterized.TestCase):
     )
     chunks = list(
       recommend.recommend(
-        _MODEL, self.params, None, requests, num_items=31, k=k, **options
+        _ranker(self.params),
+        requests,
+        num_items=31,
+        k=k,
+        **options,
       )
     )
     return tuple(np.concatenate(parts) for parts in zip(*chunks))
 
   @parameterized.product(
-    tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7), (1, 1, 1)),
+    sizes=((64, 64, 100), (8, 16, 10), (3, 5, 7), (1, 1, 1)),
     exclude_seen=(True, False),
   )
-  def test_equals_a_sort_whatever_the_tiles(self, tiles, exclude_seen):
-    user_tile, item_tile, chunk = tiles
+  def test_equals_a_sort_whatever_the_tiles(self, sizes, exclude_seen):
+    user_tile, item_tile, chunk = sizes
     users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
     actual = self._recommend(
       users,
       6,
       chunk,
-      user_tile=user_tile,
-      item_tile=item_tile,
+      sizes=tiles.Sizes(user_tile, item_tile),
       exclude_seen=exclude_seen,
     )
     expected = _loop(self.data, self.params, users, 6, exclude_seen)
@@ -76,10 +85,10 @@ class RecommendTest(parameterized.TestCase):
     np.testing.assert_array_equal(actual[1], expected[1])
 
   @parameterized.product(
-    mode=('hard', 'soft'), tiles=((64, 64, 100), (8, 16, 10), (3, 5, 7))
+    mode=('hard', 'soft'), sizes=((64, 64, 100), (8, 16, 10), (3, 5, 7))
   )
-  def test_routed_users_come_back_in_the_order_wanted(self, mode, tiles):
-    user_tile, item_tile, chunk = tiles
+  def test_routed_users_come_back_in_the_order_wanted(self, mode, sizes):
+    user_tile, item_tile, chunk = sizes
     rng = np.random.default_rng(1)
     params = toys.routed_params(rng, 31, num_groups=3)
     users = rng.permutation(23)
@@ -99,14 +108,11 @@ class RecommendTest(parameterized.TestCase):
       chunk=chunk,
     )
     chunks = recommend.recommend(
-      toys.routed_model(),
-      params,
-      None,
+      _ranker(params, toys.routed_model()),
       requests,
       num_items=31,
       k=6,
-      user_tile=user_tile,
-      item_tile=item_tile,
+      sizes=tiles.Sizes(user_tile, item_tile),
     )
     actual = [np.concatenate(parts) for parts in zip(*chunks)]
     shifts = toys.loop_shifts(params, routes)
@@ -127,7 +133,7 @@ class RecommendTest(parameterized.TestCase):
         routes=routes,
       )
       (chunk,) = recommend.recommend(
-        _MODEL, params, None, requests, num_items=31, k=5, user_tile=8
+        _ranker(params), requests, num_items=31, k=5, sizes=tiles.Sizes(users=8)
       )
       return chunk
 
@@ -143,7 +149,7 @@ class RecommendTest(parameterized.TestCase):
 
   def test_places_without_an_item_hold_zero(self):
     users = np.arange(3)
-    ids, scores = self._recommend(users, 40, item_tile=8)
+    ids, scores = self._recommend(users, 40, sizes=tiles.Sizes(items=8))
     expected = _loop(self.data, self.params, users, 40, True)
     np.testing.assert_array_equal(ids, expected[0])
     np.testing.assert_array_equal(scores, expected[1])
@@ -159,9 +165,7 @@ class RecommendTest(parameterized.TestCase):
     requests = recommend.raw_histories(
       np.array([2]), np.array([0, 1]), history_length=2
     )
-    (chunk,) = recommend.recommend(
-      _MODEL, params, None, requests, num_items=4, k=3
-    )
+    (chunk,) = recommend.recommend(_ranker(params), requests, num_items=4, k=3)
     self.assertEqual(chunk.ids.tolist(), [[1, 3, 4]])
 
   def test_raw_history_equals_the_user_it_belongs_to(self):
@@ -170,9 +174,7 @@ class RecommendTest(parameterized.TestCase):
       self.data.items, offsets, history_length=_LENGTH, chunk=9
     )
     chunks = list(
-      recommend.recommend(
-        _MODEL, self.params, None, requests, num_items=31, k=5
-      )
+      recommend.recommend(_ranker(self.params), requests, num_items=31, k=5)
     )
     self.assertEqual([len(chunk.ids) for chunk in chunks], [9, 9, 5])
     expected = self._recommend(np.arange(23), 5)
@@ -196,7 +198,7 @@ class RecommendTest(parameterized.TestCase):
         yield request
 
     stream = recommend.recommend(
-      _MODEL, self.params, None, requests(), num_items=31, k=2
+      _ranker(self.params), requests(), num_items=31, k=2
     )
     next(stream)
     self.assertEqual(taken, [10])
@@ -211,13 +213,14 @@ class RecommendTest(parameterized.TestCase):
 
     def serve(requests):
       chunks = recommend.recommend(
-        _MODEL._replace(encode=encode),
-        self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
-        None,
+        _ranker(
+          self.params._replace(net=jnp.asarray(vectors, jnp.float32)),
+          _MODEL._replace(encode=encode),
+        ),
         requests,
         num_items=31,
         k=6,
-        user_tile=user_tile,
+        sizes=tiles.Sizes(user_tile),
       )
       return [np.concatenate(parts) for parts in zip(*chunks)]
 

@@ -1,9 +1,9 @@
 import csv
 import json
 import pathlib
-import sys
 
 import numpy as np
+import polars
 import pytest
 
 from twotsrec import types
@@ -54,7 +54,6 @@ def test_jsonl_reads_back_with_types(tmp_path: pathlib.Path):
 
 
 def test_parquet_reads_back_in_order(tmp_path: pathlib.Path):
-  polars = pytest.importorskip('polars')
   path = tmp_path / 'out.parquet'
   assert writers.write(str(path), _chunks()) == 5
   frame = polars.read_parquet(path)
@@ -65,8 +64,6 @@ def test_parquet_reads_back_in_order(tmp_path: pathlib.Path):
 
 @pytest.mark.parametrize('ending', ['csv', 'jsonl', 'parquet'])
 def test_no_rows_still_give_a_file(tmp_path: pathlib.Path, ending: str):
-  if ending == 'parquet':
-    pytest.importorskip('polars')
   path = tmp_path / f'out.{ending}'
   assert writers.write(str(path), iter([])) == 0
   assert path.is_file()
@@ -87,8 +84,6 @@ def test_float32_scores_survive_the_text(tmp_path: pathlib.Path):
 def test_a_failure_on_the_way_leaves_the_old_file(
   tmp_path: pathlib.Path, ending: str
 ):
-  if ending == 'parquet':
-    pytest.importorskip('polars')
   path = tmp_path / f'out.{ending}'
   path.write_text('old')
 
@@ -105,13 +100,6 @@ def test_a_failure_on_the_way_leaves_the_old_file(
 def test_unknown_ending_lists_the_known_ones():
   with pytest.raises(types.UserError, match=r'\.csv, \.jsonl, \.parquet'):
     writers.check_path('out.xlsx')
-
-
-def test_missing_polars_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-  monkeypatch.setitem(sys.modules, 'polars', None)
-  with pytest.raises(types.UserError, match=r"-e '\.\[data\]'") as caught:
-    writers.check_path('out.parquet')
-  assert len(str(caught.value).splitlines()) == 1
 
 
 def test_unwritable_place_is_a_user_error(tmp_path: pathlib.Path):

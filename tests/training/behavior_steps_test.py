@@ -7,9 +7,9 @@ import pytest
 
 from tests import behavior_toys as toys
 from twotsrec import aggregators
-from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import behavior_steps
 
 KEY = jax.random.key(0)
@@ -66,9 +66,9 @@ def _literal(system, weight_of, batch=None):
 
   def loss(params):
     encoded = model.encode(params, context)
-    total = made.behavior.l2 * objectives.l2_penalty(params, 'authors')
+    total = made.behavior.l2 * behavior_objectives.l2_penalty(params, 'authors')
     for k in range(3):
-      values = objectives.pair_losses(model, params, encoded, batch, k)
+      values = behavior_objectives.pair_losses(model, params, encoded, batch, k)
       for weight, value in zip(weights[k], values, strict=True):
         total += weight * value
     return total
@@ -244,7 +244,7 @@ def test_unique_losses_weigh_as_their_tasks():
 
   def extra(params):
     encoded = model.encode(params, context)
-    values = objectives.unique_losses(
+    values = behavior_objectives.unique_losses(
       encoded, batch, pairs_of, toys.USERS, made.head
     )
     return 2.0 * 3.0 * (0.5 * values[0] + 0.3 * values[1])

@@ -5,10 +5,11 @@ import numpy as np
 
 from tests import worlds
 from twotsrec import config as config_lib
-from twotsrec import objectives
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import diagnostics
 from twotsrec.training import steps
 
@@ -33,9 +34,14 @@ class _World:
     params = model.init(jax.random.key(1), {}, sizes)
     self.state = steps.TrainState(0, params, (), (), jax.random.key(3))
     self.gradient = jax.jit(jax.value_and_grad(self._mean_loss))
-    self.look = diagnostics.make_diagnose(
-      self.objective, self.batch_of, self.stack, LOOKS
+    self.source = contracts.Source(
+      feed=self.feed,
+      sizes=groups.sizes,
+      batch_of=self.batch_of,
+      plan_of=lambda epoch: None,
+      stack=self.stack,
     )
+    self.look = diagnostics.make_diagnose(self.objective, self.source, LOOKS)
 
   def _mean_loss(self, params, examples, chosen):
     batch = self.batch_of(self.feed, examples, _KEY)
@@ -43,8 +49,6 @@ class _World:
     return (losses * chosen).sum() / chosen.sum()
 
   def stack(self, plan):
-    if plan.ndim == 3:  # it has a row per group
-      return plan
     return plans.stack_plan(np.asarray(plan), self.group, GROUPS, BATCH)
 
   def diagnose(self, plan):
@@ -127,7 +131,7 @@ def test_batches_without_a_group_say_nothing_about_it():
 def test_only_what_the_groups_share_is_compared():
   world = _world()
   look = diagnostics.make_diagnose(
-    world.objective, world.batch_of, world.stack, 1, lambda grads: grads.net
+    world.objective, world.source, 1, lambda grads: grads.net
   )
   plan = plans.make_plan(world.group, GROUPS, BATCH, 'proportional', 0, 0)
   found = look(world.state, {}, world.feed, plan, _KEY)

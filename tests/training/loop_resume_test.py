@@ -49,7 +49,7 @@ def test_the_world_saves_in_the_middle_of_epochs(tmp_path, monkeypatch):
     any(end - steps_per_epoch < step < end for step in latest) for end in ends
   )
   bests = [step for folder, step in saved if folder == 'best']
-  assert bests[-1] == fitted.host['best'][0]['step'] and len(bests) >= 2
+  assert bests[-1] == fitted.progress.best[0].step and len(bests) >= 2
   assert len(saved) >= SAVES
 
 
@@ -133,8 +133,8 @@ def test_asked_for_more_epochs_it_ends_as_if_asked_for_all_at_once(
   once, longer = tmp_path / 'once', tmp_path / 'longer'
   expected = loops.fit(once, patience=patience)
   for epochs in (1, 2):
-    host = loops.fit(longer, epochs=epochs, patience=patience).host
-    assert host['epoch'] == epochs
+    progress = loops.fit(longer, epochs=epochs, patience=patience).progress
+    assert progress.epoch == epochs
   fitted = loops.fit(longer, patience=patience)
   loops.assert_same(longer, fitted, once, expected)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import runs
+from tests import small_runs as runs
 from tests.training import loops
 from twotsrec import types
 from twotsrec.data import plans
@@ -70,12 +70,12 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
     select_metric=metric,
     checkpoint_every=60.0,
   )
-  host = fitted.host
-  assert (host['epoch'], host['best'][0]['epoch']) == (epochs, best_epoch)
-  assert host['best'][0]['step'] == best_epoch * per_epoch
-  assert host['best'][0]['value'] == values[best_epoch - 1]
-  assert host['steps'] == epochs * per_epoch
-  assert host['examples'] == epochs * per_epoch * loops.BATCH
+  progress = fitted.progress
+  assert (progress.epoch, progress.best[0].epoch) == (epochs, best_epoch)
+  assert progress.best[0].step == best_epoch * per_epoch
+  assert progress.best[0].value == values[best_epoch - 1]
+  assert progress.steps == epochs * per_epoch
+  assert progress.examples == epochs * per_epoch * loops.BATCH
   runs.assert_same_arrays(jax.device_get(fitted.params), kept[best_epoch])
   lines = run_directory.read_metrics(tmp_path)
   assert [line['epoch'] for line in lines] == list(range(1, epochs + 1))
@@ -89,8 +89,8 @@ def test_without_selection_the_last_epoch_is_taken(tmp_path):
     select_metric='none',
     patience=1,
   )
-  assert fitted.host['best'][0]['epoch'] == fitted.host['epoch'] == loops.EPOCHS
-  assert fitted.host['best'][0]['value'] is None
+  assert fitted.progress.best[0].epoch == fitted.progress.epoch == loops.EPOCHS
+  assert fitted.progress.best[0].value is None
   latest = checkpoints.restore(
     run_directory.latest_path(tmp_path),
     {'train': loops.start(), 'totals': steps.init_totals(loops.GROUPS)},
@@ -162,7 +162,7 @@ def test_the_log_has_the_sums_of_the_epoch():
     )
   assert lines[-1]['train_loss'] < lines[0]['train_loss']
   best = min(lines, key=lambda line: line['validation']['loss'])
-  assert fitted.host['best'][0]['epoch'] == best['epoch']
+  assert fitted.progress.best[0].epoch == best['epoch']
 
 
 def test_parameters_are_kept_after_the_epochs_that_are_asked_for(tmp_path):

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tests import runs
+from tests import small_runs as runs
 from tests import worlds
 from twotsrec import config as config_lib
-from twotsrec import objectives
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import checkpoints
 from twotsrec.training import loop
 from twotsrec.training import run_directory
@@ -58,6 +59,7 @@ def phase() -> loop.Phase:
   )
   return loop.Phase(
     runner=steps.make_runner(steps.make_step(gradient, _optimizer()), batch_of),
+    init_state=start,
     context={},
     feed=feed,
     plan_of=lambda epoch: plans.make_plan(
@@ -84,13 +86,13 @@ def start() -> steps.TrainState:
 @functools.cache
 def compiled():
   """The updates, compiled once for all tests."""
-  state = {'train': start(), 'totals': steps.init_totals(GROUPS)}
-  return loop._compile(phase(), state, loop._first_host_state())
+  live = loop._Live(start(), steps.init_totals(GROUPS), loop.Progress())
+  return loop._compile(phase(), live)[0]
 
 
 def fit(
   workdir, changed=None, should_stop=lambda: False, runner=None, **changes
-) -> loop.Fitted:
+) -> contracts.Trained:
   """Trains in `workdir`, saving after every call.
 
   Args:
@@ -103,10 +105,9 @@ def fit(
   config = {'epochs': EPOCHS, 'checkpoint_every': 0.0, **changes}
   runner = runner or compiled()
   pathlib.Path(workdir).mkdir(exist_ok=True)
-  with mock.patch.object(loop, '_compile', lambda phase, live, host: runner):
+  with mock.patch.object(loop, '_compile', lambda phase, live: (runner, live)):
     return loop.fit(
       changed or phase(),
-      start(),
       config_lib.TrainConfig(**config),
       str(workdir),
       should_stop,
@@ -115,24 +116,24 @@ def fit(
 
 
 @functools.cache
-def uninterrupted() -> tuple[pathlib.Path, loop.Fitted]:
+def uninterrupted() -> tuple[pathlib.Path, contracts.Trained]:
   """Directory and outcome of a run that nothing disturbed."""
   workdir = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
   atexit.register(shutil.rmtree, workdir, ignore_errors=True)
   return workdir, fit(workdir)
 
 
-def _untimed(host):
-  return {k: v for k, v in host.items() if k not in (*_TIMED, 'metrics_bytes')}
+def _untimed(progress):
+  return progress._replace(**dict.fromkeys((*_TIMED, 'metrics_bytes'), 0))
 
 
 def assert_same(workdir, fitted, expected_workdir, expected) -> None:
   """Two runs with the same outcome, log and selected checkpoint to the bit."""
   runs.assert_same_arrays(fitted.params, expected.params)
-  assert _untimed(fitted.host) == _untimed(expected.host)
+  assert _untimed(fitted.progress) == _untimed(expected.progress)
   assert runs.untimed_metrics(workdir) == runs.untimed_metrics(expected_workdir)
   template = {'params': expected.params}
-  step = expected.host['best'][0]['step']
+  step = expected.progress.best[0].step
   best = [
     checkpoints.restore(run_directory.best_path(w), template, step).state
     for w in (workdir, expected_workdir)

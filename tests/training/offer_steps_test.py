@@ -176,7 +176,7 @@ def _run(config, plan, params=None, context=None, cuts=None):
   params = _params(config) if params is None else params
   context = _context(featured) if context is None else context
   copied = jax.tree.map(jnp.array, params)
-  state = update.init(copied, jax.random.key(1))
+  state = update.init(copied, jax.random.key(1), None)
   totals = steps.init_totals(GROUPS)
   filled = np.full((_LONGEST, *plan.shape[1:]), -1, np.int32)
   filled[: len(plan)] = plan
@@ -351,21 +351,21 @@ def _phase(optimizer):
   size = len(_feed().user)
   phase = loop.Phase(
     runner=runner,
+    init_state=lambda: update.init(_params(config), jax.random.key(1), None),
     context=_context(featured=True),
     feed=_feed(),
     plan_of=lambda epoch: event_feeds.make_plan(size, BATCH, 0, epoch),
     negative_key=lambda epoch: jax.random.fold_in(KEY, epoch),
     num_losses=GROUPS,
   )
-  start = lambda: update.init(_params(config), jax.random.key(1))
-  return phase, start, config.train
+  return phase, config.train
 
 
 @pytest.mark.parametrize('optimizer', offer_steps.BY_ROWS)
 def test_a_stopped_run_ends_with_the_same_bits(optimizer, tmp_path):
-  phase, start, train = _phase(optimizer)
+  phase, train = _phase(optimizer)
   fit = lambda name, stop: loop.fit(
-    phase, start(), train, str(tmp_path / name), stop, quiet=True
+    phase, train, str(tmp_path / name), stop, quiet=True
   )
   for name in ('whole', 'cut'):
     (tmp_path / name).mkdir()
@@ -376,7 +376,7 @@ def test_a_stopped_run_ends_with_the_same_bits(optimizer, tmp_path):
   chex.assert_trees_all_equal(
     jax.device_get(never.params), jax.device_get(resumed.params)
   )
-  template = {'train': start(), 'totals': steps.init_totals(GROUPS)}
+  template = {'train': phase.init_state(), 'totals': steps.init_totals(GROUPS)}
   states = [
     checkpoints.restore(
       run_directory.latest_path(str(tmp_path / name)), template

@@ -15,9 +15,9 @@ from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.aggregators import linear
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
 from twotsrec.training import penalties
 from twotsrec.training import steps

@@ -12,10 +12,10 @@ from tests import worlds
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.plugins import plugged
 from twotsrec.training import plugin_steps
 from twotsrec.training import steps

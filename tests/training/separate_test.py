@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from tests import worlds
-from twotsrec import objectives
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import separate
 from twotsrec.training import steps
 

@@ -10,8 +10,8 @@ from tests import worlds
 from tests.models import examples
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
 from twotsrec.training import sequential
 from twotsrec.training import steps

@@ -11,12 +11,12 @@ from tests import worlds
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.aggregators import projection
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 GROUPS, LENGTH, BATCH = 3, 5, 12

@@ -8,12 +8,12 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import aggregators
 from twotsrec import config as config_lib
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.aggregators import projection
 from twotsrec.data import streams
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.training import steps
 from twotsrec.training import stream_steps
 

@@ -9,10 +9,10 @@ from tests import worlds
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 from twotsrec.training import table_rows
 

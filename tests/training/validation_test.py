@@ -7,10 +7,10 @@ import pytest
 
 from tests import worlds
 from twotsrec import config as config_lib
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import validation
 
 GROUPS, LENGTH, NEGATIVES, ITEMS = 3, 5, 2, 30

@@ -7,6 +7,8 @@ finite, so that training stops at its step.
 """
 
 from twotsrec import config as config_lib
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import types
 from twotsrec.aggregators import agreement
 from twotsrec.aggregators import blocks
@@ -50,8 +52,15 @@ def make(config: config_lib.AggregatorConfig) -> types.GradientAggregator:
   Raises:
     types.UserError: an unknown name; the message lists the known ones.
   """
-  if config.name not in _MAKERS:
-    raise types.UserError(
-      f'unknown aggregator {config.name!r}; known: {", ".join(NAMES)}'
+  if fields.is_own(config.name):
+    made = own.make(
+      config.name, 'aggregator.name', types.GradientAggregator, config
     )
-  return blocks.refine(_MAKERS[config.name](config), config.granularity)
+  elif config.name in _MAKERS:
+    made = _MAKERS[config.name](config)
+  else:
+    raise types.UserError(
+      f'unknown aggregator {config.name!r}; known: {", ".join(NAMES)}, or one'
+      ' of your own as my_file.py:make'
+    )
+  return blocks.refine(made, config.granularity)

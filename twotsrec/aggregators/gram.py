@@ -4,6 +4,10 @@ The update is sum_j a_j g_j with weights computed from the Gram matrix of the
 groups present, so that parameters are never concatenated. The matrix is scaled
 by n / trace first, which makes the methods homogeneous: c times the gradients
 give c times the update.
+
+Departure: Nash-MTL divides the Gram matrix by its norm, FairGrad takes it as it
+is. Here both see it over its mean diagonal, so that one group alone gets its
+own gradient.
 """
 
 from collections.abc import Callable, Sequence

@@ -191,8 +191,10 @@ def db_mtl(beta: float = 0.9) -> types.GradientAggregator:
   """Averaged gradients of log losses at the largest norm (Lin et al. 2023).
 
   One group alone gives the gradient of its log loss. The averages are kept for
-  every group, G times the memory of the parameters; they are corrected for
-  their start at 0 as in Adam, where the authors' beta / step^.5 does that job.
+  every group, G times the memory of the parameters.
+
+  Departure: the averages are corrected for their start at 0 as in Adam, where
+  the authors' beta / step^.5 does that job; so beta has one meaning.
 
   Args:
     beta: of the moving average.

@@ -134,6 +134,9 @@ def gradvac(beta: float = 0.01) -> types.GradientAggregator:
   The averages start at 0, so the first step is that of `pcgrad`; they move at
   every meeting, whether a gradient was turned or not, as in algorithm 1.
 
+  Departure: the paper clips both the cosine and its average. Here the average
+  alone is clipped; clipping the cosine would break "the first step is PCGrad".
+
   Args:
     beta: share of the new cosine in the average (paper: .01; LibMTL: .5).
   """

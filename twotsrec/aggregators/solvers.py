@@ -253,6 +253,10 @@ def dual_cone(
   w >= p_i e_i of least w'Mw; the sum over i is returned (UPGrad eq. 5). The
   published ridge of 1e-4 is relative to each gradient here, since beside a
   small gradient it would outweigh the constraint.
+
+  Departure: the ridge 1e-4 on the Gram matrix is relative to each gradient and
+  not absolute as published; beside a small gradient an absolute one would
+  outweigh the constraint.
   """
   cosines, norms, kept = _cosines(matrix, present)
   ridged = cosines + 1e-4 * jnp.eye(matrix.shape[0])

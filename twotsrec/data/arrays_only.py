@@ -1,17 +1,19 @@
 """Reads numbers, lists, arrays and sparse matrices from pickled files.
 
-A pickle is a program that may name any function to call. This reader knows the
-few names that NumPy and SciPy write for arrays and matrices, and builds them
-itself: it never imports or calls what a file names, and refuses a file that
-names anything else. It reads protocols 0 to 5, files of Python 2 included.
+A pickle is a program that may name any function to call. This reader lets a
+file name nothing but the classes of NumPy arrays and SciPy matrices, and gives
+it stand-ins for them that only hold what the file says; the arrays are built
+afterwards. It reads protocols 0 to 5, files of Python 2 included.
 """
 
 from collections.abc import Callable
+import io
 import math
 import os
 import pathlib
-import pickletools
+import pickle
 import re
+import struct
 from typing import Any, NamedTuple
 import warnings
 
@@ -19,39 +21,13 @@ import numpy as np
 
 from twotsrec import types
 
-_BUILTINS = ('builtins', '__builtin__')
 _SPARSE = ('csr', 'csc', 'coo')
-# What a file may name, and what this reader makes of it. NumPy 2 writes
-# numpy._core, older ones numpy.core; SciPy before 1.8 has no underscore.
-_NAMES = {
-  ('numpy', 'ndarray'): 'ndarray',
-  ('numpy', 'dtype'): 'dtype',
-  ('_codecs', 'encode'): 'encode',
-  ('copy_reg', '_reconstructor'): 'reconstructor',
-  ('copyreg', '_reconstructor'): 'reconstructor',
-  **{(module, 'object'): 'object' for module in _BUILTINS},
-  **{(module, 'bytes'): 'bytes' for module in _BUILTINS},
-  **{
-    (f'numpy.{core}.{module}', name): kind
-    for core in ('core', '_core')
-    for module, name, kind in (
-      ('multiarray', '_reconstruct', 'array'),
-      ('multiarray', 'scalar', 'scalar'),
-      ('numeric', '_frombuffer', 'buffer'),
-    )
-  },
-  **{
-    (f'scipy.sparse.{module}{form}', f'{form}_{kind}'): form
-    for form in _SPARSE
-    for module in ('_', '')
-    for kind in ('matrix', 'array')
-  },
-}
 _NUMERIC = re.compile(r'([<>=|]?)([biuf][1248])')
-_MARK = object()
 # What reading and building give when a file is not as it should be.
 _FAULTS = (
-  ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Warning,
+  ArithmeticError, AssertionError, AttributeError, EOFError, LookupError,
+  MemoryError, RecursionError, TypeError, ValueError, Warning,
+  pickle.UnpicklingError, struct.error,
 )  # fmt: skip
 
 
@@ -75,15 +51,113 @@ class Matrix(NamedTuple):
   value: np.ndarray
 
 
-class _Name(NamedTuple):
-  kind: str
-
-
 class _Made:
-  """An object between its creation and the state that comes later."""
+  """Stands in for an object of the file; holds its arguments and its state.
 
-  def __init__(self, kind: str, arguments: tuple[Any, ...] = ()):
-    self.kind, self.arguments, self.state = kind, arguments, None
+  All that a file can name are such classes: what else it may ask for, setting
+  attributes for example, fails on a class.
+  """
+
+  kind = ''
+  arguments: tuple[Any, ...] = ()
+  state: Any = None
+
+  def __new__(cls, *arguments: Any):
+    made = super().__new__(cls)
+    made.arguments = arguments
+    return made
+
+  def __init__(self, *arguments: Any):
+    del arguments  # kept by __new__, which is all that some protocols call
+
+  def __setstate__(self, state: Any) -> None:
+    self.state = state
+
+
+def _stand_in(name: str) -> type[_Made]:
+  return type(name, (_Made,), {'kind': name})
+
+
+_ARRAY, _BUFFER, _DTYPE, _SCALAR = map(
+  _stand_in, ('array', 'buffer', 'dtype', 'scalar')
+)
+_OBJECT = _stand_in('object')
+
+
+class _Encode(_Made):
+  """Makes bytes, as Python 3 writes them for Python 2."""
+
+  def __new__(cls, text: str, codec: str):
+    if codec not in ('latin1', 'latin-1'):
+      raise Damaged(f'it has bytes in {codec!r}')
+    return text.encode('latin-1')
+
+
+class _NoBytes(_Made):
+  """Makes empty bytes."""
+
+  def __new__(cls):
+    return b''
+
+
+class _Reconstructor(_Made):
+  """Makes an object of protocols 0 and 1, whose state comes later."""
+
+  def __new__(cls, kind: Any, base: Any, state: Any):
+    if kind not in _MATRICES.values():
+      raise Damaged('it makes no matrix')
+    return kind()
+
+
+_MATRICES = {form: _stand_in(form) for form in _SPARSE}
+# What a file may name, and what stands in for it. NumPy 2 writes numpy._core,
+# older ones numpy.core; SciPy before 1.8 has no underscore.
+_NAMES = {
+  ('numpy', 'ndarray'): _OBJECT,
+  ('numpy', 'dtype'): _DTYPE,
+  ('_codecs', 'encode'): _Encode,
+  ('copy_reg', '_reconstructor'): _Reconstructor,
+  ('copyreg', '_reconstructor'): _Reconstructor,
+  **{
+    (module, name): stand_in
+    for module in ('builtins', '__builtin__')
+    for name, stand_in in (('object', _OBJECT), ('bytes', _NoBytes))
+  },
+  **{
+    (f'numpy.{core}.{module}', name): stand_in
+    for core in ('core', '_core')
+    for module, name, stand_in in (
+      ('multiarray', '_reconstruct', _ARRAY),
+      ('multiarray', 'scalar', _SCALAR),
+      ('numeric', '_frombuffer', _BUFFER),
+    )
+  },
+  **{
+    (f'scipy.sparse.{module}{form}', f'{form}_{kind}'): _MATRICES[form]
+    for form in _SPARSE
+    for module in ('_', '')
+    for kind in ('matrix', 'array')
+  },
+}
+
+
+class _Unpickler(pickle._Unpickler):
+  """Knows the names of `_NAMES` and no other.
+
+  It is the one in Python: that in C reserves as much memory as a number in a
+  damaged file says.
+  """
+
+  def find_class(self, module: str, name: str) -> Any:
+    """The stand-in of a name, which is never imported."""
+    if (module, name) not in _NAMES:
+      # The name is text of the file: shown escaped, and not at any length.
+      escaped = f'{module}.{name}'.encode('unicode_escape').decode()
+      raise types.UserError(
+        f'the file asks for {escaped[:80]}, which is no array, matrix or list; '
+        'nothing was run, and it is not read'
+      )
+    return _NAMES[module, name]
 
 
 def read_matrix(path: str | os.PathLike) -> Matrix:
@@ -101,10 +175,13 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
     content = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+  # Text of Python 2 is bytes, which latin-1 keeps; names stay as they are
+  # written, so that errors show them so.
+  reader = _Unpickler(io.BytesIO(content), fix_imports=False, encoding='latin1')
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('error')  # what only a damaged file gives
-      return finish(_interpret(content))
+      return finish(reader.load())
   except Damaged as error:
     raise Damaged(
       f'{path} is damaged: {_shown(error)}; copy it again'
@@ -118,181 +195,9 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
     ) from error
 
 
-def _shown(error: Exception) -> str:
+def _shown(error: BaseException) -> str:
   """A message in one line; parts of a file in it may be of any length."""
   return ' '.join(str(error).split())[:200]
-
-
-def _interpret(content: bytes) -> Any:
-  stack, memo = [], {}
-  for opcode, argument, _ in pickletools.genops(content):
-    name = opcode.name
-    if name in _IGNORED:
-      continue
-    if name in _LITERALS:
-      stack.append(argument)
-    elif name in _CONSTANTS:
-      stack.append(_CONSTANTS[name]())
-    elif name in _STEPS:
-      _STEPS[name](stack, argument)
-    elif name in _PUTS:
-      memo[len(memo) if argument is None else argument] = stack[-1]
-    elif name in _GETS:
-      stack.append(memo[argument])
-    elif name != 'STOP':
-      raise types.UserError(
-        f'the file uses {name}, which arrays and lists do not need; not read'
-      )
-  (value,) = stack
-  return value
-
-
-def _name(module: str, name: str) -> _Name:
-  if (module, name) not in _NAMES:
-    # The name is text of the file: shown escaped, and not at any length.
-    shown = f'{module}.{name}'.encode('unicode_escape').decode()
-    raise types.UserError(
-      f'the file asks for {shown[:80]}, which is no array, matrix or list; '
-      'nothing was run, and it is not read'
-    )
-  return _Name(_NAMES[module, name])
-
-
-def _global(stack: list[Any], argument: str) -> None:
-  module, _, name = argument.partition(' ')
-  stack.append(_name(module, name))
-
-
-def _stack_global(stack: list[Any], argument: None) -> None:
-  name, module = stack.pop(), stack.pop()
-  stack.append(_name(module, name))
-
-
-def _reduce(stack: list[Any], argument: None) -> None:
-  arguments, callee = stack.pop(), stack.pop()
-  if not isinstance(callee, _Name) or not isinstance(arguments, tuple):
-    raise Damaged('it calls a value')
-  if callee.kind == 'encode':
-    text, codec = arguments
-    if codec not in ('latin1', 'latin-1'):
-      raise Damaged(f'it has bytes in {codec!r}')
-    stack.append(text.encode('latin-1'))
-  elif callee.kind == 'bytes' and not arguments:
-    stack.append(b'')
-  elif callee.kind == 'reconstructor' and arguments[0].kind in _SPARSE:
-    stack.append(_Made(arguments[0].kind))
-  elif callee.kind in ('array', 'dtype', 'scalar', 'buffer'):
-    stack.append(_Made(callee.kind, arguments))
-  else:
-    raise Damaged(f'it calls {callee.kind}')
-
-
-def _new_object(stack: list[Any], argument: None) -> None:
-  arguments, made = stack.pop(), stack.pop()
-  if made.kind not in _SPARSE or arguments != ():
-    raise Damaged(f'it makes {made.kind}')
-  stack.append(_Made(made.kind))
-
-
-def _build(stack: list[Any], argument: None) -> None:
-  state = stack.pop()
-  if not isinstance(stack[-1], _Made):
-    raise Damaged('it sets the state of a value')
-  stack[-1].state = state
-
-
-def _since_mark(stack: list[Any]) -> list[Any]:
-  values = []
-  while (value := stack.pop()) is not _MARK:
-    values.append(value)
-  return values[::-1]
-
-
-def _append(stack: list[Any], argument: None) -> None:
-  value = stack.pop()
-  _list_on_top(stack).append(value)
-
-
-def _appends(stack: list[Any], argument: None) -> None:
-  values = _since_mark(stack)
-  _list_on_top(stack).extend(values)
-
-
-def _list_on_top(stack: list[Any]) -> list[Any]:
-  if not isinstance(stack[-1], list):
-    raise Damaged('it appends to what is no list')
-  return stack[-1]
-
-
-def _set_item(stack: list[Any], argument: None) -> None:
-  value, key = stack.pop(), stack.pop()
-  _set(stack, [key, value])
-
-
-def _set(stack: list[Any], pairs: list[Any]) -> None:
-  if not isinstance(stack[-1], dict):
-    raise Damaged('it sets an item of what is no dictionary')
-  stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
-
-
-def _set_items(stack: list[Any], argument: None) -> None:
-  _set(stack, _since_mark(stack))
-
-
-def _dictionary(stack: list[Any], argument: None) -> None:
-  pairs = _since_mark(stack)
-  stack.append({})
-  _set(stack, pairs)
-
-
-def _tuple_of(count: int) -> Callable[[list[Any], None], None]:
-  def make(stack, argument):
-    if len(stack) < count:
-      raise Damaged('a value is missing')
-    values = tuple(stack[-count:])
-    stack[-count:] = [values]
-
-  return make
-
-
-_IGNORED = ('PROTO', 'FRAME')
-_LITERALS = (
-  'INT', 'BININT', 'BININT1', 'BININT2', 'LONG', 'LONG1', 'LONG4',
-  'FLOAT', 'BINFLOAT', 'STRING', 'BINSTRING', 'SHORT_BINSTRING',
-  'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8', 'BYTEARRAY8',
-  'UNICODE', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8',
-)  # fmt: skip
-_CONSTANTS = {
-  'NONE': lambda: None,
-  'NEWTRUE': lambda: True,
-  'NEWFALSE': lambda: False,
-  'EMPTY_LIST': list,
-  'EMPTY_DICT': dict,
-  'EMPTY_TUPLE': tuple,
-  'MARK': lambda: _MARK,
-}
-_PUTS = ('PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE')
-_GETS = ('GET', 'BINGET', 'LONG_BINGET')
-_STEPS = {
-  'GLOBAL': _global,
-  'STACK_GLOBAL': _stack_global,
-  'REDUCE': _reduce,
-  'NEWOBJ': _new_object,
-  'BUILD': _build,
-  'APPEND': _append,
-  'APPENDS': _appends,
-  'SETITEM': _set_item,
-  'SETITEMS': _set_items,
-  'LIST': lambda stack, argument: stack.append(_since_mark(stack)),
-  'DICT': _dictionary,
-  'TUPLE': lambda stack, argument: stack.append(tuple(_since_mark(stack))),
-  'TUPLE1': _tuple_of(1),
-  'TUPLE2': _tuple_of(2),
-  'TUPLE3': _tuple_of(3),
-  'POP': lambda stack, argument: stack.pop(),
-  'POP_MARK': lambda stack, argument: _since_mark(stack),
-  'DUP': lambda stack, argument: stack.append(stack[-1]),
-}
 
 
 def _dtype(made: Any) -> np.dtype | None:
@@ -414,5 +319,5 @@ def _text(raw: Any) -> str:
 
 def _require_kind(made: Any, *kinds: str) -> None:
   if not isinstance(made, _Made) or made.kind not in kinds:
-    held = made.kind if isinstance(made, _Made | _Name) else type(made).__name__
+    held = getattr(made, 'kind', type(made).__name__)
     raise types.UserError(f'the file holds a {held}, no {" or ".join(kinds)}')

@@ -10,6 +10,7 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import columns
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
@@ -31,7 +32,7 @@ class BehaviorFeed(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """What the pairs of a batch need.
+  """Sizes of the sets of pairs in a batch.
 
   Attributes:
     drawn: i64[P, U], pairs of each user in a batch, for each set of pairs.
@@ -65,8 +66,8 @@ def make(
   samples = config.behavior.samples
   sets = list(behaviors.train)
   drawn = [np.minimum(np.diff(seen.offsets), samples) for seen in sets]
-  found = _unique(behaviors, config) if config.head.unique_weight else {}
-  for (task, _), seen in found.items():
+  unique = _unique(behaviors, config) if config.head.unique_weight else {}
+  for (task, _), seen in unique.items():
     sets.append(seen)
     drawn.append(np.minimum(np.diff(seen.offsets), drawn[task]))
   batch_size = config.train.batch_size
@@ -74,11 +75,11 @@ def make(
     np.stack(drawn),
     np.asarray([pairs_lib.places_for(d, batch_size) for d in drawn]),
     batch_size,
-    tuple(found),
+    tuple(unique),
   )
   feed = BehaviorFeed(
     tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
-    jnp.asarray(user_group, jnp.int32),
+    columns.i32(user_group),
   )
   return feed, layout
 
@@ -100,15 +101,14 @@ def make_target_feed(
   pairs = behaviors.train[-1]
   user = behaviors_lib.users(pairs)
   count = len(user)
-  as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
   nothing = jnp.zeros(count, jnp.int32)
   return feeds.Feed(
-    items=as_i32(pairs.items),
+    items=columns.i32(pairs.items),
     first=nothing,
     last=nothing,
     target=jnp.arange(count, dtype=jnp.int32),
-    user=as_i32(user),
-    group=as_i32(np.asarray(user_group)[user]),
+    user=columns.i32(user),
+    group=columns.i32(np.asarray(user_group)[user]),
     weight=jnp.ones(count),
     complements=sampling.make_complements(pairs.offsets, pairs.items),
   )
@@ -160,7 +160,7 @@ def _unique(behaviors, config):
   label, names = config.head.unique_label, behaviors.names
   weights = config.behavior.weights or (1.0,) * len(names)
   codes = [_codes(behaviors, seen) for seen in behaviors.train]
-  found = {}
+  sets = {}
   for task in range(len(names)):
     for source in range(len(names)):
       ours, theirs = (task, source) if label == 'task_only' else (source, task)
@@ -168,8 +168,8 @@ def _unique(behaviors, config):
         continue
       own = np.setdiff1d(codes[ours], codes[theirs], assume_unique=True)
       if len(own):
-        found[task, source] = _set(behaviors, own)
-  return found
+        sets[task, source] = _set(behaviors, own)
+  return sets
 
 
 def _codes(behaviors, seen):

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 
 # The one behavior of a log that tells none apart.
 ONLY = 'interaction'
 
 
 class Behaviors(NamedTuple):
-  """What users did in training, behavior by behavior.
+  """Distinct training pairs of every behavior.
 
   Attributes:
     names: of K behaviors, the target last.
@@ -24,11 +24,11 @@ class Behaviors(NamedTuple):
   names: tuple[str, ...]
   num_users: int
   num_items: int
-  train: tuple[prepared.SeenItems, ...]
+  train: tuple[prepared_lib.SeenItems, ...]
 
 
 def of_prepared(
-  data: prepared.Prepared, strip_heldout: bool = False
+  data: prepared_lib.Prepared, strip_heldout: bool = False
 ) -> Behaviors:
   """Training pairs of prepared data; a log without behaviors has one.
 
@@ -39,7 +39,7 @@ def of_prepared(
       them.
   """
   behavior, names = _behavior_of(data)
-  in_train = np.asarray(data.split) == prepared.TRAIN
+  in_train = np.asarray(data.split) == prepared_lib.TRAIN
   if np.any(~in_train & (behavior != len(names) - 1)):
     raise types.UserError(
       f'{data.path or "the log"} holds out events of other behaviors than '
@@ -47,23 +47,23 @@ def of_prepared(
     )
   chosen = [in_train & (behavior == code) for code in range(len(names))]
   if strip_heldout:
-    kept = ~np.isin(_pairs(data), _pairs(data)[~in_train])
-    chosen = [rows & kept for rows in chosen[:-1]] + chosen[-1:]
+    elsewhere = ~np.isin(_pairs(data), _pairs(data)[~in_train])
+    chosen = [rows & elsewhere for rows in chosen[:-1]] + chosen[-1:]
   return Behaviors(
     names=names,
     num_users=data.num_users,
     num_items=data.num_items,
-    train=tuple(prepared.distinct_items(data, rows) for rows in chosen),
+    train=tuple(prepared_lib.distinct_items(data, rows) for rows in chosen),
   )
 
 
-def users(pairs: prepared.SeenItems) -> np.ndarray:
+def users(pairs: prepared_lib.SeenItems) -> np.ndarray:
   """The user of every pair, i32[M]."""
   counts = np.diff(pairs.offsets)
   return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
 
 
-def notes(data: prepared.Prepared, behaviors: Behaviors) -> list[str]:
+def notes(data: prepared_lib.Prepared, behaviors: Behaviors) -> list[str]:
   """A line for each thing that limits what can be learned or measured."""
   lines = [
     f'behavior {name!r} has no training row'
@@ -76,54 +76,54 @@ def notes(data: prepared.Prepared, behaviors: Behaviors) -> list[str]:
       f'{without:,} of {behaviors.num_users:,} users have no training row of '
       f'the target behavior {behaviors.names[-1]!r}'
     )
-  held_out = np.asarray(data.split) != prepared.TRAIN
+  held_out = np.asarray(data.split) != prepared_lib.TRAIN
   trained = np.zeros(data.num_items + 1, bool)
   active = np.zeros(data.num_users, bool)
   for pairs in behaviors.train:
     trained[pairs.items] = True
     active |= np.diff(pairs.offsets) > 0
-  for kind, held, known in (
+  for kind, held, trained_on in (
     ('items', np.asarray(data.items)[held_out], trained),
-    ('users', prepared.event_users(data)[held_out], active),
+    ('users', prepared_lib.event_users(data)[held_out], active),
   ):
     held = np.unique(held)
-    if cold := int(np.sum(~known[held])):
+    if cold := int(np.sum(~trained_on[held])):
       lines.append(
         f'{cold:,} of {len(held):,} held-out {kind} never occur in training'
       )
   return lines
 
 
-def describe(data: prepared.Prepared) -> list[dict[str, object]]:
+def describe(data: prepared_lib.Prepared) -> list[dict[str, object]]:
   """Events, users and items of every behavior, for reports."""
   behavior, names = _behavior_of(data)
-  user, item = prepared.event_users(data), np.asarray(data.items)
-  told = []
+  user, item = prepared_lib.event_users(data), np.asarray(data.items)
+  described = []
   for code, name in enumerate(names):
     chosen = behavior == code
     per_split = np.bincount(
-      np.asarray(data.split)[chosen], minlength=len(prepared.SPLITS)
+      np.asarray(data.split)[chosen], minlength=len(prepared_lib.SPLITS)
     )
-    told.append(
+    described.append(
       {
         'behavior': name,
-        **dict(zip(prepared.SPLITS, per_split.tolist(), strict=True)),
+        **dict(zip(prepared_lib.SPLITS, per_split.tolist(), strict=True)),
         'users': len(np.unique(user[chosen])),
         'items': len(np.unique(item[chosen])),
       }
     )
-  return told
+  return described
 
 
 def _behavior_of(
-  data: prepared.Prepared,
+  data: prepared_lib.Prepared,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   if data.behaviors is None:
     return np.zeros(data.num_events, np.int8), (ONLY,)
   return np.asarray(data.behaviors), tuple(data.manifest['behaviors'])
 
 
-def _pairs(data: prepared.Prepared) -> np.ndarray:
+def _pairs(data: prepared_lib.Prepared) -> np.ndarray:
   """One number for user and item of every event, i64[N]."""
-  user = prepared.event_users(data).astype(np.int64)
+  user = prepared_lib.event_users(data).astype(np.int64)
   return user * (data.num_items + 1) + np.asarray(data.items)

@@ -1,7 +1,9 @@
-"""Raw cells become typed columns; every faulty cell is found and named.
+"""Text or typed cells become numbers, times and texts; bad ones are named.
 
-A reader hands over `Block`s of rows. A column of a block is either text
-(`Cells`, slices of one UTF-8 buffer) or already typed (`Typed`, from Parquet).
+A reader hands over a `Block` of rows whose columns are polars series: of text
+where the file is text, else of the type in the file. Polars parses a column at
+once; only the cells it refuses are looked at in Python, each distinct text
+once, to accept what polars does not know or to say what is wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +11,10 @@ import datetime
 import math
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
 
@@ -31,40 +34,19 @@ PHRASES = {
   NOT_NUMBER: 'is not a finite number',
 }
 
-_MAX_INT64 = 2**63 - 1
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _INT64_DIGITS = 19
-_INTEGER = re.compile(rb'-?[0-9]+')
+_INTEGER = re.compile(r'-?[0-9]+')
 _DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
 _ISO_TIME = re.compile(
   r'\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?',
   re.ASCII,
 )
-
-
-class Cells(NamedTuple):
-  """Text cells: row r is `data[starts[r]:ends[r]]`.
-
-  Attributes:
-    data: UTF-8 bytes.
-    starts: i64[R].
-    ends: i64[R].
-  """
-
-  data: bytes
-  starts: np.ndarray
-  ends: np.ndarray
-
-
-class Typed(NamedTuple):
-  """Cells that came with a numeric type.
-
-  Attributes:
-    values: i64[R], u64[R] or f64[R]; anything where missing.
-    missing: bool[R].
-  """
-
-  values: np.ndarray
-  missing: np.ndarray
+# The forms that polars parses, in UTC; it takes the 61st second for a 60th.
+_PLAIN_TIME = (
+  r'^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}:[0-5][0-9]Z?)?$'
+)
+_Value = tuple[int | float, int]  # a value and its fault
 
 
 class Block(NamedTuple):
@@ -72,156 +54,117 @@ class Block(NamedTuple):
 
   Attributes:
     lines: i64[R], line (or row) numbers of the well-formed rows, from 1.
-    columns: column name -> Cells or Typed of R rows.
-    ragged_lines: i64[M], lines with a wrong number of fields.
-    ragged_fields: i64[M], the number found; 0 where quotes are broken.
+    columns: column name -> series of R cells; a missing cell is null or ''.
+    ragged_lines: i64[M], lines that are no row.
+    ragged_fields: i64[M], the wrong number of fields; 0 for `broken`.
     num_fields: the right number of fields.
+    unit: what `lines` count: 'line' or 'row'.
+    broken: what is wrong with ragged lines that have 0 fields.
   """
 
   lines: np.ndarray
-  columns: dict[str, Cells | Typed]
+  columns: dict[str, polars.Series]
   ragged_lines: np.ndarray
   ragged_fields: np.ndarray
   num_fields: int
+  unit: str = 'line'
+  broken: str = 'broken quotes'
 
 
 class Parsed(NamedTuple):
-  """A typed column: values[R], and faults u8[R] that are 0 for good cells."""
+  """A typed column.
 
-  values: np.ndarray
+  Attributes:
+    values: [R], an array of numbers, or a series of texts.
+    faults: u8[R], 0 for good cells.
+  """
+
+  values: Any
   faults: np.ndarray
 
 
-class _Integers(NamedTuple):
-  """What `_integers` finds; `plain` has no leading zero, as `str` writes it."""
-
-  values: np.ndarray  # i64[R]
-  valid: np.ndarray  # bool[R]
-  plain: np.ndarray  # bool[R]
-  too_large: np.ndarray  # bool[R]
-
-
-def from_strings(strings: Sequence[str]) -> Cells:
-  """Cells that hold `strings`."""
-  encoded = [string.encode() for string in strings]
-  lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-  ends = np.cumsum(lengths)
-  return Cells(b''.join(encoded), ends - lengths, ends)
-
-
-def take(raw: Cells | Typed, rows: np.ndarray) -> Cells | Typed:
-  """The chosen rows of a column."""
-  if isinstance(raw, Cells):
-    return Cells(raw.data, raw.starts[rows], raw.ends[rows])
-  return Typed(raw.values[rows], raw.missing[rows])
-
-
-def text_at(raw: Cells | Typed, row: int) -> str:
+def text_at(raw: polars.Series, row: int) -> str:
   """The cell of one row as text, for messages."""
-  if isinstance(raw, Cells):
-    return raw.data[raw.starts[row] : raw.ends[row]].decode()
-  return '' if raw.missing[row] else str(raw.values[row])
+  value = raw[row]
+  return '' if value is None else str(value)
 
 
-def texts(raw: Cells | Typed) -> list[str]:
+def texts(raw: polars.Series) -> list[str]:
   """All cells as text; '' where one is missing."""
-  if isinstance(raw, Cells):
-    return _strings(raw)
-  strings = raw.values.astype(np.str_)
-  return np.where(raw.missing, '', strings).tolist()
+  return raw.cast(polars.String).fill_null('').to_list()
 
 
-def starts_with_integer(raw: Cells | Typed) -> bool | None:
+def starts_with_integer(raw: polars.Series) -> bool | None:
   """Whether the first cell that is not empty is a plain integer.
 
   None if every cell is empty. An integer too large for 64 bits counts: a
   column that begins with one is a column of integers with a fault.
   """
-  if isinstance(raw, Typed):
-    return None if raw.missing.all() else True
-  filled = np.flatnonzero(raw.ends > raw.starts)
-  if not filled.size:
-    return None
-  first = _integers(take(raw, filled[:1]))
-  return bool(first.plain[0] or first.too_large[0])
+  if raw.dtype.is_integer():
+    return None if raw.null_count() == len(raw) else True
+  present = raw.filter(raw.is_not_null() & (raw != ''))
+  return _integer_id(present[0])[1] in (0, TOO_LARGE) if len(present) else None
 
 
-def parse_integer_ids(raw: Cells | Typed) -> Parsed:
+def parse_integer_ids(raw: polars.Series) -> Parsed:
   """Ids i64[R]; '007' is a fault, as it would not be written back the same."""
-  if isinstance(raw, Typed):
+  if raw.dtype.is_integer():
     return _typed_integers(raw)
-  found = _integers(raw)
-  faults = np.where(found.plain, 0, NOT_INTEGER).astype(np.uint8)
-  faults[found.too_large] = TOO_LARGE
-  faults[raw.ends == raw.starts] = EMPTY
-  return Parsed(found.values, faults)
+  integers = raw.cast(polars.Int64, strict=False)
+  good = (integers.cast(polars.String) == raw).fill_null(False)
+  return _completed(raw, integers, good, _integer_id)
 
 
-def parse_order(raw: Cells | Typed) -> Parsed:
+def parse_order(raw: polars.Series) -> Parsed:
   """An order key, i64[R]: any integers, leading zeros allowed."""
-  if isinstance(raw, Typed):
+  if raw.dtype.is_integer():
     return _typed_integers(raw)
-  found = _integers(raw)
-  faults = np.where(found.valid, 0, NOT_INTEGER).astype(np.uint8)
-  faults[found.too_large] = TOO_LARGE
-  faults[raw.ends == raw.starts] = EMPTY
-  return Parsed(found.values, faults)
+  integers = raw.cast(polars.Int64, strict=False)
+  return _completed(raw, integers, _is_integer(raw, integers), _integer)
 
 
-def parse_texts(raw: Cells | Typed) -> Parsed:
-  """Text cells, unicode[R]; empty or overlong ones are faults."""
-  if isinstance(raw, Typed):
-    faults = np.where(raw.missing, EMPTY, 0).astype(np.uint8)
-    # Through a list: the array is then as wide as its longest text.
-    strings = raw.values.astype(np.str_).tolist()
-    return Parsed(np.array(strings, np.str_), faults)
-  lengths = raw.ends - raw.starts
-  too_long = lengths > MAX_ID_BYTES
+def parse_texts(raw: polars.Series) -> Parsed:
+  """Texts, a series of R strings; empty or overlong ones are faults."""
+  text = raw.cast(polars.String).fill_null('')
+  lengths = text.str.len_bytes().to_numpy()
   faults = np.where(lengths == 0, EMPTY, 0).astype(np.uint8)
-  faults[too_long] = TOO_LONG
-  # A faulty long cell must not widen the array for all rows.
-  ends = np.where(too_long, raw.starts, raw.ends)
-  strings = _strings(raw._replace(ends=ends))
-  return Parsed(np.array(strings, np.str_), faults)
+  faults[lengths > MAX_ID_BYTES] = TOO_LONG
+  return Parsed(text, faults)
 
 
-def parse_times(raw: Cells | Typed) -> Parsed:
+def parse_any(raw: polars.Series) -> Parsed:
+  """Texts of any length, also none."""
+  text = raw.cast(polars.String).fill_null('')
+  return Parsed(text, np.zeros(len(text), np.uint8))
+
+
+def parse_times(raw: polars.Series) -> Parsed:
   """Unix seconds, i64[R] or f64[R], from numbers or ISO-8601 dates (UTC).
 
   Anything but non-negative finite times is a fault.
   """
-  if isinstance(raw, Typed):
-    parsed, empty = _typed_times(raw), raw.missing
+  if raw.dtype == polars.String:
+    values, faults = _text_times(raw)
   else:
-    parsed, empty = _text_times(raw), raw.ends == raw.starts
-  values, faults = parsed
+    values, faults = _typed_times(raw)
   faults[(faults == 0) & (values < 0)] = NEGATIVE
-  faults[empty] = EMPTY
   return Parsed(values, faults)
 
 
-def parse_numbers(raw: Cells | Typed) -> Parsed:
+def parse_numbers(raw: polars.Series) -> Parsed:
   """Finite numbers, f64[R]."""
-  if isinstance(raw, Typed):
-    values = raw.values.astype(np.float64)
-    faults = np.where(np.isfinite(values), 0, NOT_NUMBER).astype(np.uint8)
-    faults[raw.missing] = EMPTY
-    return Parsed(values, faults)
-  found = _integers(raw)
-  empty = raw.ends == raw.starts
-  values = found.values.astype(np.float64)
-  faults = np.where(empty, EMPTY, 0).astype(np.uint8)
-  rest = np.flatnonzero(~found.valid & ~empty)
-  _parse_distinct(raw, rest, _number, values, faults)
-  return Parsed(values, faults)
+  numbers = raw.cast(polars.Float64, strict=False)
+  good = numbers.is_finite().fill_null(False)
+  if raw.dtype == polars.String:
+    return _completed(raw, numbers, good, _number)
+  faults = np.where(good.to_numpy(), 0, NOT_NUMBER).astype(np.uint8)
+  faults[raw.is_null().to_numpy()] = EMPTY
+  return Parsed(numbers.fill_null(0).to_numpy(), faults)
 
 
-def unreadable(path: os.PathLike, error: OSError) -> types.UserError:
-  """The user error for a file that the system does not let us read."""
-  return types.UserError(
-    f'{path}: cannot be read ({error.strerror or error}); check the path and '
-    'its permissions'
-  )
+def empty_file(path: os.PathLike, needs: str) -> types.UserError:
+  """The user error for a file with nothing in it."""
+  return types.UserError(f'{path}: the file is empty; {needs}')
 
 
 def require_columns(
@@ -239,140 +182,117 @@ def require_columns(
     )
   missing = [name for name in wanted if name not in names]
   if missing:
-    shown = ', '.join(name[:40] for name in names[:30])
-    shown += ', ...' if len(names) > 30 else ''
+    listed = ', '.join(name[:40] for name in names[:30])
+    listed += ', ...' if len(names) > 30 else ''
     raise types.UserError(
-      f'{path}: no column {missing[0]!r}; the columns are: {shown}. Name '
+      f'{path}: no column {missing[0]!r}; the columns are: {listed}. Name '
       f'yours with --user_column, --item_column, --time_column, ...{hint}'
     )
 
 
-def _integers(cells: Cells) -> _Integers:
-  """Decimal integers of all rows at once, a digit place at a time."""
-  data = np.frombuffer(cells.data or b'\0', np.uint8)
-  lengths = cells.ends - cells.starts
-  lead = np.minimum(cells.starts, data.size - 1)
-  negative = (data[lead] == ord('-')) & (lengths > 1)
-  digits = lengths - negative
-  valid = digits > 0
-  total = np.zeros(lengths.size, np.uint64)
-  places = min(int(digits.max(initial=0)), _INT64_DIGITS)
-  for place in range(places):
-    position = np.maximum(cells.ends - 1 - place, lead)
-    digit = data[position] - np.uint8(ord('0'))  # other bytes wrap above 9
-    digit[place >= digits] = 0
-    valid &= digit <= 9
-    total += digit * np.uint64(10**place)
-  limit = np.where(negative, np.uint64(_MAX_INT64 + 1), np.uint64(_MAX_INT64))
-  too_large = valid & (total > limit)
-  for row in np.flatnonzero(valid & (digits > _INT64_DIGITS)):
-    cell = cells.data[cells.starts[row] : cells.ends[row]]
-    too_large[row] = _INTEGER.fullmatch(cell) is not None
-    valid[row] = False
-  valid &= ~too_large
-  values = total.astype(np.int64)
-  values = np.where(negative, -values, values)
-  zero = data[np.minimum(lead + negative, data.size - 1)] == ord('0')
-  plain = valid & ~(zero & ((digits > 1) | negative))
-  return _Integers(values, valid, plain, too_large)
+def _is_integer(raw: polars.Series, integers: polars.Series) -> polars.Series:
+  # Polars takes a plus as well.
+  return integers.is_not_null() & ~raw.str.starts_with('+').fill_null(True)
 
 
-def _typed_integers(raw: Typed) -> Parsed:
-  faults = np.where(raw.missing, EMPTY, 0).astype(np.uint8)
-  if raw.values.dtype == np.uint64:
-    faults[~raw.missing & (raw.values > np.uint64(_MAX_INT64))] = TOO_LARGE
-  return Parsed(raw.values.astype(np.int64), faults)
+def _completed(
+  raw: polars.Series,
+  parsed: polars.Series,
+  good: polars.Series,
+  parse: Callable[[str], _Value],
+) -> Parsed:
+  """Values that polars parsed, completed by the cells that are not `good`.
 
-
-def _typed_times(raw: Typed) -> Parsed:
-  if raw.values.dtype != np.float64:
-    return _typed_integers(raw)
-  faults = np.where(np.isfinite(raw.values), 0, NOT_TIME).astype(np.uint8)
-  return Parsed(raw.values, faults)
-
-
-def _text_times(cells: Cells) -> Parsed:
-  found = _integers(cells)
-  faults = np.where(found.too_large, TOO_LARGE, 0).astype(np.uint8)
-  rest = ~found.valid & ~found.too_large & (cells.ends > cells.starts)
-  rows = np.flatnonzero(rest)
-  seconds = _plain_dates(take(cells, rows))
-  if seconds is not None:
-    found.values[rows] = seconds
-    return Parsed(found.values, faults)
-  values = _parse_distinct(cells, rows, _unix_seconds, found.values, faults)
+  The values are floats if any of them is.
+  """
+  values = parsed.fill_null(0).to_numpy()
+  faults = np.zeros(len(raw), np.uint8)
+  rows = np.flatnonzero(~good.to_numpy())
+  if not rows.size:
+    return Parsed(values, faults)
+  rest = texts(raw.gather(rows))
+  table = {text: parse(text) for text in set(rest)}
+  if any(isinstance(value, float) for value, _ in table.values()):
+    values = values.astype(np.float64)
+  values = np.array(values)  # polars may lend its memory for reading only
+  values[rows] = [table[text][0] for text in rest]
+  faults[rows] = [table[text][1] for text in rest]
   return Parsed(values, faults)
 
 
-def _plain_dates(cells: Cells) -> np.ndarray | None:
-  """Unix seconds i64[R] if all cells are like one of three ISO-8601 forms.
-
-  The forms are 2021-07-01 and 2021-07-01 00:00:00, also with a Z. It gives
-  what `_unix_seconds` gives for each cell, sooner; None if any cell differs.
-  """
-  width = int(cells.ends[0] - cells.starts[0]) if cells.ends.size else 0
-  if width not in (10, 19, 20) or np.any(cells.ends - cells.starts != width):
-    return None
-  data = np.frombuffer(cells.data, np.uint8)
-  letters = data[cells.starts[:, None] + np.arange(width)]
-  is_digit = letters - np.uint8(ord('0')) <= 9
-  form = np.frombuffer(b'0000-00-00 00:00:00Z'[:width], np.uint8)
-  like = np.where(form == ord('0'), is_digit, letters == form)
-  if width > 10:
-    like[:, 10] |= letters[:, 10] == ord('T')
-  if not like.all():
-    return None
-  try:
-    width = min(width, 19)  # in UTC, with or without the Z
-    letters = np.ascontiguousarray(letters[:, :width])
-    moments = letters.view(f'S{width}')[:, 0].astype('datetime64[s]')
-  except ValueError:  # a 13th month, a 30th of February
-    return None
-  return moments.astype(np.int64)
+def _typed_integers(raw: polars.Series) -> Parsed:
+  """Integers of any width; those of 64 bits without a sign may not fit."""
+  integers = raw.cast(polars.Int64, strict=False)
+  faults = np.where(integers.is_null().to_numpy(), TOO_LARGE, 0)
+  faults[raw.is_null().to_numpy()] = EMPTY
+  return Parsed(integers.fill_null(0).to_numpy(), faults.astype(np.uint8))
 
 
-def _parse_distinct(
-  cells: Cells,
-  rows: np.ndarray,
-  parse: Callable[[str], tuple[int | float, int]],
-  values: np.ndarray,
-  faults: np.ndarray,
-) -> np.ndarray:
-  """Parses the cells of `rows` in Python, each distinct text once.
-
-  Writes into `values` and `faults`; `values` is copied to f64 first if a
-  float turns up. Returns the values.
-  """
-  strings = _strings(take(cells, rows))
-  table = {string: parse(string) for string in set(strings)}
-  if any(isinstance(value, float) for value, _ in table.values()):
-    values = values.astype(np.float64, copy=False)
-  if rows.size:
-    values[rows] = [table[string][0] for string in strings]
-    faults[rows] = [table[string][1] for string in strings]
-  return values
+def _typed_times(raw: polars.Series) -> Parsed:
+  if raw.dtype.is_integer():
+    return _typed_integers(raw)
+  if raw.dtype.is_temporal():
+    micros = raw.cast(polars.Datetime('us')).dt.epoch('us')
+    # Whole seconds stay integers.
+    if not (micros % 1_000_000).max():
+      return _typed_integers(micros // 1_000_000)
+    raw = micros / 1e6
+  values = raw.cast(polars.Float64).fill_null(0).to_numpy()
+  faults = np.where(np.isfinite(values), 0, NOT_TIME).astype(np.uint8)
+  faults[raw.is_null().to_numpy()] = EMPTY
+  return Parsed(values, faults)
 
 
-def _strings(cells: Cells) -> list[str]:
-  slices = zip(cells.starts.tolist(), cells.ends.tolist(), strict=True)
-  if cells.data.isascii():
-    text = cells.data.decode('ascii')
-    return [text[start:end] for start, end in slices]
-  return [cells.data[start:end].decode() for start, end in slices]
+def _text_times(raw: polars.Series) -> Parsed:
+  seconds = raw.cast(polars.Int64, strict=False)
+  good = _is_integer(raw, seconds)
+  if not good.all():
+    dates = raw.set(~raw.str.contains(_PLAIN_TIME).fill_null(False), None)
+    # A day begins at midnight, and 19 characters are a moment without its Z.
+    moments = (
+      dates.str.replace('T', ' ', literal=True) + ' 00:00:00'
+    ).str.head(19)
+    moments = moments.str.to_datetime('%Y-%m-%d %H:%M:%S', strict=False)
+    is_date = moments.is_not_null()
+    seconds = seconds.zip_with(~is_date, moments.dt.epoch('s'))
+    good = good | is_date
+  return _completed(raw, seconds, good, _unix_seconds)
+
+
+def _integer(text: str) -> _Value:
+  """An integer, leading zeros allowed, and its fault."""
+  if not _INTEGER.fullmatch(text):
+    return 0, NOT_INTEGER if text else EMPTY
+  if len(text.lstrip('-0')) > _INT64_DIGITS:
+    return 0, TOO_LARGE  # `int` refuses thousands of digits
+  value = int(text)
+  return (value, 0) if _MIN_INT64 <= value <= _MAX_INT64 else (0, TOO_LARGE)
+
+
+def _integer_id(text: str) -> _Value:
+  """An integer as Python writes it, and its fault."""
+  value, fault = _integer(text)
+  if not fault and str(value) != text:
+    return 0, NOT_INTEGER
+  return value, fault
 
 
 def _number(text: str) -> tuple[float, int]:
   """A finite decimal number and its fault."""
+  if not text:
+    return 0.0, EMPTY
   # The pattern keeps out what `float` takes besides: 1_000, nan, spaces.
   value = float(text) if _DECIMAL.fullmatch(text) else math.nan
   return (value, 0) if math.isfinite(value) else (0.0, NOT_NUMBER)
 
 
-def _unix_seconds(text: str) -> tuple[int | float, int]:
+def _unix_seconds(text: str) -> _Value:
   """A decimal number or an ISO-8601 date as Unix seconds, and its fault.
 
   Whole seconds are int. A date without an offset is UTC.
   """
+  if _INTEGER.fullmatch(text) or not text:
+    return _integer(text)
   value, fault = _number(text)
   if not fault:
     return (value, 0) if abs(value) <= _MAX_INT64 else (0, TOO_LARGE)

@@ -7,7 +7,7 @@ a time that is rounded down.
 
 import numpy as np
 
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 
 
@@ -33,7 +33,7 @@ def label(
     time: f64[N], NaN where it is unknown.
     fractions: shares of train, validation and test.
   Returns:
-    unicode [N] of prepared.SPLITS.
+    unicode [N] of prepared_lib.SPLITS.
   """
   time = _filled(early, user, order, time)
   share = fractions[0] / (fractions[0] + fractions[1])
@@ -41,7 +41,7 @@ def label(
   rank = min(int(share * len(ordered) + 1e-9), len(ordered) - 1)
   time = np.where(early, time, ordered[-1] + 1)
   codes = splits.date(time, ordered[rank], ordered[-1] + 1)
-  return np.array(prepared.SPLITS)[codes]
+  return np.array(prepared_lib.SPLITS)[codes]
 
 
 def _filled(
@@ -55,11 +55,11 @@ def _filled(
   before = np.maximum.accumulate(at)
   after = np.minimum.accumulate(np.where(at < 0, count - 1, at)[::-1])[::-1]
   own = (before >= 0) & (owner[before] == owner)
-  known = np.where(own, before, after)
+  source = np.where(own, before, after)
   # A user of whom no time is known is as old as the log.
-  stranger = (owner[known] != owner) | np.isnan(moment[known])
+  stranger = (owner[source] != owner) | np.isnan(moment[source])
   filled = np.empty(count)
   filled[rows] = np.where(
-    stranger, np.min(time[early & ~np.isnan(time)]), moment[known]
+    stranger, np.min(time[early & ~np.isnan(time)]), moment[source]
   )
   return filled

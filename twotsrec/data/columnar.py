@@ -1,12 +1,16 @@
-"""Parquet, and CSV of integers in parallel, through polars (extra `data`)."""
+"""Columns of Parquet files and of JSON lines, in their types."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+import itertools
+import json
 import pathlib
 
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
+from twotsrec.data import text_files
 
 INTEGER, NUMBER, TIME, TEXT, ID = 'integer', 'number', 'time', 'text', 'id'
 _ALLOWED = {
@@ -16,18 +20,8 @@ _ALLOWED = {
   TEXT: 'strings or integers',
   ID: 'integers or strings',
 }
-
-
-def import_polars():
-  """The polars module, or one line that says how to get it."""
-  try:
-    import polars
-  except ImportError as error:
-    raise types.UserError(
-      'polars is not installed, and Parquet and fast CSV need it; run: '
-      "pip install -e '.[data]'"
-    ) from error
-  return polars
+_BLOCK_BYTES = 1 << 25
+_NONE = np.zeros(0, np.int64)
 
 
 def read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> cells.Block:
@@ -39,7 +33,6 @@ def read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> cells.Block:
   Returns:
     One block; its `lines` are row numbers from 1.
   """
-  polars = import_polars()
   try:
     scan = polars.scan_parquet(path, glob=False)
     names = scan.collect_schema().names()
@@ -51,115 +44,130 @@ def read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> cells.Block:
       f'{path}: not a Parquet file, or a damaged one ({reason}); write it again'
     ) from error
   except OSError as error:
-    raise cells.unreadable(path, error) from error
-  columns = {
-    name: _column(polars, path, frame[name], kind)
-    for name, kind in wanted.items()
-  }
-  return _block(columns, frame.height)
+    raise text_files.unreadable(path, error) from error
+  columns = {name: _column(path, frame[name], wanted[name]) for name in wanted}
+  return _block(columns, np.arange(1, frame.height + 1), _NONE)._replace(
+    unit='row'
+  )
 
 
 def parquet_names(path: pathlib.Path) -> list[str]:
   """Names of the columns of a Parquet file that can be read."""
-  return import_polars().scan_parquet(path, glob=False).collect_schema().names()
+  return polars.scan_parquet(path, glob=False).collect_schema().names()
 
 
-def read_csv(
-  path: pathlib.Path,
-  wanted: Sequence[str],
-  *,
-  delimiter: str,
-  column_names: Sequence[str] | None = None,
-) -> cells.Block | None:
-  """Reads a clean delimited file in parallel, all at once.
+def read_json_lines(
+  path: pathlib.Path, wanted: dict[str, str], block_bytes: int = _BLOCK_BYTES
+) -> Iterator[cells.Block]:
+  """Reads keys of a file with a JSON object on every line.
 
-  Returns:
-    One block, or None if anything about the file is unusual: a quote in a
-    wanted cell, a line end in any cell, an empty cell, a short line, text that
-    is not UTF-8. Then `delimited.read` must look, which names what is wrong and
-    where. Other bytes of columns that are not wanted go unchecked.
+  Values of any type are read as text, so that 7 and "7" are one id. A key that
+  a line lacks is an empty cell, but the first line has all of them.
+
+  Args:
+    path: the file; see `text_files.read` for compression.
+    wanted: key -> kind of cells; the kinds do not matter.
+    block_bytes: bytes (uncompressed) per block, the bound on memory.
+  Yields:
+    Blocks of text columns, in file order; a line that is no JSON object is
+    ragged, with 0 fields.
   """
-  polars = import_polars()
-  if len(delimiter.encode()) > 1:
-    return None
-  try:
-    frame = polars.read_csv(
-      path,
-      separator=delimiter,
-      has_header=column_names is None,
-      new_columns=None if column_names is None else list(column_names),
-      infer_schema=False,
-      glob=False,
+  start = True
+  for chunk in text_files.read(path, block_bytes):
+    if start:
+      cells.require_columns(path, _keys(path, chunk), list(wanted))
+      start = False
+    yield _json_block(path, chunk, list(wanted))
+  if start:
+    raise cells.empty_file(path, 'it needs a JSON object on every line')
+
+
+def json_names(path: pathlib.Path) -> list[str]:
+  """Keys of the first line of a file of JSON lines that can be read."""
+  chunk = next(text_files.read(path, 1 << 16), None)
+  return [] if chunk is None else _keys(path, chunk)
+
+
+def _keys(path: pathlib.Path, chunk: text_files.Lines) -> list[str]:
+  first = _object(chunk.data.splitlines()[0])
+  if first is None:
+    raise types.UserError(
+      f'{path}, line {chunk.first}: not a JSON object; every line is one, such '
+      'as {"user_id": 1, "item_id": 2}'
     )
-  except (polars.exceptions.PolarsError, OSError, ValueError):
+  return list(first)
+
+
+def _object(line: bytes) -> dict | None:
+  """The object of a line; None if it is none, or has what JSON has not."""
+  try:
+    value = json.loads(line, parse_constant=_refuse)
+  except (ValueError, RecursionError):
     return None
-  names = frame.columns
-  if not frame.height or not set(wanted) <= set(names):
-    return None
-  if column_names is None:
-    # Polars renames the second column of a name.
-    unusual = any('_duplicated_' in name for name in names)
-  else:
-    # Or the first line is a header after all.
-    header = list(frame.row(0)) == list(column_names)
-    unusual = header or names != list(column_names)
-  if unusual:
-    return None
-  # Else row numbers would not tell the lines.
-  if any('\n' in name or '\r' in name for name in names) or any(
-    frame[name].str.contains(r'[\r\n]').any() for name in names
-  ):
-    return None
-  # A short line leaves its last cell missing.
-  if any(frame[name].null_count() for name in {*wanted, names[-1]}):
-    return None
-  columns = {}
-  for name in wanted:
-    series = frame[name]
-    integers = series.cast(polars.Int64, strict=False)
-    plain = integers.cast(polars.String).eq_missing(series).all()
-    if plain:
-      columns[name] = _typed(integers)
-    elif series.str.contains(r'["\x00]').any():
-      return None
-    else:
-      columns[name] = cells.from_strings(series.to_list())
-  return _block(columns, frame.height, 2 if column_names is None else 1)
+  return value if isinstance(value, dict) else None
+
+
+def _refuse(constant: str):
+  raise ValueError(constant)  # NaN and Infinity
+
+
+def _json_block(
+  path: pathlib.Path, chunk: text_files.Lines, wanted: list[str]
+) -> cells.Block:
+  lines = chunk.data.splitlines()
+  numbers = chunk.first + np.arange(len(lines))
+  filled = np.array([bool(line.strip()) for line in lines])
+  broken = np.zeros(len(lines), bool)
+  schema = dict.fromkeys(wanted, polars.String)
+  try:
+    frame = polars.read_ndjson(chunk.data, schema=schema)
+  except polars.exceptions.PolarsError:
+    frame = None
+  if frame is None or frame.height != np.sum(filled):
+    broken = filled & [_object(line) is None for line in lines]
+    frame = _frame_of(path, chunk.first, lines, filled & ~broken, schema)
+  good = filled & ~broken
+  columns = {name: frame[name] for name in wanted}
+  return _block(columns, numbers[good], numbers[broken])._replace(
+    broken='not a JSON object'
+  )
+
+
+def _frame_of(path, first, lines, good, schema) -> polars.DataFrame:
+  """The objects of the good lines."""
+  if not good.any():
+    return polars.DataFrame(schema=schema)
+  content = b'\n'.join(itertools.compress(lines, good))
+  try:
+    return polars.read_ndjson(content, schema=schema)
+  except polars.exceptions.PolarsError as error:
+    reason = str(error).splitlines()[0][:200]
+    raise types.UserError(
+      f'{path}: a line from {first} on cannot be read as JSON ({reason}); '
+      'correct it'
+    ) from error
 
 
 def _block(
-  columns: dict[str, cells.Cells | cells.Typed],
-  num_rows: int,
-  first_line: int = 1,
+  columns: dict[str, polars.Series], lines: np.ndarray, ragged: np.ndarray
 ) -> cells.Block:
-  lines = np.arange(first_line, first_line + num_rows)
-  none = np.zeros(0, np.int64)
-  return cells.Block(lines, columns, none, none, len(columns))
+  none = np.zeros(len(ragged), np.int64)
+  return cells.Block(lines, columns, ragged, none, len(columns))
 
 
-def _column(polars, path: pathlib.Path, series, kind: str):
-  """A polars series as `cells.Typed`, or as `cells.Cells` if it is text."""
+def _column(path: pathlib.Path, series: polars.Series, kind: str):
+  """The series, if cells of the kind can be made of its type."""
   dtype = series.dtype
   if dtype.is_integer():
-    wide = polars.UInt64 if dtype == polars.UInt64 else polars.Int64
-    return _typed(series.cast(wide))
-  is_text = dtype in (polars.String, polars.Categorical, polars.Enum)
-  if is_text and kind != INTEGER:
-    strings = series.cast(polars.String).fill_null('')
-    return cells.from_strings(strings.to_list())
-  if dtype.is_float() and kind in (NUMBER, TIME):
-    return _typed(series.cast(polars.Float64))
-  if dtype in (polars.Date, polars.Datetime) and kind == TIME:
-    # Whole seconds stay integers.
-    micros = series.cast(polars.Datetime('us')).dt.epoch('us')
-    whole = not (micros % 1_000_000).max()
-    return _typed(micros // 1_000_000 if whole else micros / 1e6)
+    return series
+  if dtype in (polars.String, polars.Categorical, polars.Enum):
+    if kind != INTEGER:
+      return series.cast(polars.String)
+  elif dtype.is_float() and kind in (NUMBER, TIME):
+    return series
+  elif dtype in (polars.Date, polars.Datetime) and kind == TIME:
+    return series
   raise types.UserError(
     f'{path}: column {series.name!r} has type {dtype}; allowed: '
     f'{_ALLOWED[kind]}; cast it before writing the file'
   )
-
-
-def _typed(series) -> cells.Typed:
-  missing = series.is_null().to_numpy()
-  return cells.Typed(series.fill_null(0).to_numpy(), missing)

@@ -29,7 +29,7 @@ class CoarseTimes(NamedTuple):
 
 
 class Dataset(NamedTuple):
-  """Where a dataset lies and what must be in it.
+  """Files of a named dataset, and the counts that they must have.
 
   Attributes:
     file: path below `data_root`.

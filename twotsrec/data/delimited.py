@@ -1,44 +1,37 @@
-"""Delimited text as blocks of cells: CSV, TSV, any delimiter, gzip or plain.
+"""Delimited text as blocks of columns: CSV, TSV, any delimiter, compressed.
 
-Blocks are cut into cells by array operations on their bytes; a block in which
-quotes do more than enclose fields goes through the csv module (RFC 4180). Both
-give the same cells. Lines end in LF, CRLF or CR; blank lines are no rows.
+Polars cuts a block into cells after its lines have been checked to have the
+right number of fields. A block in which quotes do more than enclose fields
+goes through the csv module (RFC 4180), which also says what is wrong with it.
+Both give the same cells. Lines end in LF, CRLF or CR; blank lines are no rows.
 """
 
 import collections
 from collections.abc import Iterator, Sequence
 import csv
-import gzip
 import io
 import pathlib
 from typing import NamedTuple
-import zlib
 
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
+from twotsrec.data import text_files
 
-_BLOCK_BYTES = 1 << 22  # a few hundred thousand rows; arrays stay in cache
+_BLOCK_BYTES = 1 << 25  # several hundred thousand rows
 _HEADER_BYTES = 1 << 16  # longer lines are read on
-_MAX_LINE_BYTES = 1 << 24
-_BOM = b'\xef\xbb\xbf'
-_GZIP_MAGIC = b'\x1f\x8b'
-# A delimiter of several bytes becomes this one, which UTF-8 never uses.
-_STAND_IN = b'\xff'
-_STAND_IN_TEXT = '\udcff'
+# A delimiter of several bytes becomes one of these: the first for polars, which
+# takes ASCII only, where the text has none; the second is never in UTF-8.
+_UNIT = b'\x1f'
+_STAND_IN, _STAND_IN_TEXT = b'\xff', '\udcff'
 _SNIFFED = ('\t', '::', ',', ';', '|', ' ')
-
-
-class _Chunk(NamedTuple):
-  """Whole lines of a file."""
-
-  first_line: int
-  data: bytes
+_ZLIB_MAGIC = (b'x\x01', b'x^')  # polars would unpack what begins so
 
 
 class _Layout(NamedTuple):
-  """How lines become cells."""
+  """Names and fields that divide lines into cells."""
 
   path: pathlib.Path
   delimiter: str
@@ -59,7 +52,7 @@ def read(
   """Reads the wanted columns of a delimited file, block by block.
 
   Args:
-    path: the file; gzip is told by its first bytes.
+    path: the file; see `text_files.read` for compression.
     wanted: column names to read.
     delimiter: one or more characters; None looks at the first line.
     column_names: names of all columns of a file without a header line.
@@ -68,34 +61,28 @@ def read(
       ordinary characters, and a line that is not UTF-8 is read as Latin-1. It
       needs a delimiter of one character and `column_names`.
   Yields:
-    Blocks of `cells.Cells`, in file order.
+    Blocks of text columns, in file order.
   """
   if delimiter is not None:
     _check_delimiter(delimiter)
-  chunks = _chunks(path, block_bytes, as_it_is)
-  first = _skip_blank(chunks)
-  if first is None:
-    raise types.UserError(
-      f'{path}: the file is empty; it needs a header line and rows'
-    )
+  chunks = text_files.read(path, block_bytes, as_it_is)
+  chunk = next(chunks, None)
+  if chunk is None:
+    raise cells.empty_file(path, 'it needs a header line and rows')
   if delimiter is None:
-    delimiter = _sniff(path, first.data)
-  if as_it_is:
-    chunk, names = first, list(column_names)
-  else:
-    chunk, names, rest = _first_record(path, first, delimiter)
-  if as_it_is:
-    hint = ''
-  elif column_names is None:
-    hint = (
-      ' (no header line? name the columns with --column_names;'
-      f' the delimiter is {delimiter!r}, change it with --delimiter)'
-    )
-    chunk = rest
-  else:
-    hint = ' (the names are those of --column_names)'
-    _check_headerless(path, chunk.first_line, names, column_names)
-    names = list(column_names)
+    delimiter = _sniff(path, chunk.data)
+  names, hint = list(column_names or ()), ''
+  if not as_it_is:
+    first_row, rest = _first_record(path, chunk, delimiter)
+    if column_names is None:
+      hint = (
+        ' (no header line? name the columns with --column_names;'
+        f' the delimiter is {delimiter!r}, change it with --delimiter)'
+      )
+      chunk, names = rest, first_row
+    else:
+      hint = ' (the names are those of --column_names)'
+      _check_headerless(path, chunk.first, first_row, column_names)
   cells.require_columns(path, names, wanted, hint)
   layout = _Layout(
     path,
@@ -109,18 +96,12 @@ def read(
     chunk = next(chunks, None)
 
 
-def first_line(path: pathlib.Path) -> int:
-  """Line of the first record of a file, from 1."""
-  first = _skip_blank(_chunks(path, _HEADER_BYTES))
-  return 1 if first is None else first.first_line
-
-
 def header(path: pathlib.Path, delimiter: str | None = None) -> list[str]:
   """The fields of the first record of a file that can be read."""
-  first = _skip_blank(_chunks(path, _HEADER_BYTES))
+  first = next(text_files.read(path, _HEADER_BYTES), None)
   if first is None:
     return []
-  return _first_record(path, first, delimiter or _sniff(path, first.data))[1]
+  return _first_record(path, first, delimiter or _sniff(path, first.data))[0]
 
 
 def _check_delimiter(delimiter: str) -> None:
@@ -159,189 +140,104 @@ def _check_headerless(
     )
 
 
-def _read_bytes(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
-  """Bytes of a plain or gzip file, errors told as user errors."""
-  try:
-    with path.open('rb') as file:
-      head = file.peek(2)[:2]
-      if path.suffix.lower() == '.gz' and head and head != _GZIP_MAGIC:
-        raise types.UserError(
-          f'{path}: not a gzip file, whatever its name says; rename it '
-          'without .gz, or compress it with gzip'
-        )
-      stream = gzip.GzipFile(fileobj=file) if head == _GZIP_MAGIC else file
-      while data := stream.read(block_bytes):
-        yield data
-  except EOFError as error:
-    raise types.UserError(
-      f'{path}: the gzip file is truncated ({error}); copy or download it again'
-    ) from error
-  except (gzip.BadGzipFile, zlib.error) as error:
-    raise types.UserError(
-      f'{path}: the gzip file is damaged ({error}); copy or download it again'
-    ) from error
-  except OSError as error:
-    raise cells.unreadable(path, error) from error
-
-
-def _chunks(
-  path: pathlib.Path, block_bytes: int, as_it_is: bool = False
-) -> Iterator[_Chunk]:
-  """Cuts a file at line ends and checks that it is text."""
-  line, rest = 1, b''
-  start = True
-  for data in _read_bytes(path, block_bytes):
-    data = rest + data
-    if start and _BOM.startswith(data[:3]) and len(data) < 3:
-      rest = data
-      continue
-    if start:
-      data, start = data.removeprefix(_BOM), False
-    # A final CR may be half of a CRLF, so it does not end a line yet.
-    cut = 1 + max(data.rfind(b'\n'), data.rfind(b'\r', 0, len(data) - 1))
-    whole, rest = data[:cut], data[cut:]
-    if len(rest) > _MAX_LINE_BYTES:
-      line += _count_lines(whole)
-      raise types.UserError(
-        f'{path}, line {line}: longer than {_MAX_LINE_BYTES} bytes; a table '
-        'has one row per line'
-      )
-    if as_it_is:
-      whole = _utf8(whole)
-    if whole:
-      _check_text(path, line, whole)
-      yield _Chunk(line, whole)
-      line += _count_lines(whole)
-  if rest:
-    rest = _utf8(rest) if as_it_is else rest
-    _check_text(path, line, rest)
-    yield _Chunk(line, rest)
-
-
-def _utf8(data: bytes) -> bytes:
-  """The same text in UTF-8, where lines may be in Latin-1."""
-  try:
-    data.decode()
-    return data
-  except UnicodeDecodeError:
-    pass
-  lines = data.split(b'\n')
-  for number, line in enumerate(lines):
-    try:
-      line.decode()
-    except UnicodeDecodeError:
-      lines[number] = line.decode('latin-1').encode()
-  return b'\n'.join(lines)
-
-
-def _check_text(path: pathlib.Path, line: int, data: bytes) -> None:
-  if not data.isascii():
-    try:
-      data.decode()
-    except UnicodeDecodeError as error:
-      line += _count_lines(data[: error.start])
-      raise types.UserError(
-        f'{path}, line {line}: byte {data[error.start]:#04x} is not UTF-8; '
-        'save the file as UTF-8 (for example: iconv -f LATIN1 -t UTF-8)'
-      ) from error
-  nul = data.find(b'\0')
-  if nul >= 0:
-    line += _count_lines(data[:nul])
-    raise types.UserError(
-      f'{path}, line {line}: a NUL byte; the file is damaged, binary or '
-      'UTF-16; save it as UTF-8 text'
-    )
-
-
-def _count_lines(data: bytes) -> int:
-  return data.count(b'\n') + data.count(b'\r') - data.count(b'\r\n')
-
-
-def _skip_blank(chunks: Iterator[_Chunk]) -> _Chunk | None:
-  """The first chunk with something in it, without its leading blank lines."""
-  for chunk in chunks:
-    data = chunk.data.lstrip(b'\r\n')
-    if data:
-      blank = chunk.data[: len(chunk.data) - len(data)]
-      return _Chunk(chunk.first_line + _count_lines(blank), data)
-  return None
-
-
 def _first_record(
-  path: pathlib.Path, chunk: _Chunk, delimiter: str
-) -> tuple[_Chunk, list[str], _Chunk]:
-  """The chunk, the fields of its first record, and the rest of the chunk."""
-  text = io.StringIO(_text(chunk.data, delimiter), newline='')
+  path: pathlib.Path, chunk: text_files.Lines, delimiter: str
+) -> tuple[list[str], text_files.Lines]:
+  """The fields of the first record of a chunk, and the rest of the chunk."""
+  text = io.StringIO(_csv_text(chunk.data, delimiter), newline='')
   reader = _csv_reader(text, delimiter)
   try:
     fields = next(reader)
   except csv.Error as error:
     raise types.UserError(
-      f'{path}, line {chunk.first_line}: the first record has broken quotes '
+      f'{path}, line {chunk.first}: the first record has broken quotes '
       f'({error}); close every quote and double those inside a field'
     ) from error
   rest = text.read().encode('utf-8', 'surrogateescape')
   if len(delimiter.encode()) > 1:
     rest = rest.replace(_STAND_IN, delimiter.encode())
-  rest = _Chunk(chunk.first_line + reader.line_num, rest)
-  return chunk, _restore(fields, delimiter), rest
+  rest = text_files.Lines(chunk.first + reader.line_num, rest)
+  return _restored(fields, delimiter), rest
 
 
 def _block(
-  chunk: _Chunk, chunks: Iterator[_Chunk], layout: _Layout
+  chunk: text_files.Lines, chunks: Iterator[text_files.Lines], layout: _Layout
 ) -> cells.Block:
-  block = _vector_block(chunk, layout)
-  return _quoted_block(chunk, chunks, layout) if block is None else block
+  block = _plain_block(chunk, layout)
+  return _csv_block(chunk, chunks, layout) if block is None else block
 
 
-def _vector_block(chunk: _Chunk, layout: _Layout) -> cells.Block | None:
-  """Cells found by the positions of delimiters, line ends and quotes.
+def _plain_block(
+  chunk: text_files.Lines, layout: _Layout
+) -> cells.Block | None:
+  """Rows with the right number of fields, cut by polars.
 
   None if quotes do more than enclose whole fields of this chunk.
   """
-  data = chunk.data
+  data, separator = chunk.data, layout.delimiter.encode()
   if b'\r' in data:
     data = data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
   if not data.endswith(b'\n'):
     data += b'\n'
-  separator = layout.delimiter.encode()
   if len(separator) > 1:
-    data, separator = data.replace(separator, _STAND_IN), _STAND_IN
+    if _UNIT in data:
+      return None
+    data, separator = data.replace(separator, _UNIT), _UNIT
   buffer = np.frombuffer(data, np.uint8)
   line_ends = np.flatnonzero(buffer == ord('\n'))
   ends, separators = line_ends, np.flatnonzero(buffer == ord(separator))
-  marks = buffer == ord('"') if layout.quotes else np.zeros(0, bool)
-  quotes = np.flatnonzero(marks)
-  if quotes.size:
+  quoted = layout.quotes and b'"' in data
+  if quoted:
+    quotes = np.flatnonzero(buffer == ord('"'))
     if not _quotes_enclose(buffer, quotes, ord(separator)):
       return None
     outside = lambda marks: marks[np.searchsorted(quotes, marks) % 2 == 0]
     ends, separators = outside(line_ends), outside(separators)
     # What was replaced above must be put back inside quotes.
-    altered = (b'\r' in chunk.data and ends.size < line_ends.size) or (
-      separator == _STAND_IN
-    )
-    if altered:
+    if separator == _UNIT or (
+      b'\r' in chunk.data and len(ends) < len(line_ends)
+    ):
       return None
-  starts = np.concatenate([[0], ends[:-1] + 1])
-  lines = chunk.first_line + np.searchsorted(line_ends, starts)
-  first = np.searchsorted(separators, starts)
-  fields = np.searchsorted(separators, ends) - first + 1
-  good = (fields == layout.num_fields) & (ends > starts)
-  ragged = (fields != layout.num_fields) & (ends > starts)
-  starts, ends, first = starts[good], ends[good], first[good]
-  columns = {}
-  for name, field in layout.wanted.items():
-    left = starts if field == 0 else separators[first + field - 1] + 1
-    last = field == layout.num_fields - 1
-    right = ends if last else separators[first + field]
-    if quotes.size:
-      quoted = buffer[left] == ord('"')
-      left, right = left + quoted, right - quoted
-    columns[name] = cells.Cells(data, left, right)
+  lengths = np.diff(ends, prepend=-1)
+  fields = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+  good = (fields == layout.num_fields) & (lengths > 1)
+  ragged = (fields != layout.num_fields) & (lengths > 1)
+  lines = chunk.first + np.arange(len(ends))
+  if len(ends) < len(line_ends):
+    lines = chunk.first + np.searchsorted(line_ends, ends - lengths + 1)
+  if not good.all():
+    data = buffer[np.repeat(good, lengths)].tobytes()
+  if data.startswith(_ZLIB_MAGIC):
+    return None
   return cells.Block(
-    lines[good], columns, lines[ragged], fields[ragged], layout.num_fields
+    lines[good],
+    _cut(data, separator, layout, quoted),
+    lines[ragged],
+    fields[ragged],
+    layout.num_fields,
   )
+
+
+def _cut(
+  data: bytes, separator: bytes, layout: _Layout, quoted: bool
+) -> dict[str, polars.Series]:
+  """The wanted columns of lines that all have the right number of fields."""
+  if not data:
+    return {
+      name: polars.Series([], dtype=polars.String) for name in layout.wanted
+    }
+  name_of = 'column_{}'.format  # the only names that polars takes here
+  frame = polars.read_csv(
+    data,
+    has_header=False,
+    schema={name_of(n): polars.String for n in range(1, layout.num_fields + 1)},
+    columns=[name_of(field + 1) for field in layout.wanted.values()],
+    separator=separator.decode(),
+    quote_char='"' if quoted else None,
+  )
+  return {
+    name: frame[name_of(field + 1)] for name, field in layout.wanted.items()
+  }
 
 
 def _quotes_enclose(
@@ -358,14 +254,14 @@ def _quotes_enclose(
   return bool(np.all(starts & stops))
 
 
-def _quoted_block(
-  chunk: _Chunk, chunks: Iterator[_Chunk], layout: _Layout
+def _csv_block(
+  chunk: text_files.Lines, chunks: Iterator[text_files.Lines], layout: _Layout
 ) -> cells.Block:
   """Cells of lines with any quotes, by the csv module.
 
   A quoted field may run into the next chunk, which is then read as well.
   """
-  lines = collections.deque(_split(chunk.data, layout.delimiter))
+  lines = collections.deque(_csv_lines(chunk.data, layout.delimiter))
 
   def source():
     while True:
@@ -374,12 +270,12 @@ def _quoted_block(
       following = next(chunks, None)
       if following is None:
         return
-      lines.extend(_split(following.data, layout.delimiter))
+      lines.extend(_csv_lines(following.data, layout.delimiter))
 
-  reader = _csv_reader(source(), layout.delimiter)
+  reader = _csv_reader(source(), layout.delimiter, layout.quotes)
   rows, row_lines, ragged = [], [], []
   while lines:
-    line = chunk.first_line + reader.line_num
+    line = chunk.first + reader.line_num
     try:
       row = next(reader)
     except csv.Error as error:
@@ -392,8 +288,9 @@ def _quoted_block(
     elif row:
       ragged.append((line, len(row)))
   columns = {
-    name: cells.from_strings(
-      _restore([row[field] for row in rows], layout.delimiter)
+    name: polars.Series(
+      _restored([row[field] for row in rows], layout.delimiter),
+      dtype=polars.String,
     )
     for name, field in layout.wanted.items()
   }
@@ -416,14 +313,17 @@ def _check_record_ends(path: pathlib.Path, line: int, error: csv.Error) -> None:
     ) from error
 
 
-def _csv_reader(lines, delimiter: str):
+def _csv_reader(lines, delimiter: str, quotes: bool = True):
   several = len(delimiter.encode()) > 1
   return csv.reader(
-    lines, delimiter=_STAND_IN_TEXT if several else delimiter, strict=True
+    lines,
+    delimiter=_STAND_IN_TEXT if several else delimiter,
+    quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    strict=True,
   )
 
 
-def _text(data: bytes, delimiter: str) -> str:
+def _csv_text(data: bytes, delimiter: str) -> str:
   """Decoded lines in which the delimiter is one character."""
   separator = delimiter.encode()
   if len(separator) > 1:
@@ -431,12 +331,12 @@ def _text(data: bytes, delimiter: str) -> str:
   return data.decode('utf-8', 'surrogateescape')
 
 
-def _split(data: bytes, delimiter: str) -> list[str]:
+def _csv_lines(data: bytes, delimiter: str) -> list[str]:
   # newline='' splits at LF, CRLF and CR and keeps them: they may be quoted.
-  return list(io.StringIO(_text(data, delimiter), newline=''))
+  return list(io.StringIO(_csv_text(data, delimiter), newline=''))
 
 
-def _restore(fields: list[str], delimiter: str) -> list[str]:
+def _restored(fields: list[str], delimiter: str) -> list[str]:
   """Puts a delimiter inside quotes back."""
   if len(delimiter.encode()) == 1:
     return fields

@@ -86,6 +86,73 @@ def json_bytes(value: Any) -> bytes:
   return (text + '\n').encode()
 
 
+def load_json(
+  path: pathlib.Path, version: int, keys: tuple[str, ...], again: str
+) -> dict[str, Any]:
+  """Reads the JSON object that describes a directory.
+
+  Args:
+    path: of the file.
+    version: of the format, that of the object must be the same.
+    keys: that the object must have.
+    again: how to make the directory again, for errors.
+  Raises:
+    types.UserError: a file that cannot be read, is damaged or of another
+      version.
+    FileNotFoundError: there is no such file.
+  """
+  try:
+    value = json.loads(path.read_bytes())
+    for key in (*keys, 'version'):
+      value[key]
+  except FileNotFoundError:
+    raise
+  except OSError as error:
+    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise damaged(path, 'it is not a manifest', again) from error
+  if value['version'] != version:
+    raise types.UserError(
+      f'{path.parent} has format version {value["version"]}, this program '
+      f'reads {version}; {again}'
+    )
+  return value
+
+
+def load_array(
+  path: pathlib.Path, described: dict[str, Any] | None, again: str
+) -> np.ndarray:
+  """Memory-maps an array that must be as `describe` has described it.
+
+  Args:
+    path: of the .npy file.
+    described: type and shape; None is an error.
+    again: how to make the directory again, for errors.
+  """
+  if described is None:
+    raise damaged(path, 'the manifest does not name it', again)
+  try:
+    # An empty array cannot be mapped.
+    mode = 'r' if np.prod(described['shape']) else None
+    array = np.load(path, mmap_mode=mode, allow_pickle=False)
+  except FileNotFoundError as error:
+    raise damaged(path, 'it is missing', again) from error
+  except (OSError, ValueError, EOFError) as error:
+    reason = 'its size is wrong or it is not an array'
+    raise damaged(path, reason, again) from error
+  wanted = [described['dtype'], described['shape']]
+  if [array.dtype.str, list(array.shape)] != wanted:
+    raise damaged(path, f'it should be {wanted[0]}{wanted[1]}', again)
+  return array
+
+
+def damaged(path: pathlib.Path, reason: str, again: str) -> types.UserError:
+  """The user error for a file of a directory that is not as it was written."""
+  return types.UserError(
+    f'{path} is damaged: {reason}; delete {path.parent} and {again}'
+  )
+
+
 def _flush(file: Any) -> None:
   file.flush()
   os.fsync(file.fileno())

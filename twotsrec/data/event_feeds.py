@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import columns
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 
@@ -77,25 +78,20 @@ def make(
       f'{prepared.path or "this log"}: no training event is left for stage 1;'
       ' lower two_time.window, use two_time.holdout=none, or another split'
     )
-  if prepared.num_items < 2:
-    raise types.UserError(
-      'there is one item, so there is nothing to tell it from; use a log with'
-      ' more items, or weaker filters'
-    )
+  columns.require_choice(prepared)
   user = prepared_lib.event_users(prepared)[event]
-  as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
   return EventFeed(
-    as_i32(user),
-    as_i32(np.asarray(prepared.items)[event]),
-    as_i32(np.asarray(user_group)[user]),
-    jnp.ones(len(event), jnp.float32),
+    user=columns.i32(user),
+    item=columns.i32(np.asarray(prepared.items)[event]),
+    group=columns.i32(np.asarray(user_group)[user]),
+    weight=jnp.ones(len(event), jnp.float32),
   )
 
 
 def make_context(
   feed: EventFeed, num_users: int, num_items: int
 ) -> dict[str, Any]:
-  """How often users and items were trained: what tells who is known.
+  """Training counts of users and items; 0 marks a cold row.
 
   Args:
     feed: training events.
@@ -149,8 +145,6 @@ def make_batch_of(
   pool = options.pool_size if options.pool == 'shared' else 0
 
   def batch_of(feed, examples, key):
-    real = examples >= 0
-    example = jnp.maximum(examples, 0)
     if pool:
       # No two steps of an epoch have their last event in common.
       drawn = _draw(jax.random.fold_in(key, jnp.max(examples)), pool, num_items)
@@ -159,14 +153,14 @@ def make_batch_of(
       own = lambda e: _draw(
         jax.random.fold_in(key, e), options.negatives, num_items
       )
-      negatives = jax.vmap(own)(example.ravel())
+      negatives = jax.vmap(own)(jnp.maximum(examples, 0).ravel())
       negatives = negatives.reshape(*examples.shape, options.negatives)
     return OfferBatch(
-      jnp.where(real, feed.user[example], -1),
-      jnp.where(real, feed.item[example], -1),
-      negatives,
-      feed.group[example],
-      jnp.where(real, feed.weight[example], 0.0),
+      user=columns.take(feed.user, examples, -1),
+      item=columns.take(feed.item, examples, -1),
+      negatives=negatives,
+      group=columns.take(feed.group, examples),
+      weight=columns.take(feed.weight, examples, 0.0),
     )
 
   return batch_of

@@ -1,6 +1,7 @@
-"""Tables of item features on disk: CSV, TSV or Parquet, one row per item."""
+"""Tables of item features on disk, one row per item."""
 
 from collections.abc import Sequence
+import functools
 import os
 import pathlib
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import choices
 from twotsrec.data import columnar
-from twotsrec.data import delimited
+from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
 KINDS = choices.FEATURE_KINDS
@@ -70,7 +71,7 @@ def read(
   """Reads a table of item features.
 
   Args:
-    path: .csv, .tsv or .txt, also with .gz; or .parquet (needs polars).
+    path: any format of `tables.read_table`.
     columns: 'name:kind' of the columns to read, see KINDS. An empty cell of a
       categorical or multivalued column is no value; a dense one has a number
       in every row.
@@ -85,35 +86,37 @@ def read(
     raise types.UserError("the separator is ''; give one or more characters")
   _check_names(path, [item_column, *kinds], delimiter)
   parse_id = cells.parse_texts if text_ids else cells.parse_integer_ids
-  items, texts, dense = [], {}, {}
-  for block in _blocks(path, item_column, kinds, delimiter):
-    if block.ragged_lines.size:
-      raise types.UserError(
-        f'{path}, line {block.ragged_lines[0]}: {block.ragged_fields[0]} '
-        f'fields instead of {block.num_fields}; correct it'
-      )
-    parsed = parse_id(block.columns[item_column])
-    _check_cells(path, block, item_column, parsed)
-    items.append(parsed.values)
-    for name, kind in kinds.items():
-      raw = block.columns[name]
-      if kind == DENSE:
-        parsed = cells.parse_numbers(raw)
-        hint = f', or read it as {name}:{CATEGORICAL}'
-        _check_cells(path, block, name, parsed, hint)
-        dense.setdefault(name, []).append(parsed.values)
-      else:
-        texts.setdefault(name, []).extend(cells.texts(raw))
-  if not items or not sum(map(len, items)):
+  parse = {DENSE: cells.parse_numbers}
+  parsers = {item_column: (item_column, parse_id)} | {
+    name: (name, parse.get(kind, cells.parse_any))
+    for name, kind in kinds.items()
+  }
+  wanted = {item_column: columnar.ID} | {
+    name: columnar.NUMBER if kind == DENSE else columnar.TEXT
+    for name, kind in kinds.items()
+  }
+  parts = [
+    rows_lib.parse(
+      block, parsers, functools.partial(_bad_cell, path, block, kinds)
+    )
+    for block in tables.blocks(path, wanted, delimiter=delimiter)
+  ]
+  read_rows = rows_lib.join(parts)
+  if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
+  read_columns = read_rows.columns
   of_kind = lambda kind: [name for name, of in kinds.items() if of == kind]
   return Rows(
-    items=np.concatenate(items),
-    categorical={name: np.array(texts[name]) for name in of_kind(CATEGORICAL)},
-    multivalued={
-      name: divide(texts[name], separator) for name in of_kind(MULTIVALUED)
+    items=np.asarray(tables.column(read_columns[item_column])),
+    categorical={
+      name: np.array(read_columns[name].to_list())
+      for name in of_kind(CATEGORICAL)
     },
-    dense={name: np.concatenate(parts) for name, parts in dense.items()},
+    multivalued={
+      name: divide(read_columns[name].to_list(), separator)
+      for name in of_kind(MULTIVALUED)
+    },
+    dense={name: read_columns[name] for name in of_kind(DENSE)},
     path=str(path),
   )
 
@@ -131,31 +134,15 @@ def divide(
   return np.array(rows, np.int64), np.array(values, np.str_)
 
 
-def _blocks(
-  path: pathlib.Path,
-  item_column: str,
-  kinds: dict[str, str],
-  delimiter: str | None,
-):
-  cell_kinds = {CATEGORICAL: columnar.TEXT, MULTIVALUED: columnar.TEXT}
-  wanted = {item_column: columnar.ID} | {
-    name: cell_kinds.get(kind, columnar.NUMBER) for name, kind in kinds.items()
-  }
-  if path.suffix.lower() == '.parquet':
-    return [columnar.read_parquet(path, wanted)]
-  delimiter = tables.delimiter_of(path, delimiter)
-  return delimited.read(path, list(wanted), delimiter=delimiter)
-
-
 def _check_names(
   path: pathlib.Path, wanted: list[str], delimiter: str | None
 ) -> None:
   names = tables.column_names(path, delimiter)
   unknown = [name for name in wanted if name not in names]
   if unknown:
-    shown = ', '.join(name[:40] for name in names[:30]) or 'none'
+    listed = ', '.join(name[:40] for name in names[:30]) or 'none'
     raise types.UserError(
-      f'{path}: no column {unknown[0]!r}; the columns are: {shown}'
+      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
     )
   if len(set(wanted)) < len(wanted):
     raise types.UserError(
@@ -164,19 +151,15 @@ def _check_names(
     )
 
 
-def _check_cells(
+def _bad_cell(
   path: pathlib.Path,
   block: cells.Block,
-  name: str,
-  parsed: cells.Parsed,
-  hint: str = '',
-) -> None:
-  """Raises UserError for the first cell of a column that cannot be used."""
-  bad = np.flatnonzero(parsed.faults)
-  if bad.size:
-    row = int(bad[0])
-    value = cells.text_at(block.columns[name], row)[:60]
-    raise types.UserError(
-      f'{path}, line {block.lines[row]}: {name} {value!r} '
-      f'{cells.PHRASES[int(parsed.faults[row])]}; correct it{hint}'
-    )
+  kinds: dict[str, str],
+  fault: rows_lib.Fault,
+) -> types.UserError:
+  """The error of the first row that cannot be used."""
+  hint = ''
+  if kinds.get(fault.name) == DENSE:
+    hint = f', or read it as {fault.name}:{CATEGORICAL}'
+  what = rows_lib.describe(block, fault)
+  return types.UserError(f'{path}, {what}; correct it{hint}')

@@ -5,10 +5,9 @@ numbered from 1 in ascending order, 0 is no value.
 """
 
 from collections.abc import Sequence
-import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from twotsrec.data import choices
 from twotsrec.data import directories
 from twotsrec.data import feature_files
 from twotsrec.data import ids
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 
 FOLDER = 'item_features'
 VERSION = 1
@@ -25,6 +24,7 @@ MANIFEST = 'features.json'
 MISSING = choices.MISSING_FEATURES
 EXTRA = choices.EXTRA_FEATURES
 _SHOWN = 3
+_AGAIN = 'make the features again'
 
 
 class ItemFeatures(NamedTuple):
@@ -101,30 +101,32 @@ def build(
     extra: see `read`.
   """
   item = _match(rows, item_ids, missing, extra)
-  kept = item > 0
+  matched = item > 0
   vocabularies, categorical, multivalued = {}, {}, {}
   for name, values in sorted(rows.categorical.items()):
     table = np.zeros(len(item_ids) + 1, np.int32)
-    filled = kept & (values.astype(str) != '')
+    filled = matched & (values.astype(str) != '')
     vocabularies[name], codes = ids.number(values[filled])
     table[item[filled]] = codes + 1
     categorical[name] = table
   for name, (row, values) in sorted(rows.multivalued.items()):
-    pairs = np.flatnonzero(kept[row]) if len(row) else np.zeros(0, np.int64)
+    pairs = np.flatnonzero(matched[row]) if len(row) else np.zeros(0, np.int64)
     vocabularies[name], codes = ids.number(values[pairs])
     multivalued[name] = _padded(item[row[pairs]], codes + 1, len(item_ids) + 1)
   names = tuple(sorted(rows.dense))
-  columns = [rows.dense[name][kept] for name in names]
-  values = np.stack(columns, 1) if names else np.zeros((int(np.sum(kept)), 0))
+  columns = [rows.dense[name][matched] for name in names]
+  values = (
+    np.stack(columns, 1) if names else np.zeros((int(np.sum(matched)), 0))
+  )
   mean, deviation = _moments(values)
   dense = np.zeros((len(item_ids) + 1, len(names)), np.float32)
-  dense[item[kept]] = (values - mean) / deviation
+  dense[item[matched]] = (values - mean) / deviation
   return ItemFeatures(
     categorical, multivalued, dense, vocabularies, names, mean, deviation
   )
 
 
-def save(features: ItemFeatures, data: prepared.Prepared) -> None:
+def save(features: ItemFeatures, data: prepared_lib.Prepared) -> None:
   """Writes features into the directory of the prepared data they belong to."""
   target = pathlib.Path(data.path) / FOLDER
   try:
@@ -133,19 +135,26 @@ def save(features: ItemFeatures, data: prepared.Prepared) -> None:
     raise directories.cannot_write(target, error) from error
 
 
-def load(data: prepared.Prepared) -> ItemFeatures | None:
+def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
   """Memory-maps the features saved beside prepared data; None without any."""
   folder = pathlib.Path(data.path) / FOLDER
   if not data.path or not folder.is_dir():
     return None
-  manifest = _manifest(folder)
+  try:
+    manifest = directories.load_json(
+      folder / MANIFEST, VERSION, ('arrays', 'names', 'items'), _AGAIN
+    )
+  except FileNotFoundError as error:
+    raise directories.damaged(
+      folder / MANIFEST, 'it is missing', _AGAIN
+    ) from error
   if manifest['items'] != data.manifest['arrays']['item_ids']:
     raise types.UserError(
       f'{folder} is of other items than {data.path}; prepare the data again'
     )
   arrays = {
-    name: _map(folder / f'{name}.npy', known)
-    for name, known in manifest['arrays'].items()
+    name: directories.load_array(folder / f'{name}.npy', described, _AGAIN)
+    for name, described in manifest['arrays'].items()
   }
   columns = {
     kind: {name: arrays[f'{kind}_{n}'] for n, name in enumerate(names)}
@@ -202,9 +211,9 @@ def _match(
 
 def _some(values: np.ndarray, noun: str) -> str:
   """For example '12 items (3, 5, 8, ...)'."""
-  shown = ', '.join(str(value) for value in values[:_SHOWN])
-  shown += ', ...' if len(values) > _SHOWN else ''
-  return f'{len(values):,} {noun} ({shown})'
+  listed = ', '.join(str(value) for value in values[:_SHOWN])
+  listed += ', ...' if len(values) > _SHOWN else ''
+  return f'{len(values):,} {noun} ({listed})'
 
 
 def _padded(item: np.ndarray, code: np.ndarray, rows: int) -> np.ndarray:
@@ -226,7 +235,7 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write(
-  features: ItemFeatures, data: prepared.Prepared, folder: pathlib.Path
+  features: ItemFeatures, data: prepared_lib.Prepared, folder: pathlib.Path
 ) -> None:
   names, arrays = {}, {}
   for kind in ('categorical', 'multivalued', 'vocabularies'):
@@ -247,39 +256,3 @@ def _write(
     },
   }
   directories.save_json(folder / MANIFEST, manifest)
-
-
-def _manifest(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / MANIFEST
-  try:
-    manifest = json.loads(path.read_bytes())
-    manifest['arrays'], manifest['names'], manifest['items']
-    version = manifest['version']
-  except OSError as error:
-    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
-  except (ValueError, KeyError, TypeError) as error:
-    raise _damaged(path) from error
-  if version != VERSION:
-    raise types.UserError(
-      f'{folder} has format version {version}, this program reads {VERSION}; '
-      'make the features again'
-    )
-  return manifest
-
-
-def _map(path: pathlib.Path, known: dict[str, Any]) -> np.ndarray:
-  try:
-    # An empty array cannot be mapped.
-    mode = 'r' if np.prod(known['shape']) else None
-    array = np.load(path, mmap_mode=mode, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
-    raise _damaged(path) from error
-  if [array.dtype.str, list(array.shape)] != [known['dtype'], known['shape']]:
-    raise _damaged(path)
-  return array
-
-
-def _damaged(path: pathlib.Path) -> types.UserError:
-  return types.UserError(
-    f'{path} is damaged; delete {path.parent} and make the features again'
-  )

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import columns
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
@@ -129,11 +130,8 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     )
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   full = np.diff(seen.offsets)[user] >= prepared.num_items
-  if data.num_negatives and prepared.num_items == 1:
-    raise types.UserError(
-      'there is one item, so there is nothing to tell it from; use a log with'
-      ' more items, or weaker filters'
-    )
+  if data.num_negatives:
+    columns.require_choice(prepared)
   if data.num_negatives and np.any(full):
     who = prepared.user_ids[user[np.argmax(full)]]
     raise types.UserError(
@@ -141,16 +139,15 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
       ' can be drawn; set data.negative_exclude=train, or leave such users'
       ' out of the log'
     )
-  as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
   return Feed(
-    as_i32(prepared.items),
-    as_i32(first),
-    as_i32(last),
-    as_i32(target),
-    as_i32(user),
-    as_i32(group),
-    jnp.asarray(weight, jnp.float32),
-    sampling.make_complements(seen.offsets, seen.items),
+    items=columns.i32(prepared.items),
+    first=columns.i32(first),
+    last=columns.i32(last),
+    target=columns.i32(target),
+    user=columns.i32(user),
+    group=columns.i32(group),
+    weight=jnp.asarray(weight, jnp.float32),
+    complements=sampling.make_complements(seen.offsets, seen.items),
   )
 
 
@@ -178,22 +175,24 @@ def make_batch(
     num_items: I.
     every_position: candidates are i32[B, L, C], one row per position.
   """
-  example = jnp.maximum(examples, 0)
-  first, user = feed.first[example], feed.user[example]
-  length = feed.last[example] - first
+  first, last, target, user, group = (
+    columns.take(column, examples)
+    for column in (feed.first, feed.last, feed.target, feed.user, feed.group)
+  )
+  length = last - first
   offset = jnp.arange(history_length)
   inside = offset < length[:, None]
   top = feed.items.shape[0] - 1
   at = jnp.minimum(first[:, None] + offset, top)
   history = jnp.where(inside, feed.items[at], 0)
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, feed.target[example])
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, target)
   count = num_negatives * (history_length if every_position else 1)
   negatives = sampling.draw(keys, feed.complements, user, num_items, count)
   if every_position:
     positive = jnp.where(inside, feed.items[jnp.minimum(at + 1, top)], 0)
     negatives = jnp.reshape(negatives, (*history.shape, num_negatives))
   else:
-    positive = feed.items[feed.target[example]]
+    positive = feed.items[target]
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
-  weight = jnp.where(examples >= 0, feed.weight[example], 0.0)
-  return types.Batch(history, candidates, user, feed.group[example], weight)
+  weight = columns.take(feed.weight, examples, 0.0)
+  return types.Batch(history, candidates, user, group, weight)

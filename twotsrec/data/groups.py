@@ -7,7 +7,7 @@ import numpy as np
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import choices
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 
 KEYS = choices.GROUP_KEYS
 BALANCES = choices.GROUP_BALANCES
@@ -49,7 +49,7 @@ def of_events(
 
 
 def assign(
-  data: prepared.Prepared, options: config.GroupConfig | None = None
+  data: prepared_lib.Prepared, options: config.GroupConfig | None = None
 ) -> Groups:
   """Divides users, or single events, by activeness.
 
@@ -67,7 +67,7 @@ def assign(
   """
   options = options or config.GroupConfig()
   _check_options(options)
-  train = prepared.targets(data, prepared.TRAIN)
+  train = prepared_lib.targets(data, prepared_lib.TRAIN)
   if options.key == 'sample_history_len':
     groups = _by_event(data, train, options.num_groups)
   else:
@@ -94,8 +94,8 @@ def route(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def _by_user(
-  data: prepared.Prepared,
-  train: prepared.Targets,
+  data: prepared_lib.Prepared,
+  train: prepared_lib.Targets,
   options: config.GroupConfig,
 ) -> Groups:
   num_groups, num_users = options.num_groups, data.num_users
@@ -109,7 +109,7 @@ def _by_user(
     )
   key = samples
   if options.key == 'user_seq_len':
-    key = prepared.train_counts(data)
+    key = prepared_lib.train_counts(data)
   order = trained[np.argsort(key[trained], kind='stable')]
   weights = samples[order] if options.balance == 'samples' else None
   ranked_group = _cut(len(order), weights, num_groups)
@@ -125,7 +125,7 @@ def _by_user(
 
 
 def _by_event(
-  data: prepared.Prepared, train: prepared.Targets, num_groups: int
+  data: prepared_lib.Prepared, train: prepared_lib.Targets, num_groups: int
 ) -> Groups:
   starts = np.asarray(data.user_offsets)[:-1]
   if num_groups > len(train.event):
@@ -138,8 +138,8 @@ def _by_event(
   ranked_group = _cut(len(order), None, num_groups)
   thresholds = _thresholds(length[order], ranked_group, num_groups)
   event_group = np.zeros(data.num_events, np.int32)
-  for split in (prepared.VALIDATION, prepared.TEST):
-    held_out = prepared.targets(data, split)
+  for split in (prepared_lib.VALIDATION, prepared_lib.TEST):
+    held_out = prepared_lib.targets(data, split)
     event_group[held_out.event] = route(
       held_out.history_end - starts[held_out.user], thresholds
     )

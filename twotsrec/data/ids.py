@@ -1,34 +1,130 @@
-"""External ids to internal numbers and back.
+"""External ids to internal numbers and back, and columns of text.
 
 Users are 0..U-1 and items 1..I (0 is padding), both in ascending order of the
 external id, so numbering does not depend on the order of the rows.
 """
 
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+
 import numpy as np
+import polars
 
 from twotsrec import types
 
 
-def number(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Texts:
+  """A column of text that holds every distinct text once.
+
+  It is indexed and compared like an array of text, and `np.asarray` makes it
+  one.
+
+  Attributes:
+    names: unicode [M], ascending and distinct; some may have no row.
+    codes: i32[N]; row r is names[codes[r]].
+  """
+
+  names: np.ndarray
+  codes: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.codes)
+
+  def __getitem__(self, rows: Any) -> Any:
+    """The text of one row, or the column of several rows."""
+    codes = self.codes[rows]
+    if np.ndim(codes) == 0:
+      return self.names[codes]
+    return Texts(self.names, codes)
+
+  def __eq__(self, text: Any) -> Any:
+    """Which rows hold a text, bool[N]."""
+    return (self.names == text)[self.codes]
+
+  def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+    return np.asarray(self.names[self.codes], dtype)
+
+  def tolist(self) -> list[str]:
+    """All rows, as texts."""
+    return np.asarray(self).tolist()
+
+
+Column = np.ndarray | Texts
+
+
+def texts(series: polars.Series) -> Texts:
+  """A column from polars strings, none of them null."""
+  distinct = series.unique().sort()
+  codes = polars.Series(np.arange(len(distinct), dtype=np.int32))
+  rows = series.replace_strict(distinct, codes, return_dtype=polars.Int32)
+  names = np.array(distinct.to_list(), np.str_)
+  # An array of text drops NUL characters at the end.
+  if np.any(names[1:] <= names[:-1]):
+    names, place = np.unique(names, return_inverse=True)
+    return Texts(names, place.reshape(-1).astype(np.int32)[rows.to_numpy()])
+  return Texts(names, rows.to_numpy())
+
+
+def constant(text: str, count: int) -> Texts:
+  """A column with one text in every row."""
+  return Texts(np.array([text]), np.zeros(count, np.int32))
+
+
+def concatenate(columns: Sequence[Column]) -> Column:
+  """One column from several, all of numbers or all of text."""
+  texts = [column for column in columns if isinstance(column, Texts)]
+  if len(texts) < len(columns):
+    return np.concatenate([np.asarray(column) for column in columns])
+  names = np.unique(np.concatenate([column.names for column in texts]))
+  codes = [
+    np.searchsorted(names, column.names).astype(np.int32)[column.codes]
+    for column in texts
+  ]
+  return Texts(names, np.concatenate(codes))
+
+
+def is_text(column: Column) -> bool:
+  """Whether a column holds text, or else numbers."""
+  return isinstance(column, Texts) or column.dtype.kind == 'U'
+
+
+def number(values: Column) -> tuple[np.ndarray, np.ndarray]:
   """Distinct ids and the position of every value among them.
 
   Args:
-    values: external ids, i64[N] or unicode [N].
+    values: external ids, i64[N] or text [N].
   Returns:
     ids ascending [M], codes i32[N] with ids[codes] == values.
   """
+  if isinstance(values, Texts):
+    used, codes = number(values.codes)
+    return values.names[used], codes
+  if values.dtype.kind == 'i' and len(values):
+    low, high = int(np.min(values)), int(np.max(values))
+    if high - low < 4 * len(values) + 1024:
+      # A mark for every possible value is much faster than sorting them.
+      place = np.subtract(values, low, dtype=np.int64)
+      used = np.zeros(high - low + 1, bool)
+      used[place] = True
+      codes = np.cumsum(used, dtype=np.int32) - np.int32(1)
+      return (np.flatnonzero(used) + low).astype(values.dtype), codes[place]
   ids, codes = np.unique(values, return_inverse=True)
   return ids, codes.reshape(-1).astype(np.int32)
 
 
-def encode(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Position of every value among known ids, i32[N]; -1 if unknown.
+def encode(ids: np.ndarray, values: Column) -> np.ndarray:
+  """Position of every value among ids, i32[N]; -1 where it is none of them.
 
   Args:
     ids: ascending external ids, i64[M] or unicode [M].
     values: external ids to look up [N]; text for integer ids is read as
       numbers, numbers for text ids as text.
   """
+  if isinstance(values, Texts):
+    used, codes = number(values)
+    return encode(ids, used)[codes]
   values = _as_kind(ids, np.asarray(values))
   if len(ids) == 0:
     return np.full(values.shape, -1, np.int32)
@@ -36,8 +132,8 @@ def encode(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
   return np.where(ids[codes] == values, codes, -1).astype(np.int32)
 
 
-def encode_items(item_ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Internal items 1..I, i32[N]; 0 (padding) if unknown."""
+def encode_items(item_ids: np.ndarray, values: Column) -> np.ndarray:
+  """Internal items 1..I, i32[N]; 0 (padding) for other values."""
   return encode(item_ids, values) + 1
 
 

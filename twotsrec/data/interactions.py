@@ -11,6 +11,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import ids
+from twotsrec.data import orders
 from twotsrec.data import tables
 
 DEDUP = choices.DEDUP
@@ -19,7 +20,7 @@ _MAX_BEHAVIORS = 127  # stored as i8
 
 
 class Filters(NamedTuple):
-  """What to drop.
+  """Conditions by which rows are dropped.
 
   Attributes:
     min_rating: keep ratings of at least this, or None.
@@ -47,7 +48,7 @@ class Interactions(NamedTuple):
     time: i64[N] or f64[N], or None.
     order: i64[N], position inside a user, or None.
     behavior: i8[N], indices into `behavior_names`, or None.
-    split: labels, unicode [N], or None.
+    split: labels, text [N], or None.
     user_ids: external ids [U], ascending.
     item_ids: external ids [I], ascending; item i is item_ids[i - 1].
     behavior_names: names, the target behavior last.
@@ -62,7 +63,7 @@ class Interactions(NamedTuple):
   time: np.ndarray | None
   order: np.ndarray | None
   behavior: np.ndarray | None
-  split: np.ndarray | None
+  split: ids.Column | None
   user_ids: np.ndarray
   item_ids: np.ndarray
   behavior_names: tuple[str, ...]
@@ -73,7 +74,7 @@ class Interactions(NamedTuple):
 
 
 class _Rows(NamedTuple):
-  """Rows still kept: positions in the table, and their columns."""
+  """Rows that are left: positions in the table, and their columns."""
 
   position: np.ndarray
   user: np.ndarray
@@ -104,7 +105,8 @@ def from_table(
   """
   filters = filters or Filters()
   _check_filters(filters, table)
-  _require_rows(len(table.user), f'{table.path} has no usable row')
+  if not len(table.user):
+    raise _nothing_left(f'{table.path} has no usable row')
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   _check_times(table, user, in_order)
@@ -121,18 +123,18 @@ def from_table(
   if filters.min_rating is not None:
     cause = f'rating below {filters.min_rating:g}'
     rows = _drop(rows, table.rating < filters.min_rating, cause, dropped)
-    reason = f'no rating is {filters.min_rating:g} or more'
-    _require_rows(len(rows.user), reason)
+    if not len(rows.user):
+      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
   dedup = dedup_rule(filters, behavior is not None)
-  repeated = _repeated(rows, dedup)
+  duplicates = _count_repeated(rows)
   if dedup != 'none':
     cause = f'duplicate, {dedup} one kept'
-    rows = _drop(rows, repeated, cause, dropped)
+    rows = _drop(rows, _repeated(rows, dedup), cause, dropped)
   rows = _filter_counts(rows, filters, dropped)
-  # lexsort is stable: rows of equal time keep the order of the table.
-  rows = _take(rows, np.lexsort((rows.when, rows.user)))
-  kept_users, user = ids.number(rows.user)
-  kept_items, item = ids.number(rows.item)
+  # Rows of equal time stay in the order of the table.
+  rows = _take(rows, orders.stable(rows.user, rows.when))
+  used_users, user = ids.number(rows.user)
+  used_items, item = ids.number(rows.item)
   pick = lambda column: None if column is None else column[rows.position]
   return Interactions(
     user=user,
@@ -141,18 +143,18 @@ def from_table(
     order=pick(table.order),
     behavior=rows.behavior,
     split=pick(table.split),
-    user_ids=user_ids[kept_users],
-    item_ids=item_ids[kept_items],
+    user_ids=user_ids[used_users],
+    item_ids=item_ids[used_items],
     behavior_names=behavior_names,
     rows_read=table.rows_read,
     dropped=dropped,
-    duplicates=int(np.sum(repeated)),
+    duplicates=duplicates,
     ordered_by=table.ordered_by,
   )
 
 
 def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
-  """Which of equal rows stay: 'none' drops none, 'first' or 'last'."""
+  """The one of equal rows that stays, 'first' or 'last'; 'none' drops none."""
   # COPF sec. 5.1.1: the earliest of a user, an item and a behavior.
   return filters.dedup or ('first' if has_behaviors else 'none')
 
@@ -175,10 +177,10 @@ def without(
       dropped[cause] = tables.Dropped(count=count, first_lines=())
   if not any(counts.values()):
     return events, np.arange(len(events.user))
-  kept = np.flatnonzero(~np.any(list(gone.values()), axis=0))
-  kept_users, user = ids.number(events.user[kept])
-  kept_items, item = ids.number(events.item[kept])
-  pick = lambda column: None if column is None else column[kept]
+  left = np.flatnonzero(~np.any(list(gone.values()), axis=0))
+  used_users, user = ids.number(events.user[left])
+  used_items, item = ids.number(events.item[left])
+  pick = lambda column: None if column is None else column[left]
   rest = events._replace(
     user=user,
     item=item + 1,
@@ -186,11 +188,11 @@ def without(
     order=pick(events.order),
     behavior=pick(events.behavior),
     split=pick(events.split),
-    user_ids=events.user_ids[kept_users],
-    item_ids=events.item_ids[kept_items - 1],
+    user_ids=events.user_ids[used_users],
+    item_ids=events.item_ids[used_items - 1],
     dropped=dropped,
   )
-  return rest, kept
+  return rest, left
 
 
 def core_mask(
@@ -213,12 +215,14 @@ def core_mask(
   """
   rare_user = np.zeros(len(user), bool)
   rare_item = np.zeros(len(user), bool)
+  if max(min_user, min_item) <= 1:
+    return rare_user, rare_item
   while True:
-    kept = np.flatnonzero(~(rare_user | rare_item))
-    few_users = np.bincount(user[kept])[user[kept]] < min_user
-    few_items = np.bincount(item[kept])[item[kept]] < min_item
-    rare_user[kept] = few_users
-    rare_item[kept] = few_items & ~few_users
+    left = np.flatnonzero(~(rare_user | rare_item))
+    few_users = np.bincount(user[left])[user[left]] < min_user
+    few_items = np.bincount(item[left])[item[left]] < min_item
+    rare_user[left] = few_users
+    rare_item[left] = few_items & ~few_users
     settled = not np.any(few_users | few_items)
     if settled or core == 'single_pass':
       return rare_user, rare_item
@@ -239,8 +243,8 @@ def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
   column, what = table.time, 'time'
   if column is None:
     column, what = table.order, 'position'
-  for order, told_by, flag in claims:
-    rows = np.lexsort((order, user))
+  for order, by, flag in claims:
+    rows = orders.stable(user, order)
     same_user = np.diff(user[rows]) == 0
     back = np.flatnonzero(same_user & (np.diff(column[rows]) < 0))
     if back.size:
@@ -248,7 +252,7 @@ def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
       line = '' if table.lines is None else f', line {table.lines[row]}'
       raise types.UserError(
         f'{table.path}{line}: user {table.user[row]} goes back in time, from '
-        f'{what} {column[earlier]} to {column[row]} by {told_by} '
+        f'{what} {column[earlier]} to {column[row]} by {by} '
         f'({back.size} such rows); correct them, or leave out --{flag}'
       )
 
@@ -264,23 +268,37 @@ def _filter_counts(
   by_user = f'user with fewer than {filters.min_user} interactions'
   _record(before, rare_user, by_user, dropped)
   _record(before, rare_item, by_item, dropped)
-  rows = _take(rows, np.flatnonzero(~(rare_user | rare_item)))
-  _require_rows(
-    len(rows.user),
-    f'min_user={filters.min_user} and min_item={filters.min_item} '
-    f'({filters.core}) leave none of {len(before.user)} interactions of '
-    f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
-    'items; lower them',
-  )
+  rows = _without(rows, rare_user | rare_item)
+  if not len(rows.user):
+    raise _nothing_left(
+      f'min_user={filters.min_user} and min_item={filters.min_item} '
+      f'({filters.core}) leave none of {len(before.user)} interactions of '
+      f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
+      'items; lower them'
+    )
   return rows
 
 
-def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
-  """Rows that repeat another; the last in time is spared if dedup is 'last'."""
+def _pairs(rows: _Rows) -> np.ndarray:
+  """One number for user, item and behavior of every row, i64[N]."""
   pair = rows.user.astype(np.int64) * (np.max(rows.item) + 1) + rows.item
   if rows.behavior is not None:
     pair = pair * (_MAX_BEHAVIORS + 1) + rows.behavior
-  by_pair = np.lexsort((rows.when, pair))
+  return pair
+
+
+def _count_repeated(rows: _Rows) -> int:
+  """Rows whose user, item and behavior an earlier row has."""
+  return int(np.sum(np.diff(np.sort(_pairs(rows))) == 0))
+
+
+def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
+  """Rows that repeat another, bool[N].
+
+  The first in time of equal ones is spared, or the last if `dedup` says so.
+  """
+  pair = _pairs(rows)
+  by_pair = orders.stable(pair, rows.when)
   same = np.diff(pair[by_pair]) == 0
   repeated = np.zeros(len(pair), bool)
   repeated[by_pair[:-1] if dedup == 'last' else by_pair[1:]] = same
@@ -294,7 +312,7 @@ def _drop(
   dropped: dict[str, tables.Dropped],
 ) -> _Rows:
   _record(rows, mask, cause, dropped)
-  return _take(rows, np.flatnonzero(~mask))
+  return _without(rows, mask)
 
 
 def _record(
@@ -311,12 +329,16 @@ def _record(
     dropped[cause] = tables.Dropped(count=gone.size, first_lines=lines)
 
 
+def _without(rows: _Rows, mask: np.ndarray) -> _Rows:
+  return _take(rows, np.flatnonzero(~mask)) if np.any(mask) else rows
+
+
 def _take(rows: _Rows, index: np.ndarray) -> _Rows:
   return _Rows(*(None if column is None else column[index] for column in rows))
 
 
 def _number_behaviors(
-  behavior: np.ndarray | None, names: tuple[str, ...]
+  behavior: ids.Column | None, names: tuple[str, ...]
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
   if behavior is None:
     if names:
@@ -330,54 +352,34 @@ def _number_behaviors(
     raise types.UserError(
       f'behaviors are {",".join(names)}; name {repeated[0]!r} once'
     )
-  found, codes = _distinct_names(behavior)
-  names = tuple(names) or tuple(sorted(found))
-  unknown = sorted(set(found) - set(names))
+  distinct, codes = ids.number(behavior)
+  present = distinct.tolist()
+  names = tuple(names) or tuple(present)
+  unknown = sorted(set(present) - set(names))
   if unknown:
     raise types.UserError(
       f'the behavior column has {unknown[0]!r}, which is not among '
       f'{",".join(names)}; add it to --behaviors'
     )
   if len(names) > _MAX_BEHAVIORS:
-    raise _too_many_behaviors(str(len(names)))
-  if names[-1] not in found:
+    raise types.UserError(
+      f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+    )
+  if names[-1] not in present:
     raise types.UserError(
       f'no row is of the target behavior {names[-1]!r}; the behavior column '
-      f'has {", ".join(sorted(found))}: name one of them last in --behaviors'
+      f'has {", ".join(present)}: name one of them last in --behaviors'
     )
-  position = np.array([names.index(name) for name in found], np.int8)
+  position = np.array([names.index(name) for name in present], np.int8)
   return position[codes], names
-
-
-def _distinct_names(behavior: np.ndarray) -> tuple[list[str], np.ndarray]:
-  """The few distinct names in order of appearance, and codes i8[N]."""
-  # A pass for each name is several times faster than sorting many texts.
-  codes = np.full(len(behavior), -1, np.int8)
-  names, first = [], 0
-  while len(names) < _MAX_BEHAVIORS:
-    names.append(str(behavior[first]))
-    codes[behavior == behavior[first]] = len(names) - 1
-    left = codes[first:] < 0
-    step = int(np.argmax(left))
-    if not left[step]:
-      return names, codes
-    first += step
-  raise _too_many_behaviors(f'more than {_MAX_BEHAVIORS}')
-
-
-def _too_many_behaviors(count: str) -> types.UserError:
-  return types.UserError(
-    f'{count} behaviors; at most {_MAX_BEHAVIORS} are allowed'
-  )
 
 
 def _first_given(*columns: np.ndarray | None) -> np.ndarray:
   return next(column for column in columns if column is not None)
 
 
-def _require_rows(count: int, reason: str) -> None:
-  if count == 0:
-    raise types.UserError(f'no interactions are left: {reason}')
+def _nothing_left(reason: str) -> types.UserError:
+  return types.UserError(f'no interactions are left: {reason}')
 
 
 def _check_filters(filters: Filters, table: tables.Table) -> None:

@@ -10,13 +10,15 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import delimited
 from twotsrec.data import feature_files
+from twotsrec.data import ids
 from twotsrec.data import raw_rows
-from twotsrec.data import tables
+from twotsrec.data import rows as rows_lib
 
 FOLDER = 'lastfm-dataset-1K'
 FILE = 'userid-timestamp-artid-artname-traid-traname.tsv'
@@ -28,36 +30,31 @@ OTHER_MONTH = 'play of another month than the busiest'
 RARE = f'track not among the {TOP_TRACKS:,} most played'
 _LONGEST = 64  # of an id made of names
 _SEPARATOR = ' - '
+# What `str.strip` takes off; polars knows a few less.
+_SPACES = ''.join(filter(str.isspace, map(chr, range(0x3001))))
 
 
 class _Plays(NamedTuple):
-  """Good plays; ids are numbers in order of first appearance.
+  """Good plays.
 
   Attributes:
-    user: i64[N].
-    item: i64[N].
-    time: i64[N] Unix seconds.
+    rows: user and item are numbers in order of first appearance, i64[N]; time
+      is i64[N] Unix seconds.
     users: name -> number.
     items: name -> number.
     artists: item -> artist where it first appeared, in order of the numbers.
-    rows_read: N and the dropped rows.
-    dropped: cause -> rows.
   """
 
-  user: np.ndarray
-  item: np.ndarray
-  time: np.ndarray
+  rows: rows_lib.Rows
   users: dict[str, int]
   items: dict[str, int]
   artists: dict[str, str]
-  rows_read: int
-  dropped: raw_rows.Dropped
 
 
 def load(
   data_root: str,
   variant: str = 'jodie_1month',
-  block_bytes: int = 1 << 22,
+  block_bytes: int = 1 << 25,
 ) -> raw_rows.Raw:
   """Reads plays; besides the columns no more than a block is in memory.
 
@@ -93,123 +90,119 @@ def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
     block_bytes=block_bytes,
     as_it_is=True,
   )
-  parsers = {'user': cells.parse_texts, 'time': cells.parse_times} | {
-    name: _parse_any for name in COLUMNS[2:]
-  }
-  users, items, artists, dropped, rows_read = {}, {}, {}, {}, 0
-  columns = {'user': [], 'item': [], 'time': []}
-  for rows in raw_rows.parse(blocks, parsers):
-    artist = _names(rows.columns['artist_id'], rows.columns['artist'])
-    item = artist if of_artists else _tracks(rows.columns, artist)
-    nameless = np.array([not name for name in item], bool)
-    columns_of_rows = {
-      'user': rows.columns['user'],
-      'time': rows.columns['time'],
-    }
-    rows = raw_rows.drop(
-      rows._replace(columns=columns_of_rows), nameless, NAMELESS
+  parsers = {name: (name, cells.parse_any) for name in COLUMNS}
+  parsers['user'] = ('user', cells.parse_texts)
+  parsers['time'] = ('time', cells.parse_times)
+  users, items, artists, parts = {}, {}, {}, []
+  for block in blocks:
+    rows = rows_lib.parse(block, parsers)
+    names = polars.DataFrame(
+      {name: rows.columns[name] for name in COLUMNS if name != 'time'}
     )
-    rows_read += rows.rows_read
-    dropped = raw_rows.add(dropped, rows.dropped)
-    named = [pair for pair in zip(item, artist) if pair[0]]
-    for name, by in named:
-      artists.setdefault(name, by)
-    columns['user'].append(_numbers(users, rows.columns['user'].tolist()))
-    columns['item'].append(_numbers(items, [name for name, _ in named]))
-    columns['time'].append(rows.columns['time'])
-  return _Plays(
-    **{name: np.concatenate(parts) for name, parts in columns.items()},
-    users=users,
-    items=items,
-    artists=artists,
-    rows_read=rows_read,
-    dropped=dropped,
-  )
+    names = names.with_columns(polars.col(COLUMNS[2:]).str.strip_chars(_SPACES))
+    names = names.select(
+      'user', _artist().alias('artist'), _track().alias('item')
+    )
+    if of_artists:
+      names = names.with_columns(item='artist')
+    rows = rows._replace(columns={'time': rows.columns['time']})
+    named = (names['item'] != '').to_numpy()
+    rows = rows_lib.drop(rows, ~named, NAMELESS)
+    names = names.filter(named)
+    # The first artist of an item stays, in this block and over all blocks.
+    first = names.unique('item', keep='first', maintain_order=True)
+    for item, artist in first.select('item', 'artist').rows():
+      artists.setdefault(item, artist)
+    columns = {
+      'user': _numbers(users, names['user']),
+      'item': _numbers(items, names['item']),
+    }
+    parts.append(rows._replace(columns={**rows.columns, **columns}))
+  return _Plays(rows_lib.join(parts), users, items, artists)
 
 
-def _parse_any(raw: cells.Cells | cells.Typed) -> cells.Parsed:
-  """Text of any length, also none; object[R]."""
-  strings = np.array([text.strip() for text in cells.texts(raw)], object)
-  return cells.Parsed(strings, np.zeros(len(strings), np.uint8))
+def _artist() -> polars.Expr:
+  """Artist ids; 'name:...' where one is missing, '' without a name as well."""
+  return _id_or_name(polars.col('artist_id'), polars.col('artist'))
 
 
-def _names(ids: np.ndarray, names: np.ndarray) -> list[str]:
-  """Ids; 'name:...' where one is missing, '' without a name as well."""
-  return [
-    known or (_shortened(f'name:{name}') if name else '')
-    for known, name in zip(ids, names)
-  ]
-
-
-def _tracks(columns: dict[str, np.ndarray], artist: list[str]) -> list[str]:
+def _track() -> polars.Expr:
   """Track ids; else the names of artist and track."""
-  spoken = [
-    f'{by or who}{_SEPARATOR}{title}' if title else ''
-    for by, who, title in zip(columns['artist'], artist, columns['track'])
+  by, title = polars.col('artist'), polars.col('track')
+  who = polars.when(by != '').then(by).otherwise(_artist())
+  spoken = polars.when(title != '').then(who + _SEPARATOR + title)
+  return _id_or_name(polars.col('track_id'), spoken.otherwise(polars.lit('')))
+
+
+def _id_or_name(external: polars.Expr, name: polars.Expr) -> polars.Expr:
+  spoken = ('name:' + name).map_batches(_shortened)
+  named = polars.when(name != '').then(spoken).otherwise(polars.lit(''))
+  return polars.when(external != '').then(external).otherwise(named)
+
+
+def _shortened(names: polars.Series) -> polars.Series:
+  """Ids of bounded length; a unicode array is as wide as its longest."""
+  long = names.filter(names.str.len_chars() > _LONGEST).unique().to_list()
+  digests = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in long]
+  short = [
+    f'{name[: _LONGEST - 17]}#{digest}' for name, digest in zip(long, digests)
   ]
-  return _names(columns['track_id'], spoken)
+  return names.replace(long, short) if long else names
 
 
-def _shortened(name: str) -> str:
-  """An id of bounded length; a unicode array is as wide as its longest."""
-  if len(name) <= _LONGEST:
-    return name
-  digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-  return f'{name[: _LONGEST - 17]}#{digest}'
-
-
-def _numbers(known: dict[str, int], names: list[str]) -> np.ndarray:
+def _numbers(numbers: dict[str, int], names: polars.Series) -> np.ndarray:
   """Numbers of names, i64[R]; a new name gets the next and is added."""
-  return np.array(
-    [known.setdefault(name, len(known)) for name in names], np.int64
-  )
+  distinct = names.unique(maintain_order=True).to_list()
+  codes = [numbers.setdefault(name, len(numbers)) for name in distinct]
+  return names.replace_strict(
+    distinct, codes, return_dtype=polars.Int64
+  ).to_numpy()
 
 
 def _jodie(plays: _Plays, one_month: bool) -> _Plays:
   """Plays of the most played tracks, of all months or of the busiest."""
-  if one_month and len(plays.time):
-    months = plays.time.astype('datetime64[s]').astype('datetime64[M]')
+  time = plays.rows.columns['time']
+  if one_month and len(time):
+    months = time.astype('datetime64[s]').astype('datetime64[M]')
     distinct, month, count = np.unique(
       months, return_inverse=True, return_counts=True
     )
-    plays = _kept(plays, month.reshape(-1) == np.argmax(count), OTHER_MONTH)
-  count = np.bincount(plays.item, minlength=len(plays.items))
+    plays = _without(plays, month.reshape(-1) != np.argmax(count), OTHER_MONTH)
+  item = plays.rows.columns['item']
+  count = np.bincount(item, minlength=len(plays.items))
   # By alphabet where tracks are played equally often.
   by_name = np.argsort(np.array(list(plays.items), object), kind='stable')
   ranked = by_name[np.argsort(-count[by_name], kind='stable')]
   top = np.zeros(len(count), bool)
   top[ranked[:TOP_TRACKS]] = True
-  return _kept(plays, top[plays.item], RARE)
+  return _without(plays, ~top[item], RARE)
 
 
-def _kept(plays: _Plays, kept: np.ndarray, cause: str) -> _Plays:
-  gone = int(np.sum(~kept))
-  return plays._replace(
-    user=plays.user[kept],
-    item=plays.item[kept],
-    time=plays.time[kept],
-    dropped=raw_rows.add(
-      plays.dropped, {cause: tables.Dropped(gone, ())} if gone else {}
-    ),
-  )
+def _without(plays: _Plays, gone: np.ndarray, cause: str) -> _Plays:
+  """The plays but some, left out by intent; their lines say nothing."""
+  rows = rows_lib.drop(plays.rows, gone, cause)
+  dropped = {**rows.dropped}
+  if cause in dropped:
+    dropped[cause] = dropped[cause]._replace(first_lines=())
+  return plays._replace(rows=rows._replace(dropped=dropped))
 
 
 def _raw(path: pathlib.Path, plays: _Plays, with_artists: bool) -> raw_rows.Raw:
-  """Numbers in the order of names, so that external ids ascend."""
-  user_names, user_rank = _ranked(plays.users)
+  """Users and items in the order of their names."""
+  columns = plays.rows.columns
   item_names, item_rank = _ranked(plays.items)
+  items = ids.Texts(item_names, item_rank[columns['item']])
+  user_names, user_rank = _ranked(plays.users)
   table = raw_rows.table(
     path,
-    plays.rows_read,
-    plays.dropped,
-    user=user_rank[plays.user],
-    item=item_rank[plays.item],
-    time=plays.time,
+    plays.rows,
+    user=ids.Texts(user_names, user_rank[columns['user']]),
+    item=items,
+    time=columns['time'],
   )
-  raw = raw_rows.Raw(table, None, user_names, item_names)
   if not with_artists:
-    return raw
-  used = np.unique(table.item)
+    return raw_rows.Raw(table)
+  used, _ = ids.number(items.codes)
   artist = np.array(list(plays.artists.values()))[np.argsort(item_rank)]
   features = feature_files.Rows(
     items=item_names[used],
@@ -218,10 +211,10 @@ def _raw(path: pathlib.Path, plays: _Plays, with_artists: bool) -> raw_rows.Raw:
     dense={},
     path=str(path),
   )
-  return raw._replace(features=features)
+  return raw_rows.Raw(table, features)
 
 
 def _ranked(numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-  """Names ascending, and the place of every number among them."""
+  """Names ascending, and the place of every number among them, i32."""
   names, rank = np.unique(np.array(list(numbers), str), return_inverse=True)
-  return names, rank.reshape(-1)
+  return names, rank.reshape(-1).astype(np.int32)

@@ -23,9 +23,7 @@ NO_GENRE = '(no genres listed)'
 TAGS_OF_ITEM = 10
 
 
-def load(
-  data_root: str, features: str = 'genres', engine: str = 'numpy'
-) -> raw_rows.Raw:
+def load(data_root: str, features: str = 'genres') -> raw_rows.Raw:
   """Reads all ratings as events, with a multivalued item feature.
 
   Args:
@@ -33,7 +31,6 @@ def load(
     features: 'genres'; or 'tags', the `TAGS_OF_ITEM` most frequent of an item
       in small letters, ties by alphabet. People went on tagging after any
       moment at which a split may cut, so tags know a little of the future.
-    engine: see `tables.read_table`.
   """
   ratings = raw_rows.find(data_root, FOLDER, 'ratings.csv')
   if features == 'genres':
@@ -44,8 +41,7 @@ def load(
     raise types.UserError(
       f'features of {FOLDER} are {features!r}; allowed are genres, tags'
     )
-  table = tables.read_table(ratings, COLUMNS, engine=engine)
-  return raw_rows.Raw(table, rows)
+  return raw_rows.Raw(tables.read_table(ratings, COLUMNS), rows)
 
 
 def _genres(data_root: str) -> feature_files.Rows:
@@ -77,11 +73,11 @@ def _tags(data_root: str) -> feature_files.Rows:
   tag = np.array([pair[1] for pair in ranked])
   items, row = np.unique(movie, return_inverse=True)
   place = np.arange(len(movie)) - np.searchsorted(movie, movie)
-  kept = place < TAGS_OF_ITEM
+  frequent = place < TAGS_OF_ITEM
   return feature_files.Rows(
     items=items,
     categorical={},
-    multivalued={'tags': (row.reshape(-1)[kept], tag[kept])},
+    multivalued={'tags': (row.reshape(-1)[frequent], tag[frequent])},
     dense={},
     path=str(path),
   )

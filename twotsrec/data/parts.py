@@ -3,6 +3,7 @@
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import ids
 from twotsrec.data import tables
 
 
@@ -17,21 +18,21 @@ def join(parts: dict[str, tables.Table]) -> tables.Table:
   columns = {}
   for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
     arrays = [getattr(part, role) for part in parts.values()]
-    if role in ('user', 'item') and len({a.dtype.kind for a in arrays}) > 1:
+    if role in ('user', 'item') and len(set(map(ids.is_text, arrays))) > 1:
       raise types.UserError(
         f'{role} ids are integers in one table and text in another; use '
         '--id_type=string'
       )
     absent = any(array is None for array in arrays)
-    columns[role] = None if absent else np.concatenate(arrays)
+    columns[role] = None if absent else ids.concatenate(arrays)
   first = next(iter(parts.values()))
   ordered_by = ''
   if columns['time'] is None and first.time is not None:
     columns['order'], ordered_by = _order_by_time(list(parts.values())), 'time'
-  labels = [np.full(len(part.user), name) for name, part in parts.items()]
+  labels = [ids.constant(name, len(p.user)) for name, p in parts.items()]
   return first._replace(
     **columns,
-    split=np.concatenate(labels),
+    split=ids.concatenate(labels),
     lines=None,  # a line number does not tell the file
     ordered_by=ordered_by,
     rows_read=sum(part.rows_read for part in parts.values()),

@@ -15,8 +15,9 @@ from twotsrec.data import feature_files
 from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
+from twotsrec.data import orders
 from twotsrec.data import parts
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import prepared_stream
 from twotsrec.data import raw
 from twotsrec.data import raw_rows
@@ -48,7 +49,7 @@ BUILT_IN = settings.BUILT_IN
 
 def prepare(
   options: Options, out_dir: str = '', overwrite: bool = False
-) -> prepared.Prepared:
+) -> prepared_lib.Prepared:
   """Makes prepared data, and saves them unless `out_dir` is empty.
 
   Nothing is written before the data are known to be good. Item features are
@@ -63,19 +64,19 @@ def prepare(
     source.table, options.filters, options.behaviors, options.reading.in_order
   )
   _check_target(events, options)
-  data = _assemble(_named(events, source), options, source)
+  data = _assemble(events, options, source)
   if options.groups is not None:
     groups.assign(data, options.groups)
   of_items = _item_features(data.item_ids, source, options)
   if not out_dir:
     return data
-  data = prepared.save(data, out_dir, overwrite)
+  data = prepared_lib.save(data, out_dir, overwrite)
   if of_items is not None:
     features.save(of_items, data)
   return data
 
 
-def from_config(options: config.DataConfig) -> prepared.Prepared:
+def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
   """The data a configuration names.
 
   A prepared directory is loaded as it is. A built-in log is made in memory.
@@ -110,11 +111,11 @@ def from_config(options: config.DataConfig) -> prepared.Prepared:
   if options.dataset in BUILT_IN:
     return prepare(wanted)
   recorded = settings.recorded(settings.complete(wanted))
-  identity = json.dumps([prepared.VERSION, recorded], sort_keys=True)
+  identity = json.dumps([prepared_lib.VERSION, recorded], sort_keys=True)
   digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
   folder = pathlib.Path(options.cache_dir) / f'{options.dataset}-{digest}'
-  if (folder / prepared.MANIFEST).is_file():
-    data = prepared.load(str(folder))
+  if (folder / prepared_lib.MANIFEST).is_file():
+    data = prepared_lib.load(str(folder))
     # A process may have ended between the data and their features.
     wants_features = data.manifest['report'].get('item_features')
     if not wants_features or features.load(data) is not None:
@@ -131,12 +132,11 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     column_names=reading.column_names or None,
     id_type=reading.id_type,
     on_bad_rows=reading.bad_rows,
-    engine=reading.engine,
   )
 
 
-def _load(options: config.DataConfig) -> prepared.Prepared:
-  data = prepared.load(options.prepared)
+def _load(options: config.DataConfig) -> prepared_lib.Prepared:
+  data = prepared_lib.load(options.prepared)
   order = data.manifest['behaviors']
   if options.behaviors and list(options.behaviors) != order:
     raise types.UserError(
@@ -165,7 +165,7 @@ def _check_target(events: interactions.Interactions, options: Options) -> None:
 
 def _stream(
   options: Options, out_dir: str, overwrite: bool
-) -> prepared.Prepared:
+) -> prepared_lib.Prepared:
   """The built-in log of any size, which is never in memory as a whole."""
   refused = (
     ('the filters', options.filters != interactions.Filters(dedup='none')),
@@ -198,17 +198,6 @@ def _world(options: Options) -> synthetic_stream.World:
   )
 
 
-def _named(
-  events: interactions.Interactions, source: raw_rows.Raw
-) -> interactions.Interactions:
-  """Events with external ids where the source numbers them."""
-  if source.user_names is not None:
-    events = events._replace(user_ids=source.user_names[events.user_ids])
-  if source.item_names is not None:
-    events = events._replace(item_ids=source.item_names[events.item_ids])
-  return events
-
-
 def _item_features(
   item_ids: np.ndarray, source: raw_rows.Raw, options: Options
 ) -> features.ItemFeatures | None:
@@ -235,12 +224,7 @@ def _item_features(
 
 def _read(options: Options) -> raw_rows.Raw:
   if options.dataset in raw.SOURCES:
-    return raw.load(
-      options.dataset,
-      options.data_root,
-      options.behaviors,
-      options.reading.engine,
-    )
+    return raw.load(options.dataset, options.data_root, options.behaviors)
   return raw_rows.Raw(_read_table(options))
 
 
@@ -294,17 +278,17 @@ def _unused_order(options: Options) -> dict[str, str]:
 
 def _assemble(
   events: interactions.Interactions, options: Options, source: raw_rows.Raw
-) -> prepared.Prepared:
+) -> prepared_lib.Prepared:
   name = _split_name(events, options.split)
   events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
-  order = np.lexsort((split, events.user))
+  order = orders.stable(events.user, split)
   pick = lambda column: None if column is None else column[order]
   ordered_by = 'row' if events.time is None else 'time'
   if events.order is not None:
     ordered_by = events.ordered_by or 'position'
   fixed = name == 'given' and ordered_by == 'row'
-  return prepared.build(
+  return prepared_lib.build(
     events.user[order],
     events.item[order],
     split[order],
@@ -313,7 +297,7 @@ def _assemble(
     times=pick(events.time),
     behaviors=pick(events.behavior),
     behavior_names=events.behavior_names,
-    history_rule=prepared.FIXED if fixed else prepared.EARLIER,
+    history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
     source=options.dataset
     or os.path.basename(options.table or os.path.abspath(options.release)),
     options=settings.recorded(
@@ -337,7 +321,7 @@ def _assemble(
 
 
 def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:
-  """What only some sources have to report."""
+  """Lines of the report that only some sources have."""
   extras = {}
   if source.notes:
     extras['source_notes'] = source.notes
@@ -379,8 +363,8 @@ def _split(
       validation_from=cuts[0],
       test_from=cuts[1],
     )
-    rest, kept = interactions.without(events, held.gone)
-    return rest, held.split[kept]
+    rest, left = interactions.without(events, held.gone)
+    return rest, held.split[left]
   if name == 'leave_last_out':
     return events, splits.leave_last_out(events.user, validation)
   if name == 'per_user_time':

@@ -1,4 +1,4 @@
-"""Which example is trained at which step: the composition of batches.
+"""Plans of epochs: the numbers of the examples in every batch.
 
 A plan is a function of (seed, epoch) alone, so a resumed run rebuilds it.
 """

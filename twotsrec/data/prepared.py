@@ -7,8 +7,8 @@ with counts, options and digests; nothing in it depends on the clock or the
 machine, so preparing twice gives identical bytes.
 """
 
+import functools
 import hashlib
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -33,9 +33,11 @@ _ARRAYS = (
   'item_ids',
 )
 _OPTIONAL = ('times', 'behaviors')
+_PIECE = 1 << 20  # events counted at once
+_AGAIN = 'prepare the data again'
 
 
-class Prepared(NamedTuple):
+class _Arrays(NamedTuple):
   """Interactions of one dataset, ready to train on.
 
   Attributes:
@@ -59,6 +61,18 @@ class Prepared(NamedTuple):
   item_ids: np.ndarray
   manifest: dict[str, Any]
   path: str = ''
+
+
+class Prepared(_Arrays):
+  """`_Arrays` with what follows from them."""
+
+  @functools.cached_property
+  def event_users(self) -> np.ndarray:
+    """User of every event, i32[N]; made once, as all parts of a run read it."""
+    counts = np.diff(self.user_offsets)
+    users = np.repeat(np.arange(self.num_users, dtype=np.int32), counts)
+    users.flags.writeable = False
+    return users
 
   @property
   def num_users(self) -> int:
@@ -156,39 +170,29 @@ def build(
     'user_ids': user_ids,
     'item_ids': item_ids,
   }
-  described = {
-    name: directories.describe(array)
-    for name, array in arrays.items()
-    if array is not None
-  }
-  per_split = np.bincount(arrays['split'], minlength=len(SPLITS))
-  manifest = make_manifest(
-    described,
-    per_split.tolist(),
+  return assemble(
+    arrays,
     behavior_names=behavior_names,
     history_rule=history_rule,
     source=source,
     options=options,
     report=report,
   )
-  return Prepared(**arrays, manifest=manifest)
 
 
-def make_manifest(
-  described: dict[str, dict[str, Any]],
-  per_split: list[int],
+def assemble(
+  arrays: dict[str, Any],
   *,
   behavior_names: tuple[str, ...] = (),
   history_rule: str = EARLIER,
   source: str = '',
   options: dict[str, Any] | None = None,
   report: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-  """The manifest of arrays that `directories.describe` has described.
+) -> Prepared:
+  """Prepared data of finished arrays, which may be memory-mapped.
 
   Args:
-    described: name of an array -> dtype, shape and digest.
-    per_split: events of train, validation and test.
+    arrays: those of `Prepared` by name.
     behavior_names: see `build`, as the rest.
     history_rule: EARLIER or FIXED.
     source: name shown in reports.
@@ -196,31 +200,45 @@ def make_manifest(
     report: rows read and dropped.
   """
   identity = {
-    'arrays': described,
+    'arrays': {
+      name: directories.describe(array)
+      for name, array in arrays.items()
+      if array is not None
+    },
     'behaviors': list(behavior_names),
     'history_rule': history_rule,
     'version': VERSION,
   }
   content = directories.json_bytes(identity)
-  return {
+  per_split = split_counts(arrays['split']).tolist()
+  manifest = {
     **identity,
     'digest': hashlib.sha256(content).hexdigest(),
     'source': source,
     'counts': {
-      'users': described['user_ids']['shape'][0],
-      'items': described['item_ids']['shape'][0],
-      'events': described['items']['shape'][0],
+      'users': len(arrays['user_ids']),
+      'items': len(arrays['item_ids']),
+      'events': len(arrays['items']),
       **dict(zip(SPLITS, per_split, strict=True)),
     },
     'options': options or {},
     'report': report or {},
   }
+  return Prepared(**arrays, manifest=manifest)
+
+
+def split_counts(split: np.ndarray) -> np.ndarray:
+  """Events of train, validation and test, i64[3], counted in pieces."""
+  counts = np.zeros(len(SPLITS), np.int64)
+  for start in range(0, len(split), _PIECE):
+    piece = split[start : start + _PIECE]
+    counts += np.bincount(piece, minlength=len(SPLITS))
+  return counts
 
 
 def event_users(data: Prepared) -> np.ndarray:
   """User of every event, i32[N]."""
-  counts = np.diff(data.user_offsets)
-  return np.repeat(np.arange(data.num_users, dtype=np.int32), counts)
+  return data.event_users
 
 
 def targets(data: Prepared, split: int) -> Targets:
@@ -295,7 +313,7 @@ def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
   if _keep_existing(target, data, overwrite):
     return load(out_dir)
   try:
-    directories.write(target, lambda folder: _write_arrays(data, folder))
+    directories.write(target, lambda folder: write_arrays(data, folder))
   except OSError as error:
     # Another process may have prepared the same data in the meantime.
     if directories.holds_data(target) and _keep_existing(
@@ -317,57 +335,27 @@ def load(path: str, verify: bool = False) -> Prepared:
   manifest = _read_manifest(folder)
   arrays = {}
   for name in _ARRAYS:
-    known = manifest['arrays'].get(name)
-    if known is None and name in _OPTIONAL:
+    described = manifest['arrays'].get(name)
+    if described is None and name in _OPTIONAL:
       arrays[name] = None
       continue
-    arrays[name] = _map_array(folder / f'{name}.npy', known)
-    if verify and directories.describe(arrays[name]) != known:
-      raise _damaged(folder / f'{name}.npy', 'its content has changed')
+    file = folder / f'{name}.npy'
+    arrays[name] = directories.load_array(file, described, _AGAIN)
+    if verify and directories.describe(arrays[name]) != described:
+      raise directories.damaged(file, 'its content has changed', _AGAIN)
   return Prepared(**arrays, manifest=manifest, path=str(path))
 
 
 def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / MANIFEST
   try:
-    manifest = json.loads(path.read_bytes())
-    version = manifest['version']
-    manifest['arrays'], manifest['digest']
+    return directories.load_json(
+      folder / MANIFEST, VERSION, ('arrays', 'digest'), _AGAIN
+    )
   except FileNotFoundError as error:
     raise types.UserError(
       f'{folder} is not a prepared directory (no {MANIFEST}); make one with '
       'launch/prepare.py'
     ) from error
-  except OSError as error:
-    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
-  except (ValueError, KeyError, TypeError) as error:
-    raise _damaged(path, 'it is not a manifest') from error
-  if version != VERSION:
-    raise types.UserError(
-      f'{folder} has format version {version}, this program reads {VERSION}; '
-      'prepare the data again'
-    )
-  return manifest
-
-
-def _map_array(path: pathlib.Path, known: dict[str, Any] | None) -> np.ndarray:
-  if known is None:
-    raise _damaged(path, 'the manifest does not name it')
-  try:
-    array = np.load(path, mmap_mode='r', allow_pickle=False)
-  except FileNotFoundError as error:
-    raise _damaged(path, 'it is missing') from error
-  except (OSError, ValueError, EOFError) as error:
-    raise _damaged(path, 'its size is wrong or it is not an array') from error
-  if [array.dtype.str, list(array.shape)] != [known['dtype'], known['shape']]:
-    raise _damaged(path, f'it should be {known["dtype"]}{known["shape"]}')
-  return array
-
-
-def _damaged(path: pathlib.Path, reason: str) -> types.UserError:
-  return types.UserError(
-    f'{path} is damaged: {reason}; delete {path.parent} and prepare again'
-  )
 
 
 def _keep_existing(
@@ -400,9 +388,12 @@ def other_data(target: pathlib.Path) -> types.UserError:
   )
 
 
-def _write_arrays(data: Prepared, folder: pathlib.Path) -> None:
+def write_arrays(data: Prepared, folder: pathlib.Path) -> None:
+  """Writes the files of prepared data; what is mapped there already stays."""
   for name in _ARRAYS:
-    array = getattr(data, name)
-    if array is not None:
-      directories.save_array(folder / f'{name}.npy', array)
+    array, path = getattr(data, name), folder / f'{name}.npy'
+    if isinstance(array, np.memmap) and path.exists():
+      array.flush()
+    elif array is not None:
+      directories.save_array(path, array)
   directories.save_json(folder / MANIFEST, data.manifest)

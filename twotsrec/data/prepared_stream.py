@@ -5,7 +5,6 @@ in memory. The directory is the one that `prepared.save` would write.
 """
 
 from collections.abc import Callable, Iterator
-import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import directories
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 
 SPLITS = ('global_time', 'per_user_time', 'leave_last_out')
@@ -41,7 +40,7 @@ class Log(NamedTuple):
 
 
 class Split(NamedTuple):
-  """Who is held out; `name` is one of SPLITS."""
+  """The split of a streamed log; `name` is one of SPLITS."""
 
   name: str = 'global_time'
   validation: bool = True
@@ -55,7 +54,7 @@ def write(
   overwrite: bool = False,
   source: str = '',
   options: dict[str, Any] | None = None,
-) -> prepared.Prepared:
+) -> prepared_lib.Prepared:
   """Writes a log; one of the same source and options stays as it is.
 
   Args:
@@ -73,30 +72,36 @@ def write(
     )
   target = pathlib.Path(out_dir)
   if directories.holds_data(target):
-    found = prepared.load(out_dir)
+    existing = prepared_lib.load(out_dir)
     same = (source, options or {}) == (
-      found.manifest['source'],
-      found.manifest['options'],
+      existing.manifest['source'],
+      existing.manifest['options'],
     )
     if same:
-      return found
+      return existing
     if not overwrite:
-      raise prepared.other_data(target)
-  described = {'source': source, 'options': options}
-  try:
-    directories.write(
-      target, lambda folder: _fill(folder, log, split, described)
+      raise prepared_lib.other_data(target)
+
+  def fill(folder):
+    arrays = _arrays(folder, log, split)
+    count = int(log.user_offsets[-1])
+    report = {'rows_read': count, 'ordered_by': 'time', 'dropped': {}}
+    data = prepared_lib.assemble(
+      arrays, source=source, options=options, report=report
     )
+    prepared_lib.write_arrays(data, folder)
+
+  try:
+    directories.write(target, fill)
   except OSError as error:
     raise directories.cannot_write(target, error) from error
-  return prepared.load(out_dir)
+  return prepared_lib.load(out_dir)
 
 
-def _fill(
-  folder: pathlib.Path, log: Log, split: Split, described: dict[str, Any]
-) -> None:
+def _arrays(folder: pathlib.Path, log: Log, split: Split) -> dict[str, Any]:
+  """The arrays of prepared data; those of events are mapped in the folder."""
   count = int(log.user_offsets[-1])
-  columns = {
+  columns: dict[str, np.ndarray] = {
     name: np.lib.format.open_memmap(
       folder / f'{name}.npy', mode='w+', dtype=dtype, shape=(count,)
     )
@@ -111,26 +116,14 @@ def _fill(
     used[items] = True
   if stop != count:
     raise ValueError(f'{stop} events, but the offsets end at {count}')
-  arrays, per_split = _finish(columns, log, split, np.cumsum(used) - used[0])
-  for column in columns.values():
-    column.flush()
-  kept = {
+  _finish(columns, log, split, np.cumsum(used) - used[0])
+  return {
+    **columns,
+    'behaviors': None,
     'user_offsets': log.user_offsets.astype(np.int64),
     'user_ids': log.user_ids,
     'item_ids': log.item_ids[used[1:]],
   }
-  for name, array in kept.items():
-    directories.save_array(folder / f'{name}.npy', array)
-    arrays[name] = directories.describe(array)
-  report = {
-    'rows_read': count,
-    'ordered_by': 'time',
-    'dropped': {},
-  }
-  manifest = prepared.make_manifest(
-    arrays, per_split, report=report, **described
-  )
-  directories.save_json(folder / prepared.MANIFEST, manifest)
 
 
 def _finish(
@@ -138,34 +131,20 @@ def _finish(
   log: Log,
   split: Split,
   number: np.ndarray,
-) -> tuple[dict[str, dict[str, Any]], list[int]]:
-  """Numbers the items that occur, splits, and describes the columns."""
+) -> None:
+  """Numbers the items that occur, and splits."""
   times, count = columns['times'], len(columns['times'])
   cuts = (0, 0)
   if split.name == 'global_time':
     cuts = global_cuts(times, splits.FRACTIONS)
-  digests = {name: hashlib.sha256() for name in columns}
-  per_split = np.zeros(len(prepared.SPLITS), np.int64)
   for start in range(0, count, _PIECE):
     piece = slice(start, min(start + _PIECE, count))
     columns['items'][piece] = number[columns['items'][piece]]
     codes = _codes(log.user_offsets, times[piece], piece, split, cuts)
     columns['split'][piece] = codes
-    per_split += np.bincount(codes, minlength=len(per_split))
-    for name, digest in digests.items():
-      digest.update(np.ascontiguousarray(columns[name][piece]).data)
-  for code, held in enumerate(per_split.tolist()):
-    if not held and (split.validation or code != prepared.VALIDATION):
+  for code, held in enumerate(prepared_lib.split_counts(columns['split'])):
+    if not held and (split.validation or code != prepared_lib.VALIDATION):
       raise splits.nothing_left(code, f'{count} events')
-  described = {
-    name: {
-      'dtype': np.dtype(dtype).str,
-      'shape': [count],
-      'sha256': digests[name].hexdigest(),
-    }
-    for name, dtype in _COLUMNS.items()
-  }
-  return described, per_split.tolist()
 
 
 def _codes(
@@ -177,21 +156,17 @@ def _codes(
 ) -> np.ndarray:
   """Split of the events of a piece, i8[n]."""
   if split.name == 'global_time':
-    codes = np.full(len(times), prepared.TRAIN, np.int8)
+    codes = np.full(len(times), prepared_lib.TRAIN, np.int8)
     if split.validation:
-      codes[times >= cuts[0]] = prepared.VALIDATION
-    codes[times >= cuts[1]] = prepared.TEST
+      codes[times >= cuts[0]] = prepared_lib.VALIDATION
+    codes[times >= cuts[1]] = prepared_lib.TEST
     return codes
   user = users_of(offsets, piece.start, piece.stop)
   rank = np.arange(piece.start, piece.stop) - offsets[user]
   count = np.diff(offsets)[user]
   if split.name == 'per_user_time':
     return splits.codes_by_rank(rank, count, validation=split.validation)
-  codes = np.full(len(times), prepared.TRAIN, np.int8)
-  if split.validation:
-    codes[(rank == count - 2) & (count >= 3)] = prepared.VALIDATION
-  codes[(rank == count - 1) & (count >= 2 + split.validation)] = prepared.TEST
-  return codes
+  return splits.last_by_rank(rank, count, split.validation)
 
 
 def users_of(offsets: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -216,9 +191,9 @@ def global_cuts(
   pieces = range(0, len(times), _PIECE)
   coarse = np.zeros(0, np.int64)
   for start in pieces:
-    found = np.bincount(times[start : start + _PIECE] >> _BUCKET_BITS)
-    coarse = np.pad(coarse, (0, max(len(found) - len(coarse), 0)))
-    coarse[: len(found)] += found
+    counts = np.bincount(times[start : start + _PIECE] >> _BUCKET_BITS)
+    coarse = np.pad(coarse, (0, max(len(counts) - len(coarse), 0)))
+    coarse[: len(counts)] += counts
   before = np.cumsum(coarse) - coarse
   buckets = np.searchsorted(np.cumsum(coarse), ranks, side='right')
   fine = np.zeros((2, 1 << _BUCKET_BITS), np.int64)

@@ -12,18 +12,16 @@ from twotsrec.data import taobao
 
 
 class Source(NamedTuple):
-  """How to read a log.
+  """Functions that read a public log.
 
   Attributes:
     load: data_root -> raw_rows.Raw.
     load_behaviors: the same with a behavior column; None without behaviors.
-    has_engine: whether both take `engine` as well.
     missing: what becomes of items without features, see `features.build`.
   """
 
   load: Callable[[str], raw_rows.Raw]
   load_behaviors: Callable[[str], raw_rows.Raw] | None = None
-  has_engine: bool = False
   missing: str = 'error'
 
 
@@ -36,11 +34,9 @@ SOURCES = {
   'taobao-userbehavior': Source(
     taobao.load, functools.partial(taobao.load, behaviors=True)
   ),
-  'ml-25m': Source(movielens.load, has_engine=True),
+  'ml-25m': Source(movielens.load),
   'ml-25m-tags': Source(
-    functools.partial(movielens.load, features='tags'),
-    has_engine=True,
-    missing='zero',
+    functools.partial(movielens.load, features='tags'), missing='zero'
   ),
   'lastfm-1k': _lastfm('jodie_1month'),
   'lastfm-1k-jodie-all': _lastfm('jodie_all'),
@@ -50,10 +46,7 @@ SOURCES = {
 
 
 def load(
-  name: str,
-  data_root: str,
-  behaviors: tuple[str, ...] = (),
-  engine: str = 'numpy',
+  name: str, data_root: str, behaviors: tuple[str, ...] = ()
 ) -> raw_rows.Raw:
   """Reads a log of `SOURCES`.
 
@@ -61,14 +54,10 @@ def load(
     name: its name.
     data_root: the folder with the published files, or the folder above it.
     behaviors: told apart if any are named.
-    engine: 'polars' reads clean files in parallel where a source can.
   """
   source = SOURCES[name]
-  read = functools.partial(source.load, data_root)
-  if source.has_engine:
-    read = functools.partial(read, engine=engine)
   if not behaviors:
-    return read()
+    return source.load(data_root)
   if source.load_behaviors is None:
     raise types.UserError(
       f'{name} has no behaviors, but they are {",".join(behaviors)}; leave out '

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import arrays_only
+from twotsrec.data import ids
 from twotsrec.data import parts
 from twotsrec.data import tables
 
@@ -51,7 +52,7 @@ def load(
 
 
 def found(directory: str | os.PathLike) -> str:
-  """Which files of the format a folder has, as a sentence."""
+  """A sentence that names the files of the format in a folder."""
   folder = pathlib.Path(directory)
   if not folder.is_dir():
     return f'{folder} is no folder'
@@ -74,17 +75,19 @@ def _train_table(
 ) -> tables.Table:
   values = np.concatenate([matrix.value for matrix in matrices.values()])
   stored = values != 0
-  labels = [np.full(len(m.row), name) for name, m in matrices.items()]
+  labels = [ids.constant(name, len(m.row)) for name, m in matrices.items()]
   zeros = int(np.sum(~stored))
-  return _table(
-    folder,
-    np.concatenate([matrix.row for matrix in matrices.values()])[stored],
-    np.concatenate([matrix.column for matrix in matrices.values()])[stored],
-    np.concatenate(labels)[stored],
-  )._replace(
+  joined = lambda part: np.concatenate(
+    [getattr(matrix, part) for matrix in matrices.values()]
+  )
+  return tables.make(
+    str(folder),
+    {'stored zero': tables.Dropped(zeros, ())} if zeros else {},
+    len(values),
+    user=joined('row')[stored],
+    item=joined('column')[stored],
+    behavior=ids.concatenate(labels)[stored],
     time=_times(values[stored]),
-    rows_read=len(values),
-    dropped={'stored zero': tables.Dropped(zeros, ())} if zeros else {},
   )
 
 
@@ -116,23 +119,9 @@ def _test_table(
       'columns of the matrices'
     )
   user = np.repeat(np.arange(shape[0], dtype=np.int64), counts)
-  return _table(
-    path.parent, user, item.astype(np.int64), np.full(len(user), target)
-  )
-
-
-def _table(
-  folder: pathlib.Path, user: np.ndarray, item: np.ndarray, behavior: np.ndarray
-) -> tables.Table:
-  return tables.Table(
-    user=user.astype(np.int64),
+  return tables.make(
+    str(path.parent),
+    user=user,
     item=item.astype(np.int64),
-    time=None,
-    rating=None,
-    behavior=behavior,
-    split=None,
-    order=None,
-    rows_read=len(user),
-    dropped={},
-    path=str(folder),
+    behavior=ids.constant(target, len(user)),
   )

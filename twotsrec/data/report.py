@@ -8,22 +8,20 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.data import behaviors
 from twotsrec.data import groups
-from twotsrec.data import prepared
+from twotsrec.data import orders
+from twotsrec.data import prepared as prepared_lib
 
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def describe(
-  data: prepared.Prepared, options: config.GroupConfig | None = None
+  data: prepared_lib.Prepared, options: config.GroupConfig | None = None
 ) -> dict[str, Any]:
   """All figures of the report, as JSON values."""
   counts = dict(data.manifest['counts'])
   activity = np.diff(data.user_offsets)
-  in_train = np.asarray(data.split) == prepared.TRAIN
-  items = np.asarray(data.items)
-  train_users = prepared.targets(data, prepared.TRAIN).user
-  warm_users = np.unique(prepared.event_users(data)[in_train])
-  warm_items = np.unique(items[in_train])
+  warm_users, warm_items = _warm(data)
+  positives = np.bincount(prepared_lib.targets(data, prepared_lib.TRAIN).user)
   cells = counts['users'] * counts['items']
   has_behaviors = data.behaviors is not None
   try:
@@ -37,12 +35,12 @@ def describe(
     **data.manifest['report'],
     'kept': counts['events'],
     'counts': counts,
-    'density': len(prepared.seen_items(data).items) / cells,
+    'density': len(prepared_lib.seen_items(data).items) / cells,
     'tied_times': tied_share(data),
-    'cold_users': counts['users'] - len(warm_users),
-    'cold_items': counts['items'] - len(warm_items),
-    'train_positives': len(train_users),
-    'untrained_users': counts['users'] - len(np.unique(train_users)),
+    'cold_users': int(np.sum(~warm_users)),
+    'cold_items': int(np.sum(~warm_items[1:])),
+    'train_positives': int(np.sum(positives)),
+    'untrained_users': counts['users'] - np.count_nonzero(positives),
     'held_out': describe_held_out(data),
     'activity': {
       f'{quantile:.0%}': int(value)
@@ -62,37 +60,41 @@ def describe(
   }
 
 
-def describe_held_out(data: prepared.Prepared) -> dict[str, dict[str, Any]]:
-  """Who and what is new in the held-out splits, by split.
+def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
+  """Shares of new users and items in the held-out splits, by split.
 
   The shares are of held-out events: by users without a train event (T = 0),
   and of items that are never in train. A split without events is
   left out.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
-  user = prepared.event_users(data)
-  in_train = split == prepared.TRAIN
-  warm_user = np.zeros(data.num_users, bool)
-  warm_user[user[in_train]] = True
-  warm_item = np.zeros(data.num_items + 1, bool)
-  warm_item[items[in_train]] = True
-  told = {}
-  for code in (prepared.VALIDATION, prepared.TEST):
+  user = prepared_lib.event_users(data)
+  warm_user, warm_item = _warm(data)
+  described = {}
+  for code in (prepared_lib.VALIDATION, prepared_lib.TEST):
     rows = np.flatnonzero(split == code)
     if len(rows):
-      users = np.unique(user[rows])
-      told[prepared.SPLITS[code]] = {
+      users = np.flatnonzero(np.bincount(user[rows]))
+      described[prepared_lib.SPLITS[code]] = {
         'events': len(rows),
         'users': len(users),
         'new_users': int(np.sum(~warm_user[users])),
         'new_user_share': float(np.mean(~warm_user[user[rows]])),
         'cold_item_share': float(np.mean(~warm_item[items[rows]])),
       }
-  return told
+  return described
+
+
+def _warm(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
+  """Users bool[U] and items bool[I + 1] with a train event; row 0 has none."""
+  in_train = np.asarray(data.split) == prepared_lib.TRAIN
+  items = np.zeros(data.num_items + 1, bool)
+  items[np.asarray(data.items)[in_train]] = True
+  return prepared_lib.train_counts(data) > 0, items
 
 
 def describe_groups(
-  data: prepared.Prepared, assigned: groups.Groups
+  data: prepared_lib.Prepared, assigned: groups.Groups
 ) -> list[dict[str, Any]]:
   """Users, activity and train positives of every group."""
   activity = np.diff(data.user_offsets)
@@ -113,13 +115,13 @@ def describe_groups(
   return rows
 
 
-def tied_share(data: prepared.Prepared) -> float | None:
+def tied_share(data: prepared_lib.Prepared) -> float | None:
   """Share of events at the same time as another event of their user."""
   if data.times is None:
     return None
-  user = prepared.event_users(data)
+  user = prepared_lib.event_users(data)
   times = np.asarray(data.times)
-  by_time = np.lexsort((times, user))
+  by_time = orders.stable(user, times)
   same = (np.diff(user[by_time]) == 0) & (np.diff(times[by_time]) == 0)
   tied = np.zeros(len(user), bool)
   tied[1:] |= same
@@ -128,7 +130,7 @@ def tied_share(data: prepared.Prepared) -> float | None:
 
 
 def text(
-  data: prepared.Prepared, options: config.GroupConfig | None = None
+  data: prepared_lib.Prepared, options: config.GroupConfig | None = None
 ) -> str:
   """The report for people."""
   facts = describe(data, options)
@@ -156,7 +158,7 @@ def text(
     ('density', f'{facts["density"]:.4%}'),
     *[
       (name, number(counts[name]) + _new(facts['held_out'].get(name)))
-      for name in prepared.SPLITS
+      for name in prepared_lib.SPLITS
     ],
     (
       'train positives',
@@ -169,21 +171,23 @@ def text(
       + ', '.join(f'{at} {value:,}' for at, value in facts['activity'].items()),
     ),
   ]
-  shown = [f'{name:<16} {value}' for name, value in lines]
-  shown.append('cold: never in train.')
+  paragraphs = [f'{name:<16} {value}' for name, value in lines]
+  paragraphs.append('cold: never in train.')
   if of_items := facts.get('item_features'):
-    shown.append(f'item features: {", ".join(of_items)}')
-  shown.append('activity: all events of a user, held-out ones too.')
+    paragraphs.append(f'item features: {", ".join(of_items)}')
+  paragraphs.append('activity: all events of a user, held-out ones too.')
   if unused := facts.get('unused_order'):
     column, flag = unused['column'], unused['flag']
-    shown.append(f'column {column!r} is not used; {flag}={column} orders by it')
+    paragraphs.append(
+      f'column {column!r} is not used; {flag}={column} orders by it'
+    )
   if facts['behaviors']:
-    shown += ['', *_behavior_lines(facts)]
-  return '\n'.join(shown + ['', *_group_lines(facts)])
+    paragraphs += ['', *_behavior_lines(facts)]
+  return '\n'.join(paragraphs + ['', *_group_lines(facts)])
 
 
 def _behavior_lines(facts: dict[str, Any]) -> list[str]:
-  header = ('behavior', *prepared.SPLITS, 'users', 'items')
+  header = ('behavior', *prepared_lib.SPLITS, 'users', 'items')
   rows = [
     (row['behavior'], *(f'{row[name]:,}' for name in header[1:]))
     for row in facts['behaviors']
@@ -223,7 +227,7 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _new(held: dict[str, Any] | None) -> str:
-  """What share of the events of a held-out split is new."""
+  """The shares of a held-out split that are new, in words."""
   if held is None:
     return ''
   return (

@@ -1,9 +1,13 @@
-"""Which group's plugin serves whom, from what is known of the user now.
+"""Routes users to the plugins of groups by their activity now.
 
 Evaluation and recommendation both come through `route`, so that the numbers of
 a report are those of the system that serves. PIN routes a user to the group of
 training; what a user from outside, or one whose activity has changed, gets is
 ours.
+
+Departure: PIN does not cover the routing of new users, which serving needs.
+Here the thresholds of the training groups route them, with hysteresis for users
+of the training whose activity has moved.
 """
 
 import dataclasses
@@ -141,7 +145,7 @@ def training_group(
 
 
 def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
-  """How an experiment routes; None where all users have the same model."""
+  """Routing of an experiment; None where all users have the same model."""
   by_group = config.plugin.name != 'none' or config.train.method == 'separate'
   return config.routing if by_group else None
 

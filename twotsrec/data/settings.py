@@ -1,4 +1,4 @@
-"""What decides how a log is prepared, and what of it is recorded."""
+"""Options that decide how a log is prepared, and the part that is recorded."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM = BUILT_IN
 
 
 class TableOptions(NamedTuple):
-  """How to read a table file; see `tables.read_table`.
+  """Options of reading a table file; see `tables.read_table`.
 
   Attributes:
     columns: names of the columns.
@@ -28,7 +28,6 @@ class TableOptions(NamedTuple):
     column_names: names for a file without a header line, or ().
     id_type: 'auto', 'int' or 'string'.
     bad_rows: 'error' or 'drop'.
-    engine: 'numpy' or 'polars'.
     in_order: whether the rows of a user are said to be in the order of time;
       if they are not, it is an error.
   """
@@ -38,12 +37,11 @@ class TableOptions(NamedTuple):
   column_names: tuple[str, ...] = ()
   id_type: str = 'auto'
   bad_rows: str = 'error'
-  engine: str = 'numpy'
   in_order: bool = False
 
 
 class SplitOptions(NamedTuple):
-  """Who is held out.
+  """Options of the split.
 
   Attributes:
     name: one of splits.NAMES; '' is given if the data carry a split, else
@@ -61,7 +59,7 @@ class SplitOptions(NamedTuple):
 
 
 class FeatureOptions(NamedTuple):
-  """Which item features to save beside the data; see `features.read`.
+  """Item features to save beside the data; see `features.read`.
 
   Attributes:
     file: CSV, TSV or Parquet with a row per item.
@@ -154,12 +152,12 @@ def _check_split(options: Options) -> None:
       'validation_table and test_table go with --table, not with '
       + ('--release' if options.release else '--dataset')
     )
-  known = named(options.dataset)
+  source = named(options.dataset)
   carried = (
     part_tables
     or options.reading.columns.split
     or options.release
-    or (carries_split(options.dataset) and not datasets.resplits(known, name))
+    or (carries_split(options.dataset) and not datasets.resplits(source, name))
   )
   if carried and name not in ('', 'given'):
     raise types.UserError(
@@ -183,17 +181,17 @@ def named(dataset: str) -> datasets.Dataset | None:
 
 def carries_split(dataset: str) -> bool:
   """Whether a dataset comes with a split of its own."""
-  known = named(dataset)
-  return known is not None and bool(known.test_file)
+  source = named(dataset)
+  return source is not None and bool(source.test_file)
 
 
 def complete(options: Options) -> Options:
   """Options with what follows from the source and not from the data."""
-  known = named(options.dataset)
+  source = named(options.dataset)
   built_in = synthetic_behaviors.NAMES
   behaviors = (
     options.behaviors
-    or (known.behaviors if known else ())
+    or (source.behaviors if source else ())
     or (built_in if options.dataset == SYNTHETIC_BEHAVIORS else ())
   )
   options = options._replace(behaviors=behaviors)
@@ -203,36 +201,36 @@ def complete(options: Options) -> Options:
 
 def recorded(options: Options) -> dict[str, Any]:
   """Options for the manifest: no folders, so that a place changes nothing."""
-  kept = options._asdict()
-  del kept['data_root'], kept['groups'], kept['release']
+  values = options._asdict()
+  del values['data_root'], values['groups'], values['release']
   if options.dataset not in BUILT_IN:
-    del kept['users'], kept['gamma']
+    del values['users'], values['gamma']
     if not _has_behaviors(options):
-      del kept['seed']  # nothing is drawn
+      del values['seed']  # nothing is drawn
   if options.dataset != SYNTHETIC_STREAM:
-    del kept['events']
+    del values['events']
   if options.features is None:
-    del kept['features']
+    del values['features']
   else:
     file = os.path.basename(options.features.file)
-    kept['features'] = options.features._replace(file=file)._asdict()
+    values['features'] = options.features._replace(file=file)._asdict()
   for name in ('table', 'validation_table', 'test_table'):
-    kept[name] = os.path.basename(kept[name])
+    values[name] = os.path.basename(values[name])
   if options.release:
-    kept['release'] = os.path.basename(os.path.abspath(options.release))
+    values['release'] = os.path.basename(os.path.abspath(options.release))
   # How to read another file of the same form.
-  reading = kept.pop('reading')
-  known = named(options.dataset)
-  if known is not None:
-    kept['columns'] = known.columns._asdict()
+  reading = values.pop('reading')
+  source = named(options.dataset)
+  if source is not None:
+    values['columns'] = source.columns._asdict()
   if options.table:
-    kept['columns'] = reading.columns._asdict()
+    values['columns'] = reading.columns._asdict()
     for name in ('delimiter', 'column_names', 'id_type'):
-      kept[name] = getattr(reading, name)
-  kept['filters'] = options.filters._asdict()
+      values[name] = getattr(reading, name)
+  values['filters'] = options.filters._asdict()
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.
-  return json.loads(json.dumps(kept))
+  return json.loads(json.dumps(values))
 
 
 def _has_behaviors(options: Options) -> bool:

@@ -1,8 +1,8 @@
 """Train, validation and test: who is held out, and when.
 
 Every function takes events sorted by user and, inside a user, by time, and
-returns i8[N] of prepared.TRAIN, VALIDATION and TEST. Validation never equals
-test; when validation is off its events are train events.
+returns i8[N] of prepared_lib.TRAIN, VALIDATION and TEST. Validation never
+equals test; when validation is off its events are train events.
 """
 
 import datetime
@@ -12,7 +12,8 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import choices
-from twotsrec.data import prepared
+from twotsrec.data import ids
+from twotsrec.data import prepared as prepared_lib
 
 NAMES = choices.SPLITS
 FRACTIONS = (0.7, 0.1, 0.2)
@@ -31,13 +32,25 @@ def leave_last_out(
     validation: whether the event before the last is held out too.
     unit: what the events are called in an error.
   """
-  rank_from_end = _ends(user) - np.arange(len(user))
-  count = _ends(user) - np.searchsorted(user, user) + 1
-  split = np.full(len(user), prepared.TRAIN, np.int8)
+  split = last_by_rank(*_ranks(user), validation)
+  _require(split, prepared_lib.TEST, f'no user has {2 + validation} {unit}')
+  return split
+
+
+def last_by_rank(
+  rank: np.ndarray, count: np.ndarray, validation: bool = True
+) -> np.ndarray:
+  """The rule of `leave_last_out` for any events, i8[N].
+
+  Args:
+    rank: i64[N], events of the user before the event.
+    count: i64[N], events of the user.
+    validation: whether the event before the last is held out too.
+  """
+  split = np.full(len(rank), prepared_lib.TRAIN, np.int8)
   if validation:
-    split[(rank_from_end == 1) & (count >= 3)] = prepared.VALIDATION
-  split[(rank_from_end == 0) & (count >= 2 + validation)] = prepared.TEST
-  _require(split, prepared.TEST, f'no user has {2 + validation} {unit}')
+    split[(rank == count - 2) & (count >= 3)] = prepared_lib.VALIDATION
+  split[(rank == count - 1) & (count >= 2 + validation)] = prepared_lib.TEST
   return split
 
 
@@ -62,17 +75,11 @@ def per_user_time(
     unit: what the events are called in an error.
   """
   _check_fractions(fractions)
-  start = np.searchsorted(user, user)
-  split = codes_by_rank(
-    np.arange(len(user)) - start,
-    _ends(user) - start + 1,
-    fractions,
-    validation,
-  )
-  _require(split, prepared.TEST, f'no user has 2 {unit}')
+  split = codes_by_rank(*_ranks(user), fractions, validation)
+  _require(split, prepared_lib.TEST, f'no user has 2 {unit}')
   if validation and fractions[1] > 0:
     reason = f'users have too few {unit} for {fractions[1]:g} of them'
-    _require(split, prepared.VALIDATION, reason)
+    _require(split, prepared_lib.VALIDATION, reason)
   return split
 
 
@@ -93,10 +100,10 @@ def codes_by_rank(
   train, train_and_validation = np.cumsum(fractions)[:2]
   # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
   share = lambda part: np.maximum(np.floor(part * count + 1e-9), 1)
-  split = np.full(len(rank), prepared.TRAIN, np.int8)
+  split = np.full(len(rank), prepared_lib.TRAIN, np.int8)
   if validation:
-    split[rank >= share(train)] = prepared.VALIDATION
-  split[rank >= share(train_and_validation)] = prepared.TEST
+    split[rank >= share(train)] = prepared_lib.VALIDATION
+  split[rank >= share(train_and_validation)] = prepared_lib.TEST
   return split
 
 
@@ -144,46 +151,46 @@ def date(
       f'validation_from {validation_from} is after test_from {test_from}; '
       'exchange them'
     )
-  split = np.full(len(time), prepared.TRAIN, np.int8)
+  split = np.full(len(time), prepared_lib.TRAIN, np.int8)
   if validation_from is not None:
-    split[time >= validation_from] = prepared.VALIDATION
-  split[time >= test_from] = prepared.TEST
+    split[time >= validation_from] = prepared_lib.VALIDATION
+  split[time >= test_from] = prepared_lib.TEST
   span = f'times run from {np.min(time)} to {np.max(time)}'
-  _require(split, prepared.TEST, f'test starts at {test_from}, {span}')
-  _require(split, prepared.TRAIN, f'test starts at {test_from}, {span}')
+  _require(split, prepared_lib.TEST, f'test starts at {test_from}, {span}')
+  _require(split, prepared_lib.TRAIN, f'test starts at {test_from}, {span}')
   if validation_from is not None:
     _require(
       split,
-      prepared.VALIDATION,
+      prepared_lib.VALIDATION,
       f'validation runs from {validation_from} to {test_from}, {span}',
     )
   return split
 
 
-def given(labels: np.ndarray | None, validation: bool = True) -> np.ndarray:
+def given(labels: ids.Column | None, validation: bool = True) -> np.ndarray:
   """Reads a column of 'train', 'validation' and 'test'.
 
   Args:
-    labels: unicode [N], or None.
+    labels: text [N], or None.
     validation: if False, validation events are train events.
   """
   if labels is None:
     raise types.UserError(
       'split given needs a split column, a validation table or a test table'
     )
-  split = np.full(len(labels), -1, np.int8)
-  for code, name in enumerate(prepared.SPLITS):
-    split[labels == name] = code
-  if np.any(split < 0):
-    unknown = str(labels[np.argmax(split < 0)])
+  names, codes = ids.number(labels)
+  unknown = sorted(set(names.tolist()) - set(prepared_lib.SPLITS))
+  if unknown:
     raise types.UserError(
-      f'the split column has {unknown!r}; allowed are '
-      + ', '.join(prepared.SPLITS)
+      f'the split column has {unknown[0]!r}; allowed are '
+      + ', '.join(prepared_lib.SPLITS)
     )
+  numbers = [prepared_lib.SPLITS.index(name) for name in names.tolist()]
+  split = np.array(numbers, np.int8)[codes]
   if not validation:
-    split[split == prepared.VALIDATION] = prepared.TRAIN
-  _require(split, prepared.TRAIN, 'the split column never says train')
-  _require(split, prepared.TEST, 'the split column never says test')
+    split[split == prepared_lib.VALIDATION] = prepared_lib.TRAIN
+  _require(split, prepared_lib.TRAIN, 'the split column never says train')
+  _require(split, prepared_lib.TEST, 'the split column never says test')
   return split
 
 
@@ -217,9 +224,12 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
     )
 
 
-def _ends(user: np.ndarray) -> np.ndarray:
-  """Position of the last event of every event's user, i64[N]."""
-  return np.searchsorted(user, user, side='right') - 1
+def _ranks(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Events of the same user before each event, and in all, i64[N]."""
+  first = np.flatnonzero(np.diff(user, prepend=-1))
+  counts = np.diff(first, append=len(user))
+  rank = np.arange(len(user)) - np.repeat(first, counts)
+  return rank, np.repeat(counts, counts)
 
 
 def _require_times(time: np.ndarray | None, name: str) -> None:
@@ -238,6 +248,6 @@ def _require(split: np.ndarray, code: int, reason: str) -> None:
 def nothing_left(code: int, reason: str) -> types.UserError:
   """The user error for a split without events."""
   return types.UserError(
-    f'nothing is left for {prepared.SPLITS[code]}: {reason}; choose another '
-    'split or other cuts'
+    f'nothing is left for {prepared_lib.SPLITS[code]}: {reason}; choose '
+    'another split or other cuts'
   )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec.data import columns
 from twotsrec.data import prepared as prepared_lib
 
 
@@ -57,10 +58,10 @@ def make_feed(prepared: prepared_lib.Prepared, group: np.ndarray) -> Feed:
     group: i32[U].
   """
   return Feed(
-    item=jnp.asarray(np.asarray(prepared.items), jnp.int32),
-    previous=jnp.asarray(previous_items(prepared)),
-    user=jnp.asarray(prepared_lib.event_users(prepared)),
-    group=jnp.asarray(group, jnp.int32),
+    item=columns.i32(prepared.items),
+    previous=columns.i32(previous_items(prepared)),
+    user=columns.i32(prepared_lib.event_users(prepared)),
+    group=columns.i32(group),
   )
 
 
@@ -100,12 +101,11 @@ def make_batch_of(
 
 def look_up(feed: Feed, entries: jax.Array) -> Batch:
   """The events of a plan's entries, i32[L, B]; without negatives."""
-  real = entries >= 0
-  event = jnp.where(real, entries >> 1, 0)
-  user = feed.user[event]
+  event, real = entries >> 1, entries >= 0  # -1 stays -1
+  user = columns.take(feed.user, event)
   return Batch(
-    item=jnp.where(real, feed.item[event], 0),
-    previous=jnp.where(real, feed.previous[event], 0),
+    item=columns.take(feed.item, event, 0),
+    previous=columns.take(feed.previous, event, 0),
     user=user,
     reset=real & (entries & 1 > 0),
     group=feed.group[user].ravel(),

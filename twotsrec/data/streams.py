@@ -32,7 +32,7 @@ class Runs(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """How runs are arranged.
+  """An arrangement of runs in steps and streams.
 
   Attributes:
     shape: (S, L, B), or (S, G, L, B) where groups stand side by side.

@@ -26,18 +26,32 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class Taste(NamedTuple):
-  """What the log is drawn from.
+  """Tastes and items; a user likes an item by users . items + popularity.
+
+  Attributes:
+    group: i64[U], activeness group of the user.
+    users: f32[U, 8], p_u.
+    items: f32[I, 8], q_i.
+    popularity: f32[I], b_i.
+  """
+
+  group: np.ndarray
+  users: np.ndarray
+  items: np.ndarray
+  popularity: np.ndarray
+
+
+class _Law(NamedTuple):
+  """Parameters of the law that events are drawn from.
 
   Attributes:
     counts: i64[U], events per user.
-    group: i64[U], activeness group of the user.
     static: f32[U, I], p_u . q_i + b_i.
     sequential: f32[I, I], kappa * q_prev . q_next.
     noise: f32[U], share of uniformly random events.
   """
 
   counts: np.ndarray
-  group: np.ndarray
   static: np.ndarray
   sequential: np.ndarray
   noise: np.ndarray
@@ -74,34 +88,37 @@ def generate(
   rng = np.random.default_rng(seed)
   counts = np.rint(rng.lognormal(mean_log_count, 1.1, num_users))
   counts = np.clip(counts, 20, min(2000, num_items // 2)).astype(np.int64)
-  taste = _draw_taste(rng, counts, num_items, num_groups, gamma, kappa)
+  taste = draw_taste(rng, counts, num_items, num_groups, gamma)
   noise = np.linspace(tail_noise, head_noise, num_groups)[taste.group]
-  items = _draw_items(rng, taste._replace(noise=noise.astype(np.float32)))
+  law = _Law(
+    counts=counts,
+    static=taste.users @ taste.items.T + taste.popularity,
+    sequential=np.float32(kappa) * (taste.items @ taste.items.T),
+    noise=noise.astype(np.float32),
+  )
+  items = _draw_items(rng, law)
   user = np.repeat(np.arange(num_users, dtype=np.int64), counts)
   seconds = rng.integers(0, _SECONDS, len(user))
   time = _START + seconds[np.lexsort((seconds, user))]
-  return tables.Table(
-    user=user + 1,
-    item=items + 1,
-    time=time,
-    rating=None,
-    behavior=None,
-    split=None,
-    order=None,
-    rows_read=len(user),
-    dropped={},
-    path='synthetic',
-  )
+  return tables.make('synthetic', user=user + 1, item=items + 1, time=time)
 
 
-def _draw_taste(
+def draw_taste(
   rng: np.random.Generator,
   counts: np.ndarray,
   num_items: int,
   num_groups: int,
   gamma: float,
-  kappa: float,
 ) -> Taste:
+  """Draws groups, tastes and items of a built-in log.
+
+  Args:
+    rng: source of chance.
+    counts: i64[U], what makes a user active.
+    num_items: I.
+    num_groups: G, at most U.
+    gamma: share of taste that belongs to the activeness group.
+  """
   num_users = len(counts)
   group = np.empty(num_users, np.int64)
   ranks = np.arange(num_users)
@@ -110,32 +127,25 @@ def _draw_taste(
   latent, popularity = normal(num_items, _WIDTH), normal(num_items)
   common, shift = normal(num_users, _WIDTH), normal(num_groups, _WIDTH)
   taste = common + np.float32(gamma) * shift[group]
-  taste /= np.sqrt(np.float32(_WIDTH))
-  return Taste(
-    counts=counts,
-    group=group,
-    static=taste @ latent.T + popularity,
-    sequential=np.float32(kappa) * (latent @ latent.T),
-    noise=np.zeros(num_users, np.float32),
-  )
+  return Taste(group, taste / np.sqrt(np.float32(_WIDTH)), latent, popularity)
 
 
-def _draw_items(rng: np.random.Generator, taste: Taste) -> np.ndarray:
+def _draw_items(rng: np.random.Generator, law: _Law) -> np.ndarray:
   """All events, i64[N], user after user, each in the order of time."""
-  offsets = np.concatenate([[0], np.cumsum(taste.counts)])
+  offsets = np.concatenate([[0], np.cumsum(law.counts)])
   items = np.empty(offsets[-1], np.int64)
-  follow = _block_weights(taste.sequential)
+  follow = _block_weights(law.sequential)
   # The most active first: the users still active at a step are then a prefix.
-  by_activity = np.argsort(-taste.counts, kind='stable')
+  by_activity = np.argsort(-law.counts, kind='stable')
   for start in range(0, len(by_activity), _USERS_AT_ONCE):
     users = by_activity[start : start + _USERS_AT_ONCE]
-    unseen = _block_weights(taste.static[users])
-    steps = int(taste.counts[users[0]])
+    unseen = _block_weights(law.static[users])
+    steps = int(law.counts[users[0]])
     uniform = rng.random((steps, len(users)), np.float32)
-    noisy = rng.random((steps, len(users)), np.float32) < taste.noise[users]
+    noisy = rng.random((steps, len(users)), np.float32) < law.noise[users]
     previous = np.zeros(0, np.int64)
     for step in range(steps):
-      active = int(np.searchsorted(-taste.counts[users], -step))
+      active = int(np.searchsorted(-law.counts[users], -step))
       weights = unseen[:active]
       if step > 0:
         weights = weights * follow[previous[:active]]

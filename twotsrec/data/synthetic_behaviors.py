@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import synthetic
 from twotsrec.data import tables
 
 NAMES = ('view', 'cart', 'buy')
 PENDING = 12
 ORIGINS = (0.5, 0.3, 0.2)  # of buys: cart, view alone, neither
-_WIDTH = 8
 _FEWEST_BUYS, _MOST_BUYS = 2, 40  # before the last one
 _BROWSED_PER_BUY = 4
 _USERS_AT_ONCE = 2048
@@ -36,7 +36,7 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class _Slots(NamedTuple):
-  """What users do, each row a user and each column an item of theirs.
+  """Actions of users, each row a user and each column an item of theirs.
 
   Attributes:
     item: i64[R, S], distinct in a row.
@@ -94,49 +94,25 @@ def generate(
   rng = np.random.default_rng(seed)
   buys = np.rint(rng.lognormal(1.8, 0.8, num_users))
   buys = np.clip(buys, _FEWEST_BUYS, most_buys).astype(np.int64)
-  taste, latent, popularity = _draw_taste(
+  taste = synthetic.draw_taste(
     rng, buys, num_items, min(num_groups, num_users), gamma
   )
   origin = _draw_last_origins(rng, num_users)
   chunks = []
   for start in range(0, num_users, _USERS_AT_ONCE):
     chunk = slice(start, start + _USERS_AT_ONCE)
-    logits = taste[chunk] @ latent.T + popularity
+    logits = taste.users[chunk] @ taste.items.T + taste.popularity
     slots = _draw_slots(rng, logits, buys[chunk], origin[chunk])
     user, *events = _events(rng, slots)
     chunks.append((user + start, *events))
   user, item, behavior, time = map(np.concatenate, zip(*chunks, strict=True))
-  return tables.Table(
+  return tables.make(
+    'synthetic-behaviors',
     user=user + 1,
     item=item + 1,
     time=time,
-    rating=None,
     behavior=np.array(NAMES)[behavior],
-    split=None,
-    order=None,
-    rows_read=len(user),
-    dropped={},
-    path='synthetic-behaviors',
   )
-
-
-def _draw_taste(
-  rng: np.random.Generator,
-  buys: np.ndarray,
-  num_items: int,
-  num_groups: int,
-  gamma: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Tastes f32[U, 8], and vectors f32[I, 8] and popularity f32[I] of items."""
-  num_users = len(buys)
-  group = np.empty(num_users, np.int64)
-  ranks = np.arange(num_users)
-  group[np.argsort(buys, kind='stable')] = num_groups * ranks // num_users
-  normal = lambda *shape: rng.standard_normal(shape, np.float32)
-  latent, popularity = normal(num_items, _WIDTH), normal(num_items)
-  common, shift = normal(num_users, _WIDTH), normal(num_groups, _WIDTH)
-  taste = common + np.float32(gamma) * shift[group]
-  return taste / np.sqrt(np.float32(_WIDTH)), latent, popularity
 
 
 def _draw_last_origins(rng: np.random.Generator, num_users: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from twotsrec.data import feature_files
 from twotsrec.data import features
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import prepared_stream
 from twotsrec.data import synthetic_world
 from twotsrec.data import tables
@@ -27,17 +27,11 @@ def generate(world: World) -> tables.Table:
   log = stream(world)
   columns = [np.concatenate(parts) for parts in zip(*log.pieces())]
   counts = np.diff(log.user_offsets)
-  absent = dict.fromkeys(tables.Columns._fields)
-  given = {
-    'user': np.repeat(log.user_ids, counts),
-    'item': log.item_ids[columns[0] - 1],
-    'time': columns[1],
-  }
-  return tables.Table(
-    **{**absent, **given},
-    rows_read=int(log.user_offsets[-1]),
-    dropped={},
-    path='synthetic-stream',
+  return tables.make(
+    'synthetic-stream',
+    user=np.repeat(log.user_ids, counts),
+    item=log.item_ids[columns[0] - 1],
+    time=columns[1],
   )
 
 
@@ -50,7 +44,7 @@ def write(
   tile: int = _TILE,
   source: str = 'synthetic-stream',
   options: dict[str, Any] | None = None,
-) -> prepared.Prepared:
+) -> prepared_lib.Prepared:
   """Writes the log as prepared data, with the categories as item feature.
 
   Memory is bounded by users, items and `tile`, not by events.

@@ -40,7 +40,7 @@ _WORD = (1 << 64) - 1
 
 
 class World(NamedTuple):
-  """What the log is drawn from; see the module.
+  """Parameters of the world; see the module.
 
   Attributes:
     num_users: users, ids 1..num_users.
@@ -110,7 +110,7 @@ def check(world: World) -> None:
 
 
 def activity_offsets(world: World) -> np.ndarray:
-  """Where the events of every user begin, i64[U + 1]."""
+  """First event of every user, i64[U + 1]."""
   weights = np.arange(1, world.max_activity + 2, dtype=float) ** -world.alpha
   law = np.cumsum(weights) / np.sum(weights)
   counts, total, start = [], 0, 0

@@ -9,20 +9,25 @@ import functools
 import os
 import pathlib
 import stat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import columnar
 from twotsrec.data import delimited
+from twotsrec.data import ids
+from twotsrec.data import rows as rows_lib
+from twotsrec.data import text_files
 
 _DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
-FIRST_LINES = 5  # told of every cause
+_JSON_LINES = ('.jsonl', '.ndjson')
+_PARQUET = '.parquet'
+FIRST_LINES = rows_lib.FIRST_LINES
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
-_ENGINES = ('numpy', 'polars')
 
 _KINDS = {
   'user': columnar.ID,
@@ -33,6 +38,12 @@ _KINDS = {
   'split': columnar.TEXT,
   'order': columnar.INTEGER,
 }
+_PARSERS = {
+  columnar.TIME: cells.parse_times,
+  columnar.NUMBER: cells.parse_numbers,
+  columnar.TEXT: cells.parse_texts,
+  columnar.INTEGER: cells.parse_order,
+}
 _ALLOWED = {
   columnar.ID: 'integers of 64 bits, or any text with --id_type=string',
   columnar.TIME: 'Unix seconds from 0 on, or dates like 2021-07-01 '
@@ -42,6 +53,7 @@ _ALLOWED = {
   columnar.INTEGER: 'integers of 64 bits',
 }
 _DROP = '--bad_rows=drop drops and counts such rows'
+Dropped = rows_lib.Dropped
 
 
 class Columns(NamedTuple):
@@ -60,23 +72,16 @@ class Columns(NamedTuple):
   order: str | None = None
 
 
-class Dropped(NamedTuple):
-  """Rows dropped for one cause."""
-
-  count: int
-  first_lines: tuple[int, ...]  # up to five, from 1; rows if Parquet
-
-
 class Table(NamedTuple):
-  """The kept rows of a table, in file order.
+  """The kept rows of a table, in file order; text is `ids.Texts`.
 
   Attributes:
-    user: external ids, i64[N] or unicode[N].
-    item: external ids, i64[N] or unicode[N].
+    user: external ids, i64[N] or text[N].
+    item: external ids, i64[N] or text[N].
     time: Unix seconds, i64[N] or f64[N], or None.
     rating: f64[N], or None.
-    behavior: unicode[N], or None.
-    split: unicode[N], or None.
+    behavior: text[N], or None.
+    split: text[N], or None.
     order: i64[N], or None.
     rows_read: N plus all dropped rows; header and blank lines are no rows.
     dropped: cause -> Dropped.
@@ -86,18 +91,42 @@ class Table(NamedTuple):
     ordered_by: what `order` was made of if it is no column, for reports.
   """
 
-  user: np.ndarray
-  item: np.ndarray
+  user: ids.Column
+  item: ids.Column
   time: np.ndarray | None
   rating: np.ndarray | None
-  behavior: np.ndarray | None
-  split: np.ndarray | None
+  behavior: ids.Column | None
+  split: ids.Column | None
   order: np.ndarray | None
   rows_read: int
   dropped: dict[str, Dropped]
   path: str
   lines: np.ndarray | None = None
   ordered_by: str = ''
+
+
+def make(
+  path: str,
+  dropped: dict[str, Dropped] | None = None,
+  rows_read: int | None = None,
+  **columns: Any,
+) -> Table:
+  """A table of some columns.
+
+  Args:
+    path: see `Table`, as the rest.
+    dropped: {} by default.
+    rows_read: the rows there are, by default.
+    **columns: by role, `user` and `item` among them.
+  """
+  absent = dict.fromkeys(Columns._fields)
+  count = len(columns['user']) if rows_read is None else rows_read
+  return Table(
+    **{**absent, **columns},
+    rows_read=count,
+    dropped=dropped or {},
+    path=path,
+  )
 
 
 def read_table(
@@ -108,13 +137,12 @@ def read_table(
   column_names: Sequence[str] | None = None,
   id_type: str = 'auto',
   on_bad_rows: str = 'error',
-  engine: str = 'numpy',
 ) -> Table:
   """Reads an interaction table.
 
   Args:
-    path: .csv, .tsv or .txt, also with .gz; .parquet (needs polars); any
-      other text file if `delimiter` is given.
+    path: .csv, .tsv or .txt, JSON lines (.jsonl or .ndjson), all also with .gz
+      or .zst; .parquet; any other text file if `delimiter` is given.
     columns: which columns to read.
     delimiter: one or more characters; by default told by the extension, and
       by the first line of a .txt file.
@@ -122,50 +150,59 @@ def read_table(
     id_type: 'int', 'string', or 'auto': integers if the first id of the
       column is one as Python would write it (so not '007').
     on_bad_rows: 'error', or 'drop' to count and leave out bad rows.
-    engine: 'numpy', or 'polars' for parallel reading of a clean file; a file
-      that is not clean is read again by 'numpy', so both give the same.
   Returns:
     A Table with at least one row.
   """
   _check_option('id_type', id_type, _ID_TYPES)
   _check_option('bad_rows', on_bad_rows, _ON_BAD_ROWS)
-  _check_option('engine', engine, _ENGINES)
   path = pathlib.Path(path)
-  delimiter = delimiter_of(path, delimiter)
+  _format(path, delimiter)
   _check_columns(path, columns)
-  wanted = {
-    name: _KINDS[role] for role, name in columns._asdict().items() if name
-  }
-  collect = functools.partial(_collect, path, columns, id_type=id_type)
-  if path.suffix.lower() == '.parquet':
-    blocks = [columnar.read_parquet(path, wanted)]
-    return collect(blocks, on_bad_rows=on_bad_rows, unit='row')
-  if engine == 'polars' and delimiter is not None:
-    block = columnar.read_csv(
-      path, list(wanted), delimiter=delimiter, column_names=column_names
-    )
-    try:
-      if block is not None:
-        # Polars skips blank lines before the first record.
-        skipped = delimited.first_line(path) - 1
-        block = block._replace(lines=block.lines + skipped)
-        return collect([block], on_bad_rows='error', unit='line')
-    except types.UserError:
-      pass  # the reader below tells the line, or drops the row
-  blocks = delimited.read(
+  roles = {role: name for role, name in columns._asdict().items() if name}
+  read = blocks(
+    path,
+    {name: _KINDS[role] for role, name in roles.items()},
+    delimiter=delimiter,
+    column_names=column_names,
+  )
+  return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
+
+
+def blocks(
+  path: pathlib.Path,
+  wanted: dict[str, str],
+  *,
+  delimiter: str | None = None,
+  column_names: Sequence[str] | None = None,
+) -> Iterable[cells.Block]:
+  """The wanted columns of a file of any format, block by block.
+
+  Args:
+    path: see `read_table`, as for the rest.
+    wanted: column -> kind of its cells, of `columnar`.
+    delimiter: between cells.
+    column_names: of a file without a header line.
+  """
+  kind, delimiter = _format(path, delimiter)
+  if kind == _PARQUET:
+    return [columnar.read_parquet(path, wanted)]
+  if kind in _JSON_LINES:
+    return columnar.read_json_lines(path, wanted)
+  return delimited.read(
     path, list(wanted), delimiter=delimiter, column_names=column_names
   )
-  return collect(blocks, on_bad_rows=on_bad_rows, unit='line')
 
 
 def column_names(
   path: str | os.PathLike, delimiter: str | None = None
 ) -> list[str]:
-  """Names of all columns of a table with a header line, or of Parquet."""
+  """Names of all columns of a table; of JSON lines those of the first line."""
   path = pathlib.Path(path)
-  delimiter = delimiter_of(path, delimiter)
-  if path.suffix.lower() == '.parquet':
+  kind, delimiter = _format(path, delimiter)
+  if kind == _PARQUET:
     return columnar.parquet_names(path)
+  if kind in _JSON_LINES:
+    return columnar.json_names(path)
   return delimited.header(path, delimiter)
 
 
@@ -185,8 +222,14 @@ def _check_columns(path: pathlib.Path, columns: Columns) -> None:
     )
 
 
-def delimiter_of(path: pathlib.Path, delimiter: str | None) -> str | None:
-  """Checks that the file is there; the delimiter if its name tells it."""
+def _format(
+  path: pathlib.Path, delimiter: str | None
+) -> tuple[str, str | None]:
+  """Checks that the file is there; its extension, and delimiter if that tells.
+
+  A delimiter that is given goes with any extension but those of Parquet and
+  JSON lines.
+  """
   try:
     mode = path.stat().st_mode
   except (FileNotFoundError, NotADirectoryError) as error:
@@ -194,72 +237,63 @@ def delimiter_of(path: pathlib.Path, delimiter: str | None) -> str | None:
       f'{path}: no such file; looked in {path.absolute().parent}'
     ) from error
   except OSError as error:
-    raise cells.unreadable(path, error) from error
+    raise text_files.unreadable(path, error) from error
   if stat.S_ISDIR(mode):
     raise types.UserError(f'{path}: a folder, not a table; name a file in it')
+  name = path.name.lower()
+  for packed in text_files.COMPRESSED:
+    name = name.removesuffix(packed)
+  kind = pathlib.PurePath(name).suffix
+  if path.suffix.lower() == _PARQUET or kind in _JSON_LINES:
+    return kind, None
   if delimiter is not None:
-    return delimiter.replace('\\t', '\t')  # as typed in a shell
-  name = path.name.lower().removesuffix('.gz')
-  suffix = pathlib.PurePath(name).suffix
-  if suffix not in _DELIMITERS and path.suffix.lower() != '.parquet':
+    return kind, delimiter.replace('\\t', '\t')  # as typed in a shell
+  if kind not in _DELIMITERS:
     raise types.UserError(
-      f'{path}: unknown extension {suffix!r}; known: .csv, .tsv, .txt (also '
-      'with .gz) and .parquet; for another text file pass --delimiter'
+      f'{path}: unknown extension {kind!r}; known: .csv, .tsv, .txt, .jsonl '
+      'and .ndjson (also with .gz or .zst) and .parquet; for another text file '
+      'pass --delimiter'
     )
-  return _DELIMITERS.get(suffix)
+  return kind, _DELIMITERS[kind]
 
 
 def _collect(
   path: pathlib.Path,
-  columns: Columns,
-  blocks: Iterable[cells.Block],
-  *,
+  roles: dict[str, str],
+  read: Iterable[cells.Block],
   id_type: str,
-  on_bad_rows: str,
-  unit: str,
+  drop: bool,
 ) -> Table:
   """Parses blocks, keeps good rows, and counts or reports bad ones."""
-  roles = {role: name for role, name in columns._asdict().items() if name}
   id_types = {'user': id_type, 'item': id_type}
-  kept = {role: [] for role in roles}
-  kept_lines = []
-  dropped: dict[str, Dropped] = {}
-  rows_read = 0
-  for block in blocks:
-    rows_read += block.lines.size + block.ragged_lines.size
+  parts = []
+  for block in read:
     id_types = _settle_id_types(block, roles, id_types)
-    parsed = {
-      role: _parser(role, id_types)(block.columns[name])
-      for role, name in roles.items()
+    parsers = {
+      role: (name, _parser(role, id_types)) for role, name in roles.items()
     }
-    bad = _bad_rows(block, roles, parsed)
-    if bad and on_bad_rows == 'error':
-      raise _bad_row_error(path, unit, block, bad, roles, id_type)
-    dropped = _count_dropped(dropped, bad)
-    good = np.ones(block.lines.size, bool)
-    for fault in bad:
-      good[fault.rows] = False
-    kept_lines.append(block.lines[good])
-    for role, column in parsed.items():
-      kept[role].append(column.values if good.all() else column.values[good])
-  if not rows_read:
+    refuse = functools.partial(_bad_row, path, block, id_type)
+    parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
+  rows = rows_lib.join(parts)
+  del parts
+  if not rows.rows_read:
     raise types.UserError(
       f'{path}: a header but no rows; the table needs at least one row'
     )
-  if sum(drop.count for drop in dropped.values()) == rows_read:
-    causes = ', '.join(f'{k}: {v.count}' for k, v in dropped.items())
+  if not len(rows.lines):
     raise types.UserError(
-      f'{path}: no row is left, {rows_read} of {rows_read} were dropped '
-      f'({causes}); check --delimiter and the column names'
+      f'{path}: no row is left, {rows.rows_read} of {rows.rows_read} were '
+      f'dropped ({rows_lib.causes(rows.dropped)}); check --delimiter and the '
+      'column names'
     )
-  arrays = {role: np.concatenate(kept.pop(role)) for role in roles}
-  return Table(
-    **{role: arrays.get(role) for role in columns._fields},
-    rows_read=rows_read,
-    dropped=dropped,
-    path=str(path),
-    lines=np.concatenate(kept_lines),
-  )
+  arrays = {role: column(rows.columns[role]) for role in roles}
+  table = make(str(path), rows.dropped, rows.rows_read, **arrays)
+  return table._replace(lines=rows.lines)
+
+
+def column(values: np.ndarray | polars.Series) -> ids.Column:
+  """A column of a table from parsed values."""
+  return ids.texts(values) if isinstance(values, polars.Series) else values
 
 
 def _settle_id_types(
@@ -277,90 +311,27 @@ def _settle_id_types(
 
 def _parser(
   role: str, id_types: dict[str, str]
-) -> Callable[[cells.Cells | cells.Typed], cells.Parsed]:
+) -> Callable[[polars.Series], cells.Parsed]:
   kind = _KINDS[role]
   if kind == columnar.ID:
     # Still 'auto': all ids so far are empty, which is a fault either way.
     is_text = id_types[role] == 'string'
     return cells.parse_texts if is_text else cells.parse_integer_ids
-  return {
-    columnar.TIME: cells.parse_times,
-    columnar.NUMBER: cells.parse_numbers,
-    columnar.TEXT: cells.parse_texts,
-    columnar.INTEGER: cells.parse_order,
-  }[kind]
+  return _PARSERS[kind]
 
 
-class _Bad(NamedTuple):
-  """Rows of a block that share a cause; each row has one cause, its first."""
-
-  cause: str
-  role: str  # '' if the row has a wrong number of fields
-  fault: int
-  rows: np.ndarray  # i64[M], into the block's well-formed rows
-  lines: np.ndarray  # i64[M], ascending
-
-
-def _bad_rows(
-  block: cells.Block, roles: dict[str, str], parsed: dict[str, cells.Parsed]
-) -> list[_Bad]:
-  bad = []
-  none = np.zeros(0, np.int64)
-  broken = block.ragged_fields == 0
-  for cause, which in (
-    ('broken quotes', broken),
-    ('wrong number of fields', ~broken),
-  ):
-    if which.any():
-      bad.append(_Bad(cause, '', 0, none, block.ragged_lines[which]))
-  taken = np.zeros(block.lines.size, bool)
-  for role, name in roles.items():
-    faults = parsed[role].faults
-    for fault in np.unique(faults[faults > 0]).tolist():
-      rows = np.flatnonzero((faults == fault) & ~taken)
-      if rows.size:
-        cause = f'{name} {cells.PHRASES[fault]}'
-        bad.append(_Bad(cause, role, fault, rows, block.lines[rows]))
-    taken |= faults > 0
-  return bad
-
-
-def _count_dropped(
-  dropped: dict[str, Dropped], bad: list[_Bad]
-) -> dict[str, Dropped]:
-  counted = dict(dropped)
-  for fault in bad:
-    before = counted.get(fault.cause, Dropped(0, ()))
-    lines = (*before.first_lines, *fault.lines[:FIRST_LINES].tolist())
-    counted[fault.cause] = Dropped(
-      before.count + fault.lines.size, lines[:FIRST_LINES]
-    )
-  return counted
-
-
-def _bad_row_error(
+def _bad_row(
   path: pathlib.Path,
-  unit: str,
   block: cells.Block,
-  bad: list[_Bad],
-  roles: dict[str, str],
   id_type: str,
+  fault: rows_lib.Fault,
 ) -> types.UserError:
   """The error of the first bad row."""
-  first = min(bad, key=lambda fault: fault.lines[0])
-  where = f'{path}, {unit} {first.lines[0]}'
-  if not first.role:
-    index = int(np.argmax(block.ragged_lines == first.lines[0]))
-    fields = int(block.ragged_fields[index])
-    what = f'wrong number of fields, {fields} instead of {block.num_fields}'
-    if not fields:
-      what = 'broken quotes; double the quotes inside a quoted field'
-    return types.UserError(f'{where}: {what}; correct it, or {_DROP}')
-  name, kind = roles[first.role], _KINDS[first.role]
-  value = cells.text_at(block.columns[name], int(first.rows[0]))
-  value = repr(value if len(value) <= 60 else value[:60] + '...')
-  what = f'{name} {value} {cells.PHRASES[first.fault]}'
-  mixed = first.fault == cells.NOT_INTEGER and id_type == 'auto'
+  what = f'{path}, {rows_lib.describe(block, fault)}'
+  if not fault.name:
+    return types.UserError(f'{what}; correct it, or {_DROP}')
+  kind = _KINDS[fault.name]
+  mixed = fault.code == cells.NOT_INTEGER and id_type == 'auto'
   if kind == columnar.ID and mixed:
     what += ', but the column began with integers (mixed types)'
-  return types.UserError(f'{where}: {what}; allowed: {_ALLOWED[kind]}; {_DROP}')
+  return types.UserError(f'{what}; allowed: {_ALLOWED[kind]}; {_DROP}')

@@ -6,11 +6,14 @@ Lines without a header: user, item, category, type of behavior, Unix seconds.
 import pathlib
 
 import numpy as np
+import polars
 
 from twotsrec.data import cells
 from twotsrec.data import delimited
 from twotsrec.data import feature_files
+from twotsrec.data import ids
 from twotsrec.data import raw_rows
+from twotsrec.data import rows as rows_lib
 
 FOLDER, FILE = 'taobao-userbehavior', 'UserBehavior.csv'
 COLUMNS = ('user', 'item', 'category', 'behavior', 'time')
@@ -20,11 +23,13 @@ BEHAVIORS = {'pv': 'view', 'fav': 'collect', 'cart': 'cart', 'buy': 'buy'}
 FIRST, LAST = 1_511_539_200, 1_512_316_799
 OUTSIDE = 'time outside of 2017-11-25 to 2017-12-03'
 STRANGE = 'behavior is none of ' + ', '.join(BEHAVIORS)
+_PAIRS = ('item', 'category', 'count')
+_NO_PAIRS = polars.DataFrame(schema=dict.fromkeys(_PAIRS, polars.Int64))
 CONFLICT = 'item with several categories, most frequent kept'
 
 
 def load(
-  data_root: str, behaviors: bool = False, block_bytes: int = 1 << 22
+  data_root: str, behaviors: bool = False, block_bytes: int = 1 << 25
 ) -> raw_rows.Raw:
   """Reads the log; besides its columns no more than a block is in memory.
 
@@ -46,58 +51,64 @@ def load(
     column_names=COLUMNS,
     block_bytes=block_bytes,
   )
-  parsers = dict.fromkeys(COLUMNS, cells.parse_order)
-  parsers['behavior'] = cells.parse_texts
+  parsers = {name: (name, cells.parse_order) for name in COLUMNS}
+  parsers['behavior'] = ('behavior', cells.parse_texts)
   wanted = ('user', 'item', 'time', *(('behavior',) if behaviors else ()))
-  kept = {name: [] for name in wanted}
-  pairs, pending, dropped, rows_read = np.zeros((3, 0), np.int64), [], {}, 0
-  for rows in raw_rows.parse(blocks, parsers):
-    rows = _cleaned(rows)
-    rows_read += rows.rows_read
-    dropped = raw_rows.add(dropped, rows.dropped)
-    for name, parts in kept.items():
-      parts.append(rows.columns[name])
-    item, category = rows.columns['item'], rows.columns['category']
-    pending.append(_merged([np.stack([item, category, np.ones_like(item)])]))
+  parts, pairs, pending = [], _NO_PAIRS, []
+  for block in blocks:
+    rows = _cleaned(rows_lib.parse(block, parsers))
+    pending.append(_counted(rows.columns['item'], rows.columns['category']))
     # Merging when as much is new as is old keeps the work linear.
-    if sum(part.shape[1] for part in pending) >= pairs.shape[1]:
+    if sum(map(len, pending)) >= len(pairs):
       pairs, pending = _merged([pairs, *pending]), []
-  columns = {name: np.concatenate(kept.pop(name)) for name in wanted}
-  table = raw_rows.table(path, rows_read, dropped, **columns)
+    columns = {name: rows.columns[name] for name in wanted}
+    parts.append(rows._replace(columns=columns))
+  rows = rows_lib.join(parts)
+  del parts
+  columns = rows.columns
+  if behaviors:
+    columns = {**columns, 'behavior': _names(columns['behavior'])}
+  table = raw_rows.table(path, rows, **columns)
   features, conflicts = _categories(path, _merged([pairs, *pending]))
-  return raw_rows.Raw(table, features, notes={CONFLICT: conflicts})
+  return raw_rows.Raw(table, features, {CONFLICT: conflicts})
 
 
-def _cleaned(rows: raw_rows.Rows) -> raw_rows.Rows:
-  """Rows of the nine days and of known behaviors, with our names of them."""
+def _cleaned(rows: rows_lib.Rows) -> rows_lib.Rows:
+  """Rows of the nine days; behaviors are numbers i8[R], as in `BEHAVIORS`."""
   time = rows.columns['time']
-  rows = raw_rows.drop(rows, (time < FIRST) | (time > LAST), OUTSIDE)
-  code = np.full(len(rows.lines), -1)
-  for number, name in enumerate(BEHAVIORS):
-    code[rows.columns['behavior'] == name] = number
-  rows = raw_rows.drop(rows, code < 0, STRANGE)
-  names = np.array(list(BEHAVIORS.values()))[code[code >= 0]]
-  return rows._replace(columns={**rows.columns, 'behavior': names})
+  rows = rows_lib.drop(rows, (time < FIRST) | (time > LAST), OUTSIDE)
+  codes = rows.columns['behavior'].replace_strict(
+    list(BEHAVIORS), range(len(BEHAVIORS)), default=-1, return_dtype=polars.Int8
+  )
+  rows = rows._replace(columns={**rows.columns, 'behavior': codes.to_numpy()})
+  return rows_lib.drop(rows, rows.columns['behavior'] < 0, STRANGE)
 
 
-def _merged(parts: list[np.ndarray]) -> np.ndarray:
-  """Counts of (item, category), i64[3, P], each pair once and ascending."""
-  item, category, count = np.concatenate(parts, axis=1)
-  order = np.lexsort((category, item))
-  item, category, count = item[order], category[order], count[order]
-  fresh = np.ones(len(item), bool)
-  fresh[1:] = (np.diff(item) != 0) | (np.diff(category) != 0)
-  start = np.flatnonzero(fresh)
-  if not len(start):
-    return np.zeros((3, 0), np.int64)
-  return np.stack([item[start], category[start], np.add.reduceat(count, start)])
+def _names(codes: np.ndarray) -> ids.Texts:
+  """Our names of behaviors from numbers in `BEHAVIORS`."""
+  names = sorted(BEHAVIORS.values())
+  place = [names.index(name) for name in BEHAVIORS.values()]
+  return ids.Texts(np.array(names), np.array(place, np.int32)[codes])
+
+
+def _counted(item: np.ndarray, category: np.ndarray) -> polars.DataFrame:
+  """Counts of every category of every item."""
+  frame = polars.DataFrame({'item': item, 'category': category})
+  count = polars.len().cast(polars.Int64).alias('count')
+  return frame.group_by('item', 'category').agg(count)
+
+
+def _merged(parts: list[polars.DataFrame]) -> polars.DataFrame:
+  """Counts of (item, category), each pair once."""
+  pairs = polars.concat(parts).group_by('item', 'category')
+  return pairs.agg(polars.col('count').sum())
 
 
 def _categories(
-  path: pathlib.Path, pairs: np.ndarray
+  path: pathlib.Path, pairs: polars.DataFrame
 ) -> tuple[feature_files.Rows, int]:
   """One category per item, and how many items had several."""
-  item, category, count = pairs
+  item, category, count = (pairs[name].to_numpy() for name in _PAIRS)
   order = np.lexsort((category, -count, item))
   distinct, first, several = np.unique(
     item[order], return_index=True, return_counts=True

@@ -1,4 +1,4 @@
-"""Who is held out of a log with behaviors: events of the target alone.
+"""Splits of a log with behaviors: events of the target alone are held out.
 
 The rules are those of `splits`, applied to the events of the target behavior;
 upstream events are train events, or they are dropped, never held out:
@@ -25,7 +25,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import interactions
-from twotsrec.data import prepared
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 
 MIN_FOR_VALIDATION = 3  # target events that a user needs to lend one
@@ -37,7 +37,7 @@ REPEATED = 'other target event of a held-out pair'
 
 
 class Held(NamedTuple):
-  """Where every event goes.
+  """The split of every event, and the events that are left out.
 
   Attributes:
     split: i8[N], TRAIN, VALIDATION or TEST.
@@ -83,10 +83,10 @@ def hold_out(
   repeated = _repeated(events, of_target, held.split)
   split = held.split
   if name == 'given' and validation and not np.any(_validated(held, of_target)):
-    lendable = of_target & ~repeated & (split == prepared.TRAIN)
+    lendable = of_target & ~repeated & (split == prepared_lib.TRAIN)
     split = split.copy()
     drawn = draw_validation(events.user, events.item, lendable, seed, unit)
-    split[drawn] = prepared.VALIDATION
+    split[drawn] = prepared_lib.VALIDATION
     repeated = _repeated(events, of_target, split)
   return Held(split, {**held.gone, REPEATED: repeated})
 
@@ -129,11 +129,11 @@ def _leave_last_out(
   validation: bool,
   unit: str,
 ) -> Held:
-  split = np.full(len(events.user), prepared.TRAIN, np.int8)
+  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
   split[of_target] = splits.leave_last_out(
     events.user[of_target], validation, unit
   )
-  later = _later_than(events, np.flatnonzero(split == prepared.TEST))
+  later = _later_than(events, np.flatnonzero(split == prepared_lib.TEST))
   return Held(split, {AFTER_TEST: later & ~of_target})
 
 
@@ -143,12 +143,12 @@ def _per_user_time(
   validation: bool,
   unit: str,
 ) -> Held:
-  split = np.full(len(events.user), prepared.TRAIN, np.int8)
+  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
   split[of_target] = splits.per_user_time(
     events.user[of_target], validation=validation, unit=unit
   )
   # Backwards, so that the first held-out event of a user is written last.
-  held_out = np.flatnonzero(split != prepared.TRAIN)[::-1]
+  held_out = np.flatnonzero(split != prepared_lib.TRAIN)[::-1]
   later = _later_than(events, held_out)
   return Held(split, {AFTER_HELD: later & ~of_target})
 
@@ -173,12 +173,12 @@ def _by_time(
   cuts: tuple[float | None, float | None],
 ) -> Held:
   time = None if events.time is None else events.time[of_target]
-  split = np.full(len(events.user), prepared.TRAIN, np.int8)
+  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
   if name == 'global_time':
     # The fractions are of the target events. A cut is the time of an event,
     # so the first held-out event has it.
     held = splits.global_time(time, validation)
-    first_cut = np.min(time[held != prepared.TRAIN])
+    first_cut = np.min(time[held != prepared_lib.TRAIN])
   else:
     held = splits.date(time, *cuts)
     first_cut = cuts[1] if cuts[0] is None else cuts[0]
@@ -190,7 +190,7 @@ def _given(
   events: interactions.Interactions, of_target: np.ndarray, validation: bool
 ) -> Held:
   split = splits.given(events.split, validation)
-  test = split == prepared.TEST
+  test = split == prepared_lib.TEST
   if not np.any(test & of_target):
     names = events.behavior_names
     common = int(np.argmax(np.bincount(events.behavior[test])))
@@ -199,13 +199,13 @@ def _given(
       f'no test row is of the target behavior {names[-1]!r}, most are of '
       f'{names[common]!r}; the target comes last: --behaviors={",".join(order)}'
     )
-  labeled = ~of_target & (split != prepared.TRAIN)
+  labeled = ~of_target & (split != prepared_lib.TRAIN)
   # They stay out of training, and do not count as held out.
-  return Held(np.where(labeled, prepared.TRAIN, split), {LABELED: labeled})
+  return Held(np.where(labeled, prepared_lib.TRAIN, split), {LABELED: labeled})
 
 
 def _validated(held: Held, of_target: np.ndarray) -> np.ndarray:
-  return of_target & (held.split == prepared.VALIDATION)
+  return of_target & (held.split == prepared_lib.VALIDATION)
 
 
 def _repeated(
@@ -220,7 +220,7 @@ def _repeated(
   pair = np.sort(pair)
   last = np.flatnonzero(np.diff(pair, append=-1))
   run = np.searchsorted(last, np.arange(len(rows)))
-  in_held_pair = split[rows[last[run]]] != prepared.TRAIN
+  in_held_pair = split[rows[last[run]]] != prepared_lib.TRAIN
   in_held_pair[last] = False
   gone[rows[in_held_pair]] = True
   return gone

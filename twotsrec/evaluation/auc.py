@@ -2,9 +2,9 @@
 
 The AUC of a group pools all its pairs: a positive of one user is compared with
 the negatives of every user of the group (PIN sec. 4.1.3, "computed in the
-group level"). All positive scores are known first; then tiles of negatives
-stream by, and for every positive the number of negatives below it and equal
-to it is kept. What is kept is [T], whatever the number of negatives.
+group level"). All positives are scored first; then tiles of negatives stream
+by, and every positive counts the negatives below it and equal to it. That takes
+[T] numbers, whatever the number of negatives.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import metrics
-from twotsrec.evaluation import ranking
+from twotsrec.evaluation import counting
 
 
 class PooledCounts(NamedTuple):
@@ -35,7 +35,7 @@ class PooledCounts(NamedTuple):
   num_negatives: np.ndarray
 
 
-def pooled_counts(group: np.ndarray, num_groups: int) -> ranking.Fold:
+def pooled_counts(group: np.ndarray, num_groups: int) -> counting.Fold:
   """A fold over negative scores that ends in `PooledCounts`.
 
   Args:
@@ -55,20 +55,20 @@ def pooled_counts(group: np.ndarray, num_groups: int) -> ranking.Fold:
       np.zeros(num_groups, np.int64),
     )
 
-  def step(counts, rows, scores, kept):
+  def step(counts, rows, scores, negative):
     row_group = group[rows]
     for group_id in np.unique(row_group):
       chosen = row_group == group_id
       # Targets come sorted by group: mostly the whole tile is one group.
       mine = slice(None) if chosen.all() else chosen
       # Sorting what is left out to the end is faster than leaving it out.
-      ordered = np.where(kept[mine], scores[mine], np.inf).ravel()
+      ordered = np.where(negative[mine], scores[mine], np.inf).ravel()
       ordered.sort()
-      negatives = ordered[: np.count_nonzero(kept[mine])]
+      negatives = ordered[: np.count_nonzero(negative[mine])]
       counts = _add_negatives(counts, group_id, negatives)
     return counts
 
-  return ranking.Fold(init, step)
+  return counting.Fold(init, step)
 
 
 def placements(

@@ -62,8 +62,8 @@ def parts(
   num_upstream = len(names(prepared)) - 1
   part = np.full(wanted.shape, num_upstream, np.int32)
   for behavior in range(num_upstream):  # the later ones have the last word
-    shown = in_train & (np.asarray(prepared.behaviors) == behavior)
-    part[np.isin(wanted, events[shown])] = num_upstream - 1 - behavior
+    chosen = in_train & (np.asarray(prepared.behaviors) == behavior)
+    part[np.isin(wanted, events[chosen])] = num_upstream - 1 - behavior
   return part
 
 

@@ -19,7 +19,7 @@ _ROUNDING = 1e-12  # of sums of metrics, which lie in 0..1
 
 
 def weights(num_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-  """How often each user is drawn, f64[r, U] in chunks of `resamples` rows.
+  """Draws of each user, f64[r, U], in chunks of the R resamples.
 
   Each row is multinomial: U draws with equal chances.
   """
@@ -59,7 +59,7 @@ def resampled_ratios(
 def intervals(
   sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Percentile intervals, (low f64[M], high f64[M]); NaN if not known.
+  """Percentile intervals, (low f64[M], high f64[M]); NaN without any.
 
   Arguments as in `resampled_ratios`.
   """
@@ -69,10 +69,10 @@ def intervals(
 
 def percentiles(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Middle 95 % of resampled ratios f64[R, M], (low f64[M], high f64[M])."""
-  known = np.isfinite(ratios)
+  finite = np.isfinite(ratios)
   bounds = np.full((2, ratios.shape[1]), np.nan)
-  for column in np.flatnonzero(known.any(axis=0)):
-    values = ratios[known[:, column], column]
+  for column in np.flatnonzero(finite.any(axis=0)):
+    values = ratios[finite[:, column], column]
     bounds[:, column] = np.quantile(values, (0.025, 0.975))
   return bounds[0], bounds[1]
 
@@ -84,14 +84,14 @@ def p_values(ratios: np.ndarray) -> np.ndarray:
   the sample itself, so p is never 0 (Davison and Hinkley 1997, sec. 4.2).
 
   Args:
-    ratios: f64[R, M], resampled differences d; NaN where one is not known.
+    ratios: f64[R, M], resampled differences d; NaN where one is undefined.
   Returns:
-    f64[M]; NaN if no resample is known.
+    f64[M]; NaN without a defined resample.
   """
-  known = np.isfinite(ratios)
+  finite = np.isfinite(ratios)
   # Rounding in the sums must not hide that a resample shows no difference.
-  below = np.count_nonzero(known & (ratios <= _ROUNDING), axis=0)
-  above = np.count_nonzero(known & (ratios >= -_ROUNDING), axis=0)
-  total = np.count_nonzero(known, axis=0)
+  below = np.count_nonzero(finite & (ratios <= _ROUNDING), axis=0)
+  above = np.count_nonzero(finite & (ratios >= -_ROUNDING), axis=0)
+  total = np.count_nonzero(finite, axis=0)
   p = np.minimum(1.0, 2.0 * (1 + np.minimum(below, above)) / (1 + total))
   return np.where(total > 0, p, np.nan)

@@ -12,7 +12,7 @@ NEW = 'new'
 
 
 def names(edges: Sequence[int] = EDGES) -> list[str]:
-  """Names of the buckets that `assign` tells: new users, then the ranges."""
+  """Names of the buckets of `assign`: new users, then the ranges."""
   check(edges)
   lows = [1, *(edge + 1 for edge in edges)]
   ranges = [_span(low, high) for low, high in zip(lows, edges)]
@@ -40,7 +40,7 @@ def assign(train_count: Any, edges: Sequence[int] = EDGES) -> np.ndarray:
 
 
 def histogram(train_count: Any) -> dict[str, list[int]]:
-  """How many users have each number of training events.
+  """Numbers of users by their training events, for the activity figure.
 
   Args:
     train_count: i64[U].

@@ -1,4 +1,4 @@
-"""Fixed sampled candidates: a held-out item and negatives drawn once.
+"""Fixed lists of sampled candidates: a held-out item and negatives drawn once.
 
 The draw knows no model, and a counter-based generator keyed by the event makes
 the list of a target independent of which other targets are evaluated. So every
@@ -8,6 +8,7 @@ Hit rates among 100 candidates cannot be compared with those among all items;
 the user AUC can (it is linear in the rank).
 """
 
+from collections.abc import Sequence
 import hashlib
 
 import numpy as np
@@ -16,6 +17,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import gathers
 
+_MULTIPLIER_SEED = 0
 _ROWS_AT_ONCE = 256  # their lists stay in the cache
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
@@ -60,6 +62,28 @@ def digest(lists: np.ndarray) -> str:
   content = np.ascontiguousarray(lists, dtype='<i4')
   shape = 'x'.join(str(size) for size in content.shape)
   return hashlib.sha256(shape.encode() + content.tobytes()).hexdigest()
+
+
+def fingerprints(lists: np.ndarray) -> np.ndarray:
+  """A number for every list, u64[b]; lists that differ have different ones.
+
+  A sum with random odd multipliers modulo 2^64: two given lists that differ
+  agree by chance in one of about 2^63 cases.
+
+  Args:
+    lists: i32[b, n].
+  """
+  stream = np.zeros(1, np.int64)
+  words = random_words(stream, lists.shape[1], _MULTIPLIER_SEED)
+  return (lists.astype(np.uint64) * (words[0] | np.uint64(1))).sum(
+    axis=1, dtype=np.uint64
+  )
+
+
+def digest_of_fingerprints(fingerprint: np.ndarray) -> str:
+  """sha256 of the fingerprints u64[T] of all lists in their order."""
+  content = np.ascontiguousarray(fingerprint, dtype='<u8').tobytes()
+  return hashlib.sha256(content).hexdigest()
 
 
 def distinct_ranks(
@@ -139,7 +163,7 @@ def random_words(streams: np.ndarray, length: int, seed: int) -> np.ndarray:
 
 
 def philox(
-  counter: list[np.ndarray], key: tuple[np.uint64, np.uint64]
+  counter: Sequence[np.ndarray], key: tuple[np.uint64, np.uint64]
 ) -> list[np.ndarray]:
   """Philox4x32-10, 32-bit words held in uint64 (Salmon et al. 2011, sec. 3.3).
 

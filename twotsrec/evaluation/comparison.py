@@ -16,6 +16,7 @@ placements of the positives and takes the negatives as given (see `report`).
 
 from collections.abc import Iterable, Mapping, Sequence
 import io
+import itertools
 from typing import Any, NamedTuple
 import zipfile
 import zlib
@@ -182,9 +183,9 @@ def pool(tables: Iterable[Table]) -> System:
   Raises:
     types.UserError: they do not rest on the same users and items.
   """
-  first, total, by_seed = None, 0.0, []
-  for table in tables:
-    first = table if first is None else first
+  tables = iter(tables)
+  first, total, by_seed = next(tables), 0.0, []
+  for table in itertools.chain([first], tables):
     _check_paired(first, table)
     total = total + table.sums
     by_seed.append(values(table))
@@ -227,8 +228,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
   Reference: Holm 1979.
   """
-  known = np.flatnonzero(~np.isnan(p))
-  order = known[np.argsort(p[known], kind='stable')]
+  defined = np.flatnonzero(~np.isnan(p))
+  order = defined[np.argsort(p[defined], kind='stable')]
   steps = p[order] * np.arange(order.size, 0, -1)
   adjusted = np.full(p.shape, np.nan)
   adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
@@ -257,11 +258,11 @@ def rows(
   names = [*(parts or range(1, num_groups + 1)), 'all']
   names.append(f'mean of {"parts" if parts else "groups"}')
   fields = ('reference', 'other', 'difference', 'low', 'high', 'p')
-  number, shown = metrics_lib.or_none, []
+  number, lines = metrics_lib.or_none, []
   for row, name in enumerate(names):
     of_group = row < num_groups
     holms = comparison.holm[row, column] if of_group else np.nan
-    shown.append(
+    lines.append(
       {
         'group': name,
         'users': int(users[min(row, num_groups)]),
@@ -270,7 +271,7 @@ def rows(
         'by_seed': [number(d) for d in comparison.by_seed[:, row, column]],
       }
     )
-  return shown
+  return lines
 
 
 def table(
@@ -287,8 +288,8 @@ def table(
   head += ['95 % interval', 'p', 'Holm p', 'over seeds']
   body = [
     [metric if i == 0 else '', *_cells(row)]
-    for metric, shown in by_metric.items()
-    for i, row in enumerate(shown)
+    for metric, lines in by_metric.items()
+    for i, row in enumerate(lines)
   ]
   several = any(len(r['by_seed']) > 1 for rs in by_metric.values() for r in rs)
   return [cells if several else cells[:-1] for cells in (head, *body)]
@@ -299,8 +300,8 @@ def aligned(table: Sequence[Sequence[str]]) -> str:
   widths = [max(map(len, column)) for column in zip(*table)]
   lines = []
   for first, *others in table:
-    shown = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
-    lines.append('  '.join([first.ljust(widths[0]), *shown]).rstrip())
+    cells = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
+    lines.append('  '.join([first.ljust(widths[0]), *cells]).rstrip())
   return '\n'.join(lines)
 
 
@@ -322,7 +323,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
   signed = lambda value: '-' if value is None else f'{value:+.4f}'
   # Groups are one family; everybody and the mean stand by themselves.
   decisive = row['p'] if row['holm'] is None else row['holm']
-  known = [d for d in row['by_seed'] if d is not None]
+  seeds = [d for d in row['by_seed'] if d is not None]
   return [
     str(row['group']),
     f'{row["users"]:,}',
@@ -333,7 +334,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     f'{signed(row["low"])} to {signed(row["high"])}',
     plain(row['p']),
     plain(row['holm']),
-    f'{signed(min(known))} to {signed(max(known))}' if known else '-',
+    f'{signed(min(seeds))} to {signed(max(seeds))}' if seeds else '-',
   ]
 
 
@@ -361,9 +362,9 @@ def _with_mean(ratios: np.ndarray, counts: np.ndarray) -> np.ndarray:
   Returns:
     f64[..., G + 2, M].
   """
-  known = counts[:-1] > 0
-  total = np.where(known, ratios[..., :-1, :], 0.0).sum(axis=-2, keepdims=True)
-  number = np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+  some = counts[:-1] > 0
+  total = np.where(some, ratios[..., :-1, :], 0.0).sum(axis=-2, keepdims=True)
+  number = np.where(some.any(axis=0), some.sum(axis=0), np.nan)
   return np.concatenate([ratios, total / number], axis=-2)
 
 

@@ -1,12 +1,11 @@
 """From a trained model and prepared data to one split's part of the report."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from twotsrec import config
-from twotsrec import metrics
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
@@ -16,6 +15,7 @@ from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report
+from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
 _CANDIDATES = ('all', 'sampled', 'unbought', 'never_interacted')
@@ -23,96 +23,67 @@ _NEEDS_BEHAVIORS = ('unbought', 'never_interacted')
 
 
 def evaluate(
-  model: types.Model,
-  params: tiles.AnyParams,
-  context: Any,
+  ranker: contracts.Ranker,
   prepared: prepared_data.Prepared,
   groups: groups_data.Groups,
   split: int,
   evaluation: config.EvaluationConfig,
-  history_length: int,
-  progress: Callable[[int, int], None] | None = None,
   *,
-  seen: prepared_data.SeenItems | None = None,
-  routing: config.RoutingConfig | None = None,
   key: str = 'user_train_count',
+  progress: ranking.Progress | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Ranks the held-out items of a split and summarizes by group.
 
   Args:
-    model: scorer.
-    params: of the model; or a sequence with those of every group.
-    context: of the model.
+    ranker: the model, its parameters and routing.
     prepared: the data.
     groups: of the users; a target belongs to the group of its event if events
       have groups, else to that of its user.
     split: prepared.VALIDATION or prepared.TEST.
     evaluation: protocol.
-    history_length: L.
-    progress: called with (targets done, targets).
-    seen: what `not_negative` returns if at hand, else computed.
-    routing: which plugin serves whom; None for a model without plugins.
     key: that the groups were made by, the unit of a route.
+    progress: called with (targets done, targets).
   Returns:
-    (part of report.json, per target arrays [T] in the order of the events:
-    event, user, item, group, better, tied, num_negatives, score, rank,
-    user_auc, placement_group, placement_all, and part if the data have
-    behaviors). The arrays hold numbers only and can be saved with np.savez.
+    (part of report.json, what `report.per_target` returns in the order of the
+    events, with `part` if the data have behaviors). The arrays hold numbers
+    only and can be saved with np.savez.
   """
   _check_protocol(prepared, evaluation)
-  if seen is None:
-    seen = not_negative(prepared, split, evaluation)
   targets = _held_out(prepared, split, evaluation)
   routes = None
-  if routing is not None:
-    routes = routing_data.of_targets(prepared, groups, targets, key, routing)
+  if ranker.routing is not None:
+    routes = routing_data.of_targets(
+      prepared, groups, targets, key, ranker.routing
+    )
   targets, group, routes = _sorted_by_group(groups, targets, routes)
-  num_groups = len(groups.sizes)
-  result = ranking.rank_targets(
-    model,
-    params,
-    context,
-    prepared.items,
-    prepared.user_offsets,
+  among = _among(prepared, targets, split, evaluation)
+  counts = ranking.rank_targets(
+    ranker,
+    prepared,
     targets,
-    seen,
-    num_items=prepared.num_items,
-    history_length=history_length,
+    among,
     routes=routes,
-    candidates=_lists(prepared, targets, seen, evaluation),
-    user_tile=evaluation.user_tile,
-    item_tile=evaluation.item_tile,
-    fold=auc.pooled_counts(group, num_groups),
+    sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+    fold=auc.pooled_counts(group, len(groups.sizes)),
     progress=progress,
   )
-  per_target = _per_target(prepared, targets, group, result, evaluation)
+  placements = auc.placements(counts.folded, evaluation.auc_ties)
+  per_target = report.per_target(targets, group, counts, placements, evaluation)
+  names = behaviors.part_names(prepared)
+  if names:
+    per_target['part'] = behaviors.parts(prepared, targets)
+  order = np.argsort(targets.event)
+  per_target = {name: values[order] for name, values in per_target.items()}
   part = report.build(
     per_target,
     prepared_data.train_counts(prepared),
-    num_groups,
+    len(groups.sizes),
     evaluation.ks,
     evaluation.bootstrap,
     evaluation.seed,
-    behaviors.part_names(prepared),
+    names,
   )
   return part, per_target
-
-
-def not_negative(
-  prepared: prepared_data.Prepared,
-  split: int,
-  evaluation: config.EvaluationConfig,
-) -> prepared_data.SeenItems:
-  """Items of every user that a held-out item is not ranked among.
-
-  Whatever the user interacted with in the whole data; or with 'unbought' only
-  what the user bought in the splits before: a purchase held out for validation
-  is left out when test items are ranked, a test item is not left out when
-  validation items are.
-  """
-  if evaluation.candidates == 'unbought':
-    return behaviors.bought(prepared, split)
-  return prepared_data.seen_items(prepared, 'all')
 
 
 def protocol(
@@ -120,7 +91,7 @@ def protocol(
   split: int,
   evaluation: config.EvaluationConfig,
 ) -> dict[str, Any]:
-  """How `evaluate` ranks, for the report; states the lists' digest."""
+  """Ranking protocol for the report, with the digest of sampled lists."""
   _check_protocol(prepared, evaluation)
   if evaluation.candidates == 'never_interacted' and np.any(
     np.asarray(prepared.split) == split
@@ -135,9 +106,8 @@ def protocol(
     'bootstrap': evaluation.bootstrap,
   }
   if evaluation.candidates == 'sampled':
-    seen = not_negative(prepared, split, evaluation)
     targets = _held_out(prepared, split, evaluation)
-    lists = _lists(prepared, targets, seen, evaluation)
+    lists = _among(prepared, targets, split, evaluation)
     described['num_candidates'] = evaluation.num_candidates
     described['negatives_digest'] = candidates.digest(lists)
   return described
@@ -146,7 +116,7 @@ def protocol(
 def _negatives(
   prepared: prepared_data.Prepared, evaluation: config.EvaluationConfig
 ) -> str:
-  """What a held-out item is ranked among, in words."""
+  """The candidates of a held-out item in words."""
   names = behaviors.names(prepared)
   if evaluation.candidates == 'unbought':
     return (
@@ -167,40 +137,12 @@ def _negatives(
   return text
 
 
-def _per_target(
-  prepared, targets, group, result, evaluation
-) -> dict[str, np.ndarray]:
-  """Metrics of every target in order of the events."""
-  counts = result.better, result.tied
-  # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
-  auc_rank = metrics.rank_from_counts(*counts, 1.0 - evaluation.auc_ties)
-  own, everybody = auc.placements(result.folded, evaluation.auc_ties)
-  per_target = {
-    'event': np.asarray(targets.event),
-    'user': np.asarray(targets.user),
-    'item': np.asarray(targets.item),
-    'group': group,
-    'better': result.better,
-    'tied': result.tied,
-    'num_negatives': result.num_negatives,
-    'score': result.positive_score,
-    'rank': metrics.rank_from_counts(*counts, evaluation.rank_ties),
-    'user_auc': metrics.user_auc(auc_rank, result.num_negatives),
-    'placement_group': own,
-    'placement_all': everybody,
-  }
-  if behaviors.part_names(prepared):
-    per_target['part'] = behaviors.parts(prepared, targets)
-  order = np.argsort(targets.event)
-  return {name: values[order] for name, values in per_target.items()}
-
-
 def _held_out(
   prepared: prepared_data.Prepared,
   split: int,
   evaluation: config.EvaluationConfig,
 ) -> prepared_data.Targets:
-  """What is ranked: events of a split, or those that are discoveries."""
+  """Events to rank: those of a split, or the discoveries among them."""
   targets = prepared_data.targets(prepared, split)
   name = prepared_data.SPLITS[split]
   if not targets.user.size:
@@ -236,17 +178,22 @@ def _sorted_by_group(
   return targets, group[order].astype(np.int32), routes
 
 
-def _lists(prepared, targets, seen, evaluation) -> np.ndarray | None:
-  """Candidates of every target, or None for all items."""
+def _among(prepared, targets, split, evaluation) -> Any:
+  """The rule for the candidates, or lists of them.
+
+  What the user interacted with in the whole data is no negative; or with
+  'unbought' only what the user bought in the splits before: a purchase held out
+  for validation is left out when test items are ranked, a test item is not left
+  out when validation items are.
+  """
+  if evaluation.candidates == 'unbought':
+    bought = behaviors.bought(prepared, split)
+    return rules.without(bought, prepared.num_items, rules.UNBOUGHT)
+  seen = prepared_data.seen_items(prepared, 'all')
   if evaluation.candidates != 'sampled':
-    return None
-  return candidates.draw(
-    targets,
-    seen,
-    prepared.num_items,
-    evaluation.num_candidates,
-    evaluation.seed,
-  )
+    return rules.without(seen, prepared.num_items)
+  number, seed = evaluation.num_candidates, evaluation.seed
+  return candidates.draw(targets, seen, prepared.num_items, number, seed)
 
 
 def _check_protocol(

@@ -5,8 +5,8 @@ G of the N score higher, k of a list do so with the hypergeometric probability
 
   P(k) = C(G, k) C(N - G, n - k) / C(N, n),
 
-so what an infinite number of lists would give is known from G alone, without
-the noise of any one list. Where N < n all others are candidates. Of the items
+so G alone gives the mean over an infinite number of lists, without the noise of
+any one list. Where N < n all others are candidates. Of the items
 that tie with the held-out one half count as better; if their number is odd, the
 value is the mean of the two ways to round.
 
@@ -49,7 +49,7 @@ def ndcg(better: Any, tied: Any, others: Any, n: int, k: int) -> np.ndarray:
 
 
 def _gain(gains, better, tied, others, n) -> np.ndarray:
-  """Expectation of what each of the first ranks earns, f64[k]."""
+  """Expectation of the gains f64[k] that the first k ranks earn."""
 
   def sampled(above, others, n):
     chances = _chances(above, others, n, min(gains.size, n + 1))
@@ -79,12 +79,12 @@ def _over_ties(sampled, whole, better, tied, others, n) -> np.ndarray:
   span = above.max(initial=0) + 1
   pairs, index = np.unique(others * span + above, return_inverse=True)
   others, above = pairs // span, pairs % span
-  found = whole(above)
+  values = whole(above)
   long = np.flatnonzero(others > n)
   for first in range(0, long.size, _PAIRS):
     part = long[first : first + _PAIRS]
-    found[part] = sampled(above[part], others[part].astype(np.float64), n)
-  return found[index.reshape(2, *better.shape)].mean(axis=0)
+    values[part] = sampled(above[part], others[part].astype(np.float64), n)
+  return values[index.reshape(2, *better.shape)].mean(axis=0)
 
 
 def _reciprocal_rank(above, others, n):

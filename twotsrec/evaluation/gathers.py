@@ -5,6 +5,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class Ragged(NamedTuple):
+  """Slices of different lengths, one after the other.
+
+  Attributes:
+    row: i64[M], slice that a value is of.
+    values: [M].
+    place: i64[M], of the value in its slice.
+  """
+
+  row: np.ndarray
+  values: np.ndarray
+  place: np.ndarray
+
+
 class Exclusions(NamedTuple):
   """Distinct items that each row may not be compared with.
 
@@ -36,13 +50,26 @@ def histories(
     i32[B, L], oldest first, right-padded with 0.
   """
   start, end = np.asarray(start, np.int64), np.asarray(end, np.int64)
-  kept = np.minimum(end - start, length)
+  lengths = np.minimum(end - start, length)
   steps = np.arange(length)
-  index = (end - kept)[:, None] + steps
-  inside = steps < kept[:, None]
+  index = (end - lengths)[:, None] + steps
+  inside = steps < lengths[:, None]
   history = np.zeros(index.shape, np.int32)
   history[inside] = items[index[inside]]
   return history
+
+
+def slices(values: np.ndarray, first: np.ndarray, counts: np.ndarray) -> Ragged:
+  """values[first[r] : first[r] + counts[r]] of every row r.
+
+  Args:
+    values: [N].
+    first: i64[B].
+    counts: i64[B].
+  """
+  row = np.repeat(np.arange(first.size), counts)
+  place = np.arange(row.size) - np.repeat(np.cumsum(counts) - counts, counts)
+  return Ragged(row, values[np.repeat(first, counts) + place], place)
 
 
 def exclusions(
@@ -58,9 +85,8 @@ def exclusions(
   users = np.asarray(users, np.int64)
   first = np.asarray(seen.offsets[users], np.int64)
   counts = np.asarray(seen.offsets[users + 1], np.int64) - first
-  rows = np.repeat(np.arange(users.size), counts)
-  within = np.arange(rows.size) - np.repeat(np.cumsum(counts) - counts, counts)
-  items = np.asarray(seen.items[np.repeat(first, counts) + within], np.int64)
+  rows, items, _ = slices(seen.items, first, counts)
+  items = np.asarray(items, np.int64)
   if also is not None:
     rows = np.concatenate([rows, np.arange(users.size)])
     items = np.concatenate([items, np.asarray(also, np.int64)])

@@ -1,4 +1,4 @@
-"""How far the states of users move with each event (2TS fig. 4)."""
+"""Movement of users' states with each event (2TS fig. 4)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +31,13 @@ def curves(
   position = np.asarray(per_target['position'])
   moved = np.asarray(per_target['movement'], np.float64)
   norm = np.asarray(per_target['norm'], np.float64)
-  known = norm > 0
-  relative = moved / np.where(known, norm, 1.0)
+  divisible = norm > 0
+  relative = moved / np.where(divisible, norm, 1.0)
   result = {}
   for name, chosen in (('inactive', ~active), ('active', active)):
     chosen = chosen & (position <= longest)
     users, mean, error = _summary(moved, position, chosen, longest)
-    shares = _summary(relative, position, chosen & known, longest)
+    shares = _summary(relative, position, chosen & divisible, longest)
     result[name] = {
       'k': list(range(1, longest + 1)),
       'users': users,
@@ -60,9 +60,13 @@ def _summary(values, position, chosen, longest) -> tuple[list, list, list]:
   spread = add((values - mean[place]) ** 2)
   variance = spread / np.maximum(number - 1, 1)
   error = np.sqrt(variance / np.maximum(number, 1))
-  return number.tolist(), _known(mean, number > 0), _known(error, number > 1)
+  return (
+    number.tolist(),
+    _or_null(mean, number > 0),
+    _or_null(error, number > 1),
+  )
 
 
-def _known(values: np.ndarray, known: np.ndarray) -> list[Any]:
-  """JSON has no NaN: what is not known is null."""
-  return [float(v) if ok else None for v, ok in zip(values, known)]
+def _or_null(values: np.ndarray, defined: np.ndarray) -> list[Any]:
+  """Values for JSON, which has null for an undefined one."""
+  return [float(v) if ok else None for v, ok in zip(values, defined)]

@@ -2,10 +2,9 @@
 
 Every event has its own query, the state of its user just before it, so users
 are independent and blocks of events may come in any order. One pass over the
-products of queries and item vectors gives the counts for all candidate rules:
-all other items, all but the items of the user's earlier events, and a fixed
-list of sampled ones. The paper's candidates include the past; where nothing is
-consumed twice a good model has the past on top, so both are told.
+products of queries and item vectors counts under several rules at once. The
+paper's candidates include the items of the user's past; where nothing is
+consumed twice a good model has the past on top, so both are reported.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,19 +15,19 @@ import chex
 import numpy as np
 
 from twotsrec.data import prepared as prepared_data
+from twotsrec.evaluation import counting
 from twotsrec.evaluation import online_events
-from twotsrec.evaluation import online_lists
-from twotsrec.evaluation import online_tiles
-from twotsrec.evaluation import tiles
+from twotsrec.evaluation import products
+from twotsrec.evaluation import rules
 
 # Rows put in order before they are cut: a tile then has few users.
 _PIECE_ROWS = 1 << 15
-# What `online_tiles` counts, and the end of its names here.
-_COUNTED = (
-  ('everything', ''),
-  ('fresh', '_without_past'),
-  ('sampled', '_sampled'),
-)
+# Columns of a rule: ending of the counts, name of the number of candidates.
+_COLUMNS = {
+  rules.ALL: ('', 'num_negatives'),
+  rules.PAST: ('_without_past', 'num_negatives_without_past'),
+  rules.LISTED: ('_sampled', 'num_sampled'),
+}
 
 
 class Block(NamedTuple):
@@ -47,22 +46,40 @@ class Block(NamedTuple):
   norm: np.ndarray
 
 
+class _Source(NamedTuple):
+  """Inputs of the tiles, and the columns that come with them."""
+
+  prepared: prepared_data.Prepared
+  wanted: np.ndarray
+  stock: products.Catalog
+  among: Sequence[rules.Rule]
+  movement: np.ndarray
+  norm: np.ndarray
+  fingerprint: np.ndarray
+
+
+def usual_rules(
+  prepared: prepared_data.Prepared, lists: int = 499, seed: int = 0
+) -> tuple[rules.Rule, ...]:
+  """All items, all but the past, and `lists` sampled ones where not 0."""
+  among = rules.everything(prepared.num_items), rules.past(prepared)
+  sampled = rules.listed(prepared, lists, seed)
+  return (*among, sampled) if lists else among
+
+
 def rank(
   blocks: Iterable[Block],
   item_vectors: Any,
   prepared: prepared_data.Prepared,
   split: int | Sequence[int],
+  among: Sequence[rules.Rule],
   *,
   events: np.ndarray | None = None,
-  lists: int = 499,
-  seed: int = 0,
-  item_tile: int = 4096,
   row_tile: int = 256,
+  item_tile: int = 4096,
   progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
   """Counts for every held-out event of the split, in order of event.
-
-  The event's own item is always a candidate, also where it is in the past.
 
   Args:
     blocks: with every event that is ranked exactly once, others are dropped;
@@ -70,42 +87,35 @@ def rank(
     item_vectors: f32[I + 1, d]; row 0 is padding.
     prepared: the data.
     split: VALIDATION or TEST, or several.
+    among: rules of `rules.everything`, `rules.past` or `rules.listed`, such as
+      `usual_rules`.
     events: i64[T], a subset of the events of the split to rank.
-    lists: sampled candidates beside the item, 0 for none.
-    seed: of the lists.
-    item_tile: items scored at once.
     row_tile: events scored at once.
+    item_tile: items scored at once.
     progress: called with (events done, events).
   Returns:
-    Arrays [T]: those of `online_events.describe`; score, movement, norm;
+    Arrays [T]: those of `online_events.describe`; score, movement, norm; and
     better, tied and num_negatives among all other items; the same ending in
-    _without_past; and with lists better_sampled, tied_sampled, num_sampled and
-    list, the fingerprint of the candidates.
+    _without_past; and better_sampled, tied_sampled, num_sampled and list, the
+    fingerprint of the candidates: those of the rules in `among`.
   """
   wanted = online_events.held_out(prepared, split, events)
   chex.assert_shape(item_vectors, (prepared.num_items + 1, None))
-  stock = online_tiles.catalog(item_vectors, wanted.size, row_tile, item_tile)
-  past = online_tiles.find_past(prepared)
-  source = online_lists.drawn_as_needed(prepared, lists, seed)
-  result = online_events.describe(prepared, wanted) | _empty(wanted.size)
-  report, done = progress or (lambda done, total: None), 0
-  counted = _counted(blocks, wanted, result, stock, past, source, prepared)
-  # Each tile is fetched while the next one is computed.
-  for (place, listed, own, counts), _ in itertools.pairwise(
-    itertools.chain(counted, [None])
-  ):
-    tiles.check_scores(any(bool(part.not_a_number) for part in counts))
-    result['score'][place] = np.asarray(own)[: place.size]
-    for name, ending in _COUNTED:
-      better, tied = online_tiles.unpack(counts, name, place.size)
-      result['better' + ending][place] = better
-      result['tied' + ending][place] = tied
-    result['list'][place] = online_lists.fingerprints(listed)
-    result['num_sampled'][place] = listed.shape[1]
-    done += place.size
-    report(done, wanted.size)
-  _check_complete(wanted, done)
-  return _with_numbers(result, prepared, past)
+  source = _Source(
+    prepared=prepared,
+    wanted=wanted,
+    stock=products.catalog(item_vectors, wanted.size, row_tile, item_tile),
+    among=among,
+    movement=np.zeros(wanted.size, np.float32),
+    norm=np.zeros(wanted.size, np.float32),
+    fingerprint=np.zeros(wanted.size, np.uint64),
+  )
+  facts = online_events.describe(prepared, wanted)
+  counts = counting.add_up(
+    _parts(blocks, source, facts['user']), wanted.size, len(among),
+    progress=progress,
+  )  # fmt: skip
+  return facts | _columns(source, counts)
 
 
 def static_blocks(
@@ -149,28 +159,28 @@ def popularity(
   return constant_blocks(prepared, split, np.ones(1)), vectors
 
 
-def _counted(blocks, wanted, result, stock, past, source, prepared):
-  """Tiles in flight: (places i64[b], their lists, own scores, counts)."""
-  offsets = np.asarray(prepared.user_offsets)
+def _parts(blocks, source, users) -> Iterator[counting.Part]:
+  """Tiles in order of arrival; writes the columns of `source`."""
+  wanted, size = source.wanted, source.stock.rows
+  items = np.asarray(source.prepared.items)
   arrived = np.zeros(wanted.size, np.bool_)
   for place, piece in _pieces(blocks, wanted):
     if arrived[place].any() or not np.all(np.diff(place) > 0):
       raise ValueError('a held-out event came twice')
     arrived[place] = True
-    result['movement'][place] = piece.movement
-    result['norm'][place] = piece.norm
-    for first in range(0, place.size, stock.rows):
-      part = slice(first, first + stock.rows)
-      event, rows = wanted[place[part]], place[part]
-      listed = source(event)
-      batch = online_tiles.Rows(
-        query=piece.query[part],
-        target=result['item'][rows],
-        user_start=offsets[result['user'][rows]],
-        event=event,
-        lists=listed,
-      )
-      yield rows, listed, *online_tiles.count(stock, past, batch)
+    source.movement[place] = piece.movement
+    source.norm[place] = piece.norm
+    for first in range(0, place.size, size):
+      rows, query = (x[first : first + size] for x in (place, piece.query))
+      event = wanted[rows]
+      targets = prepared_data.Targets(event, users[rows], items[event], event)
+      excluded = [rule.excluded(targets) for rule in source.among]
+      for rule in excluded:
+        if rule.fingerprint is not None:
+          source.fingerprint[rows] = rule.fingerprint
+      yield products.part(source.stock, rows, query, targets, excluded)
+  if not arrived.all():
+    raise ValueError(f'{arrived.sum()} of {wanted.size} held-out events came')
 
 
 def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
@@ -181,9 +191,9 @@ def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
       columns = [np.asarray(getattr(block, name)) for name in Block._fields]
       place = np.searchsorted(wanted, columns[0])
       place = np.minimum(place, wanted.size - 1)
-      kept = wanted[place] == columns[0]
-      waiting.append((place[kept], *(column[kept] for column in columns)))
-      size += np.count_nonzero(kept)
+      asked = wanted[place] == columns[0]
+      waiting.append((place[asked], *(column[asked] for column in columns)))
+      size += np.count_nonzero(asked)
     if waiting and (size >= _PIECE_ROWS or block is None):
       place, *columns = (np.concatenate(c) for c in zip(*waiting, strict=True))
       order = np.argsort(place, kind='stable')
@@ -191,33 +201,19 @@ def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
       waiting, size = [], 0
 
 
-def _empty(total: int) -> dict[str, np.ndarray]:
-  floats = ('score', 'movement', 'norm')
-  counts = [
-    what + ending for _, ending in _COUNTED for what in ('better', 'tied')
-  ]
-  return {
-    **{name: np.zeros(total, np.float32) for name in floats},
-    **{name: np.zeros(total, np.int64) for name in counts},
-    'num_sampled': np.zeros(total, np.int64),
-    'list': np.zeros(total, np.uint64),
+def _columns(source, counts) -> dict[str, np.ndarray]:
+  columns = {
+    'score': counts.positive_score,
+    'movement': source.movement,
+    'norm': source.norm,
   }
-
-
-def _with_numbers(result, prepared, past) -> dict[str, np.ndarray]:
-  """Adds how many candidates each rule has."""
-  event, others = result['event'], prepared.num_items - 1
-  start = np.asarray(prepared.user_offsets)[result['user']]
-  left = past.before[event] - past.before[start]
-  left = left - ~past.first[event]  # the item itself does not leave
-  result['num_negatives'] = np.full(event.size, others)
-  result['num_negatives_without_past'] = others - left
-  if not result['num_sampled'].any():
-    drop = ('better_sampled', 'tied_sampled', 'num_sampled', 'list')
-    return {k: v for k, v in result.items() if k not in drop}
-  return result
-
-
-def _check_complete(wanted: np.ndarray, done: int) -> None:
-  if done != wanted.size:
-    raise ValueError(f'{done} of {wanted.size} held-out events came')
+  for i, rule in enumerate(source.among):
+    ending, number = _COLUMNS[rule.name]
+    columns |= {
+      'better' + ending: counts.better[i],
+      'tied' + ending: counts.tied[i],
+      number: counts.num_negatives[i],
+    }
+    if rule.name == rules.LISTED:
+      columns['list'] = source.fingerprint
+  return columns

@@ -1,4 +1,4 @@
-"""What is known of held-out events whatever the model."""
+"""Model-independent columns of held-out events."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def held_out(
 def describe(
   prepared: prepared_data.Prepared, event: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Facts of events i64[T].
+  """Columns of events i64[T] that no model changes.
 
   Returns:
     Arrays [T]: event, user, item, split, position (k = 1 for the first event

@@ -1,15 +1,15 @@
 """The report of an online evaluation: rules, buckets and two kinds of means.
 
-Rules, what a held-out event is ranked among:
+Rules name the candidates of a held-out event:
   expected   the item and 499 others sampled, expected over all such lists
   sampled    the same with one list per event, fixed for all models
   all        all items
 and `expected_without_past` and `all_without_past`, where the items of the
 user's earlier events leave. Means: `by_user`, over users of each user's mean
-(2TS fig. 3), and `by_event`, over events (2TS sec. 4). A part is told for all
-events and for the `warm` ones, whose item occurs in training, the same for all
-models; an item that a model knows nothing of (new, or left out of its training)
-may score 0 and so be above or below everything.
+(2TS fig. 3), and `by_event`, over events (2TS sec. 4). A row has a part for all
+events and one for the `warm` ones, whose item occurs in training, the same for
+all models; an item that a model never trained on (new, or left out of its
+training) may score 0 and so be above or below everything.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from twotsrec import config
 from twotsrec import metrics
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
-from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import buckets
+from twotsrec.evaluation import candidates
+from twotsrec.evaluation import counting
 from twotsrec.evaluation import expected
-from twotsrec.evaluation import online_lists
 from twotsrec.evaluation import report
 
 EVERYBODY = 'all'
@@ -35,7 +35,7 @@ PARTS = ('all', WARM)  # events of a row
 
 
 class Options(NamedTuple):
-  """What is told.
+  """Options of the online report.
 
   Attributes:
     lists: n, sampled candidates beside the item in an expected list.
@@ -65,8 +65,8 @@ def build(
   """One split's online evaluation as JSON values.
 
   Args:
-    per_target: what `online.rank` returned.
-    options: what is told.
+    per_target: arrays of `online.rank`.
+    options: of the report.
     values: of `target_metrics`, such as their mean over several trainings;
       None takes those of `per_target`.
   Returns:
@@ -92,7 +92,7 @@ def build(
     )
   digest = None
   if 'list' in per_target:
-    digest = online_lists.digest(per_target['list'])
+    digest = candidates.digest_of_fingerprints(per_target['list'])
   return {
     'options': options._asdict() | {'edges': list(options.edges)},
     'rules': list(dict.fromkeys(rule for rule, _ in names)),
@@ -110,11 +110,11 @@ def target_metrics(
   for ending in ('', '_without_past'):
     counts = _counts(per_target, ending)
     others = per_target['num_negatives' + ending]
-    known = (*counts, others, lists)
+    given = (*counts, others, lists)
     values |= {
-      ('expected' + ending, 'mrr'): expected.reciprocal_rank(*known),
-      ('expected' + ending, f'recall@{k}'): expected.hit(*known, k),
-      ('expected' + ending, f'ndcg@{k}'): expected.ndcg(*known, k),
+      ('expected' + ending, 'mrr'): expected.reciprocal_rank(*given),
+      ('expected' + ending, f'recall@{k}'): expected.hit(*given, k),
+      ('expected' + ending, f'ndcg@{k}'): expected.ndcg(*given, k),
     }
   ranked = {'': 'all', '_without_past': 'all_without_past'}
   if 'better_sampled' in per_target:
@@ -141,30 +141,27 @@ def for_run_report(
   AUC: the queries of two users, or of two events, share no scale.
 
   Args:
-    per_target: what `online.rank` returned, of one split.
+    per_target: arrays of `online.rank`, of one split.
     prepared: the data.
     groups: of the users.
     evaluation: cut-offs, ties and resamples.
   Returns:
-    What `evaluate.evaluate` returns.
+    (part, arrays) as `evaluate.evaluate`.
   """
-  better, tied = _counts(per_target, '_without_past')
-  num_negatives = per_target['num_negatives_without_past']
-  auc_rank = metrics.rank_from_counts(better, tied, 1.0 - evaluation.auc_ties)
-  group = groups_data.of_events(groups, per_target['user'], per_target['event'])
-  unknown = np.full(better.size, np.nan)
-  arrays = {
-    **{name: per_target[name] for name in ('event', 'user', 'item')},
-    'group': group.astype(np.int32),
-    'better': better,
-    'tied': tied,
-    'num_negatives': num_negatives,
-    'score': per_target['score'],
-    'rank': metrics.rank_from_counts(better, tied, evaluation.rank_ties),
-    'user_auc': metrics.user_auc(auc_rank, num_negatives),
-    'placement_group': unknown,
-    'placement_all': unknown,
-  }
+  column = lambda name: per_target[f'{name}_without_past']
+  counts = counting.Counts(
+    better=column('better'),
+    tied=column('tied'),
+    num_negatives=column('num_negatives'),
+    positive_score=per_target['score'],
+  )
+  event, user = per_target['event'], per_target['user']
+  targets = prepared_data.Targets(event, user, per_target['item'], event)
+  group = groups_data.of_events(groups, user, event)
+  nowhere = np.full(event.size, np.nan)
+  arrays = report.per_target(
+    targets, group, counts, (nowhere, nowhere), evaluation
+  )
   part = report.build(
     arrays,
     prepared_data.train_counts(prepared),
@@ -216,22 +213,11 @@ def _part(per_target, names, table, chosen, options) -> dict[str, Any]:
   weights = np.broadcast_to(events[:, None], sums.shape)
   sums = np.concatenate([sums / weights, sums], axis=1)
   counts = np.concatenate([np.ones_like(weights), weights], axis=1)
-  cells = _cells(sums, counts, options)
+  cells = report.ratios(sums, counts, options.resamples, options.seed)
   for i, (rule, metric) in enumerate(names):
     by = dict(zip(MEANS, (cells[i], cells[i + len(names)]), strict=True))
     part.setdefault(rule, {})[metric] = by
   return part
-
-
-def _cells(sums, counts, options) -> list[dict[str, float | None]]:
-  if not sums.size:
-    return [dict.fromkeys(('value', 'low', 'high'))] * sums.shape[1]
-  low, high = bootstrap.intervals(sums, counts, options.resamples, options.seed)
-  columns = zip(sums.sum(axis=0) / counts.sum(axis=0), low, high, strict=True)
-  return [
-    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
-    for column in columns
-  ]
 
 
 def _share(values: np.ndarray) -> float | None:

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import stream_objectives
 from twotsrec import types
 from twotsrec.data import stream_feeds
 from twotsrec.data import streams
 from twotsrec.evaluation import online
 from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import rows
 
 _STREAMS = 256
@@ -28,7 +28,7 @@ Bind = Callable[[types.PyTree], tuple[types.Stages, types.PyTree]]
 
 
 class Step(NamedTuple):
-  """What happened at some events.
+  """Queries at some events, and the states after the last ones of runs.
 
   Attributes:
     block: events asked for, and their queries.

@@ -12,13 +12,13 @@ METRICS = ('mrr', 'recall@10')
 
 
 class View(NamedTuple):
-  """Which numbers are shown.
+  """Choice of the numbers of a table.
 
   Attributes:
     rule: of `report['rules']`.
     mean: of `online_report.MEANS`.
     part: 'all' or 'warm' events.
-    intervals: whether the 95 % intervals are shown.
+    intervals: whether the 95 % intervals stand beside.
   """
 
   rule: str = 'expected'
@@ -53,12 +53,12 @@ def rows(
     for system in reports
   ]
   lines = [head]
-  for shown in zip(*(r['rows'] for r in reports.values()), strict=True):
-    parts = [row[view.part] for row in shown]
+  for beside in zip(*(r['rows'] for r in reports.values()), strict=True):
+    parts = [row[view.part] for row in beside]
     counts = [f'{parts[0][count]:,}' for count in ('users', 'events')]
     cells = [p[view.rule][name][view.mean] for name in metrics for p in parts]
     lines.append(
-      [shown[0]['name'], *counts, *(_shown(c, view.intervals) for c in cells)]
+      [beside[0]['name'], *counts, *(_cell(c, view.intervals) for c in cells)]
     )
   return lines
 
@@ -68,7 +68,7 @@ def format_table(
   metrics: Sequence[str] = METRICS,
   view: View = DEFAULT,
 ) -> str:
-  """`rows` as plain text, with what they are about below."""
+  """`rows` as plain text, with the shares of new users and cold items below."""
   text = comparison.aligned(rows(reports, metrics, view))
   first = next(iter(reports.values()))
   whole = first['rows'][0][view.part]
@@ -79,7 +79,7 @@ def format_table(
   )
 
 
-def _shown(cell: Mapping[str, Any], intervals: bool) -> str:
+def _cell(cell: Mapping[str, Any], intervals: bool) -> str:
   if cell['value'] is None:
     return '-'
   text = f'{cell["value"]:.4f}'
@@ -106,9 +106,9 @@ def _check(reports, metrics, rule) -> None:
     )
   events = lambda r: [row['all']['events'] for row in r['rows']]
   for other in others:
-    found = reports[other]
-    same = all(found[name] == first[name] for name in _FOOTING)
-    if not same or events(found) != events(first):
+    report = reports[other]
+    same = all(report[name] == first[name] for name in _FOOTING)
+    if not same or events(report) != events(first):
       raise types.UserError(
         f'{reference} and {other} were evaluated on other events, candidates or'
         ' buckets; evaluate both alike to show them side by side'

@@ -23,8 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec import config
 from twotsrec import metrics
 from twotsrec.evaluation import bootstrap
+from twotsrec.evaluation import counting
 
 
 class Terms(NamedTuple):
@@ -37,6 +39,41 @@ class Terms(NamedTuple):
 
   sums: np.ndarray
   counts: np.ndarray
+
+
+def per_target(
+  targets: Any,
+  group: np.ndarray,
+  counts: counting.Counts,
+  placements: tuple[np.ndarray, np.ndarray],
+  evaluation: config.EvaluationConfig,
+) -> dict[str, np.ndarray]:
+  """Columns of `per_target.npz`, one row per held-out item.
+
+  Args:
+    targets: event, user and item [T], as `prepared.Targets`.
+    group: i32[T], 0..G-1.
+    counts: of one rule.
+    placements: of `auc.placements`, against the own group and everybody.
+    evaluation: treatment of ties.
+  """
+  pair = counts.better, counts.tied
+  # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
+  auc_rank = metrics.rank_from_counts(*pair, 1.0 - evaluation.auc_ties)
+  return {
+    'event': np.asarray(targets.event),
+    'user': np.asarray(targets.user),
+    'item': np.asarray(targets.item),
+    'group': group.astype(np.int32),
+    'better': counts.better,
+    'tied': counts.tied,
+    'num_negatives': counts.num_negatives,
+    'score': counts.positive_score,
+    'rank': metrics.rank_from_counts(*pair, evaluation.rank_ties),
+    'user_auc': metrics.user_auc(auc_rank, counts.num_negatives),
+    'placement_group': placements[0],
+    'placement_all': placements[1],
+  }
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
@@ -64,9 +101,9 @@ def user_terms(
   rank = np.asarray(per_target['rank'], np.float64)
 
   def over_items(values):
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     add = lambda x: np.bincount(index, weights=x, minlength=users.size)
-    return Terms(add(np.where(known, values, 0.0)), add(known.astype(float)))
+    return Terms(add(np.where(finite, values, 0.0)), add(finite.astype(float)))
 
   def over_users(values):
     sums, counts = over_items(values)
@@ -110,11 +147,17 @@ def build(
     1, 'users', 'min_activity', 'max_activity', metric: ...}]}; with parts also
     'parts': [{'name', 'users', metric: ...}].
   """
-  _, terms = user_terms(per_target, ks, 'placement_all')
-  overall = _summaries(terms, resamples, seed)
-  groups = []
+
+  def summarize(chosen, placement):
+    subset = {name: values[chosen] for name, values in per_target.items()}
+    users, terms = user_terms(subset, ks, placement)
+    return users, _summaries(terms, resamples, seed)
+
+  _, overall = summarize(slice(None), 'placement_all')
+  groups, parts = [], []
   for group in range(num_groups):
-    users, terms = user_terms(_chosen(per_target, 'group', group), ks)
+    chosen = per_target['group'] == group
+    users, summaries = summarize(chosen, 'placement_group')
     active = activity[users]
     groups.append(
       {
@@ -122,19 +165,15 @@ def build(
         'users': int(users.size),
         'min_activity': int(active.min()) if users.size else None,
         'max_activity': int(active.max()) if users.size else None,
-        **_summaries(terms, resamples, seed),
+        **summaries,
       }
     )
-  built = {'overall': overall, 'groups': groups}
-  if not part_names:
-    return built
-  parts = []
   for part, name in enumerate(part_names):
-    subset = _chosen(per_target, 'part', part)
-    users, terms = user_terms(subset, ks, 'placement_all')
-    summaries = _summaries(terms, resamples, seed)
+    chosen = per_target['part'] == part
+    users, summaries = summarize(chosen, 'placement_all')
     parts.append({'name': name, 'users': int(users.size), **summaries})
-  return built | {'parts': parts}
+  built = {'overall': overall, 'groups': groups}
+  return built | {'parts': parts} if part_names else built
 
 
 def format_table(
@@ -168,32 +207,42 @@ def format_table(
   return _aligned(top, body)
 
 
-def _chosen(
-  per_target: Mapping[str, np.ndarray], column: str, value: int
-) -> dict[str, np.ndarray]:
-  chosen = per_target[column] == value
-  return {name: values[chosen] for name, values in per_target.items()}
-
-
 def _summaries(
   terms: Mapping[str, Terms], resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
   sums = np.stack([term.sums for term in terms.values()], axis=1)
   counts = np.stack([term.counts for term in terms.values()], axis=1)
+  number = counts.sum(axis=0)
+  cells = ratios(sums, counts, resamples, seed)
+  return {
+    name: {**cell, 'count': int(count)}
+    for name, cell, count in zip(terms, cells, number, strict=True)
+  }
+
+
+def ratios(
+  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> list[dict[str, float | None]]:
+  """Ratios of sums over users with their 95 % intervals, for JSON.
+
+  Args:
+    sums: f64[U, M].
+    counts: f64[U, M].
+    resamples: of users.
+    seed: of the resamples.
+  Returns:
+    M times {'value', 'low', 'high'}; None where nobody is left.
+  """
   if not sums.size:
     resamples = 0
   low, high = bootstrap.intervals(sums, counts, resamples, seed)
   total, number = sums.sum(axis=0), counts.sum(axis=0)
   value = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-  return {
-    name: {
-      'value': metrics.or_none(value[i]),
-      'low': metrics.or_none(low[i]),
-      'high': metrics.or_none(high[i]),
-      'count': int(number[i]),
-    }
-    for i, name in enumerate(terms)
-  }
+  columns = zip(value, low, high, strict=True)
+  return [
+    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
+    for column in columns
+  ]
 
 
 def _span(row: Mapping[str, Any]) -> str:

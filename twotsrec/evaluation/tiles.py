@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.ops import rows
@@ -25,11 +26,23 @@ from twotsrec.ops import rows
 # Pairs scored at once. On a CPU DIN is fastest where a slice's hidden layer
 # stays near the cache: 2^13 takes 0.75 of the time of 2^15, a fourth of 2^17.
 SLICE_PAIRS = 1 << 13
+# Of a tile, so that `counting` can put two counts into an int32.
+MOST_ITEMS = 1 << 14
 # Where nobody is routed: a model without plugins does not look at it.
 _EVERYBODY = types.Route(np.zeros(1, np.int32), np.ones(1, np.float32))
 
 # Of one trunk, or one for each group.
 AnyParams = types.Params | Sequence[types.Params]
+
+
+class Sizes(NamedTuple):
+  """Most rows and items that are scored at once."""
+
+  users: int = 256
+  items: int = 4096
+
+
+SIZES = Sizes()
 
 
 class Tiling(NamedTuple):
@@ -61,49 +74,45 @@ class RowTile(NamedTuple):
   params: types.Params
 
 
-class ItemTile(NamedTuple):
-  """Candidates shared by a tile of users.
-
-  Attributes:
-    ids: i32[C], 0 beyond the catalogue.
-    excluded: bool[B, C], pairs that do not count.
-  """
-
-  ids: np.ndarray
-  excluded: np.ndarray
-
-
-def plan(
-  num_rows: int, num_candidates: int, user_tile: int, item_tile: int
-) -> Tiling:
-  """Even tiles of about the given size, so that padding stays small."""
-  for name, size in (('user_tile', user_tile), ('item_tile', item_tile)):
+def plan(num_rows: int, num_candidates: int, sizes: Sizes) -> Tiling:
+  """Even tiles of about the given sizes, so that padding stays small."""
+  for name, size in (('user_tile', sizes.users), ('item_tile', sizes.items)):
     if size < 1:
       raise types.UserError(f'{name} is {size}; it must be at least 1')
-  users = _even_share(num_rows, user_tile)
-  items = _even_share(num_candidates, item_tile)
+  users = _even_share(num_rows, sizes.users)
+  items = _even_share(num_candidates, min(sizes.items, MOST_ITEMS))
   width = min(items, max(8, SLICE_PAIRS // users))
   return Tiling(users, _round_up(items, width), width)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def encode(
-  model: types.Model,
-  params: types.Params,
-  context: Any,
-  inputs: dict[str, Any],
+  ranker: contracts.Ranker,
+  tile: RowTile,
+  history: np.ndarray,
+  user: np.ndarray,
+  size: int,
 ) -> types.PyTree:
-  """Encodes a tile of histories.
+  """Encodes the histories of a tile of rows.
 
   Args:
-    model: scorer.
-    params: of the model.
-    context: of the model.
-    inputs: {'history': i32[B, L], 'route': Route of the tile, 'user': i32[B],
-      -1 for a row without a known user}.
+    ranker: the model and its context.
+    tile: of b rows.
+    history: i32[b, L].
+    user: i32[b], -1 for a row without a user of the data.
+    size: B, rows of the compiled shape; filling has no history and no user.
   Returns:
     Leaves [B, ...].
   """
+  inputs = {
+    'history': gathers.pad_rows(history, size),
+    'route': tile.route,
+    'user': gathers.pad_users(user, size),
+  }
+  return _encode(ranker.model, tile.params, ranker.context, inputs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model, params, context, inputs):
   history_rows = rows.gather(params.tables['item'], inputs['history'])
   return model.encode(params.net, history_rows, context, inputs)
 
@@ -141,7 +150,7 @@ def score(
 
 
 def route_keys(routes: types.Route | None) -> tuple[np.ndarray, ...]:
-  """What rows must agree in to share a tile, as keys of np.lexsort.
+  """Keys for np.lexsort that rows of one tile must agree in.
 
   Args:
     routes: leaves [n, K], or None.
@@ -167,11 +176,11 @@ def row_tiles(
   runs: Sequence[np.ndarray],
   size: int,
 ) -> list[RowTile]:
-  """Tiles of at most `size` rows.
+  """Tiles of at most `size` rows, each with its route and parameters.
 
   Args:
     params: one, or one for each group.
-    routes: leaves [n, K], or None.
+    routes: leaves [n, K]; None is group 0 for everybody.
     runs: of the rows, as `row_runs`.
     size: rows of a tile.
   Raises:
@@ -209,25 +218,33 @@ def _tile_params(params, route):
   return params[int(route.groups[0]) if route.weights[0] else 0]
 
 
-def item_tiles(
-  excluded: gathers.Exclusions, num_items: int, tiling: Tiling
-) -> Iterator[ItemTile]:
-  """All items in order of id, with the pairs to leave out.
+def item_ids(num_items: int, columns: int) -> Iterator[np.ndarray]:
+  """All items in tiles of i32[C], 0 beyond the catalog."""
+  for first in range(1, num_items + 1, columns):
+    ids = np.arange(first, first + columns, dtype=np.int32)
+    yield np.where(ids <= num_items, ids, 0)
 
-  Rows beyond those of `excluded` are filling: all their pairs are left out.
+
+def excluded_pairs(
+  excluded: gathers.Exclusions, num_items: int, num_rows: int, columns: int
+) -> Iterator[np.ndarray]:
+  """Pairs to leave out, bool[R, C] for every tile of `item_ids`.
+
+  Rows beyond those of `excluded` and ids beyond the catalog are filling: all
+  their pairs are left out.
   """
-  num_rows = excluded.offsets.size - 1
-  pair_rows = np.repeat(np.arange(num_rows), excluded.counts)
-  order = np.argsort(excluded.items, kind='stable')
-  pair_rows, pair_items = pair_rows[order], excluded.items[order]
-  for first in range(1, num_items + 1, tiling.items):
-    ids = np.arange(first, first + tiling.items)
-    left, right = np.searchsorted(pair_items, [first, first + tiling.items])
-    mask = np.zeros((tiling.users, tiling.items), np.bool_)
+  ragged = gathers.slices(
+    excluded.items, excluded.offsets[:-1], excluded.counts
+  )
+  order = np.argsort(ragged.values, kind='stable')
+  pair_rows, pair_items = ragged.row[order], ragged.values[order]
+  for first in range(1, num_items + 1, columns):
+    left, right = np.searchsorted(pair_items, [first, first + columns])
+    mask = np.zeros((num_rows, columns), np.bool_)
     mask[pair_rows[left:right], pair_items[left:right] - first] = True
-    mask[num_rows:] = True
-    mask[:, ids > num_items] = True
-    yield ItemTile(np.where(ids <= num_items, ids, 0).astype(np.int32), mask)
+    mask[excluded.offsets.size - 1 :] = True
+    mask[:, num_items + 1 - first :] = True
+    yield mask
 
 
 def check_scores(has_nan: Any) -> None:

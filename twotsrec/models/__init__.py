@@ -3,6 +3,8 @@
 import dataclasses
 
 from twotsrec import config
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import types
 from twotsrec.models import din
 from twotsrec.models import din_original
@@ -32,7 +34,7 @@ OPTIONS = {
 
 # Trained as a whole on graphs; see multi_behavior.py.
 MULTI_BEHAVIOR = 'multi_behavior'
-# Trained in stages; see two_rnn.py and two_time_ranker.py.
+# Trained in stages; see two_rnn.py and serving/two_time_ranker.py.
 TWO_TIME = 'two_time_scale'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
@@ -46,6 +48,8 @@ def make(options: config.ModelConfig) -> types.Model:
     types.UserError: an unknown name or dtype, or an option that the model does
       not have: it would change nothing.
   """
+  if fields.is_own(options.name):
+    return own.make(options.name, 'model.name', types.Model, options)
   if options.name not in _MAKERS:
     raise types.UserError(
       f'model.name is {options.name!r}; known models:'

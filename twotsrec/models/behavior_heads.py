@@ -1,12 +1,12 @@
 """Heads that turn representations of nodes into scores of K behaviors.
 
-A head prepares a table for each side and task, scores pairs of rows of them,
-and serves the target: rows on both sides from which all items can be scored at
-once, without ever forming [users, items, experts].
+A `types.Head` prepares a table of the nodes for each task, scores pairs of its
+rows, and serves the target: rows on both sides from which all items are scored
+at once, without ever forming [users, items, experts].
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,70 +22,46 @@ NAMES = ('experts', 'bilinear', *shared_heads.NAMES)
 _FLOOR = -40.0
 
 
-class Head(NamedTuple):
-  """Scores of behaviors; S experts, widths as the head wants them.
-
-  Attributes:
-    init: key -> net.
-    prepare: (net, behaviors K times f32[n, D], own graphs, task) -> table of
-      the nodes, leaves [n, ...].
-    score: (net, user rows, item rows, task) -> f32[P], rows with leaves
-      [P, ...].
-    serve: (net, user table, item table) of the target -> the two as
-      {name: f32[U, ...]} and {name: f32[I, ...]}; any rows of them likewise.
-    rank: (net, user rows [B, ...], item rows [C, ...] or [B, C, ...]) ->
-      f32[B, C], the same scores.
-    scorer: names in net that scores of prepared rows depend on, where a table
-      is f32[n, S * D], the vectors of a node that the head reads; None for a
-      head that keeps no such vectors.
-  """
-
-  init: Callable[..., Any]
-  prepare: Callable[..., Any]
-  score: Callable[..., jax.Array]
-  serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
-  rank: Callable[..., jax.Array]
-  scorer: tuple[str, ...] | None = None
-
-
 def make(
-  options: config_lib.HeadConfig,
-  fusion: config_lib.FusionConfig,
-  width: int,
-  num_behaviors: int,
-  num_users: int,
-) -> Head:
+  config: config_lib.Config, fusion: types.Fusion, sizes: types.NodeSizes
+) -> types.Head:
   """The head a configuration names.
 
+  Args:
+    config: settings under `head`, and the type of graph products.
+    fusion: whose representations it reads.
+    sizes: of the log.
   Raises:
     types.UserError: an unknown name or setting, or a head with one input for
       all tasks on a fusion with an output for each.
   """
+  options, number = config.head, sizes.num_behaviors
   if options.name not in NAMES:
     raise types.UserError(
       f'head.name {options.name!r}; known: {", ".join(NAMES)}'
     )
   experts.check(options)
-  experts.task_scale(num_behaviors - 1, num_behaviors, options)
+  experts.task_scale(number - 1, number, options)
   if options.name in shared_heads.NAMES:
-    if fusion.post_behavior != 'merged':
+    if not fusion.merged:
       raise types.UserError(
-        f'head.name={options.name} reads one representation for all behaviors;'
-        ' set fusion.post_behavior=merged (now'
-        f' {fusion.post_behavior!r})'
+        f'head.name={options.name} reads one representation for all behaviors,'
+        f' and fusion.name={config.fusion.name} gives one for each; set'
+        ' fusion.post_behavior=merged with fusion.name=cogcn, or use head.name'
+        ' experts or bilinear'
       )
-    return Head(*shared_heads.make(options, width, num_behaviors, num_users))
+    return shared_heads.make(options, fusion.width, number, sizes.num_users)
   if options.name == 'bilinear':
-    return _bilinear(options, width, num_behaviors)
-  return _experts(options, fusion.product_dtype, width, num_behaviors)
+    return _bilinear(options, fusion.width, number)
+  return _experts(options, config.fusion.product_dtype, fusion.width, number)
 
 
 def _experts(options, dtype, width, num_behaviors):
   """The mixtures of `experts`."""
   target = num_behaviors - 1
 
-  def prepare(net, behaviors, graphs, task):
-    return experts.prepare(net, behaviors, graphs, task, options, dtype)
+  def prepare(net, fused, graphs, task):
+    return experts.prepare(net, fused.behaviors, graphs, task, options, dtype)
 
   def score(net, user, item, task):
     return experts.mix(net, user, item, task, num_behaviors, options)
@@ -93,7 +69,7 @@ def _experts(options, dtype, width, num_behaviors):
   def serve(net, user, item):
     return _serve_experts(net, user, item, target, num_behaviors, options)
 
-  return Head(
+  return types.Head(
     init=lambda key: experts.init(key, num_behaviors, width, options),
     prepare=prepare,
     score=score,
@@ -155,9 +131,9 @@ def _bilinear(options, width, num_behaviors):
     xavier = jax.nn.initializers.glorot_uniform()
     return {'relation': xavier(key, (num_behaviors, width), jnp.float32)}
 
-  def prepare(net, behaviors, graphs, task):
+  def prepare(net, fused, graphs, task):
     del net, graphs
-    return behaviors[task]
+    return fused.behaviors[task]
 
   def score(net, user, item, task):
     scale = experts.task_scale(task, num_behaviors, options)
@@ -167,7 +143,14 @@ def _bilinear(options, width, num_behaviors):
     scale = experts.task_scale(target, num_behaviors, options)
     return {'factor': scale * user * net['relation'][target]}, {'factor': item}
 
-  return Head(init, prepare, score, serve, _rank_factors, ('relation',))
+  return types.Head(
+    init=init,
+    prepare=prepare,
+    score=score,
+    serve=serve,
+    rank=_rank_factors,
+    scorer=('relation',),
+  )
 
 
 def split_sides(table: Any, num_users: int) -> tuple[Any, Any]:

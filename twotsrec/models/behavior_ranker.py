@@ -1,8 +1,9 @@
-"""How trained nodes rank items, whatever the graphs were.
+"""Ranking forms of trained nodes; graphs are not needed any more.
 
-Known users only. `make` multiplies the two sides that a head serves.
-`make_trunk` stops one step earlier, at the vectors the head reads, so that the
-plugin of an activeness group can stand between a user's vectors and the head.
+They rank for users of the training log only. `make` multiplies the two sides
+that a head serves. `make_trunk` stops one step earlier, at the vectors the head
+reads, so that the plugin of an activeness group can stand between a user's
+vectors and the head.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import types
-from twotsrec.models import behavior_heads
 from twotsrec.models import pair_prior
 from twotsrec.models import stages as stages_lib
 from twotsrec.ops import rows as rows_ops
 
 
-def make(head: behavior_heads.Head, num_items: int) -> types.Model:
+def make(head: types.Head, num_items: int) -> types.Model:
   """Scores from what `Head.serve` makes of both sides.
 
   Its parameters have tables {'item': rows of the items and their 'id'} and net
@@ -44,7 +44,7 @@ def make(head: behavior_heads.Head, num_items: int) -> types.Model:
 
 
 class Walked(NamedTuple):
-  """What training left, the graphs walked.
+  """Trained nodes after a last walk of the graphs.
 
   Attributes:
     net: of the head.
@@ -58,7 +58,7 @@ class Walked(NamedTuple):
 
 
 def ranker_params(
-  head: behavior_heads.Head,
+  head: types.Head,
   walked: Walked,
   prior: pair_prior.Prior | None = None,
 ) -> types.Params:
@@ -73,7 +73,7 @@ def ranker_params(
 
 
 def make_trunk(
-  head: behavior_heads.Head,
+  head: types.Head,
   width: int,
   num_items: int,
   init: Callable[..., types.Params],
@@ -116,13 +116,13 @@ def make_trunk(
   )
 
 
-def trunk_params(head: behavior_heads.Head, walked: Walked) -> types.Params:
+def trunk_params(head: types.Head, walked: Walked) -> types.Params:
   """Parameters of `make_trunk`."""
   net, user, item = walked
   trunk = {
     'embed': {'user': user},
     'extractor': {},
-    'classifier': {name: net[name] for name in head.scorer if name in net},
+    'classifier': {n: net[n] for n in head.scorer or () if n in net},
   }
   return types.Params({'item': {'embedding': _pad_items(item)}}, trunk)
 
@@ -144,17 +144,17 @@ def _pad_items(leaf):
 
 
 def _item_ids(items):
-  """What the prior's gains are looked up by, i32[I + 1]."""
+  """Item ids, by which gains of the prior are looked up, i32[I + 1]."""
   return jnp.arange(len(jax.tree.leaves(items)[0]), dtype=jnp.int32)
 
 
 def _known(net, inputs, num_items):
   """Rows of known users, and what the prior adds to their items."""
   users = jnp.maximum(inputs['user'], 0)  # -1 is filling
-  found = {'user': rows_ops.gather(net['user'], users)}
+  rows: dict[str, Any] = {'user': rows_ops.gather(net['user'], users)}
   if 'prior' in net:
-    found['bonus'] = pair_prior.bonus(net['prior'], users, num_items)
-  return found
+    rows['bonus'] = pair_prior.bonus(net['prior'], users, num_items)
+  return rows
 
 
 def _with_bonus(scores, bonus, candidates):

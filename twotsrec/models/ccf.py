@@ -157,14 +157,14 @@ def user_vectors(params: types.Params, context: dict[str, Any]) -> jax.Array:
     context: 'user_counts' f32[U], training events of every user.
   """
   table = params.tables['user']['embedding']
-  known = (context['user_counts'] > 0)[:, None]
-  total = jnp.sum(jnp.where(known, table, 0.0), axis=0)
-  mean = total / jnp.maximum(jnp.sum(known), 1)
-  return jnp.concatenate([jnp.where(known, table, mean), mean[None]])
+  trained = (context['user_counts'] > 0)[:, None]
+  total = jnp.sum(jnp.where(trained, table, 0.0), axis=0)
+  mean = total / jnp.maximum(jnp.sum(trained), 1)
+  return jnp.concatenate([jnp.where(trained, table, mean), mean[None]])
 
 
 def serve(params: types.Params, context: dict[str, Any]) -> types.Params:
-  """What the model of `make` ranks with.
+  """Parameters that the model of `make` ranks with.
 
   Args:
     params: trained.

@@ -1,6 +1,9 @@
 """Deep Interest Network: attention of a candidate over the history.
 
 The variant of PIN's authors; `din_original` is the one of Zhou et al. 2018.
+
+Departure: the authors' softmax runs over padding when the history is empty.
+Here the interest vector is 0 then, because padding is not a history.
 """
 
 from typing import NamedTuple

@@ -131,17 +131,18 @@ def prepare(
   others = [j for j in range(len(behaviors)) if j != task]
   if options.transfer == 'fit' and others:
     walk = lambda x: graph_lib.propagate(graphs[task], x, jnp.dtype(dtype))
-    found = _fit(net, behaviors, walk, task, others, options)
+    vectors = _fit(net, behaviors, walk, task, others, options)
   elif options.transfer == 'attention' and others:
-    found = {-1: _attend(net['transfer'], own, [behaviors[j] for j in others])}
+    sources_of = [behaviors[j] for j in others]
+    vectors = {-1: _attend(net['transfer'], own, sources_of)}
   else:
-    found = {
+    vectors = {
       j: options.transfer_scale * _transfer(net, behaviors[j], own, options)
       for j in slots
       if j != task
     }
-  found[task] = own
-  return jnp.concatenate([found[j] for j in slots], axis=1)
+  vectors[task] = own
+  return jnp.concatenate([vectors[j] for j in slots], axis=1)
 
 
 def _fit(net, behaviors, walk, task, others, options):
@@ -170,7 +171,7 @@ def _fit(net, behaviors, walk, task, others, options):
 
 
 def _transfer(net, source, own, options):
-  """What stands in for the source's vector in the task."""
+  """The source's vector as the task sees it."""
   if options.transfer == 'linear':
     return source @ net['transfer']
   if options.transfer == 'projection':
@@ -253,7 +254,7 @@ def mix(
 
 
 def _stopped(slots, task, num_behaviors, options):
-  """Which experts an auxiliary loss may not move (COPF eq. 14)."""
+  """Flags of experts that an auxiliary loss may not move (COPF eq. 14)."""
   target = num_behaviors - 1
   if options.gradient_policy == 'stop_all':
     return [j != task for j in slots]

@@ -1,170 +1,33 @@
-"""COGCN: one representation of every node for every behavior (COPF sec. 4.2).
+"""Fusions by name: what makes representations of nodes from several graphs.
 
-Behaviors are ordered upstream to downstream, the target last. Constraints act
-before a behavior (what flows in), inside (which graphs are walked) and after
-(an output of its own). LightGCN per behavior is the same loop with nothing
-carried over, own graphs, symmetric normalization and the mean of the layers.
+A fusion is a `types.Fusion`. Heads (`behavior_heads`), the ranking form, the
+plugins on it, losses and aggregators take whatever it gives.
 """
 
-from collections.abc import Sequence
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from twotsrec import config as config_lib
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import types
-from twotsrec.ops import graph as graph_lib
+from twotsrec.models import cogcn
 
-PRE = ('all', 'nearest', 'none')
-IN = ('upstream', 'own', 'all')
-OPERATORS = ('merged', 'summed', 'union')
-POST = ('decoupled', 'merged')
-COMBINES = ('sum', 'mean')
-
-# (user i64[E], item i64[E]) of one behavior.
-Edges = tuple[np.ndarray, np.ndarray]
+_MAKERS = {
+  'cogcn': cogcn.make,
+}
+NAMES = tuple(_MAKERS)
 
 
-def check(options: config_lib.FusionConfig, num_behaviors: int) -> None:
-  """Refuses settings that name nothing.
+def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
+  """The fusion that a configuration names.
 
   Raises:
-    types.UserError: an unknown value, or another number of layers.
+    types.UserError: an unknown name, or settings that name nothing.
   """
-  for name, allowed in (
-    ('pre_behavior', PRE),
-    ('in_behavior', IN),
-    ('operator', OPERATORS),
-    ('post_behavior', POST),
-    ('normalization', graph_lib.NORMALIZATIONS),
-    ('combine', COMBINES),
-    ('product_dtype', ('float32', 'bfloat16')),
-  ):
-    value = getattr(options, name)
-    if value not in allowed:
-      raise types.UserError(
-        f'fusion.{name} {value!r}; known: {", ".join(allowed)}'
-      )
-  layers = options.num_layers
-  if layers and len(layers) != num_behaviors:
+  name = config.fusion.name
+  if fields.is_own(name):
+    return own.make(name, 'fusion.name', types.Fusion, config, sizes)
+  if name not in _MAKERS:
     raise types.UserError(
-      f'fusion.num_layers has {len(layers)} numbers, but there are'
-      f' {num_behaviors} behaviors; give one for each, or none for 1 each'
+      f'fusion.name {name!r}; known: {", ".join(_MAKERS)}, or one of your own'
+      ' as my_file.py:make'
     )
-  if min(layers, default=1) < 0:
-    raise types.UserError(
-      f'fusion.num_layers is {layers}; allowed are 0 and more'
-    )
-
-
-def own_graphs(
-  edges: Sequence[Edges],
-  num_users: int,
-  num_items: int,
-  normalization: str = 'left',
-) -> tuple[graph_lib.Graph, ...]:
-  """The graph of each behavior alone, on the device.
-
-  Args:
-    edges: of each behavior.
-    num_users: U.
-    num_items: I.
-    normalization: of `graph.from_pairs`.
-  """
-  return tuple(
-    graph_lib.from_pairs([one], num_users, num_items, normalization)
-    for one in edges
-  )
-
-
-def make_graphs(
-  edges: Sequence[Edges],
-  num_users: int,
-  num_items: int,
-  options: config_lib.FusionConfig,
-  own: Sequence[graph_lib.Graph],
-) -> tuple[tuple[graph_lib.Graph, ...], ...]:
-  """The graphs each behavior walks, on the device.
-
-  Args:
-    edges: of each behavior.
-    num_users: U.
-    num_items: I.
-    options: which graphs, and how they are merged and normalized.
-    own: from `own_graphs`, normalized as the options say.
-  Returns:
-    For each behavior the graphs whose products are summed: one, or with the
-    operator 'summed' one for each behavior walked (COPF eq. 5).
-  """
-  merge = 'union' if options.operator == 'union' else 'merged'
-
-  def walks(members):
-    if options.operator == 'summed' or len(members) == 1:
-      return tuple(own[j] for j in members)
-    parts = [edges[j] for j in members]
-    return (
-      graph_lib.from_pairs(
-        parts, num_users, num_items, options.normalization, merge
-      ),
-    )
-
-  if options.in_behavior == 'all':
-    return (walks(range(len(edges))),) * len(edges)
-  if options.in_behavior == 'own':
-    return tuple(walks([k]) for k in range(len(edges)))
-  return tuple(walks(range(k + 1)) for k in range(len(edges)))
-
-
-def encode(
-  nodes: jax.Array,
-  graphs: Sequence[Sequence[graph_lib.Graph]],
-  options: config_lib.FusionConfig,
-) -> tuple[jax.Array, ...]:
-  """Representations e^{k,*} of all nodes, K times f32[n, D].
-
-  Args:
-    nodes: f32[n, D], embeddings of users, then of items.
-    graphs: from `make_graphs`.
-    options: constraints before, inside and after a behavior.
-  Returns:
-    A table per behavior; with post_behavior 'merged' K times the same.
-  Reference: COPF eq. 4-7; the operator 'merged' and its single "+ I" are the
-    authors' code.
-  """
-  outputs, start = [], nodes
-  for k, walked in enumerate(graphs):
-    depth = options.num_layers[k] if options.num_layers else 1
-    layers = _convolve(walked, start, depth, options)
-    outputs.append(_combine(layers, options.combine))
-    start = _carry(nodes, start, layers[-1], options)
-  if options.post_behavior == 'merged':
-    return (sum(outputs),) * len(outputs)
-  return tuple(outputs)
-
-
-def _convolve(graphs, start, depth, options):
-  """Layers 0..depth of one behavior."""
-  dtype = jnp.dtype(options.product_dtype)
-  # Eq. 5 adds I once for each graph it sums over.
-  residual = len(graphs) if options.self_loop else 0
-  layers = [start]
-  for _ in range(depth):
-    last = layers[-1]
-    walked = sum(graph_lib.propagate(g, last, dtype) for g in graphs)
-    layers.append(walked + residual * last if residual else walked)
-  return layers
-
-
-def _combine(layers, how):
-  total = sum(layers)
-  return total / len(layers) if how == 'mean' else total
-
-
-def _carry(nodes, start, last, options):
-  """What the next behavior begins with (COPF eq. 6)."""
-  if options.pre_behavior == 'all':
-    return start + last
-  if options.pre_behavior == 'nearest':
-    return last + nodes if options.keep_initial else last
-  return nodes
+  return _MAKERS[name](config, sizes)

@@ -1,7 +1,8 @@
 """GRU4Rec in the click-through form of PIN's authors.
 
-Departure from Hidasi et al. 2016: only the encoder is theirs. The original is
-session-parallel and trains with a ranking loss over the batch's items.
+Departure from Hidasi et al. 2016: only the encoder is theirs, in PIN's click
+model, because PIN compares encoders. The original is session-parallel and
+trains with a ranking loss over the batch's items (BPR-max).
 """
 
 import jax

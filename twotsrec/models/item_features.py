@@ -89,19 +89,19 @@ def vectors(net: dict[str, Any], arrays: Arrays, ids: jax.Array) -> jax.Array:
 
 
 def _of_items(net, arrays, ids):
-  found = rows.gather(arrays, ids)
+  columns = rows.gather(arrays, ids)
   parts = []
-  for name, value in _columns(found, 'categorical'):
+  for name, value in _columns(columns, 'categorical'):
     own = rows.gather(net['categorical'][name], value)['embedding']
     parts.append(rows.mask_padding(own, value))
-  for name, values in _columns(found, 'multivalued'):
+  for name, values in _columns(columns, 'multivalued'):
     own = net['multivalued'][name]
     each = rows.gather({'embedding': own['embedding']}, values)['embedding']
     each = rows.mask_padding(each, values)
     count = jnp.maximum(jnp.sum(values > 0, axis=-1, keepdims=True), 1)
     parts.append(layers.dense(own['linear'], jnp.sum(each, axis=-2) / count))
-  if 'dense' in found:
-    parts.append(layers.dense(net['dense'], found['dense']))
+  if 'dense' in columns:
+    parts.append(layers.dense(net['dense'], columns['dense']))
   return rows.mask_padding(sum(parts[1:], parts[0]), ids)
 
 

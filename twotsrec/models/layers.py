@@ -23,16 +23,18 @@ def init_dense(
 ) -> dict[str, jax.Array]:
   """Parameters of `dense`: kernel f32[inputs, outputs], bias f32[outputs]."""
   layer = nn.Dense(outputs, use_bias=bias, kernel_init=_xavier)
-  return layer.init(key, jnp.zeros((1, inputs)))['params']
+  variables: Any = layer.init(key, jnp.zeros((1, inputs)))
+  return variables['params']
 
 
 def dense(
   params: dict[str, jax.Array], x: jax.Array, dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
   """x W + b over the last axis, computed and returned in `dtype`."""
-  outputs = params['kernel'].shape[-1]
-  layer = nn.Dense(outputs, use_bias='bias' in params, dtype=dtype)
-  return layer.apply({'params': params}, x)
+  width = params['kernel'].shape[-1]
+  layer = nn.Dense(width, use_bias='bias' in params, dtype=dtype)
+  outputs: Any = layer.apply({'params': params}, x)
+  return outputs
 
 
 def init_mlp(key: jax.Array, widths: tuple[int, ...]) -> dict[str, Any]:
@@ -79,7 +81,8 @@ def layer_norm(
   layer = nn.LayerNorm(
     epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False
   )
-  return layer.apply({'params': params}, x)
+  normalized: Any = layer.apply({'params': params}, x)
+  return normalized
 
 
 def init_item_table(

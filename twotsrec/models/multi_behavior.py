@@ -1,6 +1,6 @@
 """A fusion and a head as one model, and its form for ranking."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +13,11 @@ from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import pair_prior
+from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import rows
 
 PRIORS = ('none', 'pattern')
+_FUSION_KEY = 3  # the first three make the tables and the head
 
 
 class Encoded(NamedTuple):
@@ -24,10 +26,12 @@ class Encoded(NamedTuple):
   Attributes:
     behaviors: K times f32[U + I, D], representations e^{k,*}.
     tasks: for each task the head's table of the nodes, or None.
+    extra: of the fusion, `types.Fused`.
   """
 
   behaviors: tuple[jax.Array, ...]
   tasks: tuple[Any, ...]
+  extra: Any = ()
 
 
 class MultiBehavior(NamedTuple):
@@ -36,8 +40,11 @@ class MultiBehavior(NamedTuple):
   Attributes:
     init: (key, context=None, sizes=None) -> Params with tables {'user':
       {'embedding': f32[U, D]}, 'item': {'embedding': f32[I + 1, D]}} and net
-      {'head': ...}.
-    encode: (params, context, tasks) -> Encoded, tasks those to prepare.
+      {'fusion': ..., 'head': ...}.
+    context: (users i64[E], items i64[E]) of each behavior, the target last ->
+      what `encode` and `serve` are given.
+    encode: (params, context, tasks, *, key=None) -> Encoded, tasks those to
+      prepare. A missing key means evaluation (no dropout).
     score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C].
     ranker: the target score of any known user and item, with what the prior
       adds to it, as a model whose parameters are
@@ -49,6 +56,7 @@ class MultiBehavior(NamedTuple):
   """
 
   init: Callable[..., types.Params]
+  context: Callable[..., dict[str, Any]]
   encode: Callable[..., Encoded]
   score: Callable[..., jax.Array]
   ranker: types.Model
@@ -69,110 +77,126 @@ def make(
     types.UserError: a fusion, head or prior that does not exist or fit.
   """
   models.check_options(config.model, ('width',))
-  fusion_lib.check(config.fusion, num_behaviors)
-  prior = config.behavior.prior
-  if prior not in PRIORS:
+  options = config.behavior
+  if options.prior not in PRIORS:
     raise types.UserError(
-      f'behavior.prior {prior!r}; known: {", ".join(PRIORS)}'
+      f'behavior.prior {options.prior!r}; known: {", ".join(PRIORS)}'
     )
-  if prior == 'pattern':
-    pair_prior.check(num_behaviors)
-  width, target = config.model.width, num_behaviors - 1
-  head = behavior_heads.make(
-    config.head, config.fusion, width, num_behaviors, num_users
+  width = config.model.width
+  sizes = types.NodeSizes(num_behaviors, num_users, num_items, width)
+  fusion = fusion_lib.make(config, sizes)
+  head = behavior_heads.make(config, fusion, sizes)
+  return compose(fusion, head, sizes, _make_prior(options, num_behaviors))
+
+
+def _make_prior(options, num_behaviors):
+  """graph.Edges -> pair_prior.Prior, or None without one."""
+  if options.prior == 'none':
+    return None
+  pair_prior.check(num_behaviors)
+  smoothing, scale = options.prior_smoothing, options.prior_scale
+  return lambda edges: pair_prior.make(
+    edges.pairs, edges.num_users, edges.num_items, smoothing, scale
   )
 
-  def init(key, context=None, sizes=None):
-    del context, sizes
-    return _init(key, head, width, num_users, num_items)
 
-  def encode(params, context, tasks=tuple(range(num_behaviors))):
+def compose(
+  fusion: types.Fusion,
+  head: types.Head,
+  sizes: types.NodeSizes,
+  prior: Callable[[graph_lib.Edges], pair_prior.Prior] | None = None,
+) -> MultiBehavior:
+  """The model of a fusion and a head.
+
+  Args:
+    fusion: makes representations of the nodes.
+    head: makes scores of representations.
+    sizes: of the log, and D of the embeddings.
+    prior: makes what is added to the scores of the target; None adds nothing.
+  """
+  target = sizes.num_behaviors - 1
+
+  def init(key, context=None, model_sizes=None):
+    del context, model_sizes
+    return _init(key, fusion, head, sizes)
+
+  def context_of(pairs):
+    return _context(pairs, fusion, sizes, prior)
+
+  def encode(params, context, tasks=tuple(range(target + 1)), *, key=None):
     nodes = jnp.concatenate(
       [
         params.tables['user']['embedding'],
         params.tables['item']['embedding'][1:],
       ]
     )
-    behaviors = fusion_lib.encode(nodes, context['walks'], config.fusion)
+    net = params.net['fusion']
+    fused = fusion.encode(net, nodes, context['fusion'], key=key)
     prepare = lambda task: head.prepare(
-      params.net['head'], behaviors, context['own'], task
+      params.net['head'], fused, context['own'], task
     )
-    return Encoded(
-      behaviors,
-      tuple(prepare(k) if k in tasks else None for k in range(num_behaviors)),
+    prepared = tuple(
+      prepare(k) if k in tasks else None for k in range(target + 1)
     )
+    return Encoded(fused.behaviors, prepared, fused.extra)
 
   def score(params, encoded, task, users, items):
     # One table for both sides: halves would be copied, back and forth.
     table = encoded.tasks[task]
     user = jax.tree.map(lambda leaf: leaf[:, None], rows.gather(table, users))
-    item = rows.gather(table, num_users + items - 1)
+    item = rows.gather(table, sizes.num_users + items - 1)
     return head.score(params.net['head'], user, item, task)
 
   def walk(params, context):
     table = encode(params, context, (target,)).tasks[target]
-    sides = behavior_heads.split_sides(table, num_users)
-    return behavior_ranker.Walked(params.net['head'], *sides)
+    user, item = behavior_heads.split_sides(table, sizes.num_users)
+    return behavior_ranker.Walked(params.net['head'], user, item)
 
   def serve(params, context):
-    gains = context['prior'] if prior == 'pattern' else None
+    gains = None if prior is None else context['prior']
     return behavior_ranker.ranker_params(head, walk(params, context), gains)
 
   def freeze(params, context):
     return behavior_ranker.trunk_params(head, walk(params, context))
 
-  ranker = behavior_ranker.make(head, num_items)
-  if head.scorer is None:
-    return MultiBehavior(init, encode, score, ranker, serve)
-  trunk = behavior_ranker.make_trunk(
-    head,
-    width,
-    num_items,
-    lambda key, context, sizes: freeze(init(key), context),
+  def init_trunk(key, context, model_sizes):
+    del model_sizes
+    return freeze(init(key), context)
+
+  plugs = head.scorer is not None
+  num_items, width = sizes.num_items, fusion.width
+  return MultiBehavior(
+    init=init,
+    context=context_of,
+    encode=encode,
+    score=score,
+    ranker=behavior_ranker.make(head, num_items),
+    serve=serve,
+    trunk=behavior_ranker.make_trunk(head, width, num_items, init_trunk)
+    if plugs
+    else None,
+    freeze=freeze if plugs else None,
   )
-  return MultiBehavior(init, encode, score, ranker, serve, trunk, freeze)
 
 
-def _init(key, head, width, num_users, num_items):
+def _init(key, fusion, head, sizes):
   xavier = jax.nn.initializers.glorot_uniform()
-  user_key, item_key, head_key = jax.random.split(key, 3)
-  items = xavier(item_key, (num_items, width), jnp.float32)
+  user_key, item_key, head_key = jax.random.split(key, _FUSION_KEY)
+  draw = lambda key, count: xavier(key, (count, sizes.width), jnp.float32)
+  items = draw(item_key, sizes.num_items)
   tables = {
-    'user': {'embedding': xavier(user_key, (num_users, width), jnp.float32)},
+    'user': {'embedding': draw(user_key, sizes.num_users)},
     'item': {'embedding': jnp.pad(items, ((1, 0), (0, 0)))},
   }
-  return types.Params(tables, {'head': head.init(head_key)})
+  fusion_net = fusion.init(jax.random.fold_in(key, _FUSION_KEY))
+  net = {'fusion': fusion_net, 'head': head.init(head_key)}
+  return types.Params(tables, net)
 
 
-def make_context(
-  edges: Sequence[fusion_lib.Edges],
-  num_users: int,
-  num_items: int,
-  config: config_lib.Config,
-) -> dict[str, Any]:
-  """What the model is given: its graphs, and who showed what.
-
-  Args:
-    edges: (user, item) of each behavior, the target last.
-    num_users: U.
-    num_items: I.
-    config: which graphs the fusion walks.
-  """
-  shape, fusion = (num_users, num_items), config.fusion
+def _context(pairs, fusion, sizes, prior):
+  """Given arrays: graphs of fusion and head, and the prior, if any."""
+  edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
-  own = fusion_lib.own_graphs(edges, *shape)
-  walked = own
-  if fusion.normalization != 'left':
-    walked = fusion_lib.own_graphs(edges, *shape, fusion.normalization)
-  walks = fusion_lib.make_graphs(edges, *shape, fusion, walked)
-  context = {'walks': walks, 'own': own}
-  options = config.behavior
-  if options.prior == 'pattern':
-    context['prior'] = pair_prior.make(
-      edges,
-      num_users,
-      num_items,
-      options.prior_smoothing,
-      options.prior_scale,
-    )
-  return context
+  own = tuple(edges.graph([k]) for k in range(sizes.num_behaviors))
+  context = {'fusion': fusion.context(edges), 'own': own}
+  return context if prior is None else context | {'prior': prior(edges)}

@@ -15,7 +15,7 @@ that a model reads hold the training purchases, so its own scores of these pairs
 say little about held-out ones; a fit that had to share the purchases with them
 would find nothing left to explain.
 
-A pair gains its logit less that of a pair with nothing shown, which gains 0.
+A pair gains its logit less that of a pair without any, which gains 0.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Prior(NamedTuple):
   places: jax.Array
 
 
-class Shown(NamedTuple):
+class Touched(NamedTuple):
   """Pairs with an upstream behavior, by user and item.
 
   Attributes:
@@ -102,11 +102,11 @@ def make(
     smoothing: s.
     scale: of the gains, in units of the model's scores.
   """
-  pairs = shown(edges, num_items, smoothing)
+  pairs = touched(edges, num_items, smoothing)
   fitted = fit(pairs, len(edges))
-  unshown = num_users * num_items - len(pairs.user)
+  untouched = num_users * num_items - len(pairs.user)
   new = len(edges[-1][0]) - np.sum(pairs.bought)
-  base = np.log(new + 1.0) - np.log(max(unshown - new, 0) + 1.0)
+  base = np.log(new + 1.0) - np.log(max(untouched - new, 0) + 1.0)
   logits = fitted[pairs.pattern, 0] + fitted[pairs.pattern, 1] * pairs.rate
   counts = np.bincount(pairs.user, minlength=num_users)
   starts = np.cumsum(counts) - counts
@@ -120,11 +120,11 @@ def make(
   )
 
 
-def shown(
+def touched(
   edges: Sequence[tuple[np.ndarray, np.ndarray]],
   num_items: int,
   smoothing: float,
-) -> Shown:
+) -> Touched:
   """All pairs with an upstream behavior, ordered by user and item.
 
   Args:
@@ -143,21 +143,21 @@ def shown(
   users = np.bincount(item, minlength=width)[item] - 1
   buyers = np.bincount(codes[-1] % width, minlength=width)[item] - bought
   rate = np.log((buyers + 1.0) / (users + smoothing))
-  return Shown(user, item, pattern, bought, rate)
+  return Touched(user, item, pattern, bought, rate)
 
 
-def fit(pairs: Shown, num_behaviors: int) -> np.ndarray:
+def fit(pairs: Touched, num_behaviors: int) -> np.ndarray:
   """bias and slope of each pattern, f64[2^(K-1), 2]; 0 where there is none.
 
   Args:
-    pairs: from `shown`.
+    pairs: from `touched`.
     num_behaviors: K.
   """
-  found = np.zeros((1 << (num_behaviors - 1), 2))
+  fitted = np.zeros((1 << (num_behaviors - 1), 2))
   for pattern in np.unique(pairs.pattern):
     own = pairs.pattern == pattern
-    found[pattern] = _logistic(pairs.rate[own], pairs.bought[own])
-  return found
+    fitted[pattern] = _logistic(pairs.rate[own], pairs.bought[own])
+  return fitted
 
 
 def _logistic(rate, bought):
@@ -186,7 +186,7 @@ def _logistic(rate, bought):
 
 
 def bonus(prior: Prior, users: jax.Array, num_items: int) -> jax.Array:
-  """What every item gains for some users, f32[B, I + 1].
+  """Gains of all items for some users, f32[B, I + 1].
 
   Args:
     prior: from `make`.

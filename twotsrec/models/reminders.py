@@ -8,6 +8,10 @@ All items stand in one order by purchases; those a user has shown some behavior
 toward, but has not bought, stand above them in an order of their own. Ties go
 to the lower item id. A score is a place in these orders, so no two items score
 the same and f32 is exact (up to 2^24 items).
+
+Departure: our plan had any upstream behavior shown, by purchases / (views + 5).
+The view reminder takes what was shown by the first behavior; on taobao-copf
+both rank .354 of HR@10 (whole training set).
 """
 
 import jax.numpy as jnp
@@ -56,24 +60,24 @@ def rules(
 def reminder(
   behaviors: behaviors_lib.Behaviors,
   popularity: np.ndarray,
-  shown: prepared.SeenItems | None = None,
+  touched: prepared.SeenItems | None = None,
   appeal: np.ndarray | None = None,
 ) -> tuple[types.Model, types.Params]:
-  """What was shown and not bought by `appeal`, then all else by popularity.
+  """Reminds of items touched and not bought, then ranks all by popularity.
 
   Args:
     behaviors: training pairs, data.behaviors.Behaviors.
     popularity: f64[I + 1], orders all items; entry 0 is not used.
-    shown: pairs of an upstream behavior, prepared.SeenItems; None reminds of
+    touched: pairs of an upstream behavior, prepared.SeenItems; None reminds of
       nothing.
-    appeal: f64[I + 1], orders what a user has shown; popularity if None.
+    appeal: f64[I + 1], orders what a user has touched; popularity if None.
   Returns:
     A model that reads inputs['user'] (to nobody, -1, it is popularity), and
     its parameters.
   """
   num_items = behaviors.num_items
   appeal = popularity if appeal is None else appeal
-  offsets, items = _unbought(behaviors, shown)
+  offsets, items = _unbought(behaviors, touched)
   longest = int(np.max(np.diff(offsets), initial=0))
   table = {
     'id': jnp.arange(num_items + 1, dtype=jnp.int32),
@@ -109,18 +113,18 @@ def item_counts(pairs: prepared.SeenItems, num_items: int) -> np.ndarray:
 
 
 def _unbought(
-  behaviors: behaviors_lib.Behaviors, shown: prepared.SeenItems | None
+  behaviors: behaviors_lib.Behaviors, touched: prepared.SeenItems | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Items shown by each user but not bought, (offsets [U + 1], items [M])."""
+  """Items a user touched but did not buy, (offsets [U + 1], items [M])."""
   users = np.arange(behaviors.num_users + 1)
-  if shown is None:
+  if touched is None:
     return np.zeros_like(users), users[:0]
   width = behaviors.num_items + 1
 
   def codes(pairs):
     return np.repeat(users[:-1], np.diff(pairs.offsets)) * width + pairs.items
 
-  pairs = np.setdiff1d(codes(shown), codes(behaviors.train[-1]), True)
+  pairs = np.setdiff1d(codes(touched), codes(behaviors.train[-1]), True)
   return np.searchsorted(pairs, users * width), pairs % width
 
 
@@ -130,7 +134,7 @@ def _init(key, context, sizes):
 
 
 def _encode(net, rows, context, inputs, *, key=None):
-  """Which items the users of a tile are reminded of, bool[B, I + 1]."""
+  """Items that users of a tile are reminded of, bool[B, I + 1]."""
   del rows, context, key
   user = inputs['user']
   nobody = net['offsets'].shape[0] - 2
@@ -139,18 +143,18 @@ def _encode(net, rows, context, inputs, *, key=None):
   place = start[:, None] + net['steps']
   item = net['items'].at[place].get(mode='clip')
   item = jnp.where(place < end[:, None], item, 0)
-  shown = jnp.broadcast_to(net['blank'], (len(user), net['blank'].size))
-  return shown.at[jnp.arange(len(user))[:, None], item].set(True)
+  touched = jnp.broadcast_to(net['blank'], (len(user), net['blank'].size))
+  return touched.at[jnp.arange(len(user))[:, None], item].set(True)
 
 
 def _score(net, encoded, candidate_rows, *, key=None):
   del net, key
   item = candidate_rows['id']
   if item.ndim == 1:
-    shown = encoded[:, item]
+    touched = encoded[:, item]
   else:
-    shown = jnp.take_along_axis(encoded, item, axis=1)
-  return jnp.where(shown, candidate_rows['reminded'], candidate_rows['usual'])
+    touched = jnp.take_along_axis(encoded, item, axis=1)
+  return jnp.where(touched, candidate_rows['reminded'], candidate_rows['usual'])
 
 
 # What differs between rules and data is all in the parameters.

@@ -92,13 +92,15 @@ def make(options: config.ModelConfig) -> types.Model:
       x_l = tanh(Dense_s(e_l + Pos_l)),   o = transformer(x),   state = o_h
       score = MLP(state) . MLP(e_t)
 
-  Keys of padding are masked. `causal` makes a position see earlier ones only,
-  and so gives `encode_positions`. `authors_quirk` is the authors' form: no
-  padding mask, so the state depends on how much padding there is.
+  `causal` makes a position see earlier ones only, and so gives
+  `encode_positions`.
 
   The state, f32[B, D], is where a plugin acts. An empty history reads the
   first position, where everything is masked: a learned constant.
 
+  Departure: keys of padding are masked, because padding is not a history.
+  `authors_quirk` is the authors' form without a mask, where the state depends
+  on how much padding there is.
   Departure: the authors size the position table by the item vocabulary; we by
   the history length, since no other row is ever read.
   """

@@ -8,10 +8,11 @@ with relu between them; both residuals start from the normalized input.
 Dropout acts on x at the start, on the attention weights and on both layers of
 FF.
 
-The original pads on the left and we on the right. Positions are therefore
-counted from the end: the l-th of h items has position L - h + l, the place
-where left padding would put it, L being the rows of the position table. All
-else is the same, since padding is never attended to.
+Departure: the original pads on the left and we on the right. Positions are
+therefore counted from the end: the l-th of h items has position L - h + l, the
+place where left padding would put it, L being the rows of the position table.
+All else is the same, since padding is never attended to; a test holds it
+against a left-padded one.
 """
 
 import chex

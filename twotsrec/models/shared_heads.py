@@ -6,8 +6,7 @@ The first layer is linear in x, so each side's share of it is computed once per
 node and a pair only adds the two.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ _SLOPE = 0.1  # of the leaky rectifier, CIGF's code
 
 
 class _Layout(NamedTuple):
-  """What tells the heads apart.
+  """Layout of experts and towers, in which the heads differ.
 
   Attributes:
     members: experts that each task reads.
@@ -39,8 +38,8 @@ def make(
   width: int,
   num_behaviors: int,
   num_users: int,
-) -> tuple[Callable[..., Any], ...]:
-  """The functions of `behavior_heads.Head`.
+) -> types.Head:
+  """A head of one input for all tasks.
 
   `shared_bottom` has a hidden layer; linear, as in CIGF's code
   (`head.linear_tower`), the user's term would be the same for every item and
@@ -64,9 +63,9 @@ def make(
     width=width,
   )
 
-  def prepare(net, behaviors, graphs, task):
+  def prepare(net, fused, graphs, task):
     del graphs
-    table = behaviors[task]
+    table = fused.behaviors[task]
     halves = (
       _half(layout, net, table[:num_users], task, side=0),
       _half(layout, net, table[num_users:], task, side=1),
@@ -82,17 +81,18 @@ def make(
     total = features @ tower['weight'][task] + tower['bias'][task]
     return experts.task_scale(task, num_behaviors, options) * total
 
-  def serve(net, user, item):
-    del net
-    return user, item
-
   def rank(net, user, item):
     item = {name: item[name] for name in user}  # an item's row has more
     user = jax.tree.map(lambda leaf: leaf[:, None], user)
     return score(net, user, item, num_behaviors - 1)
 
-  init = lambda key: _init(layout, key)
-  return init, prepare, score, serve, rank
+  return types.Head(
+    init=lambda key: _init(layout, key),
+    prepare=prepare,
+    score=score,
+    serve=lambda net, user, item: (user, item),
+    rank=rank,
+  )
 
 
 def _init(layout, key):

@@ -17,27 +17,25 @@ def from_stages(stages: types.Stages) -> types.Model:
   f32[C, D] if shared; after `encode_positions`, f32[B, L, C, D] or f32[C, D].
   """
 
-  def read(net, rows, inputs):
-    embedded = stages.embed(net['embed'], rows, inputs)
-    return net['extractor'], embedded, inputs['history'] > 0
+  def encoder(summarize):
+    def encode(net, rows, context, inputs, *, key=None):
+      del context
+      embedded = stages.embed(net['embed'], rows, inputs)
+      mask = inputs['history'] > 0
+      return summarize(net['extractor'], embedded, mask, key=key)
 
-  def encode(net, rows, context, inputs, *, key=None):
-    del context
-    return stages.summarize(*read(net, rows, inputs), key=key)
-
-  def encode_positions(net, rows, context, inputs, *, key=None):
-    del context
-    return stages.summarize_positions(*read(net, rows, inputs), key=key)
+    return encode
 
   def score(net, encoded, candidate_rows, *, key=None) -> jax.Array:
     del key  # dropout, where there is any, is in the history's part
     features = stages.extract(net['extractor'], encoded, candidate_rows)
     return stages.classify(net['classifier'], features, candidate_rows)
 
+  positions = stages.summarize_positions
   return types.Model(
     init=stages.init,
-    encode=encode,
+    encode=encoder(stages.summarize),
     score=score,
-    encode_positions=encode_positions if stages.summarize_positions else None,
+    encode_positions=positions and encoder(positions),
     stages=stages,
   )

@@ -7,7 +7,7 @@ not part of the network.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ class Streams(NamedTuple):
 
 
 class Summary(NamedTuple):
-  """What is known of a user.
+  """State and last item of a user.
 
   Attributes:
     hidden: f32[..., D], state.
@@ -75,7 +75,7 @@ def make_stages(options: config.TwoTimeConfig, width: int) -> types.Stages:
   def init(key, context, sizes):
     del context
     keys = jax.random.split(key)
-    extractor = {'cell': init_cell(keys[0], options, width)}
+    extractor: dict[str, Any] = {'cell': init_cell(keys[0], options, width)}
     extractor['psi'] = jnp.zeros(width)
     if plus:
       extractor['readout'] = init_readout(width)
@@ -168,7 +168,7 @@ def init_cell(
   """Parameters of a cell whose inputs and states have the same width."""
   cell = cell_of(options)
   keys = jax.random.split(key, 3)
-  params = {
+  params: dict[str, Any] = {
     'input': layers.init_dense(keys[0], width, cell.gates * width),
     'recurrent': layers.init_dense(keys[1], width, cell.gates * width),
   }

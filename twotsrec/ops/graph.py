@@ -5,7 +5,7 @@ symmetric, so one layout of it (`graph_layouts`) serves the product and its
 gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 from typing import NamedTuple
 
@@ -73,6 +73,50 @@ def from_pairs(
   adjacency = graph_layouts.make(layout, offsets, columns, values)
   left, right = _scalings(offsets, values, normalization)
   return Graph(adjacency, left, right)
+
+
+class Edges(NamedTuple):
+  """Training pairs of several behaviors, and the graphs they make.
+
+  Attributes:
+    pairs: (users i64[E], items i64[E]) of each behavior, on the host; users
+      0..U-1, items 1..I.
+    num_users: U.
+    num_items: I.
+    graph: (behaviors, normalization='left', merge='merged') -> Graph of these
+      behaviors together, as `from_pairs` makes it; built once, however often
+      it is asked for.
+  """
+
+  pairs: tuple[tuple[np.ndarray, np.ndarray], ...]
+  num_users: int
+  num_items: int
+  graph: Callable[..., Graph]
+
+
+def make_edges(
+  pairs: Sequence[tuple[np.ndarray, np.ndarray]], num_users: int, num_items: int
+) -> Edges:
+  """The edges of all behaviors.
+
+  Args:
+    pairs: (users, items) of each behavior; a pair counts once in a behavior.
+    num_users: U.
+    num_items: I.
+  """
+  pairs = tuple(pairs)
+
+  @functools.cache
+  def build(behaviors, normalization, merge):
+    chosen = [pairs[k] for k in behaviors]
+    return from_pairs(chosen, num_users, num_items, normalization, merge)
+
+  def graph(behaviors, normalization='left', merge='merged'):
+    # A behavior alone has every edge once, however edges are merged.
+    alone = len(behaviors) == 1
+    return build(tuple(behaviors), normalization, MERGES[0] if alone else merge)
+
+  return Edges(pairs, num_users, num_items, graph)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

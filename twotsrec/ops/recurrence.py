@@ -8,6 +8,10 @@ Both are the same numbers. Time comes first, [L, B, ...].
 
 The state of a cell starts from a vector h_0 of the width d; what it is compared
 with items by is its first d numbers.
+
+Departure from our own plan, which had the product outside everywhere as 1.3
+times as fast or more: on a CPU it is .87 times as fast outside, on an H100 1.99
+times.
 """
 
 from collections.abc import Callable

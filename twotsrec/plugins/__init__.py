@@ -8,6 +8,8 @@ unless it is asked for the authors' form.
 import dataclasses
 
 from twotsrec import config
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import types
 from twotsrec.plugins import film
 from twotsrec.plugins import light
@@ -43,10 +45,12 @@ def make(options: config.PluginConfig) -> types.Plugin:
       does not have: it would change nothing.
   """
   name = options.name
+  if fields.is_own(name):
+    return own.make(name, 'plugin.name', types.Plugin, options)
   if name not in _MAKERS:
     raise types.UserError(
       f'plugin.name is {name!r}; known plugins: {", ".join(NAMES)}, '
-      'or none for the bare trunk'
+      'my_file.py:make of your own, or none for the bare trunk'
     )
   taken = OPTIONS[name]
   for field in dataclasses.fields(options):

@@ -142,6 +142,11 @@ def bottleneck(
 
   which is not the identity at the start: the loss jumps at the switch.
 
+  Departure: PIN says "insert plugins" and not how they start; the later code
+  starts them at random, with an activation after the sum. Here their output is
+  zero at first, so that stage 2 starts exactly at stage 1 and the loss does not
+  jump; `plugin.init=small` and `plugin.post_activation=True` are theirs.
+
   Args:
     ratio: hidden width over the width d of x; h = floor(ratio d).
     activation: 'tanh' or 'relu'.
@@ -187,8 +192,8 @@ def bottleneck(
       return x + (jnp.einsum('...kh,khd->...d', hidden, up) + offset)
     up = jnp.einsum('...kh,khd->...kd', hidden, cast(plugs['Q']))
     outputs = act(x[..., None, :] + up + cast(plugs['c']))
-    kept = cast(1.0 - jnp.sum(weights))  # 0 for a user's own group
-    return kept * x + jnp.sum(cast(weights)[:, None] * outputs, axis=-2)
+    rest = cast(1.0 - jnp.sum(weights))  # 0 for a user's own group
+    return rest * x + jnp.sum(cast(weights)[:, None] * outputs, axis=-2)
 
   return Plug(init_plug, apply)
 

@@ -14,7 +14,7 @@ from twotsrec.ops import rows as rows_ops
 
 
 class Encoded(NamedTuple):
-  """What a plugged model encodes: the trunk's encoding and who plugs it.
+  """Encoding of a plugged model: that of the trunk, and the route.
 
   Attributes:
     route: leaves [B, K], or [K] if all examples share the plugins.
@@ -133,8 +133,9 @@ def _by_route(run, route, arguments, key, own_last=True):
     key: of all of them, or None in evaluation.
     own_last: the second one is a batch; if not, all examples share it.
   """
+  first, last = arguments
   if _is_shared(route):
-    return run(route, *arguments, key)
+    return run(route, first, last, key)
 
   def run_one(route, first, last, key):
     last = _batch(last) if own_last else last
@@ -142,7 +143,7 @@ def _by_route(run, route, arguments, key, own_last=True):
 
   in_axes = (0, 0, 0 if own_last else None, 0)
   keys = _split_key(key, route)
-  return jax.vmap(run_one, in_axes)(route, *arguments, keys)
+  return jax.vmap(run_one, in_axes)(route, first, last, keys)
 
 
 def _is_shared(route: types.Route) -> bool:

@@ -13,20 +13,23 @@ from twotsrec import config as config_lib
 from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
-from twotsrec.models import two_rnn
 
 
 def make_bind(
-  config: config_lib.Config,
+  stages: types.Stages, options: config_lib.PluginConfig
 ) -> Callable[[types.PyTree], tuple[types.Stages, types.PyTree]]:
-  """net -> (stages, what they take as net), with one plugin or with none."""
-  stages = two_rnn.make_stages(config.two_time, config.model.width)
+  """net -> (stages, what they take as net), with one plugin or with none.
+
+  Args:
+    stages: of the bare network.
+    options: its plugin, if any.
+  """
 
   def bind(net):
     if 'plugins' not in net:
       return stages, net
     one = jax.tree.map(lambda leaf: leaf[None], net['plugins'])
-    plugin = plugins.make(config.plugin)
+    plugin = plugins.make(options)
     return plugin.attach(stages, one, jnp.ones(1)), net['trunk']
 
   return bind

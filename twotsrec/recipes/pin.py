@@ -1,11 +1,20 @@
 """PIN: common knowledge in the trunk, a group's own in its plugin (sec. 3).
 
 Stage 1 trains the trunk on back-door weighted gradients (eq. 7); stage 2 adds
-a plugin per activeness group and trains both (Alg. 1).
+a plugin per activeness group and trains both (Alg. 1). Here is what the stages
+of all recipes have in common.
+
+Departure: PIN stops on a validation set that it does not define (sec. 4.1.1,
+4.1.4). Here it is the second-to-last event of a user, because the test set must
+not decide.
+Departure: eq. 14 has a strict inequality. Here ties get half credit, because a
+constant scorer should get .5; `evaluation.auc_ties=0` is strict.
+Departure: PIN's negatives are static files. Here they are drawn for every
+epoch, which we recommend; `data.negative_mode=static` is the preset of
+reproductions.
 """
 
-from collections.abc import Callable
-import copy
+from collections.abc import Callable, Sequence
 import dataclasses
 import hashlib
 import pathlib
@@ -15,58 +24,36 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
-from twotsrec import models
+from twotsrec import contracts
+from twotsrec import fields
+from twotsrec import own
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.data import routing
+from twotsrec.data import routing as routing_lib
 from twotsrec.plugins import plugged
-from twotsrec.recipes import behavior_checks
-from twotsrec.recipes import checks
-from twotsrec.recipes import experiment as experiment_lib
-from twotsrec.recipes import joint
-from twotsrec.recipes import phases
-from twotsrec.recipes import reports as reports_lib
-from twotsrec.recipes import runs
-from twotsrec.recipes import unread
-from twotsrec.training import run_directory
+from twotsrec.training import diagnostics
+from twotsrec.training import optimizers
+from twotsrec.training import settings
 
 # Directory of each system and its name in tables (PIN Table 4).
 SYSTEMS = {'base': 'base', 'ga': '+GA', 'ga_pn': '+GA+PN'}
 
 
-def train(
+def systems(
   config: config_lib.Config,
   workdir: str,
-  should_stop: Callable[[], bool] = lambda: False,
-  quiet: bool = False,
-) -> dict[str, Any] | None:
-  """Base model, +GA and +GA+PN, each a run in a directory of its own.
+  reads: Sequence[fields.Reads] = settings.SEQUENCE,
+) -> dict[str, config_lib.Config]:
+  """Configuration of base, +GA and +GA+PN, by directory.
 
   Args:
     config: of all three; `aggregator` is that of both stages (joint counts as
       backdoor) and `plugin` that of stage 2 (none counts as light).
-    workdir: its folders `base`, `ga` and `ga_pn` are run directories.
-    should_stop: as in `runs.train`.
-    quiet: no progress display.
-  Returns:
-    {directory: report}; None if it was stopped. Repeating the call resumes.
+    workdir: its folder `ga` is the run that stage 2 starts from.
+    reads: what the recipe reads; the base model is given nothing else.
   Raises:
-    types.UserError: as `runs.train`.
+    types.UserError: a trunk of stage 2, which is trained here.
   """
-  reports, settings_of = {}, systems(config, workdir)
-  _verify(settings_of, workdir)
-  for name, settings in settings_of.items():
-    place = str(pathlib.Path(workdir) / name)
-    reports[name] = train_one(settings, place, should_stop, quiet)
-    if reports[name] is None:
-      return None
-  return reports
-
-
-def systems(
-  config: config_lib.Config, workdir: str
-) -> dict[str, config_lib.Config]:
-  """Configuration of each system, by directory."""
   replace = dataclasses.replace
   if config.plugin.trunk:
     raise types.UserError(
@@ -76,122 +63,142 @@ def systems(
   aggregator, plugin = config.aggregator, config.plugin
   if aggregator.name == 'joint':
     aggregator = replace(aggregator, name='backdoor')
-  if plugin.name == 'none':
+  if not has_plugins(config):
     plugin = replace(plugin, name='light')
-  none = config_lib.PluginConfig()
   plugin = replace(plugin, trunk=str(pathlib.Path(workdir) / 'ga'))
-  grouped = replace(config, aggregator=aggregator, plugin=none)
-  if config.model.name == models.MULTI_BEHAVIOR:
-    return _of_behaviors(grouped, plugin)
-  joint_one = replace(config.aggregator, name='joint')
+  grouped = replace(
+    config, aggregator=aggregator, plugin=config_lib.PluginConfig()
+  )
+  joint = replace(config.aggregator, name='joint')
   return {
-    'base': replace(grouped, aggregator=joint_one),
+    'base': fields.only_read(replace(grouped, aggregator=joint), reads),
     'ga': grouped,
     'ga_pn': replace(grouped, plugin=plugin),
   }
 
 
-def _of_behaviors(grouped, plugin):
-  """The same for several behaviors, where a system refuses what it ignores.
+def has_plugins(config: config_lib.Config) -> bool:
+  """Whether a run trains plugins."""
+  return config.plugin.name != 'none'
 
-  A gradient is one sum there (COPF eq. 16) unless it is asked for by group.
-  """
-  replace, default = dataclasses.replace, config_lib.Config()
-  by_group = replace(grouped.behavior, aggregate='groups')
-  stage2 = replace(
-    grouped,
-    behavior=by_group,
-    aggregator=replace(grouped.aggregator, form=default.aggregator.form),
-    plugin=plugin,
+
+def of_stage(config: config_lib.Config) -> config_lib.Config:
+  """With plugins, `train` is how stage 2 stops and selects (PIN sec. 3.3)."""
+  plugin = config.plugin
+  if not has_plugins(config):
+    return config
+  train = dataclasses.replace(
+    config.train,
+    epochs=plugin.epochs,
+    patience=plugin.patience,
+    select_metric=plugin.select_metric,
+    learning_rate=optimizers.plugin_rate(plugin),
   )
-  stage1 = copy.deepcopy(replace(grouped, behavior=by_group))
-  of_stage2 = behavior_checks.PLUGINS_OWN
-  config_lib.change(stage1, {p: unread.at(default, p) for p in of_stage2})
-  as_one = replace(grouped.behavior, aggregate='loss')
-  base = replace(stage1, behavior=as_one, aggregator=default.aggregator)
-  return {'base': base, 'ga': stage1, 'ga_pn': stage2}
+  return dataclasses.replace(config, train=train)
 
 
-def _verify(settings_of, workdir):
-  """All that can be wrong with any of them shows before one is trained."""
-  missing = [
-    settings
-    for name, settings in settings_of.items()
-    if not runs.is_finished(settings, str(pathlib.Path(workdir) / name))
-  ]
-  for settings in missing:
-    checks.check(settings)
-  prepared = experiment_lib.load_data(missing[0]) if missing else None
-  for settings in missing:
-    experiment = experiment_lib.make(settings, prepared)
-    reports_lib.check_protocol(experiment)
-    phases.verify(experiment)
-
-
-def train_one(
+def diagnose(
   config: config_lib.Config,
-  workdir: str,
-  should_stop: Callable[[], bool] = lambda: False,
-  quiet: bool = False,
-) -> dict[str, Any] | None:
-  """One run: stage 2 if it has plugins, else `joint.train`."""
-  train_it = joint.train if config.plugin.name == 'none' else train_plugins
-  return train_it(config, workdir, should_stop, quiet)
+  learner: contracts.Learner,
+  source: contracts.Source,
+) -> Callable[..., dict[str, Any]] | None:
+  """How groups pull on what they share, for the log; None if nobody asked."""
+  if not config.train.log_groups:
+    return None
+  shared = lambda gradient: gradient
+  if has_plugins(config):
+    shared = lambda gradient: plugged.split(gradient)[0]
+  return diagnostics.make_diagnose(learner.loss, source, shared=shared)
 
 
-def train_plugins(
-  config: config_lib.Config,
-  workdir: str,
-  should_stop: Callable[[], bool] = lambda: False,
-  quiet: bool = False,
-) -> dict[str, Any] | None:
-  """Stage 2 alone, from the finished run in `config.plugin.trunk`.
+def by_group(config: config_lib.Config) -> Callable[[Any], list[Any]] | None:
+  """What every group keeps of its own best epoch; None if one is for all."""
+  if config.plugin.select != 'per_group':
+    return None
+  # The trunk of that epoch too: G snapshots of everything.
+  return lambda params: [params] * config.groups.num_groups
 
+
+def selects_by_group(config: config_lib.Config) -> bool:
+  """Whether every group takes its own best epoch."""
+  own_snapshot = has_plugins(config) and config.plugin.select == 'per_group'
+  return own_snapshot or config.train.method == 'separate'
+
+
+def plugged_model(
+  config: config_lib.Config, trunk: types.Model | None, name: str = ''
+) -> types.Model:
+  """The trunk and the plugins of all groups as one model.
+
+  Args:
+    config: names the plugin.
+    trunk: what they attach to.
+    name: of the trunk, for the message; '' is that of the model.
+  Raises:
+    types.UserError: a trunk without stages, or an unknown plugin.
+  """
+  plugin = plugins.make(config.plugin)
+  name = name or config.model.name
+  return plugged.plugged(trunk, plugin, config.groups.num_groups, name)
+
+
+def start(
+  experiment: contracts.Experiment,
+  work: contracts.Work,
+  stages: types.Stages,
+  sizes: types.Sizes,
+  as_trunk: Callable[..., types.Params] = lambda experiment, params: params,
+) -> contracts.Start:
+  """The selected trunk of stage 1 and plugins that change nothing yet.
+
+  Args:
+    experiment: of this run.
+    work: loads the trunk's run.
+    stages: of the trunk.
+    sizes: what plugins are initialized for.
+    as_trunk: (experiment, parameters) of stage 1 -> parameters of the trunk.
   Raises:
     types.UserError: a trunk trained on other data, groups or with another
-      model, besides those of `runs.train`.
+      model.
   """
-  _check_moved(config, workdir)
-  return runs.train(config, workdir, should_stop, quiet, _start)
-
-
-def _start(experiment: experiment_lib.Experiment) -> runs.Start:
-  """The selected trunk of stage 1 and plugins that change nothing yet."""
   config = experiment.config
-  plugin = plugins.make(config.plugin)
-  trunk_experiment, trunk = experiment_lib.load(config.plugin.trunk)
-  _check_trunk(experiment, trunk_experiment)
-  origin = _origin(trunk)
-  trunk = experiment_lib.as_trunk(trunk_experiment, trunk)
-  own = plugin.init(
+  theirs, params = work.load(config.plugin.trunk)
+  _check_trunk(experiment, theirs)
+  trunk = as_trunk(theirs, params)
+  plugin = plugins.make(config.plugin).init(
     jax.random.fold_in(jax.random.key(config.train.seed), 2),
-    experiment.trunk.stages,
+    stages,
     trunk,
     config.groups.num_groups,
-    experiment.sizes,
+    sizes,
   )
-  return runs.Start(plugged.join(trunk, own), origin)
+  return contracts.Start(plugged.join(trunk, plugin), origin(params))
 
 
-def _origin(trunk):
+def origin(trunk: types.PyTree) -> dict[str, Any]:
+  """What a run of stage 2 remembers of its trunk."""
   return {'trunk_digest': digest(trunk)}
 
 
-def _check_moved(config, workdir):
-  """Refuses a finished run of another trunk than is asked for now."""
-  if not run_directory.report_path(workdir).is_file():
-    return  # `_start` is compared before it goes on
-  saved = experiment_lib.config_from_dict(run_directory.read_config(workdir))
-  if saved.plugin.trunk != config.plugin.trunk:
-    _, trunk = experiment_lib.load(config.plugin.trunk)
-    runs.check_origin(workdir, _origin(trunk))
+def digest(params: types.PyTree) -> str:
+  """Of all numbers, in the order of the tree."""
+  hashed = hashlib.sha256()
+  for leaf in jax.tree.leaves(jax.device_get(params)):
+    hashed.update(np.ascontiguousarray(leaf).tobytes())
+  return hashed.hexdigest()
+
+
+def selected_on_test(config: config_lib.Config) -> bool:
+  """Whether the test items decided which epoch is taken."""
+  train = config.train
+  return train.select_metric != 'none' and train.select_on == 'test'
 
 
 def _check_trunk(experiment, trunk):
   """Refuses a trunk of another experiment."""
   ours, theirs = experiment.config, trunk.config
   where = f'plugin.trunk {ours.plugin.trunk}'
-  if routing.from_config(theirs) is not None:
+  if routing_lib.from_config(theirs) is not None:
     raise types.UserError(
       f'{where} has parameters for every group already; give a run of one'
       ' model for all users'
@@ -200,7 +207,7 @@ def _check_trunk(experiment, trunk):
     section, field = name.split('.')
     here = getattr(getattr(ours, section), field)
     there = getattr(getattr(theirs, section), field)
-    if here != there:
+    if not own.is_same(here, there):
       raise types.UserError(
         f'{where} was trained with {name} {there!r}, this run has {here!r}; use'
         ' the same, or train another trunk'
@@ -211,8 +218,7 @@ def _check_trunk(experiment, trunk):
       f'{where} was trained on other data than this run; use the same, or train'
       ' another trunk'
     )
-  marked = reports_lib.selected_on_test
-  if marked(theirs) and not marked(ours):
+  if selected_on_test(theirs) and not selected_on_test(ours):
     raise types.UserError(
       f'{where} was selected on the test items, and nothing in the report of'
       ' this run would tell; set train.select_on=test, or train another trunk'
@@ -229,11 +235,3 @@ def _shared_fields():
         yield f'{section}.{field.name}'
   yield 'data.history_length'
   yield 'data.strip_heldout'
-
-
-def digest(params: types.PyTree) -> str:
-  """Of all numbers, in the order of the tree."""
-  hashed = hashlib.sha256()
-  for leaf in jax.tree.leaves(jax.device_get(params)):
-    hashed.update(np.ascontiguousarray(leaf).tobytes())
-  return hashed.hexdigest()

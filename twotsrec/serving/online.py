@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.evaluation import gathers
@@ -106,14 +107,16 @@ def make(
 
   Args:
     config: of the run.
-    params: of `models.two_time_ranker`.
+    params: of `serving.two_time_ranker`.
     networks: names of all networks, those that move nothing among them.
     known: users of the run, [U, ...].
     ids: of users and items.
   """
   nets = tuple(params.net['networks'].get(name) for name in networks)
   weights = Weights(params.tables['item']['embedding'], nets)
-  bind = recurrent.make_bind(config)
+  bind = recurrent.make_bind(
+    two_rnn.make_stages(config.two_time, config.model.width), config.plugin
+  )
   plugged = [net['plugins'] for net in nets if net and 'plugins' in net]
   leaves = jax.tree.leaves(plugged)
   return Service(
@@ -200,10 +203,9 @@ def recommend(
       seen = gathers.exclusions(exclude, part)
     nothing = np.zeros((len(part), 1), np.int32)
     request = recommend_lib.Request(nothing, seen, user=part - first)
+    params = types.Params(table, {'query': queries[part]})
     chunks += recommend_lib.recommend(
-      _RANKER,
-      types.Params(table, {'query': queries[part]}),
-      None,
+      contracts.Ranker(_RANKER, params, None),
       [request],
       num_items=service.num_items,
       k=k,

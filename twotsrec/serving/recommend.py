@@ -1,6 +1,6 @@
 """Top-k recommendations in chunks of users, over any number of items.
 
-The best k are kept while item tiles go by, so memory is bounded by the tile
+The best k stay while item tiles go by, so memory is bounded by the tile
 sizes. Equal scores are ordered by item id, lower first, whatever the tiles.
 """
 
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
@@ -111,33 +112,27 @@ def raw_histories(
 
 
 def recommend(
-  model: types.Model,
-  params: tiles.AnyParams,
-  context: Any,
+  ranker: contracts.Ranker,
   requests: Iterable[Request],
   *,
   num_items: int,
   k: int,
-  user_tile: int = 256,
-  item_tile: int = 4096,
+  sizes: tiles.Sizes = tiles.SIZES,
   exclude_seen: bool = True,
 ) -> Iterator[Chunk]:
   """The k best items of every user, one chunk per request with users.
 
   Args:
-    model: scorer.
-    params: of the model; or a sequence with those of every group.
-    context: of the model.
+    ranker: the model and its parameters; requests bring the routes.
     requests: users, in pieces; nothing is held longer than its piece.
     num_items: I.
     k: items per user.
-    user_tile: users scored at once.
-    item_tile: items scored at once.
+    sizes: users and items scored at once.
     exclude_seen: leave out the items of `Request.seen`.
   """
   if k < 1:
     raise types.UserError(f'k is {k}; it must be at least 1')
-  largest = 0
+  largest, tiling = 0, None
   for request in requests:
     num_rows = request.history.shape[0]
     if not num_rows:
@@ -147,39 +142,36 @@ def recommend(
     order, route = _by_route(request)
     runs = tiles.row_runs(num_rows, route)
     # The last request is mostly smaller; it runs in the compiled shape.
-    if num_rows > largest:
+    if tiling is None or num_rows > largest:
       largest = num_rows
       longest = max(run.size for run in runs)
-      tiling = tiles.plan(longest, num_items, user_tile, item_tile)
+      tiling = tiles.plan(longest, num_items, sizes)
     ids = np.zeros((num_rows, k), np.int32)
     scores = np.zeros((num_rows, k), np.float32)
-    for part in tiles.row_tiles(params, route, runs, tiling.users):
+    for part in tiles.row_tiles(ranker.params, route, runs, tiling.users):
       part = part._replace(rows=order[part.rows])
       ids[part.rows], scores[part.rows] = _recommend_tile(
-        model, context, request, part, num_items, k, tiling
+        ranker, request, part, num_items, k, tiling
       )
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(model, context, request, part, num_items, k, tiling):
-  num_rows, params = part.rows.size, part.params
-  users = (
-    np.full(num_rows, -1) if request.user is None else request.user[part.rows]
-  )
-  inputs = {
-    'history': gathers.pad_rows(request.history[part.rows], tiling.users),
-    'route': part.route,
-    'user': gathers.pad_users(users, tiling.users),
-  }
-  encoded = tiles.encode(model, params, context, inputs)
+def _recommend_tile(ranker, request, part, num_items, k, tiling):
+  num_rows = part.rows.size
+  user = np.full(num_rows, -1)
+  if request.user is not None:
+    user = request.user[part.rows]
+  history = request.history[part.rows]
+  encoded = tiles.encode(ranker, part, history, user, tiling.users)
   ids = np.zeros((tiling.users, k), np.int32)
   scores = np.full((tiling.users, k), -np.inf, np.float32)
   excluded = gathers.exclusions(request.seen, part.rows)
-  for tile in tiles.item_tiles(excluded, num_items, tiling):
-    tile_scores = tiles.score(model, params, encoded, tile.ids, tiling.width)
-    ids, scores, has_nan = _merge(
-      ids, scores, tile.ids, tile_scores, tile.excluded, k
+  pairs = tiles.excluded_pairs(excluded, num_items, tiling.users, tiling.items)
+  for tile, left_out in zip(tiles.item_ids(num_items, tiling.items), pairs):
+    tile_scores = tiles.score(
+      ranker.model, part.params, encoded, tile, tiling.width
     )
+    ids, scores, has_nan = _merge(ids, scores, tile, tile_scores, left_out, k)
     tiles.check_scores(has_nan)
   return np.asarray(ids)[:num_rows], np.asarray(scores)[:num_rows]
 
@@ -208,7 +200,7 @@ def _merge(best_ids, best_scores, ids, scores, excluded, k):
 def _by_route(request: Request) -> tuple[np.ndarray, types.Route | None]:
   """An order in which equal routes stand together, and the routes in it."""
   keys = tiles.route_keys(request.route)
-  if not keys:
+  if request.route is None or not keys:
     return np.arange(len(request.history)), request.route
   order = np.lexsort(keys)
   return order, types.Route(*(leaf[order] for leaf in request.route))

@@ -14,9 +14,9 @@ import shutil
 from typing import NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
-from twotsrec.data import columnar
 
 COLUMNS = ('user_id', 'item_id', 'rank', 'score')
 
@@ -99,8 +99,6 @@ def _writer_for(path: pathlib.Path) -> Callable[..., None]:
       f'cannot tell the format of {path.name!r}; the name must end in '
       + ', '.join(_WRITERS)
     )
-  if path.suffix == '.parquet':
-    columnar.import_polars()
   return _WRITERS[path.suffix]
 
 
@@ -125,7 +123,6 @@ def _write_jsonl(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
 
 def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
   """One part per chunk, then one file streamed from the parts."""
-  polars = columnar.import_polars()
   folder = path.with_name(path.name + '.parts')
   folder.mkdir()
   try:

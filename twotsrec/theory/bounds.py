@@ -23,7 +23,7 @@ at most sum_{k >= t} P(k) Q / (k + 1) + P(T < t) V = beta(t): `prop_a1_Q` bounds
 an own estimate, and m is the best common start because E ||a - phi*||^2 =
 ||a - m||^2 + V.
 
-Misprints and limits of the paper's text:
+Departure: misprints and limits of the paper's text are put right.
 
 * The bound is printed as "(2 gamma N)^-1 beta + gamma 2 B 2 N"; it is the
   fraction above.

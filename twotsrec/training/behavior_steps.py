@@ -6,20 +6,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from twotsrec import behavior_objectives as objectives
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import steps
 
 AGGREGATES = ('loss', 'behaviors', 'groups')
+# Folded in for dropout, far from the small numbers that aggregators fold in.
+_DROPOUT = 1 << 30
 
 
 class Parts(NamedTuple):
-  """What the gradient and a later look at the same batch have in common.
+  """Losses of a batch, for its gradient and for a look after the update.
 
   Attributes:
-    forward: (params, context, batch) -> (Encoded, {task: losses f32[P]}).
+    forward: (params, context, batch, key) -> (Encoded, {task: losses f32[P]}).
     by_behavior: (losses, batch) -> summed losses and pairs, f32[K] each; 0 of
       a task that is not trained.
     by_part: (losses, batch) -> mean losses and pairs of what is aggregated
@@ -63,32 +65,39 @@ def make_gradient(
   parts = _make_parts(model, config, num_behaviors, sizes)
   rest = _make_rest(config, num_users, unique)
   scale = config.behavior.bpr_scale
-  lambdas = jnp.asarray(objectives.task_weights(config.behavior, num_behaviors))
+  lambdas = jnp.asarray(
+    behavior_objectives.task_weights(config.behavior, num_behaviors)
+  )
 
   def summed(values, batch):
     """COPF eq. 16."""
     reduced = _reduce(*parts.by_behavior(values, batch), config.behavior)
     return jnp.sum(lambdas * reduced)
 
-  def weighted(values, batch):
-    means, present = parts.by_part(values, batch)
-    return jnp.sum(aggregator.weights(types.GroupInfo(sizes, present)) * means)
-
   if aggregator is None:
     return _one_pass(parts, rest, scale, summed)
   if steps.resolve_form(aggregator, form) == 'fused':
+    weighted = _weighted(parts, aggregator.weights, sizes)
     return _one_pass(parts, rest, scale, weighted)
   return _explicit(parts, rest, scale, aggregator, sizes)
+
+
+def _weighted(parts, weigh, sizes):
+  """Losses of the parts, weighed before any gradient."""
+
+  def weighted(values, batch):
+    means, present = parts.by_part(values, batch)
+    return jnp.sum(weigh(types.GroupInfo(sizes, present)) * means)
+
+  return weighted
 
 
 def _one_pass(parts, rest, scale, ranking):
   """Gradient of one loss; `ranking` makes one of the losses of all tasks."""
 
   def gradient(params, context, batch, state, key):
-    del key
-
     def loss(params):
-      encoded, values = parts.forward(params, context, batch)
+      encoded, values = parts.forward(params, context, batch, key)
       total = scale * ranking(values, batch) + rest(params, encoded, batch)
       return total, parts.by_behavior(values, batch)
 
@@ -103,7 +112,7 @@ def _explicit(parts, rest, scale, aggregator, sizes):
 
   def gradient(params, context, batch, state, key):
     def losses(params):
-      encoded, values = parts.forward(params, context, batch)
+      encoded, values = parts.forward(params, context, batch, key)
       means, present = parts.by_part(values, batch)
       extra = rest(params, encoded, batch)
       return (means, extra), (parts.by_behavior(values, batch), present)
@@ -132,8 +141,8 @@ def make_post(
 ) -> Callable[..., Any] | None:
   """(params, context, batch, state, key) -> aggregator state.
 
-  As `steps.make_post`: the losses of the same batch after the update, for an
-  aggregator that asks for them; None for all others.
+  As `steps.make_post`: the losses of the same batch after the update, with the
+  same dropout, for an aggregator that asks for them; None for all others.
 
   Args:
     model: scores of all behaviors.
@@ -145,25 +154,32 @@ def make_post(
   if aggregator is None or aggregator.post is None:
     return None
   parts = _make_parts(model, config, num_behaviors, sizes)
+  return _post(parts, aggregator.post, sizes)
+
+
+def _post(parts, learn, sizes):
+  """Hands the losses of the parts to an aggregator."""
 
   def post(params, context, batch, state, key):
-    del key
-    _, values = parts.forward(params, context, batch)
+    _, values = parts.forward(params, context, batch, key)
     means, present = parts.by_part(values, batch)
-    return aggregator.post(types.GroupInfo(sizes, present, means), state)
+    return learn(types.GroupInfo(sizes, present, means), state)
 
   return post
 
 
 def _make_parts(model, config, num_behaviors, sizes):
   options = config.behavior
-  lambdas = objectives.task_weights(options, num_behaviors)
+  lambdas = behavior_objectives.task_weights(options, num_behaviors)
   tasks = _tasks(options, num_behaviors)
 
-  def forward(params, context, batch):
-    encoded = model.encode(params, context, tasks)
+  def forward(params, context, batch, key):
+    # Without a key, as in evaluation, nothing is dropped.
+    own_key = None if key is None else jax.random.fold_in(key, _DROPOUT)
+    encoded = model.encode(params, context, tasks, key=own_key)
     values = {
-      k: objectives.pair_losses(model, params, encoded, batch, k) for k in tasks
+      k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
+      for k in tasks
     }
     return encoded, values
 
@@ -206,7 +222,7 @@ def _reduce(sums, counts, options):
 
 def _tasks(options, num_behaviors):
   """Tasks with a loss; the table of another is not needed."""
-  weights = objectives.task_weights(options, num_behaviors)
+  weights = behavior_objectives.task_weights(options, num_behaviors)
   return tuple(k for k, weight in enumerate(weights) if weight)
 
 
@@ -217,15 +233,19 @@ def _make_rest(config, num_users, unique):
   def rest(params, encoded, batch):
     total = jnp.zeros(())
     if options.contrastive:
-      total += options.contrastive * objectives.alignment(
+      total += options.contrastive * behavior_objectives.alignment(
         encoded, batch, num_users, options
       )
     if options.l2:
-      total += options.l2 * objectives.l2_penalty(params, options.l2_scope)
+      total += options.l2 * behavior_objectives.l2_penalty(
+        params, options.l2_scope
+      )
     if unique:
-      weights = objectives.task_weights(options, len(batch.pairs))
-      found = objectives.unique_losses(encoded, batch, unique, num_users, head)
-      for (task, _), value in zip(unique, found, strict=True):
+      weights = behavior_objectives.task_weights(options, len(batch.pairs))
+      values = behavior_objectives.unique_losses(
+        encoded, batch, unique, num_users, head
+      )
+      for (task, _), value in zip(unique, values, strict=True):
         weight = head.unique_weight * options.bpr_scale * weights[task]
         total += weight * value
     return total

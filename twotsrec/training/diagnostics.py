@@ -6,16 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from twotsrec import objectives
+from twotsrec import contracts
 from twotsrec import trees
-from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 
 def make_diagnose(
   objective: objectives.Objective,
-  batch_of: Callable[..., types.Batch],
-  stack: Callable[[Any], Any],
+  source: contracts.Source,
   num_batches: int = 8,
   shared: Callable[[Any], Any] = lambda gradient: gradient,
 ) -> Callable[..., dict[str, Any]]:
@@ -23,8 +22,8 @@ def make_diagnose(
 
   Args:
     objective: losses per example.
-    batch_of: (feed, examples, key) -> Batch.
-    stack: plan i32[S, ...] -> i32[S, G, M], on the host.
+    source: flat batches, which it lays out by group; plans that are laid out
+      already are taken as they are.
     num_batches: batches looked at, evenly spread over the epoch.
     shared: gradient -> the part to look at. What every group has of its own
       would make their gradients look orthogonal.
@@ -38,7 +37,7 @@ def make_diagnose(
   @jax.jit
   def diagnose(state, context, feed, stacked, key):
     def look(examples):
-      batch = jax.vmap(lambda e: batch_of(feed, e, key))(examples)
+      batch = jax.vmap(lambda e: source.batch_of(feed, e, key))(examples)
       losses, grads = group_gradients(state.params, context, batch, state.key)
       norms, cosines = trees.cosines(trees.gram(shared(grads)))
       there = (jnp.sum(batch.weight, axis=1) > 0).astype(losses.dtype)
@@ -55,7 +54,8 @@ def make_diagnose(
 
   def run(state, context, feed, plan, key):
     every = max(1, plan.shape[0] // num_batches)
-    stacked = jnp.asarray(stack(plan[::every][:num_batches]))
+    chosen = plan[::every][:num_batches]
+    stacked = jnp.asarray(chosen if chosen.ndim > 2 else source.stack(chosen))
     return diagnose(state, context, feed, stacked, key)
 
   return run

@@ -8,9 +8,8 @@ moments of rows at rest decay). Row-wise ones differentiate with respect to the
 rows of the batch alone, for catalogues of millions.
 """
 
-from collections.abc import Callable
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,35 +18,21 @@ import optax
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import losses
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.models import ccf
+from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
 from twotsrec.training import optimizers
 from twotsrec.training import row_optimizers
 from twotsrec.training import steps
+from twotsrec.training import updates
 
 DENSE = 'adam'
 BY_ROWS = ('row_adagrad', 'lazy_adam')
 
 
-class Update(NamedTuple):
-  """An update and its start.
-
-  Attributes:
-    step: (state, totals, context, batch) -> (state, totals), for
-      `steps.make_runner`.
-    init: (params, key) -> TrainState.
-    stacked: whether it wants batches [G, B, ...], a row per group.
-  """
-
-  step: Callable[..., Any]
-  init: Callable[..., steps.TrainState]
-  stacked: bool
-
-
-def make(config: config_lib.Config, sizes: jax.Array) -> Update:
+def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
   """The update that `two_time.stage1_optimizer` and the aggregator name.
 
   Args:
@@ -169,18 +154,13 @@ def _dense(config, sizes, objective):
   """Gradients of whole tables, any aggregator, Adam."""
   aggregator = aggregators.make(config.aggregator)
   form = steps.resolve_form(aggregator, config.aggregator.form)
-  optimizer = optimizers.make(_adam(config))
-  step = steps.make_step(
+  return updates.of_gradient(
     steps.make_gradient(objective, aggregator, sizes, form),
-    optimizer,
-    steps.make_post(steps.make_group_loss(objective), aggregator, sizes),
+    optimizers.make(_adam(config)),
+    lambda key, params: aggregator.init(sizes.shape[0], params),
+    stacked=form == 'explicit',
+    post=steps.make_post(steps.make_group_loss(objective), aggregator, sizes),
   )
-
-  def init(params, key):
-    state = aggregator.init(sizes.shape[0], params)
-    return steps.init_state(params, optimizer, state, key)
-
-  return Update(step, init, stacked=form == 'explicit')
 
 
 def _by_rows(config, sizes):
@@ -202,7 +182,8 @@ def _by_rows(config, sizes):
   )
   net_optimizer = _net_optimizer(config)
 
-  def init(params, key):
+  def init(params, key, method_key=None):
+    del method_key  # a linear aggregator starts the same for everybody
     by_entity = {k: row_optimizer.init(t) for k, t in params.tables.items()}
     return steps.TrainState(
       jnp.zeros((), jnp.int32),
@@ -234,7 +215,7 @@ def _by_rows(config, sizes):
     )
     return state, totals
 
-  return Update(step, init, stacked=False)
+  return updates.Update(step, init)
 
 
 def _move_rows(optimizer, tables, states, batch, grads):

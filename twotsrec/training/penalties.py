@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import losses
-from twotsrec import objectives
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 

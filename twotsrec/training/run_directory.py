@@ -5,19 +5,23 @@ Layout:
   metrics.jsonl    one JSON object per line
   checkpoints/     latest/ to resume from, best/ to evaluate and recommend
   report.json      written last
+  own/             copies of own parts, files that the configuration names
   ids/             the prepared data, so that no other directory is needed
 """
 
 from collections.abc import Collection, Iterator, Mapping
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import pathlib
 from typing import Any
 
+from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.training import files
+from twotsrec.training import own_files
 
 _LOGGER = logging.getLogger('twotsrec')
 _ABSENT = object()
@@ -109,6 +113,40 @@ def open_run(
     )
   write_json(config_path(workdir), config)
   return workdir
+
+
+def typed_config(workdir: str | os.PathLike) -> config_lib.Config:
+  """The configuration of a run; own parts are the copies that it keeps.
+
+  Raises:
+    types.UserError: no run directory, or a field this version does not know.
+  """
+  return own_files.restored(workdir, config_from_dict(read_config(workdir)))
+
+
+def config_from_dict(values: dict[str, Any]) -> config_lib.Config:
+  """The typed configuration behind a `config.json`.
+
+  Raises:
+    types.UserError: a field this version does not know.
+  """
+  sections = {}
+  for field in dataclasses.fields(config_lib.Config):
+    section = field.default_factory
+    given = dict(values.get(field.name, {}))
+    known = {f.name: f for f in dataclasses.fields(section)}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+      raise types.UserError(
+        f'config.json has an unknown field {field.name}.{unknown[0]}; known:'
+        f' {", ".join(known)}'
+      )
+    tupled = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in given.items()
+    }
+    sections[field.name] = section(**tupled)
+  return config_lib.Config(**sections)
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:

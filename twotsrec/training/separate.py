@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from twotsrec import objectives
 from twotsrec import trees
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import grouped
 from twotsrec.training import steps
 

@@ -12,8 +12,11 @@ Fish (Shi et al. 2021) and Reptile (Nichol et al. 2018) are this. Grad-Transfer
 (Yin et al. 2020) adds an adversary that tells the head group by the user's
 representation, whose gradient is reversed for the model.
 
-Departure from Grad-Transfer: a step is a mini-batch of a group, not of a user,
-and the optimizer takes the place of a fixed outer rate.
+Departure from Grad-Transfer: its equations are not public in full, and no code
+was published. It is reconstructed from inner steps over the groups in random
+order and a head-against-tail adversary by gradient reversal. A step is a
+mini-batch of a group, not of a user, and the optimizer takes the place of a
+fixed outer rate.
 """
 
 from collections.abc import Callable
@@ -25,9 +28,9 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import losses
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.models import layers
+from twotsrec.objectives import sampled as objectives
 
 NAMES = ('fish', 'grad_transfer')
 

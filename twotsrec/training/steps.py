@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from twotsrec import objectives
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import grouped
 
 # (params, context, batch of one group, key) -> f32[]

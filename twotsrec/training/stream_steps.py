@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from twotsrec import objectives
 from twotsrec import types
+from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 

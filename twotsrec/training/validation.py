@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import objectives
 from twotsrec import types
 from twotsrec.data import feeds
+from twotsrec.objectives import sampled as objectives
 
 
 def make_loss(

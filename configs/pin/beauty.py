@@ -1,0 +1,17 @@
+r"""PIN's base models on amazon-beauty-5core.
+
+    python launch/train.py --config=configs/pin/beauty.py \
+      --data_root=DIR --workdir=runs/beauty
+
+A model is named after a colon, `--config=configs/pin/beauty.py:gru4rec`:
+din (the default), gru4rec, sasrec, or sasrec_original, SASRec with its
+published schedule. `--config.aggregator.name=backdoor` is +GA.
+"""
+
+from twotsrec import config as config_lib
+from twotsrec.recipes import pin_presets
+
+
+def get_config(model: str = 'din') -> config_lib.Config:
+  """The settings of a model."""
+  return pin_presets.preset('amazon-beauty-5core', model)

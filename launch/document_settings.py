@@ -1,0 +1,169 @@
+"""Writes configs/README.md: every setting with its default and its source.
+
+    python launch/document_settings.py
+    python launch/document_settings.py --check  # writes nothing; 2 if it is old
+
+The list is made of the dataclasses of twotsrec/config.py and the comments that
+stand beside their fields, so it says what the code says.
+"""
+
+import ast
+from collections.abc import Iterator
+import dataclasses
+import io
+import pathlib
+import tokenize
+from typing import Any
+
+from absl import flags
+
+import cli
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import plugins
+from twotsrec import recipes
+from twotsrec import types
+from twotsrec.evaluation import comparison
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = ROOT / 'configs' / 'README.md'
+
+_CHECK = flags.DEFINE_bool('check', False, 'Only tell whether it is current.')
+
+# Names of parts are listed by the packages that make them.
+_PARTS = {
+  'model.name': tuple(recipes.RECIPES),
+  'aggregator.name': aggregators.NAMES,
+  'plugin.name': ('none', *plugins.NAMES),
+}
+
+_HEAD = """\
+# Settings
+
+This page is written by `python launch/document_settings.py` from
+`twotsrec/config.py`.
+
+A file in this folder describes one experiment: its docstring has the command,
+and `get_config()` returns the settings. Where a file has several experiments, a
+name after a colon chooses one: `--config=configs/pin/ml1m.py:gru4rec`. Every
+setting is a flag of `launch/train.py` and `launch/pin.py` as well,
+`--config.SECTION.NAME=VALUE`, for example `--config.train.learning_rate=1e-4`;
+several values are written `--config.data.behaviors="'view','buy'"`. A wrong
+name or value is refused in one line that says what is allowed. A model,
+aggregator or plugin may be one of your own, named `my_file.py:make`.
+"""
+
+
+def main() -> int:
+  """Writes the page, or says that it is old."""
+  text = page()
+  is_current = PAGE.is_file() and PAGE.read_text(encoding='utf-8') == text
+  if _CHECK.value and not is_current:
+    raise types.UserError(
+      'configs/README.md is not what config.py says; run:'
+      ' python launch/document_settings.py'
+    )
+  if not is_current:
+    PAGE.write_text(text, encoding='utf-8')
+    print(f'written to {PAGE.relative_to(ROOT)}')
+  return 0
+
+
+def page() -> str:
+  """The text of configs/README.md."""
+  source = pathlib.Path(config_lib.__file__).read_text(encoding='utf-8')
+  said, default = comments(source), config_lib.Config()
+  sections = [
+    _section(field.name, getattr(default, field.name), said)
+    for field in dataclasses.fields(default)
+  ]
+  return '\n'.join([_HEAD, _files(), *sections])
+
+
+def comments(source: str) -> dict[str, dict[str, str]]:
+  """What is said beside the fields of classes, {class: {field: comment}}.
+
+  A comment stands at the end of a field's lines, or above it on lines of its
+  own; where there are both, the one above comes first.
+
+  Args:
+    source: of a module.
+  """
+  by_line = {
+    token.start[0]: (token.string.lstrip('# '), token.line.lstrip()[0] == '#')
+    for token in tokenize.generate_tokens(io.StringIO(source).readline)
+    if token.type == tokenize.COMMENT
+  }
+  return {
+    node.name: {
+      field.target.id: ' '.join(_lines_about(field, by_line))
+      for field in node.body
+      if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+    for node in ast.parse(source).body
+    if isinstance(node, ast.ClassDef)
+  }
+
+
+def allowed(path: str, field: dataclasses.Field) -> str:
+  """The values a field declares or names of parts; '' where it has neither."""
+  declared = field.metadata.get('setting')
+  limits = getattr(declared, 'limits', ())
+  names = getattr(declared, 'names', ()) or _PARTS.get(path, ())
+  return ', '.join(
+    [
+      *(f'`{name}`' for name in names),
+      *(f'{words} {limit}' for words, limit in limits),
+    ]
+  )
+
+
+def _lines_about(field: ast.AnnAssign, by_line) -> Iterator[str]:
+  above = []
+  line = field.lineno - 1
+  while line in by_line and by_line[line][1]:
+    above.append(by_line[line][0])
+    line -= 1
+  yield from reversed(above)
+  for line in range(field.lineno, (field.end_lineno or field.lineno) + 1):
+    if line in by_line:
+      yield by_line[line][0]
+
+
+def _files() -> str:
+  """A list of the files with the first lines of their docstrings."""
+  lines = ['## Files\n']
+  for path in sorted((ROOT / 'configs').rglob('*.py')):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    first = (ast.get_docstring(tree) or '').splitlines()[0]
+    lines.append(f'* `{path.relative_to(ROOT).as_posix()}`: {first}')
+  return '\n'.join(lines) + '\n'
+
+
+def _section(name: str, made: Any, said: dict[str, dict[str, str]]) -> str:
+  rows = []
+  for field in dataclasses.fields(made):
+    rows.append(
+      [
+        f'`{name}.{field.name}`',
+        f'`{getattr(made, field.name)!r}`',
+        allowed(f'{name}.{field.name}', field),
+        said[type(made).__name__][field.name],
+      ]
+    )
+  head = [['setting', 'default', 'allowed', 'source and meaning'], ['---'] * 4]
+  # Without a column where nothing of this section declares anything.
+  columns = [i for i in range(4) if i != 2 or any(row[2] for row in rows)]
+  lines = [
+    f'| {" | ".join(comparison.escaped(row[i]) for i in columns)} |'
+    for row in [*head, *rows]
+  ]
+  summary = (type(made).__doc__ or '').strip()
+  paragraphs = '\n\n'.join(
+    ' '.join(part.split()) for part in summary.split('\n\n')
+  )
+  return '\n'.join([f'## {name}\n', f'{paragraphs}\n', *lines, ''])
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,106 @@
+"""Finished runs that tests look at, each trained once by whoever asks first.
+
+All workers of a test session share them. Leave them as they are; `copy` gives
+one to be changed at will.
+"""
+
+import atexit
+from collections.abc import Iterator
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from tests import small_runs as runs
+from tests import two_time_toys
+from tests.gold import runs as gold
+from tests.runs import behavior_runs
+from twotsrec import config as config_lib
+from twotsrec.training import run_directory
+
+FOLDER = 'TWOTSREC_TEST_RUNS'  # variable: where the runs of this session are
+
+
+@functools.cache
+def run(name: str = 'ga') -> pathlib.Path:
+  """Directory of one of the runs of `gold.everything()`."""
+  changes = gold.everything()[name]
+  if 'plugin.trunk' in changes:
+    run(changes['plugin.trunk'])
+  return kept(name, gold.config(name, folder()))
+
+
+@functools.cache
+def two_time(variant: str = '2ts') -> pathlib.Path:
+  """Directory of a variant of 2TS on the small log."""
+  if variant in gold.everything():
+    return run(variant)
+  path = two_time_toys.prepared_path()
+  made = two_time_toys.config(data__prepared=path, two_time__variant=variant)
+  return kept(variant, made)
+
+
+@functools.cache
+def behaviors() -> pathlib.Path:
+  """Directory of a sequence model on the log with behaviors."""
+  return kept('behaviors', runs.config(**behavior_runs.SETTINGS))
+
+
+def kept(name: str, config: config_lib.Config) -> pathlib.Path:
+  """Directory of a run that is trained unless some worker has.
+
+  Args:
+    name: of the directory, one for every configuration.
+    config: of the run.
+  """
+  workdir = folder() / name
+  with _alone(name):
+    if not run_directory.report_path(workdir).is_file():
+      saved = gold.train(config, workdir)
+      _saved_path(name).write_text(json.dumps(saved), encoding='utf-8')
+  return workdir
+
+
+def measured(name: str) -> dict[str, Any]:
+  """What a run of `gold.everything()` came to, as in the record."""
+  workdir = run(name)
+  saved = json.loads(_saved_path(name).read_text(encoding='utf-8'))
+  return gold.measured(workdir, saved)
+
+
+def copy(to: pathlib.Path, name: str = 'ga') -> pathlib.Path:
+  """A copy of a run as `to`/run."""
+  return pathlib.Path(shutil.copytree(run(name), to / 'run'))
+
+
+def folder() -> pathlib.Path:
+  """Where they are: that of the session, or one of this process."""
+  shared = os.environ.get(FOLDER)
+  path = pathlib.Path(shared) if shared else _own()
+  path.mkdir(parents=True, exist_ok=True)
+  return path
+
+
+@functools.cache
+def _own():
+  path = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
+  atexit.register(shutil.rmtree, path, ignore_errors=True)
+  return path
+
+
+def _saved_path(name):
+  """Digests of what a training saved."""
+  return folder() / f'{name}.json'
+
+
+@contextlib.contextmanager
+def _alone(name) -> Iterator[None]:
+  """One process at a time."""
+  with open(folder() / f'{name}.lock', 'w', encoding='utf-8') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield

@@ -1,0 +1,59 @@
+import pytest
+
+from twotsrec import recipes
+from twotsrec import types
+from twotsrec.data import datasets
+from twotsrec.models import two_rnn
+from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.recipes.two_time import presets as presets
+
+
+@pytest.mark.parametrize('dataset', presets.DATASETS)
+def test_every_variant_can_be_made_on_every_dataset(dataset):
+  for split in presets.SPLITS:
+    for variant in presets.VARIANTS:
+      config = presets.preset(dataset, split, variant)
+      recipes.check(config)
+      assert (config.data.dataset, config.data.split) == (dataset, split)
+      two_rnn.make_stages(config.two_time, config.model.width)
+      options = config.two_time
+      assert options.window == options.threshold // 2
+      assert options.update_bias == 0 and options.epochs == 40
+      assert config.model.width == 64
+
+
+def test_variants_are_the_networks_and_the_wordings_of_the_paper():
+  assert set(jobs_lib.PARTS) < set(presets.VARIANTS)
+  assert set(presets.DATASETS) - {'synthetic'} <= set(datasets.DATASETS)
+  paper = presets.preset('ml-1m', variant='2ts_paper').two_time
+  assert (paper.variant, paper.holdout, paper.warmup) == ('2ts', 'none', 'none')
+  assert not jobs_lib.leaves_windows(paper)
+  ours = presets.preset('ml-1m').two_time
+  assert (ours.variant, ours.holdout, ours.warmup) == (
+    '2ts',
+    'last_k',
+    'replay',
+  )
+  assert jobs_lib.leaves_windows(ours)
+  shared = presets.preset('ml-1m', variant='2ts_shared_w').two_time
+  assert shared.variant == '2ts_plus' and shared.share_readout
+
+
+def test_a_preset_is_made_anew():
+  presets.preset('ml-100k').two_time.threshold = 1
+  assert presets.preset('ml-100k').two_time.threshold == 100
+  assert presets.preset('amazon-beauty-5core').two_time.threshold == 10
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (('taobao',), "dataset 'taobao' is unknown; known: ml-1m"),
+    (('ml-1m', 'date'), "split 'date' is unknown; known: global_time"),
+    (('ml-1m', 'global_time', 'gru'), "variant 'gru' is unknown; known: 2ts"),
+  ],
+)
+def test_unknown_names_list_the_known_ones(arguments, message):
+  with pytest.raises(types.UserError) as error:
+    presets.preset(*arguments)
+  assert message in str(error.value)

@@ -1,0 +1,251 @@
+import csv
+import dataclasses
+import os
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests import small_runs as runs
+from tests.serving import online_toys
+from twotsrec import types
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import tables
+from twotsrec.runs import online as online_recipe
+from twotsrec.runs import recommend
+from twotsrec.runs import state_files
+from twotsrec.serving import online
+from twotsrec.serving import online_bytes
+from twotsrec.training import files
+from twotsrec.training import run_directory
+
+_CHANGES = {
+  'two_time__variant': '2ts_plus',
+  'plugin__name': 'light',
+  'plugin__points': 'Z',
+}
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run') / 'run'
+  return online_toys.save_run(online_toys.world(**_CHANGES), folder)
+
+
+@pytest.fixture(scope='module')
+def service(workdir):
+  return online_recipe.open_service(workdir)
+
+
+def _table(path, rows, header='user_id,item_id,timestamp'):
+  path.write_text('\n'.join([header, *rows, '']), encoding='utf-8')
+  return str(path)
+
+
+def _read(path):
+  with open(path, newline='', encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
+def _play(workdir, folder, table, **options):
+  """Runs it; the line, states and rows."""
+  options = online_recipe.Options(
+    **{
+      'events': table,
+      'states': '',
+      'out_states': str(folder / 'states.npz'),
+      'out': str(folder / 'top.csv'),
+      'k': 3,
+      **options,
+    }
+  )
+  said = online_recipe.run(workdir, options, quiet=True)
+  return said, options.out_states, options.out and _read(options.out)
+
+
+def _refused(workdir, folder, table, **options):
+  with pytest.raises(types.UserError) as error:
+    _play(workdir, folder, table, **options)
+  assert len(str(error.value).splitlines()) == 1
+  return str(error.value)
+
+
+def test_a_finished_run_serves_what_it_was_saved_with(service):
+  made = online_toys.world(**_CHANGES).service
+  assert service.digest == made.digest and service.groups == made.groups
+  for first, second in zip(service.known, made.known, strict=True):
+    np.testing.assert_array_equal(first, second)
+  np.testing.assert_array_equal(service.known.count, online_toys.COUNTS)
+
+
+def test_known_users_are_recommended_what_launch_recommend_says(
+  workdir, service, tmp_path
+):
+  out = tmp_path / 'all.csv'
+  recommend.run(workdir, str(out), recommend.Options(k=4), quiet=True)
+  expected = {(r['user_id'], int(r['rank'])): r for r in _read(out)}
+  prepared = online_toys.world(**_CHANGES).setting.prepared
+  seen = prepared_lib.seen_items(prepared, 'all')
+  users = online.users_of(service, service.ids.user)
+  found = online.recommend(service, online.start(service, users), 4, seen)
+  count = 0
+  for user, ids, scores in zip(service.ids.user, *found):
+    for rank, (item, score) in enumerate(zip(ids, scores), 1):
+      if item:
+        row = expected[str(user), rank]
+        assert int(row['item_id']) == service.ids.item[item - 1]
+        np.testing.assert_allclose(float(row['score']), score, rtol=1e-4)
+        count += 1
+  assert count == len(expected)
+
+
+def test_a_table_moves_the_states_of_its_users(workdir, service, tmp_path):
+  rows = ['102,1003,500', '99,1001,4', '102,1004,500', '99,777,5', '111,5,900']
+  said, states, top = _play(workdir, tmp_path, _table(tmp_path / 'e.csv', rows))
+  assert said.startswith(
+    '5 events of 3 users, 1 of them new; 2 events with items the model does not'
+    ' know were skipped; '
+  )
+  assert said.endswith(f'; states of 3 users in {states}')
+  kept = state_files.load(states, service)
+  np.testing.assert_array_equal(kept.ids, [99, 102, 111])
+  np.testing.assert_array_equal(kept.last_time, [5, 500, 900])
+  for row, (user, items) in enumerate(((-1, [2, 0]), (2, [4, 5]), (11, [0]))):
+    state = online.start(service, user)
+    for item in items:
+      state = online.update(service, state, item)
+    for leaf, expected in zip(kept.state, state, strict=True):
+      np.testing.assert_allclose(leaf[row], expected[0], atol=1e-6)
+  seen = prepared_lib.seen_items(online_toys.world(**_CHANGES).setting.prepared)
+  also = {'99': {1001}, '102': {1003, 1004}, '111': set()}
+  known = {'102': 2, '111': 11}
+  assert {row['user_id'] for row in top} <= set(also)
+  for row in top:
+    old = also[row['user_id']]
+    if row['user_id'] in known:
+      u = known[row['user_id']]
+      items = seen.items[seen.offsets[u] : seen.offsets[u + 1]]
+      old = old | set(service.ids.item[items - 1])
+    assert int(row['item_id']) not in old
+  new = [row for row in top if row['user_id'] == '99']
+  found = online.recommend(service, _state_of(kept, [0]), 4)
+  best = [i for i in service.ids.item[found.ids[0] - 1] if i != 1001][:3]
+  assert [int(row['item_id']) for row in new] == best
+
+
+def _state_of(kept, chosen):
+  return online.State(*(np.asarray(leaf)[chosen] for leaf in kept.state))
+
+
+def test_two_tables_are_one_table(workdir, service, tmp_path):
+  first = ['102,1003,500', '99,1001,4', '103,1009,300']
+  second = ['98,1000,2', '102,1004,501', '99,1010,5', '99,1011,5']
+  _, once, _ = _play(
+    workdir,
+    tmp_path,
+    _table(tmp_path / 'both.csv', first + second),
+    out_states=str(tmp_path / 'new' / 'once.npz'),
+  )
+  _, states, _ = _play(workdir, tmp_path, _table(tmp_path / '1.csv', first))
+  said, twice, _ = _play(
+    workdir, tmp_path, _table(tmp_path / '2.csv', second), states=states
+  )
+  assert said.startswith('4 events of 3 users, 1 of them new; ')
+  assert said.endswith(f'; states of 4 users in {twice}') and twice == states
+  one, other = (state_files.load(path, service) for path in (once, twice))
+  np.testing.assert_array_equal(one.ids, other.ids)
+  np.testing.assert_array_equal(one.last_time, other.last_time)
+  for leaf, expected in zip(other.state, one.state, strict=True):
+    np.testing.assert_allclose(leaf, expected, atol=1e-6)
+
+
+def test_events_that_go_back_in_time_are_named(workdir, tmp_path):
+  path = tmp_path / 'e.csv'
+  told = lambda rows, **options: _refused(
+    workdir, tmp_path, _table(path, rows), **options
+  )
+  rows = ['99,1001,7', '98,1001,3', '99,1002,6', '98,1002,1']
+  assert told(rows) == (
+    f"{path}, line 4: user '99' goes back in time, from 7 to 6; sort the table"
+  )
+  # The last of the training events of user 102 was at 45.
+  assert told(['99,1001,7', '102,1001,44']) == (
+    f"{path}, line 3: user '102' goes back in time, from 45 to 44; leave out"
+    ' the events that the state of this user has seen'
+  )
+  assert not (tmp_path / 'states.npz').exists()
+  _, states, _ = _play(workdir, tmp_path, _table(path, ['99,1001,7.5']))
+  written = os.stat(states).st_mtime_ns
+  message = told(['99,1001,7.25'], states=states)
+  assert "line 2: user '99' goes back in time, from 7.5 to 7.25;" in message
+  assert os.stat(states).st_mtime_ns == written
+
+
+def test_positions_in_a_table_are_checked_inside_it_alone(
+  workdir, service, tmp_path
+):
+  columns = pipeline.TableOptions(columns=tables.Columns(order='place'))
+  header = 'user_id,item_id,timestamp,place'
+  table = _table(tmp_path / 'e.csv', ['102,1003,9,1', '102,1001,8,2'], header)
+  _, states, _ = _play(workdir, tmp_path, table, columns=columns)
+  kept = state_files.load(states, service)
+  np.testing.assert_array_equal(kept.last_time, [45])
+  _play(workdir, tmp_path, table, columns=columns, states=states)
+  table = _table(tmp_path / 'e.csv', ['9,1003,8,2', '9,1001,9,1'], header)
+  message = _refused(workdir, tmp_path, table, columns=columns)
+  assert "line 3: user '9' goes back in time, from 2 to 1;" in message
+
+
+def test_a_table_needs_no_times(workdir, service, tmp_path):
+  table = _table(tmp_path / 'e.csv', ['102,1003', '99,1001'], 'user_id,item_id')
+  _, states, top = _play(workdir, tmp_path, table, out='')
+  kept = state_files.load(states, service)
+  np.testing.assert_array_equal(kept.last_time, [-np.inf, 45])
+  assert top == '' and not (tmp_path / 'top.csv').exists()
+
+
+def test_files_that_are_no_states_are_refused(workdir, service, tmp_path):
+  table = _table(tmp_path / 'e.csv', ['99,1001,7'])
+  _, states, _ = _play(workdir, tmp_path, table)
+  data = pathlib.Path(states).read_bytes()
+  wrong = str(tmp_path / 'wrong.npz')
+
+  def told(content):
+    pathlib.Path(wrong).write_bytes(content)
+    return _refused(workdir, tmp_path, table, states=wrong)
+
+  for content in (b'', b'text', data[:-9], data[: len(data) // 2]):
+    assert 'holds no states, or is damaged' in told(content)
+  middle = len(data) // 2
+  assert wrong in told(data[:middle] + b'xxxx' + data[middle + 4 :])
+  kept = state_files.load(states, service)
+  other = online_toys.without_users()
+  state = online.start(other, [-1])
+  state_files.save(wrong, other, kept._replace(state=state))
+  message = _refused(workdir, tmp_path, table, states=wrong)
+  assert message.startswith(f'{wrong}: state 1: made with other parameters;')
+  with open(wrong, 'wb') as file:
+    np.save(file, np.zeros(3))
+  message = _refused(workdir, tmp_path, table, states=wrong)
+  assert 'holds no states' in message
+  state_files.save(wrong, service, kept._replace(ids=np.array(['ann'])))
+  assert "user 'ann'" in _refused(workdir, tmp_path, table, states=wrong)
+  absent = _refused(workdir, tmp_path, table, states=str(tmp_path / 'none'))
+  assert 'cannot read' in absent
+
+
+def test_no_user_is_a_file_too(service, tmp_path):
+  path = str(tmp_path / 'states.npz')
+  state_files.save(path, service, state_files.nobody(service))
+  kept = state_files.load(path, service)
+  assert len(kept.ids) == len(kept.state.last) == 0
+  size = online_bytes.record_size(service)
+  assert size == 64 + 4 * service.state_width
+
+
+def test_a_run_of_another_model_has_no_states(tmp_path):
+  config = dataclasses.asdict(runs.config())
+  files.write_json(run_directory.config_path(tmp_path), config)
+  with pytest.raises(types.UserError, match='is a run of din, which has no'):
+    online_recipe.open_service(str(tmp_path))

@@ -1,0 +1,90 @@
+"""Built-in parts pass the checks that are offered for parts of one's own."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.models import examples
+from twotsrec import aggregators
+from twotsrec import config
+from twotsrec import models
+from twotsrec import plugins
+from twotsrec import testing
+from twotsrec import types
+
+
+@pytest.mark.parametrize('name', aggregators.NAMES)
+def test_aggregators_pass(name):
+  made = aggregators.make(config.AggregatorConfig(name=name))
+  testing.check_aggregator(made, lowers_loss=name != 'agr_rand')
+
+
+@pytest.mark.parametrize('name', models.NAMES)
+def test_models_pass(name):
+  testing.check_model(examples.make(name), reads_history=name != 'popularity')
+
+
+@pytest.mark.parametrize('name', plugins.NAMES)
+def test_plugins_pass(name):
+  plugin = plugins.make(config.PluginConfig(name=name))
+  testing.check_plugin(plugin, examples.make('gru4rec'))
+
+
+def _aggregator(update, weights=None):
+  init = lambda num_groups, params: ()
+  return types.GradientAggregator(init=init, update=update, weights=weights)
+
+
+def _mean(group_grads, info, state, *, key=None):
+  del info, key
+  return jax.tree.map(lambda g: jnp.mean(g, 0), group_grads), state, {}
+
+
+def _cleaned(group_grads, info, state, *, key=None):
+  group_grads = jax.tree.map(jnp.nan_to_num, group_grads)
+  return _mean(group_grads, info, state)
+
+
+def _uphill(group_grads, info, state, *, key=None):
+  grads, *_ = _mean(group_grads, info, state)
+  return jax.tree.map(jnp.negative, grads), state, {}
+
+
+@pytest.mark.parametrize(
+  ('aggregator', 'message'),
+  [
+    (_aggregator(lambda g, info, s, *, key=None: (g, s, {})), 'shape'),
+    (_aggregator(_cleaned), 'gives an update without'),
+    (_aggregator(_uphill), 'take the mean loss'),
+    (
+      _aggregator(_mean, lambda info: jnp.ones(4)),
+      'not close|[Nn]ot equal|differ',
+    ),
+  ],
+)
+def test_a_wrong_aggregator_is_told(aggregator, message):
+  with pytest.raises(AssertionError, match=message):
+    testing.check_aggregator(aggregator)
+
+
+def test_a_model_that_reads_padding_is_told():
+  model = examples.make('gru4rec')
+
+  def encode(net, rows, context, inputs, *, key=None):
+    whole = {**inputs, 'history': jnp.ones_like(inputs['history'])}
+    return model.encode(net, rows, context, whole, key=key)
+
+  broken = model._replace(encode=encode, stages=None, encode_positions=None)
+  with pytest.raises(AssertionError):
+    testing.check_model(broken)
+
+
+def test_a_plugin_for_everybody_is_told():
+  plugin = plugins.make(config.PluginConfig(name='light'))
+
+  def init(key, stages, trunk, num_groups, sizes):
+    own = plugin.init(key, stages, trunk, num_groups, sizes)
+    return jax.tree.map(lambda leaf: leaf[:1], own)
+
+  with pytest.raises(AssertionError):
+    testing.check_plugin(plugin._replace(init=init), examples.make('gru4rec'))

@@ -1,0 +1,192 @@
+"""Whole lines of a text file: plain, gzip or zstd, checked to be UTF-8."""
+
+from collections.abc import Iterator
+import gzip
+import io
+import pathlib
+from typing import NamedTuple
+import zlib
+
+import polars
+
+from twotsrec import types
+
+_MAX_LINE_BYTES = 1 << 24
+_BOM = b'\xef\xbb\xbf'
+_GZIP_MAGIC = b'\x1f\x8b'
+_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+COMPRESSED = {'.gz': ('gzip', _GZIP_MAGIC), '.zst': ('zstd', _ZSTD_MAGIC)}
+
+
+class Lines(NamedTuple):
+  """Consecutive lines of a file, with their line ends.
+
+  Attributes:
+    first: number of the first of them, from 1.
+    data: UTF-8 bytes; only the end of the file may lack a line end.
+  """
+
+  first: int
+  data: bytes
+
+
+def read(
+  path: pathlib.Path, block_bytes: int, as_it_is: bool = False
+) -> Iterator[Lines]:
+  """Yields the lines of a file in blocks, from the first that is not blank.
+
+  Gzip and zstd are recognized by their first bytes. Zstd is unpacked in
+  memory; otherwise no more than a block is.
+
+  Args:
+    path: the file.
+    block_bytes: bytes (uncompressed) of a block, about.
+    as_it_is: whether a line that is not UTF-8 is read as Latin-1.
+  Raises:
+    types.UserError: a file that cannot be read or unpacked, bytes that are no
+      UTF-8 text, or a line longer than 16 MiB.
+  """
+  blank = True
+  for lines in _whole_lines(path, block_bytes, as_it_is):
+    if blank:
+      data = lines.data.lstrip(b'\r\n')
+      removed = lines.data[: len(lines.data) - len(data)]
+      lines = Lines(lines.first + count(removed), data)
+      blank = not data
+    if not blank:
+      yield lines
+
+
+def count(data: bytes) -> int:
+  """Line ends in some bytes: LF, CRLF or CR."""
+  returns = data.count(b'\r')
+  pairs = data.count(b'\r\n') if returns else 0
+  return data.count(b'\n') + returns - pairs
+
+
+def unreadable(path: pathlib.Path, error: OSError) -> types.UserError:
+  """The user error for a file that the system does not let us read."""
+  return types.UserError(
+    f'{path}: cannot be read ({error.strerror or error}); check the path and '
+    'its permissions'
+  )
+
+
+def _whole_lines(
+  path: pathlib.Path, block_bytes: int, as_it_is: bool
+) -> Iterator[Lines]:
+  """Cuts a file at line ends and checks that it is text."""
+  line, rest, start = 1, b'', True
+  for data in _unpacked(path, block_bytes):
+    data = rest + data
+    if start and _BOM.startswith(data[:3]) and len(data) < 3:
+      rest = data
+      continue
+    if start:
+      data, start = data.removeprefix(_BOM), False
+    # A final CR may be half of a CRLF, so it does not end a line yet.
+    cut = 1 + max(data.rfind(b'\n'), data.rfind(b'\r', 0, len(data) - 1))
+    whole, rest = data[:cut], data[cut:]
+    if len(rest) > _MAX_LINE_BYTES:
+      raise types.UserError(
+        f'{path}, line {line + count(whole)}: longer than {_MAX_LINE_BYTES} '
+        'bytes; a table has one row per line'
+      )
+    if whole:
+      yield Lines(line, _text(path, line, whole, as_it_is))
+      line += count(whole)
+  if rest:
+    yield Lines(line, _text(path, line, rest, as_it_is))
+
+
+def _unpacked(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
+  """Bytes of a plain or compressed file, its faults raised as user errors."""
+  try:
+    with path.open('rb') as file:
+      head = file.peek(4)[:4]
+      name, magic = COMPRESSED.get(path.suffix.lower(), ('', b''))
+      if head and not head.startswith(magic):
+        raise types.UserError(
+          f'{path}: not a {name} file, whatever its name says; rename it '
+          f'without {path.suffix}, or compress it with {name}'
+        )
+      stream = file
+      if head.startswith(_GZIP_MAGIC):
+        stream = gzip.GzipFile(fileobj=file)
+      elif head == _ZSTD_MAGIC:
+        stream = _unpack_zstd(path)
+      while data := stream.read(block_bytes):
+        yield data
+  except EOFError as error:
+    raise types.UserError(
+      f'{path}: the gzip file is truncated ({error}); copy or download it again'
+    ) from error
+  except (gzip.BadGzipFile, zlib.error) as error:
+    raise types.UserError(
+      f'{path}: the gzip file is damaged ({error}); copy or download it again'
+    ) from error
+  except OSError as error:
+    raise unreadable(path, error) from error
+
+
+def _unpack_zstd(path: pathlib.Path) -> io.BytesIO:
+  """The unpacked bytes of a zstd file; polars reads and writes them as lines.
+
+  Python has no zstd before 3.14.
+  """
+  try:
+    lines = polars.read_csv(
+      path,
+      has_header=False,
+      schema={'column_1': polars.String},
+      separator='\0',  # refused in text anyway
+      quote_char=None,
+      glob=False,
+    )
+  except (OSError, polars.exceptions.PolarsError) as error:
+    reason = str(error).splitlines()[0][:200]
+    raise types.UserError(
+      f'{path}: the zstd file is truncated or damaged, or what it holds is no '
+      f'UTF-8 text ({reason}); copy it again, or compress UTF-8 text'
+    ) from error
+  content = io.BytesIO()
+  lines.write_csv(content, include_header=False, quote_style='never')
+  content.seek(0)
+  return content
+
+
+def _text(path: pathlib.Path, line: int, data: bytes, as_it_is: bool) -> bytes:
+  """The same text in UTF-8; an error at the first byte that is no text."""
+  data = _utf8(data) if as_it_is else data
+  if not data.isascii():
+    try:
+      data.decode()
+    except UnicodeDecodeError as error:
+      raise types.UserError(
+        f'{path}, line {line + count(data[: error.start])}: byte '
+        f'{data[error.start]:#04x} is not UTF-8; save the file as UTF-8 (for '
+        'example: iconv -f LATIN1 -t UTF-8)'
+      ) from error
+  nul = data.find(b'\0')
+  if nul >= 0:
+    raise types.UserError(
+      f'{path}, line {line + count(data[:nul])}: a NUL byte; the file is '
+      'damaged, binary or UTF-16; save it as UTF-8 text'
+    )
+  return data
+
+
+def _utf8(data: bytes) -> bytes:
+  """The same text in UTF-8, where lines may be in Latin-1."""
+  try:
+    data.decode()
+    return data
+  except UnicodeDecodeError:
+    pass
+  lines = data.split(b'\n')
+  for number, line in enumerate(lines):
+    try:
+      line.decode()
+    except UnicodeDecodeError:
+      lines[number] = line.decode('latin-1').encode()
+  return b'\n'.join(lines)

@@ -1,0 +1,173 @@
+"""Item-item models in closed form: EASE and nearest neighbors.
+
+Both score an item by a weighted sum over the items a user has,
+score(u, j) = sum_i x_ui W_ij, and differ in W. Nothing is trained by steps.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from twotsrec import config as config_lib
+from twotsrec import types
+
+NAMES = ('ease', 'item_knn')
+
+# Numbers of the dense item-item matrix of EASE that a machine is asked for.
+_LARGEST = 30_000
+_TILE = 1024  # items whose products with all others are made at once
+
+
+def make(
+  name: str,
+  pairs: scipy.sparse.csr_matrix,
+  options: config_lib.ClosedFormConfig,
+) -> types.Params:
+  """Parameters of a model of `NAMES`, from who has what.
+
+  Args:
+    name: 'ease' or 'item_knn'.
+    pairs: X, users times items 1..I, 1 where a user has an item.
+    options: penalty; neighbors and shrinkage.
+  """
+  if name == 'ease':
+    return ease(pairs, options.l2)
+  return item_knn(pairs, options.neighbors, options.shrinkage)
+
+
+def make_model(
+  name: str, num_items: int, options: config_lib.ClosedFormConfig
+) -> types.Model:
+  """The scorer of a model of `NAMES`."""
+  if name == 'ease':
+    return dense(num_items)
+  return sparse(num_items, max(1, min(options.neighbors, num_items - 1)))
+
+
+def ease(pairs: scipy.sparse.csr_matrix, l2: float) -> types.Params:
+  """The weights of EASE (Steck 2019, eq. 8): B = I - P diag(P)^-1.
+
+  P = (X'X + l2 I)^-1. The diagonal of B is 0: no item speaks for itself.
+
+  Args:
+    pairs: X, users times items 1..I, 1 where a user has an item.
+    l2: penalty, positive.
+  Returns:
+    Parameters of `dense`.
+  Raises:
+    types.UserError: more items than a dense matrix of them fits for.
+  """
+  count = pairs.shape[1]
+  if count > _LARGEST:
+    raise types.UserError(
+      f'model.name ease inverts a matrix of {count:,} x {count:,} items, which'
+      f' takes {count**2 * 8 / 1e9:,.0f} GB; use item_knn for more than'
+      f' {_LARGEST:,} items'
+    )
+  gram = (pairs.T @ pairs).toarray().astype(np.float64)
+  gram[np.diag_indices(count)] += l2
+  inverse = np.linalg.inv(gram)
+  weights = -inverse / np.diag(inverse)
+  weights[np.diag_indices(count)] = 0.0
+  padded = np.pad(weights, ((1, 0), (1, 0)))
+  # A row of the table is what speaks for its item: column j of B.
+  table = {'weights': jnp.asarray(padded.T, jnp.float32)}
+  return types.Params({'item': table}, {})
+
+
+def item_knn(
+  pairs: scipy.sparse.csr_matrix, neighbors: int, shrinkage: float
+) -> types.Params:
+  """Cosines of items over users, the largest of every item, exact.
+
+  s_ij = x_i'x_j / (|x_i| |x_j| + shrinkage), so that a cosine of few users
+  counts less.
+
+  Args:
+    pairs: X, users times items 1..I, 1 where a user has an item.
+    neighbors: k, similar items that speak for an item.
+    shrinkage: 0 is the plain cosine.
+  Returns:
+    Parameters of `sparse`.
+  """
+  columns = pairs.tocsc().astype(np.float32)
+  norms = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
+  count = columns.shape[1]
+  k = max(1, min(neighbors, count - 1))
+  ids = np.zeros((count + 1, k), np.int32)
+  weights = np.zeros((count + 1, k), np.float32)
+  for first in range(0, count, _TILE):
+    tile = slice(first, min(first + _TILE, count))
+    products = (columns[:, tile].T @ columns).tocsr()
+    for row, item in enumerate(range(tile.start, tile.stop)):
+      inner = slice(products.indptr[row], products.indptr[row + 1])
+      others, values = products.indices[inner], products.data[inner]
+      values = values / (norms[item] * norms[others] + shrinkage + 1e-12)
+      values, others = values[others != item], others[others != item]
+      # The most similar first; of equal ones the lower item.
+      best = np.lexsort((others, -values))[:k]
+      ids[item + 1, : len(best)] = others[best] + 1
+      weights[item + 1, : len(best)] = values[best]
+  table = {'ids': jnp.asarray(ids), 'weights': jnp.asarray(weights)}
+  return types.Params({'item': table}, {})
+
+
+def dense(num_items: int) -> types.Model:
+  """Scores by a row of I + 1 weights for every item, f32[I + 1, I + 1]."""
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    del net, key
+    weights = candidate_rows['weights']
+    if weights.ndim == 2:
+      return encoded @ weights.T
+    return jnp.einsum('bi,bci->bc', encoded, weights)
+
+  def init(key, context, sizes):
+    del key, context
+    shape = (sizes.num_items + 1, sizes.num_items + 1)
+    return types.Params({'item': {'weights': jnp.zeros(shape)}}, {})
+
+  return types.Model(init=init, encode=_make_encode(num_items), score=score)
+
+
+def sparse(num_items: int, neighbors: int) -> types.Model:
+  """Scores by k items and their weights for every item, [I + 1, k] each."""
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    del net, key
+    ids, weights = candidate_rows['ids'], candidate_rows['weights']
+    take = lambda row, own: row[own]
+
+    def add(total, place):
+      own, weight = place
+      shared = own.ndim == 1
+      seen = jax.vmap(take, (0, None if shared else 0))(encoded, own)
+      return total + weight * seen, None
+
+    shape = (encoded.shape[0], ids.shape[-2])
+    last_first = lambda leaf: jnp.moveaxis(leaf, -1, 0)
+    places = (last_first(ids), last_first(weights))
+    return jax.lax.scan(add, jnp.zeros(shape), places)[0]
+
+  def init(key, context, sizes):
+    del key, context
+    shape = (sizes.num_items + 1, neighbors)
+    table = {'ids': jnp.zeros(shape, jnp.int32), 'weights': jnp.zeros(shape)}
+    return types.Params({'item': table}, {})
+
+  return types.Model(init=init, encode=_make_encode(num_items), score=score)
+
+
+def _make_encode(num_items: int) -> Callable[..., jax.Array]:
+  """The items of a history as a row of 0 and 1, f32[B, I + 1]."""
+
+  def encode(net, rows, context, inputs, *, key=None):
+    del net, rows, context, key
+    history = inputs['history']
+    mark = lambda ids: jnp.zeros(num_items + 1).at[ids].set(1.0).at[0].set(0.0)
+    return jax.vmap(mark)(history)
+
+  return encode

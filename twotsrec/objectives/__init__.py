@@ -1,0 +1,1 @@
+"""Losses bound to models: of sampled candidates, of behaviors, of streams."""

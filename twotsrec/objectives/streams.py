@@ -1,0 +1,140 @@
+"""Losses of recurrent networks over streams of events (2TS eq. 11-12).
+
+Every event is scored with the state before it is consumed, against an offer
+set: the item and p others (2TS sec. 3.2).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from twotsrec import config as config_lib
+from twotsrec import losses
+from twotsrec import types
+from twotsrec.data import event_feeds
+from twotsrec.data import stream_feeds
+from twotsrec.models import two_rnn
+from twotsrec.ops import rows
+
+
+class Vectors(NamedTuple):
+  """Frozen vectors that the networks read, `context['vectors']`.
+
+  Attributes:
+    item: f32[I + 1, D], row 0 is 0.
+    user: f32[U, D], starts of active users; None where all start at psi.
+  """
+
+  item: jax.Array
+  user: jax.Array | None = None
+
+
+def make(
+  stages: types.Stages, own_start: bool = False
+) -> Callable[..., jax.Array]:
+  """(params, context, batch, key) -> f32[L B], a loss per event.
+
+  Args:
+    stages: from `two_rnn.make_stages`, with plugins or without.
+    own_start: whether runs begin at their users' vectors, or else at psi.
+  """
+  carried = make_carried(stages, own_start)
+
+  def objective(params, context, batch, key=None):
+    del key  # no dropout
+    return carried(params, context, batch, None)[0]
+
+  return objective
+
+
+def make_carried(
+  stages: types.Stages, own_start: bool = False
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """(params, context, batch, states f32[B, S]) -> (f32[L B], states after)."""
+
+  def objective(params, context, batch, states):
+    vectors = context['vectors']
+    summary = summarize(stages, params.net, vectors, batch, own_start, states)
+    query = two_rnn.query_of(stages)(params.net, summary)
+    return _loss(vectors.item, query, batch).ravel(), summary.after[-1]
+
+  return objective
+
+
+def summarize(
+  stages: types.Stages,
+  net: types.PyTree,
+  vectors: Vectors,
+  batch: stream_feeds.Batch,
+  own_start: bool,
+  states: jax.Array | None = None,
+) -> two_rnn.Summary:
+  """States before every event of a batch.
+
+  Args:
+    stages: of the network.
+    net: its parameters.
+    vectors: of items and users.
+    batch: only items, users and where runs begin are read.
+    own_start: whether runs begin at their users' vectors.
+    states: f32[B, S] that streams go on from; None where all begin anew.
+  """
+  look = lambda ids: rows.gather({'embedding': vectors.item}, ids)
+  embed = lambda ids: stages.embed(net['embed'], look(ids), {'history': ids})
+  previous = None
+  if 'readout' in net['extractor']:
+    previous = embed(batch.previous)
+  fresh = None
+  if own_start:
+    fresh = rows.gather({'embedding': vectors.user}, batch.user)['embedding']
+  streams = two_rnn.Streams(batch.reset, fresh, states, previous)
+  return stages.summarize(net['extractor'], embed(batch.item), streams)
+
+
+def _loss(item_vectors, query, batch):
+  """Cross-entropy among the offer set, f32[L, B]."""
+  look = lambda ids: rows.gather({'v': item_vectors}, ids)['v']
+  positive = jnp.sum(query * look(batch.item), axis=-1)
+  drawn = look(batch.negatives)
+  if batch.negatives.ndim == 1:
+    negatives = query @ drawn.T
+  else:
+    negatives = jnp.einsum('lbd,lbpd->lbp', query, drawn)
+  hidden = batch.negatives == batch.item[..., None]
+  return losses.offer_softmax_loss(positive, negatives, hidden)
+
+
+def negatives(options: config_lib.TwoTimeConfig) -> tuple[int, bool]:
+  """(how many negatives are drawn, whether all events of a step share them).
+
+  Raises:
+    types.UserError: an unknown pool, or none to draw.
+  """
+  if options.pool not in event_feeds.POOLS:
+    raise types.UserError(
+      f'two_time.pool {options.pool!r}; known: {", ".join(event_feeds.POOLS)}'
+    )
+  shared = options.pool == 'shared'
+  name = 'pool_size' if shared else 'negatives'
+  count = getattr(options, name)
+  if count < 1:
+    raise types.UserError(f'two_time.{name} {count} must be at least 1')
+  return count, shared
+
+
+class Pair(NamedTuple):
+  """Batches of two networks, and what the aggregators read of both."""
+
+  parts: tuple[stream_feeds.Batch, stream_feeds.Batch]
+  group: jax.Array
+  weight: jax.Array
+
+
+def pair(inactive: stream_feeds.Batch, active: stream_feeds.Batch) -> Pair:
+  """Two batches as one."""
+  join = lambda name: jnp.concatenate(
+    [getattr(inactive, name), getattr(active, name)]
+  )
+  return Pair((inactive, active), join('group'), join('weight'))

@@ -1,0 +1,395 @@
+"""Models of several behaviors on graphs: COPF and its relatives (COPF sec. 4).
+
+A run trains fusion and head on batches of users; with `plugin.name` it is PIN's
+stage 2 on the target's vectors, which the graphs give once.
+
+Departure: in PIN's stage 2 the trunk learns on. Here it stands still, because
+plugins read vectors that the graphs gave once; `plugin.trunk_learning_rate=0`
+is asked for.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import contracts
+from twotsrec import fields
+from twotsrec import types
+from twotsrec.data import behavior_feeds
+from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import offline
+from twotsrec.models import behavior_heads
+from twotsrec.models import behavior_ranker
+from twotsrec.models import experts
+from twotsrec.models import multi_behavior
+from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import sampled as objectives
+from twotsrec.ops import pairs as pairs_lib
+from twotsrec.plugins import plugged
+from twotsrec.recipes import pin
+from twotsrec.training import behavior_steps
+from twotsrec.training import optimizers
+from twotsrec.training import phases
+from twotsrec.training import settings
+from twotsrec.training import sources
+from twotsrec.training import summary
+from twotsrec.training import updates
+
+
+class System(NamedTuple):
+  """What a model of several behaviors is trained with.
+
+  Attributes:
+    model: scores of all behaviors.
+    joined: the trunk that the graphs leave and its plugins, or None.
+    behaviors: training pairs by behavior.
+    context: graphs, and who showed what.
+    serve: (params, context) -> parameters that rank.
+  """
+
+  model: multi_behavior.MultiBehavior
+  joined: types.Model | None
+  behaviors: behaviors_lib.Behaviors
+  context: dict[str, Any]
+  serve: Callable[..., types.Params]
+
+
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
+  """Graphs and model, with plugins if there are any.
+
+  Raises:
+    types.UserError: a fusion, head, prior or plugin that does not exist or fit.
+  """
+  config = pin.of_stage(experiment.config)
+  prepared = experiment.prepared
+  behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
+  behavior_heads.check_behaviors(behaviors.names)
+  shape = (behaviors.num_users, behaviors.num_items)
+  model = multi_behavior.make(config, len(behaviors.names), *shape)
+  context = {'item_counts': offline.item_counts(prepared)}
+  context |= model.context(behavior_feeds.edges(behaviors))
+  joined, serve = None, jax.jit(model.serve)
+  if pin.has_plugins(config):
+    train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
+    config = dataclasses.replace(config, train=train)
+    name = f'{config.model.name} with head.name={config.head.name}'
+    joined = pin.plugged_model(config, model.trunk, name)
+    serve = _with_prior
+  system = System(
+    model=model,
+    joined=joined,
+    behaviors=behaviors,
+    context=context,
+    serve=serve,
+  )
+  return experiment._replace(config=config, system=system)
+
+
+def _with_prior(params, context):
+  """Plugged parameters with what the prior adds to scores."""
+  if 'prior' not in context:
+    return params
+  trunk, own = plugged.split(params)
+  trunk = behavior_ranker.with_prior(trunk, context['prior'])
+  return plugged.join(trunk, own)
+
+
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
+  """One phase: fusion and head, or plugins on what they came to."""
+  config, system = experiment.config, experiment.system
+  if system.joined is not None:
+    return _train_plugins(experiment, work)
+  behavior_objectives.check(config.behavior, len(system.behaviors.names))
+  source, layout, aggregator = _source(experiment)
+  init = jax.jit(system.model.init)
+  learner = contracts.Learner(init=init, context=system.context)
+  how = phases.How(
+    train=config.train,
+    update=_update(experiment, source, layout, aggregator),
+    keys=phases.keys_of(jax.random.key(config.train.seed)),
+    judge=_judge(experiment),
+    diagnose=_diagnose(experiment),
+  )
+  return summary.served(experiment, work.fit('', learner, source, how))
+
+
+def _train_plugins(experiment, work) -> contracts.Served:
+  """Stage 2 of PIN on the target's vectors of every node."""
+  config, system = experiment.config, experiment.system
+  trunk_model, sizes = system.model.trunk, _sizes(experiment)
+  learner_of = lambda model: contracts.Learner(
+    init=lambda key: model.init(key, system.context, sizes),
+    context=system.context,
+    loss=objectives.make(config.train.objective, model),
+  )
+  trunk = contracts.Trunk(
+    stages=trunk_model.stages,
+    learner=learner_of(trunk_model),
+    loss_of=lambda stages: objectives.make(
+      config.train.objective, stages_lib.from_stages(stages)
+    ),
+  )
+  learner = learner_of(system.joined)
+  user_group = experiment.groups.user_group
+  source = sources.of_pairs(config, system.behaviors, user_group)
+  how = phases.How(
+    train=config.train,
+    update=updates.with_plugins(
+      config, trunk, learner, source, updates.adam(config)
+    ),
+    keys=sources.keys(config),
+    judge=_judge(experiment),
+    diagnose=pin.diagnose(config, learner, source),
+    by_group=pin.by_group(config),
+  )
+  start = lambda: pin.start(experiment, work, trunk.stages, sizes, as_trunk)
+  return summary.served(experiment, work.fit('', learner, source, how, start))
+
+
+def as_trunk(experiment, params):
+  """Trained parameters of stage 1 as those of the model plugins attach to."""
+  system = experiment.system
+  return jax.jit(system.model.freeze)(params, system.context)
+
+
+def _sizes(experiment) -> types.Sizes:
+  """Users are known, not read: a history has one place."""
+  prepared = experiment.prepared
+  return types.Sizes(prepared.num_users, prepared.num_items, 1)
+
+
+def _source(experiment):
+  """(batches of users, layout of their pairs, aggregator or None)."""
+  config, behaviors = experiment.config, experiment.system.behaviors
+  feed, layout = behavior_feeds.make(
+    behaviors, experiment.groups.user_group, config
+  )
+  aggregator, sizes = _aggregation(experiment)
+  source = contracts.Source(
+    feed=feed,
+    sizes=sizes,
+    batch_of=_batch_of(behaviors, layout),
+    plan_of=lambda epoch: behavior_feeds.make_plan(
+      layout, config.train.seed, epoch
+    ),
+  )
+  return source, layout, aggregator
+
+
+def _update(experiment, source, layout, aggregator) -> updates.Update:
+  """COPF eq. 16-17; the aggregator over behaviors or groups, if there is one.
+
+  Losses are told apart by behavior, whatever is aggregated over.
+  """
+  config, system = experiment.config, experiment.system
+  behaviors = system.behaviors
+  number, sizes = len(behaviors.names), source.sizes
+  gradient = behavior_steps.make_gradient(
+    system.model,
+    config,
+    behaviors.num_users,
+    number,
+    layout.unique,
+    aggregator,
+    sizes,
+    config.aggregator.form,
+  )
+  init_method = lambda key, params: ()
+  if aggregator is not None:
+    init_method = lambda key, params: aggregator.init(len(sizes), params)
+  # A rate that falls once an epoch, as in the authors' code.
+  every = max(behaviors.num_users // config.train.batch_size, 1)
+  update = updates.of_gradient(
+    gradient,
+    optimizers.make(config.train, config.behavior.decay_rate, every),
+    init_method,
+    post=behavior_steps.make_post(
+      system.model, config, number, aggregator, sizes
+    ),
+  )
+  return update._replace(num_losses=number)
+
+
+def _aggregation(experiment):
+  """Whose gradients are aggregated, and how large they are."""
+  config, behaviors = experiment.config, experiment.system.behaviors
+  over = config.behavior.aggregate
+  if over not in behavior_steps.AGGREGATES:
+    raise types.UserError(
+      f'behavior.aggregate {over!r}; known:'
+      f' {", ".join(behavior_steps.AGGREGATES)}'
+    )
+  if over == 'loss':  # one weighted sum, COPF eq. 16
+    return None, jnp.ones(len(behaviors.names))
+  if over == 'behaviors':
+    sizes = [len(seen.items) for seen in behaviors.train]
+  else:
+    sizes = _pairs_by_group(experiment)
+  # An aggregator may divide by a size, or take its logarithm.
+  sizes = jnp.maximum(jnp.asarray(sizes, jnp.float32), 1.0)
+  return aggregators.make(config.aggregator), sizes
+
+
+def _pairs_by_group(experiment):
+  """Training pairs of the behaviors that have a loss, i64[G]."""
+  config, behaviors = experiment.config, experiment.system.behaviors
+  number = config.groups.num_groups
+  weights = behavior_objectives.task_weights(
+    config.behavior, len(behaviors.names)
+  )
+  group = np.asarray(experiment.groups.user_group)
+  sizes = np.zeros(number, np.int64)
+  for weight, seen in zip(weights, behaviors.train, strict=True):
+    if weight:
+      sizes += np.bincount(group[behaviors_lib.users(seen)], minlength=number)
+  return sizes
+
+
+def _batch_of(behaviors, layout):
+  """(feed, users, key) -> Batch."""
+  num_items, num_behaviors = behaviors.num_items, len(behaviors.names)
+  places = layout.places.tolist()
+
+  def batch_of(feed, users, key):
+    # A user is in one batch of an epoch: its first user tells batches apart.
+    key = jax.random.fold_in(key, users[0])
+    keys = jax.random.split(key, len(places))
+    drawn = tuple(
+      pairs_lib.draw(k, own, users, num_items, count)
+      for k, own, count in zip(keys, feed.pairs, places, strict=True)
+    )
+    pairs, unique = drawn[:num_behaviors], drawn[num_behaviors:]
+    known = jnp.maximum(users, 0)
+    group = feed.group[known]
+    return behavior_objectives.Batch(users, group, pairs, unique)
+
+  return batch_of
+
+
+def _judge(experiment) -> Callable[..., dict[str, Any]] | None:
+  train = experiment.config.train
+  if train.select_metric == 'none':
+    return None
+  if train.select_metric == 'loss':
+    raise types.UserError(
+      'train.select_metric loss judges sequence models; for'
+      ' model.name=multi_behavior use hr@10, another ranking metric, or none'
+    )
+  ranker_of = lambda params: ranker(experiment, params)
+  return offline.make_metric(experiment, ranker_of, train)
+
+
+def _diagnose(experiment):
+  """What tells at once how a run is doing, for the target behavior.
+
+  Size of the representations, of the transferred experts against the own one,
+  and the gate's mean and spread over random pairs.
+  """
+  config, system = experiment.config, experiment.system
+  behaviors, model = system.behaviors, system.model
+  target = len(behaviors.names) - 1
+  generator = np.random.default_rng(0)
+  count = 4096
+  users = jnp.asarray(generator.integers(behaviors.num_users, size=count))
+  items = jnp.asarray(generator.integers(behaviors.num_items, size=count))
+
+  @jax.jit
+  def look(params, context):
+    encoded = model.encode(params, context, (target,))
+    rms = lambda x, axis=None: jnp.sqrt(jnp.mean(jnp.square(x), axis=axis))
+    found = {'table_rms': jnp.stack([rms(b) for b in encoded.behaviors])}
+    if config.head.name != 'experts':
+      return found
+    table = encoded.tasks[target]
+    user, item = table[users], table[behaviors.num_users + items]
+    products = user * item
+    slots = experts.sources(target, target + 1, config.head)
+    sizes = rms(products.reshape(count, len(slots), -1), (0, 2))
+    found['expert_rms'] = sizes
+    if 'gate' in params.net['head']:
+      halves = experts.gate_halves(
+        params.net['head']['gate'], user, item, slots.index(target)
+      )
+      gate = jax.nn.softmax(sum(halves))
+      found |= {'gate_mean': gate.mean(0), 'gate_std': gate.std(0)}
+    return found
+
+  def diagnose(state, context, feed, plan, key):
+    del feed, plan, key
+    return jax.device_get(look(state.params, context))
+
+  return diagnose
+
+
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters as a finished run has them."""
+  system, key = experiment.system, jax.random.key(0)
+  if system.joined is None:
+    return system.model.init(key)
+  return system.joined.init(key, system.context, _sizes(experiment))
+
+
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
+  """The target's scores of known users; no graph is walked any more."""
+  system = experiment.system
+  serve = lambda one: system.serve(one, system.context)
+  several = isinstance(params, list)
+  return contracts.Ranker(
+    model=system.joined or system.model.ranker,
+    params=[serve(one) for one in params] if several else serve(params),
+    context=system.context,
+    history_length=1,
+    routing=routing_lib.from_config(experiment.config),
+    reads_history=False,
+  )
+
+
+def notes(experiment: contracts.Experiment) -> list[str]:
+  """What in the data limits a model of several behaviors, a line each."""
+  return behaviors_lib.notes(experiment.prepared, experiment.system.behaviors)
+
+
+def systems(
+  config: config_lib.Config, workdir: str
+) -> dict[str, config_lib.Config]:
+  """As `pin.systems`, where a system refuses what it ignores.
+
+  A gradient is one sum there (COPF eq. 16) unless it is asked for by group.
+  """
+  replace, reads = dataclasses.replace, settings.MULTI_BEHAVIOR
+  by_group = replace(config.behavior, aggregate='groups')
+  made = pin.systems(replace(config, behavior=by_group), workdir, reads)
+  as_one = replace(config.behavior, aggregate='loss')
+  base = replace(made['base'], behavior=as_one)
+  stage2 = made['ga_pn']
+  form = config_lib.AggregatorConfig().form
+  return {
+    'base': replace(base, aggregator=config_lib.AggregatorConfig()),
+    'ga': fields.only_read(made['ga'], reads),
+    'ga_pn': replace(stage2, aggregator=replace(stage2.aggregator, form=form)),
+  }
+
+
+RECIPE = contracts.Recipe(
+  check=settings.multi_behavior,
+  build=build,
+  train=train,
+  template=template,
+  rank=offline.rank,
+  ranker=ranker,
+  rules=offline.rules,
+  protocol=offline.protocol,
+  systems=systems,
+  notes=notes,
+  grows=True,
+)

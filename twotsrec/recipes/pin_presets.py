@@ -1,0 +1,70 @@
+"""PIN's base models as settings on every dataset of its tables."""
+
+from typing import Any
+
+from twotsrec import config as config_lib
+from twotsrec import types
+
+# Per dataset: candidates of the test, PIN sec. 4.1.1.
+_SETTINGS: dict[str, dict[str, Any]] = {
+  'ml-1m': {},
+  'ml-100k': {},
+  'amazon-beauty-5core': {
+    'evaluation.candidates': 'sampled',
+    'evaluation.num_candidates': 99,
+  },
+}
+DATASETS = tuple(_SETTINGS)
+
+# SASRec as published (sec. 4 and its program): last item against 100 negatives,
+# training at every position with one negative outside of the user's training
+# part.
+_SASREC_ORIGINAL = {
+  'data.history_length': 200,
+  'data.num_negatives': 1,
+  'data.negative_exclude': 'train',
+  'model.width': 50,
+  'model.num_layers': 2,
+  'model.num_heads': 1,
+  'model.dropout': 0.2,
+  'train.objective': 'every_position',
+  'train.batch_size': 128,
+  'train.batching': 'natural',
+  'train.beta2': 0.98,
+  'train.epochs': 200,
+  'train.evaluate_every': 20,
+  'train.patience': 0,
+  'train.select_metric': 'ndcg@10',
+  'evaluation.candidates': 'sampled',
+  'evaluation.num_candidates': 100,
+}
+MODELS: dict[str, dict[str, Any]] = {
+  'din': {},
+  'gru4rec': {},
+  'sasrec': {},
+  'sasrec_original': _SASREC_ORIGINAL,
+}
+
+
+def preset(dataset: str, model: str = 'din') -> config_lib.Config:
+  """Settings of a base model on a named dataset.
+
+  Args:
+    dataset: one of `DATASETS`.
+    model: a key of `MODELS`.
+  Raises:
+    types.UserError: an unknown name; the message lists those there are.
+  """
+  for what, name, names in (
+    ('dataset', dataset, DATASETS),
+    ('model', model, MODELS),
+  ):
+    if name not in names:
+      raise types.UserError(
+        f'{what} {name!r} is unknown; known: {", ".join(names)}'
+      )
+  config = config_lib.Config()
+  config.data.dataset = dataset
+  config.model.name = model
+  config_lib.change(config, _SETTINGS[dataset] | MODELS[model])
+  return config

@@ -1,1 +1,0 @@
-"""A paper's tables: its runs, their numbers, and one document."""

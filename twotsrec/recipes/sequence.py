@@ -1,0 +1,199 @@
+"""Sequence models: one trunk for all users, a model per group, or plugins.
+
+`aggregator.name=joint` is PIN's base model and `backdoor` stage 1 of PIN (sec.
+3.2, eq. 7); with `plugin.name` a run is stage 2 (sec. 3.3).
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from twotsrec import contracts
+from twotsrec import models
+from twotsrec import types
+from twotsrec.data import feeds
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import offline
+from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import sampled as objectives
+from twotsrec.recipes import pin
+from twotsrec.training import phases
+from twotsrec.training import separate
+from twotsrec.training import sequential
+from twotsrec.training import settings
+from twotsrec.training import sources
+from twotsrec.training import summary
+from twotsrec.training import updates
+from twotsrec.training import validation
+
+
+class System(NamedTuple):
+  """What a sequence model is trained with.
+
+  Attributes:
+    model: what is trained, and ranks: a trunk, or one with plugins.
+    trunk: what plugins attach to; the model itself without any.
+    context: given arrays.
+    sizes: what parameters are initialized for.
+  """
+
+  model: types.Model
+  trunk: types.Model
+  context: dict[str, Any]
+  sizes: types.Sizes
+
+
+def build(experiment: contracts.Experiment) -> contracts.Experiment:
+  """The model, with plugins if there are any.
+
+  Raises:
+    types.UserError: a model or plugin that does not exist or fit.
+  """
+  config = pin.of_stage(experiment.config)
+  prepared = experiment.prepared
+  trunk = models.make(config.model)
+  model = pin.plugged_model(config, trunk) if pin.has_plugins(config) else trunk
+  system = System(
+    model=model,
+    trunk=trunk,
+    context={'item_counts': offline.item_counts(prepared)},
+    sizes=types.Sizes(
+      prepared.num_users, prepared.num_items, config.data.history_length
+    ),
+  )
+  return experiment._replace(config=config, system=system)
+
+
+def train(
+  experiment: contracts.Experiment, work: contracts.Work
+) -> contracts.Served:
+  """One phase: the model, or plugins on a trained trunk."""
+  config, system = experiment.config, experiment.system
+  source = sources.of_histories(experiment)
+  learner = _learner(config, system.model, system)
+  if not pin.has_plugins(config):
+    how = _how(
+      experiment, learner, source, _update(config, learner, source, system)
+    )
+    trained = work.fit('', learner, source, how)
+    return summary.served(experiment, trained)
+  trunk = contracts.Trunk(
+    stages=system.trunk.stages,
+    learner=_learner(config, system.trunk, system),
+    loss_of=lambda stages: objectives.make(
+      config.train.objective, stages_lib.from_stages(stages)
+    ),
+  )
+  update = updates.with_plugins(
+    config, trunk, learner, source, updates.adam(config)
+  )
+  how = _how(experiment, learner, source, update)
+  start = lambda: pin.start(experiment, work, trunk.stages, system.sizes)
+  return summary.served(experiment, work.fit('', learner, source, how, start))
+
+
+def _learner(config, model, system) -> contracts.Learner:
+  init = jax.jit(model.init, static_argnums=2)
+  return contracts.Learner(
+    init=lambda key: init(key, system.context, system.sizes),
+    context=system.context,
+    loss=objectives.make(config.train.objective, model),
+  )
+
+
+def _how(experiment, learner, source, update) -> phases.How:
+  config, judge = experiment.config, judge_of(experiment)
+  by_group = pin.by_group(config)
+  if config.train.method == 'separate':
+    by_group = lambda params: separate.unstack(params, len(source.sizes))
+    judge = judge and (lambda params, every=judge: every(by_group(params)))
+  return phases.How(
+    train=config.train,
+    update=update,
+    keys=sources.keys(config),
+    judge=judge,
+    diagnose=pin.diagnose(config, learner, source),
+    by_group=by_group,
+  )
+
+
+def _update(config, learner, source, system) -> updates.Update:
+  """What `train.method` and `train.penalty` name."""
+  method = config.train.method
+  if method in sequential.NAMES:
+    return updates.in_sequence(
+      config, system.model, system.sizes, learner, source
+    )
+  if method == 'separate':
+    return updates.by_itself(config, learner, source)
+  if config.train.penalty != 'none':
+    return updates.penalized(config, system.model, learner, source)
+  adam = updates.adam(config)(config.train.learning_rate)
+  return updates.aggregated(config, learner, source, adam)
+
+
+def judge_of(
+  experiment: contracts.Experiment,
+) -> Callable[[Any], dict[str, Any]] | None:
+  """params -> metrics for selection; None if nothing is selected.
+
+  Raises:
+    types.UserError: nothing is held out for it, or an unknown metric.
+  """
+  config, system = experiment.config, experiment.system
+  train = config.train
+  if train.select_metric == 'none':
+    return None
+  if train.select_metric != 'loss':
+    ranker_of = lambda params: ranker(experiment, params)
+    return offline.make_metric(experiment, ranker_of, train)
+  offline.require_selection_events(experiment, train)
+  # Among all items nobody touched, so never against the item itself.
+  data = dataclasses.replace(config.data, negative_exclude='all')
+  split = prepared_lib.SPLITS.index(train.select_on)
+  feed = feeds.make_feed(experiment.prepared, experiment.groups, data, split)
+  # One target at a time, whatever training does.
+  name = 'bpr' if train.objective == 'bpr' else 'bce'
+  loss = validation.make_loss(
+    objectives.make(name, system.model),
+    sources.batch_of(config, system.sizes.num_items, single=True),
+    config.groups.num_groups,
+  )
+  return validation.make_evaluate(
+    loss, system.context, feed, train.batch_size, jax.random.key(data.seed)
+  )
+
+
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters as a finished run has them."""
+  system = experiment.system
+  return system.model.init(jax.random.key(0), system.context, system.sizes)
+
+
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
+  """What ranks: the model itself."""
+  system = experiment.system
+  return contracts.Ranker(
+    model=system.model,
+    params=params,
+    context=system.context,
+    history_length=system.sizes.history_length,
+    routing=routing_lib.from_config(experiment.config),
+  )
+
+
+RECIPE = contracts.Recipe(
+  check=settings.sequence,
+  build=build,
+  train=train,
+  template=template,
+  rank=offline.rank,
+  ranker=ranker,
+  rules=offline.rules,
+  protocol=offline.protocol,
+  systems=pin.systems,
+  grows=True,
+)

@@ -1,0 +1,1 @@
+"""Runs: configurations trained, reported, compared and served."""

@@ -1,0 +1,135 @@
+"""Tables of new events, in the order in which they happened."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import ids as ids_lib
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import tables
+from twotsrec.runs import recommend
+
+_TIME = 'timestamp'  # column that is read if there is one
+
+
+class Events(NamedTuple):
+  """Events by user.
+
+  Attributes:
+    ids: external ids of users, [n].
+    known: i32[n], users of the run; -1 for the others.
+    offsets: i64[n + 1].
+    items: i32[N], 0 for an unknown one.
+    when: f64[N], does not fall inside a user; None where nothing tells.
+    is_time: whether `when` is a time, and not a position inside this table.
+    lines: i64[N], where in the file.
+  """
+
+  ids: np.ndarray
+  known: np.ndarray
+  offsets: np.ndarray
+  items: np.ndarray
+  when: np.ndarray | None
+  is_time: bool
+  lines: np.ndarray
+
+
+def read(
+  prepared: prepared_lib.Prepared, path: str, columns: pipeline.TableOptions
+) -> Events:
+  """The table, by user; the order of the file stays inside a user.
+
+  Args:
+    prepared: data of the run.
+    path: of the table.
+    columns: how to read it; whatever is left at its default is as in the
+      training table, but times and positions may be absent.
+  Raises:
+    types.UserError: a file that cannot be read.
+  """
+  table = pipeline.read_table(path, _reading(prepared, path, columns))
+  items = ids_lib.encode_items(prepared.item_ids, table.item)
+  user_ids, user = ids_lib.number(table.user)
+  known = ids_lib.encode(prepared.user_ids, user_ids)
+  if prepared.user_ids.dtype.kind == 'U':
+    user_ids = user_ids.astype(str)
+  order = np.argsort(user, kind='stable')
+  when = table.time if table.order is None else table.order
+  lines = np.arange(1, len(user) + 1) if table.lines is None else table.lines
+  return Events(
+    user_ids,
+    known,
+    np.searchsorted(user[order], np.arange(len(user_ids) + 1)),
+    items[order],
+    None if when is None else when[order].astype(np.float64),
+    table.order is None and table.time is not None,
+    lines[order],
+  )
+
+
+def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
+  """Times up to which the run knows the users, f64[n]; -inf for none."""
+  found = np.full(len(events.ids), -np.inf)
+  # Where positions order the events, the last one need not be the latest.
+  by_time = prepared.manifest['report'].get('ordered_by', 'time') == 'time'
+  if prepared.times is None or not by_time:
+    return found
+  offsets = np.asarray(prepared.user_offsets)
+  users = np.maximum(events.known, 0)
+  some = (events.known >= 0) & (offsets[users + 1] > offsets[users])
+  found[some] = np.asarray(prepared.times)[offsets[users[some] + 1] - 1]
+  return found
+
+
+def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
+  """Refuses events that go back in time, inside a user.
+
+  Args:
+    events: from `read`.
+    last_time: f64[n], of what the users' states have seen.
+    path: of the table.
+  Raises:
+    types.UserError: the first such row of the file.
+  """
+  if events.when is None:
+    return
+  first = events.offsets[:-1]
+  before = np.concatenate([[-np.inf], events.when[:-1]])
+  before[first] = last_time if events.is_time else -np.inf
+  wrong = np.flatnonzero(events.when < before)
+  if not len(wrong):
+    return
+  at = wrong[np.argmin(events.lines[wrong])]
+  user = events.ids[np.searchsorted(first, at, side='right') - 1]
+  way_out = 'sort the table'
+  if at in first:
+    way_out = 'leave out the events that the state of this user has seen'
+  raise types.UserError(
+    f'{path}, line {events.lines[at]}: user {str(user)!r} goes back in time,'
+    f' from {before[at]:.15g} to {events.when[at]:.15g}; {way_out}'
+  )
+
+
+def now(events: Events, last_time: np.ndarray) -> np.ndarray:
+  """Time of the last event of every user after the table, f64[n]."""
+  if not events.is_time:
+    return last_time
+  return events.when[events.offsets[1:] - 1]
+
+
+def _reading(prepared, path, given) -> pipeline.TableOptions:
+  """As in training, but a time is read only where the table has one."""
+  reading = recommend.like_training(prepared, given)
+  names = reading.column_names or tables.column_names(
+    path, reading.delimiter or None
+  )
+  columns = reading.columns
+  for role in ('time', 'order'):
+    name = getattr(columns, role)
+    if getattr(given.columns, role) is None and name not in names:
+      columns = columns._replace(**{role: None})
+  if columns.time is None and columns.order is None and _TIME in names:
+    columns = columns._replace(time=_TIME)
+  return reading._replace(columns=columns)

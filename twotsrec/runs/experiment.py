@@ -1,0 +1,92 @@
+"""What every run starts from: data, groups, and finished runs loaded again."""
+
+import shutil
+from typing import Any
+
+import jax
+
+from twotsrec import config as config_lib
+from twotsrec import contracts
+from twotsrec import recipes
+from twotsrec import types
+from twotsrec.data import groups as groups_lib
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.training import checkpoints
+from twotsrec.training import files
+from twotsrec.training import run_directory
+
+
+def make(
+  config: config_lib.Config, prepared: prepared_lib.Prepared
+) -> contracts.Experiment:
+  """Groups the users and builds what the recipe of the configuration needs.
+
+  Raises:
+    types.UserError: parts that do not go together.
+  """
+  groups = groups_lib.assign(prepared, config.groups)
+  bare = contracts.Experiment(config=config, prepared=prepared, groups=groups)
+  return recipes.of(config).build(bare)
+
+
+def load_data(config: config_lib.Config) -> prepared_lib.Prepared:
+  """The prepared data a configuration names."""
+  return pipeline.from_config(config.data)
+
+
+def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
+  """Copies the prepared data into the run, which then needs nothing else.
+
+  Raises:
+    types.UserError: the run was started on other data.
+  """
+  path = run_directory.ids_path(workdir)
+  for unfinished in path.parent.glob(f'.{path.name}.*'):
+    shutil.rmtree(unfinished)  # of a process that was killed
+  if path.exists():
+    digest = prepared_lib.load(str(path)).manifest['digest']
+    if digest != prepared.manifest['digest']:
+      raise types.UserError(
+        f'the data have changed since the run in {workdir} was started;'
+        ' restore them, or use another --workdir'
+      )
+  prepared_lib.save(prepared, str(path))
+
+
+def load(workdir: str) -> tuple[contracts.Experiment, Any]:
+  """A finished run: its experiment and the selected parameters.
+
+  The parameters are a list by group if every group selected its own.
+
+  Args:
+    workdir: run directory.
+  Raises:
+    types.UserError: not a run directory, or training has not finished.
+  """
+  config = run_directory.typed_config(workdir)
+  report_path = run_directory.report_path(workdir)
+  if not report_path.is_file():
+    raise types.UserError(
+      f'{workdir}: training has not finished (no {report_path.name}); run'
+      ' launch/train.py with the same --workdir to finish it'
+    )
+  report = files.read_json(report_path)
+  recipe = recipes.of(config)
+  prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
+  experiment = make(recipe.in_force(config, report), prepared)
+  template = jax.eval_shape(lambda: recipe.template(experiment))
+  # What a run put together itself has no step of a phase.
+  selected = report['training'].get('selected_step', 0)
+  several = isinstance(selected, list)
+  paths = run_directory.best_paths(workdir, len(selected) if several else None)
+  params = [
+    checkpoints.restore(path, {'params': template}, step).state['params']
+    for path, step in zip(paths, selected if several else [selected])
+  ]
+  return experiment, params if several else params[0]
+
+
+def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
+  """What ranks with the parameters of a run."""
+  return recipes.of(experiment.config).ranker(experiment, params)

@@ -1,0 +1,165 @@
+"""The report of a run."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from twotsrec import contracts
+from twotsrec import own
+from twotsrec import recipes
+from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import offline
+from twotsrec.recipes import pin
+from twotsrec.training import files
+from twotsrec.training import machine
+from twotsrec.training import online_rows
+from twotsrec.training import progress
+from twotsrec.training import run_directory
+
+SCHEMA_VERSION = 1
+
+
+def check_protocol(experiment: contracts.Experiment) -> None:
+  """Refuses a protocol that the data cannot serve, before anything trains.
+
+  Raises:
+    types.UserError: what is wrong and the way out.
+  """
+  for split in offline.SPLITS:
+    recipes.of(experiment.config).protocol(experiment, split)
+
+
+def write(
+  served: contracts.Served, workdir: str, quiet: bool = False
+) -> dict[str, Any]:
+  """Evaluates what was trained and writes `report.json`.
+
+  The rows per held-out item go to `per_target.npz`, for paired comparisons.
+  """
+  begin, experiment = time.perf_counter(), served.experiment
+  model = _rank(experiment, _model(served), offline.SPLITS, quiet)
+  # A paper's own protocol shows its rules for both splits.
+  has_own = any(ranked and ranked.protocols for ranked in model.values())
+  splits = offline.SPLITS if has_own else ('test',)
+  rules = {
+    name: _rank(experiment, rule, splits, quiet=True)
+    for name, rule in recipes.of(experiment.config).rules(experiment).items()
+  }
+  seconds = time.perf_counter() - begin
+  part = lambda ranked: None if ranked is None else ranked.part
+  report = {
+    'schema': SCHEMA_VERSION,
+    'protocol': protocol(experiment),
+    'dataset': dataset(experiment),
+    'validation': part(model['validation']),
+    'test': part(model['test']),
+    'baselines': {name: part(rule['test']) for name, rule in rules.items()},
+    **_protocols({'model': model, **rules}),
+    **served.sections,
+    'training': {
+      **served.training,
+      'evaluation_seconds': round(seconds, 3),
+      'peak_rss_mb': machine.peak_rss_mb(),
+    },
+    'versions': machine.versions(),
+  }
+  return _save(report, model['test'], rules, workdir)
+
+
+def _model(served):
+  recipe = recipes.of(served.experiment.config)
+  return recipe.ranker(served.experiment, served.params)
+
+
+def _rank(experiment, ranker, splits, quiet):
+  """{split: Ranked}, None where nothing is held out."""
+  return {split: evaluate(experiment, ranker, split, quiet) for split in splits}
+
+
+def _protocols(systems):
+  """{protocol: {system: {split: section}}} of protocols that papers have."""
+  made: dict[str, Any] = {}
+  for system, by_split in systems.items():
+    for split, ranked in by_split.items():
+      for name, section in ranked.protocols.items() if ranked else ():
+        made.setdefault(name, {}).setdefault(system, {})[split] = section
+  return made
+
+
+def _save(report, test, rules, workdir) -> dict[str, Any]:
+  """Writes the rows per held-out item and then the report; as it is on disk."""
+  path = run_directory.report_path(workdir)
+  target = path.with_name('per_target.npz')
+  with files.explained(target, 'write'), files.replacing(target) as file:
+    np.savez_compressed(file, **(test.rows if test else {}))
+  if test and test.events:
+    events = {name: rule['test'].events for name, rule in rules.items()}
+    online_rows.save(workdir, test.events, events)
+  files.write_json(path, report)
+  return files.read_json(path)
+
+
+def evaluate(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  split: str,
+  quiet: bool = False,
+) -> contracts.Ranked | None:
+  """Ranks a split as the recipe does; None if nothing is held out for it.
+
+  Args:
+    experiment: of the run.
+    ranker: what was trained, or a rule.
+    split: 'validation' or 'test'.
+    quiet: no progress display.
+  """
+  count = offline.held_out(experiment, split)
+  if not count:
+    return None
+  rank = recipes.of(experiment.config).rank
+  with progress.reporter(
+    count, f'evaluate {split}', quiet=quiet, unit='held-out items'
+  ) as show:
+    return rank(experiment, ranker, split, progress.of_totals(show))
+
+
+def protocol(experiment: contracts.Experiment) -> dict[str, Any]:
+  """How the numbers of a report come about."""
+  config, groups = experiment.config, experiment.groups
+  routing = routing_lib.from_config(config)
+  options = experiment.prepared.manifest['options']
+  return {
+    'ks': list(config.evaluation.ks),
+    'model': own.short(config.model.name),
+    'aggregator': own.short(config.aggregator.name),
+    'method': config.train.method,
+    'penalty': config.train.penalty,
+    'plugin': own.short(config.plugin.name),
+    'dataset_digest': experiment.prepared.manifest['digest'],
+    'selection': _selection(config),
+    'selected_on_test': pin.selected_on_test(config),
+    'routing': dataclasses.asdict(routing) if routing else None,
+    'groups': dataclasses.asdict(config.groups),
+    'group_thresholds': np.asarray(groups.thresholds).tolist(),
+    'group_training_samples': np.asarray(groups.sizes).tolist(),
+    **recipes.of(config).protocol(experiment, 'test'),
+    'split': options.get('split', ['given'])[0],
+  }
+
+
+def _selection(config):
+  train = config.train
+  if train.select_metric == 'none':
+    return 'last epoch'
+  of_whom = ' by group' if pin.selects_by_group(config) else ''
+  return f'{train.select_on} {train.select_metric}{of_whom}'
+
+
+def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
+  """What the run was made of, for the report."""
+  manifest = experiment.prepared.manifest
+  notes = recipes.of(experiment.config).notes(experiment)
+  described = {'source': manifest['source'], **manifest['counts']}
+  return described | ({'notes': notes} if notes is not None else {})

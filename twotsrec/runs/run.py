@@ -1,0 +1,192 @@
+"""A run: one configuration trained, selected and reported in one directory."""
+
+from collections.abc import Callable, Mapping
+import contextlib
+import copy
+import dataclasses
+import functools
+import logging
+import pathlib
+from typing import Any
+
+from twotsrec import config as config_lib
+from twotsrec import contracts
+from twotsrec import own
+from twotsrec import recipes
+from twotsrec import types
+from twotsrec.recipes import pin
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import more_epochs
+from twotsrec.runs import reports
+from twotsrec.training import checkpoints
+from twotsrec.training import files
+from twotsrec.training import loop
+from twotsrec.training import own_files
+from twotsrec.training import phases
+from twotsrec.training import run_directory
+
+# Where things are, how often they are saved and how much memory they take,
+# not what comes out.
+MAY_DIFFER = (
+  'data.data_root',
+  'data.cache_dir',
+  'train.checkpoint_every',
+  'train.keep',
+  'plugin.trunk',
+  'two_time.stage1',
+  'evaluation.user_tile',
+  'evaluation.item_tile',
+)
+_ORIGIN = 'start.json'
+_LOGGER = logging.getLogger('twotsrec')
+
+
+class _Stopped(Exception):
+  """The run was asked to stop, and is saved."""
+
+
+class _Verified(Exception):
+  """The first phase can be made: nothing is left to refuse before it."""
+
+
+def train(
+  config: config_lib.Config,
+  workdir: str,
+  should_stop: Callable[[], bool] = lambda: False,
+  quiet: bool = False,
+  parts: Mapping[str, Any] | None = None,
+) -> dict[str, Any] | None:
+  """Trains, selects, evaluates; repeating the call resumes.
+
+  A call that asks for more epochs than the run has goes on from its end.
+
+  Args:
+    config: the experiment.
+    workdir: run directory, created if needed.
+    should_stop: asked about once a second; saves and returns when true.
+    quiet: no progress display.
+    parts: of one's own, {'aggregator.name': make}: functions that stand at the
+      top of a file, in place of `file.py:make` in the configuration.
+  Returns:
+    The report, also in workdir/report.json; None if it was stopped.
+  Raises:
+    types.UserError: a setting, file or loss that makes no sense.
+  """
+  if parts:
+    config = copy.deepcopy(config)
+    names = {setting: own.name_of(part) for setting, part in parts.items()}
+    config_lib.change(config, names)
+  recipe = recipes.of(config)
+  recipe.check(config)
+  # Another config is refused, and a finished run is done.
+  if is_finished(config, workdir):
+    _check_trunk_stands(config, workdir)
+    return files.read_json(run_directory.report_path(workdir))
+  experiment = experiment_lib.make(config, experiment_lib.load_data(config))
+  reports.check_protocol(experiment)
+  with contextlib.ExitStack() as held:
+
+    @functools.cache
+    def open_run():
+      """Once, and not before all that can be wrong has shown."""
+      for note in recipe.notes(experiment) or ():
+        _LOGGER.warning('%s', note)
+      held.enter_context(run_directory.locked(workdir))
+      more_epochs.record(workdir, _open(config, workdir))
+      experiment_lib.keep_data(workdir, experiment.prepared)
+
+    def fit(name, learner, source, how, start=None):
+      folder = pathlib.Path(workdir) / name
+      begin = start() if start else contracts.Start(None)
+      _check_origin(folder, begin.origin)
+      phase = phases.make(learner, source, how, begin.params)
+      open_run()
+      folder.mkdir(parents=True, exist_ok=True)
+      if begin.origin:
+        files.write_json(folder / _ORIGIN, begin.origin)
+      fitted = loop.fit(phase, how.train, str(folder), should_stop, quiet)
+      if fitted.params is None or should_stop():
+        raise _Stopped
+      return fitted
+
+    work = contracts.Work(
+      fit=fit, load=experiment_lib.load, workdir=pathlib.Path(workdir)
+    )
+    try:
+      served = recipe.train(experiment, work)
+    except _Stopped:
+      return None
+    open_run()  # of a recipe without phases
+    if not served.saved:
+      # What serves is put together once, when all has been trained: step 0.
+      best = run_directory.best_path(workdir)
+      checkpoints.save(best, 0, {'params': served.params}, {}, keep=1)
+    return reports.write(served, workdir, quiet)
+
+
+def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
+  """Refuses what `train` would refuse before its first update.
+
+  Nothing is compiled and nothing is written.
+
+  Args:
+    config: of a run.
+    experiment: made of it.
+  Raises:
+    types.UserError: see above.
+  """
+  recipe = recipes.of(config)
+  reports.check_protocol(experiment)
+
+  def fit(name, learner, source, how, start=None):
+    phases.verify(learner, source, how)
+    raise _Verified
+
+  work = contracts.Work(
+    fit=fit, load=experiment_lib.load, workdir=pathlib.Path()
+  )
+  with contextlib.suppress(_Verified):
+    recipe.train(experiment, work)
+
+
+def is_finished(config: config_lib.Config, workdir: str) -> bool:
+  """Whether the directory holds all that is asked for, with its report.
+
+  Raises:
+    types.UserError: it holds a run with another configuration.
+  """
+  if not run_directory.config_path(workdir).is_file():
+    return False
+  more = _open(config, workdir)
+  return run_directory.report_path(workdir).is_file() and not more
+
+
+def _open(config, workdir):
+  """Makes or verifies the directory; returns the epochs it lacks."""
+  more = more_epochs.wanted(config, workdir)
+  run_directory.open_run(
+    workdir,
+    dataclasses.asdict(config),
+    (*MAY_DIFFER, *more),
+    dataclasses.asdict(config_lib.Config()),
+  )
+  own_files.keep(workdir, config)
+  return more
+
+
+def _check_trunk_stands(config, workdir):
+  """Refuses a finished run of another trunk than is asked for now."""
+  saved = run_directory.typed_config(workdir)
+  if saved.plugin.trunk != config.plugin.trunk:
+    _, trunk = experiment_lib.load(config.plugin.trunk)
+    _check_origin(workdir, pin.origin(trunk))
+
+
+def _check_origin(folder, origin):
+  """Refuses other parameters than the phase began with."""
+  path = pathlib.Path(folder) / _ORIGIN
+  if path.is_file() and files.read_json(path) != files.jsonable(origin):
+    raise types.UserError(
+      f'the run in {folder} was started from other parameters than these'
+      ' (plugin.trunk); restore them, or use another --workdir'
+    )

@@ -1,0 +1,1 @@
+"""A paper's experiments: planned, trained, and held against the paper."""

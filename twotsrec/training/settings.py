@@ -1,0 +1,311 @@
+"""Refuses settings that cannot work, before anything is read or written.
+
+What a setting may be, and when it is read, stands with it in `config.py`. Here
+stands what each recipe reads, and what does not go together in it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from twotsrec import aggregators
+from twotsrec import config as config_lib
+from twotsrec import fields
+from twotsrec import plugins
+from twotsrec import types
+from twotsrec.fields import Reads
+from twotsrec.models import ccf
+from twotsrec.models import two_rnn
+from twotsrec.training import offer_steps
+from twotsrec.training import steps
+
+_WITH_PLUGIN = fields.read_unless('plugin.name', 'none')
+_WITHOUT_PLUGIN = fields.read_if('plugin.name', 'none')
+_BY_PARTS = fields.read_unless('behavior.aggregate', 'loss')
+
+SEQUENCE = (
+  Reads('data.* groups.* model.* aggregator.* train.* plugin.*'),
+  Reads('routing.* evaluation.*'),
+)
+MULTI_BEHAVIOR = (
+  Reads('groups.* model.* plugin.* fusion.* head.* behavior.*'),
+  Reads('evaluation.*', but='evaluation.num_candidates'),
+  Reads('data.*', but='data.num_negatives data.negative_*'),
+  Reads(
+    'train.batch_size train.learning_rate train.beta2 train.epochs'
+    ' train.patience train.evaluate_every train.select_* train.checkpoint_every'
+    ' train.keep train.seed'
+  ),
+  Reads(
+    'data.num_negatives data.negative_mode train.batching routing.*',
+    read=_WITH_PLUGIN,
+  ),
+  Reads(
+    'aggregator.*',
+    but='aggregator.table_gradients aggregator.form',
+    read=_BY_PARTS,
+  ),
+  Reads('aggregator.form', read=fields.all_of(_BY_PARTS, _WITHOUT_PLUGIN)),
+)
+TWO_TIME_SCALE = (
+  Reads('groups.* model.* two_time.*'),
+  Reads('data.*', but='data.num_negatives data.negative_*'),
+  Reads('aggregator.*', but='aggregator.table_gradients'),
+  Reads('train.beta2 train.select_on train.checkpoint_every train.keep'),
+  Reads('train.seed'),
+  Reads('plugin.*', but='plugin.trunk plugin.trunk_gradient plugin.select*'),
+  Reads('evaluation.*', but='evaluation.candidates evaluation.num_candidates'),
+)
+
+
+def check(
+  config: config_lib.Config, reads: Sequence[Reads], recipe: str = ''
+) -> None:
+  """Refuses values out of bounds, and settings that a recipe does not read.
+
+  Args:
+    config: the settings.
+    reads: what the recipe reads.
+    recipe: its words in a message; '' is model.name.
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  fields.refuse_values(config)
+  aggregators.make(config.aggregator)  # refuses what it does not have
+  recipe = recipe or f'model.name={config.model.name}'
+  fields.refuse_unread(config, reads, recipe)
+
+
+def sequence(config: config_lib.Config) -> None:
+  """Checks the training of a sequence model, and of plugins on one.
+
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  check(config, SEQUENCE)
+  _check_prior(config)
+  if config.model.name == 'popularity':
+    raise types.UserError(
+      "model.name 'popularity' has nothing to train; every report shows it"
+      ' beside the model'
+    )
+  train = config.train
+  if train.objective == 'every_position':
+    _refuse_samples(
+      config,
+      "an example of train.objective 'every_position' is a whole sequence; use"
+      ' train.objective=bce or groups.key=user_train_count',
+    )
+  if train.penalty != 'none' and config.aggregator.form == 'explicit':
+    raise types.UserError(
+      'aggregator.form explicit changes nothing with a train.penalty, which'
+      ' takes one pass; use auto'
+    )
+  if train.method == 'separate':
+    _check_separate(config)
+  if config.plugin.name != 'none':
+    _check_plugin(config)
+
+
+def _check_prior(config):
+  given, wanted = len(config.aggregator.prior), config.groups.num_groups
+  if given and given != wanted:
+    raise types.UserError(
+      f'aggregator.prior has {given} values for {wanted} groups; give one per'
+      ' group'
+    )
+
+
+def _refuse_samples(config, why):
+  if config.groups.key == 'sample_history_len':
+    raise types.UserError(
+      f"groups.key 'sample_history_len' divides single samples, but {why}"
+    )
+
+
+def _check_separate(config):
+  refused: tuple[tuple[str, Any, str], ...] = (
+    ('aggregator.table_gradients', 'rows', 'is for a table that groups share'),
+    ('routing.mode', 'soft', 'blends plugins of one trunk'),
+    ('routing.cold', 'trunk', 'is the model without its plugin'),
+  )
+  values = {path: value for path, _, value in fields.walk(config)}
+  for path, value, needed in refused:
+    if values[path] == value:
+      raise types.UserError(
+        f'{path} {value!r} {needed}, but train.method separate has a model per'
+        f' group; leave {path} out'
+      )
+
+
+def _check_plugin(config):
+  plugin, train = config.plugin, config.train
+  plugins.make(plugin)  # refuses what it does not have
+  for name, off in (('method', 'aggregator'), ('penalty', 'none')):
+    if getattr(train, name) != off:
+      raise types.UserError(
+        f'train.{name} {getattr(train, name)!r} is for stage 1; stage 2'
+        f' (plugin.name {plugin.name!r}) needs train.{name}={off}'
+      )
+  if not plugin.trunk:
+    raise types.UserError(
+      f'plugin.name {plugin.name!r} needs plugin.trunk, the run directory of a'
+      ' finished stage 1; launch/pin.py trains both stages'
+    )
+  if plugin.trunk_gradient == 'bare' and not plugin.trunk_learning_rate:
+    raise types.UserError(
+      'plugin.trunk_gradient bare changes nothing in a trunk that is frozen'
+      ' (plugin.trunk_learning_rate 0)'
+    )
+  if plugin.select == 'per_group' and plugin.select_metric == 'none':
+    raise types.UserError(
+      'plugin.select per_group needs a plugin.select_metric to select by'
+    )
+  if plugin.select == 'per_group' and config.routing.mode == 'soft':
+    raise types.UserError(
+      'routing.mode soft blends plugins of one trunk, but plugin.select'
+      ' per_group keeps a trunk per group; use plugin.select=global'
+    )
+
+
+def multi_behavior(config: config_lib.Config) -> None:
+  """Checks the training of COPF and its relatives, and of plugins on them.
+
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  check(config, MULTI_BEHAVIOR)
+  if config.behavior.aggregate != 'behaviors':
+    _check_prior(config)
+  if config.evaluation.candidates in ('all', 'sampled'):
+    raise types.UserError(
+      f'evaluation.candidates {config.evaluation.candidates!r} leaves out what'
+      ' a user touched but for the held-out item, which would stand alone among'
+      ' strangers; use unbought (COPF), or never_interacted'
+    )
+  _refuse_samples(
+    config, f'model.name={config.model.name} trains users; use user_train_count'
+  )
+  if config.plugin.name != 'none':
+    _check_plugin(config)
+    _check_plugin_of_graphs(config)
+
+
+def _check_plugin_of_graphs(config):
+  plugin, model = config.plugin, f'model.name={config.model.name}'
+  if 'points' in plugins.OPTIONS.get(plugin.name, ()) and plugin.points != 'Z':
+    raise types.UserError(
+      f'plugin.points is {plugin.points}, but {model} reads no history; use Z,'
+      ' before the head'
+    )
+  ungated = config.head.name == 'experts' and config.head.gate == 'none'
+  if plugin.name == 'naive' and ungated:
+    raise types.UserError(
+      'plugin.name naive moves parameters of the head, and a head without a'
+      ' gate has none; use light or film'
+    )
+  if plugin.trunk_learning_rate:
+    raise types.UserError(
+      f'plugin.trunk_learning_rate is {plugin.trunk_learning_rate}, but with'
+      f' {model} plugins stand on what the graphs gave; set it to 0'
+    )
+  if plugin.select_metric == 'loss':
+    raise types.UserError(
+      f"plugin.select_metric 'loss' judges sequence models; for {model} use"
+      ' group_auc, hr@10, another ranking metric, or none'
+    )
+
+
+def two_time_scale(config: config_lib.Config, parts: Sequence[Any]) -> None:
+  """Checks the training of 2TS, its ablations and controls.
+
+  Args:
+    config: the settings.
+    parts: networks of the variant, each with what it `reads`: 'whole', 'window'
+      or 'carried' events, or 'nothing'.
+  Raises:
+    types.UserError: the value, what is allowed and the way out.
+  """
+  check(
+    config,
+    TWO_TIME_SCALE,
+    'model.name=two_time_scale, whose settings are under two_time',
+  )
+  _check_prior(config)
+  if config.train.select_on != 'validation':
+    raise types.UserError(
+      f'train.select_on {config.train.select_on!r}: two_time_scale selects on'
+      ' validation events alone; leave it out'
+    )
+  ccf.check(config)
+  offer_steps.make(config, jnp.ones(config.groups.num_groups))
+  _check_variant(config, [part.reads for part in parts])
+  if config.plugin.name != 'none':
+    _check_plugin_of_streams(config, parts[0].reads)
+
+
+def _check_variant(config, reads):
+  options = config.two_time
+  variant = f'two_time.variant {options.variant}'
+  together = options.variant in config_lib.ONE_STAGE
+  if not options.stage1_epochs:
+    raise types.UserError(
+      'two_time.stage1_epochs names no number of epochs; give one or more, as'
+      ' in 10,20'
+    )
+  if options.cell == 'scaled_gru' and together:
+    raise types.UserError(
+      'two_time.cell scaled_gru takes its scale from the embeddings of stage 1,'
+      f' and {variant} has no stage 1; use gru'
+    )
+  if options.share_readout and not two_rnn.reads_out(options):
+    raise types.UserError(
+      'two_time.share_readout is for two networks with a read-out, and'
+      f' {variant} has none to share; use {" or ".join(two_rnn.READ_OUT)}, or'
+      ' leave it out'
+    )
+  # Otherwise a network serves, or tells how long stage 1 trains.
+  if set(reads) == {'nothing'} and len(set(options.stage1_epochs)) == 1:
+    names = ('epochs', 'patience', 'rate', 'clip', 'tokens')
+    unread = [f'two_time.{name}' for name in names]
+    fields.refuse_changed(config, unread, f'as {variant} trains no network')
+  one_pass = together or options.share_readout
+  aggregator = aggregators.make(config.aggregator)
+  explicit = steps.resolve_form(aggregator, config.aggregator.form) != 'fused'
+  if explicit and ('carried' in reads or one_pass):
+    why = 'networks that are trained together take one pass'
+    if 'carried' in reads:
+      why = f'{variant} carries states between steps'
+    raise types.UserError(
+      f'aggregator {config.aggregator.name!r} in form'
+      f' {config.aggregator.form!r} needs a gradient per group, but {why}; use'
+      ' joint, backdoor or class_balanced, in form auto'
+    )
+  plugged = config.plugin.name != 'none'
+  packed = 'carried' in reads or set(reads) == {'nothing'} or one_pass
+  if packed or explicit or plugged:
+    fields.refuse_changed(
+      config,
+      ['two_time.loader'],
+      'as networks that carry states, share a step with another, have plugins'
+      ' or take a gradient per group are packed',
+    )
+
+
+def _check_plugin_of_streams(config, reads):
+  options, plugin = config.two_time, config.plugin
+  plugins.make(plugin)
+  together = options.variant in config_lib.ONE_STAGE
+  if together or reads != 'whole' or options.share_readout:
+    raise types.UserError(
+      f'plugin.name {plugin.name}: two_time.variant {options.variant} has no'
+      ' network of inactive users of its own to put plugins in; use 2ts,'
+      ' 2ts_plus (share_readout=False) or plugin.name=none'
+    )
+  own_items = plugin.name != 'naive' and 'A' in plugin.points
+  if own_items and not plugin.history_only:
+    raise types.UserError(
+      f'plugin.points {plugin.points} would change the frozen item vectors of a'
+      ' group; use plugin.history_only=True or plugin.points=Z'
+    )

@@ -1,0 +1,111 @@
+"""Batches of positives and sampled negatives, as `contracts.Source`."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from twotsrec import config as config_lib
+from twotsrec import contracts
+from twotsrec import types
+from twotsrec.data import behavior_feeds
+from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import feeds
+from twotsrec.data import plans
+from twotsrec.training import phases
+
+
+def of_histories(experiment: contracts.Experiment) -> contracts.Source:
+  """Positives with their histories; whole sequences for 'every_position'."""
+  config, prepared = experiment.config, experiment.prepared
+  every_position = config.train.objective == 'every_position'
+  make = feeds.make_sequence_feed if every_position else feeds.make_feed
+  feed = make(prepared, experiment.groups, config.data)
+  return sampled(config, feed, batch_of(config, prepared.num_items))
+
+
+def of_pairs(
+  config: config_lib.Config,
+  behaviors: behaviors_lib.Behaviors,
+  user_group: np.ndarray,
+) -> contracts.Source:
+  """Training pairs of the target behavior, of users without a history."""
+  feed = behavior_feeds.make_target_feed(behaviors, user_group)
+  return sampled(config, feed, batch_of(config, behaviors.num_items, length=1))
+
+
+def sampled(
+  config: config_lib.Config,
+  feed: feeds.Feed,
+  batch_of: Callable[..., types.Batch],
+) -> contracts.Source:
+  """Examples of a feed, batched as `train.batching` says.
+
+  Args:
+    config: batches and groups.
+    feed: the examples, with group and weight.
+    batch_of: (feed, examples, key) -> Batch.
+  """
+  train, num_groups = config.train, config.groups.num_groups
+  group = np.asarray(feed.group)
+  capacity, widths = train.batch_size, None
+  if train.batching != 'natural':
+    counts = np.bincount(group, minlength=num_groups)
+    shares = plans.group_batch_sizes(counts, train.batch_size, train.batching)
+    capacity, widths = int(shares.max()), tuple(shares.tolist())
+  flat = contracts.Source(
+    feed=feed,
+    # What the feed trains: a sequence longer than L trains L positions.
+    sizes=jnp.asarray(
+      np.bincount(group, np.asarray(feed.weight), num_groups), jnp.float32
+    ),
+    batch_of=batch_of,
+    plan_of=lambda epoch: plans.make_plan(
+      group, num_groups, train.batch_size, train.batching, train.seed, epoch
+    ),
+    widths=widths,
+    stack=lambda plan: plans.stack_plan(
+      np.asarray(plan), group, num_groups, capacity
+    ),
+  )
+  return flat._replace(by_group=lambda: phases.rows_by_group(flat))
+
+
+def batch_of(
+  config: config_lib.Config,
+  num_items: int,
+  length: int | None = None,
+  single: bool = False,
+) -> Callable[..., types.Batch]:
+  """(feed, examples, key) -> Batch.
+
+  Args:
+    config: negatives, and what an example is.
+    num_items: I.
+    length: L, items of a history; None is `data.history_length`.
+    single: one target a history, whatever training does.
+  """
+  every_position = config.train.objective == 'every_position'
+  return functools.partial(
+    feeds.make_batch,
+    history_length=length or config.data.history_length,
+    num_negatives=config.data.num_negatives,
+    num_items=num_items,
+    every_position=every_position and not single,
+  )
+
+
+def keys(config: config_lib.Config) -> phases.Keys:
+  """Parameters and updates follow the seed; static negatives do not."""
+  update_key, data_key = jax.random.split(jax.random.key(config.train.seed))
+  init_key, train_key = jax.random.split(update_key)
+  negatives: Callable[[int], Any]
+  if config.data.negative_mode == 'static':
+    # Whatever the seed of the training, like a file of them.
+    negatives = lambda epoch: jax.random.key(config.data.seed)
+  else:
+    negatives = lambda epoch: jax.random.fold_in(data_key, epoch)
+  return phases.Keys(init=init_key, train=train_key, negatives=negatives)
