@@ -182,7 +182,7 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
   """Names the first --config.section.field that no configuration has."""
   for argument in argv:
     path = argument.lstrip('-').split('=')[0].split('.')
-    holder = config.Config
+    holder: Any = config.Config
     if not argument.startswith('-') or path[0] not in ('config', 'noconfig'):
       continue
     for name in path[1:]:

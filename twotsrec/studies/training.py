@@ -1,11 +1,13 @@
-"""Single runs as they are trained and reported; all a study asks of runs."""
+"""Single runs as they are trained and reported; all a study asks of runs.
+
+What trains is imported where it is needed: a study is declared, planned and
+asked for its flags without it.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from twotsrec import config as config_lib
-from twotsrec.runs import experiment as experiment_lib
-from twotsrec.runs import run as runs_lib
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -16,6 +18,8 @@ def report(config: config_lib.Config, workdir: str) -> dict[str, Any] | None:
   Raises:
     types.UserError: the directory holds a run with another configuration.
   """
+  from twotsrec.runs import run as runs_lib
+
   path = run_directory.report_path(workdir)
   if path.is_file():
     run_directory.read_config(workdir)  # says so if there is none
@@ -31,6 +35,8 @@ def train(
   quiet: bool,
 ) -> bool:
   """Trains one run; False if it was stopped."""
+  from twotsrec.runs import run as runs_lib
+
   return runs_lib.train(config, workdir, should_stop, quiet) is not None
 
 
@@ -40,5 +46,7 @@ def verify(configs: Iterable[config_lib.Config]) -> None:
   Raises:
     types.UserError: data that are not there.
   """
+  from twotsrec.runs import experiment as experiment_lib
+
   for config in {repr(config.data): config for config in configs}.values():
     experiment_lib.load_data(config)

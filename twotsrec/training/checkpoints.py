@@ -8,7 +8,8 @@ Layout of a checkpoint:
 Leaves may be jax or NumPy arrays of any dtype with a fixed width, and raw
 (uint32) or typed PRNG keys. Containers may be anything that `jax.tree` knows;
 they are not stored, `restore` takes them from its template. `host` is strict
-JSON, so a tuple in it comes back as a list. Only this module knows orbax.
+JSON, so a tuple in it comes back as a list. Only this module knows orbax, and
+imports it where it writes or reads: that takes as long as all of jax.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from twotsrec import types
 from twotsrec.training import files
@@ -292,6 +292,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _write_arrays(path: pathlib.Path, arrays: list[np.ndarray]) -> None:
+  import orbax.checkpoint as ocp
+
   numbered = _numbered(arrays)
   if not numbered:
     return
@@ -307,6 +309,8 @@ def _write_arrays(path: pathlib.Path, arrays: list[np.ndarray]) -> None:
 
 
 def _read_arrays(path: pathlib.Path, leaves: list[_Leaf]) -> list[np.ndarray]:
+  import orbax.checkpoint as ocp
+
   arrays = [_empty(leaf) for leaf in leaves]
   numbered = _numbered(leaves)
   if not numbered:

@@ -42,7 +42,7 @@ def keep(asked: str = '', environment: Mapping[str, str] = os.environ) -> None:
   if asked == OFF:
     jax.config.update('jax_enable_compilation_cache', False)
     return
-  if not asked and jax.config.jax_compilation_cache_dir:
+  if not asked and environment.get('JAX_COMPILATION_CACHE_DIR'):
     return
   folder = pathlib.Path(asked) if asked else default_folder(environment)
   try:
