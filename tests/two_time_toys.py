@@ -338,8 +338,7 @@ def work(workdir: pathlib.Path) -> contracts.Work:
     assert start is None
     phase, place = phases.make(learner, source, how), workdir / name
     place.mkdir(parents=True, exist_ok=True)
-    fitted = loop.fit(phase, how.train, str(place), quiet=True)
-    return contracts.Trained(fitted.params, fitted.host)
+    return loop.fit(phase, how.train, str(place), quiet=True)
 
   return contracts.Work(fit=fit, load=None, workdir=workdir)
 

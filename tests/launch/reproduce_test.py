@@ -4,7 +4,7 @@ from tests.launch import reproducing
 from tests.launch import scripts
 from tests.studies import finished
 from tests.studies import papers
-from twotsrec.recipes import pin as pin_lib
+from twotsrec.runs import run as run_lib
 from twotsrec.studies import plans
 
 # ml_collections reads config files with a function that Python deprecates.
@@ -57,7 +57,12 @@ def test_runs_are_those_of_the_training_script(
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
-  monkeypatch.setattr(pin_lib, 'train_plugins', lambda *arguments: None)
+  whole = run_lib.train
+
+  def stopped_in_stage_two(config, *arguments):
+    return whole(config, *arguments) if config.plugin.name == 'none' else None
+
+  monkeypatch.setattr(run_lib, 'train', stopped_in_stage_two)
   flags = ['--table=fig4', '--seeds=0', '--data_root=there']
   ended = _reproduce(capsys, *flags, f'--out={tmp_path}')
   assert ended.code == 143 and ended.err == ''

@@ -17,12 +17,12 @@ RECIPES = {
   'sequence': (
     settings.SEQUENCE,
     config_lib.Config(),
-    'fusion.* head.* behavior.* two_time.*',
+    'fusion.* head.* behavior.* two_time.* closed_form.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'two_time.* data.negative_exclude train.method train.penalty*'
+    'closed_form.* two_time.* data.negative_exclude train.method train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
     ' train.objective train.log_groups aggregator.table_gradients'
     ' evaluation.num_candidates',
@@ -30,8 +30,9 @@ RECIPES = {
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
-    'fusion.* head.* behavior.* data.num_negatives data.negative_*'
-    ' aggregator.table_gradients train.method train.penalty* train.fishr_decay'
+    'closed_form.* fusion.* head.* behavior.* data.num_negatives'
+    ' data.negative_* aggregator.table_gradients train.method train.penalty*'
+    ' train.fishr_decay'
     ' train.inner_rate train.adversary_weight train.objective train.log_groups'
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.evaluate_every train.select_metric plugin.trunk'

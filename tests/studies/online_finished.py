@@ -88,7 +88,7 @@ def write(
   online_rows.save(
     place,
     ranked(run.seed, worse, slower),
-    ranked(worse=POPULAR),
+    {'popularity': ranked(worse=POPULAR)},
   )
   prepared_lib.save(log(), str(run_directory.ids_path(place)))
   single = run.system.startswith('single_stage')

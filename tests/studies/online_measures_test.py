@@ -24,7 +24,7 @@ def systems(tmp_path_factory):
     for seed in (0, 1):
       place = tmp_path_factory.mktemp(f'{name}{seed}')
       ranked = finished.ranked(seed, worse)
-      online_rows.save(place, ranked, finished.ranked(worse=9))
+      online_rows.save(place, ranked, {'popularity': finished.ranked(worse=9)})
       workdirs[name][seed] = str(place)
   return {
     **{k: measures.of_runs(places, OPTIONS) for k, places in workdirs.items()},
@@ -132,7 +132,7 @@ def test_runs_on_other_events_are_refused(tmp_path):
   for name, cut in (('one', 0), ('other', 1)):
     (tmp_path / name).mkdir()
     some = {k: v[cut:] for k, v in ranked.items()}
-    online_rows.save(tmp_path / name, some, some)
+    online_rows.save(tmp_path / name, some, {'popularity': some})
   workdirs = {0: str(tmp_path / 'one'), 1: str(tmp_path / 'other')}
   with pytest.raises(types.UserError, match='other events than the runs besid'):
     measures.of_runs(workdirs, OPTIONS)

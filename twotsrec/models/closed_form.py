@@ -5,6 +5,7 @@ score(u, j) = sum_i x_ui W_ij, and differ in W. Nothing is trained by steps.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,6 @@ import scipy.sparse
 
 from twotsrec import config as config_lib
 from twotsrec import types
-
-NAMES = ('ease', 'item_knn')
 
 # Numbers of the dense item-item matrix of EASE that a machine is asked for.
 _LARGEST = 30_000
@@ -33,18 +32,14 @@ def make(
     pairs: X, users times items 1..I, 1 where a user has an item.
     options: penalty; neighbors and shrinkage.
   """
-  if name == 'ease':
-    return ease(pairs, options.l2)
-  return item_knn(pairs, options.neighbors, options.shrinkage)
+  return _MAKERS[name].fit(pairs, options)
 
 
 def make_model(
   name: str, num_items: int, options: config_lib.ClosedFormConfig
 ) -> types.Model:
   """The scorer of a model of `NAMES`."""
-  if name == 'ease':
-    return dense(num_items)
-  return sparse(num_items, max(1, min(options.neighbors, num_items - 1)))
+  return _MAKERS[name].model(num_items, options)
 
 
 def ease(pairs: scipy.sparse.csr_matrix, l2: float) -> types.Params:
@@ -171,3 +166,27 @@ def _make_encode(num_items: int) -> Callable[..., jax.Array]:
     return jax.vmap(mark)(history)
 
   return encode
+
+
+class _Maker(NamedTuple):
+  """How a model is fitted to who has what, and scored."""
+
+  fit: Callable[..., types.Params]
+  model: Callable[..., types.Model]
+
+
+_MAKERS = {
+  'ease': _Maker(
+    fit=lambda pairs, options: ease(pairs, options.l2),
+    model=lambda num_items, options: dense(num_items),
+  ),
+  'item_knn': _Maker(
+    fit=lambda pairs, options: item_knn(
+      pairs, options.neighbors, options.shrinkage
+    ),
+    model=lambda num_items, options: sparse(
+      num_items, max(1, min(options.neighbors, num_items - 1))
+    ),
+  ),
+}
+NAMES = tuple(_MAKERS)

@@ -52,11 +52,11 @@ def save(
   model: Mapping[str, np.ndarray],
   rules: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-  """Writes what `kept` is of the model and of the rules, of the same events.
+  """Writes what `online.rank` says of a model and of rules, event by event.
 
   Of a rule only the counts; what is known of an event stands there once.
   """
-  arrays = dict(model)
+  arrays = kept(model)
   for rule, ranks in rules.items():
     arrays |= {
       f'{rule}_{name}': ranks[name]

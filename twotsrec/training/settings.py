@@ -85,11 +85,6 @@ def sequence(config: config_lib.Config) -> None:
   """
   check(config, SEQUENCE)
   _check_prior(config)
-  if config.model.name == 'popularity':
-    raise types.UserError(
-      "model.name 'popularity' has nothing to train; every report shows it"
-      ' beside the model'
-    )
   train = config.train
   if train.objective == 'every_position':
     _refuse_samples(

@@ -124,7 +124,7 @@ def test_two_stages_beat_one_after_as_many_epochs():
   _, one = _tested('single_stage')
   assert _ahead(found, two, one) > 4
   epochs = lambda variant, phase: (
-    _trained(variant).phases[phase].progress['epoch']
+    _trained(variant).phases[phase].progress.epoch
   )
   passes = {epochs('2ts', name) for name in ('inactive_10', 'active')}
   assert passes == {15} and epochs('2ts', 'stage1') == 10

@@ -77,7 +77,7 @@ def find(
     return None
   where = f'two_time.stage1 {workdir}'
   _check_use(config, where)
-  theirs, report = _open(workdir, where)
+  theirs, report = _open(workdir, config.model.name, where)
   _check_settings(config, theirs, where)
   if report['protocol']['dataset_digest'] != prepared.manifest['digest']:
     raise types.UserError(
@@ -123,7 +123,7 @@ def _check_use(config, where):
     )
 
 
-def _open(workdir, where) -> tuple[config_lib.Config, dict[str, Any]]:
+def _open(workdir, model, where) -> tuple[config_lib.Config, dict[str, Any]]:
   """The configuration in force and the report of a finished 2TS run."""
   theirs = run_directory.typed_config(workdir)
   path = run_directory.report_path(workdir)
@@ -131,11 +131,12 @@ def _open(workdir, where) -> tuple[config_lib.Config, dict[str, Any]]:
     raise types.UserError(
       f'{where} has not finished (no {path.name}); finish it, or leave it out'
     )
-  report = files.read_json(path)
-  if 'two_time' not in report:
+  name = theirs.model.name
+  if name != model:
     raise types.UserError(
-      f'{where} is a run of model.name {theirs.model.name}; name one of 2TS'
+      f'{where} is a run of model.name {name}; name one of {model}'
     )
+  report = files.read_json(path)
   if theirs.two_time.threshold_rule == 'validation':
     raise types.UserError(
       f'{where} has a stage 1 for every threshold it tried; name a run with'
