@@ -6,11 +6,10 @@ import pathlib
 import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / 'launch' / 'colab'
+# Programs of this shape are compiled for other tests too.
 SMALL = """
-config.data.users = 60
-config.train.epochs = 1
-config.train.batch_size = 64
-config.evaluation.bootstrap = 50
+from tests import small_runs
+config_lib.change(config, small_runs.SETTINGS)
 """
 NOTEBOOKS = sorted(FOLDER.glob('*.ipynb'))
 

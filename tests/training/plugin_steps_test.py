@@ -104,6 +104,13 @@ def _step(loss, aggregator, trunk_gradient=None):
 
 
 @functools.cache
+def _frozen():
+  """The compiled update of DIN's light plugins, whose trunk stands still."""
+  joint = aggregators.make(config_lib.AggregatorConfig())
+  return _step(_loss('din', 'light'), joint, plugin_steps.frozen_trunk)
+
+
+@functools.cache
 def _run(model_name, plugin_name, aggregator_name):
   """The compiled update, its trunk gradient through the plugins."""
   config = config_lib.AggregatorConfig(name=aggregator_name)
@@ -145,14 +152,8 @@ def _assert_close(a, b, rtol=2e-4, atol=2e-6):
 
 @pytest.mark.parametrize(
   ('model_name', 'plugin_name'),
-  [
-    ('din', 'light'),
-    ('din', 'naive'),
-    ('din', 'film'),
-    ('gru4rec', 'light'),
-    ('sasrec', 'light'),
-    ('sasrec', 'naive'),
-  ],
+  # A step sees a loss of both; each of them is here once.
+  [('din', 'light'), ('gru4rec', 'film'), ('sasrec', 'naive')],
 )
 def test_one_mapped_step_is_algorithm_1(model_name, plugin_name):
   loss = _loss(model_name, plugin_name)
@@ -190,12 +191,10 @@ def test_a_group_alone_in_the_batch_moves_its_plugin_and_the_trunk():
 def test_a_group_that_was_absent_goes_on_as_if_nothing_had_been():
   """Its moments and its step count wait, so the next step is its first."""
   params = _params('din', 'light')
-  backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
-  frozen = _step(_loss('din', 'light'), backdoor, plugin_steps.frozen_trunk)
   first, second = _batches()[0]
-  waited, _ = frozen(params, [_without(first, [1]), second])
-  alone, _ = frozen(params, [second])
-  present, _ = frozen(params, [first, second])
+  waited, _ = _frozen()(params, [_without(first, [1]), second])
+  alone, _ = _frozen()(params, [second])
+  present, _ = _frozen()(params, [first, second])
   one = lambda state: jax.tree.map(
     lambda leaf: leaf[1], plugged.split(state.params)[1]
   )
@@ -206,13 +205,11 @@ def test_a_group_that_was_absent_goes_on_as_if_nothing_had_been():
 
 def test_a_frozen_trunk_does_not_move():
   params = _params('din', 'light')
-  joint = aggregators.make(config_lib.AggregatorConfig())
-  frozen = _step(_loss('din', 'light'), joint, plugin_steps.frozen_trunk)
   gradient = plugin_steps.frozen_trunk(
     plugged.split(params)[0], {}, _batches()[0][0], (), None
   )
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient[0]))
-  state, _ = frozen(params, _batches()[0])
+  state, _ = _frozen()(params, _batches()[0])
   trunk, old = plugged.split(state.params)[0], plugged.split(params)[0]
   _assert_close(trunk, old, rtol=0, atol=0)
 
@@ -235,7 +232,8 @@ def test_a_bare_trunk_learns_as_if_there_were_no_plugins():
     _assert_close(through.params, state.params)
 
 
-@pytest.mark.parametrize('name', ['pcgrad', 'agr_rand', 'mgda', 'famo'])
+# One of each kind: of inner products, of signs, of losses after the update.
+@pytest.mark.parametrize('name', ['mgda', 'agr_rand', 'famo'])
 def test_any_aggregator_joins_the_trunks_gradients(name):
   params, (batches, _) = _params('din', 'light'), _batches()
   run = _run('din', 'light', name)
@@ -245,9 +243,8 @@ def test_any_aggregator_joins_the_trunks_gradients(name):
   first, _ = run(params, batches[:1])
   other, _ = _run('din', 'light', 'backdoor')(params, batches[:1])
   _assert_close(plugged.split(first.params)[1], plugged.split(other.params)[1])
-  if name != 'pcgrad':  # the mean, where groups do not oppose each other
-    with pytest.raises(AssertionError):
-      _assert_close(first.params, other.params)
+  with pytest.raises(AssertionError):
+    _assert_close(first.params, other.params)
 
 
 def test_losses_after_the_update_are_those_with_the_groups_plugin():

@@ -71,9 +71,13 @@ def test_every_aggregator_gives_the_dense_gradient(name):
   _assert_equal(*_gradients(worlds.mean_model(), name))
 
 
-@pytest.mark.parametrize('name', ['din', 'gru4rec', 'sasrec'])
 @pytest.mark.parametrize(
-  ('aggregator', 'form'), [('backdoor', 'fused'), ('pcgrad', 'explicit')]
+  ('name', 'aggregator', 'form'),
+  [
+    ('din', 'pcgrad', 'explicit'),
+    ('gru4rec', 'backdoor', 'fused'),
+    ('sasrec', 'pcgrad', 'explicit'),
+  ],
 )
 def test_every_base_model_gives_the_dense_gradient(name, aggregator, form):
   options = {'din': {'hidden': (5,)}, 'sasrec': {'num_heads': 2}}
