@@ -14,6 +14,7 @@ from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
+from twotsrec.models import closed_form
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
 from twotsrec.objectives import behaviors as behavior_objectives
@@ -56,7 +57,8 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for data in ('ml1m', 'ml100k', 'beauty')
     for model in ('din', 'gru4rec', 'sasrec')
   }
-  expected |= {'configs/quickstart.py', *PIN, *BEHAVIORS, *TWO_TIME}
+  expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
+  expected |= {*PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
 
@@ -71,6 +73,8 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
     _make_multi_behavior(config)
   elif config.model.name == models.TWO_TIME:
     two_rnn.make_stages(config.two_time, config.model.width)
+  elif config.model.name in closed_form.NAMES:
+    closed_form.make_model(config.model.name, 9, config.closed_form)
   else:
     model = models.make(config.model)
     objectives.make(config.train.objective, model)

@@ -16,6 +16,7 @@ import pytest
 from tests.launch import scripts
 from tests.serving import online_toys
 from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.runs import run as run_lib
 
@@ -73,6 +74,29 @@ def test_every_experiment_named_can_be_made(path, variant):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   assert isinstance(module.get_config(variant), config_lib.Config)
+
+
+def _advised():
+  """What the table of models names: (file, variant, a change or ())."""
+  rows = README.split('## Which model')[1].split('## ')[0].splitlines()
+  for row in rows:
+    files = re.findall(r'`(configs/[\w/]+\.py)(?::(\w+))?`', row)
+    changes = re.findall(r'--config\.([\w.]+)=(\w+)', row)
+    if '`' in row:
+      for path, variant in files or [('configs/quickstart.py', '')]:
+        yield from ((path, variant, change) for change in changes or [()])
+
+
+@pytest.mark.parametrize(('path', 'variant', 'change'), sorted(_advised()))
+def test_what_is_advised_is_accepted(path, variant, change):
+  spec = importlib.util.spec_from_file_location('experiment', ROOT / path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(*([variant] if variant else []))
+  if change:
+    name, value = change
+    config_lib.change(config, {name: int(value) if value.isdigit() else value})
+  recipes.check(config)
 
 
 def _anchors(text):

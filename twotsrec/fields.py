@@ -154,6 +154,19 @@ def any_of(*reads: Read) -> Read:
   return sum(reads, ())
 
 
+def refuse_unknown(what: str, name: str, known: Iterable[str]) -> None:
+  """Refuses a name that is not among those there are.
+
+  Raises:
+    types.UserError: the name; the message lists the known ones.
+  """
+  known = tuple(known)
+  if name not in known:
+    raise types.UserError(
+      f'{what} {name!r} is unknown; known: {", ".join(known)}'
+    )
+
+
 def is_own(value: Any) -> bool:
   """Whether a name is that of a part in a file of the user, 'file.py:make'."""
   file, _, function = str(value).rpartition(':')

@@ -31,7 +31,7 @@ Table 6 (MB-CGCN, CRGCN, CIGF, PKEF under DFME) are not built.
 """
 
 from twotsrec import config as config_lib
-from twotsrec import types
+from twotsrec import fields
 
 # Per dataset: weights of the behaviors and temperature. Of Taobao the paper
 # leaves the temperature open. A view column is missing in three datasets; where
@@ -159,14 +159,8 @@ def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   Raises:
     types.UserError: an unknown name; the message lists the known ones.
   """
-  for what, name, known in (
-    ('dataset', dataset, _SETTINGS),
-    ('variant', variant, VARIANTS),
-  ):
-    if name not in known:
-      raise types.UserError(
-        f'{what} {name!r} is unknown; known: {", ".join(known)}'
-      )
+  fields.refuse_unknown('dataset', dataset, _SETTINGS)
+  fields.refuse_unknown('variant', variant, VARIANTS)
   config = config_lib.Config()
   config.data.dataset = dataset
   config.model.name = 'multi_behavior'

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twotsrec import config as config_lib
-from twotsrec import types
+from twotsrec import fields
 
 # Per dataset: candidates of the test, PIN sec. 4.1.1.
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -55,14 +55,8 @@ def preset(dataset: str, model: str = 'din') -> config_lib.Config:
   Raises:
     types.UserError: an unknown name; the message lists those there are.
   """
-  for what, name, names in (
-    ('dataset', dataset, DATASETS),
-    ('model', model, MODELS),
-  ):
-    if name not in names:
-      raise types.UserError(
-        f'{what} {name!r} is unknown; known: {", ".join(names)}'
-      )
+  fields.refuse_unknown('dataset', dataset, DATASETS)
+  fields.refuse_unknown('model', model, MODELS)
   config = config_lib.Config()
   config.data.dataset = dataset
   config.model.name = model

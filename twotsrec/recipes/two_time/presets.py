@@ -7,8 +7,8 @@ chosen on validation events.
 from typing import Any
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import models
-from twotsrec import types
 from twotsrec.recipes.two_time import jobs as jobs_lib
 
 SPLITS = ('global_time', 'per_user_time')
@@ -62,15 +62,9 @@ def preset(
   Raises:
     types.UserError: an unknown name; the message lists the known ones.
   """
-  for what, name, known in (
-    ('dataset', dataset, _SETTINGS),
-    ('split', split, SPLITS),
-    ('variant', variant, VARIANTS),
-  ):
-    if name not in known:
-      raise types.UserError(
-        f'{what} {name!r} is unknown; known: {", ".join(known)}'
-      )
+  fields.refuse_unknown('dataset', dataset, _SETTINGS)
+  fields.refuse_unknown('split', split, SPLITS)
+  fields.refuse_unknown('variant', variant, VARIANTS)
   config = config_lib.Config()
   config.data.dataset = dataset
   config.data.split = split
