@@ -31,10 +31,14 @@ def dense(
   params: dict[str, jax.Array], x: jax.Array, dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
   """x W + b over the last axis, computed and returned in `dtype`."""
-  width = params['kernel'].shape[-1]
-  layer = nn.Dense(width, use_bias='bias' in params, dtype=dtype)
-  outputs: Any = layer.apply({'params': params}, x)
-  return outputs
+  kernel = params['kernel']
+  layer = nn.Dense(kernel.shape[-1], use_bias=False, dtype=dtype)
+  # With the leading axes as one, the gradient of the kernel is one product of
+  # matrices; with more, XLA copies a transposed operand for it first.
+  rows = x.reshape(-1, x.shape[-1])
+  outputs: Any = layer.apply({'params': {'kernel': kernel}}, rows)
+  outputs = outputs.reshape(*x.shape[:-1], kernel.shape[-1])
+  return outputs + params['bias'].astype(dtype) if 'bias' in params else outputs
 
 
 def init_mlp(key: jax.Array, widths: tuple[int, ...]) -> dict[str, Any]:
