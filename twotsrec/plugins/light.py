@@ -183,7 +183,9 @@ def bottleneck(
 
   def apply(plugs, weights, x):
     cast = lambda leaf: leaf.astype(x.dtype)
-    hidden = jnp.einsum('...d,kdh->...kh', x, cast(plugs['V']))
+    rows = x.reshape(-1, x.shape[-1])  # one axis, as in `layers.dense`
+    hidden = jnp.einsum('nd,kdh->nkh', rows, cast(plugs['V']))
+    hidden = hidden.reshape(*x.shape[:-1], *hidden.shape[1:])
     hidden = act(hidden + cast(plugs['a']))
     if not post_activation:
       # K bottlenecks of h units are one of K h units.
