@@ -11,9 +11,6 @@ from twotsrec import fields
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.aggregators import agreement
-from twotsrec.aggregators import blocks
-from twotsrec.aggregators import gram
 from twotsrec.data import behavior_feeds
 from twotsrec.data import event_feeds
 from twotsrec.data import groups
@@ -23,16 +20,12 @@ from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
-from twotsrec.models import cogcn
-from twotsrec.models import experts
 from twotsrec.models import fusion as fusion_lib
-from twotsrec.models import multi_behavior
 from twotsrec.models import shared_heads
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
-from twotsrec.plugins import light
 from twotsrec.recipes.two_time import jobs as two_time_jobs
 from twotsrec.recipes.two_time import threshold as two_time_threshold
 from twotsrec.training import offer_steps
@@ -205,29 +198,12 @@ def test_conditions_are_about_values_there_are():
     ('data.core', interactions.CORES),
     ('groups.key', groups.KEYS),
     ('groups.balance', groups.BALANCES),
-    ('aggregator.granularity', blocks.GRANULARITIES),
-    ('aggregator.agr_zero_policy', agreement.ZERO_POLICIES),
-    ('aggregator.agr_noise_scale', agreement.NOISE_SCALES),
-    ('aggregator.mgda_normalization', gram.NORMALIZATIONS),
     ('train.method', ('aggregator', *sequential.NAMES, 'separate')),
     ('train.objective', tuple(objectives.OBJECTIVES)),
     ('train.batching', plans.BATCHINGS),
     ('train.penalty', ('none', *penalties.NAMES)),
-    ('plugin.points', light.POINTS),
-    ('fusion.pre_behavior', cogcn.PRE),
-    ('fusion.in_behavior', cogcn.IN),
-    ('fusion.operator', cogcn.OPERATORS),
-    ('fusion.post_behavior', cogcn.POST),
-    ('fusion.combine', cogcn.COMBINES),
     ('fusion.normalization', graph.NORMALIZATIONS),
-    ('head.transfer', experts.TRANSFERS),
-    ('head.gate', experts.GATES),
-    ('head.gate_order', experts.GATE_ORDERS),
-    ('head.gradient_policy', experts.POLICIES),
-    ('head.tower', experts.TOWERS),
-    ('head.relation_init', experts.RELATIONS),
     ('head.unique_label', behavior_feeds.LABELS),
-    ('behavior.prior', multi_behavior.PRIORS),
     ('behavior.anchors', behavior_objectives.ANCHORS),
     ('behavior.normalizer', behavior_objectives.NORMALIZERS),
     ('behavior.similarity', behavior_objectives.SIMILARITIES),

@@ -167,6 +167,28 @@ def refuse_unknown(what: str, name: str, known: Iterable[str]) -> None:
     )
 
 
+def refuse_options(
+  options: Any, name: str, taken: Sequence[str], besides: Sequence[str] = ()
+) -> None:
+  """Refuses settings that the part a section names does not have.
+
+  Args:
+    options: the section; its `name` is that of the part.
+    name: of the section.
+    taken: settings that the part has.
+    besides: settings that something else reads, whatever the part.
+  Raises:
+    types.UserError: a changed setting that would change nothing.
+  """
+  for path, field, value in _walk_section(options, name):
+    read = field.name in ('name', *taken, *besides)
+    if not read and _plain(value) != field.default:
+      raise types.UserError(
+        f'{path} is {value}, but {options.name} has no such option; it takes'
+        f' {", ".join(taken) or "none"}; leave it at {field.default!r}'
+      )
+
+
 def is_own(value: Any) -> bool:
   """Whether a name is that of a part in a file of the user, 'file.py:make'."""
   file, _, function = str(value).rpartition(':')

@@ -11,8 +11,6 @@ def bce_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
   Args:
     logits: f32[...].
     labels: f32[...], 0 or 1.
-  Returns:
-    f32[...], log 2 at a logit of 0.
   Reference: PIN eq. 2.
   """
   chex.assert_equal_shape([logits, labels])
@@ -20,12 +18,10 @@ def bce_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def candidate_bce_loss(scores: jax.Array) -> jax.Array:
-  """Mean binary cross-entropy over an observed item and its negatives.
+  """Mean binary cross-entropy of an observed item and its negatives, f32[...].
 
   Args:
     scores: f32[..., C], the observed item first.
-  Returns:
-    f32[...].
   Reference: PIN eq. 2 with sec. 4.1.1's C - 1 negatives per positive.
   """
   chex.assert_axis_dimension_gt(scores, -1, 0)

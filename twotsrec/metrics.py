@@ -18,14 +18,12 @@ Array = Any  # np.ndarray or jax.Array
 
 
 def rank_from_counts(better: Array, tied: Array, ties: float = 0.5) -> Array:
-  """Rank of an item with `better` items above it and `tied` beside it.
+  """Rank of an item, 1 + better + ties * tied, float[...].
 
   Args:
     better: negatives that score higher, int[...].
     tied: negatives that score the same, int[...].
     ties: share of the tied negatives that count as better.
-  Returns:
-    1 + better + ties * tied, float[...].
   """
   return 1.0 + better + ties * tied
 
@@ -85,11 +83,8 @@ def pooled_auc(
 def count_below(
   scores: np.ndarray, ascending: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """How many of the sorted values are below and equal to each score.
+  """How many values, ascending f32[N], are below and equal to scores f32[P].
 
-  Args:
-    scores: f32[P].
-    ascending: f32[N], sorted.
   Returns:
     (below i64[P], equal i64[P]).
   """

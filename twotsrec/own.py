@@ -5,9 +5,10 @@ fusion, a recipe), a Python file and a name in it can stand instead. The file is
 read once; nothing else of it is touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import hashlib
+import importlib.machinery
 import importlib.util
 import inspect
 import pathlib
@@ -19,18 +20,9 @@ from twotsrec import types
 
 # What a file may do wrong while it is read.
 _FAULTS = (
-  SyntaxError,
-  ImportError,
-  NameError,
-  AttributeError,
-  TypeError,
-  ValueError,
-  LookupError,
-  ArithmeticError,
-  AssertionError,
-  RuntimeError,
-  OSError,
-)
+  SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError,
+  LookupError, ArithmeticError, AssertionError, RuntimeError, OSError,
+)  # fmt: skip
 
 
 def split(name: str) -> tuple[pathlib.Path, str]:
@@ -57,14 +49,8 @@ def load(name: str, setting: str) -> Any:
     types.UserError: no such file, one that fails, or no such name in it.
   """
   path, attribute = split(name)
-  try:
-    content = path.read_bytes()
-  except OSError as error:
-    raise types.UserError(
-      f'{setting} {name}: cannot read {path}: {error.strerror}; give the path'
-      ' from the folder you are in'
-    ) from error
-  module = _module(str(path.resolve()), content, f'{setting} {name}')
+  what = f'{setting} {name}'
+  module = _run(str(path.resolve()), digest(name, what), what)
   if not hasattr(module, attribute):
     public = [
       word
@@ -78,29 +64,50 @@ def load(name: str, setting: str) -> Any:
   return getattr(module, attribute)
 
 
-def make(name: str, setting: str, kind: type, *arguments: Any) -> Any:
-  """Calls what a setting names, and looks at what it returns.
+def part(
+  name: str,
+  setting: str,
+  kind: type,
+  makers: Mapping[str, Callable[..., Any]],
+  *arguments: Any,
+  also: str = '',
+) -> Any:
+  """What a setting names: a part of the package, or one in a file.
 
   Args:
-    name: `file.py:name` of a function.
+    name: of `makers`, or `file.py:name` of a function.
     setting: that has this value, for messages.
     kind: what the function is to return.
+    makers: functions of the package by their names.
     *arguments: of the function.
+    also: what else a user may want, for messages.
   Raises:
-    types.UserError: as `load`, or it returns something else.
+    types.UserError: as `load`, an unknown name, or a function that returns
+      something else.
   """
-  maker = load(name, setting)
+  if fields.is_own(name):
+    return _made(load(name, setting), f'{setting} {name}', kind, arguments)
+  if name not in makers:
+    raise types.UserError(
+      f'{setting} {name!r} is unknown; known: {", ".join(makers)}, or one of'
+      f' your own as my_file.py:make{also}'
+    )
+  return makers[name](*arguments)
+
+
+def _made(maker, what, kind, arguments):
+  """What a function of a file returns, or the part itself."""
   if isinstance(maker, kind):
     return maker
   if not callable(maker):
     raise types.UserError(
-      f'{setting} {name} is a {type(maker).__name__}; name a function that'
-      f' returns a {kind.__name__}'
+      f'{what} is a {type(maker).__name__}; name a function that returns a'
+      f' {kind.__name__}'
     )
   made = maker(*arguments)
   if not isinstance(made, kind):
     raise types.UserError(
-      f'{setting} {name} returns a {type(made).__name__}; it must return a'
+      f'{what} returns a {type(made).__name__}; it must return a'
       f' twotsrec.types.{kind.__name__}'
     )
   return made
@@ -125,9 +132,12 @@ def name_of(part: Callable[..., Any] | Any) -> str:
   return f'{path}:{name}'
 
 
-def digest(name: str) -> str:
+def digest(name: str, what: str = '') -> str:
   """Of the content of the file that `file.py:name` stands in.
 
+  Args:
+    name: `file.py:name`.
+    what: what it is, for messages.
   Raises:
     types.UserError: no such file.
   """
@@ -136,7 +146,8 @@ def digest(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
   except OSError as error:
     raise types.UserError(
-      f'{name}: cannot read {path}: {error.strerror}'
+      f'{what or name}: cannot read {path}: {error.strerror}; give the path'
+      ' from the folder you are in'
     ) from error
 
 
@@ -153,19 +164,17 @@ def is_same(first: Any, second: Any) -> bool:
   return same_name and digest(first) == digest(second)
 
 
-def _module(path, content, what):
-  """The file as a module; the same content is run once."""
-  return _run(path, hashlib.sha256(content).hexdigest(), what)
-
-
 @functools.cache
 def _run(path, content_digest, what):
+  """The file as a module; the same content is run once."""
   name = f'twotsrec_own_{content_digest[:16]}'
-  spec = importlib.util.spec_from_file_location(name, path)
+  loader = importlib.machinery.SourceFileLoader(name, path)
+  spec = importlib.machinery.ModuleSpec(name, loader, origin=path)
   module = importlib.util.module_from_spec(spec)
+  module.__file__ = path
   sys.modules[name] = module  # as classes of the file expect
   try:
-    spec.loader.exec_module(module)
+    loader.exec_module(module)
   except _FAULTS as error:
     del sys.modules[name]
     why = (str(error) or 'without a message').splitlines()[0]

@@ -10,6 +10,7 @@ Each check fails with an AssertionError that says what does not hold. The
 built-in parts pass the same checks.
 """
 
+import functools
 from typing import Any
 
 import chex
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from twotsrec import trees
 from twotsrec import types
 from twotsrec.models import stages as stages_lib
 from twotsrec.ops import rows
@@ -27,7 +29,7 @@ _GROUPS = 4
 _GROUP_SIZES = np.array([10.0, 20.0, 30.0, 140.0], np.float32)
 _SIZES = types.Sizes(num_users=4, num_items=9, history_length=7)
 _LENGTHS = np.array([7, 3, 1, 0])  # full, partial, one item, empty
-_CLOSE = {'rtol': 1e-4, 'atol': 1e-5}
+_close = functools.partial(chex.assert_trees_all_close, rtol=1e-4, atol=1e-5)
 
 
 # ---- Aggregators
@@ -58,10 +60,10 @@ def check_aggregator(
     params,
   )
   update = jax.jit(lambda *arguments: _update(aggregator, *arguments))
-  every, none = np.ones(_GROUPS), np.array([1.0, 0.0, 1.0, 0.0])
-  for present in (every, none):
+  every, some = jnp.ones(_GROUPS), jnp.array([1.0, 0.0, 1.0, 0.0])
+  for present in (every, some):
     absent_are_zero = jax.tree.map(
-      lambda leaf, there=present: leaf * _along(there, leaf), gradients
+      lambda leaf, there=present: leaf * trees.along(there, leaf), gradients
     )
     grads = update(absent_are_zero, _info(present), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(grads, params)
@@ -85,7 +87,7 @@ def check_aggregator(
       lambda leaf: jnp.tensordot(weights, leaf, 1), gradients
     )
     actual = update(gradients, _info(every), state)
-    chex.assert_trees_all_close(actual, expected, **_CLOSE)
+    _close(actual, expected)
   if lowers_loss:
     _check_descent(aggregator)
 
@@ -100,12 +102,6 @@ def _info(present, losses=(0.9, 0.6, 0.5, 0.2)):
   losses = np.asarray(losses, np.float32) * (counts > 0)
   return types.GroupInfo(
     jnp.asarray(_GROUP_SIZES), jnp.asarray(counts), jnp.asarray(losses)
-  )
-
-
-def _along(values, leaf):
-  return jnp.reshape(
-    jnp.asarray(values, leaf.dtype), (-1, *[1] * (leaf.ndim - 1))
   )
 
 
@@ -165,16 +161,12 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
   chex.assert_shape(shared, (len(history), len(every)))
   chex.assert_type(shared, jnp.float32)
   repeated = score(params, history, np.tile(every, (len(history), 1)))
-  chex.assert_trees_all_close(shared, repeated, **_CLOSE)
+  _close(shared, repeated)
   tight = history[1:, : _LENGTHS[1]]
   expected = score(params, history, own)
-  chex.assert_trees_all_close(
-    score(params, tight, own[1:]), expected[1:], **_CLOSE
-  )
+  _close(score(params, tight, own[1:]), expected[1:])
   drifted = jax.tree.map(lambda leaf: leaf.at[0].set(1e3), params.tables)
-  chex.assert_trees_all_close(
-    score(params._replace(tables=drifted), history, own), expected, **_CLOSE
-  )
+  _close(score(params._replace(tables=drifted), history, own), expected)
   if reads_history:
     _expect(
       float(jnp.max(jnp.abs(shared[0] - shared[2]))) > 1e-4,
@@ -187,7 +179,7 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
   if model.stages is not None:
     by_stages = stages_lib.from_stages(model.stages)
     actual = jax.jit(lambda: _score(by_stages, params, history, own))()
-    chex.assert_trees_all_close(actual, expected, **_CLOSE)
+    _close(actual, expected)
   if model.encode_positions is not None:
     _check_positions(model, params, history)
 
@@ -208,7 +200,7 @@ def _check_positions(model, params, history):
     lambda leaf: leaf[np.arange(len(history)), last][real], positions
   )
   expected = jax.tree.map(lambda leaf: leaf[real], whole)
-  chex.assert_trees_all_close(at_end, expected, **_CLOSE)
+  _close(at_end, expected)
 
 
 def _history():
@@ -280,13 +272,13 @@ def check_plugin(
   )
   bare = jax.jit(lambda: _score(model, trunk, history, own))()
   if starts_as_trunk:
-    chex.assert_trees_all_close(score(fresh, route(1.0)), bare, **_CLOSE)
+    _close(score(fresh, route(1.0)), bare)
   generator = np.random.default_rng(3)
   moved = jax.tree.map(
     lambda leaf: jnp.asarray(generator.normal(0, 0.4, leaf.shape), leaf.dtype),
     fresh,
   )
-  chex.assert_trees_all_close(score(moved, route(0.0)), bare, **_CLOSE)
+  _close(score(moved, route(0.0)), bare)
   difference = jnp.max(jnp.abs(score(moved, route(1.0)) - bare))
   _expect(float(difference) > 1e-4, 'a plugin that has moved changes no score')
   grads = jax.jit(

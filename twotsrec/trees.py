@@ -8,39 +8,21 @@ import jax.numpy as jnp
 
 
 def combine(weights: jax.Array, stacked: Any) -> Any:
-  """Weighted sum over the leading axis of every leaf.
-
-  Args:
-    weights: f32[G].
-    stacked: pytree with leaves [G, ...].
-  Returns:
-    The same tree with leaves [...].
-  """
+  """Weighted sum, weights f32[G], of leaves [G, ...]; leaves [...]."""
   chex.assert_rank(weights, 1)
   weighted_sum = lambda g: jnp.tensordot(weights.astype(g.dtype), g, axes=1)
   return jax.tree.map(weighted_sum, stacked)
 
 
 def gram(stacked: Any) -> jax.Array:
-  """Inner products between the slices of a stacked tree, f32[G, G].
+  """Inner products between the slices of leaves [G, ...], f32[G, G].
 
   Accumulated leaf by leaf, so the tree is never concatenated.
-
-  Args:
-    stacked: pytree with leaves [G, ...].
   """
   leaves = [jnp.reshape(g, (g.shape[0], -1)) for g in jax.tree.leaves(stacked)]
   # The default matmul precision of accelerators is too low for cosines.
-  products = [
-    jnp.einsum(
-      'gx,hx->gh',
-      g,
-      g,
-      precision='highest',
-      preferred_element_type=jnp.float32,
-    )
-    for g in leaves
-  ]
+  exact = {'precision': 'highest', 'preferred_element_type': jnp.float32}
+  products = [jnp.einsum('gx,hx->gh', g, g, **exact) for g in leaves]
   return sum(products[1:], products[0])
 
 
@@ -53,6 +35,11 @@ def cosines(gram_matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
   norms = jnp.sqrt(jnp.maximum(jnp.diagonal(gram_matrix), 0.0))
   inverse = jnp.where(norms > 0, 1.0 / jnp.where(norms > 0, norms, 1.0), 0.0)
   return norms, gram_matrix * inverse[:, None] * inverse[None, :]
+
+
+def along(values: jax.Array, like: jax.Array) -> jax.Array:
+  """Numbers [G] shaped to multiply a leaf [G, ...], in its dtype."""
+  return values.reshape(-1, *[1] * (like.ndim - 1)).astype(like.dtype)
 
 
 def take(tree: Any, index: Any) -> Any:

@@ -177,6 +177,8 @@ class Fusion(NamedTuple):
     width: D', of the tables.
     merged: whether one table stands in for all behaviors; heads that read the
       same input for every task need that.
+    reads: settings under `fusion` that it reads, besides its name; others may
+      not be changed.
   """
 
   init: Callable[[jax.Array], PyTree]
@@ -184,6 +186,7 @@ class Fusion(NamedTuple):
   encode: Callable[..., Fused]
   width: int
   merged: bool = False
+  reads: tuple[str, ...] = ()
 
 
 class Head(NamedTuple):

@@ -126,10 +126,7 @@ def projections() -> Sequence[timing.Work]:
       before, _ = recurrence.scan(
         recurrence.CELLS['gru'],
         params,
-        vectors,
-        start,
-        reset,
-        start[0],
+        recurrence.Events(vectors, start, reset, start[0]),
         where=where,
       )
       return jnp.sum(jnp.square(before))

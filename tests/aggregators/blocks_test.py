@@ -65,7 +65,7 @@ def test_every_block_is_aggregated_on_its_own():
 def test_element_wise_methods_do_not_depend_on_granularity():
   grads = _params(2, GROUPS)
   whole, _, _ = jax.jit(agreement.agr_sum().update)(grads, INFO, ())
-  leafwise = blocks.per_leaf(agreement.agr_sum())
+  leafwise = blocks.by_block(agreement.agr_sum(), None)
   state = leafwise.init(GROUPS, _params(0))
   update, _, _ = jax.jit(leafwise.update)(grads, INFO, state)
   jax.tree.map(np.testing.assert_array_equal, update, whole)

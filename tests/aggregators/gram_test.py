@@ -7,8 +7,6 @@ import pytest
 from scipy import optimize
 
 from tests.aggregators import cases
-from twotsrec import types
-from twotsrec.aggregators import gram
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -214,15 +212,6 @@ def test_preferences_weigh_orthogonal_gradients(name):
   np.testing.assert_allclose(
     cases.apply(name, basis, prior=prior), prior @ basis, atol=1e-4
   )
-
-
-def test_impossible_options_are_refused():
-  with pytest.raises(types.UserError, match='none, l2, loss'):
-    gram.mgda('l1')
-  with pytest.raises(types.UserError, match='cagrad_c -1'):
-    gram.cagrad(-1.0)
-  with pytest.raises(types.UserError, match='fair_alpha 0'):
-    gram.fairgrad(0.0)
 
 
 def test_small_gradients_lose_no_accuracy():

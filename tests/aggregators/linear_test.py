@@ -135,8 +135,22 @@ def test_prior_of_another_length_is_refused():
 
 def test_unknown_names_list_the_known_ones():
   with pytest.raises(
-    types.UserError, match="'pcgard'; known: joint, .*, pcgrad"
+    types.UserError, match="'pcgard' is unknown; known: joint, .*, pcgrad"
   ):
     aggregators.make(config.AggregatorConfig(name='pcgard'))
-  with pytest.raises(types.UserError, match='self_norm, importance'):
-    linear.backdoor(weighting='mean')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'weighting': 'mean'}, "weighting 'mean'; known: self_norm, importance"),
+    ({'mgda_normalization': 'l1'}, "'l1'; known: none, l2, loss"),
+    ({'agr_zero_policy': 'x'}, "'x'; known: strict, ignore"),
+    ({'cagrad_c': -1.0}, 'cagrad_c -1.0 must be at least 0'),
+    ({'fairgrad_alpha': 0.0}, 'fairgrad_alpha 0.0 must be positive'),
+    ({'class_beta': 1.0}, 'class_beta 1.0 must be below 1'),
+  ],
+)
+def test_impossible_options_are_refused(changes, message):
+  with pytest.raises(types.UserError, match=message):
+    aggregators.make(config.AggregatorConfig(**changes))

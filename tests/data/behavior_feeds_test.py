@@ -18,7 +18,8 @@ def _make(dense=None, **changes):
 def _mask(pairs):
   """Which pairs a set holds, bool[U, I]."""
   found = np.zeros((toys.USERS, toys.ITEMS), bool)
-  for user, (start, count) in enumerate(zip(pairs.starts, pairs.counts)):
+  sets = pairs.complements
+  for user, (start, count) in enumerate(zip(sets.starts, sets.counts)):
     found[user, np.asarray(pairs.items[start : start + count]) - 1] = True
   return found
 

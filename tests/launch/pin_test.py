@@ -79,7 +79,7 @@ def test_stopped_it_says_how_to_go_on(run_pin, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
   ('flag', 'message'),
   [
-    ('--config.plugin.name=lite', 'known plugins: light, naive, film'),
+    ('--config.plugin.name=lite', 'known: light, naive, film'),
     ('--config.plugin.select=mine', 'known: global, per_group'),
     ('--config.plugin.trunk=runs/ga', 'stage 1 is trained here'),
     ('--config.aggregator.name=mean', 'known: joint, backdoor'),

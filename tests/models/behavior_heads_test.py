@@ -136,13 +136,13 @@ def test_one_input_for_all_tasks_wants_one_output_of_the_fusion(name):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'name': 'tower'}, "'tower'; known: experts, bilinear, shared_bottom"),
+    ({'name': 'tower'}, "'tower' is unknown; known: experts, bilinear, shared"),
     ({'score_scale': (1.0, 2.0)}, '2 numbers; give one, or one for each'),
     ({'transfer': 'copy'}, "'copy'; known: fit"),
     ({'relation_init': 'zeros'}, "'zeros'; known: xavier, ones"),
     (
       {'name': 'mmoe', 'post': 'merged', 'num_experts': 0},
-      'num_experts is 0; allowed are 1 and more',
+      'num_experts 0 must be at least 1',
     ),
   ],
 )

@@ -132,19 +132,13 @@ def test_a_light_plugin_changes_every_vector_of_the_user_before_the_head():
   _, own, _, look = _plugged('copf', 'light')
   own = cases.drawn(own)
   model, context, params = _system('copf')
-  options = toys.config('copf').head
   plug = jax.tree.map(lambda leaf: np.asarray(leaf[1], np.float64), own['Z'])
   table = np.asarray(model.encode(params, context, (2,)).tasks[2])
   vectors = table[: toys.USERS].reshape(toys.USERS, 3, toys.WIDTH)
   hidden = np.tanh(vectors @ plug['V'] + plug['a'])
   vectors = vectors + hidden @ plug['Q'] + plug['c']
   flat = jnp.asarray(vectors.reshape(toys.USERS, -1), jnp.float32)
-  expected = experts.mix(
-    params.net['head'],
-    flat[:, None],
-    jnp.asarray(table[toys.USERS :]),
-    2,
-    3,
-    options,
-  )
+  head = experts.make(toys.config('copf').head, toys.WIDTH, 3)
+  items = jnp.asarray(table[toys.USERS :])
+  expected = head.score(params.net['head'], flat[:, None], items, 2)
   _close(look(own)['shared'], np.asarray(expected))

@@ -27,16 +27,16 @@ def _options(**changes):
 
 
 def _net(options, seed=4):
-  init = lambda key: experts.init(key, 3, WIDTH, options)
+  init = experts.make(options, WIDTH, 3).init
   shapes = jax.eval_shape(init, jax.random.key(0))
   return toys.random_like(shapes, 0.7, seed)
 
 
 def _scores(net, tables, task, options):
   """Scores of all pairs, f32[pairs]."""
-  table = experts.prepare(net, tables, GRAPHS, task, options)
-  rows = [jax.tree.map(lambda x, i=i: x[i], table) for i in PAIRS.T]
-  return experts.mix(net, *rows, task, 3, options)
+  head = experts.make(options, WIDTH, 3)
+  table = head.prepare(net, types.Fused(tuple(tables)), GRAPHS, task)
+  return head.score(net, *(table[i] for i in PAIRS.T), task)
 
 
 def _fitted(net, tables, source, task, options):
@@ -162,7 +162,7 @@ def _gradients(layers=1, order='self_first'):
   def of_all(tables):
     return {
       policy: jnp.stack([gradient(tables, task, policy) for task in range(3)])
-      for policy in experts.POLICIES
+      for policy in config_lib.POLICIES
     }
 
   found = jax.jit(of_all)(toys.tables())
@@ -284,23 +284,13 @@ def test_the_slot_of_a_behavior_depends_on_the_order():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'transfer': 'copy'}, "'copy'; known: fit, identity, linear"),
-    ({'transfer_output': 'x'}, "'x'; known: sum, last"),
-    ({'gate': 'hard'}, "'hard'; known: softmax, none"),
-    ({'gate_order': 'x'}, "'x'; known: self_first, behavior"),
-    ({'gradient_policy': 'x'}, "'x'; known: stop_target, stop_all, none"),
-    ({'tower': 'max'}, "'max'; known: sum, mean"),
-    ({'transfer_layers': 0}, 'allowed are 1 and more'),
-    ({'transfer': 'attention'}, "head.gate 'softmax' needs an expert of each"),
-    (
-      {'transfer': 'attention', 'gate': 'none'},
-      "gradient_policy 'stop_target' needs .* use stop_all, none",
-    ),
+    ({}, "head.gate 'softmax' needs an expert of each"),
+    ({'gate': 'none'}, "gradient_policy 'stop_target' needs .* stop_all, none"),
   ],
 )
-def test_a_setting_that_names_nothing_is_refused(changes, message):
+def test_attention_leaves_nothing_to_gate_or_to_stop(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
-    experts.check(_options(**changes))
+    experts.make(_options(transfer='attention', **changes), WIDTH, 3)
   assert '\n' not in str(caught.value)
 
 

@@ -57,5 +57,10 @@ def make(
     return types.Fused((sum(tables),) * number if merged else tuple(tables))
 
   return types.Fusion(
-    init=init, context=context, encode=encode, width=sizes.width, merged=merged
+    init=init,
+    context=context,
+    encode=encode,
+    width=sizes.width,
+    merged=merged,
+    reads=('num_layers', 'post_behavior'),
   )

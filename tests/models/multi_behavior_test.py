@@ -63,8 +63,7 @@ def test_only_what_is_asked_for_is_prepared():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'behavior__prior': 'all'}, "'all'; known: none, pattern"),
-    ({'head__name': 'mlp'}, "'mlp'; known: experts"),
+    ({'head__name': 'mlp'}, "'mlp' is unknown; known: experts"),
     ({'fusion__operator': 'max'}, "'max'; known: merged"),
     ({'model__hidden': (3,)}, 'model.hidden'),
   ],

@@ -1,5 +1,6 @@
 """A fusion in one file outside the package goes through all that COGCN does."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,6 +14,7 @@ from tests.models import mb_cgcn
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import behavior_heads
+from twotsrec.models import cogcn
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
@@ -211,5 +213,28 @@ def test_weights_of_a_fusion_are_regularized_but_not_its_biases():
 
 def test_an_unknown_name_lists_the_fusions_there_are():
   made = toys.config(fusion__name='gcn')
-  with pytest.raises(types.UserError, match="fusion.name 'gcn'; known: cogcn"):
+  with pytest.raises(types.UserError, match="name 'gcn' is unknown; known: co"):
     fusion_lib.make(made, SIZES)
+
+
+def test_settings_that_a_fusion_does_not_read_are_refused():
+  reads = {'num_layers': (1, 2, 1), 'post_behavior': 'merged'}
+  others = {
+    'pre_behavior': 'none', 'in_behavior': 'own', 'operator': 'union',
+    'normalization': 'right', 'self_loop': False, 'combine': 'mean',
+  }  # fmt: skip
+  for name, value in (reads | others).items():
+    changed = {'fusion__name': NAME, f'fusion__{name}': value}
+    if name in reads:
+      assert fusion_lib.make(toys.config(**changed), SIZES).width == toys.WIDTH
+      continue
+    with pytest.raises(types.UserError) as caught:
+      fusion_lib.make(toys.config(**changed), SIZES)
+    text = str(caught.value)
+    assert text.startswith(f'fusion.{name} is {value}, but ')
+    assert 'it takes num_layers, post_behavior' in text and '\n' not in text
+
+
+def test_every_setting_of_a_fusion_is_one_that_cogcn_reads():
+  names = {field.name for field in dataclasses.fields(config_lib.FusionConfig)}
+  assert set(cogcn.READS) == names - {'name'}

@@ -131,22 +131,6 @@ def test_the_bias_of_the_update_gate_starts_as_set(cell):
   np.testing.assert_array_equal(plain['input']['bias'], 0.0)
 
 
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    (
-      {'cell': 'rnn'},
-      "two_time.cell 'rnn'; known: gru, lstm, residual, scaled_gru",
-    ),
-    ({'cell': 'lstm', 'update_bias': 2.0}, 'which lstm does not have'),
-  ],
-)
-def test_a_cell_that_there_is_not_is_refused(changes, message):
-  named = {f'two_time__{name}': value for name, value in changes.items()}
-  with pytest.raises(types.UserError, match=message):
-    _stages(**named)
-
-
 def test_the_scale_is_the_root_mean_square_of_the_starts():
   extractor = {'cell': {'scale': jnp.ones(()), 'input': jnp.zeros(2)}}
   starts = toys.vectors().user

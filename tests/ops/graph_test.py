@@ -205,7 +205,7 @@ def test_the_layout_of_a_cpu_is_chosen_and_unknown_names_are_one_line():
   for name in ('normalization', 'merge', 'layout'):
     with pytest.raises(types.UserError) as raised:
       graph_lib.from_pairs(pairs, 3, 3, **{name: 'lefft'})
-    assert f"unknown {name} 'lefft'" in str(raised.value)
+    assert f"{name} 'lefft' is unknown" in str(raised.value)
     assert '\n' not in str(raised.value)
 
 

@@ -16,18 +16,18 @@ each_cell = pytest.mark.parametrize('name', toys.CELLS)
 
 @functools.cache
 def _inputs(name):
-  """(vectors, carried, reset, fresh) of streams with some new beginnings."""
+  """Streams with some new beginnings."""
   cell = recurrence.CELLS[name]
   generator = np.random.default_rng(1)
   draw = lambda *shape: jnp.asarray(generator.normal(size=shape), jnp.float32)
   reset = np.zeros((LENGTH, STREAMS), bool)
   reset[[0, 3, 4, 0, 6], [0, 0, 0, 1, 1]] = True  # stream 2 goes on
   size = cell.states * WIDTH
-  return (
-    draw(LENGTH, STREAMS, WIDTH),
-    draw(STREAMS, size),
-    jnp.asarray(reset),
-    draw(LENGTH, STREAMS, size),
+  return recurrence.Events(
+    vectors=draw(LENGTH, STREAMS, WIDTH),
+    carried=draw(STREAMS, size),
+    reset=jnp.asarray(reset),
+    fresh=draw(LENGTH, STREAMS, size),
   )
 
 
@@ -39,7 +39,7 @@ def _scan(name):
 @each_cell
 def test_states_follow_the_equations_event_by_event(name):
   params = toys.cell_params(name)
-  before, after = _scan(name)(params, *_inputs(name))
+  before, after = _scan(name)(params, _inputs(name))
   vectors, carried, reset, fresh = map(np.asarray, _inputs(name))
   for b in range(STREAMS):
     state = carried[b].astype(np.float64)
@@ -56,7 +56,7 @@ def test_a_projection_outside_of_the_scan_equals_one_inside(name):
   run = functools.partial(recurrence.scan, cell, unroll=1)
 
   def total(params, where):
-    states = run(params, *_inputs(name), where=where)
+    states = run(params, _inputs(name), where=where)
     return sum(jnp.sum(jnp.sin(x)) for x in states)
 
   @jax.jit
@@ -113,22 +113,23 @@ def test_an_lstm_is_that_of_flax():
 
 def test_one_start_for_all_is_that_start_everywhere():
   params = toys.cell_params('gru')
-  vectors, carried, reset, fresh = _inputs('gru')
-  one = fresh[0, 0]
-  everywhere = jnp.broadcast_to(one, fresh.shape)
+  events = _inputs('gru')
+  one = events.fresh[0, 0]
+  everywhere = jnp.broadcast_to(one, events.fresh.shape)
   chex.assert_trees_all_close(
-    _scan('gru')(params, vectors, carried, reset, one),
-    _scan('gru')(params, vectors, carried, reset, everywhere),
+    _scan('gru')(params, events._replace(fresh=one)),
+    _scan('gru')(params, events._replace(fresh=everywhere)),
     rtol=1e-6,
   )
 
 
 def test_nothing_before_a_reset_is_remembered():
   params = toys.cell_params('gru')
-  vectors, carried, reset, fresh = _inputs('gru')
-  first = _scan('gru')(params, vectors, carried, reset, fresh)
+  events = _inputs('gru')
+  first = _scan('gru')(params, events)
+  moved = events.vectors.at[:3, 0].add(1.0)
   other = _scan('gru')(
-    params, vectors.at[:3, 0].add(1.0), carried + 1.0, reset, fresh
+    params, events._replace(vectors=moved, carried=events.carried + 1.0)
   )
   for a, b in zip(first, other):
     np.testing.assert_array_equal(a[3:, 0], b[3:, 0])
@@ -147,13 +148,15 @@ def test_further_parts_of_a_state_begin_at_zero(name):
 
 def test_a_scale_of_one_is_a_gru_and_another_bounds_the_states():
   params = toys.cell_params('scaled_gru')
-  vectors, _, reset, fresh = _inputs('scaled_gru')
-  carried = jnp.zeros((STREAMS, WIDTH))
+  events = _inputs('scaled_gru')
+  events = events._replace(
+    carried=jnp.zeros((STREAMS, WIDTH)), fresh=0 * events.fresh
+  )
   at = lambda scale: _scan('scaled_gru')(
-    {**params, 'scale': jnp.float32(scale)}, vectors, carried, reset, 0 * fresh
+    {**params, 'scale': jnp.float32(scale)}, events
   )
   plain = {k: v for k, v in params.items() if k != 'scale'}
-  expected = _scan('gru')(plain, vectors, carried, reset, 0 * fresh)
+  expected = _scan('gru')(plain, events)
   chex.assert_trees_all_close(at(1.0), expected, rtol=1e-6)
   assert np.abs(at(0.1)[1]).max() <= 0.1 < np.abs(at(3.0)[1]).max()
 
@@ -175,9 +178,9 @@ def test_the_scale_is_not_trained():
 def test_a_residual_that_writes_nothing_stays():
   params = toys.cell_params('residual')
   params['out'] = jax.tree.map(jnp.zeros_like, params['out'])
-  vectors, carried, _, fresh = _inputs('residual')
+  events = _inputs('residual')
   never = jnp.zeros((LENGTH, STREAMS), bool)
-  _, after = _scan('residual')(params, vectors, carried, never, fresh)
+  _, after = _scan('residual')(params, events._replace(reset=never))
   np.testing.assert_array_equal(
-    after, np.broadcast_to(np.asarray(carried), after.shape)
+    after, np.broadcast_to(np.asarray(events.carried), after.shape)
   )

@@ -252,15 +252,15 @@ def test_padding_stays_zero(name):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'points': 'B'}, "points is 'B'.*A, Z, AZ"),
-    ({'points': ''}, "points is ''.*A, Z, AZ"),
+    ({'points': 'B'}, "points 'B'.*AZ, A, Z"),
+    ({'points': ''}, "points ''.*AZ, A, Z"),
     ({'points': 'Z', 'history_only': True}, 'history_only.*points=Z.*A or AZ'),
-    ({'activation': 'gelu'}, "activation is 'gelu'.*tanh, relu"),
-    ({'init': 'zero'}, "init is 'zero'.*identity, small"),
-    ({'ratio': 0.0}, 'ratio is 0.0.*above 0'),
-    ({'ratio': -1.0}, 'ratio is -1.0.*above 0'),
-    ({'ratio': float('nan')}, 'ratio is nan.*above 0'),
-    ({'ratio': float('inf')}, 'ratio is inf'),
+    ({'activation': 'gelu'}, "activation 'gelu'.*tanh, relu"),
+    ({'init': 'zero'}, "init 'zero'.*identity, small"),
+    ({'ratio': 0.0}, 'ratio 0.0.*positive'),
+    ({'ratio': -1.0}, 'ratio -1.0.*positive'),
+    ({'ratio': float('nan')}, 'ratio nan.*finite'),
+    ({'ratio': float('inf')}, 'ratio inf.*finite'),
   ],
 )
 def test_a_wrong_option_names_the_right_ones(options, message):

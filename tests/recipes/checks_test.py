@@ -43,8 +43,7 @@ _PER_GROUP = {**_PLUGIN, 'plugin__select': 'per_group'}
     ({'aggregator__tau': math.inf}, 'must be a finite number'),
     (
       {'aggregator__name': 'mean'},
-      "unknown aggregator 'mean'; known: joint, backdoor, class_balanced,"
-      ' pcgrad',
+      "'mean' is unknown; known: joint, backdoor, class_balanced, pcgrad",
     ),
     ({'aggregator__form': 'fast'}, 'known: auto, fused, explicit'),
     ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups; give one per'),
@@ -87,10 +86,7 @@ _PER_GROUP = {**_PLUGIN, 'plugin__select': 'per_group'}
     ({'routing__mode': 'random'}, 'known: frozen, dynamic, soft'),
     ({'routing__cold': 'random'}, 'known: group1, trunk'),
     ({'routing__hysteresis': -0.1}, 'must be at least 0'),
-    (
-      {**_PLUGIN, 'plugin__name': 'lite'},
-      "'lite'; known plugins: light, naive, film",
-    ),
+    ({**_PLUGIN, 'plugin__name': 'lite'}, 'known: light, naive, film'),
     ({**_PLUGIN, 'plugin__trunk': ''}, 'needs plugin.trunk'),
     (
       {**_PLUGIN, 'plugin__name': 'none'},

@@ -164,7 +164,7 @@ def test_joint_counts_as_backdoor_and_no_plugin_as_light(tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'plugin__name': 'lite'}, 'known plugins: light, naive, film'),
+    ({'plugin__name': 'lite'}, 'known: light, naive, film'),
     ({'plugin__trunk': 'there'}, 'stage 1 is trained here'),
     ({'plugin__select_metric': 'hr@7'}, 'known: loss, none, auc'),
     ({'plugin__ratio': 0.1}, 'no hidden unit'),

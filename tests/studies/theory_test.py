@@ -5,11 +5,13 @@ import pytest
 
 from tests.studies import online_finished
 from tests.theory import small_worlds
-from twotsrec import theory
 from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.studies import document
 from twotsrec.studies import theory as theory_lib
+from twotsrec.theory import bounds
+from twotsrec.theory import simulation
+from twotsrec.theory import worlds
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +23,7 @@ def runs():
 
 def test_every_spread_is_simulated_with_every_seed(monkeypatch):
   simulate = lambda seed, config: (seed, config)
-  monkeypatch.setattr(theory, 'simulate', simulate)
+  monkeypatch.setattr(simulation, 'simulate', simulate)
   made = theory_lib.simulate([2, 5.0], iter([0, 1]), small_worlds.SMALL)
   assert [(run.seed, run.simulation) for run in made] == [
     (seed, (seed, small_worlds.SMALL._replace(spread=spread)))
@@ -38,17 +40,17 @@ def test_every_simulation_is_a_row(runs):
     found = small_worlds.simulated(seed)
     row = dict(zip(head, cells))
     assert (row['spread'], row['seed']) == ('5', str(seed))
-    assert int(row['t by tail']) == theory.t_opt(found.Q_tail, found.V)
+    assert int(row['t by tail']) == bounds.t_opt(found.Q_tail, found.V)
     assert int(row['best t']) == np.argmin(found.J)
-    assert int(row['t by worst']) == theory.t_opt(found.Q_worst, found.V)
+    assert int(row['t by worst']) == bounds.t_opt(found.Q_worst, found.V)
     assert row['holds'] == '6 of 6'
   assert len(comparison.piped(table).splitlines()) == 4
 
 
 def test_the_predicted_ratio_is_that_of_the_step_sizes(runs):
   found = runs[0].simulation
-  active = theory.gamma_act(found.t_star, 1.5, found.Q_tail, found.B, 10)
-  expected = active / theory.gamma_in(found.V, found.B, 10)
+  active = bounds.gamma_act(found.t_star, 1.5, found.Q_tail, found.B, 10)
+  expected = active / bounds.gamma_in(found.V, found.B, 10)
   assert theory_lib.predicted_ratio(found) == pytest.approx(expected)
   assert expected < 1.0
 
@@ -89,14 +91,14 @@ def test_nothing_is_drawn_without_simulations_or_matplotlib(
   assert not list(tmp_path.iterdir())
 
 
-def simulated() -> theory.Simulation:
+def simulated() -> simulation.Simulation:
   """Risks that cross where errors do, at T = 2."""
   counts = np.arange(1.0, 6.0)
-  return theory.Simulation(
+  return simulation.Simulation(
     J=np.array([0.5, 0.4, 0.2, 0.3, 0.4]), R_act=0.9 / counts, R_in=0.4,
     e=1.8 / counts, V=0.8, Q_worst=9.0, Q_moment=3.0, Q_tail=2.0, t_star=2,
     gamma=0.1, gammas=np.array([0.1, 0.2]), risk_in=np.array([1.0, 0.5]),
-    risk_act=np.array([0.5, 1.0]), longest=1.0, config=theory.Config(),
+    risk_act=np.array([0.5, 1.0]), longest=1.0, config=worlds.Config(),
   )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def test_the_theorem_is_simulated_once(tmp_path, monkeypatch):
 
   monkeypatch.setattr(theory_lib, 'simulate', simulate)
   made = theory_lib.collect(tmp_path / 'out', [5.0], [0])
-  assert asked == [([5.0], [0], theory.Config())]
+  assert asked == [([5.0], [0], worlds.Config())]
   assert made.runs == 1 and len(made.table) == 2
   drawn = importlib.util.find_spec('matplotlib') is not None
   assert (tmp_path / 'out' / theory_lib.PICTURE).is_file() == drawn

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize
 from scipy import special
 
-from twotsrec import theory
 from twotsrec import types
+from twotsrec.theory import bounds
 
 few = hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
 ALPHAS, RATIOS = st.floats(1.05, 4.0), st.floats(1.0, 200.0)
@@ -42,7 +42,7 @@ def test_beta_is_the_expectation_term_by_term(alpha, Q, V):
     inactive = V * np.sum(np.arange(1.0, t + 1.0) ** -alpha)
     expected = (active + inactive) / whole
     np.testing.assert_allclose(
-      theory.beta(t, alpha, Q, V), expected, rtol=1e-12
+      bounds.beta(t, alpha, Q, V), expected, rtol=1e-12
     )
 
 
@@ -52,65 +52,65 @@ def test_beta_is_the_formula_of_the_theorem():
   zeta = special.zeta
   expected = zeta(alpha + 1, t + 1) / zeta(alpha, 1) * Q
   expected += (1 - zeta(alpha, t + 1) / zeta(alpha, 1)) * V
-  np.testing.assert_allclose(theory.beta(t, alpha, Q, V), expected, rtol=1e-12)
+  np.testing.assert_allclose(bounds.beta(t, alpha, Q, V), expected, rtol=1e-12)
 
 
 def test_beta_ends_at_the_variance_and_starts_without_it():
-  assert theory.beta(np.inf, 1.5, 10.0, 0.7) == 0.7
+  assert bounds.beta(np.inf, 1.5, 10.0, 0.7) == 0.7
   expected = 10.0 * special.zeta(2.5) / special.zeta(1.5)
   np.testing.assert_allclose(
-    theory.beta(0, 1.5, 10.0, 0.7), expected, rtol=1e-14
+    bounds.beta(0, 1.5, 10.0, 0.7), expected, rtol=1e-14
   )
 
 
 def test_a_step_of_the_threshold_moves_one_count():
   alpha, Q, V = draws(2000)
   t = np.random.default_rng(1).integers(0, 400, len(Q))
-  step = theory.beta(t + 1, alpha, Q, V) - theory.beta(t, alpha, Q, V)
+  step = bounds.beta(t + 1, alpha, Q, V) - bounds.beta(t, alpha, Q, V)
   expected = (t + 1.0) ** -alpha * (V - Q / (t + 1.0)) / special.zeta(alpha, 1)
-  scale = theory.beta(0, alpha, Q, V)
+  scale = bounds.beta(0, alpha, Q, V)
   np.testing.assert_array_less(np.abs(step - expected), 1e-12 * scale)
 
 
 def test_the_best_integer_threshold_is_the_ceiling():
   alpha, Q, V = draws(4000)
-  values = theory.beta(np.arange(220), alpha[:, None], Q[:, None], V[:, None])
-  np.testing.assert_array_equal(theory.t_opt(Q, V), values.argmin(axis=1))
-  np.testing.assert_array_equal(theory.t_opt(Q, V), np.ceil(Q / V - 1.0))
+  values = bounds.beta(np.arange(220), alpha[:, None], Q[:, None], V[:, None])
+  np.testing.assert_array_equal(bounds.t_opt(Q, V), values.argmin(axis=1))
+  np.testing.assert_array_equal(bounds.t_opt(Q, V), np.ceil(Q / V - 1.0))
   # The floor never is: one count is lost.
   floor = np.floor(Q / V - 1.0)
-  best = theory.beta(theory.t_opt(Q, V), alpha, Q, V)
-  assert np.all(theory.beta(floor, alpha, Q, V) > best)
+  best = bounds.beta(bounds.t_opt(Q, V), alpha, Q, V)
+  assert np.all(bounds.beta(floor, alpha, Q, V) > best)
 
 
 @few
 @hypothesis.given(ratio=st.integers(1, 500), V=st.floats(1e-3, 1e3))
 def test_of_two_equal_thresholds_the_smaller_is_taken(ratio, V):
   Q = ratio * V
-  assert theory.t_opt(Q, V) == ratio - 1
-  low, high = theory.beta(np.array([ratio - 1, ratio]), 1.5, Q, V)
+  assert bounds.t_opt(Q, V) == ratio - 1
+  low, high = bounds.beta(np.array([ratio - 1, ratio]), 1.5, Q, V)
   assert low == pytest.approx(high, rel=1e-12)
 
 
 def test_rounding_of_the_quotient_does_not_move_the_threshold():
   assert 0.6 / 0.2 < 3.0 and 2.1 / 0.7 > 2.9
   tenths = np.arange(1, 300)
-  np.testing.assert_array_equal(theory.t_opt(tenths / 10, 0.1), tenths - 1)
+  np.testing.assert_array_equal(bounds.t_opt(tenths / 10, 0.1), tenths - 1)
 
 
 def test_users_without_events_are_active_only_where_tastes_differ_most():
-  assert theory.t_opt(0.5, 1.0) == 0
-  assert isinstance(theory.t_opt(0.5, 1.0), int)
+  assert bounds.t_opt(0.5, 1.0) == 0
+  assert isinstance(bounds.t_opt(0.5, 1.0), int)
   for Q, V in ((1.0, 0.0), (1.0, -1.0), (np.nan, 1.0), (-1.0, 1.0), (1e9, 0)):
     with pytest.raises(types.UserError, match='no threshold'):
-      theory.t_opt(Q, V)
+      bounds.t_opt(Q, V)
 
 
 def test_the_values_that_were_computed_by_hand_before():
-  values = theory.beta(np.array([8, 9, 10, 11]), 2.0, 10.0, 1.0)
+  values = bounds.beta(np.array([8, 9, 10, 11]), 2.0, 10.0, 1.0)
   expected = [0.970488, 0.969654, 0.969654, 0.970110]
   np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
-  assert theory.gap(1.5, 10.0, 0.7) == pytest.approx(4.52966, abs=5e-6)
+  assert bounds.gap(1.5, 10.0, 0.7) == pytest.approx(4.52966, abs=5e-6)
   rates = [
     (0, 3.20472, 3.20472),
     (5, 1.03219, 1.03323),
@@ -119,45 +119,45 @@ def test_the_values_that_were_computed_by_hand_before():
   ]
   for t, two, one in rates:
     arguments = (t, 1.5, 20.0, 1.0, 1.0, 1.0)
-    assert theory.two_rate_bound(*arguments) == pytest.approx(two, abs=5e-6)
-    assert theory.bound(*arguments) == pytest.approx(one, abs=5e-6)
+    assert bounds.two_rate_bound(*arguments) == pytest.approx(two, abs=5e-6)
+    assert bounds.bound(*arguments) == pytest.approx(one, abs=5e-6)
 
 
 def test_the_gap_is_the_sum_of_the_paper_over_its_normalizer():
   for alpha, Q, V in zip(*draws(200)):
-    k = np.arange(1, theory.t_opt(Q, V) + 1)
+    k = np.arange(1, bounds.t_opt(Q, V) + 1)
     printed = np.sum((Q / k - V) * k**-alpha)
-    expected = theory.beta(0, alpha, Q, V)
-    expected -= theory.beta(theory.t_opt(Q, V), alpha, Q, V)
-    actual = theory.gap(alpha, Q, V)
-    tolerance = 1e-12 * theory.beta(0, alpha, Q, V)
+    expected = bounds.beta(0, alpha, Q, V)
+    expected -= bounds.beta(bounds.t_opt(Q, V), alpha, Q, V)
+    actual = bounds.gap(alpha, Q, V)
+    tolerance = 1e-12 * bounds.beta(0, alpha, Q, V)
     assert abs(actual - printed / special.zeta(alpha, 1)) < tolerance
     assert abs(actual - expected) < tolerance
-  assert theory.gap(1.5, 0.5, 1.0) == 0.0
+  assert bounds.gap(1.5, 0.5, 1.0) == 0.0
 
 
 def test_the_real_extension_has_its_minimum_elsewhere():
   ratio = 20.0
   found = optimize.minimize_scalar(
-    lambda t: float(theory.beta(t, 2.0, ratio, 1.0)),
+    lambda t: float(bounds.beta(t, 2.0, ratio, 1.0)),
     bounds=(15.0, 25.0),
     method='bounded',
   )
   assert found.x == pytest.approx(19.4875, abs=1e-3)
-  assert theory.t_opt(ratio, 1.0) == 19
+  assert bounds.t_opt(ratio, 1.0) == 19
 
 
 @few
 @hypothesis.given(alpha=ALPHAS, ratio=RATIOS, more=st.integers(0, 50))
 def test_active_users_step_less_from_the_best_threshold_on(alpha, ratio, more):
-  t = theory.t_opt(ratio, 1.0) + more
-  active = theory.gamma_act(t, alpha, ratio, 1.5, 20)
-  assert active < theory.gamma_in(1.0, 1.5, 20)
+  t = bounds.t_opt(ratio, 1.0) + more
+  active = bounds.gamma_act(t, alpha, ratio, 1.5, 20)
+  assert active < bounds.gamma_in(1.0, 1.5, 20)
 
 
 def test_below_the_best_threshold_active_users_may_step_more():
-  active = theory.gamma_act(0, 2.0, 10.0, 1.5, 20)
-  ratio = active / theory.gamma_in(1.0, 1.5, 20)
+  active = bounds.gamma_act(0, 2.0, 10.0, 1.5, 20)
+  ratio = active / bounds.gamma_in(1.0, 1.5, 20)
   expected = 10.0 * special.zeta(3.0) / special.zeta(2.0)
   np.testing.assert_allclose(ratio**2, expected, rtol=1e-12)
   assert ratio > 1.0
@@ -166,7 +166,7 @@ def test_below_the_best_threshold_active_users_may_step_more():
 def test_the_error_of_active_users_is_a_conditional_mean():
   for alpha, t in ((1.5, 7), (3.0, 0)):
     expected = 6.0 * power_sum(alpha + 1.0, t) / power_sum(alpha, t)
-    actual = theory.active_error(t, alpha, 6.0)
+    actual = bounds.active_error(t, alpha, 6.0)
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
@@ -174,30 +174,32 @@ def test_the_step_sizes_minimize_the_bounds_they_belong_to():
   alpha, Q, V, B, N, t = 1.5, 20.0, 1.0, 1.7, 20, 9
   rates = np.geomspace(1e-3, 1e2, 4001)
   for best, start in (
-    (theory.gamma_single(t, alpha, Q, V, B, N), theory.beta(t, alpha, Q, V)),
-    (theory.gamma_in(V, B, N), V),
-    (theory.gamma_act(t, alpha, Q, B, N), theory.active_error(t, alpha, Q)),
+    (bounds.gamma_single(t, alpha, Q, V, B, N), bounds.beta(t, alpha, Q, V)),
+    (bounds.gamma_in(V, B, N), V),
+    (bounds.gamma_act(t, alpha, Q, B, N), bounds.active_error(t, alpha, Q)),
   ):
     values = (start + rates**2 * B**2 * N) / (2.0 * rates * N)
     assert rates[values.argmin()] == pytest.approx(best, rel=0.01)
-  grid = theory.bound(t, alpha, Q, V, B, N, rates)
-  least = theory.bound(t, alpha, Q, V, B, N)
+  grid = bounds.bound_at(rates, bounds.beta(t, alpha, Q, V), B, N)
+  least = bounds.bound(t, alpha, Q, V, B, N)
   assert np.all(grid >= least)
-  single = theory.gamma_single(t, alpha, Q, V, B, N)
+  single = bounds.gamma_single(t, alpha, Q, V, B, N)
   np.testing.assert_allclose(
-    theory.bound(t, alpha, Q, V, B, N, single), least, rtol=1e-12
+    bounds.bound_at(single, bounds.beta(t, alpha, Q, V), B, N),
+    least,
+    rtol=1e-12,
   )
 
 
 def test_two_rates_are_never_worse_than_one():
   alpha, Q, V = draws(2000)
   t = np.random.default_rng(1).integers(0, 400, len(Q))
-  two = theory.two_rate_bound(t, alpha, Q, V, 1.5, 20)
-  one = theory.bound(t, alpha, Q, V, 1.5, 20)
+  two = bounds.two_rate_bound(t, alpha, Q, V, 1.5, 20)
+  one = bounds.bound(t, alpha, Q, V, 1.5, 20)
   assert np.all(two <= one * (1.0 + 1e-12))
   np.testing.assert_allclose(  # one group is empty
-    theory.two_rate_bound(0, alpha, Q, V, 1.5, 20),
-    theory.bound(0, alpha, Q, V, 1.5, 20),
+    bounds.two_rate_bound(0, alpha, Q, V, 1.5, 20),
+    bounds.bound(0, alpha, Q, V, 1.5, 20),
     rtol=1e-12,
   )
 
@@ -206,19 +208,19 @@ def test_thresholds_go_from_the_theorem_to_the_model():
   counts = np.arange(20)
   for t in range(1, 10):
     np.testing.assert_array_equal(
-      counts >= t, counts > theory.model_threshold(t)
+      counts >= t, counts > bounds.model_threshold(t)
     )
-  assert theory.model_threshold(0) == 0
+  assert bounds.model_threshold(0) == 0
 
 
 def test_the_constant_of_the_worst_case_bounds_every_variance():
   B_x, B_phi, c = 1.3, 0.8, 0.4
-  Q = theory.prop_a1_Q(B_x, B_phi, c)
-  B = theory.gradient_bound(B_x, B_phi, c)
+  Q = bounds.prop_a1_Q(B_x, B_phi, c)
+  B = bounds.gradient_bound(B_x, B_phi, c)
   np.testing.assert_allclose(Q, B**2 / c**2, rtol=1e-12)
   assert Q > B_phi**2
   with pytest.raises(types.UserError, match='c = 0'):
-    theory.prop_a1_Q(B_x, B_phi, 0.0)
+    bounds.prop_a1_Q(B_x, B_phi, 0.0)
 
 
 def test_the_recursion_of_the_proof_stays_below_its_bound():
@@ -253,7 +255,7 @@ def test_the_cited_induction_fails_from_a_general_start():
 def test_from_zero_the_first_step_is_short():
   # All laws of (x, y) in one dimension with |x| = B_x, by P(y = 1).
   B_x, c = 1.0, 0.3
-  Q = theory.prop_a1_Q(B_x, B_x / c, c)
+  Q = bounds.prop_a1_Q(B_x, B_x / c, c)
   for chance in np.linspace(0.0, 1.0, 11):
     slope = lambda phi, p=chance: (
       special.expit(B_x * phi) * B_x - p * B_x + c * phi

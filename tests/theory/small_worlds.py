@@ -2,10 +2,11 @@
 
 import functools
 
-from twotsrec import theory
+from twotsrec.theory import simulation
+from twotsrec.theory import worlds
 
 # Tastes are far apart, so the threshold is low and few offline steps show it.
-SMALL = theory.Config(
+SMALL = worlds.Config(
   spread=5.0,
   num_items=32,
   width=6,
@@ -16,6 +17,6 @@ SMALL = theory.Config(
 
 
 @functools.cache
-def simulated(seed: int) -> theory.Simulation:
+def simulated(seed: int) -> simulation.Simulation:
   """The small world of a seed."""
-  return theory.simulate(seed, SMALL)
+  return simulation.simulate(seed, SMALL)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 
-from twotsrec import theory
 from twotsrec import types
+from twotsrec.theory import estimates
 from twotsrec.theory import user_vectors
 
 WIDTH, ITEMS = 4, 40
@@ -67,11 +67,11 @@ def test_steps_that_overshoot_are_shortened():
 
 def test_vectors_of_a_user_do_not_depend_on_the_others(monkeypatch):
   table = clicks([5, 7, 8, 6])
-  whole = theory.ridge_halves(*table)
+  whole = user_vectors.ridge_halves(*table)
   np.testing.assert_array_equal(whole.users, np.arange(4))
-  some = theory.ridge_halves(*table, users=np.array([2]))
+  some = user_vectors.ridge_halves(*table, users=np.array([2]))
   monkeypatch.setattr(user_vectors, '_FLOATS_AT_ONCE', 1)
-  alone = theory.ridge_halves(*table)
+  alone = user_vectors.ridge_halves(*table)
   for name in ('first', 'second', 'whole'):
     values = getattr(whole, name)
     assert values.shape == (4, WIDTH)
@@ -101,16 +101,19 @@ def test_tiles_hold_every_user_once_beside_others_of_its_length(monkeypatch):
 
 def test_a_seed_decides_the_halves():
   table = clicks([6, 7, 8])
-  one, again = theory.ridge_halves(*table), theory.ridge_halves(*table)
+  one, again = (
+    user_vectors.ridge_halves(*table),
+    user_vectors.ridge_halves(*table),
+  )
   np.testing.assert_array_equal(one.first, again.first)
-  other = theory.ridge_halves(*table, seed=1)
+  other = user_vectors.ridge_halves(*table, seed=1)
   assert np.abs(one.first - other.first).max() > 1e-3
 
 
 def test_the_scale_of_the_items_does_not_matter():
   vectors, *log = clicks([6, 7, 8])
-  one = theory.ridge_halves(vectors, *log)
-  other = theory.ridge_halves(10.0 * vectors, *log)
+  one = user_vectors.ridge_halves(vectors, *log)
+  other = user_vectors.ridge_halves(10.0 * vectors, *log)
   np.testing.assert_allclose(
     other.whole, one.whole / 10.0, rtol=1e-3, atol=1e-5
   )
@@ -121,18 +124,18 @@ def test_halves_predict_the_error_of_the_whole():
   users, few, many = 200, 32, 400
   vectors, offsets, items = clicks([many] * users)
   log = items.reshape(users, many)
-  settings = dict(c=0.3, max_events=many)
-  tastes = theory.ridge_halves(vectors, offsets, items, **settings).whole
-  short = theory.ridge_halves(
-    vectors, few * np.arange(users + 1), log[:, :few].ravel(), **settings
+  how = user_vectors.Fit(c=0.3, max_events=many)
+  tastes = user_vectors.ridge_halves(vectors, offsets, items, how=how).whole
+  short = user_vectors.ridge_halves(
+    vectors, few * np.arange(users + 1), log[:, :few].ravel(), how=how
   )
-  q = theory.estimate_q(short.first, short.second, short.counts)
+  q = estimates.estimate_q(short.first, short.second, short.counts)
   # The tastes err too, and share the events.
   error = np.mean(np.sum((short.whole - tastes) ** 2, axis=1))
   expected = q * (1.0 / (few + 1.0) - 1.0 / (many + 1.0))
   assert error == pytest.approx(expected, rel=0.2)
   V = np.sum(np.var(tastes, axis=0, ddof=1))
-  found = theory.estimate_variance(short.whole, short.counts, q)
+  found = estimates.estimate_variance(short.whole, short.counts, q)
   assert found == pytest.approx(V, rel=0.2)
 
 
@@ -149,16 +152,18 @@ def test_long_histories_give_events_from_all_of_their_time():
     assert len(set(first)) == 4
     np.testing.assert_array_equal(second, [11, 12, 13, 0])
     assert not filling.any()
-  halves = theory.ridge_halves(*clicks([30, 8, 7]), max_events=8)
+  halves = user_vectors.ridge_halves(
+    *clicks([30, 8, 7]), how=user_vectors.Fit(max_events=8)
+  )
   np.testing.assert_array_equal(halves.counts, [8, 8, 7])
 
 
 def test_users_are_drawn_where_there_are_many():
   table = clicks([8] * 4 + [1])
-  drawn = theory.ridge_halves(*table, max_users=3)
+  drawn = user_vectors.ridge_halves(*table, how=user_vectors.Fit(max_users=3))
   assert len(drawn.users) == len(set(drawn.users)) == 3
   assert 4 not in drawn.users
-  whole = theory.ridge_halves(*table)
+  whole = user_vectors.ridge_halves(*table)
   np.testing.assert_allclose(
     drawn.whole, whole.whole[drawn.users], rtol=1e-3, atol=1e-4
   )
@@ -167,6 +172,6 @@ def test_users_are_drawn_where_there_are_many():
 def test_users_without_two_halves_are_refused():
   table = clicks([3, 1])
   with pytest.raises(types.UserError, match='two events'):
-    theory.ridge_halves(*table, users=np.array([1]))
+    user_vectors.ridge_halves(*table, users=np.array([1]))
   with pytest.raises(types.UserError, match='c = 0'):
-    theory.ridge_halves(*table, c=0.0)
+    user_vectors.ridge_halves(*table, how=user_vectors.Fit(c=0.0))

@@ -50,17 +50,9 @@ def make(config: config_lib.AggregatorConfig) -> types.GradientAggregator:
   """The aggregator a configuration names, at its granularity.
 
   Raises:
-    types.UserError: an unknown name; the message lists the known ones.
+    types.UserError: an unknown name, or a value that a setting cannot have.
   """
-  if fields.is_own(config.name):
-    made = own.make(
-      config.name, 'aggregator.name', types.GradientAggregator, config
-    )
-  elif config.name in _MAKERS:
-    made = _MAKERS[config.name](config)
-  else:
-    raise types.UserError(
-      f'unknown aggregator {config.name!r}; known: {", ".join(NAMES)}, or one'
-      ' of your own as my_file.py:make'
-    )
+  fields.refuse_section(config, 'aggregator')
+  kind = types.GradientAggregator
+  made = own.part(config.name, 'aggregator.name', kind, _MAKERS, config)
   return blocks.refine(made, config.granularity)

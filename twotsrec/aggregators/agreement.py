@@ -10,9 +10,6 @@ import jax.numpy as jnp
 
 from twotsrec import types
 
-ZERO_POLICIES = ('strict', 'ignore')
-NOISE_SCALES = ('agreeing', 'all')
-
 
 def agr_sum(zero_policy: str = 'strict') -> types.GradientAggregator:
   """The sum where all signs agree, 0 elsewhere.
@@ -21,20 +18,8 @@ def agr_sum(zero_policy: str = 'strict') -> types.GradientAggregator:
     zero_policy: 'strict' as published: a zero disagrees, so that a table row
       absent from the mini-batch of one group stands still. 'ignore': the signs
       of the groups with a non-zero entry have to agree.
-  Raises:
-    types.UserError: an unknown policy.
   """
-  _check('agr_zero_policy', zero_policy, ZERO_POLICIES)
-
-  def update(group_grads, info, state, *, key=None):
-    del key  # deterministic
-    present = info.counts > 0
-    leaves, treedef = jax.tree.flatten(group_grads)
-    sums, masks = zip(*(_agree(g, present, zero_policy) for g in leaves))
-    kept = [_keep(total, mask, 0.0) for total, mask in zip(sums, masks)]
-    return treedef.unflatten(kept), state, {'agreement': _share(masks)}
-
-  return types.GradientAggregator(lambda num_groups, params: (), update)
+  return _agreeing(zero_policy, lambda total, mask, key: 0.0)
 
 
 def agr_rand(
@@ -50,28 +35,36 @@ def agr_rand(
       'ignore' a row that no group touches gets 0.
     noise_scale: 'agreeing' divides by the number of agreeing entries, as
       published; 'all' by all entries of the tensor, as PIN's authors do.
-  Raises:
-    types.UserError: an unknown policy or scale.
   """
-  _check('agr_zero_policy', zero_policy, ZERO_POLICIES)
-  _check('agr_noise_scale', noise_scale, NOISE_SCALES)
 
-  def noisy(total, mask, key):
+  def noise(total, mask, key):
     # Under 'ignore' an untouched entry agrees, but says nothing about size.
     counted = mask & (total != 0)
     number = jnp.sum(counted) if noise_scale == 'agreeing' else total.size
     size = jnp.sum(jnp.where(counted, jnp.abs(total), 0.0))
     deviation = size / jnp.maximum(number, 1)
-    noise = deviation * jax.random.normal(key, total.shape, total.dtype)
-    return _keep(total, mask, noise)
+    return deviation * jax.random.normal(key, total.shape, total.dtype)
 
-  def update(group_grads, info, state, *, key):
+  return _agreeing(zero_policy, noise)
+
+
+def _agreeing(zero_policy, otherwise):
+  """The sum where signs agree, `otherwise` (sum, mask, key) elsewhere."""
+
+  def update(group_grads, info, state, *, key=None):
     present = info.counts > 0
     leaves, treedef = jax.tree.flatten(group_grads)
     sums, masks = zip(*(_agree(g, present, zero_policy) for g in leaves))
-    keys = jax.random.split(key, len(leaves))
-    mixed = [noisy(*parts) for parts in zip(sums, masks, keys)]
-    return treedef.unflatten(mixed), state, {'agreement': _share(masks)}
+    count = len(leaves)
+    keys = [None] * count if key is None else jax.random.split(key, count)
+    # A sum that is not finite is never hidden.
+    chosen = [
+      jnp.where(mask | ~jnp.isfinite(total), total, otherwise(total, mask, k))
+      for total, mask, k in zip(sums, masks, keys)
+    ]
+    agreeing = jnp.sum(jnp.asarray([jnp.sum(mask) for mask in masks]))
+    share = agreeing / max(sum(mask.size for mask in masks), 1)
+    return treedef.unflatten(chosen), state, {'agreement': share}
 
   return types.GradientAggregator(lambda num_groups, params: (), update)
 
@@ -87,21 +80,3 @@ def _agree(stacked, present, zero_policy):
   else:
     voters = sum(jnp.abs(jnp.sign(g)) for g in kept)
   return sum(kept), jnp.abs(signs) == voters
-
-
-def _keep(total, mask, otherwise):
-  """The sum where the mask is set; a sum that is not finite is never hidden."""
-  return jnp.where(mask | ~jnp.isfinite(total), total, otherwise)
-
-
-def _share(masks):
-  """Share of agreeing entries, f32[]."""
-  agreeing = sum(jnp.sum(mask) for mask in masks)
-  return agreeing / max(sum(mask.size for mask in masks), 1)
-
-
-def _check(field, value, known):
-  if value not in known:
-    raise types.UserError(
-      f'aggregator {field} {value!r}; known: {", ".join(known)}'
-    )

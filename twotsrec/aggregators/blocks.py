@@ -1,13 +1,10 @@
 """One aggregation for every part of the parameters."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from twotsrec import types
-
-GRANULARITIES = ('model', 'block', 'leaf')
 
 
 def split(tree: Any, depth: int | None = 2) -> dict[str, list[jax.Array]]:
@@ -71,38 +68,20 @@ def by_block(
       log.update({f'{name}/{entry}': v for entry, v in entries.items()})
     return _join(combined, group_grads, depth), tuple(states), log
 
-  post = None
-  if aggregator.post is not None:
-    post = lambda info, state: tuple(aggregator.post(info, s) for s in state)
+  post_block, post = aggregator.post, None
+  if post_block is not None:
+    post = lambda info, state: tuple(post_block(info, s) for s in state)
   return types.GradientAggregator(init, update, post=post)
-
-
-def per_leaf(
-  aggregator: types.GradientAggregator,
-) -> types.GradientAggregator:
-  """The aggregator applied to every tensor on its own."""
-  return by_block(aggregator, None)
 
 
 def refine(
   aggregator: types.GradientAggregator, granularity: str
 ) -> types.GradientAggregator:
-  """The aggregator at a granularity of `GRANULARITIES`.
-
-  Raises:
-    types.UserError: an unknown granularity.
-  """
-  makers: dict[str, Callable[..., types.GradientAggregator]] = {
-    'model': lambda a: a,
-    'block': by_block,
-    'leaf': per_leaf,
-  }
-  if granularity not in makers:
-    raise types.UserError(
-      f'aggregator granularity {granularity!r}; known:'
-      f' {", ".join(GRANULARITIES)}'
-    )
-  return makers[granularity](aggregator)
+  """The aggregator for the whole 'model', per 'block' or per 'leaf'."""
+  depths = {'block': 2, 'leaf': None}
+  if granularity not in depths:
+    return aggregator
+  return by_block(aggregator, depths[granularity])
 
 
 def _join(combined, like, depth):

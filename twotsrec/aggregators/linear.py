@@ -42,9 +42,7 @@ def joint() -> types.GradientAggregator:
 
 
 def backdoor(
-  tau: float = 0.0,
-  prior: Sequence[float] = (),
-  weighting: str = 'self_norm',
+  tau: float = 0.0, prior: Sequence[float] = (), weighting: str = 'self_norm'
 ) -> types.GradientAggregator:
   """Back-door adjusted gradient, sum_j P(z=j) m_j (PIN eq. 6-7).
 
@@ -62,12 +60,15 @@ def backdoor(
       any b_j > 0; 'importance' multiplies by N b_j / (n_j B), unbiased when
       the b_j are random. They agree on proportional batches.
   Raises:
-    types.UserError: a negative or all-zero prior, or an unknown weighting.
+    types.UserError: a negative or all-zero prior.
   """
-  if weighting not in ('self_norm', 'importance'):
-    raise types.UserError(
-      f'aggregator weighting {weighting!r}; known: self_norm, importance'
-    )
+  return _linear(backdoor_weights(tau, prior, weighting))
+
+
+def backdoor_weights(
+  tau: float = 0.0, prior: Sequence[float] = (), weighting: str = 'self_norm'
+) -> Callable[[types.GroupInfo], jax.Array]:
+  """The weights of `backdoor`, info -> f32[G]."""
   given = np.asarray(prior, np.float32)
   if given.size and (np.any(~(given >= 0)) or not given.sum() > 0):
     raise types.UserError(
@@ -82,10 +83,9 @@ def backdoor(
       in_batch = info.counts / jnp.maximum(jnp.sum(info.counts), 1.0)
       return target * in_batch / share
     present = jnp.where(info.counts > 0, target, 0.0)
-    total = jnp.sum(present)
-    return present / jnp.where(total > 0, total, 1.0)
+    return _share(present)
 
-  return _linear(weights)
+  return weights
 
 
 def class_balanced(beta: float = 0.9999) -> types.GradientAggregator:
@@ -94,21 +94,20 @@ def class_balanced(beta: float = 0.9999) -> types.GradientAggregator:
   A sample of group j weighs (1 - beta) / (1 - beta^n_j), so the group's prior
   is n_j times that, over the groups in the batch. beta = 0 is `backdoor` with
   tau 1, beta to 1 with tau 0.
-
-  Raises:
-    types.UserError: beta outside [0, 1).
   """
-  if not 0 <= beta < 1:
-    raise types.UserError(f'aggregator class_beta {beta}: needs 0 <= beta < 1')
 
   def weights(info):
     # beta^n - 1 through expm1, since n (1 - beta) may be tiny.
     effective = -jnp.expm1(info.sizes * np.log(max(beta, 1e-30)))
-    prior = jnp.where(info.counts > 0, info.sizes / effective, 0.0)
-    total = jnp.sum(prior)
-    return prior / jnp.where(total > 0, total, 1.0)
+    return _share(jnp.where(info.counts > 0, info.sizes / effective, 0.0))
 
   return _linear(weights)
+
+
+def _share(values):
+  """Values over their sum; 0 where they are all 0."""
+  total = jnp.sum(values)
+  return values / jnp.where(total > 0, total, 1.0)
 
 
 def _prior(sizes, tau, given):

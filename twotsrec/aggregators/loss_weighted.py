@@ -143,15 +143,12 @@ def gradnorm(
 
   def init(num_groups, params):
     del params
-    weights = jnp.ones(num_groups)
-    return GradNormState(
-      weights, optimizer.init(weights), jnp.zeros(num_groups)
-    )
+    ones, zeros = jnp.ones(num_groups), jnp.zeros(num_groups)
+    return GradNormState(ones, optimizer.init(ones), zeros)
 
   def update(group_grads, info, state, *, key=None):
     del key  # deterministic
-    present = info.counts > 0
-    losses = _losses(info)
+    present, losses = info.counts > 0, _losses(info)
     measured = blocks.select(group_grads, block) if block else group_grads
     norms = jnp.sqrt(jnp.diagonal(trees.gram(measured)))
     seen = present & (state.first_losses == 0)
@@ -165,7 +162,8 @@ def gradnorm(
     slope = jnp.where(present, jnp.sign(weighted - target) * norms, 0.0)
     moves, opt_state = optimizer.update(slope, state.opt_state)
     # Departure: Adam could push a weight below 0, where its norm grows again.
-    moved = jnp.maximum(optax.apply_updates(state.weights, moves), 0.0)
+    moved = jnp.asarray(optax.apply_updates(state.weights, moves))
+    moved = jnp.maximum(moved, 0.0)
     moved = moved * (moved.shape[0] / jnp.sum(moved))
     weights = even * state.weights
     state = GradNormState(moved, opt_state, first)
@@ -210,7 +208,8 @@ def db_mtl(beta: float = 0.9) -> types.GradientAggregator:
     # An absent group learns nothing: its average stays.
     keep = jnp.where(present, beta, 1.0)
     share = jnp.where(present, (1 - beta) / (_losses(info) + _EPSILON), 0.0)
-    blend = lambda old, new: _rows(keep, old) * old + _rows(share, new) * new
+    along = trees.along
+    blend = lambda old, new: along(keep, old) * old + along(share, new) * new
     average = jax.tree.map(blend, state.average, group_grads)
     forgotten = keep * state.forgotten
     debias = 1.0 / jnp.where(forgotten < 1, 1.0 - forgotten, 1.0)
@@ -231,8 +230,3 @@ def _softmax(logits, present):
   powers = jnp.exp(kept - jnp.where(jnp.isneginf(top), 0.0, top))
   total = jnp.sum(powers)
   return powers / jnp.where(total == 0, 1.0, total)
-
-
-def _rows(values, like):
-  """f32[G] shaped to multiply leaves [G, ...]."""
-  return values.reshape(-1, *[1] * (like.ndim - 1)).astype(like.dtype)

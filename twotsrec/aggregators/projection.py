@@ -5,6 +5,7 @@ projections need inner products only.
 """
 
 from collections.abc import Callable
+import functools
 
 import chex
 import jax
@@ -29,14 +30,8 @@ def _sweep(
 ) -> tuple[jax.Array, jax.Array]:
   """Meets every group i with the others j in its order.
 
-  Args:
-    matrix: f32[G, G], inner products of the gradients.
-    order: i32[G, G], row i the order in which i meets the others.
-    extra: f32[G, G], a number per pair that `change` may renew.
-    change: (v_i . g_j, |v_i|^2, |g_j|^2, extra_ij) -> (what to add of g_j,
-      new extra_ij).
-  Returns:
-    Coefficients f32[G, G] of the gradients in each v_i, and `extra`.
+  `change` is (v_i . g_j, |v_i|^2, |g_j|^2, extra_ij) -> (what to add of g_j,
+  new extra_ij). Gives coefficients of the gradients in each v_i, and `extra`.
   """
   size = matrix.shape[0]
   chex.assert_shape([matrix, order, extra], (size, size))
@@ -67,7 +62,7 @@ def pcgrad_coefficients(matrix: jax.Array, order: jax.Array) -> jax.Array:
     matrix: f32[G, G], inner products of the gradients.
     order: i32[G, G], row i the order in which i meets the others.
   Returns:
-    f32[G, G], row i the coefficients of v_i.
+    f32[G, G], row i the coefficients of the gradients in v_i.
   """
 
   def change(product, length2, other2, extra):
@@ -86,15 +81,10 @@ def pcgrad() -> types.GradientAggregator:
   shuffles nothing and projects a gradient on itself; neither is repeated.
   """
 
-  def update(group_grads, info, state, *, key):
-    present = info.counts > 0
-    matrix = solvers.scale(trees.gram(group_grads), present)
-    order = draw_order(key, matrix.shape[0])
-    coefficients = pcgrad_coefficients(matrix, order)
-    weights = solvers.uniform(present) @ coefficients
-    return trees.combine(weights, group_grads), state, {'weights': weights}
+  def coefficients(matrix, order, state):
+    return pcgrad_coefficients(matrix, order), state
 
-  return types.GradientAggregator(lambda num_groups, params: (), update)
+  return _projected(lambda num_groups, params: (), coefficients)
 
 
 def gradvac_coefficients(
@@ -102,13 +92,8 @@ def gradvac_coefficients(
 ) -> tuple[jax.Array, jax.Array]:
   """Each gradient turned towards the usual similarity (GradVac algorithm 1).
 
-  Args:
-    matrix: f32[G, G], inner products of the gradients.
-    order: i32[G, G], row i the order in which i meets the others.
-    targets: f32[G, G], moving averages of the cosines.
-    beta: share of the new cosine in the average.
-  Returns:
-    Coefficients f32[G, G] and the new averages.
+  As `pcgrad_coefficients`, with moving averages f32[G, G] of the cosines, of
+  which a new one has the share beta; gives coefficients and new averages.
   """
   bound = 0.999  # of the averages; beyond it the factor below diverges
 
@@ -141,15 +126,18 @@ def gradvac(beta: float = 0.01) -> types.GradientAggregator:
     beta: share of the new cosine in the average (paper: .01; LibMTL: .5).
   """
 
-  def init(num_groups, params):
-    del params
-    return jnp.zeros((num_groups, num_groups))
+  init = lambda num_groups, params: jnp.zeros((num_groups, num_groups))
+  return _projected(init, functools.partial(gradvac_coefficients, beta=beta))
+
+
+def _projected(init, coefficients_of):
+  """The mean of the v_i, by (matrix, order, state) -> (coefficients, state)."""
 
   def update(group_grads, info, state, *, key):
     present = info.counts > 0
     matrix = solvers.scale(trees.gram(group_grads), present)
     order = draw_order(key, matrix.shape[0])
-    coefficients, state = gradvac_coefficients(matrix, order, state, beta)
+    coefficients, state = coefficients_of(matrix, order, state)
     weights = solvers.uniform(present) @ coefficients
     return trees.combine(weights, group_grads), state, {'weights': weights}
 

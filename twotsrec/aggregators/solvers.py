@@ -165,10 +165,10 @@ def _best(matrix, linear, points):
   """The point of least x'Mx / 2 + q'x; all of them can be had. NaN stays."""
   products = jnp.einsum('pi,ij,pj->p', points, matrix, points)
   values = 0.5 * products + points @ linear
-  known = jnp.all(jnp.isfinite(points), axis=1)
-  found = points[jnp.argmin(jnp.where(known, values, jnp.inf))]
-  # Only a matrix with NaN makes all of them unknown.
-  return jnp.where(jnp.any(known), found, jnp.nan)
+  finite = jnp.all(jnp.isfinite(points), axis=1)
+  best = points[jnp.argmin(jnp.where(finite, values, jnp.inf))]
+  # Only a matrix with NaN leaves no finite point.
+  return jnp.where(jnp.any(finite), best, jnp.nan)
 
 
 def min_norm(matrix: jax.Array, present: jax.Array) -> jax.Array:
@@ -250,9 +250,7 @@ def dual_cone(
   """Weights of the gradients projected onto the dual cone, f32[G].
 
   Every p_i g_i moves to the nearest vector that opposes no group: weights
-  w >= p_i e_i of least w'Mw; the sum over i is returned (UPGrad eq. 5). The
-  published ridge of 1e-4 is relative to each gradient here, since beside a
-  small gradient it would outweigh the constraint.
+  w >= p_i e_i of least w'Mw; the sum over i is returned (UPGrad eq. 5).
 
   Departure: the ridge 1e-4 on the Gram matrix is relative to each gradient and
   not absolute as published; beside a small gradient an absolute one would

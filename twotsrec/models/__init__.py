@@ -1,7 +1,5 @@
 """Sequence models by name."""
 
-import dataclasses
-
 from twotsrec import config
 from twotsrec import fields
 from twotsrec import own
@@ -38,42 +36,17 @@ MULTI_BEHAVIOR = 'multi_behavior'
 TWO_TIME = 'two_time_scale'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
-_DTYPES = ('float32', 'bfloat16')
 
 
 def make(options: config.ModelConfig) -> types.Model:
   """The model that a configuration names.
 
   Raises:
-    types.UserError: an unknown name or dtype, or an option that the model does
-      not have: it would change nothing.
+    types.UserError: an unknown name, a value that a setting cannot have, or an
+      option that the model does not have.
   """
-  if fields.is_own(options.name):
-    return own.make(options.name, 'model.name', types.Model, options)
-  if options.name not in _MAKERS:
-    raise types.UserError(
-      f'model.name is {options.name!r}; known models:'
-      f' {", ".join((*TRAINED, MULTI_BEHAVIOR, TWO_TIME))}'
-    )
-  if options.compute_dtype not in _DTYPES:
-    raise types.UserError(
-      f'model.compute_dtype is {options.compute_dtype!r}; '
-      f'it must be one of {", ".join(_DTYPES)}'
-    )
-  check_options(options, ('width', 'compute_dtype', *OPTIONS[options.name]))
-  return _MAKERS[options.name](options)
-
-
-def check_options(options: config.ModelConfig, taken: tuple[str, ...]) -> None:
-  """Refuses options that would change nothing.
-
-  Raises:
-    types.UserError: an option besides the name and those in `taken`.
-  """
-  for field in dataclasses.fields(options):
-    value = getattr(options, field.name)
-    if field.name not in ('name', *taken) and value != field.default:
-      raise types.UserError(
-        f'model.{field.name} is {value}, but {options.name} has no such'
-        f' option; it takes {", ".join(taken)}'
-      )
+  fields.refuse_section(options, 'model')
+  if options.name in OPTIONS:
+    taken = ('width', 'compute_dtype', *OPTIONS[options.name])
+    fields.refuse_options(options, 'model', taken)
+  return own.part(options.name, 'model.name', types.Model, _MAKERS, options)

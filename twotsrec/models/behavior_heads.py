@@ -12,14 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.models import experts
 from twotsrec.models import shared_heads
 
 NAMES = ('experts', 'bilinear', *shared_heads.NAMES)
-# Below its side's largest a gate logit counts as this much smaller: e^-40 is
-# nothing beside 1, and products of two stay above the least float32.
-_FLOOR = -40.0
 
 
 def make(
@@ -36,11 +34,8 @@ def make(
       all tasks on a fusion with an output for each.
   """
   options, number = config.head, sizes.num_behaviors
-  if options.name not in NAMES:
-    raise types.UserError(
-      f'head.name {options.name!r}; known: {", ".join(NAMES)}'
-    )
-  experts.check(options)
+  fields.refuse_section(options, 'head')
+  fields.refuse_unknown('head.name', options.name, NAMES)
   experts.task_scale(number - 1, number, options)
   if options.name in shared_heads.NAMES:
     if not fusion.merged:
@@ -53,67 +48,8 @@ def make(
     return shared_heads.make(options, fusion.width, number, sizes.num_users)
   if options.name == 'bilinear':
     return _bilinear(options, fusion.width, number)
-  return _experts(options, config.fusion.product_dtype, fusion.width, number)
-
-
-def _experts(options, dtype, width, num_behaviors):
-  """The mixtures of `experts`."""
-  target = num_behaviors - 1
-
-  def prepare(net, fused, graphs, task):
-    return experts.prepare(net, fused.behaviors, graphs, task, options, dtype)
-
-  def score(net, user, item, task):
-    return experts.mix(net, user, item, task, num_behaviors, options)
-
-  def serve(net, user, item):
-    return _serve_experts(net, user, item, target, num_behaviors, options)
-
-  return types.Head(
-    init=lambda key: experts.init(key, num_behaviors, width, options),
-    prepare=prepare,
-    score=score,
-    serve=serve,
-    rank=_rank_factors,
-    scorer=('gate',),
-  )
-
-
-def _serve_experts(net, user, item, task, num_behaviors, options):
-  """Scores as one product over another.
-
-  score = c sum_j g_j <a_j, b_j> with g = softmax(p + q) is
-  c <e^p a, e^q b> / <e^p, e^q>, in any common scale of e^p and of e^q.
-  """
-  slots = experts.sources(task, num_behaviors, options)
-  width = user.shape[-1] // len(slots)
-  scale = experts.task_scale(task, num_behaviors, options)
-  scale = scale / width if options.tower == 'mean' else scale
-  if 'gate' not in net:
-    return {'factor': scale * user}, {'factor': item}
-  halves = experts.gate_halves(net['gate'], user, item, slots.index(task))
-  sides = []
-  for table, logits, factor in zip((user, item), halves, (scale, 1.0)):
-    below = logits - jnp.max(logits, axis=-1, keepdims=True)
-    gate = jnp.exp(jnp.maximum(below, _FLOOR))
-    weights = factor * jnp.repeat(gate, width, axis=-1)
-    sides.append({'factor': weights * table, 'gate': gate})
-  return sides[0], sides[1]
-
-
-def _rank_factors(net, user, item):
-  del net
-  scores = _products(user['factor'], item['factor'])
-  if 'gate' in user:
-    scores = scores / _products(user['gate'], item['gate'])
-  return scores
-
-
-def _products(user, item):
-  """f32[B, D] with f32[C, D] or f32[B, C, D] -> f32[B, C]."""
-  if item.ndim == 2:
-    return user @ item.T
-  return jnp.einsum('bd,bcd->bc', user, item)
+  dtype = config.fusion.product_dtype
+  return experts.make(options, fusion.width, number, dtype)
 
 
 def _bilinear(options, width, num_behaviors):
@@ -148,7 +84,7 @@ def _bilinear(options, width, num_behaviors):
     prepare=prepare,
     score=score,
     serve=serve,
-    rank=_rank_factors,
+    rank=experts.rank_factors,
     scorer=('relation',),
   )
 

@@ -7,7 +7,7 @@ vectors and the head.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,30 +43,24 @@ def make(head: types.Head, num_items: int) -> types.Model:
   return types.Model(init, encode, score)
 
 
-class Walked(NamedTuple):
-  """Trained nodes after a last walk of the graphs.
-
-  Attributes:
-    net: of the head.
-    user: rows of the head's table for the target, leaves [U, ...].
-    item: the same of the items, leaves [I, ...].
-  """
-
-  net: Any
-  user: Any
-  item: Any
-
-
 def ranker_params(
   head: types.Head,
-  walked: Walked,
+  net: types.PyTree,
+  sides: tuple[types.PyTree, types.PyTree],
   prior: pair_prior.Prior | None = None,
 ) -> types.Params:
-  """Parameters of `make`; the prior's gains are added, if any."""
-  user, item = head.serve(*walked)
+  """Parameters of `make` after a last walk of the graphs.
+
+  Args:
+    head: the head.
+    net: its parameters.
+    sides: rows of its table for the target, leaves [U, ...] and [I, ...].
+    prior: whose gains are added, if any.
+  """
+  user, item = head.serve(net, *sides)
   items = jax.tree.map(_pad_items, item)
   items['id'] = _item_ids(items)
-  ranking = {'head': walked.net, 'user': user}
+  ranking = {'head': net, 'user': user}
   if prior is not None:
     ranking['prior'] = prior
   return types.Params({'item': items}, ranking)
@@ -116,9 +110,13 @@ def make_trunk(
   )
 
 
-def trunk_params(head: types.Head, walked: Walked) -> types.Params:
-  """Parameters of `make_trunk`."""
-  net, user, item = walked
+def trunk_params(
+  head: types.Head,
+  net: types.PyTree,
+  sides: tuple[types.PyTree, types.PyTree],
+) -> types.Params:
+  """Parameters of `make_trunk`, from the same as `ranker_params`."""
+  user, item = sides
   trunk = {
     'embed': {'user': user},
     'extractor': {},
@@ -136,15 +134,12 @@ def with_prior(params: types.Params, prior: pair_prior.Prior) -> types.Params:
 
 
 def _pad_items(leaf):
-  """A row for padding, which is never ranked, f32[I + 1, ...].
-
-  A copy of an item scores; zeros would be 0 / 0.
-  """
+  # The row of padding is never ranked, but scored: zeros would be 0 / 0.
   return jnp.concatenate([leaf[:1], leaf])
 
 
 def _item_ids(items):
-  """Item ids, by which gains of the prior are looked up, i32[I + 1]."""
+  """Ids by which gains of the prior are looked up, i32[I + 1]."""
   return jnp.arange(len(jax.tree.leaves(items)[0]), dtype=jnp.int32)
 
 
@@ -161,7 +156,4 @@ def _with_bonus(scores, bonus, candidates):
   """f32[B, C] with the gains f32[B, I + 1] of the candidates, if any."""
   if bonus is None:
     return scores
-  ids = candidates['id']
-  if ids.ndim == 1:
-    return scores + bonus[:, ids]
-  return scores + jnp.take_along_axis(bonus, ids, axis=1)
+  return scores + rows_ops.of_candidates(bonus, candidates['id'])

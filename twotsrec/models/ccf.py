@@ -5,6 +5,7 @@ their inner product. Order and time play no part. x_i of an item without a
 training event is 0: nothing was learned about it, its features remain.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import item_features
+from twotsrec.models import layers
 from twotsrec.ops import rows
 
 
@@ -30,9 +32,6 @@ def make(config: config_lib.Config) -> types.Model:
   """
   check(config)
 
-  def init_for(key, context, sizes):
-    return init(key, context, sizes, config)
-
   def encode(net, history_rows, context, inputs, *, key=None):
     del history_rows, context, key
     # The last row is everybody's mean; -1 is nobody.
@@ -42,20 +41,13 @@ def make(config: config_lib.Config) -> types.Model:
 
   def score(net, encoded, candidate_rows, *, key=None):
     del net, key
-    items = candidate_rows['embedding']
-    if items.ndim == 2:
-      return encoded @ items.T
-    return jnp.einsum('bd,bcd->bc', encoded, items)
+    return layers.products(encoded, candidate_rows['embedding'])
 
-  return types.Model(init_for, encode, score)
+  return types.Model(functools.partial(init, config=config), encode, score)
 
 
 def check(config: config_lib.Config) -> None:
-  """Refuses widths that leave no room for the item table.
-
-  Raises:
-    types.UserError: see above.
-  """
+  """Raises UserError for widths that leave no room for the item table."""
   width, feature_width = config.model.width, config.two_time.feature_width
   if not 0 <= feature_width < width:
     raise types.UserError(
@@ -116,14 +108,7 @@ def with_features(
   context: dict[str, Any],
   ids: jax.Array,
 ) -> jax.Array:
-  """v_i = [x_i, g(f_i)], f32[*ids.shape, d].
-
-  Args:
-    net: of the features, or {}.
-    item_rows: rows of the item table.
-    context: given arrays.
-    ids: i32[...], whose rows they are.
-  """
+  """v_i = [x_i, g(f_i)] of rows x_i, f32[*ids.shape, d]; net may be {}."""
   x = item_rows['embedding']
   if 'features' not in net:
     return x
@@ -134,9 +119,8 @@ def with_features(
 def item_vectors(params: types.Params, context: dict[str, Any]) -> jax.Array:
   """All v_i, f32[I + 1, d]; row 0 is zero.
 
-  Args:
-    params: trained.
-    context: 'item_counts' f32[I + 1], training events of every item; features.
+  The context has 'item_counts' f32[I + 1], training events of every item, and
+  features.
   """
   warm = (context['item_counts'] > 0)[:, None]
   table = params.tables['item']['embedding']
@@ -150,11 +134,8 @@ def user_vectors(params: types.Params, context: dict[str, Any]) -> jax.Array:
   """phi_u, f32[U + 1, d], the last row for a user nobody knows.
 
   That row, and those of users without a training event, are the mean of the
-  others: the paper is silent.
-
-  Args:
-    params: trained.
-    context: 'user_counts' f32[U], training events of every user.
+  others: the paper is silent. The context has 'user_counts' f32[U], training
+  events of every user.
   """
   table = params.tables['user']['embedding']
   trained = (context['user_counts'] > 0)[:, None]
@@ -164,12 +145,7 @@ def user_vectors(params: types.Params, context: dict[str, Any]) -> jax.Array:
 
 
 def serve(params: types.Params, context: dict[str, Any]) -> types.Params:
-  """Parameters that the model of `make` ranks with.
-
-  Args:
-    params: trained.
-    context: 'item_counts', 'user_counts', features.
-  """
+  """Parameters that the model of `make` ranks with, from trained ones."""
   return types.Params(
     {'item': {'embedding': item_vectors(params, context)}},
     {'user': {'embedding': user_vectors(params, context)}},

@@ -5,7 +5,7 @@ score(u, j) = sum_i x_ui W_ij, and differ in W. Nothing is trained by steps.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import scipy.sparse
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.models import layers
 
 # Numbers of the dense item-item matrix of EASE that a machine is asked for.
 _LARGEST = 30_000
@@ -32,14 +33,24 @@ def make(
     pairs: X, users times items 1..I, 1 where a user has an item.
     options: penalty; neighbors and shrinkage.
   """
-  return _MAKERS[name].fit(pairs, options)
+  return _FITS[name](pairs, options)
 
 
 def make_model(
   name: str, num_items: int, options: config_lib.ClosedFormConfig
 ) -> types.Model:
   """The scorer of a model of `NAMES`."""
-  return _MAKERS[name].model(num_items, options)
+  return _MODELS[name](num_items, options)
+
+
+def _per_item(neighbors, num_items):
+  """Items that speak for an item: k, as far as there are others."""
+  return max(1, min(neighbors, num_items - 1))
+
+
+def _num_items(pairs):
+  # The type stubs of SciPy know nothing of a shape.
+  return cast(tuple[int, int], pairs.shape)[1]
 
 
 def ease(pairs: scipy.sparse.csr_matrix, l2: float) -> types.Params:
@@ -48,14 +59,14 @@ def ease(pairs: scipy.sparse.csr_matrix, l2: float) -> types.Params:
   P = (X'X + l2 I)^-1. The diagonal of B is 0: no item speaks for itself.
 
   Args:
-    pairs: X, users times items 1..I, 1 where a user has an item.
+    pairs: X, as in `make`.
     l2: penalty, positive.
   Returns:
     Parameters of `dense`.
   Raises:
     types.UserError: more items than a dense matrix of them fits for.
   """
-  count = pairs.shape[1]
+  count = _num_items(pairs)
   if count > _LARGEST:
     raise types.UserError(
       f'model.name ease inverts a matrix of {count:,} x {count:,} items, which'
@@ -82,16 +93,16 @@ def item_knn(
   counts less.
 
   Args:
-    pairs: X, users times items 1..I, 1 where a user has an item.
+    pairs: X, as in `make`.
     neighbors: k, similar items that speak for an item.
     shrinkage: 0 is the plain cosine.
   Returns:
     Parameters of `sparse`.
   """
-  columns = pairs.tocsc().astype(np.float32)
+  columns = scipy.sparse.csc_matrix(pairs, dtype=np.float32)
   norms = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
-  count = columns.shape[1]
-  k = max(1, min(neighbors, count - 1))
+  count = _num_items(pairs)
+  k = _per_item(neighbors, count)
   ids = np.zeros((count + 1, k), np.int32)
   weights = np.zeros((count + 1, k), np.float32)
   for first in range(0, count, _TILE):
@@ -115,10 +126,7 @@ def dense(num_items: int) -> types.Model:
 
   def score(net, encoded, candidate_rows, *, key=None):
     del net, key
-    weights = candidate_rows['weights']
-    if weights.ndim == 2:
-      return encoded @ weights.T
-    return jnp.einsum('bi,bci->bc', encoded, weights)
+    return layers.products(encoded, candidate_rows['weights'])
 
   def init(key, context, sizes):
     del key, context
@@ -168,25 +176,12 @@ def _make_encode(num_items: int) -> Callable[..., jax.Array]:
   return encode
 
 
-class _Maker(NamedTuple):
-  """How a model is fitted to who has what, and scored."""
-
-  fit: Callable[..., types.Params]
-  model: Callable[..., types.Model]
-
-
-_MAKERS = {
-  'ease': _Maker(
-    fit=lambda pairs, options: ease(pairs, options.l2),
-    model=lambda num_items, options: dense(num_items),
-  ),
-  'item_knn': _Maker(
-    fit=lambda pairs, options: item_knn(
-      pairs, options.neighbors, options.shrinkage
-    ),
-    model=lambda num_items, options: sparse(
-      num_items, max(1, min(options.neighbors, num_items - 1))
-    ),
-  ),
+_FITS = {
+  'ease': lambda pairs, o: ease(pairs, o.l2),
+  'item_knn': lambda pairs, o: item_knn(pairs, o.neighbors, o.shrinkage),
 }
-NAMES = tuple(_MAKERS)
+_MODELS = {
+  'ease': lambda count, o: dense(count),
+  'item_knn': lambda count, o: sparse(count, _per_item(o.neighbors, count)),
+}
+NAMES = tuple(_FITS)

@@ -12,11 +12,11 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.ops import graph as graph_lib
 
-PRE = ('all', 'nearest', 'none')
-IN = ('upstream', 'own', 'all')
-OPERATORS = ('merged', 'summed', 'union')
-POST = ('decoupled', 'merged')
-COMBINES = ('sum', 'mean')
+# Settings under `fusion` that it reads.
+READS = (
+  'num_layers', 'pre_behavior', 'keep_initial', 'in_behavior', 'operator',
+  'post_behavior', 'normalization', 'self_loop', 'combine', 'product_dtype',
+)  # fmt: skip
 
 
 def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
@@ -27,12 +27,16 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   sum of the tables.
 
   Raises:
-    types.UserError: as `check`.
+    types.UserError: another number of layers than of behaviors.
   Reference: COPF eq. 4-7; the operator 'merged' and its single "+ I" are the
     authors' code.
   """
-  options = config.fusion
-  check(options, sizes.num_behaviors)
+  options, layers = config.fusion, config.fusion.num_layers
+  if layers and len(layers) != sizes.num_behaviors:
+    raise types.UserError(
+      f'fusion.num_layers has {len(layers)} numbers, but there are'
+      f' {sizes.num_behaviors} behaviors; give one for each, or none for 1 each'
+    )
 
   def encode(net, nodes, context, *, key=None):
     del net, key  # nothing to train, no dropout
@@ -44,47 +48,12 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     encode=encode,
     width=sizes.width,
     merged=options.post_behavior == 'merged',
+    reads=READS,
   )
 
 
-def check(options: config_lib.FusionConfig, num_behaviors: int) -> None:
-  """Refuses settings that name nothing.
-
-  Raises:
-    types.UserError: an unknown value, or another number of layers.
-  """
-  for name, allowed in (
-    ('pre_behavior', PRE),
-    ('in_behavior', IN),
-    ('operator', OPERATORS),
-    ('post_behavior', POST),
-    ('normalization', graph_lib.NORMALIZATIONS),
-    ('combine', COMBINES),
-    ('product_dtype', ('float32', 'bfloat16')),
-  ):
-    value = getattr(options, name)
-    if value not in allowed:
-      raise types.UserError(
-        f'fusion.{name} {value!r}; known: {", ".join(allowed)}'
-      )
-  layers = options.num_layers
-  if layers and len(layers) != num_behaviors:
-    raise types.UserError(
-      f'fusion.num_layers has {len(layers)} numbers, but there are'
-      f' {num_behaviors} behaviors; give one for each, or none for 1 each'
-    )
-  if min(layers, default=1) < 0:
-    raise types.UserError(
-      f'fusion.num_layers is {layers}; allowed are 0 and more'
-    )
-
-
 def _walks(edges, options):
-  """The graphs each behavior walks.
-
-  For each behavior those whose products are summed: one, or with the operator
-  'summed' one for each behavior walked (COPF eq. 5).
-  """
+  """Graphs of each behavior whose products are summed (COPF eq. 5)."""
   number = len(edges.pairs)
   merge = 'union' if options.operator == 'union' else 'merged'
   graph = lambda *members: edges.graph(members, options.normalization, merge)

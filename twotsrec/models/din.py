@@ -47,8 +47,7 @@ def attend(query: jax.Array, summary: Summary) -> jax.Array:
     query: f32[B, C, D], or f32[C, D] if all examples share the candidates.
     summary: of B histories.
   Returns:
-    f32[B, C, D]; 0 for an empty history, whose values are all 0 (the softmax
-    over nothing but padding is uniform).
+    f32[B, C, D]; 0 for an empty history, whose values are all 0.
   """
   scale = query.shape[-1] ** -0.5
   logits = jnp.einsum('...cd,...ld->...cl', query * scale, summary.keys)

@@ -46,19 +46,11 @@ class Summary(NamedTuple):
   mask: jax.Array
 
 
-def attention_logits(params, summary, vectors, dtype) -> jax.Array:
-  """a_l of every candidate.
+def _logits(params, summary, vectors, dtype):
+  """a_l of every candidate, f32[B, C, L], for e_t f32[B, C, D] or f32[C, D].
 
   The first layer is linear in concat[e_t, e_l, e_t - e_l, e_t * e_l], so only
   its last block needs every pair of candidate and item.
-
-  Args:
-    params: of the attention network; the first kernel is f32[4D, 80].
-    summary: of B histories.
-    vectors: f32[B, C, D] or f32[C, D], e_t.
-    dtype: of the matmuls.
-  Returns:
-    f32[B, C, L].
   """
   first = params['dense_0']
   target, _, difference, product = jnp.split(
@@ -105,7 +97,7 @@ def make(options: config.ModelConfig) -> types.Model:
     return Summary(items, items @ (item - difference), mask)
 
   def interests(extractor, summary, vectors):
-    logits = attention_logits(extractor['attention'], summary, vectors, dtype)
+    logits = _logits(extractor['attention'], summary, vectors, dtype)
     logits = logits.astype(jnp.float32)
     mask = summary.mask[:, None, :]
     weights = logits

@@ -7,53 +7,78 @@ the target's representation (COPF sec. 4.3). The task's vectors of all experts
 stand side by side in one table, so that a pair gathers one row on each side.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.models import layers
 from twotsrec.ops import graph as graph_lib
 
-TRANSFERS = (
-  'fit', 'identity', 'linear', 'attention', 'projection', 'none'
-)  # fmt: skip
-GATES = ('softmax', 'none')
-GATE_ORDERS = ('self_first', 'behavior')
-POLICIES = ('stop_target', 'stop_all', 'none')
-TOWERS = ('sum', 'mean')
-RELATIONS = ('xavier', 'ones')  # of the bilinear head
 _TINY = 1e-12
+# Below its side's largest a gate logit counts as this much smaller: e^-40 is
+# nothing beside 1, and products of two stay above the least float32.
+_FLOOR = -40.0
 
 
-def check(options: config_lib.HeadConfig) -> None:
-  """Refuses settings that name nothing.
+class _Task(NamedTuple):
+  """Layout of one task's experts.
 
-  Raises:
-    types.UserError: an unknown value or a number out of range.
+  Attributes:
+    own: k, the behavior that the task scores.
+    slots: behavior of each expert, from `sources`.
+    stopped: experts that the task's loss may not move (COPF eq. 14).
+    scale: factor of the scores.
   """
-  for name, allowed in (
-    ('transfer', TRANSFERS),
-    ('transfer_output', ('sum', 'last')),
-    ('gate', GATES),
-    ('gate_order', GATE_ORDERS),
-    ('gradient_policy', POLICIES),
-    ('tower', TOWERS),
-    ('relation_init', RELATIONS),
-  ):
-    value = getattr(options, name)
-    if value not in allowed:
-      raise types.UserError(
-        f'head.{name} {value!r}; known: {", ".join(allowed)}'
-      )
-  if options.transfer_layers < 1:
-    raise types.UserError(
-      f'head.transfer_layers is {options.transfer_layers}; allowed are 1 and'
-      ' more (head.transfer=identity does not walk the graph)'
-    )
-  for name, allowed in (('gate', ('none',)), ('gradient_policy', POLICIES[1:])):
+
+  own: int
+  slots: tuple[int, ...]
+  stopped: tuple[bool, ...]
+  scale: float
+
+
+def make(
+  options: config_lib.HeadConfig,
+  width: int,
+  num_behaviors: int,
+  dtype: str = 'float32',
+) -> types.Head:
+  """The head; table rows are the vectors of S experts, f32[n, S * D].
+
+  Args:
+    options: transfer, gate, gradient policy and tower.
+    width: D.
+    num_behaviors: K.
+    dtype: of the neighbors in graph products.
+  Raises:
+    types.UserError: settings that do not go together.
+  """
+  _check_attention(options)
+  layout = lambda task: _layout(task, num_behaviors, width, options)
+  tasks = [layout(task) for task in range(num_behaviors)]
+
+  def prepare(net, fused, graphs, task):
+    walk = lambda x: graph_lib.propagate(graphs[task], x, jnp.dtype(dtype))
+    return _prepare(net, fused.behaviors, walk, tasks[task], options)
+
+  def score(net, user, item, task):
+    return _mix(net, user, item, tasks[task], options.stop_gate)
+
+  return types.Head(
+    init=lambda key: _init(key, num_behaviors, width, options),
+    prepare=prepare,
+    score=score,
+    serve=lambda net, user, item: _serve(net, user, item, tasks[-1]),
+    rank=rank_factors,
+    scorer=('gate',),
+  )
+
+
+def _check_attention(options):
+  policies = ('stop_all', 'none')
+  for name, allowed in (('gate', ('none',)), ('gradient_policy', policies)):
     value = getattr(options, name)
     if options.transfer == 'attention' and value not in allowed:
       raise types.UserError(
@@ -61,6 +86,19 @@ def check(options: config_lib.HeadConfig) -> None:
         ' head.transfer=attention makes one of all others; use'
         f' {", ".join(allowed)}'
       )
+
+
+def _layout(task, num_behaviors, width, options):
+  slots, target = sources(task, num_behaviors, options), num_behaviors - 1
+  may_stop = {'stop_all': slots, 'stop_target': (target,), 'none': ()}
+  stopped = may_stop[options.gradient_policy]
+  scale = task_scale(task, num_behaviors, options)
+  return _Task(
+    own=task,
+    slots=slots,
+    stopped=tuple(j != task and j in stopped for j in slots),
+    scale=scale / width if options.tower == 'mean' else scale,
+  )
 
 
 def sources(
@@ -80,16 +118,11 @@ def sources(
   return (task, *others)
 
 
-def init(
-  key: jax.Array,
-  num_behaviors: int,
-  width: int,
-  options: config_lib.HeadConfig,
-) -> dict[str, Any]:
+def _init(key, num_behaviors, width, options):
   """Parameters of all tasks, which share them (COPF sec. 4.3)."""
   xavier = jax.nn.initializers.glorot_uniform()
   gate_key, relation_key, transfer_key = jax.random.split(key, 3)
-  net = {}
+  net: dict[str, Any] = {}
   if options.gate == 'softmax':
     slots = len(sources(0, num_behaviors, options))
     net['gate'] = {
@@ -107,67 +140,42 @@ def init(
   return net
 
 
-def prepare(
-  net: dict[str, Any],
-  behaviors: Sequence[jax.Array],
-  graphs: Sequence[graph_lib.Graph],
-  task: int,
-  options: config_lib.HeadConfig,
-  dtype: str = 'float32',
-) -> jax.Array:
-  """Vectors of the S experts of one task, for all nodes, f32[n, S * D].
-
-  Args:
-    net: from `init`.
-    behaviors: K times f32[n, D].
-    graphs: each behavior's own graph.
-    task: k.
-    options: how experts are transferred.
-    dtype: of the neighbors in graph products.
-  Reference: COPF eq. 9-12; sec. 5.3.3 for the other transfers.
-  """
-  own = behaviors[task]
-  slots = sources(task, len(behaviors), options)
-  others = [j for j in range(len(behaviors)) if j != task]
+def _prepare(net, behaviors, walk, task, options):
+  """A task's table, f32[n, S * D] (COPF eq. 9-12; sec. 5.3.3)."""
+  own = behaviors[task.own]
+  others = [j for j in range(len(behaviors)) if j != task.own]
+  elsewhere = [behaviors[j] for j in others]
   if options.transfer == 'fit' and others:
-    walk = lambda x: graph_lib.propagate(graphs[task], x, jnp.dtype(dtype))
-    vectors = _fit(net, behaviors, walk, task, others, options)
+    relation = net['relation'][task.own]
+    fitted = _fit(net, relation, own, elsewhere, walk, options)
+    vectors = dict(zip(others, fitted, strict=True))
   elif options.transfer == 'attention' and others:
-    sources_of = [behaviors[j] for j in others]
-    vectors = {-1: _attend(net['transfer'], own, sources_of)}
+    vectors = {-1: _attend(net['transfer'], own, elsewhere)}
   else:
     vectors = {
       j: options.transfer_scale * _transfer(net, behaviors[j], own, options)
-      for j in slots
-      if j != task
+      for j in task.slots
+      if j != task.own
     }
-  vectors[task] = own
-  return jnp.concatenate([vectors[j] for j in slots], axis=1)
+  vectors[task.own] = own
+  return jnp.concatenate([vectors[j] for j in task.slots], axis=1)
 
 
-def _fit(net, behaviors, walk, task, others, options):
+def _fit(net, relation, own, others, walk, options):
   """Behavior-fitting experts, all sources in one product (COPF eq. 10-12)."""
-  width = behaviors[task].shape[1]
-  mixed = [
-    (options.alpha * behaviors[j] + options.beta * behaviors[task]) / 2
-    for j in others
-  ]
-  layers = [jnp.concatenate(mixed, axis=1)]
-  relation = net['relation'][task]
+  count = len(others)
+  mixed = [(options.alpha * x + options.beta * own) / 2 for x in others]
+  walked = [jnp.concatenate(mixed, axis=1)]
   for layer in range(options.transfer_layers):
     if layer:
       relation = relation @ net['steps'][layer - 1]
-    factor = jnp.tile(relation, len(others))
+    factor = jnp.tile(relation, count)
     # The relation is the same at every node, so it commutes with the product.
-    walked = walk(layers[-1]) * factor
-    residual = layers[-1] * factor if options.modulate_residual else layers[-1]
-    layers.append(walked + residual)
-  out = sum(layers) if options.transfer_output == 'sum' else layers[-1]
-  parts = jnp.split(options.transfer_scale * out, len(others), axis=1)
-  return {
-    j: jnp.reshape(part, (-1, width))
-    for j, part in zip(others, parts, strict=True)
-  }
+    summed = walk(walked[-1]) * factor
+    residual = walked[-1] * factor if options.modulate_residual else walked[-1]
+    walked.append(summed + residual)
+  out = sum(walked) if options.transfer_output == 'sum' else walked[-1]
+  return jnp.split(options.transfer_scale * out, count, axis=1)
 
 
 def _transfer(net, source, own, options):
@@ -199,13 +207,8 @@ def gate_halves(
   """Gate logits as the users' and the items' share, f32[..., S] each.
 
   The gate is linear in [user || item], so a pair's logits are their sum (COPF
-  eq. 13); the bias goes with the user.
-
-  Args:
-    gate: of the net.
-    user: rows f32[..., S * D] of the task's table.
-    item: the same for the items.
-    own: which expert is the task's own representation, that the gate reads.
+  eq. 13); the bias goes with the user. Of rows f32[..., S * D] the gate reads
+  expert `own`, the task's own representation.
   """
   by_user, by_item = jnp.split(gate['weight'], 2)
   width = len(by_user)
@@ -213,54 +216,53 @@ def gate_halves(
   return read(user) @ by_user + gate['bias'], read(item) @ by_item
 
 
-def mix(
-  net: dict[str, Any],
-  user: jax.Array,
-  item: jax.Array,
-  task: int,
-  num_behaviors: int,
-  options: config_lib.HeadConfig,
-) -> jax.Array:
-  """Scores of pairs, f32[...].
-
-  Args:
-    net: from `init`.
-    user: rows f32[..., S * D] of the task's table.
-    item: the same for the items, of a shape that broadcasts with it.
-    task: k.
-    num_behaviors: K.
-    options: gate, gradient policy and tower.
-  Reference: COPF eq. 13-15.
-  """
-  slots = sources(task, num_behaviors, options)
-  width = user.shape[-1] // len(slots)
+def _mix(net, user, item, task, stop_gate):
+  """Scores of pairs of rows f32[..., S * D], f32[...] (COPF eq. 13-15)."""
+  count = len(task.slots)
   products = user * item
-  parts = jnp.sum(
-    jnp.reshape(products, (*products.shape[:-1], len(slots), width)), axis=-1
-  )
-  stopped = jnp.asarray(_stopped(slots, task, num_behaviors, options))
-  gate = None
+  shape = (*products.shape[:-1], count, products.shape[-1] // count)
+  parts = jnp.sum(jnp.reshape(products, shape), axis=-1)
+  stopped, gate = jnp.asarray(task.stopped), None
   if 'gate' in net:
-    halves = gate_halves(net['gate'], user, item, slots.index(task))
+    halves = gate_halves(net['gate'], user, item, task.slots.index(task.own))
     gate = jax.nn.softmax(sum(halves), axis=-1)
-  if not options.stop_gate or gate is None:
+  if not stop_gate or gate is None:
     parts = jnp.where(stopped, jax.lax.stop_gradient(parts), parts)
   parts = parts if gate is None else gate * parts
-  if options.stop_gate:
+  if stop_gate:
     parts = jnp.where(stopped, jax.lax.stop_gradient(parts), parts)
-  total = jnp.sum(parts, axis=-1)
-  scale = task_scale(task, num_behaviors, options)
-  return total * (scale / width if options.tower == 'mean' else scale)
+  return jnp.sum(parts, axis=-1) * task.scale
 
 
-def _stopped(slots, task, num_behaviors, options):
-  """Flags of experts that an auxiliary loss may not move (COPF eq. 14)."""
-  target = num_behaviors - 1
-  if options.gradient_policy == 'stop_all':
-    return [j != task for j in slots]
-  if options.gradient_policy == 'stop_target':
-    return [j == target and j != task for j in slots]
-  return [False] * len(slots)
+def _serve(net, user, item, task):
+  """Scores as one product over another.
+
+  score = c sum_j g_j <a_j, b_j> with g = softmax(p + q) is
+  c <e^p a, e^q b> / <e^p, e^q>, in any common scale of e^p and of e^q.
+  """
+  if 'gate' not in net:
+    return {'factor': task.scale * user}, {'factor': item}
+  slots = task.slots
+  halves = gate_halves(net['gate'], user, item, slots.index(task.own))
+  sides = []
+  for table, logits, factor in zip((user, item), halves, (task.scale, 1.0)):
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)
+    gate = jnp.exp(jnp.maximum(below, _FLOOR))
+    width = table.shape[-1] // len(slots)
+    weights = factor * jnp.repeat(gate, width, axis=-1)
+    sides.append({'factor': weights * table, 'gate': gate})
+  return sides[0], sides[1]
+
+
+def rank_factors(
+  net: Any, user: dict[str, jax.Array], item: dict[str, jax.Array]
+) -> jax.Array:
+  """`types.Head.rank` of factors, over a product of gates if there are any."""
+  del net
+  scores = layers.products(user['factor'], item['factor'])
+  if 'gate' in user:
+    scores = scores / layers.products(user['gate'], item['gate'])
+  return scores
 
 
 def task_scale(

@@ -20,14 +20,14 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   """The fusion that a configuration names.
 
   Raises:
-    types.UserError: an unknown name, or settings that name nothing.
+    types.UserError: an unknown name, a value that a setting cannot have, or a
+      changed setting that this fusion does not read.
   """
-  name = config.fusion.name
-  if fields.is_own(name):
-    return own.make(name, 'fusion.name', types.Fusion, config, sizes)
-  if name not in _MAKERS:
-    raise types.UserError(
-      f'fusion.name {name!r}; known: {", ".join(_MAKERS)}, or one of your own'
-      ' as my_file.py:make'
-    )
-  return _MAKERS[name](config, sizes)
+  options = config.fusion
+  fields.refuse_section(options, 'fusion')
+  made: types.Fusion = own.part(
+    options.name, 'fusion.name', types.Fusion, _MAKERS, config, sizes
+  )
+  # A head walks graphs of its own, with products of this type.
+  fields.refuse_options(options, 'fusion', made.reads, ('product_dtype',))
+  return made

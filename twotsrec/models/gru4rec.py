@@ -12,7 +12,6 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.models import din
 from twotsrec.models import layers
-from twotsrec.models import stages
 from twotsrec.models import towers
 from twotsrec.ops import sequence
 
@@ -41,25 +40,9 @@ def make(options: config.ModelConfig) -> types.Model:
     item = layers.init_item_table(keys[0], sizes, width)
     return types.Params({'item': item}, net)
 
-  def run(extractor, embedded, mask):
+  def encode(extractor, embedded, mask, only_last):
     hidden = jnp.tanh(layers.dense(extractor['history'], embedded, dtype))
-    return sequence.gru(extractor['gru'], hidden, mask, dtype)
+    last, states = sequence.gru(extractor['gru'], hidden, mask, dtype)
+    return last if only_last else states
 
-  def summarize(extractor, embedded, mask, *, key=None):
-    del key  # no dropout
-    return run(extractor, embedded, mask)[0]
-
-  def summarize_positions(extractor, embedded, mask, *, key=None):
-    del key  # no dropout
-    return run(extractor, embedded, mask)[1]
-
-  return stages.from_stages(
-    types.Stages(
-      init=init,
-      embed=din.embed,
-      summarize=summarize,
-      extract=towers.make_extract(dtype),
-      classify=towers.make_classify(dtype),
-      summarize_positions=summarize_positions,
-    )
-  )
+  return towers.around(init, din.embed, encode, dtype)

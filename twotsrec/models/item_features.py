@@ -23,11 +23,7 @@ Arrays = dict[str, Any]
 
 
 def to_device(features: features_lib.ItemFeatures) -> Arrays:
-  """The arrays a model reads; values keep their numbers, 0 is none.
-
-  Args:
-    features: of all items.
-  """
+  """The arrays a model reads; values keep their numbers, 0 is none."""
   as_i32 = lambda x: jnp.asarray(np.asarray(x), jnp.int32)
   arrays = {
     'categorical': {k: as_i32(v) for k, v in features.categorical.items()},

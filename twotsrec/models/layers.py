@@ -103,6 +103,13 @@ def init_positions(key: jax.Array, sizes: types.Sizes, width: int) -> jax.Array:
   return _xavier(key, shape, jnp.float32)
 
 
+def products(x: jax.Array, candidates: jax.Array) -> jax.Array:
+  """Inner products of f32[B, D] and f32[C, D] or f32[B, C, D], f32[B, C]."""
+  if candidates.ndim == 2:
+    return x @ candidates.T
+  return jnp.einsum('bd,bcd->bc', x, candidates)
+
+
 def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
   """Zero a share of the entries and scale the rest; no key, no change.
 

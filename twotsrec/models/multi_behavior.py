@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
-from twotsrec import models
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
@@ -16,7 +16,6 @@ from twotsrec.models import pair_prior
 from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import rows
 
-PRIORS = ('none', 'pattern')
 _FUSION_KEY = 3  # the first three make the tables and the head
 
 
@@ -74,19 +73,15 @@ def make(
   """The model a configuration names.
 
   Raises:
-    types.UserError: a fusion, head or prior that does not exist or fit.
+    types.UserError: a fusion or head that does not exist or fit.
   """
-  models.check_options(config.model, ('width',))
-  options = config.behavior
-  if options.prior not in PRIORS:
-    raise types.UserError(
-      f'behavior.prior {options.prior!r}; known: {", ".join(PRIORS)}'
-    )
+  fields.refuse_options(config.model, 'model', ('width',))
   width = config.model.width
   sizes = types.NodeSizes(num_behaviors, num_users, num_items, width)
   fusion = fusion_lib.make(config, sizes)
   head = behavior_heads.make(config, fusion, sizes)
-  return compose(fusion, head, sizes, _make_prior(options, num_behaviors))
+  prior = _make_prior(config.behavior, num_behaviors)
+  return compose(fusion, head, sizes, prior)
 
 
 def _make_prior(options, num_behaviors):
@@ -108,11 +103,7 @@ def compose(
 ) -> MultiBehavior:
   """The model of a fusion and a head.
 
-  Args:
-    fusion: makes representations of the nodes.
-    head: makes scores of representations.
-    sizes: of the log, and D of the embeddings.
-    prior: makes what is added to the scores of the target; None adds nothing.
+  A prior makes what is added to the scores of the target; None adds nothing.
   """
   target = sizes.num_behaviors - 1
 
@@ -149,22 +140,24 @@ def compose(
 
   def walk(params, context):
     table = encode(params, context, (target,)).tasks[target]
-    user, item = behavior_heads.split_sides(table, sizes.num_users)
-    return behavior_ranker.Walked(params.net['head'], user, item)
+    return behavior_heads.split_sides(table, sizes.num_users)
 
   def serve(params, context):
-    gains = None if prior is None else context['prior']
-    return behavior_ranker.ranker_params(head, walk(params, context), gains)
+    gains, sides = context.get('prior'), walk(params, context)
+    net = params.net['head']
+    return behavior_ranker.ranker_params(head, net, sides, gains)
 
   def freeze(params, context):
-    return behavior_ranker.trunk_params(head, walk(params, context))
+    net, sides = params.net['head'], walk(params, context)
+    return behavior_ranker.trunk_params(head, net, sides)
 
   def init_trunk(key, context, model_sizes):
     del model_sizes
     return freeze(init(key), context)
 
-  plugs = head.scorer is not None
   num_items, width = sizes.num_items, fusion.width
+  trunk = behavior_ranker.make_trunk(head, width, num_items, init_trunk)
+  plugs = head.scorer is not None
   return MultiBehavior(
     init=init,
     context=context_of,
@@ -172,9 +165,7 @@ def compose(
     score=score,
     ranker=behavior_ranker.make(head, num_items),
     serve=serve,
-    trunk=behavior_ranker.make_trunk(head, width, num_items, init_trunk)
-    if plugs
-    else None,
+    trunk=trunk if plugs else None,
     freeze=freeze if plugs else None,
   )
 

@@ -72,11 +72,7 @@ class Touched(NamedTuple):
 
 
 def check(num_behaviors: int) -> None:
-  """Refuses more behaviors than patterns can be told apart of.
-
-  Raises:
-    types.UserError: K above `MAX_BEHAVIORS`.
-  """
+  """Raises UserError for more behaviors than `MAX_BEHAVIORS`."""
   if num_behaviors > MAX_BEHAVIORS:
     raise types.UserError(
       "behavior.prior 'pattern' fits each of the 2^(K-1) patterns of upstream"
@@ -125,13 +121,7 @@ def touched(
   num_items: int,
   smoothing: float,
 ) -> Touched:
-  """All pairs with an upstream behavior, ordered by user and item.
-
-  Args:
-    edges: as in `make`.
-    num_items: I.
-    smoothing: s.
-  """
+  """All pairs with an upstream behavior, ordered by user and item."""
   width = num_items + 1
   codes = [np.asarray(u, np.int64) * width + i for u, i in edges]
   flat = np.concatenate(codes[:-1])
@@ -147,12 +137,7 @@ def touched(
 
 
 def fit(pairs: Touched, num_behaviors: int) -> np.ndarray:
-  """bias and slope of each pattern, f64[2^(K-1), 2]; 0 where there is none.
-
-  Args:
-    pairs: from `touched`.
-    num_behaviors: K.
-  """
+  """Bias and slope of each pattern, f64[2^(K-1), 2]; 0 where there is none."""
   fitted = np.zeros((1 << (num_behaviors - 1), 2))
   for pattern in np.unique(pairs.pattern):
     own = pairs.pattern == pattern
@@ -186,13 +171,7 @@ def _logistic(rate, bought):
 
 
 def bonus(prior: Prior, users: jax.Array, num_items: int) -> jax.Array:
-  """Gains of all items for some users, f32[B, I + 1].
-
-  Args:
-    prior: from `make`.
-    users: i32[B].
-    num_items: I.
-  """
+  """Gains of all items for users i32[B], f32[B, I + 1]."""
   offset = jnp.arange(prior.places.shape[0])
   at = jnp.minimum(
     prior.starts[users][:, None] + offset, prior.items.shape[0] - 1

@@ -20,6 +20,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared
+from twotsrec.ops import rows as rows_ops
 
 SMOOTHING = 5.0
 
@@ -37,11 +38,6 @@ def rules(
 
   Of a behavior without rows nothing can be reminded; the next one stands in.
   With two behaviors the reminders are the same rule, with one there is none.
-  COPF's `view_reminder` could also mean any upstream behavior over the views:
-  on taobao-copf that ranks slightly worse than views alone, as here.
-
-  Args:
-    behaviors: training pairs, data.behaviors.Behaviors.
   """
   *upstream, target = behaviors.train
   upstream = [pairs for pairs in upstream if len(pairs.items)] or upstream
@@ -66,10 +62,9 @@ def reminder(
   """Reminds of items touched and not bought, then ranks all by popularity.
 
   Args:
-    behaviors: training pairs, data.behaviors.Behaviors.
+    behaviors: training pairs.
     popularity: f64[I + 1], orders all items; entry 0 is not used.
-    touched: pairs of an upstream behavior, prepared.SeenItems; None reminds of
-      nothing.
+    touched: pairs of an upstream behavior; None reminds of nothing.
     appeal: f64[I + 1], orders what a user has touched; popularity if None.
   Returns:
     A model that reads inputs['user'] (to nobody, -1, it is popularity), and
@@ -97,9 +92,7 @@ def reminder(
 def places(values: np.ndarray) -> np.ndarray:
   """Places from the end, f32[I + 1]: I for the best item, 1 for the worst.
 
-  Args:
-    values: f64[I + 1]; of equal items the one with the lower id is better.
-      Entry 0 has place 0.
+  Of equal items the one with the lower id is better. Entry 0 has place 0.
   """
   order = np.argsort(-values[1:], kind='stable')
   result = np.zeros(values.shape, np.float32)
@@ -108,7 +101,7 @@ def places(values: np.ndarray) -> np.ndarray:
 
 
 def item_counts(pairs: prepared.SeenItems, num_items: int) -> np.ndarray:
-  """Users of each item, f64[I + 1], from prepared.SeenItems."""
+  """Users of each item, f64[I + 1]."""
   return np.bincount(pairs.items, minlength=num_items + 1).astype(np.float64)
 
 
@@ -149,11 +142,7 @@ def _encode(net, rows, context, inputs, *, key=None):
 
 def _score(net, encoded, candidate_rows, *, key=None):
   del net, key
-  item = candidate_rows['id']
-  if item.ndim == 1:
-    touched = encoded[:, item]
-  else:
-    touched = jnp.take_along_axis(encoded, item, axis=1)
+  touched = rows_ops.of_candidates(encoded, candidate_rows['id'])
   return jnp.where(touched, candidate_rows['reminded'], candidate_rows['usual'])
 
 

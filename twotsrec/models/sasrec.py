@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from twotsrec import config
 from twotsrec import types
 from twotsrec.models import layers
-from twotsrec.models import stages
 from twotsrec.models import towers
 from twotsrec.ops import rows as rows_ops
 from twotsrec.ops import sequence
@@ -18,7 +17,7 @@ from twotsrec.ops import sequence
 
 def check_heads(options: config.ModelConfig) -> None:
   """Raises UserError unless the heads share the width evenly."""
-  if options.num_heads < 1 or options.width % options.num_heads:
+  if options.width % options.num_heads:
     raise types.UserError(
       f'model.num_heads is {options.num_heads}, but it must divide '
       f'model.width, which is {options.width}'
@@ -51,11 +50,14 @@ def _init_layer(key: jax.Array, width: int) -> dict:
   }
 
 
-def _post_norm_layer(params, x, memory, mask, causal, num_heads, dtype):
+def _post_norm_layer(params, x, memory, mask, causal, options):
   """y = LN(x + MHA(x)), LN(y + FF(y)); x f32[B, Q, D], memory f32[B, L, D]."""
+  dtype = jnp.dtype(options.compute_dtype)
   names = {'query': x, 'key': memory, 'value': memory}
   query, key, value = (
-    split_heads(layers.dense(params['attention'][name], part, dtype), num_heads)
+    split_heads(
+      layers.dense(params['attention'][name], part, dtype), options.num_heads
+    )
     for name, part in names.items()
   )
   seen = sequence.attention(query, key, value, mask, causal)
@@ -66,9 +68,7 @@ def _post_norm_layer(params, x, memory, mask, causal, num_heads, dtype):
   return layers.layer_norm(params['feed_norm'], x + fed)
 
 
-def _init(
-  key: jax.Array, sizes: types.Sizes, options: config.ModelConfig
-) -> types.Params:
+def _init(key, sizes, options):
   width = options.width
   keys = jax.random.split(key, 6)
   layer_keys = jax.random.split(keys[4], options.num_layers)
@@ -105,8 +105,7 @@ def make(options: config.ModelConfig) -> types.Model:
   the history length, since no other row is ever read.
   """
   check_heads(options)
-  num_heads = options.num_heads
-  dtype = jnp.dtype(options.compute_dtype)
+  causal, dtype = options.causal, jnp.dtype(options.compute_dtype)
 
   def init(key, context, sizes):
     del context
@@ -120,40 +119,21 @@ def make(options: config.ModelConfig) -> types.Model:
       return vectors
     return rows_ops.mask_padding(vectors, history)
 
-  def run(extractor, embedded, mask, only_last):
+  def encode(extractor, embedded, mask, only_last):
     x = jnp.tanh(layers.dense(extractor['history'], embedded, dtype))
     keys = None if options.authors_quirk else mask
     *body, head = extractor['layers']
     for layer in body:
-      x = _post_norm_layer(layer, x, x, keys, options.causal, num_heads, dtype)
+      x = _post_norm_layer(layer, x, x, keys, causal, options)
     if not only_last:
-      return _post_norm_layer(
-        head, x, x, keys, options.causal, num_heads, dtype
-      )
+      return _post_norm_layer(head, x, x, keys, causal, options)
     # Only one position of the last layer is read, so only it is computed. It
     # is the last real item (or the first place, if there is none): to it, a
     # causal mask shows what the padding mask does.
     query = sequence.take_last(x, mask)[:, None]
-    if options.causal:
+    if causal:
       keys = mask.at[:, 0].set(True) if options.authors_quirk else mask
-    state = _post_norm_layer(head, query, x, keys, False, num_heads, dtype)
+    state = _post_norm_layer(head, query, x, keys, False, options)
     return state[:, 0]
 
-  def summarize(extractor, embedded, mask, *, key=None):
-    del key  # no dropout
-    return run(extractor, embedded, mask, only_last=True)
-
-  def summarize_positions(extractor, embedded, mask, *, key=None):
-    del key  # no dropout
-    return run(extractor, embedded, mask, only_last=False)
-
-  return stages.from_stages(
-    types.Stages(
-      init=init,
-      embed=embed,
-      summarize=summarize,
-      extract=towers.make_extract(dtype),
-      classify=towers.make_classify(dtype),
-      summarize_positions=summarize_positions if options.causal else None,
-    )
-  )
+  return towers.around(init, embed, encode, dtype, causal)

@@ -64,21 +64,20 @@ def make_stages(options: config.TwoTimeConfig, width: int) -> types.Stages:
 
   Departure: psi is a trained vector for every variant that starts from it; 2TS
   does not say how it starts, here at 0.
-
-  Raises:
-    types.UserError: as `check`.
   """
-  check(options)
   cell = cell_of(options)
   plus = reads_out(options)
 
   def init(key, context, sizes):
     del context
     keys = jax.random.split(key)
-    extractor: dict[str, Any] = {'cell': init_cell(keys[0], options, width)}
-    extractor['psi'] = jnp.zeros(width)
-    if plus:
-      extractor['readout'] = init_readout(width)
+    extractor: dict[str, Any] = {
+      'cell': init_cell(keys[0], options, width),
+      'psi': jnp.zeros(width),
+    }
+    if plus:  # [I, 0.1 I] starts close to 2TS without it
+      identity = jnp.eye(width)
+      extractor['readout'] = jnp.concatenate([identity, 0.1 * identity])
     item = layers.init_item_table(keys[1], sizes, width)
     net = {'embed': {}, 'extractor': extractor, 'classifier': {}}
     return types.Params({'item': item}, net)
@@ -94,14 +93,8 @@ def make_stages(options: config.TwoTimeConfig, width: int) -> types.Stages:
     carried = streams.carried
     if carried is None:
       carried = jnp.zeros((embedded.shape[1], cell.states * width))
-    before, after = recurrence.scan(
-      cell,
-      extractor['cell'],
-      embedded,
-      carried,
-      streams.reset,
-      fresh,
-    )
+    events = recurrence.Events(embedded, carried, streams.reset, fresh)
+    before, after = recurrence.scan(cell, extractor['cell'], events)
     return Summary(before[..., :width], streams.previous, after)
 
   def summarize(extractor, embedded, where, *, key=None):
@@ -135,23 +128,6 @@ def make_stages(options: config.TwoTimeConfig, width: int) -> types.Stages:
   return types.Stages(init, embed, summarize, extract, classify)
 
 
-def check(options: config.TwoTimeConfig) -> None:
-  """Refuses a cell that there is not.
-
-  Raises:
-    types.UserError: an unknown name, or a bias of a gate it does not have.
-  """
-  if options.cell not in recurrence.CELLS:
-    raise types.UserError(
-      f'two_time.cell {options.cell!r}; known: {", ".join(recurrence.CELLS)}'
-    )
-  if options.cell == 'lstm' and options.update_bias:
-    raise types.UserError(
-      f'two_time.update_bias {options.update_bias} is of the update gate, which'
-      ' lstm does not have; leave it at 0'
-    )
-
-
 def cell_of(options: config.TwoTimeConfig) -> recurrence.Cell:
   """The recurrence that a configuration names."""
   return recurrence.CELLS[options.cell]
@@ -164,7 +140,7 @@ def reads_out(options: config.TwoTimeConfig) -> bool:
 
 def init_cell(
   key: jax.Array, options: config.TwoTimeConfig, width: int
-) -> dict:
+) -> dict[str, Any]:
   """Parameters of a cell whose inputs and states have the same width."""
   cell = cell_of(options)
   keys = jax.random.split(key, 3)
@@ -183,22 +159,14 @@ def init_cell(
 
 
 def with_scale(extractor: dict, starts: jax.Array) -> dict:
-  """The root mean square of start vectors as the scale of a scaled GRU.
+  """The root mean square of starts f32[n, D] as the scale of a scaled GRU.
 
-  Args:
-    extractor: its parameters; returned as they are if the cell has no scale.
-    starts: f32[n, D].
+  Parameters of another cell are returned as they are.
   """
   if 'scale' not in extractor['cell']:
     return extractor
   scale = jnp.sqrt(jnp.mean(jnp.square(starts)))
   return {**extractor, 'cell': {**extractor['cell'], 'scale': scale}}
-
-
-def init_readout(width: int) -> jax.Array:
-  """[I, 0.1 I] transposed, f32[2 D, D]: starts close to 2TS without it."""
-  identity = jnp.eye(width)
-  return jnp.concatenate([identity, 0.1 * identity])
 
 
 def query_of(

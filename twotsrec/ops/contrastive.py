@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from twotsrec import fields
 from twotsrec import types
 
 SIMILARITIES = ('cosine', 'inner')
@@ -98,7 +99,7 @@ def _over_blocks(queries, weights, positives, keys, shift):
     loss, by_queries, by_keys = totals
     start = number * size
     cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, size)
-    added, by_query, by_key = _block(*map(cut, arrays), keys, shift)
+    added, by_query, by_key = _block(keys, shift, *map(cut, arrays))
     by_queries = jax.lax.dynamic_update_slice_in_dim(
       by_queries, by_query, start, axis=0
     )
@@ -111,7 +112,7 @@ def _over_blocks(queries, weights, positives, keys, shift):
   return loss, by_queries[:count], by_keys.T
 
 
-def _block(queries, weights, positives, keys, shift):
+def _block(keys, shift, queries, weights, positives):
   """What `_over_blocks` adds up, of B anchors."""
   logits = queries @ keys.T
   at_positive = jnp.take_along_axis(logits, positives[:, None], axis=1)
@@ -152,12 +153,8 @@ def _through_scaling(gradients, directions, scales):
   return scales * (gradients - along * directions)
 
 
-def _check(temperature: float, similarity: str) -> None:
-  if similarity not in SIMILARITIES:
-    raise types.UserError(
-      f'unknown similarity {similarity!r} of the contrastive loss; known:'
-      f' {", ".join(SIMILARITIES)}'
-    )
+def _check(temperature, similarity):
+  fields.refuse_unknown('similarity', similarity, SIMILARITIES)
   if not temperature > 0:
     raise types.UserError(
       f'a temperature of {temperature}; the contrastive loss needs one above 0'

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.ops import graph_layouts
 
@@ -65,9 +66,9 @@ def from_pairs(
     types.UserError: an unknown name.
   Reference: COPF eq. 4-5, and the authors' code for 'left' and 'merged'.
   """
-  _check('normalization', normalization, NORMALIZATIONS)
-  _check('merge', merge, MERGES)
-  _check('layout', layout, ('auto', *graph_layouts.NAMES))
+  fields.refuse_unknown('normalization', normalization, NORMALIZATIONS)
+  fields.refuse_unknown('merge', merge, MERGES)
+  fields.refuse_unknown('layout', layout, ('auto', *graph_layouts.NAMES))
   edges = _merge(pairs, num_users, num_items, merge)
   offsets, columns, values = _symmetric(*edges, num_users, num_items)
   adjacency = graph_layouts.make(layout, offsets, columns, values)
@@ -97,13 +98,7 @@ class Edges(NamedTuple):
 def make_edges(
   pairs: Sequence[tuple[np.ndarray, np.ndarray]], num_users: int, num_items: int
 ) -> Edges:
-  """The edges of all behaviors.
-
-  Args:
-    pairs: (users, items) of each behavior; a pair counts once in a behavior.
-    num_users: U.
-    num_items: I.
-  """
+  """The edges of all behaviors, from the pairs of each as in `from_pairs`."""
   pairs = tuple(pairs)
 
   @functools.cache
@@ -153,13 +148,6 @@ def _backward(dtype, graph, gradient):
 
 
 propagate.defvjp(_forward, _backward)
-
-
-def _check(what: str, name: str, known: Sequence[str]) -> None:
-  if name not in known:
-    raise types.UserError(
-      f'unknown {what} {name!r} of a graph; known: {", ".join(known)}'
-    )
 
 
 def _merge(pairs, num_users, num_items, merge):

@@ -108,8 +108,7 @@ def make(
     columns: i64[E], ascending in each row.
     values: f32[E].
   """
-  if layout == 'auto':
-    layout = of_backend()
+  layout = of_backend() if layout == 'auto' else layout
   return _MAKERS[layout](offsets, columns, values)
 
 
@@ -203,12 +202,7 @@ def _buckets(offsets, columns, values):
 
 
 def _level(offsets, columns, values):
-  """One level: its buckets, and rows made of its sums to be added up.
-
-  Returns:
-    (buckets; i64[n + 1] offsets of the rows' parts; i64[parts] where the level
-    puts them).
-  """
+  """Buckets, i64[n + 1] offsets of the rows' parts, i64[parts] their places."""
   lengths = np.diff(offsets)
   parts = np.maximum(-(-lengths // _WIDTHS[-1]), 1)
   part_offsets = np.concatenate([[0], np.cumsum(parts)])

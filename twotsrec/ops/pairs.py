@@ -25,15 +25,12 @@ class PairSet(NamedTuple):
   """Training pairs of one behavior.
 
   Attributes:
-    starts: i32[U], where a user's items begin.
-    counts: i32[U], how many there are.
     drawn: i32[U], how many pairs a user gives to a batch.
-    items: i32[M], 1..I, ascending inside a user.
-    complements: what negatives must stay out of.
+    items: i32[M + 1], 1..I, ascending inside a user; the last is filling.
+    complements: where a user's items begin, and how many there are; negatives
+      stay out of them.
   """
 
-  starts: jax.Array
-  counts: jax.Array
   drawn: jax.Array
   items: jax.Array
   complements: sampling.Complements
@@ -65,23 +62,15 @@ def make_set(
     items: i32[M], 1..I, ascending and distinct inside a user.
     drawn: i64[U], pairs of each user in a batch; 0 where there are no items.
   """
-  offsets = np.asarray(offsets, np.int64)
-  as_i32 = lambda x: jnp.asarray(x, jnp.int32)
   return PairSet(
-    as_i32(offsets[:-1]),
-    as_i32(np.diff(offsets)),
-    as_i32(drawn),
-    as_i32(np.append(items, 0)),  # never empty
-    sampling.make_complements(offsets, items),
+    drawn=jnp.asarray(drawn, jnp.int32),
+    items=jnp.asarray(np.append(items, 0), jnp.int32),
+    complements=sampling.make_complements(offsets, items),
   )
 
 
 def draw(
-  key: jax.Array,
-  pairs: PairSet,
-  users: jax.Array,
-  num_items: int,
-  places: int,
+  key: jax.Array, pairs: PairSet, users: jax.Array, num_items: int, places: int
 ) -> Pairs:
   """Draws the pairs of a batch of users.
 
@@ -94,16 +83,16 @@ def draw(
   """
   chex.assert_rank(users, 1)
   positive_key, negative_key = jax.random.split(key)
-  known = jnp.maximum(users, 0)
+  sets, known = pairs.complements, jnp.maximum(users, 0)
   ends = jnp.cumsum(jnp.where(users >= 0, pairs.drawn[known], 0))
   place = jnp.arange(places)
   slot = jnp.searchsorted(ends, place, side='right')
   slot = jnp.minimum(slot, users.shape[0] - 1)
   user = known[slot]
-  limit = jnp.maximum(pairs.counts[user], 1)
+  limit = jnp.maximum(sets.counts[user], 1)
   nth = jax.random.randint(positive_key, (places,), 0, limit)
-  at = jnp.minimum(pairs.starts[user] + nth, pairs.items.shape[0] - 1)
-  negative = sampling.draw(negative_key, pairs.complements, user, num_items, 1)
+  at = jnp.minimum(sets.starts[user] + nth, pairs.items.shape[0] - 1)
+  negative = sampling.draw(negative_key, sets, user, num_items, 1)
   weight = (place < ends[-1]).astype(jnp.float32)
   # Filling points at an item that exists, whatever it is.
   positive = jnp.maximum(pairs.items[at], 1)
@@ -130,10 +119,7 @@ def places_for(drawn: np.ndarray, batch_size: int) -> int:
 
 
 def deal_users(
-  drawn: np.ndarray,
-  places: np.ndarray,
-  batch_size: int,
-  seed: tuple[int, ...],
+  drawn: np.ndarray, places: np.ndarray, batch_size: int, seed: tuple[int, ...]
 ) -> np.ndarray:
   """Every user once, in random order, in batches; i32[S, B], -1 fills.
 
@@ -149,9 +135,8 @@ def deal_users(
     types.UserError: no such order was found.
   """
   num_users = drawn.shape[1]
-  generator = np.random.Generator(
-    np.random.Philox(np.random.SeedSequence(seed))
-  )
+  sequence = np.random.SeedSequence(seed)
+  generator = np.random.Generator(np.random.Philox(sequence))
   steps = -(-num_users // batch_size)
   plan = np.full(steps * batch_size, -1, np.int32)
   plan[:num_users] = generator.permutation(num_users)

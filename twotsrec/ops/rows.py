@@ -8,13 +8,11 @@ import jax.numpy as jnp
 
 
 def gather(table: dict[str, jax.Array], ids: jax.Array) -> dict[str, jax.Array]:
-  """Rows of every array of one entity's table.
+  """Rows of every array of one entity's table, {name: f32[*ids.shape, ...]}.
 
   Args:
     table: {name: f32[V, ...]}, for example {'embedding': f32[I + 1, D]}.
     ids: i32[...], 0..V-1.
-  Returns:
-    {name: f32[*ids.shape, ...]}.
   """
   chex.assert_type(ids, int)
   # Ids are checked on the host, so no bounds test costs time here.
@@ -29,6 +27,13 @@ def mask_padding(rows: jax.Array, ids: jax.Array) -> jax.Array:
   """
   chex.assert_equal_shape_prefix([rows, ids], ids.ndim)
   return jnp.where((ids > 0)[..., None], rows, 0.0)
+
+
+def of_candidates(values: jax.Array, ids: jax.Array) -> jax.Array:
+  """Numbers [B, C] of candidates i32[C] or i32[B, C] out of all, [B, V]."""
+  if ids.ndim == 1:
+    return values[:, ids]
+  return jnp.take_along_axis(values, ids, axis=1)
 
 
 class Distinct(NamedTuple):
@@ -71,12 +76,7 @@ def distinct(ids: jax.Array, num_rows: int) -> Distinct:
 
 
 def sum_by_row(values: jax.Array, found: Distinct) -> jax.Array:
-  """Sums over the occurrences of an id, f32[M, ...]; 0 in places without.
-
-  Args:
-    values: f32[N, ...].
-    found: of the N ids.
-  """
+  """Sums of values f32[N, ...] of an id, f32[M, ...]; 0 in places without."""
   size = found.ids.shape[0]
   zeros = jnp.zeros((size, *values.shape[1:]), values.dtype)
   return zeros.at[found.place].add(values, mode='drop')

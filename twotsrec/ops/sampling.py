@@ -50,7 +50,7 @@ def draw(
   num_items: int,
   count: int,
 ) -> jax.Array:
-  """Draws `count` items per user, uniform over 1..I without the user's set.
+  """Items per user, uniform over 1..I without the user's set, i32[B, count].
 
   A rank r among the allowed items is drawn and turned into the item, so there
   is no rejection and the cost is one binary search per draw. Users without an
@@ -58,12 +58,10 @@ def draw(
 
   Args:
     key: PRNG key, or one key per user, [B].
-    complements: the sets, from `make_complements`.
+    complements: the sets.
     user: i32[B].
     num_items: I.
     count: draws per user, with replacement.
-  Returns:
-    i32[B, count].
   """
   chex.assert_rank(user, 1)
   allowed = num_items - complements.counts[user]

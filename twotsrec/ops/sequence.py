@@ -10,23 +10,14 @@ import jax
 import jax.numpy as jnp
 
 
-def last_index(mask: jax.Array) -> jax.Array:
-  """Index of the last real item, i32[B]; 0 for an empty history."""
-  return jnp.maximum(jnp.sum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
-
-
 def take_last(states: jax.Array, mask: jax.Array) -> jax.Array:
-  """The state of the last real item.
+  """The state, of f32[B, L, D], of the last real item, f32[B, D].
 
-  Args:
-    states: f32[B, L, D].
-    mask: bool[B, L].
-  Returns:
-    f32[B, D]; the first state if the history is empty.
+  Of an empty history it is the first one.
   """
   chex.assert_equal_shape_prefix([states, mask], 2)
-  index = last_index(mask)[:, None, None]
-  return jnp.take_along_axis(states, index, axis=1)[:, 0]
+  last = jnp.maximum(jnp.sum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
+  return jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
 
 
 def gru_step(
@@ -135,8 +126,7 @@ def attention(
     visible = mask[:, None, None, :]
   if causal:
     chex.assert_equal(query.shape[1], key.shape[1])
-    length = key.shape[1]
-    visible = visible & jnp.tri(length, dtype=bool)
+    visible = visible & jnp.tri(key.shape[1], dtype=bool)
   # A finite floor: a row without any visible key is uniform, not NaN.
   logits = jnp.where(visible, logits, jnp.finfo(jnp.float32).min / 2)
   weights = jax.nn.softmax(logits, axis=-1)

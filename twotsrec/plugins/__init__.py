@@ -5,8 +5,6 @@ shared trunk (PIN sec. 3.3). Every one starts as the bare trunk, to the bit,
 unless it is asked for the authors' form.
 """
 
-import dataclasses
-
 from twotsrec import config
 from twotsrec import fields
 from twotsrec import own
@@ -44,21 +42,10 @@ def make(options: config.PluginConfig) -> types.Plugin:
     types.UserError: an unknown name or value, or an option that the plugin
       does not have: it would change nothing.
   """
+  fields.refuse_section(options, 'plugin')
   name = options.name
-  if fields.is_own(name):
-    return own.make(name, 'plugin.name', types.Plugin, options)
-  if name not in _MAKERS:
-    raise types.UserError(
-      f'plugin.name is {name!r}; known plugins: {", ".join(NAMES)}, '
-      'my_file.py:make of your own, or none for the bare trunk'
-    )
-  taken = OPTIONS[name]
-  for field in dataclasses.fields(options):
-    value = getattr(options, field.name)
-    if field.name in ('name', *_TRAINING, *taken) or value == field.default:
-      continue
-    raise types.UserError(
-      f'plugin.{field.name} is {value}, but {name} has no such option; '
-      f'it takes {", ".join(taken) or "none"}'
-    )
-  return _MAKERS[name](options)
+  if name in OPTIONS:
+    fields.refuse_options(options, 'plugin', OPTIONS[name], _TRAINING)
+  also = ', or none for the bare trunk'
+  kind = types.Plugin
+  return own.part(name, 'plugin.name', kind, _MAKERS, options, also=also)

@@ -5,7 +5,6 @@ extractor and the classifier. `at_points` puts any function of a vector there.
 """
 
 from collections.abc import Callable
-import math
 from typing import NamedTuple
 
 import jax
@@ -15,9 +14,7 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.models import layers
 
-POINTS = ('A', 'Z', 'AZ')
 _ACTIVATIONS = {'tanh': jnp.tanh, 'relu': jax.nn.relu}
-_INITS = ('identity', 'small')
 _SMALL = 1e-3  # the authors' Xavier gain
 
 
@@ -70,12 +67,8 @@ def at_points(plug: Plug, points: str, history_only: bool) -> types.Plugin:
     points: 'A', 'Z' or 'AZ'.
     history_only: A leaves the candidates alone.
   Raises:
-    types.UserError: unknown points, or `history_only` without A.
+    types.UserError: `history_only` without A.
   """
-  if points not in POINTS:
-    raise types.UserError(
-      f'plugin.points is {points!r}; it must be one of {", ".join(POINTS)}'
-    )
   if history_only and 'A' not in points:
     raise types.UserError(
       f'plugin.history_only is True, but plugin.points={points} leaves the '
@@ -114,16 +107,6 @@ def at_points(plug: Plug, points: str, history_only: bool) -> types.Plugin:
   return types.Plugin(init, attach)
 
 
-def _hidden_width(width: int, ratio: float) -> int:
-  hidden = int(width * ratio)
-  if hidden < 1:
-    raise types.UserError(
-      f'plugin.ratio is {ratio}, which leaves a vector of width {width} no '
-      f'hidden unit; it must be at least {1 / width:.3g}'
-    )
-  return hidden
-
-
 def bottleneck(
   ratio: float = 0.5,
   activation: str = 'tanh',
@@ -135,42 +118,33 @@ def bottleneck(
       y = x + sum_k w_k (act(x V_k + a_k) Q_k + c_k)            (PIN eq. 12-13)
 
   V is Xavier-uniform, a, Q and c start at 0: y = x, and Q moves first. The
-  form of the authors' later code starts both layers Xavier-uniform with gain
-  1e-3 (`init='small'`) and activates once more (`post_activation`),
+  authors' later code starts both layers Xavier-uniform with gain 1e-3
+  (`init='small'`) and activates once more (`post_activation`),
 
       y = (1 - sum_k w_k) x + sum_k w_k act(x + act(x V_k + a_k) Q_k + c_k)
 
-  which is not the identity at the start: the loss jumps at the switch.
+  which is not the identity at the start.
 
-  Departure: PIN says "insert plugins" and not how they start; the later code
-  starts them at random, with an activation after the sum. Here their output is
-  zero at first, so that stage 2 starts exactly at stage 1 and the loss does not
-  jump; `plugin.init=small` and `plugin.post_activation=True` are theirs.
+  Departure: PIN says "insert plugins" and not how they start. Here their output
+  is zero at first, so that stage 2 starts exactly at stage 1 and the loss does
+  not jump.
 
   Args:
     ratio: hidden width over the width d of x; h = floor(ratio d).
     activation: 'tanh' or 'relu'.
     init: 'identity' or 'small'.
     post_activation: the authors' form.
-  Raises:
-    types.UserError: an unknown activation or init, or a ratio without width.
   """
-  if not 0 < ratio < math.inf:
-    raise types.UserError(f'plugin.ratio is {ratio}; it must be above 0')
-  if activation not in _ACTIVATIONS:
-    raise types.UserError(
-      f'plugin.activation is {activation!r}; it must be one of '
-      f'{", ".join(_ACTIVATIONS)}'
-    )
-  if init not in _INITS:
-    raise types.UserError(
-      f'plugin.init is {init!r}; it must be one of {", ".join(_INITS)}'
-    )
   act = _ACTIVATIONS[activation]
   down_gain, up_gain = (1.0, 0.0) if init == 'identity' else (_SMALL, _SMALL)
 
   def init_plug(key, width):
-    hidden = _hidden_width(width, ratio)
+    hidden = int(width * ratio)
+    if hidden < 1:
+      raise types.UserError(
+        f'plugin.ratio is {ratio}, which leaves a vector of width {width} no '
+        f'hidden unit; it must be at least {1 / width:.3g}'
+      )
     down_key, up_key = jax.random.split(key)
     down = layers.init_dense(down_key, width, hidden, bias=False)['kernel']
     up = layers.init_dense(up_key, hidden, width, bias=False)['kernel']
@@ -202,10 +176,6 @@ def bottleneck(
 
 def make(options: config.PluginConfig) -> types.Plugin:
   """A bottleneck at every point."""
-  plug = bottleneck(
-    options.ratio,
-    options.activation,
-    options.init,
-    options.post_activation,
-  )
+  form = options.activation, options.init, options.post_activation
+  plug = bottleneck(options.ratio, *form)
   return at_points(plug, options.points, options.history_only)

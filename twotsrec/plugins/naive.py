@@ -24,30 +24,19 @@ def _attach(stages, plugins, weights):
     delta = jnp.einsum('k,k...->...', weights, deltas, precision='highest')
     return leaf + delta
 
-  def moved(part, params):
-    return jax.tree.map(add, params, plugins[part])
+  def on(part, method):
+    def run(params, *arguments, **key):
+      moved = jax.tree.map(add, params, plugins[part])
+      return method(moved, *arguments, **key)
 
-  def summarize(extractor, *args, key=None):
-    return stages.summarize(moved('extractor', extractor), *args, key=key)
+    return run
 
-  def summarize_positions(extractor, *args, key=None):
-    extractor = moved('extractor', extractor)
-    return stages.summarize_positions(extractor, *args, key=key)
-
-  def extract(extractor, summary, candidate_rows):
-    extractor = moved('extractor', extractor)
-    return stages.extract(extractor, summary, candidate_rows)
-
-  def classify(classifier, features, candidate_rows):
-    classifier = moved('classifier', classifier)
-    return stages.classify(classifier, features, candidate_rows)
-
-  per_position = summarize_positions if stages.summarize_positions else None
+  positions = stages.summarize_positions
   return stages._replace(
-    summarize=summarize,
-    extract=extract,
-    classify=classify,
-    summarize_positions=per_position,
+    summarize=on('extractor', stages.summarize),
+    extract=on('extractor', stages.extract),
+    classify=on('classifier', stages.classify),
+    summarize_positions=positions and on('extractor', positions),
   )
 
 

@@ -43,13 +43,9 @@ def attached(
   plugins: types.PyTree,
   weights: jax.Array,
 ) -> types.Model:
-  """The trunk with K plugins on; all examples share them.
+  """The trunk with K plugins on, which all examples share.
 
-  Args:
-    model: the trunk, whose parameters the result takes.
-    plugin: how plugins are attached.
-    plugins: leaves [K, ...].
-    weights: f32[K]; all 0 is the bare trunk.
+  Plugins have leaves [K, ...]; weights f32[K] of 0 are the bare trunk.
   """
   return stages_lib.from_stages(plugin.attach(model.stages, plugins, weights))
 
@@ -124,45 +120,23 @@ def plugged(
 
 
 def _by_route(run, route, arguments, key, own_last=True):
-  """`run` for all examples at once, or for each by itself with its plugins.
+  """`run` (route of [K], two batches, key) for each example by itself.
 
-  Args:
-    run: (route of [K], two batches, key) -> batch.
-    route: leaves [K], or [B, K].
-    arguments: the batches, leaves [B, ...].
-    key: of all of them, or None in evaluation.
-    own_last: the second one is a batch; if not, all examples share it.
+  At once, if the route is one for all. Without `own_last` all examples share
+  the second of the arguments.
   """
-  first, last = arguments
-  if _is_shared(route):
-    return run(route, first, last, key)
-
-  def run_one(route, first, last, key):
-    last = _batch(last) if own_last else last
-    return _first(run(route, _batch(first), last, key))
-
-  in_axes = (0, 0, 0 if own_last else None, 0)
-  keys = _split_key(key, route)
-  return jax.vmap(run_one, in_axes)(route, first, last, keys)
-
-
-def _is_shared(route: types.Route) -> bool:
-  """Whether the route is one for all examples, [K], and not [B, K]."""
   chex.assert_equal_shape([route.groups, route.weights])
   chex.assert_rank(route.groups, {1, 2})
-  return route.groups.ndim == 1
+  first, last = arguments
+  if route.groups.ndim == 1:
+    return run(route, first, last, key)
+  batch = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
 
+  def run_one(route, first, last, key):
+    last = batch(last) if own_last else last
+    made = run(route, batch(first), last, key)
+    return jax.tree.map(lambda leaf: leaf[0], made)
 
-def _split_key(key: jax.Array | None, route: types.Route) -> jax.Array | None:
-  """One key per example, or None in evaluation."""
-  return None if key is None else jax.random.split(key, len(route.groups))
-
-
-def _batch(tree: types.PyTree) -> types.PyTree:
-  """One example as a batch of one."""
-  return jax.tree.map(lambda leaf: leaf[None], tree)
-
-
-def _first(tree: types.PyTree) -> types.PyTree:
-  """The only example of a batch."""
-  return jax.tree.map(lambda leaf: leaf[0], tree)
+  in_axes = (0, 0, 0 if own_last else None, 0)
+  keys = None if key is None else jax.random.split(key, len(route.groups))
+  return jax.vmap(run_one, in_axes)(route, first, last, keys)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import buckets
@@ -22,6 +21,7 @@ from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import online_measures as measures
 from twotsrec.studies import plans
 from twotsrec.studies import results
+from twotsrec.theory import power_law
 from twotsrec.training import run_directory
 
 RESAMPLES = 2000  # of users, in comparisons
@@ -274,14 +274,14 @@ def _activity(counts) -> Activity:
   histogram = buckets.histogram(counts)
   activity = Activity(histogram['values'], histogram['users'])
   try:
-    law = theory.fit_alpha(counts, theory.law_start(counts))
+    law = power_law.fit_alpha(counts, power_law.law_start(counts))
   except types.UserError:
     return activity
   return activity._replace(
     alpha=law.alpha,
     standard_error=law.standard_error,
     minimum=law.minimum,
-    zeta=float(theory.zeta(law.alpha, law.minimum + 1.0)),
+    zeta=float(power_law.zeta(law.alpha, law.minimum + 1.0)),
   )
 
 

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotsrec import theory
 from twotsrec.evaluation import comparison
 from twotsrec.studies import document
 from twotsrec.studies import figures
+from twotsrec.theory import bounds
+from twotsrec.theory import simulation as simulation_lib
+from twotsrec.theory import worlds as worlds_lib
 from twotsrec.training import files
 
 SPREADS = (1.0, 2.0, 5.0)
@@ -32,7 +34,7 @@ class Run(NamedTuple):
   """A simulation and the seconds it took, compilation included."""
 
   seed: int
-  simulation: theory.Simulation
+  simulation: simulation_lib.Simulation
   seconds: float
 
 
@@ -58,7 +60,7 @@ def collect(
   folder: pathlib.Path,
   spreads: Sequence[float] = SPREADS,
   seeds: Sequence[int] = SEEDS,
-  config: theory.Config | None = None,
+  config: worlds_lib.Config | None = None,
 ) -> Simulated:
   """Simulates and draws what is not in the folder yet.
 
@@ -68,7 +70,7 @@ def collect(
     seeds: of the worlds.
     config: of everything else; None takes the defaults.
   """
-  config = theory.Config() if config is None else config
+  config = worlds_lib.Config() if config is None else config
   asked = files.jsonable(
     {'spreads': spreads, 'seeds': seeds, 'config': config._asdict()}
   )
@@ -112,7 +114,7 @@ def section(page: document.Page) -> Iterator[str]:
 
 
 def simulate(
-  spreads: Iterable[float], seeds: Iterable[int], config: theory.Config
+  spreads: Iterable[float], seeds: Iterable[int], config: worlds_lib.Config
 ) -> list[Run]:
   """Simulates every spread with every seed.
 
@@ -125,12 +127,14 @@ def simulate(
   for spread in spreads:
     for seed in seeds:
       started = time.perf_counter()
-      world = theory.simulate(seed, config._replace(spread=float(spread)))
+      world = simulation_lib.simulate(
+        seed, config._replace(spread=float(spread))
+      )
       runs.append(Run(seed, world, time.perf_counter() - started))
   return runs
 
 
-def holds(world: theory.Simulation) -> dict[str, bool]:
+def holds(world: simulation_lib.Simulation) -> dict[str, bool]:
   """The statements of the theorem, each with whether the simulation has it."""
   rule, best, J = world.t_star, world.best, world.J
   risks, errors = world.risk_crossing, world.error_crossing
@@ -142,16 +146,16 @@ def holds(world: theory.Simulation) -> dict[str, bool]:
       risks is not None and errors is not None and abs(risks - errors) <= 1
     ),
     'a threshold beats own starts for all': bool(J[0] > J[rule]),
-    'a threshold beats own starts for nobody': bool(world.J_inf > J[rule]),
+    'a threshold beats own starts for nobody': bool(world.R_in > J[rule]),
     'the bound holds everywhere': bool((world.bound(world.Q_worst) >= J).all()),
     'active users want smaller steps': world.gamma_act < world.gamma_in,
   }
 
 
-def predicted_ratio(world: theory.Simulation) -> float:
+def predicted_ratio(world: simulation_lib.Simulation) -> float:
   """gamma_act / gamma_in by the formulas, at the rule's threshold."""
   alpha = world.config.alpha
-  active = theory.active_error(world.t_star, alpha, world.Q_tail)
+  active = bounds.active_error(world.t_star, alpha, world.Q_tail)
   return math.sqrt(active / world.V)
 
 
@@ -170,13 +174,13 @@ def _cells(run: Run) -> dict[str, str]:
     'V': f'{world.V:.4f}',
     'Q worst': f'{world.Q_worst:.2f}',
     'Q tail': f'{world.Q_tail:.3f}',
-    't by worst': str(theory.t_opt(world.Q_worst, world.V)),
+    't by worst': str(bounds.t_opt(world.Q_worst, world.V)),
     't by tail': str(world.t_star),
     'best t': str(world.best),
     'crossing': '-' if crossing is None else str(crossing),
     'J(0)': f'{world.J[0]:.5f}',
     'J(best)': f'{world.J[world.best]:.5f}',
-    'J(inf)': f'{world.J_inf:.5f}',
+    'J(inf)': f'{world.R_in:.5f}',
     'steps act / in': f'{world.gamma_act / world.gamma_in:.2f}',
     'predicted': f'{predicted_ratio(world):.2f}',
     'seconds': f'{run.seconds:.1f}',
@@ -187,7 +191,9 @@ def _cells(run: Run) -> dict[str, str]:
 # ---- The picture
 
 
-def draw(worlds: Sequence[theory.Simulation], path: pathlib.Path) -> bool:
+def draw(
+  worlds: Sequence[simulation_lib.Simulation], path: pathlib.Path
+) -> bool:
   """Draws simulations, those of the same spread over each other.
 
   Args:
@@ -197,7 +203,7 @@ def draw(worlds: Sequence[theory.Simulation], path: pathlib.Path) -> bool:
   Returns:
     False if there is nothing to draw, or nothing to draw with.
   """
-  columns: dict[float, list[theory.Simulation]] = {}
+  columns: dict[float, list[simulation_lib.Simulation]] = {}
   for world in sorted(worlds, key=lambda world: world.config.spread):
     columns.setdefault(world.config.spread, []).append(world)
   named = {_title(spread, of): of for spread, of in columns.items()}

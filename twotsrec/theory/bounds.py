@@ -82,7 +82,10 @@ def prop_a1_Q(B_x: float, B_phi: float, c: float) -> float:
   Reference: 2TS prop. A.1; Nemirovski, Juditsky, Lan and Shapiro 2009, eq.
   2.9-2.10.
   """
-  _positive(B_x=B_x, B_phi=B_phi, c=c)
+  if not (B_x > 0.0 and B_phi > 0.0 and c > 0.0):
+    raise types.UserError(
+      f'B_x = {B_x}, B_phi = {B_phi}, c = {c}; all of them must be positive'
+    )
   return (B_x / c + B_phi) ** 2
 
 
@@ -190,16 +193,10 @@ def gamma_act(t: Any, alpha: Any, Q: Any, B: Any, N: Any) -> Any:
   return np.sqrt(active_error(t, alpha, Q) / N) / B
 
 
-def bound(
-  t: Any,
-  alpha: Any,
-  Q: Any,
-  V: Any,
-  B: Any,
-  N: Any,
-  gamma: Any = None,
-) -> Any:
-  """Bound on the mean excess risk over N events.   (2TS eq. 5 and 6)
+def bound(t: Any, alpha: Any, Q: Any, V: Any, B: Any, N: Any) -> Any:
+  """Bound on the mean excess risk over N events at the best step size.
+
+    B sqrt(beta(t) / N), of `gamma_single` for each t           (2TS eq. 6)
 
   Args:
     t: f64[...], threshold; the rest as in `beta`.
@@ -208,13 +205,20 @@ def bound(
     V: f64[...].
     B: f64[...], `gradient_bound`.
     N: f64[...], events online.
-    gamma: f64[...], step size; without it the best for each t, `gamma_single`.
-  Returns:
-    f64[...], (beta + gamma^2 B^2 N) / (2 gamma N), at best B sqrt(beta / N).
   """
-  start = beta(t, alpha, Q, V)
-  if gamma is None:
-    return B * np.sqrt(start / N)
+  return B * np.sqrt(beta(t, alpha, Q, V) / N)
+
+
+def bound_at(gamma: Any, start: Any, B: Any, N: Any) -> Any:
+  """The bound at any step size, (beta + gamma^2 B^2 N) / (2 gamma N).
+
+  Args:
+    gamma: f64[...], step size.
+    start: f64[...], `beta` of the threshold.
+    B: f64[...], `gradient_bound`.
+    N: f64[...], events online.
+  Reference: 2TS eq. 5.
+  """
   return (start + gamma**2 * B**2 * N) / (2.0 * gamma * N)
 
 
@@ -229,10 +233,3 @@ def two_rate_bound(t: Any, alpha: Any, Q: Any, V: Any, B: Any, N: Any) -> Any:
   error = active_error(t, alpha, Q)
   mean = (1.0 - active) * np.sqrt(V) + active * np.sqrt(error)
   return B * mean / np.sqrt(N)
-
-
-def _positive(**values):
-  wrong = {name: value for name, value in values.items() if not value > 0.0}
-  if wrong:
-    shown = ', '.join(f'{name} = {value}' for name, value in wrong.items())
-    raise types.UserError(f'{shown}; it must be positive')

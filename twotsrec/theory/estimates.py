@@ -25,6 +25,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.theory import bounds
 from twotsrec.theory import power_law
+from twotsrec.theory import user_vectors
 
 _CELLS_AT_ONCE = 1 << 22
 
@@ -85,8 +86,8 @@ class Profile(NamedTuple):
 def user_q(first: Any, second: Any, counts: Any) -> np.ndarray:
   """Every user's unbiased, if wide, estimate of Q, f64[U].
 
-  ||a - b||^2 / (1 / (h + 1) + 1 / (T - h + 1)) with h = T // 2, which for even
-  T is (T / 2 + 1) ||a - b||^2 / 2. With T < 2 a half is empty and says nothing.
+  ||a - b||^2 / (1 / (h + 1) + 1 / (T - h + 1)) with h = T // 2. With T < 2 a
+  half is empty and says nothing.
 
   Args:
     first: f32[U, D], vectors fitted to h of the events of each user.
@@ -160,44 +161,37 @@ def estimate_variance(
 
 
 def estimate(
-  vectors: Any,
-  first: Any,
-  second: Any,
-  counts: Any,
+  halves: user_vectors.Halves,
   *,
   activity: Any = None,
   minimum: int = 2,
   alpha_minimum: int = 0,
-  clip: float = 1.0,
   resamples: int = 200,
   seed: int = 0,
 ) -> Estimates:
   """Everything the threshold needs, with errors by resampling users.
 
   Args:
-    vectors: f32[U, D], fitted to all events.
-    first: f32[U, D], fitted to half of them.
-    second: f32[U, D], fitted to the others.
-    counts: i64[U], events that the vectors were fitted to.
-    activity: i64[A], events of all users, for alpha; None takes `counts`.
+    halves: vectors fitted to all events of a user, and to either half.
+    activity: i64[A], events of all users, for alpha; None takes those of
+      `halves`.
     minimum: users with fewer events are not asked for Q and V.
     alpha_minimum: where the power law starts, as in `power_law.fit_alpha`.
-    clip: as in `estimate_q`.
     resamples: of users, for the errors of Q, V and the threshold; 0 gives NaN.
     seed: of the resamples.
   """
+  _, first, second, vectors, counts = halves
   chex.assert_equal_shape([vectors, first, second])
-  q = estimate_q(first, second, counts, minimum=minimum, clip=clip)
+  q = estimate_q(first, second, counts, minimum=minimum)
   variance = estimate_variance(vectors, counts, q, minimum=minimum)
   law = _law(counts if activity is None else activity, alpha_minimum)
   kept = _kept(counts, minimum)
   values = user_q(first, second, counts)[kept]
-  values = np.minimum(values, np.quantile(values, clip))
-  inverse = 1.0 / (np.asarray(counts)[kept] + 1.0)
-  drawn = _resampled(
-    np.asarray(vectors)[kept], values, inverse, resamples, seed
-  )
-  q_error, variance_error = _errors(drawn)
+  inverse = 1.0 / (counts[kept] + 1.0)
+  drawn = _resampled(vectors[kept], values, inverse, resamples, seed)
+  errors = np.full(2, np.nan)
+  if resamples > 1:
+    errors = drawn.std(axis=0, ddof=1)
   low, high = _threshold_interval(drawn)
   return Estimates(
     q=q,
@@ -205,8 +199,8 @@ def estimate(
     alpha=law.alpha,
     threshold=bounds.t_opt(q, variance) if variance > 0.0 else None,
     users=int(kept.sum()),
-    q_error=q_error,
-    variance_error=variance_error,
+    q_error=float(errors[0]),
+    variance_error=float(errors[1]),
     alpha_error=law.standard_error,
     alpha_minimum=law.minimum,
     threshold_low=low,
@@ -230,15 +224,13 @@ def q_profile(first: Any, second: Any, counts: Any, edges: Any) -> Profile:
     raise types.UserError(f'edges are {edges}; give ascending counts from 2')
   place = np.searchsorted(edges, counts, side='right') - 1
   groups = [values[place == k] for k in range(len(edges))]
-  nan = float('nan')
+  error_of = lambda g: g.std(ddof=1) / np.sqrt(len(g))
   return Profile(
     low=edges,
     high=np.append(edges[1:] - 1, -1),
     users=np.array([len(g) for g in groups]),
-    q=np.array([g.mean() if len(g) else nan for g in groups]),
-    error=np.array(
-      [g.std(ddof=1) / np.sqrt(len(g)) if len(g) > 1 else nan for g in groups]
-    ),
+    q=np.array([g.mean() if len(g) else np.nan for g in groups]),
+    error=np.array([error_of(g) if len(g) > 1 else np.nan for g in groups]),
   )
 
 
@@ -247,8 +239,7 @@ def _law(counts, minimum):
   try:
     return power_law.fit_alpha(counts, minimum)
   except types.UserError:
-    nan = float('nan')
-    return power_law.PowerLaw(nan, nan, 0, minimum)
+    return power_law.PowerLaw(np.nan, np.nan, 0, minimum)
 
 
 def _kept(counts, minimum):
@@ -290,12 +281,6 @@ def _resampled(vectors, values, inverse, resamples, seed):
     variance = spread * users / (users - 1) - q * of_inverse
     drawn[start : start + rows] = np.stack([q, variance], axis=1)
   return drawn
-
-
-def _errors(drawn):
-  if len(drawn) < 2:
-    return float('nan'), float('nan')
-  return tuple(map(float, drawn.std(axis=0, ddof=1)))
 
 
 def _threshold_interval(drawn):

@@ -40,7 +40,7 @@ class Simulation(NamedTuple):
   Attributes:
     J: f64[T + 1], mean excess risk if users with T >= t start at their own.
     R_act: f64[T + 1], mean excess risk from the vector of T events.
-    R_in: mean excess risk from the mean taste.
+    R_in: mean excess risk from the mean taste, J if nobody starts at their own.
     e: f64[T + 1], mean squared distance of the vector of T events to the taste.
     V: variance of the tastes.
     Q_worst: of prop. A.1.
@@ -70,11 +70,6 @@ class Simulation(NamedTuple):
   risk_act: np.ndarray
   longest: float
   config: worlds.Config
-
-  @property
-  def J_inf(self) -> float:
-    """J if nobody starts at their own vector."""
-    return self.R_in
 
   @property
   def best(self) -> int:
@@ -137,14 +132,21 @@ def simulate(
   )
   e, V = np.asarray(errors, float), float(variance)
   Q_tail = float(np.mean((np.arange(1.0, len(e) + 1.0) * e)[len(e) // 2 :]))
-  t_star = _threshold(Q_tail, V, config)
+  t_star = bounds.t_opt(Q_tail, V)
+  if t_star >= config.offline_steps:
+    raise types.UserError(
+      f'the best threshold, near {t_star}, is not below offline_steps = '
+      f'{config.offline_steps}; raise it, or the spread of the users'
+    )
   B, N, alpha = _gradient_bound(config), config.online_steps, config.alpha
   gamma = float(bounds.gamma_single(t_star, alpha, Q_tail, V, B, N))
 
   last, common = len(e) - 1, [len(e)]  # the mean comes after the last vector
   gammas = np.geomspace(config.gamma_low, config.gamma_high, config.gammas)
   known = _grid(last, config.exact_until)
-  active = _spaced(t_star, last, config.active_counts)
+  # Evenly spaced in log(T + 1); some may repeat.
+  active = np.geomspace(t_star + 1, last + 1, config.active_counts) - 1.0
+  active = np.rint(active).astype(int)
   own, mean, by_rate, mean_by_rate = _run(
     functools.partial(_online, online_key, world, vectors, steps=N),
     [(known, [gamma]), (common, [gamma]), (active, gammas), (common, gammas)],
@@ -176,10 +178,9 @@ def simulate(
 def _offline(key, world, *, steps):
   """SGD with the steps 1 / (c j).
 
-  Returns:
-    Vectors after T events and then the mean taste f32[steps + 2, U, d], mean
-    squared distances to the tastes f32[steps + 1], mean squared gradients
-    f32[steps], variance of the tastes f32[].
+  Gives vectors after T events and then the mean taste f32[steps + 2, U, d],
+  mean squared distances to the tastes f32[steps + 1], mean squared gradients
+  f32[steps], variance of the tastes f32[].
   """
 
   def step(phi, inputs):
@@ -201,17 +202,10 @@ def _offline(key, world, *, steps):
 
 @functools.partial(jax.jit, static_argnames='steps')
 def _online(key, world, starts, which, gammas, *, steps):
-  """Mean excess risk over N = `steps` events, before each of them.
+  """Mean over users of 1/N sum_t R(phi^t) - R(phi*) of each run, f32[M].
 
-  Args:
-    key: of the events, which all runs see.
-    world: items and users.
-    starts: f32[K, U, d].
-    which: i32[M], start of each run.
-    gammas: f32[M], its step size.
-    steps: N.
-  Returns:
-    f32[M], mean over users of 1/N sum_t R(phi^t) - R(phi*).
+  All see the same N = `steps` events. Run m begins at starts f32[K, U, d],
+  number which[m], and has the step size gammas[m].
   """
   events = jax.vmap(lambda k: worlds.events(k, world))(
     jax.random.split(key, steps)
@@ -241,16 +235,6 @@ def _run(online, blocks):
   return [part.reshape(p[0].shape) for part, p in zip(parts, pairs)]
 
 
-def _threshold(Q, V, config):
-  t_star = bounds.t_opt(Q, V)
-  if t_star >= config.offline_steps:
-    raise types.UserError(
-      f'the best threshold, near {t_star}, is not below offline_steps = '
-      f'{config.offline_steps}; raise it, or the spread of the users'
-    )
-  return t_star
-
-
 def _grid(last, exact_until):
   """Counts from 0 to `last`, every one and then 3 % apart, i64[K]."""
   steps = [0]
@@ -259,11 +243,6 @@ def _grid(last, exact_until):
     apart = 1 if latest < exact_until else max(1, int(0.03 * latest))
     steps.append(min(latest + apart, last))
   return np.array(steps)
-
-
-def _spaced(first, last, count):
-  """`count` integers, evenly spaced in log(T + 1); some may repeat."""
-  return np.rint(np.geomspace(first + 1, last + 1, count) - 1.0).astype(int)
 
 
 def _interpolated(counts, at, values):

@@ -42,18 +42,33 @@ class Halves(NamedTuple):
   counts: np.ndarray
 
 
+class Fit(NamedTuple):
+  """How users are fitted, and how much of them.
+
+  Attributes:
+    c: regularization per sample, relative to the mean square length of an item
+      vector, so that the scale of the vectors does not matter.
+    negatives: per event.
+    max_users: of more, this many are drawn; the estimates need no more.
+    max_events: users with more give this many, spread evenly over their time.
+    newton_steps: with step halving; six end near rounding for usual c.
+  """
+
+  c: float = 0.1
+  negatives: int = 4
+  max_users: int = 2048
+  max_events: int = 256
+  newton_steps: int = 6
+
+
 def ridge_halves(
   item_vectors: np.ndarray,
   offsets: np.ndarray,
   items: np.ndarray,
   *,
   seed: int = 0,
-  c: float = 0.1,
-  negatives: int = 4,
   users: np.ndarray | None = None,
-  max_users: int = 2048,
-  max_events: int = 256,
-  newton_steps: int = 6,
+  how: Fit | None = None,
 ) -> Halves:
   """Fits every user on two random halves of its events, and on all.
 
@@ -62,56 +77,47 @@ def ridge_halves(
     offsets: i64[U + 1], where each user's events begin.
     items: i32[N], item ids 1..I of the events.
     seed: of the halves and the negatives.
-    c: regularization per sample, relative to the mean square length of an item
-      vector, so that the scale of the vectors does not matter.
-    negatives: per event.
     users: i64[M], the users to fit; None takes all with two events or more.
-    max_users: of more, this many are drawn; the estimates need no more.
-    max_events: users with more give this many, spread evenly over their time.
-    newton_steps: with step halving; six end near rounding for usual c.
+    how: None takes the defaults.
   Returns:
     Halves, by ascending user if none were given. A user's vectors do not depend
     on which others are fitted.
   """
+  how = Fit() if how is None else how
   offsets, items = np.asarray(offsets, np.int64), np.asarray(items)
   chex.assert_rank([item_vectors, offsets, items], [2, 1, 1])
   lengths = np.diff(offsets)
   rng = np.random.Generator(np.random.Philox(seed))
   shift = rng.random(len(lengths))
   users = np.flatnonzero(lengths >= 2) if users is None else np.asarray(users)
-  if len(users) > max_users:
-    users = np.sort(rng.choice(users, max_users, replace=False))
-  _check(lengths[users], c, negatives, max_events)
-  counts = np.minimum(lengths[users], max_events)
+  if len(users) > how.max_users:
+    users = np.sort(rng.choice(users, how.max_users, replace=False))
+  _check(lengths[users], how)
+  counts = np.minimum(lengths[users], how.max_events)
   vectors = jnp.asarray(item_vectors, jnp.float32)
   scale = jnp.mean(jnp.sum(vectors[1:] ** 2, axis=1))
   key = jax.random.key(seed)
   fitted = np.zeros((3, len(users), vectors.shape[1]), np.float32)
-  for places, length in _tiles(counts, vectors.shape[1] * (1 + negatives)):
+  for places, length in _tiles(counts, vectors.shape[1] * (1 + how.negatives)):
     rows = np.where(places < 0, -1, users[places])
-    found = _fit_tile(
-      key,
-      vectors,
-      c * scale,
-      jnp.asarray(rows, jnp.int32),
-      _events(offsets, items, shift, rows, length),
-      negatives=negatives,
-      newton_steps=newton_steps,
-    )
+    events = _events(offsets, items, shift, rows, length)
+    rows = jnp.asarray(rows, jnp.int32)
+    tile = _fit_tile(key, vectors, how.c * scale, rows, events, how=how)
     real = places >= 0
-    fitted[:, places[real]] = np.asarray(found)[:, real]
-  return Halves(users, *fitted, counts)
+    fitted[:, places[real]] = np.asarray(tile)[:, real]
+  first, second, whole = fitted
+  return Halves(users, first, second, whole, counts)
 
 
-def _check(lengths, c, negatives, max_events):
+def _check(lengths, how):
   if not len(lengths) or lengths.min() < 2:
     raise types.UserError(
       'halves need users with two events or more; leave the others out'
     )
-  if not c > 0.0 or negatives < 1 or max_events < 2:
+  if not how.c > 0.0 or how.negatives < 1 or how.max_events < 2:
     raise types.UserError(
-      f'c = {c}, negatives = {negatives}, max_events = {max_events}; they must '
-      'be positive, at least 1 and at least 2'
+      f'c = {how.c}, negatives = {how.negatives}, max_events ='
+      f' {how.max_events}; they must be positive, at least 1 and at least 2'
     )
 
 
@@ -144,37 +150,35 @@ def _events(offsets, items, shift, users, length):
   return jnp.asarray(np.where(known, items[index], 0), jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=('negatives', 'newton_steps'))
-def _fit_tile(key, vectors, c, users, events, *, negatives, newton_steps):
+@functools.partial(jax.jit, static_argnames='how')
+def _fit_tile(key, vectors, c, users, events, *, how):
   """Vectors of (first, second, all) of a tile, f32[3, B, D]."""
   keys = jax.vmap(lambda user: jax.random.fold_in(key, user))(users)
-  fit = functools.partial(
-    _fit_user, vectors, c, negatives=negatives, newton_steps=newton_steps
-  )
+  fit = functools.partial(_fit_user, vectors, c, how=how)
   return jnp.moveaxis(jax.vmap(fit)(keys, events), 1, 0)
 
 
-def _fit_user(vectors, c, key, events, *, negatives, newton_steps):
+def _fit_user(vectors, c, key, events, *, how):
   """Vectors of (first, second, all) of one user, f32[3, D]."""
   num_items = vectors.shape[0] - 1
-  bits = jax.random.bits(key, (events.shape[0], 1 + negatives))
+  bits = jax.random.bits(key, (events.shape[0], 1 + how.negatives))
   # One in 2^32 / I is drawn too often, far below what matters here.
   drawn = (bits[:, 1:] % num_items).astype(events.dtype) + 1
   ids = jnp.concatenate([events[:, None], drawn], axis=1)
   clicked = jnp.zeros(ids.shape).at[:, 0].set(1.0)
-  known = events > 0
+  real = events > 0
   # Drawing the clicked item itself says nothing against it.
   against = drawn != events[:, None]
-  usable = known[:, None] & jnp.ones(ids.shape, bool).at[:, 1:].set(against)
-  order = jnp.where(known, bits[:, 0] >> 1, jnp.uint32(2**31))
+  usable = real[:, None] & jnp.ones(ids.shape, bool).at[:, 1:].set(against)
+  order = jnp.where(real, bits[:, 0] >> 1, jnp.uint32(2**31))
   rank = jnp.argsort(jnp.argsort(order))
-  first = rank < jnp.sum(known) // 2
+  first = rank < jnp.sum(real) // 2
   parts = jnp.stack([first, ~first, jnp.ones_like(first)])
   weights = jnp.where(parts[:, :, None] & usable, 1.0, 0.0)
   rows = vectors[ids].reshape(-1, vectors.shape[1])
   flat = lambda x: x.reshape(*x.shape[:-2], -1)
   newton = functools.partial(
-    logistic_ridge, rows, flat(clicked), c=c, newton_steps=newton_steps
+    logistic_ridge, rows, flat(clicked), c=c, newton_steps=how.newton_steps
   )
   return jax.vmap(newton)(flat(weights))
 

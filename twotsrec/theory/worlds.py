@@ -91,11 +91,7 @@ def make_world(key: jax.Array, config: Config) -> World:
   """
   world, slope = _draw_world(
     key,
-    config.spread,
-    config.base,
-    config.c,
-    config.B_x,
-    config.B_phi,
+    (config.spread, config.base, config.c, config.B_x, config.B_phi),
     shape=(config.num_items, config.num_users, config.width),
     steps=config.newton_steps,
   )
@@ -114,8 +110,9 @@ def make_world(key: jax.Array, config: Config) -> World:
 
 
 @functools.partial(jax.jit, static_argnames=('shape', 'steps'))
-def _draw_world(key, spread, base, c, B_x, B_phi, *, shape, steps):
+def _draw_world(key, numbers, *, shape, steps):
   """A world, and the largest gradient at what should be its tastes."""
+  spread, base, c, B_x, B_phi = numbers
   num_items, num_users, width = shape
   drawn = jax.random.normal(key, (num_items + num_users, width))
   items, users = drawn[:num_items], spread * drawn[num_items:]
@@ -180,21 +177,12 @@ def project(world: World, phi: jax.Array) -> jax.Array:
 
 def check(config: Config) -> None:
   """Raises a UserError if a number in `config` is too small."""
-  wrong = [
-    name
-    for name in ('B_x', 'B_phi', 'c', 'spread', 'gamma_low', 'gamma_high')
-    if not getattr(config, name) > 0.0
-  ]
-  wrong += [
-    name
-    for name in ('num_items', 'width', 'online_steps', 'gammas', 'newton_steps')
-    if getattr(config, name) < 1
-  ]
-  wrong += [
-    name
-    for name in ('num_users', 'offline_steps', 'active_counts')
-    if getattr(config, name) < 2
-  ]
+  positive = ('B_x', 'B_phi', 'c', 'spread', 'gamma_low', 'gamma_high')
+  wrong = [name for name in positive if not getattr(config, name) > 0.0]
+  ones = ('num_items', 'width', 'online_steps', 'gammas', 'newton_steps')
+  least = dict.fromkeys(ones, 1)
+  least |= dict.fromkeys(('num_users', 'offline_steps', 'active_counts'), 2)
+  wrong += [name for name in least if getattr(config, name) < least[name]]
   if wrong:
     shown = ', '.join(f'{name} = {getattr(config, name)}' for name in wrong)
     raise types.UserError(f'{shown}: too small for a simulation')

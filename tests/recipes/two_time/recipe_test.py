@@ -259,7 +259,7 @@ def test_what_is_told_of_lists_and_items_fits_the_data():
       'has no network of inactive users of its own',
     ),
     ({'plugin__name': 'light'}, 'use plugin.history_only=True or'),
-    ({'plugin__name': 'heavy'}, 'known plugins: light, naive, film'),
+    ({'plugin__name': 'heavy'}, 'known: light, naive, film'),
     ({'train__epochs': 5}, 'train.epochs 5 changes nothing'),
     ({'train__method': 'fish'}, "train.method 'fish' changes nothing"),
     ({'train__select_on': 'test'}, 'selects on validation events alone'),

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from tests import two_time_toys as toys
-from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes.two_time import serving
@@ -10,6 +9,9 @@ from twotsrec.recipes.two_time import stages
 from twotsrec.recipes.two_time import threshold as threshold_lib
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
+from twotsrec.theory import bounds
+from twotsrec.theory import estimates
+from twotsrec.theory import user_vectors
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -116,17 +118,18 @@ def estimated(monkeypatch):
     found.update(item_vectors=item_vectors, offsets=offsets, items=items)
     shape = (len(offsets) - 1, toys.WIDTH)
     vectors = [np.zeros(shape)] * 3
-    return theory.Halves(np.arange(shape[0]), *vectors, np.diff(offsets))
+    return user_vectors.Halves(np.arange(shape[0]), *vectors, np.diff(offsets))
 
-  def estimate(whole, first, second, counts, **named):
+  def estimate(halves, **named):
+    counts = halves.counts
     np.testing.assert_array_equal(named['activity'], counts)
     # As Fig. 5 has it.
     assert named['alpha_minimum'] == np.bincount(counts[counts > 0]).argmax()
-    values = dict.fromkeys(theory.Estimates._fields, 1.0)
-    return theory.Estimates(**{**values, 'threshold': found['threshold']})
+    values = dict.fromkeys(estimates.Estimates._fields, 1.0)
+    return estimates.Estimates(**{**values, 'threshold': found['threshold']})
 
-  monkeypatch.setattr(theory, 'ridge_halves', ridge_halves)
-  monkeypatch.setattr(theory, 'estimate', estimate)
+  monkeypatch.setattr(user_vectors, 'ridge_halves', ridge_halves)
+  monkeypatch.setattr(estimates, 'estimate', estimate)
   return found
 
 
@@ -136,7 +139,7 @@ def test_a_threshold_by_theory_comes_from_stage_1_and_train_events(estimated):
   )
   report = files.read_json(run_directory.report_path(workdir))
   # Users with T >= 7 are active there, here those with T > t*.
-  assert report['two_time']['threshold'] == 6 == theory.model_threshold(7)
+  assert report['two_time']['threshold'] == 6 == bounds.model_threshold(7)
   assert report['two_time']['estimates']['threshold'] == 7
   prepared, _ = toys.log()
   train = np.asarray(prepared.split) == 0

@@ -187,8 +187,8 @@ def test_a_shared_readout_is_one_matrix_for_both():
   nets = single.networks(moved)
   readouts = [nets[name]['extractor']['readout'] for name in NAMES]
   np.testing.assert_array_equal(*readouts)
-  start = np.asarray(two_rnn.init_readout(toys.WIDTH))
-  assert np.any(np.asarray(readouts[0]) != start)
+  start = np.concatenate([np.eye(toys.WIDTH), 0.1 * np.eye(toys.WIDTH)])
+  assert np.any(np.asarray(readouts[0]) != start.astype(np.float32))
   assert moved.tables == {}
   chex.assert_trees_all_equal(before, toys.vectors())
 

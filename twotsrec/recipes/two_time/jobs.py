@@ -102,7 +102,7 @@ def with_plugins(config: config_lib.Config) -> str | None:
 
 
 def is_active(counts: np.ndarray, threshold: int) -> np.ndarray:
-  """T_u > t*, 2TS App. C; the theory divides at T >= t*, `theory.t_opt`."""
+  """T_u > t*, 2TS App. C; the theory divides at T >= t*, `bounds.t_opt`."""
   return counts > threshold
 
 

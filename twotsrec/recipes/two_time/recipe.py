@@ -11,7 +11,7 @@ window. Here windows of active users are left out of stage 1 and replayed before
 validation; `two_time.holdout=none` and `two_time.warmup=none` are the paper's.
 Departure: App. C calls users with T > t* active, sec. 2 those with T >= t*. The
 model takes the first and `twotsrec.theory` the second, each as its section has
-it; `theory.model_threshold` goes between them.
+it; `theory.bounds.model_threshold` goes between them.
 Departure: eq. 8-9 pair a state with the item of the same index, counting items
 from 1. Here an item is scored and then moves the state, which is what the text
 on eq. 3 says.
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
-from twotsrec import models
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
@@ -60,7 +60,7 @@ def check(config: config_lib.Config) -> None:
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The ranker; networks are built from the threshold that is in force."""
-  models.check_options(experiment.config.model, ('width',))
+  fields.refuse_options(experiment.config.model, 'model', ('width',))
   model = two_time_ranker.make(experiment.config)
   return experiment._replace(system=System(model=model))
 

@@ -8,13 +8,16 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
-from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.recipes.two_time import serving
 from twotsrec.recipes.two_time import stages
+from twotsrec.theory import bounds
+from twotsrec.theory import estimates
+from twotsrec.theory import power_law
+from twotsrec.theory import user_vectors
 from twotsrec.training import run_directory
 
 RULES = ('given', 'validation', 'theory')
@@ -138,16 +141,13 @@ def _estimate(experiment, item_vectors):
   counts = prepared_lib.train_counts(prepared)
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   offsets = np.concatenate([[0], np.cumsum(counts)])
-  halves = theory.ridge_halves(
+  halves = user_vectors.ridge_halves(
     item_vectors, offsets, np.asarray(prepared.items)[train], seed=seed
   )
-  return theory.estimate(
-    halves.whole,
-    halves.first,
-    halves.second,
-    halves.counts,
+  return estimates.estimate(
+    halves,
     activity=counts,
-    alpha_minimum=theory.law_start(counts),
+    alpha_minimum=power_law.law_start(counts),
     seed=seed,
   )
 
@@ -164,7 +164,7 @@ def _divided(experiment, found):
       ' use two_time.threshold_rule=given'
     )
   config = with_threshold(
-    experiment.config, theory.model_threshold(found.threshold)
+    experiment.config, bounds.model_threshold(found.threshold)
   )
   counts = prepared_lib.train_counts(experiment.prepared)
   jobs_lib.check_threshold(counts, config.two_time)
