@@ -7,11 +7,11 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import choices
-from twotsrec.data import columnar
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
@@ -85,38 +85,41 @@ def read(
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   _check_names(path, [item_column, *kinds], delimiter)
-  parse_id = cells.parse_texts if text_ids else cells.parse_integer_ids
-  parse = {DENSE: cells.parse_numbers}
-  parsers = {item_column: (item_column, parse_id)} | {
-    name: (name, parse.get(kind, cells.parse_any))
-    for name, kind in kinds.items()
+  of_kind = {CATEGORICAL: cells.ANY_TEXT, MULTIVALUED: cells.ANY_TEXT}
+  wanted = {item_column: cells.TEXT_ID if text_ids else cells.ID} | {
+    name: of_kind.get(kind, cells.NUMBER) for name, kind in kinds.items()
   }
-  wanted = {item_column: columnar.ID} | {
-    name: columnar.NUMBER if kind == DENSE else columnar.TEXT
-    for name, kind in kinds.items()
-  }
+  parsers = {name: (name, kind.parse) for name, kind in wanted.items()}
+  refuse = lambda block, fault: _bad_cell(path, block, kinds, fault)
   parts = [
-    rows_lib.parse(
-      block, parsers, functools.partial(_bad_cell, path, block, kinds)
-    )
+    rows_lib.parse(block, parsers, functools.partial(refuse, block))
     for block in tables.blocks(path, wanted, delimiter=delimiter)
   ]
   read_rows = rows_lib.join(parts)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
-  read_columns = read_rows.columns
-  of_kind = lambda kind: [name for name, of in kinds.items() if of == kind]
+  texts = {
+    name: column.to_list()
+    for name, column in read_rows.columns.items()
+    if isinstance(column, polars.Series)
+  }
   return Rows(
-    items=np.asarray(tables.column(read_columns[item_column])),
+    items=np.asarray(tables.column(read_rows.columns[item_column])),
     categorical={
-      name: np.array(read_columns[name].to_list())
-      for name in of_kind(CATEGORICAL)
+      name: np.array(texts[name])
+      for name, kind in kinds.items()
+      if kind == CATEGORICAL
     },
     multivalued={
-      name: divide(read_columns[name].to_list(), separator)
-      for name in of_kind(MULTIVALUED)
+      name: divide(texts[name], separator)
+      for name, kind in kinds.items()
+      if kind == MULTIVALUED
     },
-    dense={name: read_columns[name] for name in of_kind(DENSE)},
+    dense={
+      name: np.asarray(read_rows.columns[name])
+      for name, kind in kinds.items()
+      if kind == DENSE
+    },
     path=str(path),
   )
 

@@ -12,6 +12,7 @@ from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import ids
 from twotsrec.data import orders
+from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
 DEDUP = choices.DEDUP
@@ -174,7 +175,7 @@ def without(
   dropped = dict(events.dropped)
   for cause, count in counts.items():
     if count:
-      dropped[cause] = tables.Dropped(count=count, first_lines=())
+      dropped[cause] = tables.Dropped(rows=count, first_lines=())
   if not any(counts.values()):
     return events, np.arange(len(events.user))
   left = np.flatnonzero(~np.any(list(gone.values()), axis=0))
@@ -324,9 +325,9 @@ def _record(
   """Counts dropped rows; they are still in the order of the file."""
   gone = np.flatnonzero(mask)
   if gone.size:
-    first = gone[: tables.FIRST_LINES]
+    first = gone[: rows_lib.FIRST_LINES]
     lines = () if rows.line is None else tuple(rows.line[first].tolist())
-    dropped[cause] = tables.Dropped(count=gone.size, first_lines=lines)
+    dropped[cause] = tables.Dropped(rows=gone.size, first_lines=lines)
 
 
 def _without(rows: _Rows, mask: np.ndarray) -> _Rows:

@@ -308,7 +308,7 @@ def _assemble(
       'ordered_by': ordered_by,
       'dropped': {
         cause: {
-          'count': int(rows.count),
+          'count': int(rows.rows),
           'first_lines': [int(line) for line in rows.first_lines],
         }
         for cause, rows in events.dropped.items()

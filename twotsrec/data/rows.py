@@ -1,7 +1,7 @@
 """Good rows of a file, block by block, with the bad ones counted by cause."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars
@@ -11,28 +11,29 @@ from twotsrec.data import cells
 
 FIRST_LINES = 5  # kept for every cause
 _WAYS_OUT = {'broken quotes': '; double the quotes inside a quoted field'}
+Values = np.ndarray | polars.Series  # numbers, or texts
 # Name of the values -> their column and one of the parsers of `cells`.
 Parsers = dict[str, tuple[str, Callable[[polars.Series], cells.Parsed]]]
 
 
 class Dropped(NamedTuple):
-  """Rows dropped for one cause."""
+  """Rows dropped for one cause, and the first lines (rows if Parquet) of it."""
 
-  count: int
-  first_lines: tuple[int, ...]  # up to five, from 1; rows if Parquet
+  rows: int
+  first_lines: tuple[int, ...]  # up to five, from 1
 
 
 class Rows(NamedTuple):
   """Good rows of a part of a file.
 
   Attributes:
-    columns: name -> values [R], numbers or polars strings.
+    columns: name -> values [R].
     lines: i64[R].
     rows_read: R and the dropped rows.
     dropped: cause -> rows.
   """
 
-  columns: dict[str, Any]
+  columns: dict[str, Values]
   lines: np.ndarray
   rows_read: int
   dropped: dict[str, Dropped]
@@ -84,15 +85,13 @@ def parse(
     len(block.lines) + len(block.ragged_lines),
     {},
   )
-  if not faults:
-    return rows
-  good = np.ones(len(block.lines), bool)
-  dropped = {}
+  good, dropped = np.ones(len(block.lines), bool), {}
   for fault in faults:
-    dropped = add(dropped, {fault.cause: _count(fault.lines)})
+    dropped = _add(dropped, {fault.cause: counted(fault.lines)})
     if fault.name:
       good[fault.rows] = False
-  return _taken(rows, good)._replace(dropped=dropped)
+  rows = rows._replace(dropped=dropped)
+  return rows if good.all() else _taken(rows, good)
 
 
 def describe(block: cells.Block, fault: Fault) -> str:
@@ -114,7 +113,7 @@ def join(parts: Sequence[Rows]) -> Rows:
   """The rows of the parts of a file, one after another; at least one part."""
   total: dict[str, Dropped] = {}
   for part in parts:
-    total = add(total, part.dropped)
+    total = _add(total, part.dropped)
   columns = {
     name: _concatenated([part.columns[name] for part in parts])
     for name in parts[0].columns
@@ -131,25 +130,31 @@ def drop(rows: Rows, gone: np.ndarray, cause: str) -> Rows:
   """The rows but some, bool[R], which are counted."""
   if not np.any(gone):
     return rows
-  counted = {cause: _count(rows.lines[gone])}
-  return _taken(rows, ~gone)._replace(dropped=add(rows.dropped, counted))
+  dropped = _add(rows.dropped, {cause: counted(rows.lines[gone])})
+  return _taken(rows, ~gone)._replace(dropped=dropped)
 
 
-def add(
-  before: dict[str, Dropped], after: dict[str, Dropped]
-) -> dict[str, Dropped]:
-  """Adds the counts of two parts of a file, one after the other."""
-  total = dict(before)
-  for cause, rows in after.items():
-    old = total.get(cause, Dropped(0, ()))
-    lines = (*old.first_lines, *rows.first_lines)[:FIRST_LINES]
-    total[cause] = Dropped(old.count + rows.count, lines)
-  return total
+def counted(lines: np.ndarray) -> Dropped:
+  """Dropped rows by their ascending lines."""
+  return Dropped(len(lines), tuple(lines[:FIRST_LINES].tolist()))
 
 
 def causes(dropped: dict[str, Dropped]) -> str:
   """Causes and counts, for messages."""
-  return ', '.join(f'{cause}: {rows.count}' for cause, rows in dropped.items())
+  return ', '.join(f'{cause}: {told.rows}' for cause, told in dropped.items())
+
+
+def _add(
+  before: dict[str, Dropped], after: dict[str, Dropped]
+) -> dict[str, Dropped]:
+  """Adds the counts of two parts of a file, one after the other."""
+  total = dict(before)
+  for cause, (rows, lines) in after.items():
+    old = total.get(cause, Dropped(0, ()))
+    total[cause] = Dropped(
+      old.rows + rows, (*old.first_lines, *lines)[:FIRST_LINES]
+    )
+  return total
 
 
 def _faults(
@@ -167,19 +172,13 @@ def _faults(
   taken = np.zeros(len(block.lines), bool)
   for name, column in parsed.items():
     bad = (column.faults > 0) & ~taken
-    for code in np.unique(column.faults[bad]).tolist() if bad.any() else []:
+    for code in np.unique(column.faults[bad]).tolist():
       rows = np.flatnonzero((column.faults == code) & bad)
-      file_column = parsers[name][0]
-      cause = f'{file_column} {cells.PHRASES[code]}'
-      faults.append(
-        Fault(cause, name, file_column, code, rows, block.lines[rows])
-      )
+      field = parsers[name][0]
+      cause = f'{field} {cells.PHRASES[code]}'
+      faults.append(Fault(cause, name, field, code, rows, block.lines[rows]))
     taken |= bad
   return faults
-
-
-def _count(lines: np.ndarray) -> Dropped:
-  return Dropped(len(lines), tuple(lines[:FIRST_LINES].tolist()))
 
 
 def _taken(rows: Rows, good: np.ndarray) -> Rows:
@@ -192,9 +191,8 @@ def _taken(rows: Rows, good: np.ndarray) -> Rows:
   )
 
 
-def _concatenated(
-  columns: list[np.ndarray | polars.Series],
-) -> np.ndarray | polars.Series:
+def _concatenated(columns: list[Values]) -> Values:
   # Ids count as numbers until the first of them is read: those parts are empty.
   texts = [column for column in columns if isinstance(column, polars.Series)]
-  return polars.concat(texts) if texts else np.concatenate(columns)
+  numbers = [column for column in columns if isinstance(column, np.ndarray)]
+  return polars.concat(texts) if texts else np.concatenate(numbers)

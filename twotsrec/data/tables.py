@@ -4,7 +4,7 @@ Every row is either kept or counted under the cause it was dropped for; without
 leave to drop, the first bad row is an error that names file, line and value.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import functools
 import os
 import pathlib
@@ -25,32 +25,17 @@ from twotsrec.data import text_files
 _DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
 _JSON_LINES = ('.jsonl', '.ndjson')
 _PARQUET = '.parquet'
-FIRST_LINES = rows_lib.FIRST_LINES
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
 
 _KINDS = {
-  'user': columnar.ID,
-  'item': columnar.ID,
-  'time': columnar.TIME,
-  'rating': columnar.NUMBER,
-  'behavior': columnar.TEXT,
-  'split': columnar.TEXT,
-  'order': columnar.INTEGER,
-}
-_PARSERS = {
-  columnar.TIME: cells.parse_times,
-  columnar.NUMBER: cells.parse_numbers,
-  columnar.TEXT: cells.parse_texts,
-  columnar.INTEGER: cells.parse_order,
-}
-_ALLOWED = {
-  columnar.ID: 'integers of 64 bits, or any text with --id_type=string',
-  columnar.TIME: 'Unix seconds from 0 on, or dates like 2021-07-01 '
-  'and 2021-07-01 12:30:00',
-  columnar.NUMBER: 'finite numbers',
-  columnar.TEXT: 'any text that is not empty',
-  columnar.INTEGER: 'integers of 64 bits',
+  'user': cells.ID,
+  'item': cells.ID,
+  'time': cells.TIME,
+  'rating': cells.NUMBER,
+  'behavior': cells.TEXT,
+  'split': cells.TEXT,
+  'order': cells.INTEGER,
 }
 _DROP = '--bad_rows=drop drops and counts such rows'
 Dropped = rows_lib.Dropped
@@ -111,22 +96,13 @@ def make(
   rows_read: int | None = None,
   **columns: Any,
 ) -> Table:
-  """A table of some columns.
+  """A table of columns by role, `user` and `item` among them; see `Table`.
 
-  Args:
-    path: see `Table`, as the rest.
-    dropped: {} by default.
-    rows_read: the rows there are, by default.
-    **columns: by role, `user` and `item` among them.
+  By default nothing was dropped.
   """
-  absent = dict.fromkeys(Columns._fields)
   count = len(columns['user']) if rows_read is None else rows_read
-  return Table(
-    **{**absent, **columns},
-    rows_read=count,
-    dropped=dropped or {},
-    path=path,
-  )
+  columns = {**dict.fromkeys(Columns._fields), **columns}
+  return Table(**columns, rows_read=count, dropped=dropped or {}, path=path)
 
 
 def read_table(
@@ -153,36 +129,36 @@ def read_table(
   Returns:
     A Table with at least one row.
   """
-  _check_option('id_type', id_type, _ID_TYPES)
-  _check_option('bad_rows', on_bad_rows, _ON_BAD_ROWS)
+  for name, value, allowed in (
+    ('id_type', id_type, _ID_TYPES),
+    ('bad_rows', on_bad_rows, _ON_BAD_ROWS),
+  ):
+    if value not in allowed:
+      raise types.UserError(
+        f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
+      )
   path = pathlib.Path(path)
   _format(path, delimiter)
-  _check_columns(path, columns)
+  if not columns.user or not columns.item or columns.user == columns.item:
+    raise types.UserError(
+      f'{path}: users come from column {columns.user!r} and items from '
+      f'{columns.item!r}; name two columns with --user_column and '
+      '--item_column'
+    )
   roles = {role: name for role, name in columns._asdict().items() if name}
-  read = blocks(
-    path,
-    {name: _KINDS[role] for role, name in roles.items()},
-    delimiter=delimiter,
-    column_names=column_names,
-  )
+  wanted = {name: _KINDS[role] for role, name in roles.items()}
+  read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
   return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
 
 
 def blocks(
   path: pathlib.Path,
-  wanted: dict[str, str],
+  wanted: dict[str, cells.Kind],
   *,
   delimiter: str | None = None,
   column_names: Sequence[str] | None = None,
 ) -> Iterable[cells.Block]:
-  """The wanted columns of a file of any format, block by block.
-
-  Args:
-    path: see `read_table`, as for the rest.
-    wanted: column -> kind of its cells, of `columnar`.
-    delimiter: between cells.
-    column_names: of a file without a header line.
-  """
+  """Columns by name of a file of any format of `read_table`, in blocks."""
   kind, delimiter = _format(path, delimiter)
   if kind == _PARQUET:
     return [columnar.read_parquet(path, wanted)]
@@ -204,22 +180,6 @@ def column_names(
   if kind in _JSON_LINES:
     return columnar.json_names(path)
   return delimited.header(path, delimiter)
-
-
-def _check_option(name: str, value: str, allowed: Sequence[str]) -> None:
-  if value not in allowed:
-    raise types.UserError(
-      f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
-    )
-
-
-def _check_columns(path: pathlib.Path, columns: Columns) -> None:
-  if not columns.user or not columns.item or columns.user == columns.item:
-    raise types.UserError(
-      f'{path}: users come from column {columns.user!r} and items from '
-      f'{columns.item!r}; name two columns with --user_column and '
-      '--item_column'
-    )
 
 
 def _format(
@@ -265,12 +225,20 @@ def _collect(
   drop: bool,
 ) -> Table:
   """Parses blocks, keeps good rows, and counts or reports bad ones."""
-  id_types = {'user': id_type, 'item': id_type}
+  kinds = {role: _KINDS[role] for role in roles}
+  for role in ('user', 'item'):
+    kinds[role] = {'string': cells.TEXT_ID}.get(id_type, cells.ID)
+  unsettled = {'user', 'item'} if id_type == 'auto' else set()
   parts = []
   for block in read:
-    id_types = _settle_id_types(block, roles, id_types)
+    for role in sorted(unsettled):
+      # Empty ids, which are a fault either way, do not tell.
+      integer = cells.starts_with_integer(block.columns[roles[role]])
+      if integer is not None:
+        unsettled.remove(role)
+        kinds[role] = cells.ID if integer else cells.TEXT_ID
     parsers = {
-      role: (name, _parser(role, id_types)) for role, name in roles.items()
+      role: (name, kinds[role].parse) for role, name in roles.items()
     }
     refuse = functools.partial(_bad_row, path, block, id_type)
     parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
@@ -287,37 +255,14 @@ def _collect(
       'column names'
     )
   arrays = {role: column(rows.columns[role]) for role in roles}
-  table = make(str(path), rows.dropped, rows.rows_read, **arrays)
-  return table._replace(lines=rows.lines)
+  return make(str(path), rows.dropped, rows.rows_read, **arrays)._replace(
+    lines=rows.lines
+  )
 
 
-def column(values: np.ndarray | polars.Series) -> ids.Column:
+def column(values: rows_lib.Values) -> ids.Column:
   """A column of a table from parsed values."""
   return ids.texts(values) if isinstance(values, polars.Series) else values
-
-
-def _settle_id_types(
-  block: cells.Block, roles: dict[str, str], id_types: dict[str, str]
-) -> dict[str, str]:
-  """Replaces 'auto' by what the first id of the column tells."""
-  settled = dict(id_types)
-  for role, id_type in id_types.items():
-    if id_type == 'auto':
-      integer = cells.starts_with_integer(block.columns[roles[role]])
-      if integer is not None:
-        settled[role] = 'int' if integer else 'string'
-  return settled
-
-
-def _parser(
-  role: str, id_types: dict[str, str]
-) -> Callable[[polars.Series], cells.Parsed]:
-  kind = _KINDS[role]
-  if kind == columnar.ID:
-    # Still 'auto': all ids so far are empty, which is a fault either way.
-    is_text = id_types[role] == 'string'
-    return cells.parse_texts if is_text else cells.parse_integer_ids
-  return _PARSERS[kind]
 
 
 def _bad_row(
@@ -332,6 +277,6 @@ def _bad_row(
     return types.UserError(f'{what}; correct it, or {_DROP}')
   kind = _KINDS[fault.name]
   mixed = fault.code == cells.NOT_INTEGER and id_type == 'auto'
-  if kind == columnar.ID and mixed:
+  if kind == cells.ID and mixed:
     what += ', but the column began with integers (mixed types)'
-  return types.UserError(f'{what}; allowed: {_ALLOWED[kind]}; {_DROP}')
+  return types.UserError(f'{what}; allowed: {kind.allowed}; {_DROP}')
