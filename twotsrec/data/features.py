@@ -141,8 +141,8 @@ def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
   if not data.path or not folder.is_dir():
     return None
   try:
-    manifest = directories.load_json(
-      folder / MANIFEST, VERSION, ('arrays', 'names', 'items'), _AGAIN
+    manifest, arrays = directories.load(
+      folder / MANIFEST, VERSION, ('names', 'items'), _AGAIN
     )
   except FileNotFoundError as error:
     raise directories.damaged(
@@ -152,10 +152,6 @@ def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
     raise types.UserError(
       f'{folder} is of other items than {data.path}; prepare the data again'
     )
-  arrays = {
-    name: directories.load_array(folder / f'{name}.npy', described, _AGAIN)
-    for name, described in manifest['arrays'].items()
-  }
   columns = {
     kind: {name: arrays[f'{kind}_{n}'] for n, name in enumerate(names)}
     for kind, names in manifest['names'].items()
@@ -244,8 +240,6 @@ def _write(
     arrays |= {f'{kind}_{n}': a for n, a in enumerate(columns.values())}
   for name in ('dense', 'mean', 'deviation'):
     arrays[name] = getattr(features, name)
-  for name, array in arrays.items():
-    directories.save_array(folder / f'{name}.npy', array)
   manifest = {
     'version': VERSION,
     'items': data.manifest['arrays']['item_ids'],
@@ -255,4 +249,4 @@ def _write(
       name: directories.describe(array) for name, array in arrays.items()
     },
   }
-  directories.save_json(folder / MANIFEST, manifest)
+  directories.save(folder, arrays, MANIFEST, manifest)

@@ -7,6 +7,7 @@ with counts, options and digests; nothing in it depends on the clock or the
 machine, so preparing twice gives identical bytes.
 """
 
+from collections.abc import Callable
 import functools
 import hashlib
 import pathlib
@@ -23,15 +24,8 @@ SPLITS = ('train', 'validation', 'test')
 EARLIER, FIXED = 'earlier', 'fixed'
 VERSION = 1
 MANIFEST = 'manifest.json'
-_ARRAYS = (
-  'user_offsets',
-  'items',
-  'split',
-  'times',
-  'behaviors',
-  'user_ids',
-  'item_ids',
-)
+# Of `Prepared`, each a file of the directory; the optional ones may lack.
+_ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
 _OPTIONAL = ('times', 'behaviors')
 _PIECE = 1 << 20  # events counted at once
 _AGAIN = 'prepare the data again'
@@ -127,11 +121,7 @@ def build(
   item_ids: np.ndarray,
   times: np.ndarray | None = None,
   behaviors: np.ndarray | None = None,
-  behavior_names: tuple[str, ...] = (),
-  history_rule: str = EARLIER,
-  source: str = '',
-  options: dict[str, Any] | None = None,
-  report: dict[str, Any] | None = None,
+  **facts: Any,
 ) -> Prepared:
   """Prepared data in memory.
 
@@ -143,13 +133,7 @@ def build(
     item_ids: external ids [I].
     times: i64[N] or f64[N], or None.
     behaviors: i8[N], indices into `behavior_names`, or None.
-    behavior_names: names, the target behavior last.
-    history_rule: EARLIER, every earlier event of the user is history; FIXED,
-      the history of a held-out event ends where its split begins, because the
-      order inside a given split means nothing.
-    source: name shown in reports.
-    options: how the data were made, JSON values.
-    report: rows read and dropped, JSON values.
+    **facts: `behavior_names` and the rest, see `assemble`.
   Returns:
     Prepared with path ''.
   """
@@ -159,10 +143,9 @@ def build(
   user_order = np.diff(user)
   if np.any(user_order < 0) or np.any((user_order == 0) & (np.diff(split) < 0)):
     raise ValueError('events must be sorted by (user, split)')
+  offsets = np.searchsorted(user, np.arange(len(user_ids) + 1))
   arrays = {
-    'user_offsets': np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(
-      np.int64
-    ),
+    'user_offsets': offsets.astype(np.int64),
     'items': np.asarray(item, np.int32),
     'split': np.asarray(split, np.int8),
     'times': times,
@@ -170,14 +153,7 @@ def build(
     'user_ids': user_ids,
     'item_ids': item_ids,
   }
-  return assemble(
-    arrays,
-    behavior_names=behavior_names,
-    history_rule=history_rule,
-    source=source,
-    options=options,
-    report=report,
-  )
+  return assemble(arrays, **facts)
 
 
 def assemble(
@@ -193,11 +169,13 @@ def assemble(
 
   Args:
     arrays: those of `Prepared` by name.
-    behavior_names: see `build`, as the rest.
-    history_rule: EARLIER or FIXED.
+    behavior_names: names, the target behavior last.
+    history_rule: EARLIER, every earlier event of the user is history; FIXED,
+      the history of a held-out event ends where its split begins, because the
+      order inside a given split means nothing.
     source: name shown in reports.
-    options: how the data were made.
-    report: rows read and dropped.
+    options: how the data were made, JSON values.
+    report: rows read and dropped, JSON values.
   """
   identity = {
     'arrays': {
@@ -299,29 +277,49 @@ def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
 
 
 def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
-  """Writes a prepared directory under a temporary name, then renames it.
+  """Writes data from `build` or `load`, see `write`; returns them mapped."""
+  return write(
+    out_dir,
+    functools.partial(fill, data),
+    lambda manifest: manifest['digest'] == data.manifest['digest'],
+    overwrite,
+  )
+
+
+def write(
+  out_dir: str,
+  fill: Callable[[pathlib.Path], None],
+  holds: Callable[[dict[str, Any]], bool],
+  overwrite: bool = False,
+) -> Prepared:
+  """Makes a prepared directory under a temporary name, then renames it.
+
+  An existing one is kept if it holds the same data, replaced if it is a
+  prepared directory and `overwrite` is set, and otherwise an error.
 
   Args:
-    data: from `build` or `load`.
-    out_dir: new directory. An existing one is kept if it holds the same data,
-      replaced if it is a prepared directory and `overwrite` is set, and
-      otherwise an error.
+    out_dir: the directory.
+    fill: writes into the directory.
+    holds: whether a manifest is that of the same data.
+    overwrite: whether other prepared data are replaced.
   Returns:
     The saved data, memory-mapped.
   """
   target = pathlib.Path(out_dir)
-  if _keep_existing(target, data, overwrite):
-    return load(out_dir)
   try:
-    directories.write(target, lambda folder: write_arrays(data, folder))
+    if not _holds(target, holds, overwrite):
+      directories.write(target, fill)
   except OSError as error:
     # Another process may have prepared the same data in the meantime.
-    if directories.holds_data(target) and _keep_existing(
-      target, data, overwrite
-    ):
-      return load(out_dir)
-    raise directories.cannot_write(target, error) from error
+    if not _holds(target, holds, overwrite):
+      raise directories.cannot_write(target, error) from error
   return load(out_dir)
+
+
+def fill(data: Prepared, folder: pathlib.Path) -> None:
+  """Writes the files of prepared data; what is mapped there already stays."""
+  arrays = {name: getattr(data, name) for name in (*_ARRAYS, *_OPTIONAL)}
+  directories.save(folder, arrays, MANIFEST, data.manifest)
 
 
 def load(path: str, verify: bool = False) -> Prepared:
@@ -331,37 +329,29 @@ def load(path: str, verify: bool = False) -> Prepared:
     path: directory written by `save`.
     verify: also recompute every digest, which reads all data.
   """
-  folder = pathlib.Path(path)
-  manifest = _read_manifest(folder)
-  arrays = {}
-  for name in _ARRAYS:
-    described = manifest['arrays'].get(name)
-    if described is None and name in _OPTIONAL:
-      arrays[name] = None
-      continue
-    file = folder / f'{name}.npy'
-    arrays[name] = directories.load_array(file, described, _AGAIN)
-    if verify and directories.describe(arrays[name]) != described:
-      raise directories.damaged(file, 'its content has changed', _AGAIN)
-  return Prepared(**arrays, manifest=manifest, path=str(path))
-
-
-def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+  file = pathlib.Path(path) / MANIFEST
   try:
-    return directories.load_json(
-      folder / MANIFEST, VERSION, ('arrays', 'digest'), _AGAIN
+    manifest, arrays = directories.load(
+      file, VERSION, ('digest',), _AGAIN, verify
     )
   except FileNotFoundError as error:
     raise types.UserError(
-      f'{folder} is not a prepared directory (no {MANIFEST}); make one with '
-      'launch/prepare.py'
+      f'{file.parent} is not a prepared directory (no {MANIFEST}); make one '
+      'with launch/prepare.py'
     ) from error
+  for name in _ARRAYS:
+    if name not in arrays:
+      raise directories.damaged(file, f'it does not name {name}', _AGAIN)
+  columns = {name: arrays.get(name) for name in (*_ARRAYS, *_OPTIONAL)}
+  return Prepared(**columns, manifest=manifest, path=str(path))
 
 
-def _keep_existing(
-  target: pathlib.Path, data: Prepared, overwrite: bool
+def _holds(
+  target: pathlib.Path,
+  holds: Callable[[dict[str, Any]], bool],
+  overwrite: bool,
 ) -> bool:
-  """Whether `target` holds `data` already; an error if it must not change."""
+  """Whether `target` holds the data already; an error if it must not change."""
   if not directories.holds_data(target):
     return False
   if not (target / MANIFEST).is_file():
@@ -369,31 +359,14 @@ def _keep_existing(
       f'{target} exists and is not a prepared directory; choose another --out'
     )
   try:
-    existing = load(str(target), verify=True)
-    if existing.manifest['digest'] == data.manifest['digest']:
+    if holds(load(str(target), verify=True).manifest):
       return True
   except types.UserError:
     if not overwrite:
       raise
   if not overwrite:
-    raise other_data(target)
+    raise types.UserError(
+      f'{target} holds other prepared data; choose another --out or replace it '
+      'with --overwrite'
+    )
   return False
-
-
-def other_data(target: pathlib.Path) -> types.UserError:
-  """The user error for a directory that must not be replaced."""
-  return types.UserError(
-    f'{target} holds other prepared data; choose another --out or replace it '
-    'with --overwrite'
-  )
-
-
-def write_arrays(data: Prepared, folder: pathlib.Path) -> None:
-  """Writes the files of prepared data; what is mapped there already stays."""
-  for name in _ARRAYS:
-    array, path = getattr(data, name), folder / f'{name}.npy'
-    if isinstance(array, np.memmap) and path.exists():
-      array.flush()
-    elif array is not None:
-      directories.save_array(path, array)
-  directories.save_json(folder / MANIFEST, data.manifest)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import types
-from twotsrec.data import directories
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 
@@ -70,18 +69,6 @@ def write(
       f'split {split.name} of a streamed log is unknown; allowed are '
       + ', '.join(SPLITS)
     )
-  target = pathlib.Path(out_dir)
-  if directories.holds_data(target):
-    existing = prepared_lib.load(out_dir)
-    same = (source, options or {}) == (
-      existing.manifest['source'],
-      existing.manifest['options'],
-    )
-    if same:
-      return existing
-    if not overwrite:
-      raise prepared_lib.other_data(target)
-
   def fill(folder):
     arrays = _arrays(folder, log, split)
     count = int(log.user_offsets[-1])
@@ -89,13 +76,12 @@ def write(
     data = prepared_lib.assemble(
       arrays, source=source, options=options, report=report
     )
-    prepared_lib.write_arrays(data, folder)
+    prepared_lib.fill(data, folder)
 
-  try:
-    directories.write(target, fill)
-  except OSError as error:
-    raise directories.cannot_write(target, error) from error
-  return prepared_lib.load(out_dir)
+  def holds(manifest):
+    return (manifest['source'], manifest['options']) == (source, options or {})
+
+  return prepared_lib.write(out_dir, fill, holds, overwrite)
 
 
 def _arrays(folder: pathlib.Path, log: Log, split: Split) -> dict[str, Any]:
