@@ -10,7 +10,6 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
-from twotsrec.data import columns
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
@@ -20,15 +19,11 @@ LABELS = ('source_only', 'task_only')
 
 
 class BehaviorFeed(NamedTuple):
-  """Device-resident pairs.
+  """Device-resident pairs."""
 
-  Attributes:
-    pairs: of each behavior, then those of `Layout.unique`.
-    group: i32[U], activeness group, 0..G-1.
-  """
-
+  # Of each behavior, then those of `Layout.unique`.
   pairs: tuple[pairs_lib.PairSet, ...]
-  group: jax.Array
+  group: jax.Array  # i32[U], activeness group, 0..G-1
 
 
 class Layout(NamedTuple):
@@ -79,7 +74,7 @@ def make(
   )
   feed = BehaviorFeed(
     tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
-    columns.i32(user_group),
+    feeds.i32(user_group),
   )
   return feed, layout
 
@@ -91,9 +86,6 @@ def make_target_feed(
 
   Negatives are items without such a pair, as in `make`.
 
-  Args:
-    behaviors: pairs of each behavior, the target last.
-    user_group: i32[U].
   Raises:
     types.UserError: no pair of the target, or a user without a negative.
   """
@@ -103,12 +95,12 @@ def make_target_feed(
   count = len(user)
   nothing = jnp.zeros(count, jnp.int32)
   return feeds.Feed(
-    items=columns.i32(pairs.items),
+    items=feeds.i32(pairs.items),
     first=nothing,
     last=nothing,
     target=jnp.arange(count, dtype=jnp.int32),
-    user=columns.i32(user),
-    group=columns.i32(np.asarray(user_group)[user]),
+    user=feeds.i32(user),
+    group=feeds.i32(np.asarray(user_group)[user]),
     weight=jnp.ones(count),
     complements=sampling.make_complements(pairs.offsets, pairs.items),
   )
@@ -168,7 +160,9 @@ def _unique(behaviors, config):
         continue
       own = np.setdiff1d(codes[ours], codes[theirs], assume_unique=True)
       if len(own):
-        sets[task, source] = _set(behaviors, own)
+        sets[task, source] = prepared_lib.items_of_pairs(
+          own, behaviors.num_users, behaviors.num_items
+        )
   return sets
 
 
@@ -176,10 +170,3 @@ def _codes(behaviors, seen):
   """One number for each pair, ascending, i64[M]."""
   user = behaviors_lib.users(seen).astype(np.int64)
   return user * (behaviors.num_items + 1) + seen.items
-
-
-def _set(behaviors, codes):
-  """The pairs behind ascending numbers."""
-  width = behaviors.num_items + 1
-  borders = np.arange(behaviors.num_users + 1, dtype=np.int64) * width
-  return prepared_lib.SeenItems(np.searchsorted(codes, borders), codes % width)

@@ -264,12 +264,19 @@ def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
-  width = data.num_items + 1
-  pairs = event_users(data)[chosen].astype(np.int64) * width
+  pairs = event_users(data)[chosen].astype(np.int64) * (data.num_items + 1)
   # Sorting and comparing neighbors is several times faster than np.unique.
   pairs = np.sort(pairs + np.asarray(data.items)[chosen])
   pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-  borders = np.arange(data.num_users + 1, dtype=np.int64) * width
+  return items_of_pairs(pairs, data.num_users, data.num_items)
+
+
+def items_of_pairs(
+  pairs: np.ndarray, num_users: int, num_items: int
+) -> SeenItems:
+  """Items by user of ascending numbers user * (I + 1) + item, i64[M]."""
+  width = num_items + 1
+  borders = np.arange(num_users + 1, dtype=np.int64) * width
   return SeenItems(
     offsets=np.searchsorted(pairs, borders).astype(np.int64),
     items=(pairs % width).astype(np.int32),

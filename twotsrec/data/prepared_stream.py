@@ -59,7 +59,7 @@ def write(
   Args:
     log: the events.
     split: who is held out.
-    out_dir: new directory, or one of prepared data to replace.
+    out_dir: see `prepared.write`, as `overwrite`.
     overwrite: whether other prepared data are replaced.
     source: name shown in reports.
     options: how the log is made, JSON values.
@@ -168,9 +168,7 @@ def global_cuts(
 ) -> tuple[int, int]:
   """The two cuts of `splits.global_time`, without sorting all times.
 
-  Args:
-    times: i64[N] from 0 on, may be memory-mapped.
-    fractions: shares of train, validation and test.
+  Times are i64[N] from 0 on and may be memory-mapped.
   """
   ranks = np.floor(np.cumsum(fractions)[:2] * len(times) + 1e-9).astype(int)
   ranks = np.minimum(ranks, len(times) - 1)

@@ -30,17 +30,11 @@ _ROUNDING = 1 - 1e-12
 def activity(clicks: np.ndarray, key: str) -> np.ndarray:
   """Activity in the unit of the groups' key, i64[n].
 
-  The key user_train_count leaves out the first event, which has no history to
-  learn from.
-
-  Args:
-    clicks: i64[n], length of the whole history.
-    key: of `GroupConfig`.
+  `clicks` are lengths i64[n] of whole histories. The key user_train_count
+  leaves out the first event, which has no history to learn from.
   """
   clicks = np.asarray(clicks, np.int64)
-  if key == 'user_train_count':
-    return np.maximum(clicks - 1, 0)
-  return clicks
+  return np.maximum(clicks - (key == 'user_train_count'), 0)
 
 
 def route(
@@ -88,7 +82,7 @@ def route(
     weights = np.ones(chosen.shape)
   cold = np.asarray(clicks) == 0
   chosen[cold] = 0
-  weights[cold] = np.eye(1, weights.shape[1]) * (options.cold == 'group1')
+  weights[cold] = np.eye(1, chosen.shape[1]) * (options.cold == 'group1')
   return types.Route(chosen.astype(np.int32), weights.astype(np.float32))
 
 
@@ -151,13 +145,9 @@ def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
 
 
 def check_mode(mode: str, configs: list[config_lib.Config]) -> None:
-  """Refuses a mode that is asked for where it would change nothing.
+  """Refuses a mode where no experiment has plugins, or a model per group.
 
-  Args:
-    mode: one of MODES; '' leaves what is configured.
-    configs: of the experiments it would apply to.
-  Raises:
-    types.UserError: none of them has plugins, or a model per group.
+  The mode '' leaves what is configured.
   """
   if mode and all(from_config(config) is None for config in configs):
     raise types.UserError(
@@ -175,11 +165,7 @@ def override(config: config_lib.Config, mode: str) -> config_lib.Config:
 
 
 def check(options: config_lib.RoutingConfig) -> None:
-  """Refuses what nobody can be routed by.
-
-  Raises:
-    types.UserError: what is wrong and the known values.
-  """
+  """Raises UserError for options that nobody can be routed by."""
   for name, value, known in (
     ('mode', options.mode, MODES),
     ('cold', options.cold, COLD),

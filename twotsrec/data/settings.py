@@ -136,11 +136,7 @@ def check(options: Options) -> None:
       '--release needs the names of its behaviors, the target last, as in '
       f'--behaviors=view,cart,buy; {release.found(options.release)}'
     )
-  named(options.dataset)
-  _check_split(options)
-
-
-def _check_split(options: Options) -> None:
+  source = named(options.dataset)
   name = options.split.name
   if name and name not in splits.NAMES:
     raise types.UserError(
@@ -152,12 +148,11 @@ def _check_split(options: Options) -> None:
       'validation_table and test_table go with --table, not with '
       + ('--release' if options.release else '--dataset')
     )
-  source = named(options.dataset)
   carried = (
     part_tables
     or options.reading.columns.split
     or options.release
-    or (carries_split(options.dataset) and not datasets.resplits(source, name))
+    or (source and source.test_file and not datasets.resplits(source, name))
   )
   if carried and name not in ('', 'given'):
     raise types.UserError(
@@ -199,9 +194,13 @@ def complete(options: Options) -> Options:
   return options._replace(filters=options.filters._replace(dedup=dedup))
 
 
-def recorded(options: Options) -> dict[str, Any]:
-  """Options for the manifest: no folders, so that a place changes nothing."""
+def recorded(options: Options, split: str = '') -> dict[str, Any]:
+  """Options for the manifest: no folders, so that a place changes nothing.
+
+  `split` is the name of the split, where the options leave it to the data.
+  """
   values = options._asdict()
+  values['split'] = options.split._replace(name=split or options.split.name)
   del values['data_root'], values['groups'], values['release']
   if options.dataset not in BUILT_IN:
     del values['users'], values['gamma']

@@ -20,15 +20,10 @@ FILLING = -1
 
 
 class Runs(NamedTuple):
-  """Ranges of events.
+  """Ranges of events."""
 
-  Attributes:
-    start: i64[R], first event.
-    length: i64[R], at least 1.
-  """
-
-  start: np.ndarray
-  length: np.ndarray
+  start: np.ndarray  # i64[R], first event
+  length: np.ndarray  # i64[R], at least 1
 
 
 class Layout(NamedTuple):
@@ -81,9 +76,7 @@ def packed(
     )
     return flat.reshape(steps, width, length).swapaxes(1, 2).copy()
 
-  return Layout(
-    (steps, length, width), plan_of, _share(runs, steps * width * length)
-  )
+  return _layout((steps, length, width), plan_of, runs)
 
 
 def padded(runs: Runs, length: int, tokens: int) -> Layout:
@@ -96,9 +89,7 @@ def padded(runs: Runs, length: int, tokens: int) -> Layout:
     flat = _filled_with(runs, places, steps * width * length)
     return flat.reshape(steps, width, length).swapaxes(1, 2).copy()
 
-  return Layout(
-    (steps, length, width), plan_of, _share(runs, steps * width * length)
-  )
+  return _layout((steps, length, width), plan_of, runs)
 
 
 def carried(runs: Runs, length: int, num_streams: int) -> Layout:
@@ -132,11 +123,7 @@ def carried(runs: Runs, length: int, num_streams: int) -> Layout:
     by_stream = flat.reshape(num_streams, steps, length)
     return by_stream.transpose(1, 2, 0).copy()
 
-  return Layout(
-    (steps, length, num_streams),
-    plan_of,
-    _share(runs, steps * length * num_streams),
-  )
+  return _layout((steps, length, num_streams), plan_of, runs)
 
 
 def stacked(layouts: Sequence[Layout]) -> Layout:
@@ -161,13 +148,10 @@ def stacked(layouts: Sequence[Layout]) -> Layout:
 def windows(runs: Runs, length: int, generator: np.random.Generator) -> Runs:
   """ceil(T / K) random windows of K events of every run (2TS sec. 4, ablation).
 
-  Args:
-    runs: each of at least `length` events.
-    length: K.
-    generator: of the first events.
+  Each run has at least K = `length` events; the generator draws first events.
   """
   times = -(-runs.length // length)
-  owner = np.repeat(np.arange(len(times)), times)
+  owner = np.repeat(np.arange(len(runs.length)), times)
   room = runs.length[owner] - length + 1
   start = runs.start[owner] + generator.integers(0, room)
   return Runs(start, np.full(len(owner), length))
@@ -195,7 +179,7 @@ def _fit(lengths: np.ndarray, capacity: int) -> _Slots:
   while left.any():
     pattern = _pattern(sizes, left, capacity)
     used = {i: pattern.count(i) for i in set(pattern)}
-    repeats = min(left[i] // count for i, count in used.items())
+    repeats = min(int(left[i]) // count for i, count in used.items())
     for i, count in used.items():
       left[i] -= count * repeats
     length = np.tile(sizes[pattern], repeats)
@@ -251,5 +235,6 @@ def _filled_with(runs, places, size):
   return flat
 
 
-def _share(runs, places):
-  return float(runs.length.sum() / max(places, 1))
+def _layout(shape, plan_of, runs):
+  places = int(np.prod(shape))
+  return Layout(shape, plan_of, float(runs.length.sum() / max(places, 1)))

@@ -47,16 +47,10 @@ def write(
 ) -> prepared_lib.Prepared:
   """Writes the log as prepared data, with the categories as item feature.
 
-  Memory is bounded by users, items and `tile`, not by events.
-
-  Args:
-    world: what to draw.
-    out_dir: directory to write.
-    split: who is held out.
-    overwrite: whether other prepared data are replaced.
-    tile: events drawn before they are written; the log does not depend on it.
-    source: name shown in reports.
-    options: recorded in the manifest; the world by default.
+  Memory is bounded by users, items and `tile`, events drawn before they are
+  written, not by all events. The log does not depend on the tile. `options`
+  are recorded in the manifest, the world by default; see
+  `prepared_stream.write` for the rest.
   """
   data = prepared_stream.write(
     stream(world, tile),
@@ -110,4 +104,5 @@ def _pieces(
       )
       for first in range(start, min(start + per_piece, count), _CHUNK)
     ]
-    yield tuple(np.concatenate(parts) for parts in zip(*chunks))
+    drawn, times = zip(*chunks)
+    yield np.concatenate(drawn), np.concatenate(times)

@@ -31,59 +31,38 @@ _CATEGORY_SPREAD = 0.5
 # Streams of random numbers.
 _ACTIVITY, _ARRIVAL, _TASTE, _MOMENT, _POOL, _CLICK = range(6)
 # SplitMix64 (Steele et al. 2014), read at any place.
-_GOLDEN, _MIX_1, _MIX_2 = (
-  0x9E3779B97F4A7C15,
-  0xBF58476D1CE4E5B9,
-  0x94D049BB133111EB,
-)
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
 
 
 class World(NamedTuple):
   """Parameters of the world; see the module.
 
-  Attributes:
-    num_users: users, ids 1..num_users.
-    num_events: if above 0, as many users as give this many events instead;
-      the events of the last one are cut off there.
-    num_items: items, ids 1..num_items, in no order of popularity.
-    num_categories: categories 1..num_categories.
-    alpha: of the activity, above 0.
-    max_activity: largest T.
-    mean: length of the shared taste.
-    spread: of the offsets.
-    pool: candidates of a click.
-    skew: of the popularity, 1 for equally popular items.
-    arrival: share of the year over which users arrive, from 0 to 1.
-    seed: equal seeds give equal logs.
+  With `num_events` above 0 there are as many users as give this many events
+  instead, and the events of the last one are cut off there.
   """
 
-  num_users: int = 3000
+  num_users: int = 3000  # ids 1..num_users
   num_events: int = 0
-  num_items: int = 10_000
-  num_categories: int = 50
-  alpha: float = 1.5
-  max_activity: int = 5000
-  mean: float = 4.0
-  spread: float = 2.0
-  pool: int = 20
-  skew: int = 5
-  arrival: float = 0.9
+  num_items: int = 10_000  # ids 1..num_items, in no order of popularity
+  num_categories: int = 50  # 1..num_categories
+  alpha: float = 1.5  # of the activity, above 0
+  max_activity: int = 5000  # largest T
+  mean: float = 4.0  # length of the shared taste
+  spread: float = 2.0  # of the offsets
+  pool: int = 20  # candidates of a click
+  skew: int = 5  # of the popularity, 1 for equally popular items
+  arrival: float = 0.9  # share of the year over which users arrive
   seed: int = 0
 
 
 class Items(NamedTuple):
-  """Items by rank of popularity.
+  """Items by rank of popularity."""
 
-  Attributes:
-    vectors: f32[I, 10].
-    category: i64[I], from 0.
-    number: i32[I], 1..I.
-  """
-
-  vectors: np.ndarray
-  category: np.ndarray
-  number: np.ndarray
+  vectors: np.ndarray  # f32[I, 10]
+  category: np.ndarray  # i64[I], from 0
+  number: np.ndarray  # i32[I], 1..I
 
 
 def check(world: World) -> None:
@@ -159,16 +138,9 @@ def taste(world: World, user: np.ndarray) -> np.ndarray:
 def draw(
   world: World, items: Items, offsets: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Events start..stop - 1 of the log.
+  """Items i32[n], 1..I, and times i64[n] of events start..stop - 1 of the log.
 
-  Args:
-    world: what to draw.
-    items: of `draw_items`.
-    offsets: of `activity_offsets`.
-    start: first event.
-    stop: after the last event.
-  Returns:
-    items i32[n], 1..I, and times i64[n].
+  Items and offsets are those of `draw_items` and `activity_offsets`.
   """
   user = prepared_stream.users_of(offsets, start, stop)
   event = np.arange(start, stop)
