@@ -1,13 +1,12 @@
 """Tables of item features on disk, one row per item."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import os
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
-import polars
 
 from twotsrec import types
 from twotsrec.data import cells
@@ -24,22 +23,21 @@ class Rows(NamedTuple):
 
   Attributes:
     items: external ids, i64[R] or unicode [R].
+    path: where they are from, for errors.
     categorical: name -> values [R], text or integers; '' is no value.
     multivalued: name -> (row i64[P], value unicode [P]), a pair for each value
       of a row.
     dense: name -> f64[R].
-    path: where they are from, for errors.
   """
 
   items: np.ndarray
-  categorical: dict[str, np.ndarray]
-  multivalued: dict[str, tuple[np.ndarray, np.ndarray]]
-  dense: dict[str, np.ndarray]
   path: str = ''
+  categorical: Mapping[str, np.ndarray] = {}
+  multivalued: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
+  dense: Mapping[str, np.ndarray] = {}
 
 
-def parse_columns(columns: Sequence[str]) -> dict[str, str]:
-  """Reads 'name:kind' as name -> kind."""
+def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
   kinds = {}
   for column in columns:
     name, _, kind = column.rpartition(':')
@@ -80,17 +78,17 @@ def read(
     delimiter: between cells; by default told by the file.
     text_ids: whether item ids are text, or else integers.
   """
-  kinds = parse_columns(columns)
+  kinds = _parse_columns(columns)
   path = pathlib.Path(path)
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   _check_names(path, [item_column, *kinds], delimiter)
-  of_kind = {CATEGORICAL: cells.ANY_TEXT, MULTIVALUED: cells.ANY_TEXT}
   wanted = {item_column: cells.TEXT_ID if text_ids else cells.ID} | {
-    name: of_kind.get(kind, cells.NUMBER) for name, kind in kinds.items()
+    name: cells.NUMBER if kind == DENSE else cells.ANY_TEXT
+    for name, kind in kinds.items()
   }
   parsers = {name: (name, kind.parse) for name, kind in wanted.items()}
-  refuse = lambda block, fault: _bad_cell(path, block, kinds, fault)
+  refuse = functools.partial(_bad_cell, path, kinds)
   parts = [
     rows_lib.parse(block, parsers, functools.partial(refuse, block))
     for block in tables.blocks(path, wanted, delimiter=delimiter)
@@ -98,29 +96,21 @@ def read(
   read_rows = rows_lib.join(parts)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
-  texts = {
-    name: column.to_list()
-    for name, column in read_rows.columns.items()
-    if isinstance(column, polars.Series)
+  of_kind = lambda wanted: {
+    name: read_rows.columns[name]
+    for name, kind in kinds.items()
+    if kind == wanted
   }
   return Rows(
     items=np.asarray(tables.column(read_rows.columns[item_column])),
+    path=str(path),
     categorical={
-      name: np.array(texts[name])
-      for name, kind in kinds.items()
-      if kind == CATEGORICAL
+      n: np.array(c.to_list()) for n, c in of_kind(CATEGORICAL).items()
     },
     multivalued={
-      name: divide(texts[name], separator)
-      for name, kind in kinds.items()
-      if kind == MULTIVALUED
+      n: divide(c.to_list(), separator) for n, c in of_kind(MULTIVALUED).items()
     },
-    dense={
-      name: np.asarray(read_rows.columns[name])
-      for name, kind in kinds.items()
-      if kind == DENSE
-    },
-    path=str(path),
+    dense=of_kind(DENSE),
   )
 
 
@@ -156,8 +146,8 @@ def _check_names(
 
 def _bad_cell(
   path: pathlib.Path,
-  block: cells.Block,
   kinds: dict[str, str],
+  block: cells.Block,
   fault: rows_lib.Fault,
 ) -> types.UserError:
   """The error of the first row that cannot be used."""

@@ -207,8 +207,6 @@ def _raw(path: pathlib.Path, plays: _Plays, with_artists: bool) -> raw_rows.Raw:
   features = feature_files.Rows(
     items=item_names[used],
     categorical={'artist': artist[used]},
-    multivalued={},
-    dense={},
     path=str(path),
   )
   return raw_rows.Raw(table, features)

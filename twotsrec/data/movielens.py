@@ -76,8 +76,6 @@ def _tags(data_root: str) -> feature_files.Rows:
   frequent = place < TAGS_OF_ITEM
   return feature_files.Rows(
     items=items,
-    categorical={},
     multivalued={'tags': (row.reshape(-1)[frequent], tag[frequent])},
-    dense={},
     path=str(path),
   )

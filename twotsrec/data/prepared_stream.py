@@ -69,6 +69,7 @@ def write(
       f'split {split.name} of a streamed log is unknown; allowed are '
       + ', '.join(SPLITS)
     )
+
   def fill(folder):
     arrays = _arrays(folder, log, split)
     count = int(log.user_offsets[-1])

@@ -86,8 +86,6 @@ def item_features(world: World) -> feature_files.Rows:
   return feature_files.Rows(
     items=np.arange(1, world.num_items + 1, dtype=np.int64),
     categorical={'category': category},
-    multivalued={},
-    dense={},
     path='synthetic-stream',
   )
 

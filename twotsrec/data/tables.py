@@ -237,9 +237,7 @@ def _collect(
       if integer is not None:
         unsettled.remove(role)
         kinds[role] = cells.ID if integer else cells.TEXT_ID
-    parsers = {
-      role: (name, kinds[role].parse) for role, name in roles.items()
-    }
+    parsers = {role: (name, kinds[role].parse) for role, name in roles.items()}
     refuse = functools.partial(_bad_row, path, block, id_type)
     parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
   rows = rows_lib.join(parts)

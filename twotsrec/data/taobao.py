@@ -116,8 +116,6 @@ def _categories(
   rows = feature_files.Rows(
     items=distinct,
     categorical={'category': category[order][first]},
-    multivalued={},
-    dense={},
     path=str(path),
   )
   return rows, int(np.sum(several > 1))
