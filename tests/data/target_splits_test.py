@@ -40,6 +40,7 @@ def timed(rows, dedup='first'):
 
 
 def hold_out(events, name, validation=True, *, seed=0, **cuts):
+  cuts = {name: str(time) for name, time in cuts.items()}
   rule = splits.Rule(name, validation, **cuts)
   return target_splits.hold_out(events, rule, seed)
 

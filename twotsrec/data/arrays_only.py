@@ -31,10 +31,6 @@ _FAULTS = (
 )  # fmt: skip
 
 
-class Damaged(types.UserError):
-  """A file that does not follow its own format."""
-
-
 class Matrix(NamedTuple):
   """Stored entries of a sparse matrix, row by row, zeros included."""
 
@@ -82,7 +78,7 @@ class _Encode(_Made):
 
   def __new__(cls, text: str, codec: str):
     if codec not in ('latin1', 'latin-1'):
-      raise Damaged(f'it has bytes in {codec!r}')
+      raise ValueError(f'it has bytes in {codec!r}')
     return text.encode('latin-1')
 
 
@@ -98,7 +94,7 @@ class _Reconstructor(_Made):
 
   def __new__(cls, kind: Any, base: Any, state: Any):
     if kind not in _MATRICES.values():
-      raise Damaged('it makes no matrix')
+      raise ValueError('it makes no matrix')
     return kind()
 
 
@@ -175,14 +171,10 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
     with warnings.catch_warnings():
       warnings.simplefilter('error')  # what only a damaged file gives
       return finish(reader.load())
-  except Damaged as error:
-    raise Damaged(
-      f'{path} is damaged: {_shown(error)}; copy it again'
-    ) from error
   except types.UserError as error:
     raise types.UserError(f'{path}: {_shown(error)}') from error
   except _FAULTS as error:
-    raise Damaged(
+    raise types.UserError(
       f'{path} is damaged or not a pickled matrix or list ({_shown(error)}); '
       'copy it again'
     ) from error
@@ -204,7 +196,7 @@ def _dtype(made: Any) -> np.dtype | None:
     raise types.UserError(f'an array holds {code!r}, which are no numbers')
   order = _text(made.state[1]) if made.state else numeric[1]
   if order not in ('', '<', '>', '=', '|'):
-    raise Damaged(f'a byte order is {order!r}')
+    raise ValueError(f'a byte order is {order!r}')
   return np.dtype(numeric[2]).newbyteorder(order or '=')
 
 
@@ -219,11 +211,11 @@ def _array(made: Any) -> np.ndarray | list[Any]:
   dtype = _dtype(number_type)
   if dtype is None:
     if not isinstance(raw, list) or shape != (len(raw),):
-      raise Damaged('an array of objects is no list')
+      raise ValueError('an array of objects is no list')
     return raw
   raw = _bytes(raw)
   if math.prod(shape) * dtype.itemsize != len(raw):
-    raise Damaged(f'an array of shape {shape} has {len(raw)} bytes')
+    raise ValueError(f'an array of shape {shape} has {len(raw)} bytes')
   flat = np.frombuffer(raw, dtype) if raw else np.zeros(0, dtype)
   native = flat.astype(dtype.newbyteorder('='))
   return native.reshape(shape, order='F' if by_column else 'C')
@@ -252,7 +244,7 @@ def _matrix(made: Any) -> Matrix:
 def _vector(made: Any) -> np.ndarray:
   array = _array(made)
   if not isinstance(array, np.ndarray) or array.ndim != 1:
-    raise Damaged('a matrix needs vectors of numbers')
+    raise ValueError('a matrix needs vectors of numbers')
   return array
 
 

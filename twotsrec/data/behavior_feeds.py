@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import feeds
@@ -27,19 +28,14 @@ class BehaviorFeed(NamedTuple):
 
 
 class Layout(NamedTuple):
-  """Sizes of the sets of pairs in a batch.
+  """Sizes of the sets of pairs in a batch."""
 
-  Attributes:
-    drawn: i64[P, U], pairs of each user in a batch, for each set of pairs.
-    places: i64[P], how many a batch has room for.
-    batch_size: users of a batch.
-    unique: (task, source) of the sets after those of the behaviors: pairs of
-      one of the two without the other.
-  """
-
+  # i64[P, U], pairs of each user in a batch, for each set of pairs.
   drawn: np.ndarray
-  places: np.ndarray
-  batch_size: int
+  places: np.ndarray  # i64[P], how many a batch has room for
+  batch_size: int  # users of a batch
+  # (task, source) of the sets after those of the behaviors: pairs of one of the
+  # two without the other.
   unique: tuple[tuple[int, int], ...]
 
 
@@ -57,7 +53,8 @@ def make(
   Raises:
     types.UserError: no pair of the target, or a user without a negative.
   """
-  _check(behaviors, config.head.unique_label)
+  fields.refuse_section(config.head, 'head')
+  _check(behaviors)
   samples = config.behavior.samples
   sets = list(behaviors.train)
   drawn = [np.minimum(np.diff(seen.offsets), samples) for seen in sets]
@@ -89,7 +86,7 @@ def make_target_feed(
   Raises:
     types.UserError: no pair of the target, or a user without a negative.
   """
-  _check(behaviors, LABELS[0])
+  _check(behaviors)
   pairs = behaviors.train[-1]
   user = behaviors_lib.users(pairs)
   count = len(user)
@@ -123,11 +120,7 @@ def edges(
   ]
 
 
-def _check(behaviors, label):
-  if label not in LABELS:
-    raise types.UserError(
-      f'head.unique_label {label!r}; known: {", ".join(LABELS)}'
-    )
+def _check(behaviors):
   names = behaviors.names
   if not len(behaviors.train[-1].items):
     raise types.UserError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import datetime
 import math
 import os
+import pathlib
 import re
 from typing import Any, NamedTuple
 
@@ -50,51 +51,35 @@ _Value = tuple[int | float, int]  # a value and its fault
 
 
 class Block(NamedTuple):
-  """Consecutive rows of a table.
+  """Consecutive rows of a table."""
 
-  Attributes:
-    lines: i64[R], line (or row) numbers of the well-formed rows, from 1.
-    columns: column name -> series of R cells; a missing cell is null or ''.
-    ragged_lines: i64[M], lines that are no row.
-    ragged_fields: i64[M], the wrong number of fields; 0 for `broken`.
-    num_fields: the right number of fields.
-    unit: what `lines` count: 'line' or 'row'.
-    broken: what is wrong with ragged lines that have 0 fields.
-  """
-
+  path: pathlib.Path
+  # i64[R], line (or row) numbers of the well-formed rows, from 1.
   lines: np.ndarray
+  # Column name -> series of R cells; a missing cell is null or ''.
   columns: dict[str, polars.Series]
-  ragged_lines: np.ndarray
+  ragged_lines: np.ndarray  # i64[M], lines that are no row
+  # i64[M], the wrong number of fields; 0 for `broken`.
   ragged_fields: np.ndarray
-  num_fields: int
-  unit: str = 'line'
+  num_fields: int  # the right number of fields
+  unit: str = 'line'  # what `lines` count: 'line' or 'row'
+  # What is wrong with ragged lines that have 0 fields.
   broken: str = 'broken quotes'
 
 
 class Parsed(NamedTuple):
-  """A typed column.
+  """A typed column."""
 
-  Attributes:
-    values: [R], an array of numbers, or a series of texts.
-    faults: u8[R], 0 for good cells.
-  """
-
-  values: Any
-  faults: np.ndarray
+  values: Any  # [R], an array of numbers, or a series of texts
+  faults: np.ndarray  # u8[R], 0 for good cells
 
 
 class Kind(NamedTuple):
-  """Cells of one meaning.
+  """Cells of one meaning."""
 
-  Attributes:
-    parse: reads a column of them.
-    allowed: what a cell may be, for errors.
-    typed: what a typed column may hold, for errors.
-  """
-
-  parse: Callable[[polars.Series], Parsed]
-  allowed: str
-  typed: str
+  parse: Callable[[polars.Series], Parsed]  # reads a column of them
+  allowed: str  # what a cell may be, for errors
+  typed: str  # what a typed column may hold, for errors
 
 
 def text_at(raw: polars.Series, row: int) -> str:

@@ -34,7 +34,7 @@ def read_parquet(
     name: _column(path, frame[name], kind) for name, kind in wanted.items()
   }
   rows = np.arange(1, frame.height + 1)
-  return _block(columns, rows, np.zeros(0, np.int64), unit='row')
+  return _block(path, columns, rows, np.zeros(0, np.int64), unit='row')
 
 
 def parquet_names(path: pathlib.Path) -> list[str]:
@@ -116,17 +116,19 @@ def _json_block(
       ) from error
   columns = {name: frame[name] for name in wanted}
   good = numbers[filled & ~broken]
-  return _block(columns, good, numbers[broken], broken='not a JSON object')
+  what = 'not a JSON object'
+  return _block(path, columns, good, numbers[broken], broken=what)
 
 
 def _block(
+  path: pathlib.Path,
   columns: dict[str, polars.Series],
   lines: np.ndarray,
   ragged: np.ndarray,
   **words: str,
 ) -> cells.Block:
   none = np.zeros(len(ragged), np.int64)
-  return cells.Block(lines, columns, ragged, none, len(columns), **words)
+  return cells.Block(path, lines, columns, ragged, none, len(columns), **words)
 
 
 def _reason(error: Exception) -> str:

@@ -205,6 +205,7 @@ def _plain_block(
   if data.startswith(_ZLIB_MAGIC):
     return None
   return cells.Block(
+    layout.path,
     lines[good],
     _cut(data, layout, quoted),
     lines[ragged],
@@ -298,6 +299,7 @@ def _csv_block(
   }
   ragged_lines, ragged_fields = np.array(ragged, np.int64).reshape(-1, 2).T
   return cells.Block(
+    layout.path,
     np.array(row_lines, np.int64),
     columns,
     ragged_lines,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import feeds
 from twotsrec.data import plans
@@ -63,7 +64,7 @@ def make(
       ' lower two_time.window, use two_time.holdout=none, or another split'
     )
   feeds.require_choice(prepared)
-  user = prepared_lib.event_users(prepared)[event]
+  user = prepared.event_users[event]
   return EventFeed(
     user=feeds.i32(user),
     item=feeds.i32(np.asarray(prepared.items)[event]),
@@ -110,15 +111,7 @@ def make_batch_of(
   Raises:
     types.UserError: an unknown pool, or none to draw.
   """
-  if options.pool not in POOLS:
-    raise types.UserError(
-      f'two_time.pool {options.pool!r}; known: {", ".join(POOLS)}'
-    )
-  name = 'negatives' if options.pool == 'event' else 'pool_size'
-  if getattr(options, name) < 1:
-    raise types.UserError(
-      f'two_time.{name} is {getattr(options, name)}; allowed are 1 and more'
-    )
+  fields.refuse_section(options, 'two_time')
   pool = options.pool_size if options.pool == 'shared' else 0
 
   def batch_of(feed, examples, key):

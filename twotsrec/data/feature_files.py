@@ -1,7 +1,6 @@
 """Tables of item features on disk, one row per item."""
 
 from collections.abc import Mapping, Sequence
-import functools
 import os
 import pathlib
 from typing import NamedTuple
@@ -19,22 +18,15 @@ CATEGORICAL, MULTIVALUED, DENSE = KINDS
 
 
 class Rows(NamedTuple):
-  """Features of some items, as read.
+  """Features of some items, as read."""
 
-  Attributes:
-    items: external ids, i64[R] or unicode [R].
-    path: where they are from, for errors.
-    categorical: name -> values [R], text or integers; '' is no value.
-    multivalued: name -> (row i64[P], value unicode [P]), a pair for each value
-      of a row.
-    dense: name -> f64[R].
-  """
-
-  items: np.ndarray
-  path: str = ''
+  items: np.ndarray  # external ids, i64[R] or unicode [R]
+  path: str = ''  # where they are from, for errors
+  # Name -> values [R], text or integers; '' is no value.
   categorical: Mapping[str, np.ndarray] = {}
+  # Name -> (row i64[P], value unicode [P]), a pair for each value of a row.
   multivalued: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
-  dense: Mapping[str, np.ndarray] = {}
+  dense: Mapping[str, np.ndarray] = {}  # name -> f64[R]
 
 
 def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
@@ -82,15 +74,30 @@ def read(
   path = pathlib.Path(path)
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
-  _check_names(path, [item_column, *kinds], delimiter)
+  names = tables.column_names(path, delimiter)
+  unknown = [name for name in (item_column, *kinds) if name not in names]
+  if unknown:
+    listed = ', '.join(name[:40] for name in names[:30])
+    raise types.UserError(
+      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
+    )
+  if item_column in kinds:
+    raise types.UserError(
+      f'{path}: {item_column!r} is the column of item ids and a feature; leave '
+      'it out of the features'
+    )
   wanted = {item_column: cells.TEXT_ID if text_ids else cells.ID} | {
     name: cells.NUMBER if kind == DENSE else cells.ANY_TEXT
     for name, kind in kinds.items()
   }
   parsers = {name: (name, kind.parse) for name, kind in wanted.items()}
-  refuse = functools.partial(_bad_cell, path, kinds)
+  as_text = f', or read it as {{}}:{CATEGORICAL}'.format
+  remedy = lambda fault: (
+    '; correct it'
+    + (as_text(fault.name) if kinds.get(fault.name) == DENSE else '')
+  )
   parts = [
-    rows_lib.parse(block, parsers, functools.partial(refuse, block))
+    rows_lib.parse(block, parsers, remedy)
     for block in tables.blocks(path, wanted, delimiter=delimiter)
   ]
   read_rows = rows_lib.join(parts)
@@ -125,34 +132,3 @@ def divide(
     rows += [row] * len(parts)
     values += parts
   return np.array(rows, np.int64), np.array(values, np.str_)
-
-
-def _check_names(
-  path: pathlib.Path, wanted: list[str], delimiter: str | None
-) -> None:
-  names = tables.column_names(path, delimiter)
-  unknown = [name for name in wanted if name not in names]
-  if unknown:
-    listed = ', '.join(name[:40] for name in names[:30]) or 'none'
-    raise types.UserError(
-      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
-    )
-  if len(set(wanted)) < len(wanted):
-    raise types.UserError(
-      f'{path}: {wanted[0]!r} is the column of item ids and a feature; leave '
-      'it out of the features'
-    )
-
-
-def _bad_cell(
-  path: pathlib.Path,
-  kinds: dict[str, str],
-  block: cells.Block,
-  fault: rows_lib.Fault,
-) -> types.UserError:
-  """The error of the first row that cannot be used."""
-  hint = ''
-  if kinds.get(fault.name) == DENSE:
-    hint = f', or read it as {fault.name}:{CATEGORICAL}'
-  what = rows_lib.describe(block, fault)
-  return types.UserError(f'{path}, {what}; correct it{hint}')

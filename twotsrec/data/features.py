@@ -28,27 +28,20 @@ _AGAIN = 'make the features again'
 
 
 class ItemFeatures(NamedTuple):
-  """Features of all items, in the order of their names.
+  """Features of all items, in the order of their names."""
 
-  Attributes:
-    categorical: name -> i32[I + 1], 1..V, 0 for no value.
-    multivalued: name -> i32[I + 1, M], 1..V ascending, padded with 0.
-    dense: f32[I + 1, F], each column with mean 0 and deviation 1 over the items
-      that have a row; 0 without a row, and everywhere if it is constant.
-    vocabularies: name -> values [V], of categorical and multivalued features;
-      value v is vocabularies[name][v - 1].
-    dense_names: names of the F columns.
-    mean: f64[F], taken off.
-    deviation: f64[F], divided by; 1 where the column is constant.
-  """
-
-  categorical: dict[str, np.ndarray]
+  categorical: dict[str, np.ndarray]  # name -> i32[I + 1], 1..V, 0 for no value
+  # Name -> i32[I + 1, M], 1..V ascending, padded with 0.
   multivalued: dict[str, np.ndarray]
+  # f32[I + 1, F], each column with mean 0 and deviation 1 over the items that
+  # have a row; 0 without a row, and everywhere if it is constant.
   dense: np.ndarray
+  # Name -> values [V], of categorical and multivalued features; value v is
+  # vocabularies[name][v - 1].
   vocabularies: dict[str, np.ndarray]
-  dense_names: tuple[str, ...]
-  mean: np.ndarray
-  deviation: np.ndarray
+  dense_names: tuple[str, ...]  # names of the F columns
+  mean: np.ndarray  # f64[F], taken off
+  deviation: np.ndarray  # f64[F], divided by; 1 where the column is constant
 
 
 def read(

@@ -19,27 +19,19 @@ from twotsrec.ops import sampling
 
 
 class Feed(NamedTuple):
-  """Device-resident columns; E examples, N events.
+  """Device-resident columns; E examples, N events."""
 
-  Attributes:
-    items: i32[N], events of all users, by user and time.
-    first: i32[E], where the history of an example begins, at most L back.
-    last: i32[E], one past its history; the observed item stands at `target`.
-    target: i32[E], event index of the (first) observed item.
-    user: i32[E].
-    group: i32[E], 0..G-1.
-    weight: f32[E], positions an example trains (1, or those of a sequence).
-    complements: what negatives must stay out of.
-  """
-
-  items: jax.Array
+  items: jax.Array  # i32[N], events of all users, by user and time
+  # i32[E], where the history of an example begins, at most L back.
   first: jax.Array
+  # i32[E], one past its history; the observed item stands at `target`.
   last: jax.Array
-  target: jax.Array
-  user: jax.Array
-  group: jax.Array
+  target: jax.Array  # i32[E], event index of the (first) observed item
+  user: jax.Array  # i32[E]
+  group: jax.Array  # i32[E], 0..G-1
+  # f32[E], positions an example trains (1, or those of a sequence).
   weight: jax.Array
-  complements: sampling.Complements
+  complements: sampling.Complements  # what negatives must stay out of
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -105,10 +97,7 @@ def make_sequence_feed(
     types.UserError: no user has two training events.
   """
   offsets = np.asarray(prepared.user_offsets)
-  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  counts = np.add.reduceat(
-    np.append(in_train, 0).astype(np.int64), offsets[:-1]
-  ) * (np.diff(offsets) > 0)
+  counts = prepared_lib.train_counts(prepared)
   user = np.flatnonzero(counts >= 2)
   end = offsets[user] + counts[user] - 1  # the last event is only a target
   first = np.maximum(offsets[user], end - data.history_length)
@@ -129,10 +118,6 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     raise types.UserError(
       f'{prepared.num_events:,} events; at most {2**31 - 1:,} fit one device'
       ' feed; split the log'
-    )
-  if data.negative_exclude not in ('all', 'train'):
-    raise types.UserError(
-      f'negative_exclude {data.negative_exclude!r}; known: all, train'
     )
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   full = np.diff(seen.offsets)[user] >= prepared.num_items

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import config
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import prepared as prepared_lib
@@ -14,22 +15,16 @@ BALANCES = choices.GROUP_BALANCES
 
 
 class Groups(NamedTuple):
-  """Groups 0..G-1, from the least to the most active.
+  """Groups 0..G-1, from the least to the most active."""
 
-  Attributes:
-    user_group: i32[U].
-    thresholds: i64[G - 1], smallest key value of groups 1..G-1.
-    sizes: i64[G], train positives n_j.
-    centers: f64[G], ascending, mean of log key over the members that train;
-      thresholds alone do not say where the outer groups lie.
-    event_group: i32[N], group of every event, or None where all events of a
-      user are in the user's group.
-  """
-
-  user_group: np.ndarray
-  thresholds: np.ndarray
-  sizes: np.ndarray
+  user_group: np.ndarray  # i32[U]
+  thresholds: np.ndarray  # i64[G - 1], smallest key value of groups 1..G-1
+  sizes: np.ndarray  # i64[G], train positives n_j
+  # f64[G], ascending, mean of log key over the members that train; thresholds
+  # alone do not say where the outer groups lie.
   centers: np.ndarray
+  # i32[N], group of every event, or None where all events of a user are in the
+  # user's group.
   event_group: np.ndarray | None = None
 
 
@@ -60,18 +55,7 @@ def assign(
   the same; a user's group is then the one of the user's last event.
   """
   options = options or config.GroupConfig()
-  if options.num_groups < 1:
-    raise types.UserError(
-      f'num_groups is {options.num_groups}; allowed are 1 and more'
-    )
-  for name, value, allowed in (
-    ('key', options.key, KEYS),
-    ('balance', options.balance, BALANCES),
-  ):
-    if value not in allowed:
-      raise types.UserError(
-        f'group {name} is {value!r}; allowed are ' + ', '.join(allowed)
-      )
+  fields.refuse_section(options, 'groups')
   train = prepared_lib.targets(data, prepared_lib.TRAIN)
   if options.key == 'sample_history_len':
     groups = _by_event(data, train, options.num_groups)

@@ -21,59 +21,38 @@ _MAX_BEHAVIORS = 127  # stored as i8
 
 
 class Filters(NamedTuple):
-  """Conditions by which rows are dropped.
+  """Conditions by which rows are dropped."""
 
-  Attributes:
-    min_rating: keep ratings of at least this, or None.
-    dedup: of equal (user, item, behavior) keep all ('none'), the 'first' or
-      the 'last' in time; '' is 'first' with behaviors, 'none' without.
-    min_user: fewest interactions of a kept user.
-    min_item: fewest interactions of a kept item.
-    core: 'fixed_point' repeats the two minima until nothing changes, so both
-      hold at the end; 'single_pass' counts once, on what comes in.
-  """
-
-  min_rating: float | None = None
+  min_rating: float | None = None  # keep ratings of at least this, or None
+  # Of equal (user, item, behavior) keep all ('none'), the 'first' or the 'last'
+  # in time; '' is 'first' with behaviors, 'none' without.
   dedup: str = ''
-  min_user: int = 1
-  min_item: int = 1
+  min_user: int = 1  # fewest interactions of a kept user
+  min_item: int = 1  # fewest interactions of a kept item
+  # 'fixed_point' repeats the two minima until nothing changes, so both hold at
+  # the end; 'single_pass' counts once, on what comes in.
   core: str = 'fixed_point'
 
 
 class Interactions(NamedTuple):
-  """Interactions sorted by (user, order or else time, row of the table).
+  """Interactions sorted by (user, order or else time, row of the table)."""
 
-  Attributes:
-    user: i32[N], 0..U-1, ascending.
-    item: i32[N], 1..I.
-    time: i64[N] or f64[N], or None.
-    order: i64[N], position inside a user, or None.
-    behavior: i8[N], indices into `behavior_names`, or None.
-    split: labels, text [N], or None.
-    lines: i64[N], of the file, or None; only while rows are being dropped.
-    user_ids: external ids [U], ascending.
-    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
-    behavior_names: names, the target behavior last.
-    rows_read: rows of the table; len(user) + dropped rows.
-    dropped: {cause: count and first lines}.
-    duplicates: rows that repeat a (user, item, behavior), kept or not.
-    ordered_by: see `tables.Table`.
-  """
-
-  user: np.ndarray
-  item: np.ndarray
-  time: np.ndarray | None
-  order: np.ndarray | None
-  behavior: np.ndarray | None
-  split: ids.Column | None
+  user: np.ndarray  # i32[N], 0..U-1, ascending
+  item: np.ndarray  # i32[N], 1..I
+  time: np.ndarray | None  # i64[N] or f64[N], or None
+  order: np.ndarray | None  # i64[N], position inside a user, or None
+  behavior: np.ndarray | None  # i8[N], indices into `behavior_names`, or None
+  split: ids.Column | None  # labels, text [N], or None
+  # i64[N], of the file, or None; only while rows are being dropped.
   lines: np.ndarray | None
-  user_ids: np.ndarray
+  user_ids: np.ndarray  # external ids [U], ascending
+  # External ids [I], ascending; item i is item_ids[i - 1].
   item_ids: np.ndarray
-  behavior_names: tuple[str, ...]
-  rows_read: int
-  dropped: dict[str, tables.Dropped]
-  duplicates: int = 0
-  ordered_by: str = ''
+  behavior_names: tuple[str, ...]  # names, the target behavior last
+  rows_read: int  # rows of the table; len(user) + dropped rows
+  dropped: dict[str, tables.Dropped]  # {cause: count and first lines}
+  duplicates: int = 0  # rows that repeat a (user, item, behavior), kept or not
+  ordered_by: str = ''  # see `tables.Table`
 
 
 _COLUMNS = ('user', 'item', 'time', 'order', 'behavior', 'split', 'lines')
@@ -137,7 +116,7 @@ def from_table(
   events = _filter_counts(events, filters)
   # Rows of equal time stay in the order of the table.
   order = orders.stable(events.user, _when(events))
-  return _numbered(_taken(events._replace(lines=None), order))
+  return _numbered(taken(events._replace(lines=None), order))
 
 
 def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
@@ -287,10 +266,11 @@ def _drop(events: Interactions, gone: dict[str, np.ndarray]) -> Interactions:
     else:
       dropped[cause] = rows_lib.counted(events.lines[mask])
   left = ~np.any(list(gone.values()), axis=0)
-  return _taken(events, left)._replace(dropped=dropped)
+  return taken(events, left)._replace(dropped=dropped)
 
 
-def _taken(events: Interactions, rows: np.ndarray) -> Interactions:
+def taken(events: Interactions, rows: np.ndarray) -> Interactions:
+  """Some of the events, by positions or bool[N]."""
   columns = {name: getattr(events, name) for name in _COLUMNS}
   return events._replace(
     **{

@@ -16,9 +16,7 @@ from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import orders
-from twotsrec.data import parts
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.data import prepared_stream
 from twotsrec.data import raw
 from twotsrec.data import raw_rows
 from twotsrec.data import release
@@ -95,9 +93,9 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       'split date needs its dates; run launch/prepare.py with --split=date and '
       'set data.prepared to its --out'
     )
-  carries_split = options.split == 'leave_last_out' and settings.carries_split(
-    options.dataset
-  )
+  source, split = settings.named(options.dataset), options.split
+  if split == 'leave_last_out' and source and source.test_file:
+    split = 'given'
   wanted = Options(
     dataset=options.dataset,
     data_root=options.data_root,
@@ -105,9 +103,7 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       min_user=options.min_user, min_item=options.min_item, core=options.core
     ),
     behaviors=tuple(options.behaviors),
-    split=SplitOptions(
-      'given' if carries_split else options.split, options.validation
-    ),
+    split=SplitOptions(split, options.validation),
     users=options.users,
     gamma=options.gamma,
     seed=options.seed,
@@ -173,13 +169,11 @@ def _stream(
         f'{options.dataset} is written as it is drawn; leave out {what}'
       )
   name = options.split.name or 'leave_last_out'
-  split = prepared_stream.Split(name, options.split.validation)
   return synthetic_stream.write(
     _world(options),
     out_dir,
-    split,
+    options.split._replace(name=name),
     overwrite=overwrite,
-    source=options.dataset,
     options=settings.recorded(options, name),
   )
 
@@ -201,9 +195,8 @@ def _item_features(
   if source.features is None:
     return None
   # Rows of items that no event is left of are no fault of the user.
-  missing = raw.SOURCES[options.dataset].missing
   return features.build(
-    source.features, item_ids, missing=missing, extra='drop'
+    source.features, item_ids, missing=source.missing, extra='drop'
   )
 
 
@@ -239,7 +232,7 @@ def _read_files(options: Options) -> tables.Table:
     for name, path in paths.items()
     if path
   }
-  return parts.join(read) if len(read) > 1 else read['train']
+  return tables.join(read) if len(read) > 1 else read['train']
 
 
 def _unused_order(options: Options) -> dict[str, str]:
@@ -270,19 +263,19 @@ def _assemble(
   events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
   order = orders.stable(events.user, split)
-  pick = lambda column: None if column is None else column[order]
+  events, split = interactions.taken(events, order), split[order]
   ordered_by = 'row' if events.time is None else 'time'
   if events.order is not None:
     ordered_by = events.ordered_by or 'position'
   fixed = name == 'given' and ordered_by == 'row'
   return prepared_lib.build(
-    events.user[order],
-    events.item[order],
-    split[order],
+    events.user,
+    events.item,
+    split,
     user_ids=events.user_ids,
     item_ids=events.item_ids,
-    times=pick(events.time),
-    behaviors=pick(events.behavior),
+    times=events.time,
+    behaviors=events.behavior,
     behavior_names=events.behavior_names,
     history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
     source=options.dataset
@@ -322,13 +315,7 @@ def _split(
   events: interactions.Interactions, name: str, options: Options
 ) -> tuple[interactions.Interactions, np.ndarray]:
   """The events that go into a split, and the split of each, i8[N]."""
-  given = options.split
-  rule = splits.Rule(
-    name,
-    given.validation,
-    splits.parse_time(given.validation_from) if given.validation else None,
-    splits.parse_time(given.test_from),
-  )
+  rule = options.split._replace(name=name)
   if events.behavior is not None:
     held = target_splits.hold_out(events, rule, options.seed)
     rest, left = interactions.without(events, held.gone)

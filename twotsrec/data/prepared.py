@@ -32,29 +32,22 @@ _AGAIN = 'prepare the data again'
 
 
 class _Arrays(NamedTuple):
-  """Interactions of one dataset, ready to train on.
+  """Interactions of one dataset, ready to train on."""
 
-  Attributes:
-    user_offsets: i64[U + 1]; events of user u are user_offsets[u : u + 2].
-    items: i32[N], 1..I, sorted by user, split order and time inside a user.
-    split: i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
-    times: i64[N] or f64[N], or None without a time column.
-    behaviors: i8[N], indices into manifest['behaviors'], or None.
-    user_ids: external ids, i64[U] or unicode [U], ascending.
-    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
-    manifest: counts, options, digests and the history rule.
-    path: the directory, '' for data that was never saved.
-  """
-
+  # i64[U + 1]; events of user u are user_offsets[u : u + 2].
   user_offsets: np.ndarray
+  # i32[N], 1..I, sorted by user, split order and time inside a user.
   items: np.ndarray
+  # i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
   split: np.ndarray
-  times: np.ndarray | None
+  times: np.ndarray | None  # i64[N] or f64[N], or None without a time column
+  # i8[N], indices into manifest['behaviors'], or None.
   behaviors: np.ndarray | None
-  user_ids: np.ndarray
+  user_ids: np.ndarray  # external ids, i64[U] or unicode [U], ascending
+  # External ids [I], ascending; item i is item_ids[i - 1].
   item_ids: np.ndarray
-  manifest: dict[str, Any]
-  path: str = ''
+  manifest: dict[str, Any]  # counts, options, digests and the history rule
+  path: str = ''  # the directory, '' for data that was never saved
 
 
 class Prepared(_Arrays):
@@ -85,31 +78,20 @@ class Prepared(_Arrays):
 
 
 class Targets(NamedTuple):
-  """Events to predict, each with the slice that is its history.
+  """Events to predict, each with the slice that is its history."""
 
-  Attributes:
-    event: i64[T], index into `items`, ascending.
-    user: i32[T].
-    item: i32[T], 1..I.
-    history_end: i64[T]; the history is items[user_offsets[user] : end].
-  """
-
-  event: np.ndarray
-  user: np.ndarray
-  item: np.ndarray
+  event: np.ndarray  # i64[T], index into `items`, ascending
+  user: np.ndarray  # i32[T]
+  item: np.ndarray  # i32[T], 1..I
+  # i64[T]; the history is items[user_offsets[user] : end].
   history_end: np.ndarray
 
 
 class SeenItems(NamedTuple):
-  """Sorted distinct items per user: items[offsets[u] : offsets[u + 1]].
+  """Sorted distinct items per user: items[offsets[u] : offsets[u + 1]]."""
 
-  Attributes:
-    offsets: i64[U + 1].
-    items: i32[M], 1..I.
-  """
-
-  offsets: np.ndarray
-  items: np.ndarray
+  offsets: np.ndarray  # i64[U + 1]
+  items: np.ndarray  # i32[M], 1..I
 
 
 def build(
@@ -123,19 +105,10 @@ def build(
   behaviors: np.ndarray | None = None,
   **facts: Any,
 ) -> Prepared:
-  """Prepared data in memory.
+  """Prepared data in memory, with path ''.
 
-  Args:
-    user: i32[N], 0..U-1, ascending.
-    item: i32[N], 1..I.
-    split: i8[N], ascending inside a user.
-    user_ids: external ids [U].
-    item_ids: external ids [I].
-    times: i64[N] or f64[N], or None.
-    behaviors: i8[N], indices into `behavior_names`, or None.
-    **facts: `behavior_names` and the rest, see `assemble`.
-  Returns:
-    Prepared with path ''.
+  Events are sorted by user i32[N], 0..U-1, and by split inside a user. See
+  `_Arrays` for the other columns and `assemble` for the facts.
   """
   chex.assert_equal_shape([user, item, split])
   if len(user) == 0:
@@ -299,18 +272,11 @@ def write(
   holds: Callable[[dict[str, Any]], bool],
   overwrite: bool = False,
 ) -> Prepared:
-  """Makes a prepared directory under a temporary name, then renames it.
+  """Makes a prepared directory by `fill`, and returns it memory-mapped.
 
-  An existing one is kept if it holds the same data, replaced if it is a
-  prepared directory and `overwrite` is set, and otherwise an error.
-
-  Args:
-    out_dir: the directory.
-    fill: writes into the directory.
-    holds: whether a manifest is that of the same data.
-    overwrite: whether other prepared data are replaced.
-  Returns:
-    The saved data, memory-mapped.
+  An existing one is kept if its manifest is of the same data, as `holds` says,
+  replaced if it is a prepared directory and `overwrite` is set, and otherwise
+  an error.
   """
   target = pathlib.Path(out_dir)
   try:
@@ -330,12 +296,7 @@ def fill(data: Prepared, folder: pathlib.Path) -> None:
 
 
 def load(path: str, verify: bool = False) -> Prepared:
-  """Memory-maps a prepared directory.
-
-  Args:
-    path: directory written by `save`.
-    verify: also recompute every digest, which reads all data.
-  """
+  """Memory-maps a prepared directory; see `directories.load` for `verify`."""
   file = pathlib.Path(path) / MANIFEST
   try:
     manifest, arrays = directories.load(
@@ -349,7 +310,7 @@ def load(path: str, verify: bool = False) -> Prepared:
   for name in _ARRAYS:
     if name not in arrays:
       raise directories.damaged(file, f'it does not name {name}', _AGAIN)
-  columns = {name: arrays.get(name) for name in (*_ARRAYS, *_OPTIONAL)}
+  columns: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **arrays}
   return Prepared(**columns, manifest=manifest, path=str(path))
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import arrays_only
 from twotsrec.data import ids
-from twotsrec.data import parts
 from twotsrec.data import tables
 
 _TRAIN, _TEST = 'trn_', 'tst_int'
@@ -45,7 +44,7 @@ def load(
     )
   train = _train_table(folder, matrices)
   test = _test_table(_existing(folder, _TEST), shape, target)
-  return parts.join({'train': train, 'test': test})._replace(path=str(folder))
+  return tables.join({'train': train, 'test': test})._replace(path=str(folder))
 
 
 def found(directory: str | os.PathLike) -> str:

@@ -15,6 +15,7 @@ import dataclasses
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
@@ -68,7 +69,7 @@ def route(
   Raises:
     types.UserError: an unknown option.
   """
-  check(options)
+  fields.refuse_section(options, 'routing')
   counts, home = np.asarray(counts), np.asarray(home)
   if groups.event_group is not None:
     home = np.full_like(home, UNKNOWN)
@@ -162,23 +163,6 @@ def override(config: config_lib.Config, mode: str) -> config_lib.Config:
     return config
   routing = dataclasses.replace(config.routing, mode=mode)
   return dataclasses.replace(config, routing=routing)
-
-
-def check(options: config_lib.RoutingConfig) -> None:
-  """Raises UserError for options that nobody can be routed by."""
-  for name, value, known in (
-    ('mode', options.mode, MODES),
-    ('cold', options.cold, COLD),
-  ):
-    if value not in known:
-      raise types.UserError(
-        f'routing.{name} is {value!r}; known: {", ".join(known)}'
-      )
-  if not 0.0 <= options.hysteresis < np.inf:
-    raise types.UserError(
-      f'routing.hysteresis is {options.hysteresis}; it must be a number of at'
-      ' least 0 (0.1: a border is passed by a tenth)'
-    )
 
 
 def _by_thresholds(

@@ -1,7 +1,7 @@
 """Good rows of a file, block by block, with the bad ones counted by cause."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
@@ -24,61 +24,44 @@ class Dropped(NamedTuple):
 
 
 class Rows(NamedTuple):
-  """Good rows of a part of a file.
+  """Good rows of a part of a file."""
 
-  Attributes:
-    columns: name -> values [R].
-    lines: i64[R].
-    rows_read: R and the dropped rows.
-    dropped: cause -> rows.
-  """
-
-  columns: dict[str, Values]
-  lines: np.ndarray
-  rows_read: int
-  dropped: dict[str, Dropped]
+  columns: dict[str, Any]  # name -> values [R], numbers or polars strings
+  lines: np.ndarray  # i64[R]
+  rows_read: int  # R and the dropped rows
+  dropped: dict[str, Dropped]  # cause -> rows
 
 
 class Fault(NamedTuple):
-  """Rows of a block that share a cause; each row has one cause, its first.
+  """Rows of a block that share a cause; each row has one cause, its first."""
 
-  Attributes:
-    cause: in words.
-    name: of the values, see `Parsers`; '' if the line is no row.
-    column: of the file.
-    code: of `cells`; 0 if the line is no row.
-    rows: i64[M], into the block's well-formed rows, or its ragged lines.
-    lines: i64[M], ascending.
-  """
-
-  cause: str
-  name: str
-  column: str
-  code: int
+  cause: str  # in words
+  name: str  # of the values, see `Parsers`; '' if the line is no row
+  column: str  # of the file
+  code: int  # of `cells`; 0 if the line is no row
+  # i64[M], into the block's well-formed rows, or its ragged lines.
   rows: np.ndarray
-  lines: np.ndarray
+  lines: np.ndarray  # i64[M], ascending
 
 
 def parse(
   block: cells.Block,
   parsers: Parsers,
-  refuse: Callable[[Fault], types.UserError] | None = None,
+  remedy: Callable[[Fault], str] | None = None,
 ) -> Rows:
   """Parses a block; a row with a bad cell is dropped for the first of them.
 
-  Args:
-    block: as read.
-    parsers: of the columns to read.
-    refuse: the error to raise for the fault of the first bad row; None drops
-      bad rows.
+  With a `remedy`, the first bad row is an error that ends with its words.
   """
   parsed = {
     name: parse(block.columns[column])
     for name, (column, parse) in parsers.items()
   }
   faults = _faults(block, parsers, parsed)
-  if faults and refuse:
-    raise refuse(min(faults, key=lambda fault: fault.lines[0]))
+  if faults and remedy:
+    fault = min(faults, key=lambda fault: fault.lines[0])
+    what = f'{block.path}, {_described(block, fault)}'
+    raise types.UserError(f'{what}{remedy(fault)}')
   rows = Rows(
     {name: column.values for name, column in parsed.items()},
     block.lines,
@@ -92,21 +75,6 @@ def parse(
       good[fault.rows] = False
   rows = rows._replace(dropped=dropped)
   return rows if good.all() else _taken(rows, good)
-
-
-def describe(block: cells.Block, fault: Fault) -> str:
-  """A sentence with the place of the first row of a fault, and its cause."""
-  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
-  if fault.name:
-    value = cells.text_at(block.columns[fault.column], row)
-    value = repr(value if len(value) <= 60 else value[:60] + '...')
-    return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
-  if fault.cause == block.broken:
-    return f'{where}: {block.broken}{_WAYS_OUT.get(block.broken, "")}'
-  return (
-    f'{where}: {fault.cause}, {block.ragged_fields[row]} instead of '
-    f'{block.num_fields}'
-  )
 
 
 def join(parts: Sequence[Rows]) -> Rows:
@@ -196,3 +164,18 @@ def _concatenated(columns: list[Values]) -> Values:
   texts = [column for column in columns if isinstance(column, polars.Series)]
   numbers = [column for column in columns if isinstance(column, np.ndarray)]
   return polars.concat(texts) if texts else np.concatenate(numbers)
+
+
+def _described(block: cells.Block, fault: Fault) -> str:
+  """A sentence with the place of the first row of a fault, and its cause."""
+  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
+  if fault.name:
+    value = cells.text_at(block.columns[fault.column], row)
+    value = repr(value if len(value) <= 60 else value[:60] + '...')
+    return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
+  if fault.cause == block.broken:
+    return f'{where}: {block.broken}{_WAYS_OUT.get(block.broken, "")}'
+  return (
+    f'{where}: {fault.cause}, {block.ragged_fields[row]} instead of '
+    f'{block.num_fields}'
+  )

@@ -23,20 +23,20 @@ FRACTIONS = (0.7, 0.1, 0.2)
 
 
 class Rule(NamedTuple):
-  """A split by name.
+  """A split by name."""
 
-  Attributes:
-    name: one of NAMES.
-    validation: whether a validation is held out; if not, its events are train
-      events.
-    validation_from: first time of validation, for date.
-    test_from: first time of test, for date.
-  """
-
-  name: str
+  # One of NAMES; '' is given if the data carry a split, else leave_last_out.
+  name: str = ''
+  # Whether a validation is held out; if not, its events are train events.
   validation: bool = True
-  validation_from: float | None = None
-  test_from: float | None = None
+  validation_from: str = ''  # first time of validation, for date
+  test_from: str = ''  # first time of test, for date
+
+
+def cuts(rule: Rule) -> tuple[float | None, float | None]:
+  """First times of validation and test of a split by date."""
+  first = parse_time(rule.validation_from) if rule.validation else None
+  return first, parse_time(rule.test_from)
 
 
 def by_rule(
@@ -55,8 +55,7 @@ def by_rule(
     return given(labels, rule.validation)
   if rule.name == 'global_time':
     return global_time(time, rule.validation)
-  first = rule.validation_from if rule.validation else None
-  return date(time, first, rule.test_from)
+  return date(time, *cuts(rule))
 
 
 def leave_last_out(
@@ -162,10 +161,7 @@ def date(
       f'validation_from {validation_from} is after test_from {test_from}; '
       'exchange them'
     )
-  split = np.full(len(time), prepared_lib.TRAIN, np.int8)
-  if validation_from is not None:
-    split[time >= validation_from] = prepared_lib.VALIDATION
-  split[time >= test_from] = prepared_lib.TEST
+  split = codes_by_time(time, validation_from, test_from)
   span = f'times run from {np.min(time)} to {np.max(time)}'
   for code in (prepared_lib.TEST, prepared_lib.TRAIN):
     _require(split, code, f'test starts at {test_from}, {span}')
@@ -175,6 +171,17 @@ def date(
       prepared_lib.VALIDATION,
       f'validation runs from {validation_from} to {test_from}, {span}',
     )
+  return split
+
+
+def codes_by_time(
+  time: np.ndarray, validation_from: float | None, test_from: float
+) -> np.ndarray:
+  """The rule of `date` for any events, i8[N]."""
+  split = np.full(len(time), prepared_lib.TRAIN, np.int8)
+  if validation_from is not None:
+    split[time >= validation_from] = prepared_lib.VALIDATION
+  split[time >= test_from] = prepared_lib.TEST
   return split
 
 

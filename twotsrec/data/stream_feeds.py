@@ -38,7 +38,7 @@ def make_feed(prepared: prepared_lib.Prepared, group: np.ndarray) -> Feed:
   return Feed(
     item=feeds.i32(prepared.items),
     previous=feeds.i32(previous_items(prepared)),
-    user=feeds.i32(prepared_lib.event_users(prepared)),
+    user=feeds.i32(prepared.event_users),
     group=feeds.i32(group),
   )
 

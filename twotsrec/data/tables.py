@@ -58,35 +58,22 @@ class Columns(NamedTuple):
 
 
 class Table(NamedTuple):
-  """The kept rows of a table, in file order; text is `ids.Texts`.
+  """The kept rows of a table, in file order; text is `ids.Texts`."""
 
-  Attributes:
-    user: external ids, i64[N] or text[N].
-    item: external ids, i64[N] or text[N].
-    time: Unix seconds, i64[N] or f64[N], or None.
-    rating: f64[N], or None.
-    behavior: text[N], or None.
-    split: text[N], or None.
-    order: i64[N], or None.
-    rows_read: N plus all dropped rows; header and blank lines are no rows.
-    dropped: cause -> Dropped.
-    path: of the file.
-    lines: lines of the file, from 1, ascending i64[N]; rows if Parquet; None
-      if the table is not one file.
-    ordered_by: what `order` was made of if it is no column, for reports.
-  """
-
-  user: ids.Column
-  item: ids.Column
-  time: np.ndarray | None
-  rating: np.ndarray | None
-  behavior: ids.Column | None
-  split: ids.Column | None
-  order: np.ndarray | None
-  rows_read: int
-  dropped: dict[str, Dropped]
-  path: str
+  user: ids.Column  # external ids, i64[N] or text[N]
+  item: ids.Column  # external ids, i64[N] or text[N]
+  time: np.ndarray | None  # Unix seconds, i64[N] or f64[N], or None
+  rating: np.ndarray | None  # f64[N], or None
+  behavior: ids.Column | None  # text[N], or None
+  split: ids.Column | None  # text[N], or None
+  order: np.ndarray | None  # i64[N], or None
+  rows_read: int  # N plus all dropped rows; header and blank lines are no rows
+  dropped: dict[str, Dropped]  # cause -> Dropped
+  path: str  # of the file
+  # Lines of the file, from 1, ascending i64[N]; rows if Parquet; None if the
+  # table is not one file.
   lines: np.ndarray | None = None
+  # What `order` was made of if it is no column, for reports.
   ordered_by: str = ''
 
 
@@ -149,6 +136,41 @@ def read_table(
   wanted = {name: _KINDS[role] for role, name in roles.items()}
   read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
   return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
+
+
+def join(parts: dict[str, Table]) -> Table:
+  """One table with a split column from the table of each split, train first.
+
+  Where only some have times, these order their rows and the others come after
+  them: the table has no `time` then, because not every event has one.
+  """
+  columns = {}
+  for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
+    arrays = [getattr(part, role) for part in parts.values()]
+    if role in ('user', 'item') and len(set(map(ids.is_text, arrays))) > 1:
+      raise types.UserError(
+        f'{role} ids are integers in one table and text in another; use '
+        '--id_type=string'
+      )
+    absent = any(array is None for array in arrays)
+    columns[role] = None if absent else ids.concatenate(arrays)
+  first = next(iter(parts.values()))
+  ordered_by = ''
+  if columns['time'] is None and first.time is not None:
+    columns['order'], ordered_by = _order_by_time(list(parts.values())), 'time'
+  labels = [ids.constant(name, len(p.user)) for name, p in parts.items()]
+  return first._replace(
+    **columns,
+    split=ids.concatenate(labels),
+    lines=None,  # a line number does not tell the file
+    ordered_by=ordered_by,
+    rows_read=sum(part.rows_read for part in parts.values()),
+    dropped={
+      f'{cause} ({name} table)': rows
+      for name, part in parts.items()
+      for cause, rows in part.dropped.items()
+    },
+  )
 
 
 def blocks(
@@ -229,6 +251,7 @@ def _collect(
   for role in ('user', 'item'):
     kinds[role] = {'string': cells.TEXT_ID}.get(id_type, cells.ID)
   unsettled = {'user', 'item'} if id_type == 'auto' else set()
+  remedy = None if drop else functools.partial(_remedy, id_type)
   parts = []
   for block in read:
     for role in sorted(unsettled):
@@ -238,8 +261,7 @@ def _collect(
         unsettled.remove(role)
         kinds[role] = cells.ID if integer else cells.TEXT_ID
     parsers = {role: (name, kinds[role].parse) for role, name in roles.items()}
-    refuse = functools.partial(_bad_row, path, block, id_type)
-    parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
+    parts.append(rows_lib.parse(block, parsers, remedy))
   rows = rows_lib.join(parts)
   del parts
   if not rows.rows_read:
@@ -263,18 +285,24 @@ def column(values: rows_lib.Values) -> ids.Column:
   return ids.texts(values) if isinstance(values, polars.Series) else values
 
 
-def _bad_row(
-  path: pathlib.Path,
-  block: cells.Block,
-  id_type: str,
-  fault: rows_lib.Fault,
-) -> types.UserError:
-  """The error of the first bad row."""
-  what = f'{path}, {rows_lib.describe(block, fault)}'
+def _remedy(id_type: str, fault: rows_lib.Fault) -> str:
   if not fault.name:
-    return types.UserError(f'{what}; correct it, or {_DROP}')
-  kind = _KINDS[fault.name]
-  mixed = fault.code == cells.NOT_INTEGER and id_type == 'auto'
-  if kind == cells.ID and mixed:
-    what += ', but the column began with integers (mixed types)'
-  return types.UserError(f'{what}; allowed: {kind.allowed}; {_DROP}')
+    return f'; correct it, or {_DROP}'
+  kind, mixed = _KINDS[fault.name], ''
+  if kind == cells.ID and fault.code == cells.NOT_INTEGER and id_type == 'auto':
+    mixed = ', but the column began with integers (mixed types)'
+  return f'{mixed}; allowed: {kind.allowed}; {_DROP}'
+
+
+def _order_by_time(parts: list[Table]) -> np.ndarray:
+  """Ranks of times, i64[N]; parts without times follow, one after another."""
+  orders, behind = [], 0
+  for part in parts:
+    if part.time is None:
+      orders.append(np.full(len(part.user), behind, np.int64))
+    else:
+      distinct, ranks = np.unique(part.time, return_inverse=True)
+      orders.append(behind + ranks.reshape(-1).astype(np.int64))
+      behind += len(distinct)
+    behind += 1
+  return np.concatenate(orders)

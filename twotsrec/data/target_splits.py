@@ -37,14 +37,10 @@ REPEATED = 'other target event of a held-out pair'
 
 
 class Held(NamedTuple):
-  """The split of every event, and the events that are left out.
+  """The split of every event, and the events that are left out."""
 
-  Attributes:
-    split: i8[N], TRAIN, VALIDATION or TEST.
-    gone: cause -> bool[N], events that go nowhere; one cause each.
-  """
-
-  split: np.ndarray
+  split: np.ndarray  # i8[N], TRAIN, VALIDATION or TEST
+  # Cause -> bool[N], events that go nowhere; one cause each.
   gone: dict[str, np.ndarray]
 
 
@@ -126,8 +122,8 @@ def _too_late(
     # so the first held-out event has it.
     first = np.min(time[held_out])
     if rule.name == 'date':
-      dated = rule.validation_from if rule.validation else None
-      first = rule.test_from if dated is None else dated
+      dated, test = splits.cuts(rule)
+      first = test if dated is None else dated
     return {AFTER_CUT: time >= first}
   cause = AFTER_HELD
   if rule.name == 'leave_last_out':

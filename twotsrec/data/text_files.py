@@ -20,15 +20,10 @@ COMPRESSED = {'.gz': ('gzip', _GZIP_MAGIC), '.zst': ('zstd', _ZSTD_MAGIC)}
 
 
 class Lines(NamedTuple):
-  """Consecutive lines of a file, with their line ends.
+  """Consecutive lines of a file, with their line ends."""
 
-  Attributes:
-    first: number of the first of them, from 1.
-    data: UTF-8 bytes; only the end of the file may lack a line end.
-  """
-
-  first: int
-  data: bytes
+  first: int  # number of the first of them, from 1
+  data: bytes  # UTF-8 bytes; only the end of the file may lack a line end
 
 
 def read(
