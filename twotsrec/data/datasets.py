@@ -214,8 +214,8 @@ def label_coarse(
   frame = polars.DataFrame(
     {'user': user, 'order': order, 'time': time}, nan_to_null=True
   )
-  known = polars.col('time').forward_fill().backward_fill()
-  filled = frame.select(known.over('user', order_by='order'))['time']
+  nearest = polars.col('time').forward_fill().backward_fill()
+  filled = frame.select(nearest.over('user', order_by='order'))['time']
   time = filled.fill_null(np.nanmin(time[early])).to_numpy()
   train, validation, _ = splits.FRACTIONS
   ordered = np.sort(time[early])

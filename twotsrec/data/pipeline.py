@@ -29,15 +29,8 @@ from twotsrec.data import tables
 from twotsrec.data import target_splits
 
 # Names of columns that look like an order -> the flag that uses them.
-_ORDERING = {
-  'timestamp': 'time',
-  'time': 'time',
-  'ts': 'time',
-  'datetime': 'time',
-  'date': 'time',
-  'position': 'order',
-}
-
+_TIMES = ('timestamp', 'time', 'ts', 'datetime', 'date')
+_ORDERING = {**dict.fromkeys(_TIMES, 'time'), 'position': 'order'}
 
 Options = settings.Options
 SplitOptions = settings.SplitOptions

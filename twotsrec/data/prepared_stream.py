@@ -41,15 +41,9 @@ def write(
   source: str = '',
   options: dict[str, Any] | None = None,
 ) -> prepared_lib.Prepared:
-  """Writes a log; one of the same source and options stays as it is.
+  """Writes a log, split by a rule of SPLITS, as `prepared.write` does.
 
-  Args:
-    log: the events.
-    split: who is held out, by a rule of SPLITS.
-    out_dir: see `prepared.write`, as `overwrite`.
-    overwrite: whether other prepared data are replaced.
-    source: name shown in reports.
-    options: how the log is made, JSON values.
+  One of the same source and options stays as it is.
   """
   if split.name not in SPLITS:
     raise types.UserError(

@@ -109,7 +109,7 @@ def counted(lines: np.ndarray) -> Dropped:
 
 def causes(dropped: dict[str, Dropped]) -> str:
   """Causes and counts, for messages."""
-  return ', '.join(f'{cause}: {told.rows}' for cause, told in dropped.items())
+  return ', '.join(f'{cause}: {gone.rows}' for cause, gone in dropped.items())
 
 
 def _add(

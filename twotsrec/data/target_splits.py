@@ -85,18 +85,9 @@ def _draw_validation(
   seed: int,
   unit: str = 'events',
 ) -> np.ndarray:
-  """One random event of every user with `MIN_FOR_VALIDATION` or more.
-
-  Args:
-    user: i32[N].
-    item: i32[N]; the draw depends on items, not on the order of the rows.
-    lendable: bool[N], the events to draw from.
-    seed: of the draw.
-    unit: what the events are called in an error.
-  Returns:
-    Positions of the drawn events, i64[users].
-  """
+  """Positions of a random lendable event of every user with enough of them."""
   rows = np.flatnonzero(lendable)
+  # By item: the draw must not depend on the order of the rows.
   rows = rows[np.lexsort((item[rows], user[rows]))]
   start = np.flatnonzero(np.diff(user[rows], prepend=-1))
   count = np.diff(start, append=len(rows))
@@ -113,7 +104,7 @@ def _draw_validation(
 def _too_late(
   events: interactions.Interactions, rule: splits.Rule, split: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Events from which a held-out event could be told, cause -> bool[N]."""
+  """Events that come after a held-out event, cause -> bool[N]."""
   held_out = np.flatnonzero(split != prepared_lib.TRAIN)
   if rule.name in ('global_time', 'date'):
     time = events.time
