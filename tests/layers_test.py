@@ -58,7 +58,6 @@ TO_DEVICE = (
   'data/behavior_feeds.py',
   'data/event_feeds.py',
   'data/stream_feeds.py',
-  'data/columns.py',
 )
 DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.data import table_files
 from twotsrec import types
+from twotsrec.data import cells
 from twotsrec.data import columnar
 from twotsrec.data import ids
 from twotsrec.data import tables
@@ -235,7 +236,7 @@ def test_bad_files_of_json_lines_are_errors(tmp_path, content, said):
 
 def test_blocks_of_json_lines_are_those_of_the_whole(tmp_path):
   path = table_files.write(tmp_path, BAD_LINES, 't.jsonl')
-  wanted = dict.fromkeys(('user_id', 'item_id'), columnar.ID)
+  wanted = dict.fromkeys(('user_id', 'item_id'), cells.ID)
   for block_bytes in (1, 50, 1 << 20):
     lines, users, ragged = [], [], []
     for block in columnar.read_json_lines(path, wanted, block_bytes):

@@ -110,7 +110,7 @@ def test_a_split_by_time_leaves_an_untimed_test_part_out(shared_data):
   assert table.split is None and table.time is not None
   assert len(table.user) == known.rows
   assert table.rows_read == known.rows + known.test_rows
-  assert table.dropped[datasets.UNTIMED].count == known.test_rows
+  assert table.dropped[datasets.UNTIMED].rows == known.test_rows
 
 
 def test_a_test_file_with_other_rows_is_not_the_dataset(tmp_path, monkeypatch):

@@ -151,8 +151,8 @@ def test_negatives_are_uniform_over_all_items():
   ('changes', 'message'),
   [
     ({'pool': 'global'}, "pool 'global'; known: event, shared"),
-    ({'negatives': 0}, 'negatives is 0; allowed are 1 and more'),
-    ({'pool': 'shared', 'pool_size': 0}, 'pool_size is 0; allowed'),
+    ({'negatives': 0}, 'negatives 0 must be at least 1'),
+    ({'pool': 'shared', 'pool_size': 0}, 'pool_size 0 must be at least 1'),
   ],
 )
 def test_a_wrong_offer_set_is_one_line(changes, message):

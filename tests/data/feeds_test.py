@@ -161,5 +161,5 @@ def test_no_sequences_at_all_is_an_error():
 
 def test_unknown_exclusion_lists_the_known_ones():
   prepared, groups = worlds.log()
-  with pytest.raises(types.UserError, match='known: all, train'):
+  with pytest.raises(types.UserError, match='allowed are all and train'):
     feeds.make_feed(prepared, groups, _data(negative_exclude='none'))

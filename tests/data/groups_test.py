@@ -160,9 +160,9 @@ def test_sample_groups_are_equal_and_held_out_events_are_routed(counts, number):
       GroupConfig(num_groups=3, balance='samples'),
       'group 3 has no training samples; lower num_groups .now 3',
     ),
-    ([4, 4], GroupConfig(num_groups=0), 'num_groups is 0'),
-    ([4, 4], GroupConfig(key='age'), "key is 'age'; allowed are user_train"),
-    ([4, 4], GroupConfig(balance='luck'), "balance is 'luck'; allowed are"),
+    ([4, 4], GroupConfig(num_groups=0), 'groups.num_groups 0 must be'),
+    ([4, 4], GroupConfig(key='age'), "groups.key 'age'; known: user_train"),
+    ([4, 4], GroupConfig(balance='luck'), "balance 'luck'; known: users"),
   ],
 )
 def test_impossible_groups_are_errors(counts, options, message):

@@ -76,7 +76,7 @@ def test_kept_and_dropped_rows_add_up_to_the_rows_read(
   except types.UserError as error:
     assert 'leave none' in str(error)
     return
-  dropped = sum(cause.count for cause in events.dropped.values())
+  dropped = sum(cause.rows for cause in events.dropped.values())
   assert len(events.user) + dropped == events.rows_read == len(rows)
 
 
@@ -204,7 +204,7 @@ def test_low_ratings_are_dropped_and_counted():
   table = small_logs.table([1, 1, 2], [5, 6, 5], rating=np.array([4.0, 3.5, 5]))
   events = interactions.from_table(table, Filters(min_rating=4))
   assert events.item_ids.tolist() == [5]
-  assert events.dropped['rating below 4'].count == 1
+  assert events.dropped['rating below 4'].rows == 1
 
 
 def test_behaviors_are_numbered_in_the_order_given_and_kept_apart():
@@ -254,7 +254,7 @@ def test_of_equal_rows_with_behaviors_the_earliest_is_kept_by_default():
   names = ('view', 'buy')
   events = interactions.from_table(table, behaviors=names)
   assert events.time.tolist() == [1, 2]
-  assert events.dropped['duplicate, first one kept'].count == 1
+  assert events.dropped['duplicate, first one kept'].rows == 1
   every = interactions.from_table(table, Filters(dedup='none'), names)
   assert every.time.tolist() == [1, 2, 9]
   plain = interactions.from_table(table._replace(behavior=None))
@@ -295,7 +295,7 @@ def test_events_without_some_are_those_of_a_table_without_them(rows, seed):
   assert external(rest) == left
   assert rest.user_ids.tolist() == sorted({user for user, _, _ in left})
   assert rest.item_ids.tolist() == sorted({item for _, item, _ in left})
-  told = sum(cause.count for cause in rest.dropped.values())
+  told = sum(cause.rows for cause in rest.dropped.values())
   assert len(rest.user) + told == rest.rows_read
 
 

@@ -79,7 +79,7 @@ def test_bad_lines_are_counted_by_cause(tmp_path):
   ]
   extra = b'u1\t2009-05-04T23:08:57Z\ta\tb\tc\td\te\n'
   raw = lastfm.load(write(tmp_path, [*PLAYS, *bad], extra=extra), 'full_tracks')
-  assert {cause: rows.count for cause, rows in raw.table.dropped.items()} == {
+  assert {cause: rows.rows for cause, rows in raw.table.dropped.items()} == {
     'time is not a time': 1,
     'user is empty': 1,
     lastfm.NAMELESS: 1,
@@ -109,7 +109,7 @@ def test_the_small_variants_keep_the_most_played_tracks(tmp_path, monkeypatch):
   month = lastfm.load(root)
   assert {item for _, item, _ in events(month)} == {'name:A - y', 'name:A - z'}
   assert len(month.table.user) == 5
-  assert month.table.dropped[lastfm.OTHER_MONTH].count == 6
+  assert month.table.dropped[lastfm.OTHER_MONTH].rows == 6
   # Over all months y and z are played equally often, so the alphabet decides.
   whole = lastfm.load(root, 'jodie_all')
   assert {item for _, item, _ in events(whole)} == {'name:A - x', 'name:A - y'}

@@ -80,7 +80,7 @@ def test_the_directory_is_the_one_that_memory_gives(
   monkeypatch.setattr(prepared_stream, '_PIECE', 2 * piece)
   log, user, items, times = log_of([12, 1, 2, 30, 5, 9], piece)
   data = prepared_stream.write(
-    log, prepared_stream.Split(name, validation), str(tmp_path / 'out')
+    log, splits.Rule(name, validation), str(tmp_path / 'out')
   )
   used, number = np.unique(items, return_inverse=True)
   expected = prepared.build(
@@ -102,7 +102,7 @@ def test_the_directory_is_the_one_that_memory_gives(
 
 def test_the_same_log_stays_and_another_needs_leave(tmp_path):
   log, *_ = log_of([20, 10], 7)
-  split, out = prepared_stream.Split(), str(tmp_path / 'out')
+  split, out = splits.Rule('global_time'), str(tmp_path / 'out')
   options = {'seed': 1}
   prepared_stream.write(log, split, out, options=options)
   written = (tmp_path / 'out' / 'items.npy').stat().st_mtime_ns
@@ -120,9 +120,9 @@ def test_what_cannot_be_split_leaves_nothing_behind(tmp_path):
   log, *_ = log_of([1, 1], 7)
   out = str(tmp_path / 'out')
   with pytest.raises(types.UserError, match='nothing is left for validation'):
-    prepared_stream.write(log, prepared_stream.Split('per_user_time'), out)
+    prepared_stream.write(log, splits.Rule('per_user_time'), out)
   with pytest.raises(
     types.UserError, match='allowed are global_time, per_user'
   ):
-    prepared_stream.write(log, prepared_stream.Split('given'), out)
+    prepared_stream.write(log, splits.Rule('given'), out)
   assert not list(tmp_path.iterdir())

@@ -271,10 +271,10 @@ def test_a_history_is_routed_like_the_user_it_belongs_to(mode, key):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'mode': 'magic'}, "mode is 'magic'; known: frozen, dynamic, soft"),
-    ({'cold': 'ice'}, "cold is 'ice'; known: group1, trunk"),
-    ({'hysteresis': -0.1}, 'hysteresis is -0.1; it must be a number of at'),
-    ({'hysteresis': math.nan}, 'hysteresis is nan'),
+    ({'mode': 'magic'}, "mode 'magic'; known: frozen, dynamic, soft"),
+    ({'cold': 'ice'}, "cold 'ice'; known: group1, trunk"),
+    ({'hysteresis': -0.1}, 'hysteresis -0.1 must be at least 0'),
+    ({'hysteresis': math.nan}, 'hysteresis nan must be a finite number'),
   ],
 )
 def test_an_unknown_option_is_an_error(options, message):

@@ -44,9 +44,10 @@ def test_bad_rows_are_dropped_for_their_first_cause_and_counted(
 
 def test_without_leave_to_drop_the_first_bad_row_is_described(tmp_path):
   (block,) = blocks(tmp_path)
-  refuse = lambda fault: types.UserError(rows_lib.describe(block, fault))
-  with pytest.raises(types.UserError, match="^line 3: a 'z' is not an integer"):
-    rows_lib.parse(block, PARSERS, refuse)
+  remedy = lambda fault: f'; mend {fault.name}'
+  told = "t.csv, line 3: a 'z' is not an integer; mend a$"
+  with pytest.raises(types.UserError, match=told):
+    rows_lib.parse(block, PARSERS, remedy)
 
 
 def test_one_column_may_have_two_uses(tmp_path):

@@ -8,9 +8,9 @@ from twotsrec import types
 from twotsrec.data import features
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
-from twotsrec.data import prepared_stream
 from twotsrec.data import report
 from twotsrec.data import settings
+from twotsrec.data import splits
 from twotsrec.data import synthetic_stream
 
 World = synthetic_stream.World
@@ -124,6 +124,6 @@ def test_what_a_streamed_log_cannot_do_is_refused(tmp_path):
       pipeline.prepare(options._replace(**wrong), str(tmp_path / 'out'))
   with pytest.raises(types.UserError, match='allowed are global_time'):
     synthetic_stream.write(
-      SMALL, str(tmp_path / 'out'), prepared_stream.Split('date')
+      SMALL, str(tmp_path / 'out'), splits.Rule('date')
     )
   assert not list(tmp_path.iterdir())

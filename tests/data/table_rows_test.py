@@ -212,10 +212,10 @@ def test_kept_and_dropped_rows_add_up(tmp_path, rows):
   rows = [row if row.count('"') % 2 == 0 else row + '"' for row in rows]
   content = '\n'.join(['user_id,item_id,timestamp', '8,9,1', *rows])
   table = tables.read_table(write(tmp_path, content), TIMED, on_bad_rows='drop')
-  dropped = sum(fault.count for fault in table.dropped.values())
+  dropped = sum(fault.rows for fault in table.dropped.values())
   assert len(table.user) + dropped == table.rows_read
   assert len(table.user) == len(table.item) == len(table.time)
   assert np.all(table.user == 8)
   assert np.all(np.isfinite(table.time) & (table.time >= 0))
   for fault in table.dropped.values():
-    assert len(fault.first_lines) == min(fault.count, 5)
+    assert len(fault.first_lines) == min(fault.rows, 5)

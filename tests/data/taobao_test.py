@@ -50,7 +50,7 @@ def test_the_log_equals_a_literal_reading(
   else:
     assert raw.table.behavior is None
   count = lambda cause: (
-    raw.table.dropped.get(cause, tables.Dropped(0, ())).count
+    raw.table.dropped.get(cause, tables.Dropped(0, ())).rows
   )
   assert count(taobao.OUTSIDE) == len(rows) - len(timely)
   assert count(taobao.STRANGE) == len(timely) - len(good)

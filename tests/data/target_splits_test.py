@@ -7,6 +7,7 @@ from tests.data import small_logs
 from twotsrec import types
 from twotsrec.data import interactions
 from twotsrec.data import prepared
+from twotsrec.data import splits
 from twotsrec.data import target_splits
 
 TRAIN, VALIDATION, TEST = prepared.TRAIN, prepared.VALIDATION, prepared.TEST
@@ -38,6 +39,12 @@ def timed(rows, dedup='first'):
   return events_of(rows, dedup, time=np.arange(len(rows)))
 
 
+def hold_out(events, name, validation=True, *, seed=0, **cuts):
+  cuts = {name: str(time) for name, time in cuts.items()}
+  rule = splits.Rule(name, validation, **cuts)
+  return target_splits.hold_out(events, rule, seed)
+
+
 def outcome(events, held):
   """One letter per event: t, v, e for test, and - if it is dropped."""
   letters = np.array(list('tve'))[held.split]
@@ -63,7 +70,7 @@ def loop_leave_last_out(rows, validation):
 @hypothesis.given(logs, strategies.booleans())
 def test_leave_last_out_equals_a_loop_over_users(rows, validation):
   events = timed([*rows, *ENOUGH])
-  held = target_splits.hold_out(events, 'leave_last_out', validation)
+  held = hold_out(events, 'leave_last_out', validation)
   expected = []
   for user in range(len(events.user_ids)):
     own = np.flatnonzero(events.user == user)
@@ -76,9 +83,9 @@ def test_leave_last_out_equals_a_loop_over_users(rows, validation):
 
 def test_without_an_order_upstream_rows_after_the_test_event_are_kept():
   rows = [(1, 1, 'buy'), (1, 2, 'buy'), (1, 3, 'buy'), (1, 3, 'view')]
-  held = target_splits.hold_out(events_of(rows), 'leave_last_out')
+  held = hold_out(events_of(rows), 'leave_last_out')
   assert outcome(events_of(rows), held) == 'tvet'
-  held = target_splits.hold_out(timed(rows), 'leave_last_out')
+  held = hold_out(timed(rows), 'leave_last_out')
   assert outcome(timed(rows), held) == 'tve-'
 
 
@@ -99,7 +106,7 @@ def test_only_target_events_are_held_out_and_no_held_out_pair_is_trained_on(
   events = events_of(rows, dedup, time=np.arange(len(rows)), split=labels)
   half = len(rows) // 2
   try:
-    held = target_splits.hold_out(
+    held = hold_out(
       events, name, validation, validation_from=half, test_from=len(rows) - 1
     )
   except types.UserError as error:
@@ -130,10 +137,10 @@ def test_global_time_gives_its_fractions_of_the_target_events():
   rows = [(1, item, 'buy') for item in range(10)]
   rows = [row for buy in rows for row in ((1, buy[1], 'view'), buy)]
   events = timed(rows)
-  held = target_splits.hold_out(events, 'global_time')
+  held = hold_out(events, 'global_time')
   # The view before the cut goes before, those of later purchases are dropped.
   assert outcome(events, held) == 'tt' * 7 + 'tv' + '-e' * 2
-  held = target_splits.hold_out(events, 'global_time', validation=False)
+  held = hold_out(events, 'global_time', validation=False)
   assert outcome(events, held) == 'tt' * 8 + 'te' + '-e'
 
 
@@ -148,20 +155,20 @@ def test_date_drops_upstream_events_from_the_first_cut_on():
   ]
   events = timed(rows)
   cuts = {'validation_from': 2, 'test_from': 4}
-  held = target_splits.hold_out(events, 'date', True, **cuts)
+  held = hold_out(events, 'date', True, **cuts)
   assert outcome(events, held) == 'tt-v-e'
-  held = target_splits.hold_out(events, 'date', False, **cuts)
+  held = hold_out(events, 'date', False, **cuts)
   assert outcome(events, held) == 'tttt-e'
 
 
 def test_a_repeated_purchase_is_not_trained_on_when_it_is_held_out():
   rows = [(1, 1, 'buy'), (1, 1, 'view'), (1, 2, 'buy'), (1, 1, 'buy')]
   events = timed(rows, dedup='none')
-  held = target_splits.hold_out(events, 'leave_last_out', False)
+  held = hold_out(events, 'leave_last_out', False)
   assert outcome(events, held) == '-tte'
   # The earliest is the one kept by default, and is no test of a repeat.
   events = timed(rows)
-  held = target_splits.hold_out(events, 'leave_last_out', False)
+  held = hold_out(events, 'leave_last_out', False)
   assert outcome(events, held) == 'tte'
 
 
@@ -181,8 +188,8 @@ def test_upstream_rows_of_a_test_part_are_dropped():
       (2, 1, 'buy', 'validation'),
     ]
   )
-  assert outcome(events, target_splits.hold_out(events, 'given')) == 't-e-v'
-  off = target_splits.hold_out(events, 'given', validation=False)
+  assert outcome(events, hold_out(events, 'given')) == 't-e-v'
+  off = hold_out(events, 'given', validation=False)
   assert outcome(events, off) == 't-ett'
 
 
@@ -190,7 +197,7 @@ def test_a_validation_of_a_given_split_is_not_drawn_again():
   rows = [(1, item, 'buy', 'train') for item in range(5)]
   rows += [(2, 1, 'buy', 'validation'), (2, 2, 'buy', 'test')]
   events = given(rows)
-  assert outcome(events, target_splits.hold_out(events, 'given')) == 'tttttve'
+  assert outcome(events, hold_out(events, 'given')) == 'tttttve'
 
 
 def lending():
@@ -204,7 +211,7 @@ def lending():
 
 def test_a_missing_validation_is_one_random_purchase_of_users_with_three():
   events = given(lending())
-  held = target_splits.hold_out(events, 'given', seed=3)
+  held = hold_out(events, 'given', seed=3)
   moved = held.split == VALIDATION
   assert np.all(events.behavior[moved] == NAMES.index('buy'))
   per_user = np.bincount(events.user[moved], minlength=301)
@@ -215,14 +222,14 @@ def test_a_missing_validation_is_one_random_purchase_of_users_with_three():
   # Every purchase is as likely: 4 cells of 75 expected, chi-square of 3.
   drawn = np.bincount(events.item[moved] - 1, minlength=4)
   assert np.sum((drawn - 75) ** 2 / 75) < 16.3
-  off = target_splits.hold_out(events, 'given', validation=False, seed=3)
+  off = hold_out(events, 'given', validation=False, seed=3)
   assert not np.any(off.split == VALIDATION)
 
 
 def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_rows():
   def drawn(rows, seed):
     events = given(rows)
-    moved = target_splits.hold_out(events, 'given', seed=seed).split
+    moved = hold_out(events, 'given', seed=seed).split
     moved = moved == VALIDATION
     return set(zip(events.user[moved], events.item[moved], strict=True))
 
@@ -235,8 +242,8 @@ def test_nobody_with_three_purchases_is_said():
   rows = [(1, i, 'buy', 'train') for i in range(2)]
   rows += [(1, i, 'view', 'train') for i in range(5)] + [(1, 7, 'buy', 'test')]
   with pytest.raises(types.UserError, match='no user has 3 training buy event'):
-    target_splits.hold_out(given(rows), 'given')
-  held = target_splits.hold_out(given(rows), 'given', validation=False)
+    hold_out(given(rows), 'given')
+  held = hold_out(given(rows), 'given', validation=False)
   assert np.bincount(held.split).tolist() == [7, 0, 1]
 
 
@@ -250,7 +257,7 @@ def test_a_target_that_is_not_last_is_said_with_the_way_out():
   events = interactions.from_table(table, behaviors=('view', 'buy', 'cart'))
   message = "target behavior 'cart'.*--behaviors=view,cart,buy$"
   with pytest.raises(types.UserError, match=message):
-    target_splits.hold_out(events, 'given')
+    hold_out(events, 'given')
 
 
 @pytest.mark.parametrize(
@@ -266,7 +273,7 @@ def test_a_target_that_is_not_last_is_said_with_the_way_out():
 def test_what_a_rule_needs_is_told(name, message):
   events = events_of([(1, 1, 'buy'), (1, 2, 'buy'), (1, 3, 'view')])
   with pytest.raises(types.UserError, match=message):
-    target_splits.hold_out(events, name, test_from=1)
+    hold_out(events, name, test_from=1)
 
 
 def test_per_user_time_cuts_target_events_and_drops_later_upstream_events():
@@ -282,7 +289,7 @@ def test_per_user_time_cuts_target_events_and_drops_later_upstream_events():
     time=time,
   )
   events = interactions.from_table(table, behaviors=('view', 'buy'))
-  held = target_splits.hold_out(events, 'per_user_time')
+  held = hold_out(events, 'per_user_time')
   buys = np.flatnonzero((events.behavior == 1) & (events.user == 0))
   assert held.split[buys].tolist() == [0] * 7 + [1] + [2] * 2
   gone = held.gone[target_splits.AFTER_HELD]

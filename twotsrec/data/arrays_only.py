@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import warnings
 
 import numpy as np
+from scipy import sparse
 
 from twotsrec import types
 
-_SPARSE = ('csr', 'csc', 'coo')
 _NUMERIC = re.compile(r'([<>=|]?)([biuf][1248])')
 # What reading and building give when a file is not as it should be.
 _FAULTS = (
@@ -31,24 +31,13 @@ _FAULTS = (
 )  # fmt: skip
 
 
-class Damaged(types.UserError):
-  """A file that does not follow its own format."""
-
-
 class Matrix(NamedTuple):
-  """Stored entries of a sparse matrix, row by row, zeros included.
+  """Stored entries of a sparse matrix, row by row, zeros included."""
 
-  Attributes:
-    shape: rows, columns.
-    row: i64[M], ascending.
-    column: i64[M], in stored order inside a row.
-    value: [M].
-  """
-
-  shape: tuple[int, int]
-  row: np.ndarray
-  column: np.ndarray
-  value: np.ndarray
+  shape: tuple[int, int]  # rows, columns
+  row: np.ndarray  # i64[M], ascending
+  column: np.ndarray  # i64[M], in stored order inside a row
+  value: np.ndarray  # [M]
 
 
 class _Made:
@@ -89,7 +78,7 @@ class _Encode(_Made):
 
   def __new__(cls, text: str, codec: str):
     if codec not in ('latin1', 'latin-1'):
-      raise Damaged(f'it has bytes in {codec!r}')
+      raise ValueError(f'it has bytes in {codec!r}')
     return text.encode('latin-1')
 
 
@@ -105,11 +94,11 @@ class _Reconstructor(_Made):
 
   def __new__(cls, kind: Any, base: Any, state: Any):
     if kind not in _MATRICES.values():
-      raise Damaged('it makes no matrix')
+      raise ValueError('it makes no matrix')
     return kind()
 
 
-_MATRICES = {form: _stand_in(form) for form in _SPARSE}
+_MATRICES = {form: _stand_in(form) for form in ('csr', 'csc', 'coo')}
 # What a file may name, and what stands in for it. NumPy 2 writes numpy._core,
 # older ones numpy.core; SciPy before 1.8 has no underscore.
 _NAMES = {
@@ -134,7 +123,7 @@ _NAMES = {
   },
   **{
     (f'scipy.sparse.{module}{form}', f'{form}_{kind}'): _MATRICES[form]
-    for form in _SPARSE
+    for form in _MATRICES
     for module in ('_', '')
     for kind in ('matrix', 'array')
   },
@@ -182,14 +171,10 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
     with warnings.catch_warnings():
       warnings.simplefilter('error')  # what only a damaged file gives
       return finish(reader.load())
-  except Damaged as error:
-    raise Damaged(
-      f'{path} is damaged: {_shown(error)}; copy it again'
-    ) from error
   except types.UserError as error:
     raise types.UserError(f'{path}: {_shown(error)}') from error
   except _FAULTS as error:
-    raise Damaged(
+    raise types.UserError(
       f'{path} is damaged or not a pickled matrix or list ({_shown(error)}); '
       'copy it again'
     ) from error
@@ -211,7 +196,7 @@ def _dtype(made: Any) -> np.dtype | None:
     raise types.UserError(f'an array holds {code!r}, which are no numbers')
   order = _text(made.state[1]) if made.state else numeric[1]
   if order not in ('', '<', '>', '=', '|'):
-    raise Damaged(f'a byte order is {order!r}')
+    raise ValueError(f'a byte order is {order!r}')
   return np.dtype(numeric[2]).newbyteorder(order or '=')
 
 
@@ -226,52 +211,40 @@ def _array(made: Any) -> np.ndarray | list[Any]:
   dtype = _dtype(number_type)
   if dtype is None:
     if not isinstance(raw, list) or shape != (len(raw),):
-      raise Damaged('an array of objects is no list')
+      raise ValueError('an array of objects is no list')
     return raw
   raw = _bytes(raw)
   if math.prod(shape) * dtype.itemsize != len(raw):
-    raise Damaged(f'an array of shape {shape} has {len(raw)} bytes')
+    raise ValueError(f'an array of shape {shape} has {len(raw)} bytes')
   flat = np.frombuffer(raw, dtype) if raw else np.zeros(0, dtype)
   native = flat.astype(dtype.newbyteorder('='))
   return native.reshape(shape, order='F' if by_column else 'C')
 
 
 def _matrix(made: Any) -> Matrix:
-  _require_kind(made, *_SPARSE)
+  _require_kind(made, *_MATRICES)
   state = made.state
-  shape = state.get('_shape', state.get('shape'))
-  shape = tuple(_integer(size) for size in shape)
+  height, width = state.get('_shape', state.get('shape'))
+  shape = _integer(height), _integer(width)
   value = _vector(state['data'])
   if made.kind == 'coo':
     places = state.get('coords') or (state['row'], state['col'])
-    row, column = (_vector(place).astype(np.int64) for place in places)
+    entries = sparse.coo_array((value, tuple(map(_vector, places))), shape)
   else:
-    starts = _vector(state['indptr']).astype(np.int64)
-    minor = _vector(state['indices']).astype(np.int64)
-    by_row = made.kind == 'csr'
-    counts = np.diff(starts)
-    lines = shape[0] if by_row else shape[1]
-    if len(counts) != lines or np.any(counts < 0) or starts[0] != 0:
-      raise Damaged('the matrix has wrong row offsets')
-    # Entries after the last offset are room that SciPy has not given back.
-    minor, value = minor[: starts[-1]], value[: starts[-1]]
-    if len(minor) != starts[-1]:
-      raise Damaged('the matrix has fewer entries than its row offsets say')
-    major = np.repeat(np.arange(lines), counts)
-    row, column = (major, minor) if by_row else (minor, major)
-  if not len(row) == len(column) == len(value):
-    raise Damaged('the matrix has rows, columns and values of other lengths')
-  for place, size in zip((row, column), shape, strict=True):
-    if len(place) and (np.min(place) < 0 or np.max(place) >= size):
-      raise Damaged(f'the matrix of shape {shape} has entries outside of it')
+    lines = _vector(state['indices']), _vector(state['indptr'])
+    make = sparse.csr_array if made.kind == 'csr' else sparse.csc_array
+    compressed = make((value, *lines), shape)
+    compressed.check_format()  # offsets ascend, entries are inside
+    entries = compressed.tocoo()
+  row, column = (place.astype(np.int64) for place in entries.coords)
   by_row = np.argsort(row, kind='stable')
-  return Matrix(shape, row[by_row], column[by_row], value[by_row])
+  return Matrix(shape, row[by_row], column[by_row], entries.data[by_row])
 
 
 def _vector(made: Any) -> np.ndarray:
   array = _array(made)
   if not isinstance(array, np.ndarray) or array.ndim != 1:
-    raise Damaged('a matrix needs vectors of numbers')
+    raise ValueError('a matrix needs vectors of numbers')
   return array
 
 

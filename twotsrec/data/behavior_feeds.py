@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
-from twotsrec.data import columns
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
@@ -20,31 +20,22 @@ LABELS = ('source_only', 'task_only')
 
 
 class BehaviorFeed(NamedTuple):
-  """Device-resident pairs.
+  """Device-resident pairs."""
 
-  Attributes:
-    pairs: of each behavior, then those of `Layout.unique`.
-    group: i32[U], activeness group, 0..G-1.
-  """
-
+  # Of each behavior, then those of `Layout.unique`.
   pairs: tuple[pairs_lib.PairSet, ...]
-  group: jax.Array
+  group: jax.Array  # i32[U], activeness group, 0..G-1
 
 
 class Layout(NamedTuple):
-  """Sizes of the sets of pairs in a batch.
+  """Sizes of the sets of pairs in a batch."""
 
-  Attributes:
-    drawn: i64[P, U], pairs of each user in a batch, for each set of pairs.
-    places: i64[P], how many a batch has room for.
-    batch_size: users of a batch.
-    unique: (task, source) of the sets after those of the behaviors: pairs of
-      one of the two without the other.
-  """
-
+  # i64[P, U], pairs of each user in a batch, for each set of pairs.
   drawn: np.ndarray
-  places: np.ndarray
-  batch_size: int
+  places: np.ndarray  # i64[P], how many a batch has room for
+  batch_size: int  # users of a batch
+  # (task, source) of the sets after those of the behaviors: pairs of one of the
+  # two without the other.
   unique: tuple[tuple[int, int], ...]
 
 
@@ -62,7 +53,8 @@ def make(
   Raises:
     types.UserError: no pair of the target, or a user without a negative.
   """
-  _check(behaviors, config.head.unique_label)
+  fields.refuse_section(config.head, 'head')
+  _check(behaviors)
   samples = config.behavior.samples
   sets = list(behaviors.train)
   drawn = [np.minimum(np.diff(seen.offsets), samples) for seen in sets]
@@ -79,7 +71,7 @@ def make(
   )
   feed = BehaviorFeed(
     tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
-    columns.i32(user_group),
+    feeds.i32(user_group),
   )
   return feed, layout
 
@@ -91,24 +83,21 @@ def make_target_feed(
 
   Negatives are items without such a pair, as in `make`.
 
-  Args:
-    behaviors: pairs of each behavior, the target last.
-    user_group: i32[U].
   Raises:
     types.UserError: no pair of the target, or a user without a negative.
   """
-  _check(behaviors, LABELS[0])
+  _check(behaviors)
   pairs = behaviors.train[-1]
   user = behaviors_lib.users(pairs)
   count = len(user)
   nothing = jnp.zeros(count, jnp.int32)
   return feeds.Feed(
-    items=columns.i32(pairs.items),
+    items=feeds.i32(pairs.items),
     first=nothing,
     last=nothing,
     target=jnp.arange(count, dtype=jnp.int32),
-    user=columns.i32(user),
-    group=columns.i32(np.asarray(user_group)[user]),
+    user=feeds.i32(user),
+    group=feeds.i32(np.asarray(user_group)[user]),
     weight=jnp.ones(count),
     complements=sampling.make_complements(pairs.offsets, pairs.items),
   )
@@ -131,11 +120,7 @@ def edges(
   ]
 
 
-def _check(behaviors, label):
-  if label not in LABELS:
-    raise types.UserError(
-      f'head.unique_label {label!r}; known: {", ".join(LABELS)}'
-    )
+def _check(behaviors):
   names = behaviors.names
   if not len(behaviors.train[-1].items):
     raise types.UserError(
@@ -168,7 +153,9 @@ def _unique(behaviors, config):
         continue
       own = np.setdiff1d(codes[ours], codes[theirs], assume_unique=True)
       if len(own):
-        sets[task, source] = _set(behaviors, own)
+        sets[task, source] = prepared_lib.items_of_pairs(
+          own, behaviors.num_users, behaviors.num_items
+        )
   return sets
 
 
@@ -176,10 +163,3 @@ def _codes(behaviors, seen):
   """One number for each pair, ascending, i64[M]."""
   user = behaviors_lib.users(seen).astype(np.int64)
   return user * (behaviors.num_items + 1) + seen.items
-
-
-def _set(behaviors, codes):
-  """The pairs behind ascending numbers."""
-  width = behaviors.num_items + 1
-  borders = np.arange(behaviors.num_users + 1, dtype=np.int64) * width
-  return prepared_lib.SeenItems(np.searchsorted(codes, borders), codes % width)

@@ -12,18 +12,12 @@ ONLY = 'interaction'
 
 
 class Behaviors(NamedTuple):
-  """Distinct training pairs of every behavior.
+  """Distinct training pairs of every behavior."""
 
-  Attributes:
-    names: of K behaviors, the target last.
-    num_users: U.
-    num_items: I.
-    train: K times the distinct training pairs, items 1..I of users 0..U-1.
-  """
-
-  names: tuple[str, ...]
-  num_users: int
-  num_items: int
+  names: tuple[str, ...]  # of K behaviors, the target last
+  num_users: int  # U
+  num_items: int  # I
+  # K times the distinct training pairs, items 1..I of users 0..U-1.
   train: tuple[prepared_lib.SeenItems, ...]
 
 
@@ -84,7 +78,7 @@ def notes(data: prepared_lib.Prepared, behaviors: Behaviors) -> list[str]:
     active |= np.diff(pairs.offsets) > 0
   for kind, held, trained_on in (
     ('items', np.asarray(data.items)[held_out], trained),
-    ('users', prepared_lib.event_users(data)[held_out], active),
+    ('users', data.event_users[held_out], active),
   ):
     held = np.unique(held)
     if cold := int(np.sum(~trained_on[held])):
@@ -97,7 +91,7 @@ def notes(data: prepared_lib.Prepared, behaviors: Behaviors) -> list[str]:
 def describe(data: prepared_lib.Prepared) -> list[dict[str, object]]:
   """Events, users and items of every behavior, for reports."""
   behavior, names = _behavior_of(data)
-  user, item = prepared_lib.event_users(data), np.asarray(data.items)
+  user, item = data.event_users, np.asarray(data.items)
   described = []
   for code, name in enumerate(names):
     chosen = behavior == code
@@ -125,5 +119,5 @@ def _behavior_of(
 
 def _pairs(data: prepared_lib.Prepared) -> np.ndarray:
   """One number for user and item of every event, i64[N]."""
-  user = prepared_lib.event_users(data).astype(np.int64)
+  user = data.event_users.astype(np.int64)
   return user * (data.num_items + 1) + np.asarray(data.items)

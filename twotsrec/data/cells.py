@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import datetime
 import math
 import os
+import pathlib
 import re
 from typing import Any, NamedTuple
 
@@ -50,37 +51,35 @@ _Value = tuple[int | float, int]  # a value and its fault
 
 
 class Block(NamedTuple):
-  """Consecutive rows of a table.
+  """Consecutive rows of a table."""
 
-  Attributes:
-    lines: i64[R], line (or row) numbers of the well-formed rows, from 1.
-    columns: column name -> series of R cells; a missing cell is null or ''.
-    ragged_lines: i64[M], lines that are no row.
-    ragged_fields: i64[M], the wrong number of fields; 0 for `broken`.
-    num_fields: the right number of fields.
-    unit: what `lines` count: 'line' or 'row'.
-    broken: what is wrong with ragged lines that have 0 fields.
-  """
-
+  path: pathlib.Path
+  # i64[R], line (or row) numbers of the well-formed rows, from 1.
   lines: np.ndarray
+  # Column name -> series of R cells; a missing cell is null or ''.
   columns: dict[str, polars.Series]
-  ragged_lines: np.ndarray
+  ragged_lines: np.ndarray  # i64[M], lines that are no row
+  # i64[M], the wrong number of fields; 0 for `broken`.
   ragged_fields: np.ndarray
-  num_fields: int
-  unit: str = 'line'
+  num_fields: int  # the right number of fields
+  unit: str = 'line'  # what `lines` count: 'line' or 'row'
+  # What is wrong with ragged lines that have 0 fields.
   broken: str = 'broken quotes'
 
 
 class Parsed(NamedTuple):
-  """A typed column.
+  """A typed column."""
 
-  Attributes:
-    values: [R], an array of numbers, or a series of texts.
-    faults: u8[R], 0 for good cells.
-  """
+  values: Any  # [R], an array of numbers, or a series of texts
+  faults: np.ndarray  # u8[R], 0 for good cells
 
-  values: Any
-  faults: np.ndarray
+
+class Kind(NamedTuple):
+  """Cells of one meaning."""
+
+  parse: Callable[[polars.Series], Parsed]  # reads a column of them
+  allowed: str  # what a cell may be, for errors
+  typed: str  # what a typed column may hold, for errors
 
 
 def text_at(raw: polars.Series, row: int) -> str:
@@ -143,10 +142,8 @@ def parse_times(raw: polars.Series) -> Parsed:
 
   Anything but non-negative finite times is a fault.
   """
-  if raw.dtype == polars.String:
-    values, faults = _text_times(raw)
-  else:
-    values, faults = _typed_times(raw)
+  of_text = raw.dtype == polars.String
+  values, faults = _text_times(raw) if of_text else _typed_times(raw)
   faults[(faults == 0) & (values < 0)] = NEGATIVE
   return Parsed(values, faults)
 
@@ -157,9 +154,25 @@ def parse_numbers(raw: polars.Series) -> Parsed:
   good = numbers.is_finite().fill_null(False)
   if raw.dtype == polars.String:
     return _completed(raw, numbers, good, _number)
-  faults = np.where(good.to_numpy(), 0, NOT_NUMBER).astype(np.uint8)
-  faults[raw.is_null().to_numpy()] = EMPTY
-  return Parsed(numbers.fill_null(0).to_numpy(), faults)
+  return _typed(raw, numbers, good, NOT_NUMBER)
+
+
+_ID_TYPES = 'integers or strings'
+INTEGER = Kind(parse_order, 'integers of 64 bits', 'integers')
+NUMBER = Kind(parse_numbers, 'finite numbers', 'integers, floats or strings')
+TIME = Kind(
+  parse_times,
+  'Unix seconds from 0 on, or dates like 2021-07-01 and 2021-07-01 12:30:00',
+  'integers, floats, dates, datetimes or strings',
+)
+TEXT = Kind(parse_texts, 'any text that is not empty', 'strings or integers')
+ANY_TEXT = Kind(parse_any, 'any text', 'strings or integers')
+ID = Kind(
+  parse_integer_ids,
+  'integers of 64 bits, or any text with --id_type=string',
+  _ID_TYPES,
+)
+TEXT_ID = Kind(parse_texts, ID.allowed, _ID_TYPES)
 
 
 def empty_file(path: os.PathLike, needs: str) -> types.UserError:
@@ -220,12 +233,19 @@ def _completed(
   return Parsed(values, faults)
 
 
-def _typed_integers(raw: polars.Series) -> Parsed:
-  """Integers of any width; those of 64 bits without a sign may not fit."""
-  integers = raw.cast(polars.Int64, strict=False)
-  faults = np.where(integers.is_null().to_numpy(), TOO_LARGE, 0)
+def _typed(
+  raw: polars.Series, values: polars.Series, good: polars.Series, fault: int
+) -> Parsed:
+  """Values of a typed column, all but the `good` ones with a fault."""
+  faults = np.where(good.to_numpy(), 0, fault).astype(np.uint8)
   faults[raw.is_null().to_numpy()] = EMPTY
-  return Parsed(integers.fill_null(0).to_numpy(), faults.astype(np.uint8))
+  return Parsed(values.fill_null(0).to_numpy(), faults)
+
+
+def _typed_integers(raw: polars.Series) -> Parsed:
+  # Integers of 64 bits without a sign may not fit.
+  integers = raw.cast(polars.Int64, strict=False)
+  return _typed(raw, integers, integers.is_not_null(), TOO_LARGE)
 
 
 def _typed_times(raw: polars.Series) -> Parsed:
@@ -237,10 +257,8 @@ def _typed_times(raw: polars.Series) -> Parsed:
     if not (micros % 1_000_000).max():
       return _typed_integers(micros // 1_000_000)
     raw = micros / 1e6
-  values = raw.cast(polars.Float64).fill_null(0).to_numpy()
-  faults = np.where(np.isfinite(values), 0, NOT_TIME).astype(np.uint8)
-  faults[raw.is_null().to_numpy()] = EMPTY
-  return Parsed(values, faults)
+  seconds = raw.cast(polars.Float64)
+  return _typed(raw, seconds, seconds.is_finite().fill_null(False), NOT_TIME)
 
 
 def _text_times(raw: polars.Series) -> Parsed:

@@ -12,43 +12,29 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import text_files
 
-INTEGER, NUMBER, TIME, TEXT, ID = 'integer', 'number', 'time', 'text', 'id'
-_ALLOWED = {
-  INTEGER: 'integers',
-  NUMBER: 'integers, floats or strings',
-  TIME: 'integers, floats, dates, datetimes or strings',
-  TEXT: 'strings or integers',
-  ID: 'integers or strings',
-}
 _BLOCK_BYTES = 1 << 25
-_NONE = np.zeros(0, np.int64)
 
 
-def read_parquet(path: pathlib.Path, wanted: dict[str, str]) -> cells.Block:
-  """Reads columns of a Parquet file.
-
-  Args:
-    path: the file.
-    wanted: column name -> kind of cells (INTEGER, NUMBER, TIME, TEXT, ID).
-  Returns:
-    One block; its `lines` are row numbers from 1.
-  """
+def read_parquet(
+  path: pathlib.Path, wanted: dict[str, cells.Kind]
+) -> cells.Block:
+  """Columns of a Parquet file by name; `lines` are row numbers from 1."""
   try:
+    cells.require_columns(path, parquet_names(path), list(wanted))
     scan = polars.scan_parquet(path, glob=False)
-    names = scan.collect_schema().names()
-    cells.require_columns(path, names, list(wanted))
     frame = scan.select(list(wanted)).collect()
   except polars.exceptions.PolarsError as error:
-    reason = str(error).splitlines()[0][:200]
     raise types.UserError(
-      f'{path}: not a Parquet file, or a damaged one ({reason}); write it again'
+      f'{path}: not a Parquet file, or a damaged one ({_reason(error)}); write '
+      'it again'
     ) from error
   except OSError as error:
     raise text_files.unreadable(path, error) from error
-  columns = {name: _column(path, frame[name], wanted[name]) for name in wanted}
-  return _block(columns, np.arange(1, frame.height + 1), _NONE)._replace(
-    unit='row'
-  )
+  columns = {
+    name: _column(path, frame[name], kind) for name, kind in wanted.items()
+  }
+  rows = np.arange(1, frame.height + 1)
+  return _block(path, columns, rows, np.zeros(0, np.int64), unit='row')
 
 
 def parquet_names(path: pathlib.Path) -> list[str]:
@@ -57,29 +43,23 @@ def parquet_names(path: pathlib.Path) -> list[str]:
 
 
 def read_json_lines(
-  path: pathlib.Path, wanted: dict[str, str], block_bytes: int = _BLOCK_BYTES
+  path: pathlib.Path,
+  wanted: dict[str, cells.Kind],
+  block_bytes: int = _BLOCK_BYTES,
 ) -> Iterator[cells.Block]:
-  """Reads keys of a file with a JSON object on every line.
+  """Reads keys of a file with a JSON object on every line, in blocks.
 
   Values of any type are read as text, so that 7 and "7" are one id. A key that
-  a line lacks is an empty cell, but the first line has all of them.
-
-  Args:
-    path: the file; see `text_files.read` for compression.
-    wanted: key -> kind of cells; the kinds do not matter.
-    block_bytes: bytes (uncompressed) per block, the bound on memory.
-  Yields:
-    Blocks of text columns, in file order; a line that is no JSON object is
-    ragged, with 0 fields.
+  a line lacks is an empty cell, but the first line has all of them. A line that
+  is no JSON object is ragged, with 0 fields.
   """
-  start = True
-  for chunk in text_files.read(path, block_bytes):
-    if start:
-      cells.require_columns(path, _keys(path, chunk), list(wanted))
-      start = False
-    yield _json_block(path, chunk, list(wanted))
-  if start:
+  chunks = text_files.read(path, block_bytes)
+  first = next(chunks, None)
+  if first is None:
     raise cells.empty_file(path, 'it needs a JSON object on every line')
+  cells.require_columns(path, _keys(path, first), list(wanted))
+  for chunk in itertools.chain([first], chunks):
+    yield _json_block(path, chunk, list(wanted))
 
 
 def json_names(path: pathlib.Path) -> list[str]:
@@ -125,49 +105,50 @@ def _json_block(
     frame = None
   if frame is None or frame.height != np.sum(filled):
     broken = filled & [_object(line) is None for line in lines]
-    frame = _frame_of(path, chunk.first, lines, filled & ~broken, schema)
-  good = filled & ~broken
+    whole = b'\n'.join(itertools.compress(lines, filled & ~broken))
+    try:
+      frame = polars.DataFrame(schema=schema)
+      frame = polars.read_ndjson(whole, schema=schema) if whole else frame
+    except polars.exceptions.PolarsError as error:
+      raise types.UserError(
+        f'{path}: a line from {chunk.first} on cannot be read as JSON '
+        f'({_reason(error)}); correct it'
+      ) from error
   columns = {name: frame[name] for name in wanted}
-  return _block(columns, numbers[good], numbers[broken])._replace(
-    broken='not a JSON object'
-  )
-
-
-def _frame_of(path, first, lines, good, schema) -> polars.DataFrame:
-  """The objects of the good lines."""
-  if not good.any():
-    return polars.DataFrame(schema=schema)
-  content = b'\n'.join(itertools.compress(lines, good))
-  try:
-    return polars.read_ndjson(content, schema=schema)
-  except polars.exceptions.PolarsError as error:
-    reason = str(error).splitlines()[0][:200]
-    raise types.UserError(
-      f'{path}: a line from {first} on cannot be read as JSON ({reason}); '
-      'correct it'
-    ) from error
+  good = numbers[filled & ~broken]
+  what = 'not a JSON object'
+  return _block(path, columns, good, numbers[broken], broken=what)
 
 
 def _block(
-  columns: dict[str, polars.Series], lines: np.ndarray, ragged: np.ndarray
+  path: pathlib.Path,
+  columns: dict[str, polars.Series],
+  lines: np.ndarray,
+  ragged: np.ndarray,
+  **words: str,
 ) -> cells.Block:
   none = np.zeros(len(ragged), np.int64)
-  return cells.Block(lines, columns, ragged, none, len(columns))
+  return cells.Block(path, lines, columns, ragged, none, len(columns), **words)
 
 
-def _column(path: pathlib.Path, series: polars.Series, kind: str):
+def _reason(error: Exception) -> str:
+  return str(error).splitlines()[0][:200]
+
+
+def _column(
+  path: pathlib.Path, series: polars.Series, kind: cells.Kind
+) -> polars.Series:
   """The series, if cells of the kind can be made of its type."""
   dtype = series.dtype
-  if dtype.is_integer():
-    return series
-  if dtype in (polars.String, polars.Categorical, polars.Enum):
-    if kind != INTEGER:
-      return series.cast(polars.String)
-  elif dtype.is_float() and kind in (NUMBER, TIME):
-    return series
-  elif dtype in (polars.Date, polars.Datetime) and kind == TIME:
-    return series
-  raise types.UserError(
-    f'{path}: column {series.name!r} has type {dtype}; allowed: '
-    f'{_ALLOWED[kind]}; cast it before writing the file'
-  )
+  sort = {
+    'integers': dtype.is_integer(),
+    'floats': dtype.is_float(),
+    'dates': dtype in (polars.Date, polars.Datetime),
+    'strings': dtype in (polars.String, polars.Categorical, polars.Enum),
+  }
+  if not any(sort[word] and word in kind.typed for word in sort):
+    raise types.UserError(
+      f'{path}: column {series.name!r} has type {dtype}; allowed: {kind.typed};'
+      ' cast it before writing the file'
+    )
+  return series.cast(polars.String) if sort['strings'] else series

@@ -5,10 +5,11 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import polars
 
 from twotsrec import types
-from twotsrec.data import coarse_times
-from twotsrec.data import parts
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import splits
 from twotsrec.data import tables
 
 BY_TIME = ('global_time', 'per_user_time', 'date')
@@ -16,41 +17,27 @@ UNTIMED = 'row of the test part, which has no times'
 
 
 class CoarseTimes(NamedTuple):
-  """Columns that allow a global split where not every event has a time.
+  """Columns that allow a global split where not every event has a time."""
 
-  Attributes:
-    early: column that is 1 before the moment from which events are test
-      events, else 0; see `coarse_times.label`.
-    time: column of the times of early events; some may be empty.
-  """
-
+  # Column that is 1 before the moment from which events are test events, else
+  # 0; see `label_coarse`.
   early: str
-  time: str
+  time: str  # column of the times of early events; some may be empty
 
 
 class Dataset(NamedTuple):
-  """Files of a named dataset, and the counts that they must have.
+  """Files of a named dataset, and the counts that they must have."""
 
-  Attributes:
-    file: path below `data_root`.
-    columns: columns to read.
-    users: number of distinct users, in both files if there are two.
-    items: number of distinct items, in both files if there are two.
-    rows: number of interactions in `file`.
-    test_file: path of the test part, which has no times; '' if `file` is all.
-    test_rows: number of interactions in `test_file`.
-    behaviors: order of the behaviors, the target last.
-    coarse_times: what a global split goes by instead of times, or None.
-  """
-
-  file: str
-  columns: tables.Columns
-  users: int
-  items: int
-  rows: int
+  file: str  # path below `data_root`
+  columns: tables.Columns  # columns to read
+  users: int  # number of distinct users, in both files if there are two
+  items: int  # number of distinct items, in both files if there are two
+  rows: int  # number of interactions in `file`
+  # Path of the test part, which has no times; '' if `file` is all.
   test_file: str = ''
-  test_rows: int = 0
-  behaviors: tuple[str, ...] = ()
+  test_rows: int = 0  # number of interactions in `test_file`
+  behaviors: tuple[str, ...] = ()  # order of the behaviors, the target last
+  # What a global split goes by instead of times, or None.
   coarse_times: CoarseTimes | None = None
 
 
@@ -58,6 +45,19 @@ _BY_POSITION = tables.Columns(order='position')
 _RATED = tables.Columns(time='timestamp', rating='rating')
 _ACTED = tables.Columns(behavior='behavior')
 _ACTED_IN_TIME = tables.Columns(behavior='behavior', time='timestamp')
+
+
+def _with_test(
+  file: str,
+  columns: tables.Columns,
+  counts: tuple[int, int, int],
+  test_rows: int,
+  *behaviors: str,
+) -> Dataset:
+  """A dataset with the test part beside its file; counts as in `Dataset`."""
+  test_file = os.path.join(os.path.dirname(file), 'test.csv.gz')
+  return Dataset(file, columns, *counts, test_file, test_rows, behaviors)
+
 
 # The counts are those of the datasets' own descriptions.
 DATASETS = {
@@ -94,61 +94,31 @@ DATASETS = {
     'wikipedia-edits/interactions.csv.gz', _BY_POSITION, 8227, 1000, 157_474
   ),
   # COPF (KDD 2025), table 1; all of its training rows.
-  'taobao-copf': Dataset(
-    'taobao-copf/train.csv.gz',
-    _ACTED,
-    15_449,
-    11_953,
-    1_161_610,
-    'taobao-copf/test.csv.gz',
-    15_449,
-    ('view', 'cart', 'buy'),
+  'taobao-copf': _with_test(
+    'taobao-copf/train.csv.gz', _ACTED, (15_449, 11_953, 1_161_610), 15_449,
+    'view', 'cart', 'buy',
   ),
   # The same without its views, which no public copy has.
-  'beibei-copf-noview': Dataset(
-    'beibei-copf-noview/train.csv.gz',
-    _ACTED,
-    21_716,
-    7977,
-    925_482,
-    'beibei-copf-noview/test.csv.gz',
-    21_716,
-    ('cart', 'buy'),
+  'beibei-copf-noview': _with_test(
+    'beibei-copf-noview/train.csv.gz', _ACTED, (21_716, 7977, 925_482), 21_716,
+    'cart', 'buy',
   ),
   # The same; 254 of its 41,738 users have only views.
-  'tmall-copf-noview': Dataset(
-    'tmall-copf-noview/train.csv.gz',
-    _ACTED,
-    41_484,
-    11_953,
-    479_096,
-    'tmall-copf-noview/test.csv.gz',
-    31_572,
-    ('collect', 'cart', 'buy'),
+  'tmall-copf-noview': _with_test(
+    'tmall-copf-noview/train.csv.gz', _ACTED, (41_484, 11_953, 479_096), 31_572,
+    'collect', 'cart', 'buy',
   ),
   # SSLRec's cut of RetailRocket; held-out pairs are in no behavior.
-  'retailrocket-mb': Dataset(
-    'retailrocket-mb/interactions.csv.gz',
-    _ACTED_IN_TIME,
-    2174,
-    30_113,
-    97_381,
-    'retailrocket-mb/test.csv.gz',
-    2174,
-    ('view', 'cart', 'buy'),
+  'retailrocket-mb': _with_test(
+    'retailrocket-mb/interactions.csv.gz', _ACTED_IN_TIME,
+    (2174, 30_113, 97_381), 2174, 'view', 'cart', 'buy',
   ),
   # MB-GMN's and KMCLR's Tmall, not that of COPF, without its views.
-  'tmall-mbgmn-noview': Dataset(
-    'tmall-mbgmn-noview/interactions.csv.gz',
-    _ACTED_IN_TIME,
-    31_882,
-    31_024,
-    357_412,
-    'tmall-mbgmn-noview/test.csv.gz',
-    10_000,
-    ('collect', 'cart', 'buy'),
+  'tmall-mbgmn-noview': _with_test(
+    'tmall-mbgmn-noview/interactions.csv.gz', _ACTED_IN_TIME,
+    (31_882, 31_024, 357_412), 10_000, 'collect', 'cart', 'buy',
   ),
-}
+}  # fmt: skip
 
 
 def find(name: str, also: tuple[str, ...] = ()) -> Dataset:
@@ -206,7 +176,7 @@ def load(
     return train
   untimed = dataset.columns._replace(time=None)
   test = read(dataset.test_file, untimed, dataset.test_rows)
-  return parts.join({'train': train, 'test': test})
+  return tables.join({'train': train, 'test': test})
 
 
 def _coarse_parts(table: tables.Table, columns: CoarseTimes) -> np.ndarray:
@@ -217,9 +187,43 @@ def _coarse_parts(table: tables.Table, columns: CoarseTimes) -> np.ndarray:
     table.path, tables.Columns(time=columns.time), on_bad_rows='drop'
   )
   time = np.full(len(table.user), np.nan)
+  assert table.lines is not None and timed.lines is not None
   time[np.searchsorted(table.lines, timed.lines)] = timed.time
-  early = marked.split == '1'
-  return coarse_times.label(early, table.user, table.order, time)
+  early = np.asarray(marked.split) == '1'
+  user, order = np.asarray(table.user), np.asarray(table.order)
+  return label_coarse(early, user, order, time)
+
+
+def label_coarse(
+  early: np.ndarray, user: np.ndarray, order: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+  """Labels of a global split at a marked moment, unicode [N].
+
+  What comes after the moment is test. The latest of the rest by time are
+  validation, as many as `splits.FRACTIONS` say of what is not test (an eighth
+  of it), and equal times are never divided. An event without a time happened
+  at the last known time of its user before it, or else at the next one; a user
+  of whom no time is known is as old as the log.
+
+  Args:
+    early: bool[N], before the moment.
+    user: ids [N].
+    order: i64[N], position inside the user; there the early come first.
+    time: f64[N], NaN where it is unknown.
+  """
+  frame = polars.DataFrame(
+    {'user': user, 'order': order, 'time': time}, nan_to_null=True
+  )
+  nearest = polars.col('time').forward_fill().backward_fill()
+  filled = frame.select(nearest.over('user', order_by='order'))['time']
+  time = filled.fill_null(np.nanmin(time[early])).to_numpy()
+  train, validation, _ = splits.FRACTIONS
+  ordered = np.sort(time[early])
+  share = train / (train + validation)
+  rank = min(int(share * len(ordered) + 1e-9), len(ordered) - 1)
+  time = np.where(early, time, ordered[-1] + 1)
+  codes = splits.date(time, ordered[rank], ordered[-1] + 1)
+  return np.array(prepared_lib.SPLITS)[codes]
 
 
 def _read(

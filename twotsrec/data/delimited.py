@@ -10,6 +10,7 @@ import collections
 from collections.abc import Iterator, Sequence
 import csv
 import io
+import itertools
 import pathlib
 from typing import NamedTuple
 
@@ -22,10 +23,7 @@ from twotsrec.data import text_files
 
 _BLOCK_BYTES = 1 << 25  # several hundred thousand rows
 _HEADER_BYTES = 1 << 16  # longer lines are read on
-# A delimiter of several bytes becomes one of these: the first for polars, which
-# takes ASCII only, where the text has none; the second is never in UTF-8.
-_UNIT = b'\x1f'
-_STAND_IN, _STAND_IN_TEXT = b'\xff', '\udcff'
+_STAND_IN = '\0'  # of a delimiter of several bytes; text has none
 _SNIFFED = ('\t', '::', ',', ';', '|', ' ')
 _ZLIB_MAGIC = (b'x\x01', b'x^')  # polars would unpack what begins so
 
@@ -63,16 +61,10 @@ def read(
   Yields:
     Blocks of text columns, in file order.
   """
-  if delimiter is not None:
-    _check_delimiter(delimiter)
-  chunks = text_files.read(path, block_bytes, as_it_is)
-  chunk = next(chunks, None)
-  if chunk is None:
-    raise cells.empty_file(path, 'it needs a header line and rows')
-  if delimiter is None:
-    delimiter = _sniff(path, chunk.data)
+  delimiter, chunks = _open(path, delimiter, block_bytes, as_it_is)
   names, hint = list(column_names or ()), ''
   if not as_it_is:
+    chunk = next(chunks)
     first_row, rest = _first_record(path, chunk, delimiter)
     if column_names is None:
       hint = (
@@ -83,33 +75,51 @@ def read(
     else:
       hint = ' (the names are those of --column_names)'
       _check_headerless(path, chunk.first, first_row, column_names)
+    chunks = itertools.chain([chunk], chunks)
   cells.require_columns(path, names, wanted, hint)
-  layout = _Layout(
-    path,
-    delimiter,
-    len(names),
-    {name: names.index(name) for name in wanted},
-    quotes=not as_it_is,
-  )
-  while chunk is not None:
-    yield _block(chunk, chunks, layout)
-    chunk = next(chunks, None)
+  fields = {name: names.index(name) for name in wanted}
+  layout = _Layout(path, delimiter, len(names), fields, not as_it_is)
+  for chunk in chunks:
+    block = _plain_block(chunk, layout)
+    yield _csv_block(chunk, chunks, layout) if block is None else block
 
 
 def header(path: pathlib.Path, delimiter: str | None = None) -> list[str]:
   """The fields of the first record of a file that can be read."""
-  first = next(text_files.read(path, _HEADER_BYTES), None)
-  if first is None:
-    return []
-  return _first_record(path, first, delimiter or _sniff(path, first.data))[0]
+  delimiter, chunks = _open(path, delimiter, _HEADER_BYTES)
+  return _first_record(path, next(chunks), delimiter)[0]
 
 
-def _check_delimiter(delimiter: str) -> None:
-  if not delimiter or set(delimiter) & set('"\r\n\0'):
+def _open(
+  path: pathlib.Path,
+  delimiter: str | None,
+  block_bytes: int,
+  as_it_is: bool = False,
+) -> tuple[str, Iterator[text_files.Lines]]:
+  """The delimiter and one or more blocks of lines, divided by a single byte."""
+  if delimiter == '' or set(delimiter or '') & set('"\r\n\0'):
     raise types.UserError(
       f'delimiter {delimiter!r} cannot be used; allowed: one or more '
       "characters without quotes or line ends, such as --delimiter=';'"
     )
+  chunks = text_files.read(path, block_bytes, as_it_is)
+  first = next(chunks, None)
+  if first is None:
+    raise cells.empty_file(path, 'it needs a header line and rows')
+  delimiter = delimiter or _sniff(path, first.data)
+  chunks = itertools.chain([first], chunks)
+  separator, byte = delimiter.encode(), _byte(delimiter)
+  if separator == byte:
+    return delimiter, chunks
+  return delimiter, (
+    lines._replace(data=lines.data.replace(separator, byte)) for lines in chunks
+  )
+
+
+def _byte(delimiter: str) -> bytes:
+  """The single byte that divides fields."""
+  separator = delimiter.encode()
+  return separator if len(separator) == 1 else _STAND_IN.encode()
 
 
 def _sniff(path: pathlib.Path, data: bytes) -> str:
@@ -144,7 +154,7 @@ def _first_record(
   path: pathlib.Path, chunk: text_files.Lines, delimiter: str
 ) -> tuple[list[str], text_files.Lines]:
   """The fields of the first record of a chunk, and the rest of the chunk."""
-  text = io.StringIO(_csv_text(chunk.data, delimiter), newline='')
+  text = io.StringIO(chunk.data.decode(), newline='')
   reader = _csv_reader(text, delimiter)
   try:
     fields = next(reader)
@@ -153,18 +163,8 @@ def _first_record(
       f'{path}, line {chunk.first}: the first record has broken quotes '
       f'({error}); close every quote and double those inside a field'
     ) from error
-  rest = text.read().encode('utf-8', 'surrogateescape')
-  if len(delimiter.encode()) > 1:
-    rest = rest.replace(_STAND_IN, delimiter.encode())
-  rest = text_files.Lines(chunk.first + reader.line_num, rest)
+  rest = text_files.Lines(chunk.first + reader.line_num, text.read().encode())
   return _restored(fields, delimiter), rest
-
-
-def _block(
-  chunk: text_files.Lines, chunks: Iterator[text_files.Lines], layout: _Layout
-) -> cells.Block:
-  block = _plain_block(chunk, layout)
-  return _csv_block(chunk, chunks, layout) if block is None else block
 
 
 def _plain_block(
@@ -174,15 +174,11 @@ def _plain_block(
 
   None if quotes do more than enclose whole fields of this chunk.
   """
-  data, separator = chunk.data, layout.delimiter.encode()
+  data, separator = chunk.data, _byte(layout.delimiter)
   if b'\r' in data:
     data = data.replace(b'\r\n', b'\n').replace(b'\r', b'\n')
   if not data.endswith(b'\n'):
     data += b'\n'
-  if len(separator) > 1:
-    if _UNIT in data:
-      return None
-    data, separator = data.replace(separator, _UNIT), _UNIT
   buffer = np.frombuffer(data, np.uint8)
   line_ends = np.flatnonzero(buffer == ord('\n'))
   ends, separators = line_ends, np.flatnonzero(buffer == ord(separator))
@@ -193,10 +189,9 @@ def _plain_block(
       return None
     outside = lambda marks: marks[np.searchsorted(quotes, marks) % 2 == 0]
     ends, separators = outside(line_ends), outside(separators)
-    # What was replaced above must be put back inside quotes.
-    if separator == _UNIT or (
-      b'\r' in chunk.data and len(ends) < len(line_ends)
-    ):
+    # What was replaced must be put back inside quotes.
+    inside = b'\r' in chunk.data and len(ends) < len(line_ends)
+    if inside or separator == _STAND_IN.encode():
       return None
   lengths = np.diff(ends, prepend=-1)
   fields = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
@@ -210,8 +205,9 @@ def _plain_block(
   if data.startswith(_ZLIB_MAGIC):
     return None
   return cells.Block(
+    layout.path,
     lines[good],
-    _cut(data, separator, layout, quoted),
+    _cut(data, layout, quoted),
     lines[ragged],
     fields[ragged],
     layout.num_fields,
@@ -219,22 +215,22 @@ def _plain_block(
 
 
 def _cut(
-  data: bytes, separator: bytes, layout: _Layout, quoted: bool
+  data: bytes, layout: _Layout, quoted: bool
 ) -> dict[str, polars.Series]:
   """The wanted columns of lines that all have the right number of fields."""
-  if not data:
-    return {
-      name: polars.Series([], dtype=polars.String) for name in layout.wanted
-    }
   name_of = 'column_{}'.format  # the only names that polars takes here
-  frame = polars.read_csv(
-    data,
-    has_header=False,
-    schema={name_of(n): polars.String for n in range(1, layout.num_fields + 1)},
-    columns=[name_of(field + 1) for field in layout.wanted.values()],
-    separator=separator.decode(),
-    quote_char='"' if quoted else None,
-  )
+  schema = {name_of(n): polars.String for n in range(1, layout.num_fields + 1)}
+  if not data:
+    frame = polars.DataFrame(schema=schema)
+  else:
+    frame = polars.read_csv(
+      data,
+      has_header=False,
+      schema=schema,
+      columns=[name_of(field + 1) for field in layout.wanted.values()],
+      separator=_byte(layout.delimiter).decode(),
+      quote_char='"' if quoted else None,
+    )
   return {
     name: frame[name_of(field + 1)] for name, field in layout.wanted.items()
   }
@@ -261,7 +257,9 @@ def _csv_block(
 
   A quoted field may run into the next chunk, which is then read as well.
   """
-  lines = collections.deque(_csv_lines(chunk.data, layout.delimiter))
+  # newline='' splits at LF, CRLF and CR and keeps them: they may be quoted.
+  cut = lambda data: io.StringIO(data.decode(), newline='')
+  lines = collections.deque(cut(chunk.data))
 
   def source():
     while True:
@@ -270,7 +268,7 @@ def _csv_block(
       following = next(chunks, None)
       if following is None:
         return
-      lines.extend(_csv_lines(following.data, layout.delimiter))
+      lines.extend(cut(following.data))
 
   reader = _csv_reader(source(), layout.delimiter, layout.quotes)
   rows, row_lines, ragged = [], [], []
@@ -279,7 +277,12 @@ def _csv_block(
     try:
       row = next(reader)
     except csv.Error as error:
-      _check_record_ends(layout.path, line, error)
+      # An open quote swallows all rows after it, which are no row to drop.
+      if 'end of data' in str(error) or 'limit' in str(error):
+        raise types.UserError(
+          f'{layout.path}, line {line}: a quoted field is not closed; close '
+          'the quote, and double quotes inside a field'
+        ) from error
       ragged.append((line, 0))
       continue
     if len(row) == layout.num_fields:
@@ -294,50 +297,28 @@ def _csv_block(
     )
     for name, field in layout.wanted.items()
   }
-  ragged = np.array(ragged, np.int64).reshape(-1, 2)
+  ragged_lines, ragged_fields = np.array(ragged, np.int64).reshape(-1, 2).T
   return cells.Block(
+    layout.path,
     np.array(row_lines, np.int64),
     columns,
-    ragged[:, 0],
-    ragged[:, 1],
+    ragged_lines,
+    ragged_fields,
     layout.num_fields,
   )
 
 
-def _check_record_ends(path: pathlib.Path, line: int, error: csv.Error) -> None:
-  """An open quote swallows all rows after it: no row to drop, an error."""
-  if 'end of data' in str(error) or 'limit' in str(error):
-    raise types.UserError(
-      f'{path}, line {line}: a quoted field is not closed; close the quote, '
-      'and double quotes inside a field'
-    ) from error
-
-
 def _csv_reader(lines, delimiter: str, quotes: bool = True):
-  several = len(delimiter.encode()) > 1
   return csv.reader(
     lines,
-    delimiter=_STAND_IN_TEXT if several else delimiter,
+    delimiter=_byte(delimiter).decode(),
     quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
     strict=True,
   )
 
 
-def _csv_text(data: bytes, delimiter: str) -> str:
-  """Decoded lines in which the delimiter is one character."""
-  separator = delimiter.encode()
-  if len(separator) > 1:
-    data = data.replace(separator, _STAND_IN)
-  return data.decode('utf-8', 'surrogateescape')
-
-
-def _csv_lines(data: bytes, delimiter: str) -> list[str]:
-  # newline='' splits at LF, CRLF and CR and keeps them: they may be quoted.
-  return list(io.StringIO(_csv_text(data, delimiter), newline=''))
-
-
 def _restored(fields: list[str], delimiter: str) -> list[str]:
-  """Puts a delimiter inside quotes back."""
+  """Puts a delimiter of several bytes inside quotes back."""
   if len(delimiter.encode()) == 1:
     return fields
-  return [field.replace(_STAND_IN_TEXT, delimiter) for field in fields]
+  return [field.replace(_STAND_IN, delimiter) for field in fields]

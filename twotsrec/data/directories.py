@@ -1,9 +1,10 @@
 """Directories of arrays that appear whole or not at all.
 
 A directory is written under a temporary name beside its place, then renamed.
+It holds a `.npy` file per array and a JSON file that describes them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import hashlib
 import json
 import os
@@ -66,16 +67,25 @@ def describe(array: np.ndarray) -> dict[str, Any]:
   }
 
 
-def save_array(path: pathlib.Path, array: np.ndarray) -> None:
-  """Writes a new .npy file through to the disk."""
-  with open(path, 'xb') as file:
-    np.save(file, array, allow_pickle=False)
-    _flush(file)
+def save(
+  folder: pathlib.Path,
+  arrays: Mapping[str, np.ndarray | None],
+  manifest: str,
+  value: Any,
+) -> None:
+  """Writes arrays by name and a JSON file through to the disk.
 
-
-def save_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a new JSON file through to the disk."""
-  with open(path, 'xb') as file:
+  An array that is mapped in the folder already stays; None is no array.
+  """
+  for name, array in arrays.items():
+    path = folder / f'{name}.npy'
+    if isinstance(array, np.memmap) and path.exists():
+      array.flush()
+    elif array is not None:
+      with open(path, 'xb') as file:
+        np.save(file, array, allow_pickle=False)
+        _flush(file)
+  with open(folder / manifest, 'xb') as file:
     file.write(json_bytes(value))
     _flush(file)
 
@@ -86,24 +96,29 @@ def json_bytes(value: Any) -> bytes:
   return (text + '\n').encode()
 
 
-def load_json(
-  path: pathlib.Path, version: int, keys: tuple[str, ...], again: str
-) -> dict[str, Any]:
-  """Reads the JSON object that describes a directory.
+def load(
+  path: pathlib.Path,
+  version: int,
+  keys: tuple[str, ...],
+  again: str,
+  verify: bool = False,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """The JSON object of a directory, and its arrays, memory-mapped.
 
   Args:
-    path: of the file.
+    path: of the JSON file.
     version: of the format, that of the object must be the same.
-    keys: that the object must have.
+    keys: that the object must have beside 'arrays'.
     again: how to make the directory again, for errors.
+    verify: also recompute every digest, which reads all data.
   Raises:
     types.UserError: a file that cannot be read, is damaged or of another
       version.
-    FileNotFoundError: there is no such file.
+    FileNotFoundError: there is no JSON file.
   """
   try:
     value = json.loads(path.read_bytes())
-    for key in (*keys, 'version'):
+    for key in ('arrays', 'version', *keys):
       value[key]
   except FileNotFoundError:
     raise
@@ -116,21 +131,25 @@ def load_json(
       f'{path.parent} has format version {value["version"]}, this program '
       f'reads {version}; {again}'
     )
-  return value
+  arrays = {}
+  for name, described in value['arrays'].items():
+    file = path.parent / f'{name}.npy'
+    arrays[name] = _load_array(file, described, again)
+    if verify and describe(arrays[name]) != described:
+      raise damaged(file, 'its content has changed', again)
+  return value, arrays
 
 
-def load_array(
-  path: pathlib.Path, described: dict[str, Any] | None, again: str
+def damaged(path: pathlib.Path, reason: str, again: str) -> types.UserError:
+  """The user error for a file of a directory that is not as it was written."""
+  return types.UserError(
+    f'{path} is damaged: {reason}; delete {path.parent} and {again}'
+  )
+
+
+def _load_array(
+  path: pathlib.Path, described: dict[str, Any], again: str
 ) -> np.ndarray:
-  """Memory-maps an array that must be as `describe` has described it.
-
-  Args:
-    path: of the .npy file.
-    described: type and shape; None is an error.
-    again: how to make the directory again, for errors.
-  """
-  if described is None:
-    raise damaged(path, 'the manifest does not name it', again)
   try:
     # An empty array cannot be mapped.
     mode = 'r' if np.prod(described['shape']) else None
@@ -144,13 +163,6 @@ def load_array(
   if [array.dtype.str, list(array.shape)] != wanted:
     raise damaged(path, f'it should be {wanted[0]}{wanted[1]}', again)
   return array
-
-
-def damaged(path: pathlib.Path, reason: str, again: str) -> types.UserError:
-  """The user error for a file of a directory that is not as it was written."""
-  return types.UserError(
-    f'{path} is damaged: {reason}; delete {path.parent} and {again}'
-  )
 
 
 def _flush(file: Any) -> None:

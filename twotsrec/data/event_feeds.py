@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
-from twotsrec.data import columns
+from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 
@@ -21,37 +22,22 @@ POOLS = ('event', 'shared')
 
 
 class EventFeed(NamedTuple):
-  """Device-resident columns of E events.
+  """Device-resident columns of E events."""
 
-  Attributes:
-    user: i32[E].
-    item: i32[E], 1..I.
-    group: i32[E], activeness group of the user, 0..G-1.
-    weight: f32[E], 1 for an event.
-  """
-
-  user: jax.Array
-  item: jax.Array
-  group: jax.Array
-  weight: jax.Array
+  user: jax.Array  # i32[E]
+  item: jax.Array  # i32[E], 1..I
+  group: jax.Array  # i32[E], activeness group of the user, 0..G-1
+  weight: jax.Array  # f32[E], 1 for an event
 
 
 class OfferBatch(NamedTuple):
-  """Events and what was on offer; leaves [B, ...] or [G, B, ...].
+  """Events and what was on offer; leaves [B, ...] or [G, B, ...]."""
 
-  Attributes:
-    user: i32[B], -1 for filling.
-    item: i32[B], the chosen one; -1 for filling.
-    negatives: i32[B, p], or i32[S] for all events of the batch.
-    group: i32[B], 0..G-1.
-    weight: f32[B], 0 for filling.
-  """
-
-  user: jax.Array
-  item: jax.Array
-  negatives: jax.Array
-  group: jax.Array
-  weight: jax.Array
+  user: jax.Array  # i32[B], -1 for filling
+  item: jax.Array  # i32[B], the chosen one; -1 for filling
+  negatives: jax.Array  # i32[B, p], or i32[S] for all events of the batch
+  group: jax.Array  # i32[B], 0..G-1
+  weight: jax.Array  # f32[B], 0 for filling
 
 
 def make(
@@ -59,13 +45,12 @@ def make(
   user_group: np.ndarray,
   held_out: np.ndarray | None = None,
 ) -> EventFeed:
-  """Every training event, of every user.
+  """Every training event, of every user, but for those that are held out.
 
   Args:
     prepared: the data.
     user_group: i32[U].
-    held_out: i64[...], training events that are left out, as indices into
-      prepared.items; None for all.
+    held_out: i64[...], indices into prepared.items, or None.
   Raises:
     types.UserError: no event is left, or there is one item only.
   """
@@ -78,12 +63,12 @@ def make(
       f'{prepared.path or "this log"}: no training event is left for stage 1;'
       ' lower two_time.window, use two_time.holdout=none, or another split'
     )
-  columns.require_choice(prepared)
-  user = prepared_lib.event_users(prepared)[event]
+  feeds.require_choice(prepared)
+  user = prepared.event_users[event]
   return EventFeed(
-    user=columns.i32(user),
-    item=columns.i32(np.asarray(prepared.items)[event]),
-    group=columns.i32(np.asarray(user_group)[user]),
+    user=feeds.i32(user),
+    item=feeds.i32(np.asarray(prepared.items)[event]),
+    group=feeds.i32(np.asarray(user_group)[user]),
     weight=jnp.ones(len(event), jnp.float32),
   )
 
@@ -91,14 +76,9 @@ def make(
 def make_context(
   feed: EventFeed, num_users: int, num_items: int
 ) -> dict[str, Any]:
-  """Training counts of users and items; 0 marks a cold row.
+  """Training counts, 'user_counts' f32[U] and 'item_counts' f32[I + 1].
 
-  Args:
-    feed: training events.
-    num_users: U.
-    num_items: I.
-  Returns:
-    'user_counts' f32[U] and 'item_counts' f32[I + 1].
+  0 marks a cold row.
   """
   count = lambda ids, size: jnp.asarray(
     np.bincount(np.asarray(ids), minlength=size), jnp.float32
@@ -112,14 +92,7 @@ def make_context(
 def make_plan(
   num_events: int, batch_size: int, seed: int, epoch: int
 ) -> np.ndarray:
-  """All events in random order, i32[S, B], -1 fills the last batch.
-
-  Args:
-    num_events: E.
-    batch_size: B.
-    seed: of the experiment.
-    epoch: of this plan.
-  """
+  """All events in random order, i32[S, B], -1 fills the last batch."""
   one_group = np.zeros(num_events, np.int8)
   return plans.make_plan(one_group, 1, batch_size, 'natural', seed, epoch)
 
@@ -135,13 +108,10 @@ def make_batch_of(
   of a shared pool on the key and the events of the step as a set, so that the
   form of a batch changes nothing.
 
-  Args:
-    num_items: I.
-    options: how many negatives, and whose.
   Raises:
     types.UserError: an unknown pool, or none to draw.
   """
-  _check(options)
+  fields.refuse_section(options, 'two_time')
   pool = options.pool_size if options.pool == 'shared' else 0
 
   def batch_of(feed, examples, key):
@@ -156,11 +126,11 @@ def make_batch_of(
       negatives = jax.vmap(own)(jnp.maximum(examples, 0).ravel())
       negatives = negatives.reshape(*examples.shape, options.negatives)
     return OfferBatch(
-      user=columns.take(feed.user, examples, -1),
-      item=columns.take(feed.item, examples, -1),
+      user=feeds.take(feed.user, examples, -1),
+      item=feeds.take(feed.item, examples, -1),
       negatives=negatives,
-      group=columns.take(feed.group, examples),
-      weight=columns.take(feed.weight, examples, 0.0),
+      group=feeds.take(feed.group, examples),
+      weight=feeds.take(feed.weight, examples, 0.0),
     )
 
   return batch_of
@@ -171,15 +141,3 @@ def _draw(key, count, num_items):
   # Half the bits of `randint`; one item is likelier than another by I / 2^32.
   bits = jax.random.bits(key, (count,), jnp.uint32)
   return 1 + (bits % jnp.uint32(num_items)).astype(jnp.int32)
-
-
-def _check(options):
-  if options.pool not in POOLS:
-    raise types.UserError(
-      f'two_time.pool {options.pool!r}; known: {", ".join(POOLS)}'
-    )
-  name = 'negatives' if options.pool == 'event' else 'pool_size'
-  if getattr(options, name) < 1:
-    raise types.UserError(
-      f'two_time.{name} is {getattr(options, name)}; allowed are 1 and more'
-    )

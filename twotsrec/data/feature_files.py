@@ -1,7 +1,6 @@
 """Tables of item features on disk, one row per item."""
 
-from collections.abc import Sequence
-import functools
+from collections.abc import Mapping, Sequence
 import os
 import pathlib
 from typing import NamedTuple
@@ -11,7 +10,6 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import choices
-from twotsrec.data import columnar
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
@@ -20,26 +18,18 @@ CATEGORICAL, MULTIVALUED, DENSE = KINDS
 
 
 class Rows(NamedTuple):
-  """Features of some items, as read.
+  """Features of some items, as read."""
 
-  Attributes:
-    items: external ids, i64[R] or unicode [R].
-    categorical: name -> values [R], text or integers; '' is no value.
-    multivalued: name -> (row i64[P], value unicode [P]), a pair for each value
-      of a row.
-    dense: name -> f64[R].
-    path: where they are from, for errors.
-  """
-
-  items: np.ndarray
-  categorical: dict[str, np.ndarray]
-  multivalued: dict[str, tuple[np.ndarray, np.ndarray]]
-  dense: dict[str, np.ndarray]
-  path: str = ''
+  items: np.ndarray  # external ids, i64[R] or unicode [R]
+  path: str = ''  # where they are from, for errors
+  # Name -> values [R], text or integers; '' is no value.
+  categorical: Mapping[str, np.ndarray] = {}
+  # Name -> (row i64[P], value unicode [P]), a pair for each value of a row.
+  multivalued: Mapping[str, tuple[np.ndarray, np.ndarray]] = {}
+  dense: Mapping[str, np.ndarray] = {}  # name -> f64[R]
 
 
-def parse_columns(columns: Sequence[str]) -> dict[str, str]:
-  """Reads 'name:kind' as name -> kind."""
+def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
   kinds = {}
   for column in columns:
     name, _, kind = column.rpartition(':')
@@ -80,44 +70,54 @@ def read(
     delimiter: between cells; by default told by the file.
     text_ids: whether item ids are text, or else integers.
   """
-  kinds = parse_columns(columns)
+  kinds = _parse_columns(columns)
   path = pathlib.Path(path)
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
-  _check_names(path, [item_column, *kinds], delimiter)
-  parse_id = cells.parse_texts if text_ids else cells.parse_integer_ids
-  parse = {DENSE: cells.parse_numbers}
-  parsers = {item_column: (item_column, parse_id)} | {
-    name: (name, parse.get(kind, cells.parse_any))
-    for name, kind in kinds.items()
-  }
-  wanted = {item_column: columnar.ID} | {
-    name: columnar.NUMBER if kind == DENSE else columnar.TEXT
-    for name, kind in kinds.items()
-  }
-  parts = [
-    rows_lib.parse(
-      block, parsers, functools.partial(_bad_cell, path, block, kinds)
+  names = tables.column_names(path, delimiter)
+  unknown = [name for name in (item_column, *kinds) if name not in names]
+  if unknown:
+    listed = ', '.join(name[:40] for name in names[:30])
+    raise types.UserError(
+      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
     )
+  if item_column in kinds:
+    raise types.UserError(
+      f'{path}: {item_column!r} is the column of item ids and a feature; leave '
+      'it out of the features'
+    )
+  wanted = {item_column: cells.TEXT_ID if text_ids else cells.ID} | {
+    name: cells.NUMBER if kind == DENSE else cells.ANY_TEXT
+    for name, kind in kinds.items()
+  }
+  parsers = {name: (name, kind.parse) for name, kind in wanted.items()}
+  as_text = f', or read it as {{}}:{CATEGORICAL}'.format
+  remedy = lambda fault: (
+    '; correct it'
+    + (as_text(fault.name) if kinds.get(fault.name) == DENSE else '')
+  )
+  parts = [
+    rows_lib.parse(block, parsers, remedy)
     for block in tables.blocks(path, wanted, delimiter=delimiter)
   ]
   read_rows = rows_lib.join(parts)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
-  read_columns = read_rows.columns
-  of_kind = lambda kind: [name for name, of in kinds.items() if of == kind]
+  of_kind = lambda wanted: {
+    name: read_rows.columns[name]
+    for name, kind in kinds.items()
+    if kind == wanted
+  }
   return Rows(
-    items=np.asarray(tables.column(read_columns[item_column])),
+    items=np.asarray(tables.column(read_rows.columns[item_column])),
+    path=str(path),
     categorical={
-      name: np.array(read_columns[name].to_list())
-      for name in of_kind(CATEGORICAL)
+      n: np.array(c.to_list()) for n, c in of_kind(CATEGORICAL).items()
     },
     multivalued={
-      name: divide(read_columns[name].to_list(), separator)
-      for name in of_kind(MULTIVALUED)
+      n: divide(c.to_list(), separator) for n, c in of_kind(MULTIVALUED).items()
     },
-    dense={name: read_columns[name] for name in of_kind(DENSE)},
-    path=str(path),
+    dense=of_kind(DENSE),
   )
 
 
@@ -132,34 +132,3 @@ def divide(
     rows += [row] * len(parts)
     values += parts
   return np.array(rows, np.int64), np.array(values, np.str_)
-
-
-def _check_names(
-  path: pathlib.Path, wanted: list[str], delimiter: str | None
-) -> None:
-  names = tables.column_names(path, delimiter)
-  unknown = [name for name in wanted if name not in names]
-  if unknown:
-    listed = ', '.join(name[:40] for name in names[:30]) or 'none'
-    raise types.UserError(
-      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
-    )
-  if len(set(wanted)) < len(wanted):
-    raise types.UserError(
-      f'{path}: {wanted[0]!r} is the column of item ids and a feature; leave '
-      'it out of the features'
-    )
-
-
-def _bad_cell(
-  path: pathlib.Path,
-  block: cells.Block,
-  kinds: dict[str, str],
-  fault: rows_lib.Fault,
-) -> types.UserError:
-  """The error of the first row that cannot be used."""
-  hint = ''
-  if kinds.get(fault.name) == DENSE:
-    hint = f', or read it as {fault.name}:{CATEGORICAL}'
-  what = rows_lib.describe(block, fault)
-  return types.UserError(f'{path}, {what}; correct it{hint}')

@@ -7,7 +7,7 @@ numbered from 1 in ascending order, 0 is no value.
 from collections.abc import Sequence
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,27 +28,20 @@ _AGAIN = 'make the features again'
 
 
 class ItemFeatures(NamedTuple):
-  """Features of all items, in the order of their names.
+  """Features of all items, in the order of their names."""
 
-  Attributes:
-    categorical: name -> i32[I + 1], 1..V, 0 for no value.
-    multivalued: name -> i32[I + 1, M], 1..V ascending, padded with 0.
-    dense: f32[I + 1, F], each column with mean 0 and deviation 1 over the items
-      that have a row; 0 without a row, and everywhere if it is constant.
-    vocabularies: name -> values [V], of categorical and multivalued features;
-      value v is vocabularies[name][v - 1].
-    dense_names: names of the F columns.
-    mean: f64[F], taken off.
-    deviation: f64[F], divided by; 1 where the column is constant.
-  """
-
-  categorical: dict[str, np.ndarray]
+  categorical: dict[str, np.ndarray]  # name -> i32[I + 1], 1..V, 0 for no value
+  # Name -> i32[I + 1, M], 1..V ascending, padded with 0.
   multivalued: dict[str, np.ndarray]
+  # f32[I + 1, F], each column with mean 0 and deviation 1 over the items that
+  # have a row; 0 without a row, and everywhere if it is constant.
   dense: np.ndarray
+  # Name -> values [V], of categorical and multivalued features; value v is
+  # vocabularies[name][v - 1].
   vocabularies: dict[str, np.ndarray]
-  dense_names: tuple[str, ...]
-  mean: np.ndarray
-  deviation: np.ndarray
+  dense_names: tuple[str, ...]  # names of the F columns
+  mean: np.ndarray  # f64[F], taken off
+  deviation: np.ndarray  # f64[F], divided by; 1 where the column is constant
 
 
 def read(
@@ -56,32 +49,16 @@ def read(
   item_ids: np.ndarray,
   columns: Sequence[str],
   *,
-  item_column: str = 'item_id',
-  separator: str = '|',
-  delimiter: str | None = None,
   missing: str = 'error',
   extra: str = 'error',
+  **layout: Any,
 ) -> ItemFeatures:
-  """Reads a feature file for the items of prepared data.
+  """Reads a feature file for items [I] of prepared data.
 
-  Args:
-    path: CSV, TSV or Parquet, a row per item; see `feature_files.read`.
-    item_ids: external ids [I], as in `prepared.Prepared`.
-    columns: 'name:kind', kind one of `feature_files.KINDS`.
-    item_column: column of external item ids.
-    separator: between the values of a multivalued cell.
-    delimiter: between cells; by default told by the file.
-    missing: items without a row are an 'error', or have no values: 'zero'.
-    extra: rows of other items are an 'error', or are left out: 'drop'.
+  See `feature_files.read` for the file and `build` for `missing` and `extra`.
   """
-  rows = feature_files.read(
-    path,
-    columns,
-    item_column=item_column,
-    separator=separator,
-    delimiter=delimiter,
-    text_ids=item_ids.dtype.kind == 'U',
-  )
+  text_ids = item_ids.dtype.kind == 'U'
+  rows = feature_files.read(path, columns, text_ids=text_ids, **layout)
   return build(rows, item_ids, missing=missing, extra=extra)
 
 
@@ -97,8 +74,8 @@ def build(
   Args:
     rows: features by external id.
     item_ids: external ids [I].
-    missing: see `read`.
-    extra: see `read`.
+    missing: items without a row are an 'error', or have no values: 'zero'.
+    extra: rows of other items are an 'error', or are left out: 'drop'.
   """
   item = _match(rows, item_ids, missing, extra)
   matched = item > 0
@@ -128,9 +105,26 @@ def build(
 
 def save(features: ItemFeatures, data: prepared_lib.Prepared) -> None:
   """Writes features into the directory of the prepared data they belong to."""
+  names, arrays = {}, {}
+  for kind in ('categorical', 'multivalued', 'vocabularies'):
+    columns = getattr(features, kind)
+    names[kind] = list(columns)
+    arrays |= {f'{kind}_{n}': a for n, a in enumerate(columns.values())}
+  for name in ('dense', 'mean', 'deviation'):
+    arrays[name] = getattr(features, name)
+  manifest = {
+    'version': VERSION,
+    'items': data.manifest['arrays']['item_ids'],
+    'names': names,
+    'dense_names': list(features.dense_names),
+    'arrays': {
+      name: directories.describe(array) for name, array in arrays.items()
+    },
+  }
   target = pathlib.Path(data.path) / FOLDER
+  fill = lambda folder: directories.save(folder, arrays, MANIFEST, manifest)
   try:
-    directories.write(target, lambda folder: _write(features, data, folder))
+    directories.write(target, fill)
   except OSError as error:
     raise directories.cannot_write(target, error) from error
 
@@ -141,8 +135,8 @@ def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
   if not data.path or not folder.is_dir():
     return None
   try:
-    manifest = directories.load_json(
-      folder / MANIFEST, VERSION, ('arrays', 'names', 'items'), _AGAIN
+    manifest, arrays = directories.load(
+      folder / MANIFEST, VERSION, ('names', 'items'), _AGAIN
     )
   except FileNotFoundError as error:
     raise directories.damaged(
@@ -152,10 +146,6 @@ def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
     raise types.UserError(
       f'{folder} is of other items than {data.path}; prepare the data again'
     )
-  arrays = {
-    name: directories.load_array(folder / f'{name}.npy', described, _AGAIN)
-    for name, described in manifest['arrays'].items()
-  }
   columns = {
     kind: {name: arrays[f'{kind}_{n}'] for n, name in enumerate(names)}
     for kind, names in manifest['names'].items()
@@ -183,37 +173,37 @@ def _match(
       )
   item = ids.encode_items(item_ids, rows.items)
   distinct, count = np.unique(rows.items, return_counts=True)
-  if len(distinct) < len(rows.items):
-    raise types.UserError(
-      f'{rows.path}: {_some(distinct[count > 1], "items")} have several rows; '
-      'give one row per item, with all values in it'
-    )
-  without = np.setdiff1d(item_ids, rows.items)
-  if len(without) and missing == 'error':
-    raise types.UserError(
-      f'{rows.path}: {_some(without, "items")} of the data have no row; add '
-      'them, or let them have none: launch/prepare.py --features=FILE '
-      '--missing_features=zero'
-    )
-  others = rows.items[item == 0]
-  if len(others) and extra == 'error':
-    raise types.UserError(
-      f'{rows.path}: {_some(others, "items")} are not in the data; check the '
-      'item column, or leave such rows out: launch/prepare.py --features=FILE '
-      '--extra_features=drop'
-    )
+  again = 'launch/prepare.py --features=FILE'
+  for strange, refused, why in (
+    (
+      distinct[count > 1],
+      True,
+      'have several rows; give one row per item, with all values in it',
+    ),
+    (
+      np.setdiff1d(item_ids, rows.items),
+      missing == 'error',
+      'of the data have no row; add them, or let them have none: '
+      f'{again} --missing_features=zero',
+    ),
+    (
+      rows.items[item == 0],
+      extra == 'error',
+      'are not in the data; check the item column, or leave such rows out: '
+      f'{again} --extra_features=drop',
+    ),
+  ):
+    if len(strange) and refused:
+      listed = ', '.join(map(str, strange[:_SHOWN]))
+      listed += ', ...' if len(strange) > _SHOWN else ''
+      raise types.UserError(
+        f'{rows.path}: {len(strange):,} items ({listed}) {why}'
+      )
   if not np.any(item > 0):
     raise types.UserError(
       f'{rows.path}: no item of the data has a row; check the item column'
     )
   return item
-
-
-def _some(values: np.ndarray, noun: str) -> str:
-  """For example '12 items (3, 5, 8, ...)'."""
-  listed = ', '.join(str(value) for value in values[:_SHOWN])
-  listed += ', ...' if len(values) > _SHOWN else ''
-  return f'{len(values):,} {noun} ({listed})'
 
 
 def _padded(item: np.ndarray, code: np.ndarray, rows: int) -> np.ndarray:
@@ -232,27 +222,3 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   # Rounding leaves a constant column with a tiny deviation.
   constant = deviation <= 1e-12 * np.abs(mean)
   return mean, np.where(constant, 1.0, deviation)
-
-
-def _write(
-  features: ItemFeatures, data: prepared_lib.Prepared, folder: pathlib.Path
-) -> None:
-  names, arrays = {}, {}
-  for kind in ('categorical', 'multivalued', 'vocabularies'):
-    columns = getattr(features, kind)
-    names[kind] = list(columns)
-    arrays |= {f'{kind}_{n}': a for n, a in enumerate(columns.values())}
-  for name in ('dense', 'mean', 'deviation'):
-    arrays[name] = getattr(features, name)
-  for name, array in arrays.items():
-    directories.save_array(folder / f'{name}.npy', array)
-  manifest = {
-    'version': VERSION,
-    'items': data.manifest['arrays']['item_ids'],
-    'names': names,
-    'dense_names': list(features.dense_names),
-    'arrays': {
-      name: directories.describe(array) for name, array in arrays.items()
-    },
-  }
-  directories.save_json(folder / MANIFEST, manifest)

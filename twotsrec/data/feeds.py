@@ -13,34 +13,51 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.data import columns
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
 
 
 class Feed(NamedTuple):
-  """Device-resident columns; E examples, N events.
+  """Device-resident columns; E examples, N events."""
 
-  Attributes:
-    items: i32[N], events of all users, by user and time.
-    first: i32[E], where the history of an example begins, at most L back.
-    last: i32[E], one past its history; the observed item stands at `target`.
-    target: i32[E], event index of the (first) observed item.
-    user: i32[E].
-    group: i32[E], 0..G-1.
-    weight: f32[E], positions an example trains (1, or those of a sequence).
-    complements: what negatives must stay out of.
-  """
-
-  items: jax.Array
+  items: jax.Array  # i32[N], events of all users, by user and time
+  # i32[E], where the history of an example begins, at most L back.
   first: jax.Array
+  # i32[E], one past its history; the observed item stands at `target`.
   last: jax.Array
-  target: jax.Array
-  user: jax.Array
-  group: jax.Array
+  target: jax.Array  # i32[E], event index of the (first) observed item
+  user: jax.Array  # i32[E]
+  group: jax.Array  # i32[E], 0..G-1
+  # f32[E], positions an example trains (1, or those of a sequence).
   weight: jax.Array
-  complements: sampling.Complements
+  complements: sampling.Complements  # what negatives must stay out of
+
+
+def i32(values: np.ndarray) -> jax.Array:
+  """A column of integers on the device, i32[...]."""
+  return jnp.asarray(np.asarray(values), jnp.int32)
+
+
+def take(
+  column: jax.Array, index: jax.Array, filling: float | None = None
+) -> jax.Array:
+  """Rows of a column [N] by number, as a plan names them.
+
+  Numbers are i32[...], 0..N-1, or -1 for filling: a row that holds `filling`,
+  or row 0 where that is None.
+  """
+  rows = column[jnp.maximum(index, 0)]
+  return rows if filling is None else jnp.where(index >= 0, rows, filling)
+
+
+def require_choice(data: prepared_lib.Prepared) -> None:
+  """Raises UserError for a log of one item, which has no negatives."""
+  if data.num_items < 2:
+    raise types.UserError(
+      'there is one item, so there is nothing to tell it from; use a log with'
+      ' more items, or weaker filters'
+    )
 
 
 def make_feed(
@@ -58,20 +75,12 @@ def make_feed(
     types.UserError: no example, or a user without a possible negative.
   """
   targets = prepared_lib.targets(prepared, split)
-  _require_examples(len(targets.user), prepared)
-  start = np.asarray(prepared.user_offsets)[targets.user]
-  first = np.maximum(start, targets.history_end - data.history_length)
-  weight = np.ones(len(targets.user), np.float32)
-  return _to_device(
-    prepared,
-    data,
-    first,
-    targets.history_end,
-    targets.event,
-    targets.user,
-    groups_lib.of_events(groups, targets.user, targets.event),
-    weight,
-  )
+  user, event, end = targets.user, targets.event, targets.history_end
+  start = np.asarray(prepared.user_offsets)[user]
+  first = np.maximum(start, end - data.history_length)
+  group = groups_lib.of_events(groups, user, event)
+  weight = np.ones(len(user), np.float32)
+  return _to_device(prepared, data, first, end, event, user, group, weight)
 
 
 def make_sequence_feed(
@@ -88,50 +97,32 @@ def make_sequence_feed(
     types.UserError: no user has two training events.
   """
   offsets = np.asarray(prepared.user_offsets)
-  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  counts = np.add.reduceat(
-    np.append(in_train, 0).astype(np.int64), offsets[:-1]
-  ) * (np.diff(offsets) > 0)
+  counts = prepared_lib.train_counts(prepared)
   user = np.flatnonzero(counts >= 2)
-  _require_examples(len(user), prepared)
   end = offsets[user] + counts[user] - 1  # the last event is only a target
   first = np.maximum(offsets[user], end - data.history_length)
-  return _to_device(
-    prepared,
-    data,
-    first,
-    end,
-    first + 1,
-    user,
-    groups_lib.of_events(groups, user, end),
-    (end - first).astype(np.float32),
-  )
+  group = groups_lib.of_events(groups, user, end)
+  weight = (end - first).astype(np.float32)
+  return _to_device(prepared, data, first, end, first + 1, user, group, weight)
 
 
-def _require_examples(count, prepared):
-  if not count:
+def _to_device(prepared, data, first, last, target, user, group, weight):
+  """Checks value ranges, then moves the columns once."""
+  if not len(user):
     raise types.UserError(
       f'{prepared.path or "this log"}: no user has two training events, so'
       ' there is nothing to learn a sequence from; use fewer filters or'
       ' another split'
     )
-
-
-def _to_device(prepared, data, first, last, target, user, group, weight):
-  """Checks value ranges, then moves the columns once."""
   if prepared.num_events >= 2**31:
     raise types.UserError(
       f'{prepared.num_events:,} events; at most {2**31 - 1:,} fit one device'
       ' feed; split the log'
     )
-  if data.negative_exclude not in ('all', 'train'):
-    raise types.UserError(
-      f'negative_exclude {data.negative_exclude!r}; known: all, train'
-    )
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   full = np.diff(seen.offsets)[user] >= prepared.num_items
   if data.num_negatives:
-    columns.require_choice(prepared)
+    require_choice(prepared)
   if data.num_negatives and np.any(full):
     who = prepared.user_ids[user[np.argmax(full)]]
     raise types.UserError(
@@ -140,12 +131,12 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
       ' out of the log'
     )
   return Feed(
-    items=columns.i32(prepared.items),
-    first=columns.i32(first),
-    last=columns.i32(last),
-    target=columns.i32(target),
-    user=columns.i32(user),
-    group=columns.i32(group),
+    items=i32(prepared.items),
+    first=i32(first),
+    last=i32(last),
+    target=i32(target),
+    user=i32(user),
+    group=i32(group),
     weight=jnp.asarray(weight, jnp.float32),
     complements=sampling.make_complements(seen.offsets, seen.items),
   )
@@ -169,14 +160,14 @@ def make_batch(
   Args:
     feed: the columns.
     examples: i32[B], 0..E-1, or -1 for filling (weight 0).
-    key: PRNG key of the negatives.
+    key: of the negatives.
     history_length: L.
     num_negatives: per observed item.
     num_items: I.
     every_position: candidates are i32[B, L, C], one row per position.
   """
   first, last, target, user, group = (
-    columns.take(column, examples)
+    take(column, examples)
     for column in (feed.first, feed.last, feed.target, feed.user, feed.group)
   )
   length = last - first
@@ -194,5 +185,5 @@ def make_batch(
   else:
     positive = feed.items[target]
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
-  weight = columns.take(feed.weight, examples, 0.0)
+  weight = take(feed.weight, examples, 0.0)
   return types.Batch(history, candidates, user, group, weight)

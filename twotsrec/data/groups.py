@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import config
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import prepared as prepared_lib
@@ -14,35 +15,23 @@ BALANCES = choices.GROUP_BALANCES
 
 
 class Groups(NamedTuple):
-  """Groups 0..G-1, from the least to the most active.
+  """Groups 0..G-1, from the least to the most active."""
 
-  Attributes:
-    user_group: i32[U].
-    thresholds: i64[G - 1], smallest key value of groups 1..G-1.
-    sizes: i64[G], train positives n_j.
-    centers: f64[G], ascending, mean of log key over the members that train;
-      thresholds alone do not say where the outer groups lie.
-    event_group: i32[N], group of every event, or None where all events of a
-      user are in the user's group.
-  """
-
-  user_group: np.ndarray
-  thresholds: np.ndarray
-  sizes: np.ndarray
+  user_group: np.ndarray  # i32[U]
+  thresholds: np.ndarray  # i64[G - 1], smallest key value of groups 1..G-1
+  sizes: np.ndarray  # i64[G], train positives n_j
+  # f64[G], ascending, mean of log key over the members that train; thresholds
+  # alone do not say where the outer groups lie.
   centers: np.ndarray
+  # i32[N], group of every event, or None where all events of a user are in the
+  # user's group.
   event_group: np.ndarray | None = None
 
 
 def of_events(
   groups: Groups, users: np.ndarray, events: np.ndarray
 ) -> np.ndarray:
-  """Group of each event, i32[E]: its own, or else that of its user.
-
-  Args:
-    groups: from `assign`.
-    users: i32[E], whose events they are.
-    events: i64[E].
-  """
+  """Group of each event i64[E] of users i32[E]: its own, or its user's."""
   if groups.event_group is not None:
     return np.asarray(groups.event_group)[events]
   return np.asarray(groups.user_group)[users]
@@ -66,7 +55,7 @@ def assign(
   the same; a user's group is then the one of the user's last event.
   """
   options = options or config.GroupConfig()
-  _check_options(options)
+  fields.refuse_section(options, 'groups')
   train = prepared_lib.targets(data, prepared_lib.TRAIN)
   if options.key == 'sample_history_len':
     groups = _by_event(data, train, options.num_groups)
@@ -82,13 +71,9 @@ def assign(
 
 
 def route(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-  """Group of each count, #{k: count >= tau_k}.
+  """Group of each count, #{k: count >= tau_k}, i32[...].
 
-  Args:
-    counts: i64[...], activeness by the key the thresholds were made with.
-    thresholds: i64[G - 1], ascending.
-  Returns:
-    i32[...], 0..G-1.
+  Counts are activeness by the key that the thresholds were made with.
   """
   return np.searchsorted(thresholds, counts, side='right').astype(np.int32)
 
@@ -110,18 +95,12 @@ def _by_user(
   key = samples
   if options.key == 'user_seq_len':
     key = prepared_lib.train_counts(data)
-  order = trained[np.argsort(key[trained], kind='stable')]
-  weights = samples[order] if options.balance == 'samples' else None
-  ranked_group = _cut(len(order), weights, num_groups)
-  thresholds = _thresholds(key[order], ranked_group, num_groups)
+  weights = samples[trained] if options.balance == 'samples' else None
+  of_trained, thresholds, centers = _divided(key[trained], weights, num_groups)
   user_group = route(key, thresholds)
-  user_group[order] = ranked_group
-  return Groups(
-    user_group=user_group,
-    thresholds=thresholds,
-    sizes=np.bincount(user_group, samples, num_groups).astype(np.int64),
-    centers=_centers(key[order], ranked_group, num_groups),
-  )
+  user_group[trained] = of_trained
+  sizes = np.bincount(user_group, samples, num_groups).astype(np.int64)
+  return Groups(user_group, thresholds, sizes, centers)
 
 
 def _by_event(
@@ -134,70 +113,48 @@ def _by_event(
       f'samples; lower num_groups'
     )
   length = train.history_end - starts[train.user]
-  order = np.argsort(length, kind='stable')
-  ranked_group = _cut(len(order), None, num_groups)
-  thresholds = _thresholds(length[order], ranked_group, num_groups)
+  group, thresholds, centers = _divided(length, None, num_groups)
   event_group = np.zeros(data.num_events, np.int32)
   for split in (prepared_lib.VALIDATION, prepared_lib.TEST):
     held_out = prepared_lib.targets(data, split)
     event_group[held_out.event] = route(
       held_out.history_end - starts[held_out.user], thresholds
     )
-  event_group[train.event[order]] = ranked_group
+  event_group[train.event] = group
   return Groups(
     user_group=route(np.diff(data.user_offsets) - 1, thresholds),
     thresholds=thresholds,
-    sizes=np.bincount(ranked_group, minlength=num_groups).astype(np.int64),
-    centers=_centers(length[order], ranked_group, num_groups),
+    sizes=np.bincount(group, minlength=num_groups).astype(np.int64),
+    centers=centers,
     event_group=event_group,
   )
 
 
-def _cut(
-  length: int, weights: np.ndarray | None, num_groups: int
-) -> np.ndarray:
-  """Group of each rank, i32[length].
+def _divided(
+  key: np.ndarray, weights: np.ndarray | None, num_groups: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Group i32[n] of every key i64[n], and thresholds and centers of `Groups`.
 
-  Without weights floor(G * rank / length); with weights the group in which the
-  middle of a rank's weight falls, so that who crosses a cut is on the side
-  where the larger part is.
+  Keys are ranked. Without weights a rank's group is floor(G * rank / n); with
+  weights i64[n] the one in which the middle of its weight falls, so that who
+  crosses a cut is on the side where the larger part is.
   """
+  order = np.argsort(key, kind='stable')
+  key, count = key[order], len(order)
   if weights is None:
-    return (num_groups * np.arange(length) // length).astype(np.int32)
-  twice_middle = 2 * np.cumsum(weights) - weights
-  total = max(int(np.sum(weights)), 1)
-  group = num_groups * twice_middle // (2 * total)
-  return np.minimum(group, num_groups - 1).astype(np.int32)
-
-
-def _thresholds(
-  ranked_key: np.ndarray, ranked_group: np.ndarray, num_groups: int
-) -> np.ndarray:
-  """Smallest key of groups 1..G-1; an empty group takes the next one's."""
-  first = np.searchsorted(ranked_group, np.arange(1, num_groups))
-  return ranked_key[np.minimum(first, len(ranked_key) - 1)].astype(np.int64)
-
-
-def _centers(
-  ranked_key: np.ndarray, ranked_group: np.ndarray, num_groups: int
-) -> np.ndarray:
-  """Mean of log key in each group; keys of what trains are at least 1."""
-  total = np.bincount(ranked_group, np.log(ranked_key), num_groups)
-  count = np.bincount(ranked_group, minlength=num_groups)
-  # Means of equal keys must not descend by a rounding.
-  return np.maximum.accumulate(total / np.maximum(count, 1))
-
-
-def _check_options(options: config.GroupConfig) -> None:
-  if options.num_groups < 1:
-    raise types.UserError(
-      f'num_groups is {options.num_groups}; allowed are 1 and more'
-    )
-  for name, value, allowed in (
-    ('key', options.key, KEYS),
-    ('balance', options.balance, BALANCES),
-  ):
-    if value not in allowed:
-      raise types.UserError(
-        f'group {name} is {value!r}; allowed are ' + ', '.join(allowed)
-      )
+    ranked = num_groups * np.arange(count) // count
+  else:
+    twice_middle = 2 * np.cumsum(weights[order]) - weights[order]
+    ranked = num_groups * twice_middle // (2 * max(int(np.sum(weights)), 1))
+  ranked = np.minimum(ranked, num_groups - 1).astype(np.int32)
+  # An empty group takes the threshold of the next one.
+  first = np.searchsorted(ranked, np.arange(1, num_groups))
+  thresholds = key[np.minimum(first, count - 1)].astype(np.int64)
+  # Keys of what trains are at least 1; means of equal keys must not descend by
+  # a rounding.
+  total = np.bincount(ranked, np.log(key), num_groups)
+  members = np.bincount(ranked, minlength=num_groups)
+  centers = np.maximum.accumulate(total / np.maximum(members, 1))
+  group = np.empty(count, np.int32)
+  group[order] = ranked
+  return group, thresholds, centers

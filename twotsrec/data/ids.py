@@ -20,14 +20,11 @@ class Texts:
 
   It is indexed and compared like an array of text, and `np.asarray` makes it
   one.
-
-  Attributes:
-    names: unicode [M], ascending and distinct; some may have no row.
-    codes: i32[N]; row r is names[codes[r]].
   """
 
+  # Unicode [M], ascending and distinct; some may have no row.
   names: np.ndarray
-  codes: np.ndarray
+  codes: np.ndarray  # i32[N]; row r is names[codes[r]]
 
   def __len__(self) -> int:
     return len(self.codes)
@@ -55,7 +52,15 @@ Column = np.ndarray | Texts
 
 
 def texts(series: polars.Series) -> Texts:
-  """A column from polars strings, none of them null."""
+  """A column from polars strings or categories, none of them null."""
+  if series.dtype == polars.Categorical:
+    numbers = series.to_physical()
+    first = numbers.arg_unique()
+    distinct = texts(series.gather(first).cast(polars.String))
+    codes = numbers.replace_strict(
+      numbers.gather(first), distinct.codes, return_dtype=polars.Int32
+    )
+    return Texts(distinct.names, codes.to_numpy())
   distinct = series.unique().sort()
   codes = polars.Series(np.arange(len(distinct), dtype=np.int32))
   rows = series.replace_strict(distinct, codes, return_dtype=polars.Int32)

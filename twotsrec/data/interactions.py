@@ -12,6 +12,7 @@ from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import ids
 from twotsrec.data import orders
+from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
 DEDUP = choices.DEDUP
@@ -20,68 +21,41 @@ _MAX_BEHAVIORS = 127  # stored as i8
 
 
 class Filters(NamedTuple):
-  """Conditions by which rows are dropped.
+  """Conditions by which rows are dropped."""
 
-  Attributes:
-    min_rating: keep ratings of at least this, or None.
-    dedup: of equal (user, item, behavior) keep all ('none'), the 'first' or
-      the 'last' in time; '' is 'first' with behaviors, 'none' without.
-    min_user: fewest interactions of a kept user.
-    min_item: fewest interactions of a kept item.
-    core: 'fixed_point' repeats the two minima until nothing changes, so both
-      hold at the end; 'single_pass' counts once, on what comes in.
-  """
-
-  min_rating: float | None = None
+  min_rating: float | None = None  # keep ratings of at least this, or None
+  # Of equal (user, item, behavior) keep all ('none'), the 'first' or the 'last'
+  # in time; '' is 'first' with behaviors, 'none' without.
   dedup: str = ''
-  min_user: int = 1
-  min_item: int = 1
+  min_user: int = 1  # fewest interactions of a kept user
+  min_item: int = 1  # fewest interactions of a kept item
+  # 'fixed_point' repeats the two minima until nothing changes, so both hold at
+  # the end; 'single_pass' counts once, on what comes in.
   core: str = 'fixed_point'
 
 
 class Interactions(NamedTuple):
-  """Interactions sorted by (user, order or else time, row of the table).
+  """Interactions sorted by (user, order or else time, row of the table)."""
 
-  Attributes:
-    user: i32[N], 0..U-1, ascending.
-    item: i32[N], 1..I.
-    time: i64[N] or f64[N], or None.
-    order: i64[N], position inside a user, or None.
-    behavior: i8[N], indices into `behavior_names`, or None.
-    split: labels, text [N], or None.
-    user_ids: external ids [U], ascending.
-    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
-    behavior_names: names, the target behavior last.
-    rows_read: rows of the table; len(user) + dropped rows.
-    dropped: {cause: count and first lines}.
-    duplicates: rows that repeat a (user, item, behavior), kept or not.
-    ordered_by: see `tables.Table`.
-  """
-
-  user: np.ndarray
-  item: np.ndarray
-  time: np.ndarray | None
-  order: np.ndarray | None
-  behavior: np.ndarray | None
-  split: ids.Column | None
-  user_ids: np.ndarray
+  user: np.ndarray  # i32[N], 0..U-1, ascending
+  item: np.ndarray  # i32[N], 1..I
+  time: np.ndarray | None  # i64[N] or f64[N], or None
+  order: np.ndarray | None  # i64[N], position inside a user, or None
+  behavior: np.ndarray | None  # i8[N], indices into `behavior_names`, or None
+  split: ids.Column | None  # labels, text [N], or None
+  # i64[N], of the file, or None; only while rows are being dropped.
+  lines: np.ndarray | None
+  user_ids: np.ndarray  # external ids [U], ascending
+  # External ids [I], ascending; item i is item_ids[i - 1].
   item_ids: np.ndarray
-  behavior_names: tuple[str, ...]
-  rows_read: int
-  dropped: dict[str, tables.Dropped]
-  duplicates: int
-  ordered_by: str = ''
+  behavior_names: tuple[str, ...]  # names, the target behavior last
+  rows_read: int  # rows of the table; len(user) + dropped rows
+  dropped: dict[str, tables.Dropped]  # {cause: count and first lines}
+  duplicates: int = 0  # rows that repeat a (user, item, behavior), kept or not
+  ordered_by: str = ''  # see `tables.Table`
 
 
-class _Rows(NamedTuple):
-  """Rows that are left: positions in the table, and their columns."""
-
-  position: np.ndarray
-  user: np.ndarray
-  item: np.ndarray
-  behavior: np.ndarray | None
-  when: np.ndarray  # order, else time, else row number
-  line: np.ndarray | None  # in the file
+_COLUMNS = ('user', 'item', 'time', 'order', 'behavior', 'split', 'lines')
 
 
 def from_table(
@@ -104,53 +78,45 @@ def from_table(
       it is an error then if they are not.
   """
   filters = filters or Filters()
-  _check_filters(filters, table)
+  _check_filters(filters)
   if not len(table.user):
     raise _nothing_left(f'{table.path} has no usable row')
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   _check_times(table, user, in_order)
   behavior, behavior_names = _number_behaviors(table.behavior, behaviors)
-  rows = _Rows(
-    position=np.arange(len(user)),
-    user=user,
-    item=item,
-    behavior=behavior,
-    when=_first_given(table.order, table.time, np.arange(len(user))),
-    line=table.lines,
-  )
-  dropped = dict(table.dropped)
-  if filters.min_rating is not None:
-    cause = f'rating below {filters.min_rating:g}'
-    rows = _drop(rows, table.rating < filters.min_rating, cause, dropped)
-    if not len(rows.user):
-      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
-  dedup = dedup_rule(filters, behavior is not None)
-  duplicates = _count_repeated(rows)
-  if dedup != 'none':
-    cause = f'duplicate, {dedup} one kept'
-    rows = _drop(rows, _repeated(rows, dedup), cause, dropped)
-  rows = _filter_counts(rows, filters, dropped)
-  # Rows of equal time stay in the order of the table.
-  rows = _take(rows, orders.stable(rows.user, rows.when))
-  used_users, user = ids.number(rows.user)
-  used_items, item = ids.number(rows.item)
-  pick = lambda column: None if column is None else column[rows.position]
-  return Interactions(
+  events = Interactions(
     user=user,
     item=item + 1,
-    time=pick(table.time),
-    order=pick(table.order),
-    behavior=rows.behavior,
-    split=pick(table.split),
-    user_ids=user_ids[used_users],
-    item_ids=item_ids[used_items],
+    time=table.time,
+    order=table.order,
+    behavior=behavior,
+    split=table.split,
+    lines=table.lines,
+    user_ids=user_ids,
+    item_ids=item_ids,
     behavior_names=behavior_names,
     rows_read=table.rows_read,
-    dropped=dropped,
-    duplicates=duplicates,
+    dropped=table.dropped,
     ordered_by=table.ordered_by,
   )
+  if filters.min_rating is not None:
+    if table.rating is None:
+      raise types.UserError('min_rating needs a rating column; give one')
+    low = table.rating < filters.min_rating
+    events = _drop(events, {f'rating below {filters.min_rating:g}': low})
+    if not len(events.user):
+      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
+  repeated = np.diff(np.sort(_pairs(events))) == 0
+  events = events._replace(duplicates=int(np.sum(repeated)))
+  dedup = dedup_rule(filters, behavior is not None)
+  if dedup != 'none':
+    cause = f'duplicate, {dedup} one kept'
+    events = _drop(events, {cause: _repeated(events, dedup)})
+  events = _filter_counts(events, filters)
+  # Rows of equal time stay in the order of the table.
+  order = orders.stable(events.user, _when(events))
+  return _numbered(taken(events._replace(lines=None), order))
 
 
 def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
@@ -170,29 +136,9 @@ def without(
   Returns:
     The rest with the causes counted, and i64 positions of the rest.
   """
-  counts = {cause: int(np.sum(rows)) for cause, rows in gone.items()}
-  dropped = dict(events.dropped)
-  for cause, count in counts.items():
-    if count:
-      dropped[cause] = tables.Dropped(count=count, first_lines=())
-  if not any(counts.values()):
-    return events, np.arange(len(events.user))
   left = np.flatnonzero(~np.any(list(gone.values()), axis=0))
-  used_users, user = ids.number(events.user[left])
-  used_items, item = ids.number(events.item[left])
-  pick = lambda column: None if column is None else column[left]
-  rest = events._replace(
-    user=user,
-    item=item + 1,
-    time=pick(events.time),
-    order=pick(events.order),
-    behavior=pick(events.behavior),
-    split=pick(events.split),
-    user_ids=events.user_ids[used_users],
-    item_ids=events.item_ids[used_items - 1],
-    dropped=dropped,
-  )
-  return rest, left
+  rest = _drop(events, gone)
+  return (_numbered(rest) if len(left) < len(events.user) else events), left
 
 
 def core_mask(
@@ -230,111 +176,120 @@ def core_mask(
 
 def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
   """Raises UserError where time runs backwards inside a user."""
-  claims = []
-  if in_order:
-    if table.time is None and table.order is None:
-      raise types.UserError(
-        f'{table.path}: rows are said to be in order, but nothing can be '
-        'checked; give --time_column, or leave out --rows_in_order'
-      )
-    claims.append((np.arange(len(user)), 'the rows above it', 'rows_in_order'))
-  if table.order is not None and table.time is not None:
-    claims.append((table.order, 'the order column', 'order_column'))
   column, what = table.time, 'time'
   if column is None:
     column, what = table.order, 'position'
+  claims = []
+  if in_order:
+    claims.append((np.arange(len(user)), 'the rows above it', 'rows_in_order'))
+  if table.order is not None and table.time is not None:
+    claims.append((table.order, 'the order column', 'order_column'))
+  if claims and column is None:
+    raise types.UserError(
+      f'{table.path}: rows are said to be in order, but nothing can be '
+      'checked; give --time_column, or leave out --rows_in_order'
+    )
   for order, by, flag in claims:
     rows = orders.stable(user, order)
-    same_user = np.diff(user[rows]) == 0
-    back = np.flatnonzero(same_user & (np.diff(column[rows]) < 0))
+    ordered = np.asarray(column)[rows]
+    back = np.flatnonzero((np.diff(user[rows]) == 0) & (np.diff(ordered) < 0))
     if back.size:
-      earlier, row = rows[back[0]], rows[back[0] + 1]
+      at, row = back[0], rows[back[0] + 1]
       line = '' if table.lines is None else f', line {table.lines[row]}'
       raise types.UserError(
         f'{table.path}{line}: user {table.user[row]} goes back in time, from '
-        f'{what} {column[earlier]} to {column[row]} by {by} '
+        f'{what} {ordered[at]} to {ordered[at + 1]} by {by} '
         f'({back.size} such rows); correct them, or leave out --{flag}'
       )
 
 
-def _filter_counts(
-  rows: _Rows, filters: Filters, dropped: dict[str, tables.Dropped]
-) -> _Rows:
-  before = rows
+def _filter_counts(events: Interactions, filters: Filters) -> Interactions:
   rare_user, rare_item = core_mask(
-    rows.user, rows.item, filters.min_user, filters.min_item, filters.core
+    events.user, events.item, filters.min_user, filters.min_item, filters.core
   )
-  by_item = f'item with fewer than {filters.min_item} interactions'
-  by_user = f'user with fewer than {filters.min_user} interactions'
-  _record(before, rare_user, by_user, dropped)
-  _record(before, rare_item, by_item, dropped)
-  rows = _without(rows, rare_user | rare_item)
-  if not len(rows.user):
+  few = 'with fewer than {} interactions'.format
+  left = _drop(
+    events,
+    {
+      f'user {few(filters.min_user)}': rare_user,
+      f'item {few(filters.min_item)}': rare_item,
+    },
+  )
+  if not len(left.user):
     raise _nothing_left(
       f'min_user={filters.min_user} and min_item={filters.min_item} '
-      f'({filters.core}) leave none of {len(before.user)} interactions of '
-      f'{len(np.unique(before.user))} users and {len(np.unique(before.item))} '
+      f'({filters.core}) leave none of {len(events.user)} interactions of '
+      f'{len(np.unique(events.user))} users and {len(np.unique(events.item))} '
       'items; lower them'
     )
-  return rows
+  return left
 
 
-def _pairs(rows: _Rows) -> np.ndarray:
-  """One number for user, item and behavior of every row, i64[N]."""
-  pair = rows.user.astype(np.int64) * (np.max(rows.item) + 1) + rows.item
-  if rows.behavior is not None:
-    pair = pair * (_MAX_BEHAVIORS + 1) + rows.behavior
+def _when(events: Interactions) -> np.ndarray:
+  """Order of the events of a user: position, else time, else row number."""
+  if events.order is not None:
+    return events.order
+  return np.arange(len(events.user)) if events.time is None else events.time
+
+
+def _pairs(events: Interactions) -> np.ndarray:
+  """One number for user, item and behavior of every event, i64[N]."""
+  width = len(events.item_ids) + 1
+  pair = events.user.astype(np.int64) * width + events.item
+  if events.behavior is not None:
+    pair = pair * (_MAX_BEHAVIORS + 1) + events.behavior
   return pair
 
 
-def _count_repeated(rows: _Rows) -> int:
-  """Rows whose user, item and behavior an earlier row has."""
-  return int(np.sum(np.diff(np.sort(_pairs(rows))) == 0))
-
-
-def _repeated(rows: _Rows, dedup: str) -> np.ndarray:
-  """Rows that repeat another, bool[N].
+def _repeated(events: Interactions, dedup: str) -> np.ndarray:
+  """Events that repeat another, bool[N].
 
   The first in time of equal ones is spared, or the last if `dedup` says so.
   """
-  pair = _pairs(rows)
-  by_pair = orders.stable(pair, rows.when)
+  pair = _pairs(events)
+  by_pair = orders.stable(pair, _when(events))
   same = np.diff(pair[by_pair]) == 0
   repeated = np.zeros(len(pair), bool)
   repeated[by_pair[:-1] if dedup == 'last' else by_pair[1:]] = same
   return repeated
 
 
-def _drop(
-  rows: _Rows,
-  mask: np.ndarray,
-  cause: str,
-  dropped: dict[str, tables.Dropped],
-) -> _Rows:
-  _record(rows, mask, cause, dropped)
-  return _without(rows, mask)
+def _drop(events: Interactions, gone: dict[str, np.ndarray]) -> Interactions:
+  """Events but those of some causes, bool[N], which are counted."""
+  gone = {cause: mask for cause, mask in gone.items() if np.any(mask)}
+  if not gone:
+    return events
+  dropped = dict(events.dropped)
+  for cause, mask in gone.items():
+    if events.lines is None:
+      dropped[cause] = tables.Dropped(int(np.sum(mask)), ())
+    else:
+      dropped[cause] = rows_lib.counted(events.lines[mask])
+  left = ~np.any(list(gone.values()), axis=0)
+  return taken(events, left)._replace(dropped=dropped)
 
 
-def _record(
-  rows: _Rows,
-  mask: np.ndarray,
-  cause: str,
-  dropped: dict[str, tables.Dropped],
-) -> None:
-  """Counts dropped rows; they are still in the order of the file."""
-  gone = np.flatnonzero(mask)
-  if gone.size:
-    first = gone[: tables.FIRST_LINES]
-    lines = () if rows.line is None else tuple(rows.line[first].tolist())
-    dropped[cause] = tables.Dropped(count=gone.size, first_lines=lines)
+def taken(events: Interactions, rows: np.ndarray) -> Interactions:
+  """Some of the events, by positions or bool[N]."""
+  columns = {name: getattr(events, name) for name in _COLUMNS}
+  return events._replace(
+    **{
+      name: column if column is None else column[rows]
+      for name, column in columns.items()
+    }
+  )
 
 
-def _without(rows: _Rows, mask: np.ndarray) -> _Rows:
-  return _take(rows, np.flatnonzero(~mask)) if np.any(mask) else rows
-
-
-def _take(rows: _Rows, index: np.ndarray) -> _Rows:
-  return _Rows(*(None if column is None else column[index] for column in rows))
+def _numbered(events: Interactions) -> Interactions:
+  """Numbers the users and items that occur."""
+  used_users, user = ids.number(events.user)
+  used_items, item = ids.number(events.item)
+  return events._replace(
+    user=user,
+    item=item + 1,
+    user_ids=events.user_ids[used_users],
+    item_ids=events.item_ids[used_items - 1],
+  )
 
 
 def _number_behaviors(
@@ -374,22 +329,18 @@ def _number_behaviors(
   return position[codes], names
 
 
-def _first_given(*columns: np.ndarray | None) -> np.ndarray:
-  return next(column for column in columns if column is not None)
-
-
 def _nothing_left(reason: str) -> types.UserError:
   return types.UserError(f'no interactions are left: {reason}')
 
 
-def _check_filters(filters: Filters, table: tables.Table) -> None:
+def _check_filters(filters: Filters) -> None:
   for name, value, allowed in (
-    ('dedup', filters.dedup, DEDUP),
+    ('dedup', filters.dedup, ('', *DEDUP)),
     ('core', filters.core, CORES),
   ):
-    if value not in allowed and not (name == 'dedup' and value == ''):
+    if value not in allowed:
       raise types.UserError(
-        f'{name} is {value!r}; allowed are ' + ', '.join(allowed)
+        f'{name} is {value!r}; allowed are ' + ', '.join(filter(None, allowed))
       )
   for name, minimum in (
     ('min_user', filters.min_user),
@@ -397,5 +348,3 @@ def _check_filters(filters: Filters, table: tables.Table) -> None:
   ):
     if minimum < 1:
       raise types.UserError(f'{name} is {minimum}; allowed are 1 and more')
-  if filters.min_rating is not None and table.rating is None:
-    raise types.UserError('min_rating needs a rating column; give one')

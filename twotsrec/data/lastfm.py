@@ -7,7 +7,6 @@ text that nobody escaped. One line is one play.
 
 import hashlib
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
 import polars
@@ -34,23 +33,6 @@ _SEPARATOR = ' - '
 _SPACES = ''.join(filter(str.isspace, map(chr, range(0x3001))))
 
 
-class _Plays(NamedTuple):
-  """Good plays.
-
-  Attributes:
-    rows: user and item are numbers in order of first appearance, i64[N]; time
-      is i64[N] Unix seconds.
-    users: name -> number.
-    items: name -> number.
-    artists: item -> artist where it first appeared, in order of the numbers.
-  """
-
-  rows: rows_lib.Rows
-  users: dict[str, int]
-  items: dict[str, int]
-  artists: dict[str, str]
-
-
 def load(
   data_root: str,
   variant: str = 'jodie_1month',
@@ -75,13 +57,28 @@ def load(
       f'lastfm variant is {variant!r}; allowed are ' + ', '.join(VARIANTS)
     )
   path = raw_rows.find(data_root, FOLDER, FILE)
-  plays = _read(path, variant == 'full_artists', block_bytes)
+  rows = _read(path, variant == 'full_artists', block_bytes)
+  _, first = np.unique(rows.columns['item'].codes, return_index=True)
+  artists = np.array(rows.columns['artist'][first].tolist())
   if variant.startswith('jodie'):
-    plays = _jodie(plays, one_month=variant == 'jodie_1month')
-  return _raw(path, plays, with_artists=variant != 'full_artists')
+    rows = _jodie(rows, one_month=variant == 'jodie_1month')
+  columns = {name: rows.columns[name] for name in ('user', 'item', 'time')}
+  table = raw_rows.table(path, rows, **columns)
+  if variant == 'full_artists':
+    return raw_rows.Raw(table)
+  used, _ = ids.number(columns['item'].codes)
+  features = feature_files.Rows(
+    items=columns['item'].names[used],
+    categorical={'artist': artists[used]},
+    path=str(path),
+  )
+  return raw_rows.Raw(table, features)
 
 
-def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
+def _read(
+  path: pathlib.Path, of_artists: bool, block_bytes: int
+) -> rows_lib.Rows:
+  """Good plays: time i64[N], and texts of user, item and artist."""
   blocks = delimited.read(
     path,
     COLUMNS,
@@ -93,32 +90,23 @@ def _read(path: pathlib.Path, of_artists: bool, block_bytes: int) -> _Plays:
   parsers = {name: (name, cells.parse_any) for name in COLUMNS}
   parsers['user'] = ('user', cells.parse_texts)
   parsers['time'] = ('time', cells.parse_times)
-  users, items, artists, parts = {}, {}, {}, []
+  parts = []
   for block in blocks:
     rows = rows_lib.parse(block, parsers)
-    names = polars.DataFrame(
-      {name: rows.columns[name] for name in COLUMNS if name != 'time'}
-    )
+    texts = {n: c for n, c in rows.columns.items() if n != 'time'}
+    names = polars.DataFrame(texts)
     names = names.with_columns(polars.col(COLUMNS[2:]).str.strip_chars(_SPACES))
-    names = names.select(
-      'user', _artist().alias('artist'), _track().alias('item')
-    )
-    if of_artists:
-      names = names.with_columns(item='artist')
-    rows = rows._replace(columns={'time': rows.columns['time']})
-    named = (names['item'] != '').to_numpy()
-    rows = rows_lib.drop(rows, ~named, NAMELESS)
-    names = names.filter(named)
-    # The first artist of an item stays, in this block and over all blocks.
-    first = names.unique('item', keep='first', maintain_order=True)
-    for item, artist in first.select('item', 'artist').rows():
-      artists.setdefault(item, artist)
-    columns = {
-      'user': _numbers(users, names['user']),
-      'item': _numbers(items, names['item']),
-    }
-    parts.append(rows._replace(columns={**rows.columns, **columns}))
-  return _Plays(rows_lib.join(parts), users, items, artists)
+    item = _artist() if of_artists else _track()
+    names = names.select('user', artist=_artist(), item=item)
+    nameless = (names['item'] == '').to_numpy()
+    # Categories hold a text once, whatever the number of blocks.
+    columns = names.cast(polars.Categorical).to_dict()
+    columns = {'time': rows.columns['time'], **columns}
+    rows = rows._replace(columns=columns)
+    parts.append(rows_lib.drop(rows, nameless, NAMELESS))
+  rows = rows_lib.join(parts)
+  texts = {n: ids.texts(rows.columns[n]) for n in ('user', 'item', 'artist')}
+  return rows._replace(columns={**rows.columns, **texts})
 
 
 def _artist() -> polars.Expr:
@@ -150,71 +138,26 @@ def _shortened(names: polars.Series) -> polars.Series:
   return names.replace(long, short) if long else names
 
 
-def _numbers(numbers: dict[str, int], names: polars.Series) -> np.ndarray:
-  """Numbers of names, i64[R]; a new name gets the next and is added."""
-  distinct = names.unique(maintain_order=True).to_list()
-  codes = [numbers.setdefault(name, len(numbers)) for name in distinct]
-  return names.replace_strict(
-    distinct, codes, return_dtype=polars.Int64
-  ).to_numpy()
-
-
-def _jodie(plays: _Plays, one_month: bool) -> _Plays:
+def _jodie(rows: rows_lib.Rows, one_month: bool) -> rows_lib.Rows:
   """Plays of the most played tracks, of all months or of the busiest."""
-  time = plays.rows.columns['time']
+  time = rows.columns['time']
   if one_month and len(time):
     months = time.astype('datetime64[s]').astype('datetime64[M]')
-    distinct, month, count = np.unique(
-      months, return_inverse=True, return_counts=True
-    )
-    plays = _without(plays, month.reshape(-1) != np.argmax(count), OTHER_MONTH)
-  item = plays.rows.columns['item']
-  count = np.bincount(item, minlength=len(plays.items))
+    _, month, count = np.unique(months, return_inverse=True, return_counts=True)
+    rows = _without(rows, month.reshape(-1) != np.argmax(count), OTHER_MONTH)
+  item = rows.columns['item'].codes
+  count = np.bincount(item, minlength=item.max(initial=0) + 1)
   # By alphabet where tracks are played equally often.
-  by_name = np.argsort(np.array(list(plays.items), object), kind='stable')
-  ranked = by_name[np.argsort(-count[by_name], kind='stable')]
-  top = np.zeros(len(count), bool)
-  top[ranked[:TOP_TRACKS]] = True
-  return _without(plays, ~top[item], RARE)
+  ranked = np.argsort(-count, kind='stable')
+  return _without(rows, ~np.isin(item, ranked[:TOP_TRACKS]), RARE)
 
 
-def _without(plays: _Plays, gone: np.ndarray, cause: str) -> _Plays:
+def _without(
+  rows: rows_lib.Rows, gone: np.ndarray, cause: str
+) -> rows_lib.Rows:
   """The plays but some, left out by intent; their lines say nothing."""
-  rows = rows_lib.drop(plays.rows, gone, cause)
+  rows = rows_lib.drop(rows, gone, cause)
   dropped = {**rows.dropped}
   if cause in dropped:
     dropped[cause] = dropped[cause]._replace(first_lines=())
-  return plays._replace(rows=rows._replace(dropped=dropped))
-
-
-def _raw(path: pathlib.Path, plays: _Plays, with_artists: bool) -> raw_rows.Raw:
-  """Users and items in the order of their names."""
-  columns = plays.rows.columns
-  item_names, item_rank = _ranked(plays.items)
-  items = ids.Texts(item_names, item_rank[columns['item']])
-  user_names, user_rank = _ranked(plays.users)
-  table = raw_rows.table(
-    path,
-    plays.rows,
-    user=ids.Texts(user_names, user_rank[columns['user']]),
-    item=items,
-    time=columns['time'],
-  )
-  if not with_artists:
-    return raw_rows.Raw(table)
-  used, _ = ids.number(items.codes)
-  artist = np.array(list(plays.artists.values()))[np.argsort(item_rank)]
-  features = feature_files.Rows(
-    items=item_names[used],
-    categorical={'artist': artist[used]},
-    multivalued={},
-    dense={},
-    path=str(path),
-  )
-  return raw_rows.Raw(table, features)
-
-
-def _ranked(numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-  """Names ascending, and the place of every number among them, i32."""
-  names, rank = np.unique(np.array(list(numbers), str), return_inverse=True)
-  return names, rank.reshape(-1).astype(np.int32)
+  return rows._replace(dropped=dropped)

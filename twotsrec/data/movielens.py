@@ -4,9 +4,8 @@ ratings.csv (userId, movieId, rating, timestamp), movies.csv (movieId, title,
 genres as 'A|B'), tags.csv (userId, movieId, tag, timestamp).
 """
 
-import collections
-
 import numpy as np
+import polars
 
 from twotsrec import types
 from twotsrec.data import cells
@@ -33,15 +32,15 @@ def load(data_root: str, features: str = 'genres') -> raw_rows.Raw:
       moment at which a split may cut, so tags know a little of the future.
   """
   ratings = raw_rows.find(data_root, FOLDER, 'ratings.csv')
-  if features == 'genres':
-    rows = _genres(data_root)
-  elif features == 'tags':
-    rows = _tags(data_root)
-  else:
+  if features not in ('genres', 'tags'):
     raise types.UserError(
       f'features of {FOLDER} are {features!r}; allowed are genres, tags'
     )
-  return raw_rows.Raw(tables.read_table(ratings, COLUMNS), rows)
+  rows = _genres(data_root) if features == 'genres' else _tags(data_root)
+  table = tables.read_table(ratings, COLUMNS)
+  # Many a movie has no tag.
+  missing = 'zero' if features == 'tags' else 'error'
+  return raw_rows.Raw(table, rows, missing=missing)
 
 
 def _genres(data_root: str) -> feature_files.Rows:
@@ -54,30 +53,22 @@ def _genres(data_root: str) -> feature_files.Rows:
 
 def _tags(data_root: str) -> feature_files.Rows:
   path = raw_rows.find(data_root, FOLDER, 'tags.csv')
-  counts = collections.Counter()
-  wanted = ('movieId', 'tag')
-  for block in delimited.read(path, wanted, delimiter=','):
+  pairs = []
+  for block in delimited.read(path, ('movieId', 'tag'), delimiter=','):
     movies = cells.parse_order(block.columns['movieId'])
-    tags = cells.texts(block.columns['tag'])
-    good = movies.faults == 0
-    counts.update(
-      (movie, tag.strip().lower())
-      for movie, tag, is_good in zip(movies.values.tolist(), tags, good)
-      if is_good and tag.strip()
-    )
-  # By movie, the most frequent first, then by alphabet.
-  ranked = sorted(counts, key=lambda pair: (pair[0], -counts[pair], pair[1]))
-  if not ranked:
+    tags = [tag.strip().lower() for tag in cells.texts(block.columns['tag'])]
+    frame = polars.DataFrame({'movie': movies.values, 'tag': tags})
+    good = polars.Series(movies.faults == 0)
+    pairs.append(frame.filter(good & (frame['tag'] != '')))
+  counts = polars.concat(pairs).group_by('movie', 'tag').len()
+  if not len(counts):
     raise types.UserError(f'{path}: no tag of any movie; use ml-25m instead')
-  movie = np.array([pair[0] for pair in ranked], np.int64)
-  tag = np.array([pair[1] for pair in ranked])
-  items, row = np.unique(movie, return_inverse=True)
-  place = np.arange(len(movie)) - np.searchsorted(movie, movie)
-  frequent = place < TAGS_OF_ITEM
+  # By movie, the most frequent first, then by alphabet.
+  ranked = counts.sort('movie', 'len', 'tag', descending=[False, True, False])
+  top = ranked.group_by('movie', maintain_order=True).head(TAGS_OF_ITEM)
+  items, row = np.unique(top['movie'].to_numpy(), return_inverse=True)
+  width = ranked['tag'].str.len_chars().max()  # of all, not of these alone
+  tags = np.array(top['tag'].to_list(), f'U{width}')
   return feature_files.Rows(
-    items=items,
-    categorical={},
-    multivalued={'tags': (row.reshape(-1)[frequent], tag[frequent])},
-    dense={},
-    path=str(path),
+    items=items, multivalued={'tags': (row.reshape(-1), tags)}, path=str(path)
   )

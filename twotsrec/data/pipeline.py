@@ -16,9 +16,7 @@ from twotsrec.data import features
 from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import orders
-from twotsrec.data import parts
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.data import prepared_stream
 from twotsrec.data import raw
 from twotsrec.data import raw_rows
 from twotsrec.data import release
@@ -31,15 +29,8 @@ from twotsrec.data import tables
 from twotsrec.data import target_splits
 
 # Names of columns that look like an order -> the flag that uses them.
-_ORDERING = {
-  'timestamp': 'time',
-  'time': 'time',
-  'ts': 'time',
-  'datetime': 'time',
-  'date': 'time',
-  'position': 'order',
-}
-
+_TIMES = ('timestamp', 'time', 'ts', 'datetime', 'date')
+_ORDERING = {**dict.fromkeys(_TIMES, 'time'), 'position': 'order'}
 
 Options = settings.Options
 SplitOptions = settings.SplitOptions
@@ -63,7 +54,11 @@ def prepare(
   events = interactions.from_table(
     source.table, options.filters, options.behaviors, options.reading.in_order
   )
-  _check_target(events, options)
+  if len(events.behavior_names) > 1 and not options.behaviors:
+    raise types.UserError(
+      f'the behavior column has {", ".join(events.behavior_names)}; say their '
+      'order, the target last, as in --behaviors=view,cart,buy'
+    )
   data = _assemble(events, options, source)
   if options.groups is not None:
     groups.assign(data, options.groups)
@@ -91,9 +86,9 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       'split date needs its dates; run launch/prepare.py with --split=date and '
       'set data.prepared to its --out'
     )
-  carries_split = options.split == 'leave_last_out' and settings.carries_split(
-    options.dataset
-  )
+  source, split = settings.named(options.dataset), options.split
+  if split == 'leave_last_out' and source and source.test_file:
+    split = 'given'
   wanted = Options(
     dataset=options.dataset,
     data_root=options.data_root,
@@ -101,9 +96,7 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       min_user=options.min_user, min_item=options.min_item, core=options.core
     ),
     behaviors=tuple(options.behaviors),
-    split=SplitOptions(
-      'given' if carries_split else options.split, options.validation
-    ),
+    split=SplitOptions(split, options.validation),
     users=options.users,
     gamma=options.gamma,
     seed=options.seed,
@@ -154,41 +147,27 @@ def _load(options: config.DataConfig) -> prepared_lib.Prepared:
   return data
 
 
-def _check_target(events: interactions.Interactions, options: Options) -> None:
-  if len(events.behavior_names) > 1 and not options.behaviors:
-    names = ', '.join(events.behavior_names)
-    raise types.UserError(
-      f'the behavior column has {names}; say their order, the target last, as '
-      'in --behaviors=view,cart,buy'
-    )
-
-
 def _stream(
   options: Options, out_dir: str, overwrite: bool
 ) -> prepared_lib.Prepared:
   """The built-in log of any size, which is never in memory as a whole."""
-  refused = (
+  for what, given in (
     ('the filters', options.filters != interactions.Filters(dedup='none')),
     ('num_groups', options.groups is not None),
     ('item features', options.features is not None),
     ('behaviors', bool(options.behaviors)),
-  )
-  for what, given in refused:
+  ):
     if given:
       raise types.UserError(
         f'{options.dataset} is written as it is drawn; leave out {what}'
       )
   name = options.split.name or 'leave_last_out'
-  split = prepared_stream.Split(name, options.split.validation)
   return synthetic_stream.write(
     _world(options),
     out_dir,
-    split,
+    options.split._replace(name=name),
     overwrite=overwrite,
-    source=options.dataset,
-    options=settings.recorded(
-      options._replace(split=options.split._replace(name=name))
-    ),
+    options=settings.recorded(options, name),
   )
 
 
@@ -204,45 +183,38 @@ def _item_features(
   """Features of a file, or else those of the source."""
   wanted = options.features
   if wanted is not None:
-    return features.read(
-      wanted.file,
-      item_ids,
-      wanted.columns,
-      item_column=wanted.item_column,
-      separator=wanted.separator,
-      missing=wanted.missing,
-      extra=wanted.extra,
-    )
+    named = wanted._asdict()
+    return features.read(named.pop('file'), item_ids, **named)
   if source.features is None:
     return None
   # Rows of items that no event is left of are no fault of the user.
-  missing = raw.SOURCES[options.dataset].missing
   return features.build(
-    source.features, item_ids, missing=missing, extra='drop'
+    source.features, item_ids, missing=source.missing, extra='drop'
   )
 
 
 def _read(options: Options) -> raw_rows.Raw:
-  if options.dataset in raw.SOURCES:
-    return raw.load(options.dataset, options.data_root, options.behaviors)
-  return raw_rows.Raw(_read_table(options))
-
-
-def _read_table(options: Options) -> tables.Table:
-  if options.dataset == settings.SYNTHETIC:
-    return synthetic.generate(
+  name = options.dataset
+  if name in raw.SOURCES:
+    return raw.load(name, options.data_root, options.behaviors)
+  if name in (settings.SYNTHETIC, settings.SYNTHETIC_BEHAVIORS):
+    built_in = synthetic if name == settings.SYNTHETIC else synthetic_behaviors
+    drawn = built_in.generate(
       options.users, gamma=options.gamma, seed=options.seed
     )
-  if options.dataset == settings.SYNTHETIC_BEHAVIORS:
-    return synthetic_behaviors.generate(
-      options.users, gamma=options.gamma, seed=options.seed
-    )
-  if options.dataset == settings.SYNTHETIC_STREAM:
-    return synthetic_stream.generate(_world(options))
-  if options.dataset:
-    return datasets.load(options.dataset, options.data_root, options.split.name)
+    return raw_rows.Raw(drawn)
+  if name == settings.SYNTHETIC_STREAM:
+    return raw_rows.Raw(synthetic_stream.generate(_world(options)))
+  if name:
+    table = datasets.load(name, options.data_root, options.split.name)
+    return raw_rows.Raw(table)
   if options.release:
-    return release.load(options.release, options.behaviors)
+    return raw_rows.Raw(release.load(options.release, options.behaviors))
+  return raw_rows.Raw(_read_files(options))
+
+
+def _read_files(options: Options) -> tables.Table:
+  """The table, or the tables of its parts."""
   paths = {
     'train': options.table,
     'validation': options.validation_table,
@@ -253,7 +225,7 @@ def _read_table(options: Options) -> tables.Table:
     for name, path in paths.items()
     if path
   }
-  return parts.join(read) if len(read) > 1 else read['train']
+  return tables.join(read) if len(read) > 1 else read['train']
 
 
 def _unused_order(options: Options) -> dict[str, str]:
@@ -279,39 +251,35 @@ def _unused_order(options: Options) -> dict[str, str]:
 def _assemble(
   events: interactions.Interactions, options: Options, source: raw_rows.Raw
 ) -> prepared_lib.Prepared:
-  name = _split_name(events, options.split)
+  carried = 'leave_last_out' if events.split is None else 'given'
+  name = options.split.name or carried
   events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
   order = orders.stable(events.user, split)
-  pick = lambda column: None if column is None else column[order]
+  events, split = interactions.taken(events, order), split[order]
   ordered_by = 'row' if events.time is None else 'time'
   if events.order is not None:
     ordered_by = events.ordered_by or 'position'
   fixed = name == 'given' and ordered_by == 'row'
   return prepared_lib.build(
-    events.user[order],
-    events.item[order],
-    split[order],
+    events.user,
+    events.item,
+    split,
     user_ids=events.user_ids,
     item_ids=events.item_ids,
-    times=pick(events.time),
-    behaviors=pick(events.behavior),
+    times=events.time,
+    behaviors=events.behavior,
     behavior_names=events.behavior_names,
     history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
     source=options.dataset
     or os.path.basename(options.table or os.path.abspath(options.release)),
-    options=settings.recorded(
-      options._replace(split=options.split._replace(name=name))
-    ),
+    options=settings.recorded(options, name),
     report={
       'rows_read': events.rows_read,
       'ordered_by': ordered_by,
       'dropped': {
-        cause: {
-          'count': int(rows.count),
-          'first_lines': [int(line) for line in rows.first_lines],
-        }
-        for cause, rows in events.dropped.items()
+        cause: {'count': count, 'first_lines': list(lines)}
+        for cause, (count, lines) in events.dropped.items()
       },
       'duplicates': events.duplicates,
       'unused_order': _unused_order(options),
@@ -322,58 +290,30 @@ def _assemble(
 
 def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:
   """Lines of the report that only some sources have."""
-  extras = {}
+  extras: dict[str, Any] = {}
   if source.notes:
     extras['source_notes'] = source.notes
   if options.features is not None:
     extras['item_features'] = list(options.features.columns)
   elif source.features is not None:
-    rows = source.features
-    kinds = (rows.categorical, rows.multivalued, rows.dense)
     extras['item_features'] = [
       f'{name}:{kind}'
-      for kind, columns in zip(feature_files.KINDS, kinds)
-      for name in columns
+      for kind in feature_files.KINDS
+      for name in getattr(source.features, kind)
     ]
   return extras
-
-
-def _split_name(events: interactions.Interactions, split: SplitOptions) -> str:
-  carried = 'leave_last_out' if events.split is None else 'given'
-  return split.name or carried
 
 
 def _split(
   events: interactions.Interactions, name: str, options: Options
 ) -> tuple[interactions.Interactions, np.ndarray]:
   """The events that go into a split, and the split of each, i8[N]."""
-  validation = options.split.validation
-  cuts = (None, None)
-  if name == 'date':
-    cuts = (
-      splits.parse_time(options.split.validation_from) if validation else None,
-      splits.parse_time(options.split.test_from),
-    )
+  rule = options.split._replace(name=name)
   if events.behavior is not None:
-    held = target_splits.hold_out(
-      events,
-      name,
-      validation,
-      seed=options.seed,
-      validation_from=cuts[0],
-      test_from=cuts[1],
-    )
+    held = target_splits.hold_out(events, rule, options.seed)
     rest, left = interactions.without(events, held.gone)
     return rest, held.split[left]
-  if name == 'leave_last_out':
-    return events, splits.leave_last_out(events.user, validation)
-  if name == 'per_user_time':
-    return events, splits.per_user_time(events.user, validation=validation)
   if name == 'global_time' and events.time is None and events.split is not None:
     # Where times are coarse, the source has labeled its parts.
-    return events, splits.given(events.split, validation)
-  if name == 'global_time':
-    return events, splits.global_time(events.time, validation)
-  if name == 'given':
-    return events, splits.given(events.split, validation)
-  return events, splits.date(events.time, *cuts)
+    rule = rule._replace(name='given')
+  return events, splits.by_rule(rule, events.user, events.time, events.split)

@@ -15,15 +15,11 @@ def group_batch_sizes(
 ) -> np.ndarray:
   """Examples of each group in every batch, b_j, i64[G], summing to B.
 
-  'proportional' is B n_j / N by largest remainder and at least one;
-  'balanced' is B / G.
+  'proportional' is B n_j / N by largest remainder and at least one, of groups
+  with `sizes` i64[G] n_j; 'balanced' is B / G.
 
-  Args:
-    sizes: i64[G], examples of each group.
-    batch_size: B.
-    batching: 'proportional' or 'balanced'.
   Raises:
-    types.UserError: unknown batching, or a batch smaller than G.
+    types.UserError: another batching, or a batch smaller than G.
   """
   sizes = np.asarray(sizes, np.float64)
   if batching not in ('proportional', 'balanced'):

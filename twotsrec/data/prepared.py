@@ -7,6 +7,7 @@ with counts, options and digests; nothing in it depends on the clock or the
 machine, so preparing twice gives identical bytes.
 """
 
+from collections.abc import Callable
 import functools
 import hashlib
 import pathlib
@@ -23,44 +24,30 @@ SPLITS = ('train', 'validation', 'test')
 EARLIER, FIXED = 'earlier', 'fixed'
 VERSION = 1
 MANIFEST = 'manifest.json'
-_ARRAYS = (
-  'user_offsets',
-  'items',
-  'split',
-  'times',
-  'behaviors',
-  'user_ids',
-  'item_ids',
-)
+# Of `Prepared`, each a file of the directory; the optional ones may lack.
+_ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
 _OPTIONAL = ('times', 'behaviors')
 _PIECE = 1 << 20  # events counted at once
 _AGAIN = 'prepare the data again'
 
 
 class _Arrays(NamedTuple):
-  """Interactions of one dataset, ready to train on.
+  """Interactions of one dataset, ready to train on."""
 
-  Attributes:
-    user_offsets: i64[U + 1]; events of user u are user_offsets[u : u + 2].
-    items: i32[N], 1..I, sorted by user, split order and time inside a user.
-    split: i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
-    times: i64[N] or f64[N], or None without a time column.
-    behaviors: i8[N], indices into manifest['behaviors'], or None.
-    user_ids: external ids, i64[U] or unicode [U], ascending.
-    item_ids: external ids [I], ascending; item i is item_ids[i - 1].
-    manifest: counts, options, digests and the history rule.
-    path: the directory, '' for data that was never saved.
-  """
-
+  # i64[U + 1]; events of user u are user_offsets[u : u + 2].
   user_offsets: np.ndarray
+  # i32[N], 1..I, sorted by user, split order and time inside a user.
   items: np.ndarray
+  # i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
   split: np.ndarray
-  times: np.ndarray | None
+  times: np.ndarray | None  # i64[N] or f64[N], or None without a time column
+  # i8[N], indices into manifest['behaviors'], or None.
   behaviors: np.ndarray | None
-  user_ids: np.ndarray
+  user_ids: np.ndarray  # external ids, i64[U] or unicode [U], ascending
+  # External ids [I], ascending; item i is item_ids[i - 1].
   item_ids: np.ndarray
-  manifest: dict[str, Any]
-  path: str = ''
+  manifest: dict[str, Any]  # counts, options, digests and the history rule
+  path: str = ''  # the directory, '' for data that was never saved
 
 
 class Prepared(_Arrays):
@@ -91,31 +78,20 @@ class Prepared(_Arrays):
 
 
 class Targets(NamedTuple):
-  """Events to predict, each with the slice that is its history.
+  """Events to predict, each with the slice that is its history."""
 
-  Attributes:
-    event: i64[T], index into `items`, ascending.
-    user: i32[T].
-    item: i32[T], 1..I.
-    history_end: i64[T]; the history is items[user_offsets[user] : end].
-  """
-
-  event: np.ndarray
-  user: np.ndarray
-  item: np.ndarray
+  event: np.ndarray  # i64[T], index into `items`, ascending
+  user: np.ndarray  # i32[T]
+  item: np.ndarray  # i32[T], 1..I
+  # i64[T]; the history is items[user_offsets[user] : end].
   history_end: np.ndarray
 
 
 class SeenItems(NamedTuple):
-  """Sorted distinct items per user: items[offsets[u] : offsets[u + 1]].
+  """Sorted distinct items per user: items[offsets[u] : offsets[u + 1]]."""
 
-  Attributes:
-    offsets: i64[U + 1].
-    items: i32[M], 1..I.
-  """
-
-  offsets: np.ndarray
-  items: np.ndarray
+  offsets: np.ndarray  # i64[U + 1]
+  items: np.ndarray  # i32[M], 1..I
 
 
 def build(
@@ -127,31 +103,12 @@ def build(
   item_ids: np.ndarray,
   times: np.ndarray | None = None,
   behaviors: np.ndarray | None = None,
-  behavior_names: tuple[str, ...] = (),
-  history_rule: str = EARLIER,
-  source: str = '',
-  options: dict[str, Any] | None = None,
-  report: dict[str, Any] | None = None,
+  **facts: Any,
 ) -> Prepared:
-  """Prepared data in memory.
+  """Prepared data in memory, with path ''.
 
-  Args:
-    user: i32[N], 0..U-1, ascending.
-    item: i32[N], 1..I.
-    split: i8[N], ascending inside a user.
-    user_ids: external ids [U].
-    item_ids: external ids [I].
-    times: i64[N] or f64[N], or None.
-    behaviors: i8[N], indices into `behavior_names`, or None.
-    behavior_names: names, the target behavior last.
-    history_rule: EARLIER, every earlier event of the user is history; FIXED,
-      the history of a held-out event ends where its split begins, because the
-      order inside a given split means nothing.
-    source: name shown in reports.
-    options: how the data were made, JSON values.
-    report: rows read and dropped, JSON values.
-  Returns:
-    Prepared with path ''.
+  Events are sorted by user i32[N], 0..U-1, and by split inside a user. See
+  `_Arrays` for the other columns and `assemble` for the facts.
   """
   chex.assert_equal_shape([user, item, split])
   if len(user) == 0:
@@ -159,10 +116,9 @@ def build(
   user_order = np.diff(user)
   if np.any(user_order < 0) or np.any((user_order == 0) & (np.diff(split) < 0)):
     raise ValueError('events must be sorted by (user, split)')
+  offsets = np.searchsorted(user, np.arange(len(user_ids) + 1))
   arrays = {
-    'user_offsets': np.searchsorted(user, np.arange(len(user_ids) + 1)).astype(
-      np.int64
-    ),
+    'user_offsets': offsets.astype(np.int64),
     'items': np.asarray(item, np.int32),
     'split': np.asarray(split, np.int8),
     'times': times,
@@ -170,14 +126,7 @@ def build(
     'user_ids': user_ids,
     'item_ids': item_ids,
   }
-  return assemble(
-    arrays,
-    behavior_names=behavior_names,
-    history_rule=history_rule,
-    source=source,
-    options=options,
-    report=report,
-  )
+  return assemble(arrays, **facts)
 
 
 def assemble(
@@ -193,11 +142,13 @@ def assemble(
 
   Args:
     arrays: those of `Prepared` by name.
-    behavior_names: see `build`, as the rest.
-    history_rule: EARLIER or FIXED.
+    behavior_names: names, the target behavior last.
+    history_rule: EARLIER, every earlier event of the user is history; FIXED,
+      the history of a held-out event ends where its split begins, because the
+      order inside a given split means nothing.
     source: name shown in reports.
-    options: how the data were made.
-    report: rows read and dropped.
+    options: how the data were made, JSON values.
+    report: rows read and dropped, JSON values.
   """
   identity = {
     'arrays': {
@@ -286,12 +237,19 @@ def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
-  width = data.num_items + 1
-  pairs = event_users(data)[chosen].astype(np.int64) * width
+  pairs = event_users(data)[chosen].astype(np.int64) * (data.num_items + 1)
   # Sorting and comparing neighbors is several times faster than np.unique.
   pairs = np.sort(pairs + np.asarray(data.items)[chosen])
   pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-  borders = np.arange(data.num_users + 1, dtype=np.int64) * width
+  return items_of_pairs(pairs, data.num_users, data.num_items)
+
+
+def items_of_pairs(
+  pairs: np.ndarray, num_users: int, num_items: int
+) -> SeenItems:
+  """Items by user of ascending numbers user * (I + 1) + item, i64[M]."""
+  width = num_items + 1
+  borders = np.arange(num_users + 1, dtype=np.int64) * width
   return SeenItems(
     offsets=np.searchsorted(pairs, borders).astype(np.int64),
     items=(pairs % width).astype(np.int32),
@@ -299,69 +257,69 @@ def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
 
 
 def save(data: Prepared, out_dir: str, overwrite: bool = False) -> Prepared:
-  """Writes a prepared directory under a temporary name, then renames it.
+  """Writes data from `build` or `load`, see `write`; returns them mapped."""
+  return write(
+    out_dir,
+    functools.partial(fill, data),
+    lambda manifest: manifest['digest'] == data.manifest['digest'],
+    overwrite,
+  )
 
-  Args:
-    data: from `build` or `load`.
-    out_dir: new directory. An existing one is kept if it holds the same data,
-      replaced if it is a prepared directory and `overwrite` is set, and
-      otherwise an error.
-  Returns:
-    The saved data, memory-mapped.
+
+def write(
+  out_dir: str,
+  fill: Callable[[pathlib.Path], None],
+  holds: Callable[[dict[str, Any]], bool],
+  overwrite: bool = False,
+) -> Prepared:
+  """Makes a prepared directory by `fill`, and returns it memory-mapped.
+
+  An existing one is kept if its manifest is of the same data, as `holds` says,
+  replaced if it is a prepared directory and `overwrite` is set, and otherwise
+  an error.
   """
   target = pathlib.Path(out_dir)
-  if _keep_existing(target, data, overwrite):
-    return load(out_dir)
   try:
-    directories.write(target, lambda folder: write_arrays(data, folder))
+    if not _holds(target, holds, overwrite):
+      directories.write(target, fill)
   except OSError as error:
     # Another process may have prepared the same data in the meantime.
-    if directories.holds_data(target) and _keep_existing(
-      target, data, overwrite
-    ):
-      return load(out_dir)
-    raise directories.cannot_write(target, error) from error
+    if not _holds(target, holds, overwrite):
+      raise directories.cannot_write(target, error) from error
   return load(out_dir)
 
 
+def fill(data: Prepared, folder: pathlib.Path) -> None:
+  """Writes the files of prepared data; what is mapped there already stays."""
+  arrays = {name: getattr(data, name) for name in (*_ARRAYS, *_OPTIONAL)}
+  directories.save(folder, arrays, MANIFEST, data.manifest)
+
+
 def load(path: str, verify: bool = False) -> Prepared:
-  """Memory-maps a prepared directory.
-
-  Args:
-    path: directory written by `save`.
-    verify: also recompute every digest, which reads all data.
-  """
-  folder = pathlib.Path(path)
-  manifest = _read_manifest(folder)
-  arrays = {}
-  for name in _ARRAYS:
-    described = manifest['arrays'].get(name)
-    if described is None and name in _OPTIONAL:
-      arrays[name] = None
-      continue
-    file = folder / f'{name}.npy'
-    arrays[name] = directories.load_array(file, described, _AGAIN)
-    if verify and directories.describe(arrays[name]) != described:
-      raise directories.damaged(file, 'its content has changed', _AGAIN)
-  return Prepared(**arrays, manifest=manifest, path=str(path))
-
-
-def _read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+  """Memory-maps a prepared directory; see `directories.load` for `verify`."""
+  file = pathlib.Path(path) / MANIFEST
   try:
-    return directories.load_json(
-      folder / MANIFEST, VERSION, ('arrays', 'digest'), _AGAIN
+    manifest, arrays = directories.load(
+      file, VERSION, ('digest',), _AGAIN, verify
     )
   except FileNotFoundError as error:
     raise types.UserError(
-      f'{folder} is not a prepared directory (no {MANIFEST}); make one with '
-      'launch/prepare.py'
+      f'{file.parent} is not a prepared directory (no {MANIFEST}); make one '
+      'with launch/prepare.py'
     ) from error
+  for name in _ARRAYS:
+    if name not in arrays:
+      raise directories.damaged(file, f'it does not name {name}', _AGAIN)
+  columns: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **arrays}
+  return Prepared(**columns, manifest=manifest, path=str(path))
 
 
-def _keep_existing(
-  target: pathlib.Path, data: Prepared, overwrite: bool
+def _holds(
+  target: pathlib.Path,
+  holds: Callable[[dict[str, Any]], bool],
+  overwrite: bool,
 ) -> bool:
-  """Whether `target` holds `data` already; an error if it must not change."""
+  """Whether `target` holds the data already; an error if it must not change."""
   if not directories.holds_data(target):
     return False
   if not (target / MANIFEST).is_file():
@@ -369,31 +327,14 @@ def _keep_existing(
       f'{target} exists and is not a prepared directory; choose another --out'
     )
   try:
-    existing = load(str(target), verify=True)
-    if existing.manifest['digest'] == data.manifest['digest']:
+    if holds(load(str(target), verify=True).manifest):
       return True
   except types.UserError:
     if not overwrite:
       raise
   if not overwrite:
-    raise other_data(target)
+    raise types.UserError(
+      f'{target} holds other prepared data; choose another --out or replace it '
+      'with --overwrite'
+    )
   return False
-
-
-def other_data(target: pathlib.Path) -> types.UserError:
-  """The user error for a directory that must not be replaced."""
-  return types.UserError(
-    f'{target} holds other prepared data; choose another --out or replace it '
-    'with --overwrite'
-  )
-
-
-def write_arrays(data: Prepared, folder: pathlib.Path) -> None:
-  """Writes the files of prepared data; what is mapped there already stays."""
-  for name in _ARRAYS:
-    array, path = getattr(data, name), folder / f'{name}.npy'
-    if isinstance(array, np.memmap) and path.exists():
-      array.flush()
-    elif array is not None:
-      directories.save_array(path, array)
-  directories.save_json(folder / MANIFEST, data.manifest)

@@ -11,76 +11,45 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import types
-from twotsrec.data import directories
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 
 SPLITS = ('global_time', 'per_user_time', 'leave_last_out')
 _PIECE = 1 << 20  # events read again at once
-_BUCKET_BITS = 12
+_TIME_BITS, _DIGIT_BITS = 48, 16  # of times, and counted in a pass
 _COLUMNS = {'items': np.int32, 'split': np.int8, 'times': np.int64}
 
 
 class Log(NamedTuple):
-  """A log to write.
+  """A log to write."""
 
-  Attributes:
-    user_offsets: i64[U + 1]; everybody has events.
-    pieces: () -> (items i32[n], times i64[n]) of consecutive events, sorted by
-      user and by time inside a user. Items are 1..I of `item_ids`, of which
-      some may have no events; times are seconds from 0 on.
-    user_ids: external ids [U], ascending.
-    item_ids: external ids [I], ascending.
-  """
-
-  user_offsets: np.ndarray
+  user_offsets: np.ndarray  # i64[U + 1]; everybody has events
+  # () -> (items i32[n], times i64[n]) of consecutive events, sorted by user and
+  # by time inside a user. Items are 1..I of `item_ids`, of which some may have
+  # no events; times are seconds from 0 on.
   pieces: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
-  user_ids: np.ndarray
-  item_ids: np.ndarray
-
-
-class Split(NamedTuple):
-  """The split of a streamed log; `name` is one of SPLITS."""
-
-  name: str = 'global_time'
-  validation: bool = True
+  user_ids: np.ndarray  # external ids [U], ascending
+  item_ids: np.ndarray  # external ids [I], ascending
 
 
 def write(
   log: Log,
-  split: Split,
+  split: splits.Rule,
   out_dir: str,
   *,
   overwrite: bool = False,
   source: str = '',
   options: dict[str, Any] | None = None,
 ) -> prepared_lib.Prepared:
-  """Writes a log; one of the same source and options stays as it is.
+  """Writes a log, split by a rule of SPLITS, as `prepared.write` does.
 
-  Args:
-    log: the events.
-    split: who is held out.
-    out_dir: new directory, or one of prepared data to replace.
-    overwrite: whether other prepared data are replaced.
-    source: name shown in reports.
-    options: how the log is made, JSON values.
+  One of the same source and options stays as it is.
   """
   if split.name not in SPLITS:
     raise types.UserError(
       f'split {split.name} of a streamed log is unknown; allowed are '
       + ', '.join(SPLITS)
     )
-  target = pathlib.Path(out_dir)
-  if directories.holds_data(target):
-    existing = prepared_lib.load(out_dir)
-    same = (source, options or {}) == (
-      existing.manifest['source'],
-      existing.manifest['options'],
-    )
-    if same:
-      return existing
-    if not overwrite:
-      raise prepared_lib.other_data(target)
 
   def fill(folder):
     arrays = _arrays(folder, log, split)
@@ -89,16 +58,17 @@ def write(
     data = prepared_lib.assemble(
       arrays, source=source, options=options, report=report
     )
-    prepared_lib.write_arrays(data, folder)
+    prepared_lib.fill(data, folder)
 
-  try:
-    directories.write(target, fill)
-  except OSError as error:
-    raise directories.cannot_write(target, error) from error
-  return prepared_lib.load(out_dir)
+  def holds(manifest):
+    return (manifest['source'], manifest['options']) == (source, options or {})
+
+  return prepared_lib.write(out_dir, fill, holds, overwrite)
 
 
-def _arrays(folder: pathlib.Path, log: Log, split: Split) -> dict[str, Any]:
+def _arrays(
+  folder: pathlib.Path, log: Log, split: splits.Rule
+) -> dict[str, Any]:
   """The arrays of prepared data; those of events are mapped in the folder."""
   count = int(log.user_offsets[-1])
   columns: dict[str, np.ndarray] = {
@@ -129,7 +99,7 @@ def _arrays(folder: pathlib.Path, log: Log, split: Split) -> dict[str, Any]:
 def _finish(
   columns: dict[str, np.ndarray],
   log: Log,
-  split: Split,
+  split: splits.Rule,
   number: np.ndarray,
 ) -> None:
   """Numbers the items that occur, and splits."""
@@ -151,16 +121,13 @@ def _codes(
   offsets: np.ndarray,
   times: np.ndarray,
   piece: slice,
-  split: Split,
+  split: splits.Rule,
   cuts: tuple[int, int],
 ) -> np.ndarray:
   """Split of the events of a piece, i8[n]."""
   if split.name == 'global_time':
-    codes = np.full(len(times), prepared_lib.TRAIN, np.int8)
-    if split.validation:
-      codes[times >= cuts[0]] = prepared_lib.VALIDATION
-    codes[times >= cuts[1]] = prepared_lib.TEST
-    return codes
+    first = cuts[0] if split.validation else None
+    return splits.codes_by_time(times, first, cuts[1])
   user = users_of(offsets, piece.start, piece.stop)
   rank = np.arange(piece.start, piece.stop) - offsets[user]
   count = np.diff(offsets)[user]
@@ -182,30 +149,24 @@ def global_cuts(
 ) -> tuple[int, int]:
   """The two cuts of `splits.global_time`, without sorting all times.
 
-  Args:
-    times: i64[N] from 0 on, may be memory-mapped.
-    fractions: shares of train, validation and test.
+  Times are i64[N] from 0 on and may be memory-mapped.
   """
   ranks = np.floor(np.cumsum(fractions)[:2] * len(times) + 1e-9).astype(int)
-  ranks = np.minimum(ranks, len(times) - 1)
-  pieces = range(0, len(times), _PIECE)
-  coarse = np.zeros(0, np.int64)
-  for start in pieces:
-    counts = np.bincount(times[start : start + _PIECE] >> _BUCKET_BITS)
-    coarse = np.pad(coarse, (0, max(len(counts) - len(coarse), 0)))
-    coarse[: len(counts)] += counts
-  before = np.cumsum(coarse) - coarse
-  buckets = np.searchsorted(np.cumsum(coarse), ranks, side='right')
-  fine = np.zeros((2, 1 << _BUCKET_BITS), np.int64)
-  for start in pieces:
-    piece = times[start : start + _PIECE]
-    for row, bucket in enumerate(buckets):
-      inside = piece[piece >> _BUCKET_BITS == bucket]
-      inside = inside & ((1 << _BUCKET_BITS) - 1)
-      fine[row] += np.bincount(inside, minlength=fine.shape[1])
-  cuts = [
-    (int(bucket) << _BUCKET_BITS)
-    + int(np.searchsorted(np.cumsum(row), rank - before[bucket], side='right'))
-    for bucket, row, rank in zip(buckets, fine, ranks)
-  ]
-  return cuts[0], cuts[1]
+  first, second = (min(rank, len(times) - 1) for rank in ranks.tolist())
+  return _time_at(times, first), _time_at(times, second)
+
+
+def _time_at(times: np.ndarray, rank: int) -> int:
+  """The time of a rank, from 0, by counting the digits of times."""
+  low, base = 0, 1 << _DIGIT_BITS
+  for shift in range(_TIME_BITS - _DIGIT_BITS, -1, -_DIGIT_BITS):
+    counts = np.zeros(base, np.int64)
+    for start in range(0, len(times), _PIECE):
+      digit = (times[start : start + _PIECE] - low) >> shift
+      digit = digit[(digit >= 0) & (digit < base)]
+      counts += np.bincount(digit, minlength=base)
+    below = np.cumsum(counts)
+    place = int(np.searchsorted(below, rank, side='right'))
+    rank -= int(below[place] - counts[place])
+    low += place << shift
+  return low

@@ -12,17 +12,14 @@ from twotsrec.data import tables
 
 
 class Raw(NamedTuple):
-  """A public log, cleaned.
+  """A public log, cleaned."""
 
-  Attributes:
-    table: the events.
-    features: features of items by external id, or None.
-    notes: what was decided about the data -> how often, for the report.
-  """
-
-  table: tables.Table
+  table: tables.Table  # the events
+  # Features of items by external id, or None.
   features: feature_files.Rows | None = None
+  # What was decided about the data -> how often, for the report.
   notes: dict[str, int] | None = None
+  missing: str = 'error'  # what becomes of items without features
 
 
 def table(

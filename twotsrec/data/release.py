@@ -14,7 +14,6 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import arrays_only
 from twotsrec.data import ids
-from twotsrec.data import parts
 from twotsrec.data import tables
 
 _TRAIN, _TEST = 'trn_', 'tst_int'
@@ -27,28 +26,25 @@ def load(
 ) -> tables.Table:
   """Reads a release as a table with behaviors and a split.
 
-  Args:
-    directory: holds trn_NAME for every behavior, and tst_int.
-    behaviors: NAMEs in order, the target last; held-out items are of it.
-  Returns:
-    Training rows, behavior by behavior, each by user and in stored order; then
-    the test rows. Without stored times this order is all there is.
+  Behaviors are the NAMEs in order, the target last; held-out items are of it.
+  Training rows come behavior by behavior, each by user and in stored order;
+  then the test rows. Without stored times this order is all there is.
   """
   folder = pathlib.Path(directory)
   matrices = {
     name: arrays_only.read_matrix(_existing(folder, _TRAIN + name))
     for name in behaviors
   }
-  shapes = {name: matrix.shape for name, matrix in matrices.items()}
-  if len(set(shapes.values())) > 1:
+  shapes = [f'{_TRAIN}{name} {m.shape}' for name, m in matrices.items()]
+  target = behaviors[-1]
+  shape = matrices[target].shape
+  if any(matrix.shape != shape for matrix in matrices.values()):
     raise types.UserError(
-      f'{folder}: matrices of other shapes: '
-      + ', '.join(f'{_TRAIN}{name} {shape}' for name, shape in shapes.items())
+      f'{folder}: matrices of other shapes: {", ".join(shapes)}'
     )
-  shape = shapes[behaviors[-1]]
   train = _train_table(folder, matrices)
-  test = _test_table(_existing(folder, _TEST), shape, behaviors[-1])
-  return parts.join({'train': train, 'test': test})._replace(path=str(folder))
+  test = _test_table(_existing(folder, _TEST), shape, target)
+  return tables.join({'train': train, 'test': test})._replace(path=str(folder))
 
 
 def found(directory: str | os.PathLike) -> str:

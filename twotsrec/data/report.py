@@ -18,14 +18,15 @@ def describe(
   data: prepared_lib.Prepared, options: config.GroupConfig | None = None
 ) -> dict[str, Any]:
   """All figures of the report, as JSON values."""
-  counts = dict(data.manifest['counts'])
+  counts = data.manifest['counts']
   activity = np.diff(data.user_offsets)
+  shares = np.quantile(activity, _QUANTILES, method='lower').tolist()
   warm_users, warm_items = _warm(data)
   positives = np.bincount(prepared_lib.targets(data, prepared_lib.TRAIN).user)
   cells = counts['users'] * counts['items']
   has_behaviors = data.behaviors is not None
   try:
-    group_rows = describe_groups(data, groups.assign(data, options))
+    group_rows = _describe_groups(data, groups.assign(data, options))
     no_groups = ''
   except types.UserError as error:
     group_rows, no_groups = [], str(error)
@@ -34,22 +35,15 @@ def describe(
     'digest': data.manifest['digest'],
     **data.manifest['report'],
     'kept': counts['events'],
-    'counts': counts,
+    'counts': dict(counts),
     'density': len(prepared_lib.seen_items(data).items) / cells,
-    'tied_times': tied_share(data),
+    'tied_times': _tied_share(data),
     'cold_users': int(np.sum(~warm_users)),
     'cold_items': int(np.sum(~warm_items[1:])),
     'train_positives': int(np.sum(positives)),
     'untrained_users': counts['users'] - np.count_nonzero(positives),
     'held_out': describe_held_out(data),
-    'activity': {
-      f'{quantile:.0%}': int(value)
-      for quantile, value in zip(
-        _QUANTILES,
-        np.quantile(activity, _QUANTILES, method='lower'),
-        strict=True,
-      )
-    },
+    'activity': {f'{at:.0%}': v for at, v in zip(_QUANTILES, shares)},
     'mean_activity': float(np.mean(activity)),
     'behaviors': behaviors.describe(data) if has_behaviors else [],
     'notes': behaviors.notes(data, behaviors.of_prepared(data))
@@ -61,14 +55,13 @@ def describe(
 
 
 def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
-  """Shares of new users and items in the held-out splits, by split.
+  """Shares of new users and items in the held-out splits that have events.
 
   The shares are of held-out events: by users without a train event (T = 0),
-  and of items that are never in train. A split without events is
-  left out.
+  and of items that are never in train.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
-  user = prepared_lib.event_users(data)
+  user = data.event_users
   warm_user, warm_item = _warm(data)
   described = {}
   for code in (prepared_lib.VALIDATION, prepared_lib.TEST):
@@ -93,14 +86,14 @@ def _warm(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
   return prepared_lib.train_counts(data) > 0, items
 
 
-def describe_groups(
+def _describe_groups(
   data: prepared_lib.Prepared, assigned: groups.Groups
 ) -> list[dict[str, Any]]:
   """Users, activity and train positives of every group."""
   activity = np.diff(data.user_offsets)
   total = max(int(np.sum(assigned.sizes)), 1)
   rows = []
-  for group, positives in enumerate(assigned.sizes):
+  for group, positives in enumerate(assigned.sizes.tolist()):
     members = activity[assigned.user_group == group]
     rows.append(
       {
@@ -108,24 +101,21 @@ def describe_groups(
         'users': len(members),
         'min_activity': int(np.min(members)) if len(members) else 0,
         'max_activity': int(np.max(members)) if len(members) else 0,
-        'train_positives': int(positives),
-        'share': float(positives / total),
+        'train_positives': positives,
+        'share': positives / total,
       }
     )
   return rows
 
 
-def tied_share(data: prepared_lib.Prepared) -> float | None:
+def _tied_share(data: prepared_lib.Prepared) -> float | None:
   """Share of events at the same time as another event of their user."""
   if data.times is None:
     return None
-  user = prepared_lib.event_users(data)
-  times = np.asarray(data.times)
+  user, times = data.event_users, np.asarray(data.times)
   by_time = orders.stable(user, times)
   same = (np.diff(user[by_time]) == 0) & (np.diff(times[by_time]) == 0)
-  tied = np.zeros(len(user), bool)
-  tied[1:] |= same
-  tied[:-1] |= same
+  tied = np.append(same, False) | np.append(False, same)
   return float(np.mean(tied))
 
 
@@ -134,41 +124,35 @@ def text(
 ) -> str:
   """The report for people."""
   facts = describe(data, options)
-  counts = facts['counts']
-  number = lambda value: f'{value:,}'
+  counts, untrained = facts['counts'], facts['untrained_users']
+  dropped = [
+    f'{rows["count"]:,}  {cause}{_first_lines(rows["first_lines"])}'
+    for cause, rows in facts.get('dropped', {}).items()
+  ]
+  notes = facts.get('source_notes', {}).items()
+  quantiles = [f'{at} {value:,}' for at, value in facts['activity'].items()]
   lines = [
     ('source', facts['source']),
-    ('rows read', number(facts.get('rows_read', facts['kept']))),
-    *[
-      (
-        '  dropped',
-        f'{number(rows["count"])}  {cause}{_first_lines(rows["first_lines"])}',
-      )
-      for cause, rows in facts.get('dropped', {}).items()
-    ],
-    ('  kept', number(facts['kept'])),
-    *[
-      ('  note', f'{number(count)}  {what}')
-      for what, count in facts.get('source_notes', {}).items()
-    ],
-    ('duplicates', number(facts.get('duplicates', 0)) + ' repeated pairs'),
+    ('rows read', f'{facts.get("rows_read", facts["kept"]):,}'),
+    *[('  dropped', line) for line in dropped],
+    ('  kept', f'{facts["kept"]:,}'),
+    *[('  note', f'{count:,}  {what}') for what, count in notes],
+    ('duplicates', f'{facts.get("duplicates", 0):,} repeated pairs'),
     ('times', _times(facts)),
-    ('users', f'{number(counts["users"])}  ({facts["cold_users"]:,} cold)'),
-    ('items', f'{number(counts["items"])}  ({facts["cold_items"]:,} cold)'),
+    ('users', f'{counts["users"]:,}  ({facts["cold_users"]:,} cold)'),
+    ('items', f'{counts["items"]:,}  ({facts["cold_items"]:,} cold)'),
     ('density', f'{facts["density"]:.4%}'),
     *[
-      (name, number(counts[name]) + _new(facts['held_out'].get(name)))
+      (name, f'{counts[name]:,}' + _new(facts['held_out'].get(name)))
       for name in prepared_lib.SPLITS
     ],
     (
       'train positives',
-      f'{number(facts["train_positives"])}  '
-      f'({facts["untrained_users"]:,} users have none)',
+      f'{facts["train_positives"]:,}  ({untrained:,} users have none)',
     ),
     (
       'activity',
-      f'mean {facts["mean_activity"]:.2f}; '
-      + ', '.join(f'{at} {value:,}' for at, value in facts['activity'].items()),
+      f'mean {facts["mean_activity"]:.2f}; ' + ', '.join(quantiles),
     ),
   ]
   paragraphs = [f'{name:<16} {value}' for name, value in lines]
@@ -200,19 +184,13 @@ def _behavior_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _aligned(rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
-  return [
-    '  '.join(
-      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-    )
-    for row in rows
-  ]
+  return ['  '.join(map(str.rjust, row, widths)) for row in rows]
 
 
 def _group_lines(facts: dict[str, Any]) -> list[str]:
   if not facts['groups']:
     return [f'no groups: {facts["no_groups"]}']
   header = ('group', 'users', 'activity', 'train positives', 'share')
-  widths = (5, 9, 15, 15, 7)
   rows = [
     (
       str(row['group']),
@@ -223,7 +201,7 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
     )
     for row in facts['groups']
   ]
-  return _aligned([header, *rows], widths)
+  return _aligned([header, *rows], (5, 9, 15, 15, 7))
 
 
 def _new(held: dict[str, Any] | None) -> str:
@@ -238,15 +216,12 @@ def _new(held: dict[str, Any] | None) -> str:
 
 
 def _first_lines(lines: list[int]) -> str:
-  if not lines:
-    return ''
   noun = 'line' if len(lines) == 1 else 'lines'
-  return f', {noun} ' + ', '.join(map(str, lines))
+  return f', {noun} ' + ', '.join(map(str, lines)) if lines else ''
 
 
 def _times(facts: dict[str, Any]) -> str:
-  order = f'; ordered by {facts.get("ordered_by", "row")}'
-  if facts['tied_times'] is None:
-    return 'none' + order
-  tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'
-  return tied + order
+  tied = 'none'
+  if facts['tied_times'] is not None:
+    tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'
+  return f'{tied}; ordered by {facts.get("ordered_by", "row")}'

@@ -15,6 +15,7 @@ import dataclasses
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
@@ -30,17 +31,11 @@ _ROUNDING = 1 - 1e-12
 def activity(clicks: np.ndarray, key: str) -> np.ndarray:
   """Activity in the unit of the groups' key, i64[n].
 
-  The key user_train_count leaves out the first event, which has no history to
-  learn from.
-
-  Args:
-    clicks: i64[n], length of the whole history.
-    key: of `GroupConfig`.
+  `clicks` are lengths i64[n] of whole histories. The key user_train_count
+  leaves out the first event, which has no history to learn from.
   """
   clicks = np.asarray(clicks, np.int64)
-  if key == 'user_train_count':
-    return np.maximum(clicks - 1, 0)
-  return clicks
+  return np.maximum(clicks - (key == 'user_train_count'), 0)
 
 
 def route(
@@ -74,7 +69,7 @@ def route(
   Raises:
     types.UserError: an unknown option.
   """
-  check(options)
+  fields.refuse_section(options, 'routing')
   counts, home = np.asarray(counts), np.asarray(home)
   if groups.event_group is not None:
     home = np.full_like(home, UNKNOWN)
@@ -88,7 +83,7 @@ def route(
     weights = np.ones(chosen.shape)
   cold = np.asarray(clicks) == 0
   chosen[cold] = 0
-  weights[cold] = np.eye(1, weights.shape[1]) * (options.cold == 'group1')
+  weights[cold] = np.eye(1, chosen.shape[1]) * (options.cold == 'group1')
   return types.Route(chosen.astype(np.int32), weights.astype(np.float32))
 
 
@@ -151,13 +146,9 @@ def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
 
 
 def check_mode(mode: str, configs: list[config_lib.Config]) -> None:
-  """Refuses a mode that is asked for where it would change nothing.
+  """Refuses a mode where no experiment has plugins, or a model per group.
 
-  Args:
-    mode: one of MODES; '' leaves what is configured.
-    configs: of the experiments it would apply to.
-  Raises:
-    types.UserError: none of them has plugins, or a model per group.
+  The mode '' leaves what is configured.
   """
   if mode and all(from_config(config) is None for config in configs):
     raise types.UserError(
@@ -172,27 +163,6 @@ def override(config: config_lib.Config, mode: str) -> config_lib.Config:
     return config
   routing = dataclasses.replace(config.routing, mode=mode)
   return dataclasses.replace(config, routing=routing)
-
-
-def check(options: config_lib.RoutingConfig) -> None:
-  """Refuses what nobody can be routed by.
-
-  Raises:
-    types.UserError: what is wrong and the known values.
-  """
-  for name, value, known in (
-    ('mode', options.mode, MODES),
-    ('cold', options.cold, COLD),
-  ):
-    if value not in known:
-      raise types.UserError(
-        f'routing.{name} is {value!r}; known: {", ".join(known)}'
-      )
-  if not 0.0 <= options.hysteresis < np.inf:
-    raise types.UserError(
-      f'routing.hysteresis is {options.hysteresis}; it must be a number of at'
-      ' least 0 (0.1: a border is passed by a tenth)'
-    )
 
 
 def _by_thresholds(

@@ -11,110 +11,77 @@ from twotsrec.data import cells
 
 FIRST_LINES = 5  # kept for every cause
 _WAYS_OUT = {'broken quotes': '; double the quotes inside a quoted field'}
+Values = np.ndarray | polars.Series  # numbers, or texts
 # Name of the values -> their column and one of the parsers of `cells`.
 Parsers = dict[str, tuple[str, Callable[[polars.Series], cells.Parsed]]]
 
 
 class Dropped(NamedTuple):
-  """Rows dropped for one cause."""
+  """Rows dropped for one cause, and the first lines (rows if Parquet) of it."""
 
-  count: int
-  first_lines: tuple[int, ...]  # up to five, from 1; rows if Parquet
+  rows: int
+  first_lines: tuple[int, ...]  # up to five, from 1
 
 
 class Rows(NamedTuple):
-  """Good rows of a part of a file.
+  """Good rows of a part of a file."""
 
-  Attributes:
-    columns: name -> values [R], numbers or polars strings.
-    lines: i64[R].
-    rows_read: R and the dropped rows.
-    dropped: cause -> rows.
-  """
-
-  columns: dict[str, Any]
-  lines: np.ndarray
-  rows_read: int
-  dropped: dict[str, Dropped]
+  columns: dict[str, Any]  # name -> values [R], numbers or polars strings
+  lines: np.ndarray  # i64[R]
+  rows_read: int  # R and the dropped rows
+  dropped: dict[str, Dropped]  # cause -> rows
 
 
 class Fault(NamedTuple):
-  """Rows of a block that share a cause; each row has one cause, its first.
+  """Rows of a block that share a cause; each row has one cause, its first."""
 
-  Attributes:
-    cause: in words.
-    name: of the values, see `Parsers`; '' if the line is no row.
-    column: of the file.
-    code: of `cells`; 0 if the line is no row.
-    rows: i64[M], into the block's well-formed rows, or its ragged lines.
-    lines: i64[M], ascending.
-  """
-
-  cause: str
-  name: str
-  column: str
-  code: int
+  cause: str  # in words
+  name: str  # of the values, see `Parsers`; '' if the line is no row
+  column: str  # of the file
+  code: int  # of `cells`; 0 if the line is no row
+  # i64[M], into the block's well-formed rows, or its ragged lines.
   rows: np.ndarray
-  lines: np.ndarray
+  lines: np.ndarray  # i64[M], ascending
 
 
 def parse(
   block: cells.Block,
   parsers: Parsers,
-  refuse: Callable[[Fault], types.UserError] | None = None,
+  remedy: Callable[[Fault], str] | None = None,
 ) -> Rows:
   """Parses a block; a row with a bad cell is dropped for the first of them.
 
-  Args:
-    block: as read.
-    parsers: of the columns to read.
-    refuse: the error to raise for the fault of the first bad row; None drops
-      bad rows.
+  With a `remedy`, the first bad row is an error that ends with its words.
   """
   parsed = {
     name: parse(block.columns[column])
     for name, (column, parse) in parsers.items()
   }
   faults = _faults(block, parsers, parsed)
-  if faults and refuse:
-    raise refuse(min(faults, key=lambda fault: fault.lines[0]))
+  if faults and remedy:
+    fault = min(faults, key=lambda fault: fault.lines[0])
+    what = f'{block.path}, {_described(block, fault)}'
+    raise types.UserError(f'{what}{remedy(fault)}')
   rows = Rows(
     {name: column.values for name, column in parsed.items()},
     block.lines,
     len(block.lines) + len(block.ragged_lines),
     {},
   )
-  if not faults:
-    return rows
-  good = np.ones(len(block.lines), bool)
-  dropped = {}
+  good, dropped = np.ones(len(block.lines), bool), {}
   for fault in faults:
-    dropped = add(dropped, {fault.cause: _count(fault.lines)})
+    dropped = _add(dropped, {fault.cause: counted(fault.lines)})
     if fault.name:
       good[fault.rows] = False
-  return _taken(rows, good)._replace(dropped=dropped)
-
-
-def describe(block: cells.Block, fault: Fault) -> str:
-  """A sentence with the place of the first row of a fault, and its cause."""
-  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
-  if fault.name:
-    value = cells.text_at(block.columns[fault.column], row)
-    value = repr(value if len(value) <= 60 else value[:60] + '...')
-    return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
-  if fault.cause == block.broken:
-    return f'{where}: {block.broken}{_WAYS_OUT.get(block.broken, "")}'
-  return (
-    f'{where}: {fault.cause}, {block.ragged_fields[row]} instead of '
-    f'{block.num_fields}'
-  )
+  rows = rows._replace(dropped=dropped)
+  return rows if good.all() else _taken(rows, good)
 
 
 def join(parts: Sequence[Rows]) -> Rows:
   """The rows of the parts of a file, one after another; at least one part."""
   total: dict[str, Dropped] = {}
   for part in parts:
-    total = add(total, part.dropped)
+    total = _add(total, part.dropped)
   columns = {
     name: _concatenated([part.columns[name] for part in parts])
     for name in parts[0].columns
@@ -131,25 +98,31 @@ def drop(rows: Rows, gone: np.ndarray, cause: str) -> Rows:
   """The rows but some, bool[R], which are counted."""
   if not np.any(gone):
     return rows
-  counted = {cause: _count(rows.lines[gone])}
-  return _taken(rows, ~gone)._replace(dropped=add(rows.dropped, counted))
+  dropped = _add(rows.dropped, {cause: counted(rows.lines[gone])})
+  return _taken(rows, ~gone)._replace(dropped=dropped)
 
 
-def add(
-  before: dict[str, Dropped], after: dict[str, Dropped]
-) -> dict[str, Dropped]:
-  """Adds the counts of two parts of a file, one after the other."""
-  total = dict(before)
-  for cause, rows in after.items():
-    old = total.get(cause, Dropped(0, ()))
-    lines = (*old.first_lines, *rows.first_lines)[:FIRST_LINES]
-    total[cause] = Dropped(old.count + rows.count, lines)
-  return total
+def counted(lines: np.ndarray) -> Dropped:
+  """Dropped rows by their ascending lines."""
+  return Dropped(len(lines), tuple(lines[:FIRST_LINES].tolist()))
 
 
 def causes(dropped: dict[str, Dropped]) -> str:
   """Causes and counts, for messages."""
-  return ', '.join(f'{cause}: {rows.count}' for cause, rows in dropped.items())
+  return ', '.join(f'{cause}: {gone.rows}' for cause, gone in dropped.items())
+
+
+def _add(
+  before: dict[str, Dropped], after: dict[str, Dropped]
+) -> dict[str, Dropped]:
+  """Adds the counts of two parts of a file, one after the other."""
+  total = dict(before)
+  for cause, (rows, lines) in after.items():
+    old = total.get(cause, Dropped(0, ()))
+    total[cause] = Dropped(
+      old.rows + rows, (*old.first_lines, *lines)[:FIRST_LINES]
+    )
+  return total
 
 
 def _faults(
@@ -167,19 +140,13 @@ def _faults(
   taken = np.zeros(len(block.lines), bool)
   for name, column in parsed.items():
     bad = (column.faults > 0) & ~taken
-    for code in np.unique(column.faults[bad]).tolist() if bad.any() else []:
+    for code in np.unique(column.faults[bad]).tolist():
       rows = np.flatnonzero((column.faults == code) & bad)
-      file_column = parsers[name][0]
-      cause = f'{file_column} {cells.PHRASES[code]}'
-      faults.append(
-        Fault(cause, name, file_column, code, rows, block.lines[rows])
-      )
+      field = parsers[name][0]
+      cause = f'{field} {cells.PHRASES[code]}'
+      faults.append(Fault(cause, name, field, code, rows, block.lines[rows]))
     taken |= bad
   return faults
-
-
-def _count(lines: np.ndarray) -> Dropped:
-  return Dropped(len(lines), tuple(lines[:FIRST_LINES].tolist()))
 
 
 def _taken(rows: Rows, good: np.ndarray) -> Rows:
@@ -192,9 +159,23 @@ def _taken(rows: Rows, good: np.ndarray) -> Rows:
   )
 
 
-def _concatenated(
-  columns: list[np.ndarray | polars.Series],
-) -> np.ndarray | polars.Series:
+def _concatenated(columns: list[Values]) -> Values:
   # Ids count as numbers until the first of them is read: those parts are empty.
   texts = [column for column in columns if isinstance(column, polars.Series)]
-  return polars.concat(texts) if texts else np.concatenate(columns)
+  numbers = [column for column in columns if isinstance(column, np.ndarray)]
+  return polars.concat(texts) if texts else np.concatenate(numbers)
+
+
+def _described(block: cells.Block, fault: Fault) -> str:
+  """A sentence with the place of the first row of a fault, and its cause."""
+  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
+  if fault.name:
+    value = cells.text_at(block.columns[fault.column], row)
+    value = repr(value if len(value) <= 60 else value[:60] + '...')
+    return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
+  if fault.cause == block.broken:
+    return f'{where}: {block.broken}{_WAYS_OUT.get(block.broken, "")}'
+  return (
+    f'{where}: {fault.cause}, {block.ragged_fields[row]} instead of '
+    f'{block.num_fields}'
+  )

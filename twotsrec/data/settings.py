@@ -16,111 +16,65 @@ from twotsrec.data import synthetic_behaviors
 from twotsrec.data import tables
 
 BUILT_IN = choices.BUILT_IN
+SplitOptions = splits.Rule
 SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM = BUILT_IN
 
 
 class TableOptions(NamedTuple):
-  """Options of reading a table file; see `tables.read_table`.
+  """Options of reading a table file; see `tables.read_table`."""
 
-  Attributes:
-    columns: names of the columns.
-    delimiter: '' to tell from the file.
-    column_names: names for a file without a header line, or ().
-    id_type: 'auto', 'int' or 'string'.
-    bad_rows: 'error' or 'drop'.
-    in_order: whether the rows of a user are said to be in the order of time;
-      if they are not, it is an error.
-  """
-
-  columns: tables.Columns = tables.Columns()
-  delimiter: str = ''
+  columns: tables.Columns = tables.Columns()  # names of the columns
+  delimiter: str = ''  # '' to tell from the file
+  # Names for a file without a header line, or ().
   column_names: tuple[str, ...] = ()
-  id_type: str = 'auto'
-  bad_rows: str = 'error'
+  id_type: str = 'auto'  # 'auto', 'int' or 'string'
+  bad_rows: str = 'error'  # 'error' or 'drop'
+  # Whether the rows of a user are said to be in the order of time; if they are
+  # not, it is an error.
   in_order: bool = False
 
 
-class SplitOptions(NamedTuple):
-  """Options of the split.
-
-  Attributes:
-    name: one of splits.NAMES; '' is given if the data carry a split, else
-      leave_last_out.
-    validation: whether a validation split is held out; with behaviors it is
-      drawn where a given split has none, see `target_splits.hold_out`.
-    validation_from: a time for split date; see splits.parse_time.
-    test_from: a time for split date.
-  """
-
-  name: str = ''
-  validation: bool = True
-  validation_from: str = ''
-  test_from: str = ''
-
-
 class FeatureOptions(NamedTuple):
-  """Item features to save beside the data; see `features.read`.
+  """Item features to save beside the data; see `features.read`."""
 
-  Attributes:
-    file: CSV, TSV or Parquet with a row per item.
-    columns: 'name:kind' of its columns.
-    item_column: column of the item ids.
-    separator: between the values of a multivalued cell.
-    missing: 'error' or 'zero', for items without a row.
-    extra: 'error' or 'drop', for rows of items that are not in the data.
-  """
-
-  file: str
-  columns: tuple[str, ...]
-  item_column: str = 'item_id'
-  separator: str = '|'
-  missing: str = 'error'
+  file: str  # CSV, TSV or Parquet with a row per item
+  columns: tuple[str, ...]  # 'name:kind' of its columns
+  item_column: str = 'item_id'  # column of the item ids
+  separator: str = '|'  # between the values of a multivalued cell
+  missing: str = 'error'  # 'error' or 'zero', for items without a row
+  # 'error' or 'drop', for rows of items that are not in the data.
   extra: str = 'error'
 
 
 class Options(NamedTuple):
-  """Everything that decides what the prepared data are.
+  """Everything that decides what the prepared data are."""
 
-  Attributes:
-    dataset: a named dataset, a public log in its published files (a name of
-      `raw.SOURCES`) or a built-in log; or '' to read `table`.
-    data_root: folder of the named datasets, or of the published files.
-    release: folder of a pickled release, see `release.load`; needs
-      `behaviors`.
-    table: file of interactions; the train part if another part is given.
-    validation_table: file of validation interactions, or ''.
-    test_table: file of test interactions, or ''.
-    reading: how to read these files.
-    filters: what to drop.
-    behaviors: order of the behaviors, the target last. Every behavior in the
-      data is named; a name without rows is allowed, but for the target. () is
-      the order of a named dataset, and enough where there is only one.
-    split: who is held out.
-    groups: groups that must be possible, or None not to ask for any.
-    features: item features to save beside the data, or None; some public and
-      built-in logs have features of their own, which need no options.
-    users: users of a built-in log.
-    events: events of 'synthetic-stream' instead of `users`, if above 0.
-    gamma: group-specific share of taste of a built-in log.
-    seed: seed of a built-in log, and of a drawn validation.
-  """
-
+  # A named dataset, a public log in its published files (a name of
+  # `raw.SOURCES`) or a built-in log; or '' to read `table`.
   dataset: str = ''
-  data_root: str = ''
+  data_root: str = ''  # folder of the named datasets, or of the published files
+  # File of interactions; the train part if another part is given.
   table: str = ''
-  validation_table: str = ''
-  test_table: str = ''
+  validation_table: str = ''  # file of validation interactions, or ''
+  test_table: str = ''  # file of test interactions, or ''
+  # Folder of a pickled release, see `release.load`; needs `behaviors`.
   release: str = ''
-  reading: TableOptions = TableOptions()
-  filters: interactions.Filters = interactions.Filters()
+  reading: TableOptions = TableOptions()  # how to read these files
+  filters: interactions.Filters = interactions.Filters()  # what to drop
+  # Order of the behaviors, the target last. Every behavior in the data is
+  # named; a name without rows is allowed, but for the target. () is the order
+  # of a named dataset, and enough where there is only one.
   behaviors: tuple[str, ...] = ()
-  split: SplitOptions = SplitOptions()
+  split: SplitOptions = SplitOptions()  # who is held out
+  # Groups that must be possible, or None not to ask for any.
   groups: config.GroupConfig | None = None
+  # Item features to save beside the data, or None; some public and built-in
+  # logs have features of their own, which need no options.
   features: FeatureOptions | None = None
-  users: int = 3000
-  events: int = 0
-  gamma: float = 1.0
-  seed: int = 0
+  users: int = 3000  # users of a built-in log
+  events: int = 0  # events of 'synthetic-stream' instead of `users`, if above 0
+  gamma: float = 1.0  # group-specific share of taste of a built-in log
+  seed: int = 0  # seed of a built-in log, and of a drawn validation
 
 
 def check(options: Options) -> None:
@@ -136,11 +90,7 @@ def check(options: Options) -> None:
       '--release needs the names of its behaviors, the target last, as in '
       f'--behaviors=view,cart,buy; {release.found(options.release)}'
     )
-  named(options.dataset)
-  _check_split(options)
-
-
-def _check_split(options: Options) -> None:
+  source = named(options.dataset)
   name = options.split.name
   if name and name not in splits.NAMES:
     raise types.UserError(
@@ -152,12 +102,11 @@ def _check_split(options: Options) -> None:
       'validation_table and test_table go with --table, not with '
       + ('--release' if options.release else '--dataset')
     )
-  source = named(options.dataset)
   carried = (
     part_tables
     or options.reading.columns.split
     or options.release
-    or (carries_split(options.dataset) and not datasets.resplits(source, name))
+    or (source and source.test_file and not datasets.resplits(source, name))
   )
   if carried and name not in ('', 'given'):
     raise types.UserError(
@@ -179,12 +128,6 @@ def named(dataset: str) -> datasets.Dataset | None:
   return datasets.find(dataset, also=others)
 
 
-def carries_split(dataset: str) -> bool:
-  """Whether a dataset comes with a split of its own."""
-  source = named(dataset)
-  return source is not None and bool(source.test_file)
-
-
 def complete(options: Options) -> Options:
   """Options with what follows from the source and not from the data."""
   source = named(options.dataset)
@@ -199,9 +142,13 @@ def complete(options: Options) -> Options:
   return options._replace(filters=options.filters._replace(dedup=dedup))
 
 
-def recorded(options: Options) -> dict[str, Any]:
-  """Options for the manifest: no folders, so that a place changes nothing."""
+def recorded(options: Options, split: str = '') -> dict[str, Any]:
+  """Options for the manifest: no folders, so that a place changes nothing.
+
+  `split` is the name of the split, where the options leave it to the data.
+  """
   values = options._asdict()
+  values['split'] = options.split._replace(name=split or options.split.name)
   del values['data_root'], values['groups'], values['release']
   if options.dataset not in BUILT_IN:
     del values['users'], values['gamma']

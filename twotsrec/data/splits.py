@@ -1,12 +1,15 @@
 """Train, validation and test: who is held out, and when.
 
-Every function takes events sorted by user and, inside a user, by time, and
-returns i8[N] of prepared_lib.TRAIN, VALIDATION and TEST. Validation never
-equals test; when validation is off its events are train events.
+Every function takes columns of events sorted by user and, inside a user, by
+time: users i32[N], times i64[N] or f64[N], labels text [N]. It returns i8[N] of
+prepared_lib.TRAIN, VALIDATION and TEST. Validation never equals test; when
+`validation` is off its events are train events. Fractions are shares of train,
+validation and test and sum to 1.
 """
 
 import datetime
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +22,42 @@ NAMES = choices.SPLITS
 FRACTIONS = (0.7, 0.1, 0.2)
 
 
+class Rule(NamedTuple):
+  """A split by name."""
+
+  # One of NAMES; '' is given if the data carry a split, else leave_last_out.
+  name: str = ''
+  # Whether a validation is held out; if not, its events are train events.
+  validation: bool = True
+  validation_from: str = ''  # first time of validation, for date
+  test_from: str = ''  # first time of test, for date
+
+
+def cuts(rule: Rule) -> tuple[float | None, float | None]:
+  """First times of validation and test of a split by date."""
+  first = parse_time(rule.validation_from) if rule.validation else None
+  return first, parse_time(rule.test_from)
+
+
+def by_rule(
+  rule: Rule,
+  user: np.ndarray,
+  time: np.ndarray | None,
+  labels: ids.Column | None = None,
+  unit: str = 'events',
+) -> np.ndarray:
+  """The split of events by a rule; `unit` names the events in an error."""
+  if rule.name == 'leave_last_out':
+    return leave_last_out(user, rule.validation, unit)
+  if rule.name == 'per_user_time':
+    return per_user_time(user, validation=rule.validation, unit=unit)
+  if rule.name == 'given':
+    return given(labels, rule.validation)
+  if rule.name == 'global_time':
+    return global_time(time, rule.validation)
+  return date(time, *cuts(rule))
+
+
 def leave_last_out(
   user: np.ndarray, validation: bool = True, unit: str = 'events'
 ) -> np.ndarray:
@@ -26,11 +65,6 @@ def leave_last_out(
 
   With validation a user needs three events, otherwise two, so that a history
   is left; all events of a user with fewer are train events.
-
-  Args:
-    user: i32[N], ascending, events of a user in time order.
-    validation: whether the event before the last is held out too.
-    unit: what the events are called in an error.
   """
   split = last_by_rank(*_ranks(user), validation)
   _require(split, prepared_lib.TEST, f'no user has {2 + validation} {unit}')
@@ -45,7 +79,7 @@ def last_by_rank(
   Args:
     rank: i64[N], events of the user before the event.
     count: i64[N], events of the user.
-    validation: whether the event before the last is held out too.
+    validation: whether the event before the last is held out.
   """
   split = np.full(len(rank), prepared_lib.TRAIN, np.int8)
   if validation:
@@ -67,12 +101,6 @@ def per_user_time(
   event before it. One event is a train event, of two or three the last is
   test, and four are the fewest with validation. It needs an order inside
   users, not times.
-
-  Args:
-    user: i32[N], ascending, events of a user in time order.
-    fractions: shares of train, validation and test, sum 1.
-    validation: if False, the validation share is train data.
-    unit: what the events are called in an error.
   """
   _check_fractions(fractions)
   split = codes_by_rank(*_ranks(user), fractions, validation)
@@ -89,14 +117,7 @@ def codes_by_rank(
   fractions: tuple[float, float, float] = FRACTIONS,
   validation: bool = True,
 ) -> np.ndarray:
-  """The rule of `per_user_time` for any events, i8[N].
-
-  Args:
-    rank: i64[N], events of the user before the event.
-    count: i64[N], events of the user.
-    fractions: shares of train, validation and test.
-    validation: if False, the validation share is train data.
-  """
+  """The rule of `per_user_time` by rank and count, see `last_by_rank`."""
   train, train_and_validation = np.cumsum(fractions)[:2]
   # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
   share = lambda part: np.maximum(np.floor(part * count + 1e-9), 1)
@@ -116,13 +137,8 @@ def global_time(
 
   Events with the time of a cut all go to the later side, so equal times are
   never divided; with coarse times the shares differ from the fractions.
-
-  Args:
-    time: i64[N] or f64[N].
-    validation: if False, the validation share is train data.
-    fractions: shares of train, validation and test, sum 1.
   """
-  _require_times(time, 'global_time')
+  time = _require_times(time, 'global_time')
   _check_fractions(fractions)
   ordered = np.sort(time)
   # The small term undoes rounding: 0.7 + 0.1 of ten events are eight.
@@ -136,14 +152,8 @@ def date(
   validation_from: float | None,
   test_from: float | None,
 ) -> np.ndarray:
-  """Events from two points in time on are held out.
-
-  Args:
-    time: i64[N] or f64[N].
-    validation_from: first time of validation, or None for no validation.
-    test_from: first time of test.
-  """
-  _require_times(time, 'date')
+  """Events from two times on are held out; None for no validation."""
+  time = _require_times(time, 'date')
   if test_from is None:
     raise types.UserError('split date needs a test_from date')
   if validation_from is not None and validation_from > test_from:
@@ -151,13 +161,10 @@ def date(
       f'validation_from {validation_from} is after test_from {test_from}; '
       'exchange them'
     )
-  split = np.full(len(time), prepared_lib.TRAIN, np.int8)
-  if validation_from is not None:
-    split[time >= validation_from] = prepared_lib.VALIDATION
-  split[time >= test_from] = prepared_lib.TEST
+  split = codes_by_time(time, validation_from, test_from)
   span = f'times run from {np.min(time)} to {np.max(time)}'
-  _require(split, prepared_lib.TEST, f'test starts at {test_from}, {span}')
-  _require(split, prepared_lib.TRAIN, f'test starts at {test_from}, {span}')
+  for code in (prepared_lib.TEST, prepared_lib.TRAIN):
+    _require(split, code, f'test starts at {test_from}, {span}')
   if validation_from is not None:
     _require(
       split,
@@ -167,13 +174,19 @@ def date(
   return split
 
 
-def given(labels: ids.Column | None, validation: bool = True) -> np.ndarray:
-  """Reads a column of 'train', 'validation' and 'test'.
+def codes_by_time(
+  time: np.ndarray, validation_from: float | None, test_from: float
+) -> np.ndarray:
+  """The rule of `date` for any events, i8[N]."""
+  split = np.full(len(time), prepared_lib.TRAIN, np.int8)
+  if validation_from is not None:
+    split[time >= validation_from] = prepared_lib.VALIDATION
+  split[time >= test_from] = prepared_lib.TEST
+  return split
 
-  Args:
-    labels: text [N], or None.
-    validation: if False, validation events are train events.
-  """
+
+def given(labels: ids.Column | None, validation: bool = True) -> np.ndarray:
+  """Reads a column of 'train', 'validation' and 'test'."""
   if labels is None:
     raise types.UserError(
       'split given needs a split column, a validation table or a test table'
@@ -232,12 +245,13 @@ def _ranks(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return rank, np.repeat(counts, counts)
 
 
-def _require_times(time: np.ndarray | None, name: str) -> None:
+def _require_times(time: np.ndarray | None, name: str) -> np.ndarray:
   if time is None:
     raise types.UserError(
       f'split {name} needs the time of every event; give a complete '
       'time_column or use split=leave_last_out or per_user_time'
     )
+  return time
 
 
 def _require(split: np.ndarray, code: int, reason: str) -> None:

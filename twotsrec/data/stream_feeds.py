@@ -7,61 +7,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec.data import columns
+from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 
 
 class Feed(NamedTuple):
-  """Columns of all events, on the device.
+  """Columns of all events, on the device."""
 
-  Attributes:
-    item: i32[N].
-    previous: i32[N], the item before it in its user's events, 0 at the first.
-    user: i32[N].
-    group: i32[U], group of every user in this job.
-  """
-
-  item: jax.Array
-  previous: jax.Array
-  user: jax.Array
-  group: jax.Array
+  item: jax.Array  # i32[N]
+  previous: jax.Array  # i32[N], see `previous_items`
+  user: jax.Array  # i32[N]
+  group: jax.Array  # i32[U], group of every user in this job
 
 
 class Batch(NamedTuple):
-  """Streams of a step, time first.
+  """Streams of a step, time first."""
 
-  Attributes:
-    item: i32[L, B], 0 where there is no event.
-    previous: i32[L, B].
-    user: i32[L, B].
-    reset: bool[L, B], where a run begins.
-    group: i32[L B].
-    weight: f32[L B], 1 for an event, 0 for filling.
-    negatives: i32[L, B, p], or i32[p] for all events; None where nothing is
-      trained.
-  """
-
-  item: jax.Array
-  previous: jax.Array
-  user: jax.Array
-  reset: jax.Array
-  group: jax.Array
-  weight: jax.Array
+  item: jax.Array  # i32[L, B], 0 where there is no event
+  previous: jax.Array  # i32[L, B]
+  user: jax.Array  # i32[L, B]
+  reset: jax.Array  # bool[L, B], where a run begins
+  group: jax.Array  # i32[L B]
+  weight: jax.Array  # f32[L B], 1 for an event, 0 for filling
+  # i32[L, B, p], or i32[p] for all events; None where nothing is trained.
   negatives: jax.Array | None = None
 
 
 def make_feed(prepared: prepared_lib.Prepared, group: np.ndarray) -> Feed:
-  """Events on the device.
-
-  Args:
-    prepared: the data.
-    group: i32[U].
-  """
+  """Events on the device, of users in groups i32[U]."""
   return Feed(
-    item=columns.i32(prepared.items),
-    previous=columns.i32(previous_items(prepared)),
-    user=columns.i32(prepared_lib.event_users(prepared)),
-    group=columns.i32(group),
+    item=feeds.i32(prepared.items),
+    previous=feeds.i32(previous_items(prepared)),
+    user=feeds.i32(prepared.event_users),
+    group=feeds.i32(group),
   )
 
 
@@ -102,10 +80,10 @@ def make_batch_of(
 def look_up(feed: Feed, entries: jax.Array) -> Batch:
   """The events of a plan's entries, i32[L, B]; without negatives."""
   event, real = entries >> 1, entries >= 0  # -1 stays -1
-  user = columns.take(feed.user, event)
+  user = feeds.take(feed.user, event)
   return Batch(
-    item=columns.take(feed.item, event, 0),
-    previous=columns.take(feed.previous, event, 0),
+    item=feeds.take(feed.item, event, 0),
+    previous=feeds.take(feed.previous, event, 0),
     user=user,
     reset=real & (entries & 1 > 0),
     group=feed.group[user].ravel(),

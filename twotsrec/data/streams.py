@@ -20,29 +20,20 @@ FILLING = -1
 
 
 class Runs(NamedTuple):
-  """Ranges of events.
+  """Ranges of events."""
 
-  Attributes:
-    start: i64[R], first event.
-    length: i64[R], at least 1.
-  """
-
-  start: np.ndarray
-  length: np.ndarray
+  start: np.ndarray  # i64[R], first event
+  length: np.ndarray  # i64[R], at least 1
 
 
 class Layout(NamedTuple):
-  """An arrangement of runs in steps and streams.
+  """An arrangement of runs in steps and streams."""
 
-  Attributes:
-    shape: (S, L, B), or (S, G, L, B) where groups stand side by side.
-    plan_of: (seed, epoch) -> i32 of that shape.
-    filled: share of the places that hold an event.
-  """
-
+  # (S, L, B), or (S, G, L, B) where groups stand side by side.
   shape: tuple[int, ...]
+  # (seed, epoch) -> i32 of that shape.
   plan_of: Callable[[int, int], np.ndarray]
-  filled: float
+  filled: float  # share of the places that hold an event
 
 
 def packed(
@@ -73,17 +64,13 @@ def packed(
     # Sorted by length again, ties in the drawn order.
     order = shuffled[np.argsort(runs.length[shuffled], kind='stable')]
     stream_to = generator.permutation(steps * width)
-    flat = _filled_with(
-      Runs(runs.start[order], runs.length[order]),
-      stream_to[slots.stream[slot_by_length]] * length
-      + slots.offset[slot_by_length],
-      steps * width * length,
-    )
-    return flat.reshape(steps, width, length).swapaxes(1, 2).copy()
+    places = stream_to[slots.stream[slot_by_length]] * length
+    places += slots.offset[slot_by_length]
+    ordered = Runs(runs.start[order], runs.length[order])
+    filled = _filled_with(ordered, places, (steps, width, length))
+    return filled.swapaxes(1, 2).copy()
 
-  return Layout(
-    (steps, length, width), plan_of, _share(runs, steps * width * length)
-  )
+  return _layout((steps, length, width), plan_of, runs)
 
 
 def padded(runs: Runs, length: int, tokens: int) -> Layout:
@@ -93,12 +80,10 @@ def padded(runs: Runs, length: int, tokens: int) -> Layout:
   def plan_of(seed, epoch):
     generator = np.random.default_rng((seed, epoch))
     places = generator.permutation(steps * width)[: len(runs.start)] * length
-    flat = _filled_with(runs, places, steps * width * length)
-    return flat.reshape(steps, width, length).swapaxes(1, 2).copy()
+    filled = _filled_with(runs, places, (steps, width, length))
+    return filled.swapaxes(1, 2).copy()
 
-  return Layout(
-    (steps, length, width), plan_of, _share(runs, steps * width * length)
-  )
+  return _layout((steps, length, width), plan_of, runs)
 
 
 def carried(runs: Runs, length: int, num_streams: int) -> Layout:
@@ -123,20 +108,14 @@ def carried(runs: Runs, length: int, num_streams: int) -> Layout:
     order = shuffled[np.argsort(stream[shuffled], kind='stable')]
     ends = np.cumsum(runs.length[order])
     before = np.concatenate([[0], np.cumsum(totals)])[stream[order]]
-    places = ends - runs.length[order] - before
-    flat = _filled_with(
-      Runs(runs.start[order], runs.length[order]),
-      stream[order] * (steps * length) + places,
-      num_streams * steps * length,
+    places = (
+      stream[order] * (steps * length) + ends - runs.length[order] - before
     )
-    by_stream = flat.reshape(num_streams, steps, length)
-    return by_stream.transpose(1, 2, 0).copy()
+    ordered = Runs(runs.start[order], runs.length[order])
+    filled = _filled_with(ordered, places, (num_streams, steps, length))
+    return filled.transpose(1, 2, 0).copy()
 
-  return Layout(
-    (steps, length, num_streams),
-    plan_of,
-    _share(runs, steps * length * num_streams),
-  )
+  return _layout((steps, length, num_streams), plan_of, runs)
 
 
 def stacked(layouts: Sequence[Layout]) -> Layout:
@@ -161,13 +140,10 @@ def stacked(layouts: Sequence[Layout]) -> Layout:
 def windows(runs: Runs, length: int, generator: np.random.Generator) -> Runs:
   """ceil(T / K) random windows of K events of every run (2TS sec. 4, ablation).
 
-  Args:
-    runs: each of at least `length` events.
-    length: K.
-    generator: of the first events.
+  Each run has at least K = `length` events; the generator draws first events.
   """
   times = -(-runs.length // length)
-  owner = np.repeat(np.arange(len(times)), times)
+  owner = np.repeat(np.arange(len(runs.length)), times)
   room = runs.length[owner] - length + 1
   start = runs.start[owner] + generator.integers(0, room)
   return Runs(start, np.full(len(owner), length))
@@ -195,7 +171,7 @@ def _fit(lengths: np.ndarray, capacity: int) -> _Slots:
   while left.any():
     pattern = _pattern(sizes, left, capacity)
     used = {i: pattern.count(i) for i in set(pattern)}
-    repeats = min(left[i] // count for i, count in used.items())
+    repeats = min(int(left[i]) // count for i, count in used.items())
     for i, count in used.items():
       left[i] -= count * repeats
     length = np.tile(sizes[pattern], repeats)
@@ -236,8 +212,9 @@ def _steps(num_streams, length, tokens):
   return steps, max(-(-num_streams // steps), 1)
 
 
-def _filled_with(runs, places, size):
-  """Runs written at flat places, i32[size]."""
+def _filled_with(runs, places, shape):
+  """Runs written at flat places, i32 of the shape."""
+  size = int(np.prod(shape))
   largest = np.iinfo(np.int32).max
   last = int(np.max(runs.start + runs.length, initial=0))
   if size > largest or 2 * last > largest:
@@ -248,8 +225,9 @@ def _filled_with(runs, places, size):
   event = np.repeat(runs.start, runs.length) + within
   flat = np.full(size, FILLING, np.int32)
   flat[np.repeat(places, runs.length) + within] = 2 * event + (within == 0)
-  return flat
+  return flat.reshape(shape)
 
 
-def _share(runs, places):
-  return float(runs.length.sum() / max(places, 1))
+def _layout(shape, plan_of, runs):
+  places = int(np.prod(shape))
+  return Layout(shape, plan_of, float(runs.length.sum() / max(places, 1)))

@@ -26,35 +26,21 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class Taste(NamedTuple):
-  """Tastes and items; a user likes an item by users . items + popularity.
+  """Tastes and items; a user likes an item by users . items + popularity."""
 
-  Attributes:
-    group: i64[U], activeness group of the user.
-    users: f32[U, 8], p_u.
-    items: f32[I, 8], q_i.
-    popularity: f32[I], b_i.
-  """
-
-  group: np.ndarray
-  users: np.ndarray
-  items: np.ndarray
-  popularity: np.ndarray
+  group: np.ndarray  # i64[U], activeness group of the user
+  users: np.ndarray  # f32[U, 8], p_u
+  items: np.ndarray  # f32[I, 8], q_i
+  popularity: np.ndarray  # f32[I], b_i
 
 
 class _Law(NamedTuple):
-  """Parameters of the law that events are drawn from.
+  """Parameters of the law that events are drawn from."""
 
-  Attributes:
-    counts: i64[U], events per user.
-    static: f32[U, I], p_u . q_i + b_i.
-    sequential: f32[I, I], kappa * q_prev . q_next.
-    noise: f32[U], share of uniformly random events.
-  """
-
-  counts: np.ndarray
-  static: np.ndarray
-  sequential: np.ndarray
-  noise: np.ndarray
+  counts: np.ndarray  # i64[U], events per user
+  static: np.ndarray  # f32[U, I], p_u . q_i + b_i
+  sequential: np.ndarray  # f32[I, I], kappa * q_prev . q_next
+  noise: np.ndarray  # f32[U], share of uniformly random events
 
 
 def generate(
@@ -110,14 +96,9 @@ def draw_taste(
   num_groups: int,
   gamma: float,
 ) -> Taste:
-  """Draws groups, tastes and items of a built-in log.
+  """Draws groups, tastes and items of users as active as `counts` i64[U].
 
-  Args:
-    rng: source of chance.
-    counts: i64[U], what makes a user active.
-    num_items: I.
-    num_groups: G, at most U.
-    gamma: share of taste that belongs to the activeness group.
+  There are at most U groups; `gamma` is the share of taste that is theirs.
   """
   num_users = len(counts)
   group = np.empty(num_users, np.int64)
@@ -171,14 +152,7 @@ def _block_weights(logits: np.ndarray) -> np.ndarray:
 
 
 def _sample(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-  """One index per row in proportion to the weights, by inverse CDF.
-
-  Args:
-    weights: f32[R, blocks, _BLOCK].
-    uniform: f32[R] in [0, 1).
-  Returns:
-    i64[R].
-  """
+  """One index i64[R] per row in proportion to the weights, by inverse CDF."""
   rows = np.arange(len(weights))
   below = np.cumsum(weights @ np.ones(_BLOCK, np.float32), axis=1)
   # Staying under the total by more than rounding avoids items of weight 0.
@@ -193,18 +167,14 @@ def _sample(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 def _check(
   num_users: int, num_items: int, num_groups: int, noise: tuple[float, float]
 ) -> None:
+  needs = ''
   if num_users < 1:
-    raise types.UserError(
-      f'the built-in log needs at least 1 user, not {num_users}'
-    )
-  if num_items < 40:
-    raise types.UserError(
-      f'the built-in log needs at least 40 items, not {num_items}'
-    )
-  if not 1 <= num_groups <= num_users:
-    raise types.UserError(
-      f'the built-in log needs 1 to {num_users} groups (its users), not '
-      f'{num_groups}'
-    )
+    needs = f'at least 1 user, not {num_users}'
+  elif num_items < 40:
+    needs = f'at least 40 items, not {num_items}'
+  elif not 1 <= num_groups <= num_users:
+    needs = f'1 to {num_users} groups (its users), not {num_groups}'
+  if needs:
+    raise types.UserError(f'the built-in log needs {needs}')
   if min(noise) < 0.0 or max(noise) > 1.0:
     raise types.UserError(f'noise is {noise}; allowed are shares from 0 to 1')

@@ -36,19 +36,13 @@ _START, _SECONDS = 1_600_000_000, 365 * 86_400
 
 
 class _Slots(NamedTuple):
-  """Actions of users, each row a user and each column an item of theirs.
+  """Actions of users, each row a user and each column an item of theirs."""
 
-  Attributes:
-    item: i64[R, S], distinct in a row.
-    view, cart, buy: bool[R, S].
-    last: bool[R, S], the buy to hold out, one in every row.
-  """
-
-  item: np.ndarray
-  view: np.ndarray
+  item: np.ndarray  # i64[R, S], distinct in a row
+  view: np.ndarray  # bool[R, S], as the rest
   cart: np.ndarray
   buy: np.ndarray
-  last: np.ndarray
+  last: np.ndarray  # the buy to hold out, one in every row
 
 
 def reminder_hit_rate(k: int) -> float:
@@ -76,16 +70,10 @@ def generate(
   num_groups: int = 5,
   seed: int = 0,
 ) -> tables.Table:
-  """Draws a log.
+  """Draws a log with times and behaviors, by user and time.
 
-  Args:
-    num_users: users, ids 1..num_users.
-    num_items: items, ids 1..num_items; a rare one may have no event.
-    gamma: share of taste that belongs to the activeness group.
-    num_groups: activeness groups with their own taste, at most one per user.
-    seed: equal seeds give equal logs.
-  Returns:
-    A table with times and behaviors, by user and time.
+  Ids are 1..num_users and 1..num_items, of which a rare one may have no event.
+  There is at most one group per user; see `synthetic.generate` for the rest.
   """
   most_buys = min(
     _MOST_BUYS, (num_items // 2 - PENDING - 2) // (1 + _BROWSED_PER_BUY)
@@ -130,13 +118,8 @@ def _draw_slots(
   """Items and what is done with them.
 
   In order: pending cart, cart and buy, view and buy, view alone, buy alone,
-  and what the user might buy next.
-
-  Args:
-    rng: source of chance.
-    logits: f32[R, I], taste.
-    buys: i64[R], before the last one.
-    origin: i64[R], of the last one.
+  and what the user might buy next. Logits f32[R, I] are tastes, `buys` i64[R]
+  counts those before the last one, which has the `origin` i64[R].
   """
   from_cart = rng.binomial(buys, ORIGINS[0])
   from_view = rng.binomial(buys - from_cart, ORIGINS[1] / (1 - ORIGINS[0]))
@@ -152,7 +135,8 @@ def _draw_slots(
   # What happens to a touched item is independent of how much it is liked.
   key = np.where(column < borders[3], rng.random((len(buys), len(column))), 2.0)
   shuffled = np.argsort(key + (key == 2.0) * column, axis=1)
-  last_column = np.choose(origin, [0, borders[2, :, 0], borders[4, :, 0]])
+  zero = np.zeros_like(buys)
+  last_column = np.choose(origin, [zero, borders[2, :, 0], borders[4, :, 0]])
   last = column == last_column[:, None]
   return _Slots(
     item=np.take_along_axis(by_taste, shuffled, axis=1),
@@ -190,16 +174,13 @@ def _check_k(k: int) -> None:
 def _check(
   num_users: int, num_items: int, num_groups: int, most_buys: int
 ) -> None:
+  needs = ''
   if num_users < 1:
-    raise types.UserError(
-      f'the built-in log needs at least 1 user, not {num_users}'
-    )
-  if most_buys < _FEWEST_BUYS:
+    needs = f'1 user, not {num_users}'
+  elif most_buys < _FEWEST_BUYS:
     fewest = 2 * (PENDING + 2 + _FEWEST_BUYS * (1 + _BROWSED_PER_BUY))
-    raise types.UserError(
-      f'the built-in log needs at least {fewest} items, not {num_items}'
-    )
-  if num_groups < 1:
-    raise types.UserError(
-      f'the built-in log needs at least 1 group, not {num_groups}'
-    )
+    needs = f'{fewest} items, not {num_items}'
+  elif num_groups < 1:
+    needs = f'1 group, not {num_groups}'
+  if needs:
+    raise types.UserError(f'the built-in log needs at least {needs}')

@@ -4,7 +4,7 @@ Every row is either kept or counted under the cause it was dropped for; without
 leave to drop, the first bad row is an error that names file, line and value.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 import functools
 import os
 import pathlib
@@ -25,32 +25,17 @@ from twotsrec.data import text_files
 _DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
 _JSON_LINES = ('.jsonl', '.ndjson')
 _PARQUET = '.parquet'
-FIRST_LINES = rows_lib.FIRST_LINES
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
 
 _KINDS = {
-  'user': columnar.ID,
-  'item': columnar.ID,
-  'time': columnar.TIME,
-  'rating': columnar.NUMBER,
-  'behavior': columnar.TEXT,
-  'split': columnar.TEXT,
-  'order': columnar.INTEGER,
-}
-_PARSERS = {
-  columnar.TIME: cells.parse_times,
-  columnar.NUMBER: cells.parse_numbers,
-  columnar.TEXT: cells.parse_texts,
-  columnar.INTEGER: cells.parse_order,
-}
-_ALLOWED = {
-  columnar.ID: 'integers of 64 bits, or any text with --id_type=string',
-  columnar.TIME: 'Unix seconds from 0 on, or dates like 2021-07-01 '
-  'and 2021-07-01 12:30:00',
-  columnar.NUMBER: 'finite numbers',
-  columnar.TEXT: 'any text that is not empty',
-  columnar.INTEGER: 'integers of 64 bits',
+  'user': cells.ID,
+  'item': cells.ID,
+  'time': cells.TIME,
+  'rating': cells.NUMBER,
+  'behavior': cells.TEXT,
+  'split': cells.TEXT,
+  'order': cells.INTEGER,
 }
 _DROP = '--bad_rows=drop drops and counts such rows'
 Dropped = rows_lib.Dropped
@@ -73,35 +58,22 @@ class Columns(NamedTuple):
 
 
 class Table(NamedTuple):
-  """The kept rows of a table, in file order; text is `ids.Texts`.
+  """The kept rows of a table, in file order; text is `ids.Texts`."""
 
-  Attributes:
-    user: external ids, i64[N] or text[N].
-    item: external ids, i64[N] or text[N].
-    time: Unix seconds, i64[N] or f64[N], or None.
-    rating: f64[N], or None.
-    behavior: text[N], or None.
-    split: text[N], or None.
-    order: i64[N], or None.
-    rows_read: N plus all dropped rows; header and blank lines are no rows.
-    dropped: cause -> Dropped.
-    path: of the file.
-    lines: lines of the file, from 1, ascending i64[N]; rows if Parquet; None
-      if the table is not one file.
-    ordered_by: what `order` was made of if it is no column, for reports.
-  """
-
-  user: ids.Column
-  item: ids.Column
-  time: np.ndarray | None
-  rating: np.ndarray | None
-  behavior: ids.Column | None
-  split: ids.Column | None
-  order: np.ndarray | None
-  rows_read: int
-  dropped: dict[str, Dropped]
-  path: str
+  user: ids.Column  # external ids, i64[N] or text[N]
+  item: ids.Column  # external ids, i64[N] or text[N]
+  time: np.ndarray | None  # Unix seconds, i64[N] or f64[N], or None
+  rating: np.ndarray | None  # f64[N], or None
+  behavior: ids.Column | None  # text[N], or None
+  split: ids.Column | None  # text[N], or None
+  order: np.ndarray | None  # i64[N], or None
+  rows_read: int  # N plus all dropped rows; header and blank lines are no rows
+  dropped: dict[str, Dropped]  # cause -> Dropped
+  path: str  # of the file
+  # Lines of the file, from 1, ascending i64[N]; rows if Parquet; None if the
+  # table is not one file.
   lines: np.ndarray | None = None
+  # What `order` was made of if it is no column, for reports.
   ordered_by: str = ''
 
 
@@ -111,22 +83,13 @@ def make(
   rows_read: int | None = None,
   **columns: Any,
 ) -> Table:
-  """A table of some columns.
+  """A table of columns by role, `user` and `item` among them; see `Table`.
 
-  Args:
-    path: see `Table`, as the rest.
-    dropped: {} by default.
-    rows_read: the rows there are, by default.
-    **columns: by role, `user` and `item` among them.
+  By default nothing was dropped.
   """
-  absent = dict.fromkeys(Columns._fields)
   count = len(columns['user']) if rows_read is None else rows_read
-  return Table(
-    **{**absent, **columns},
-    rows_read=count,
-    dropped=dropped or {},
-    path=path,
-  )
+  columns = {**dict.fromkeys(Columns._fields), **columns}
+  return Table(**columns, rows_read=count, dropped=dropped or {}, path=path)
 
 
 def read_table(
@@ -153,36 +116,71 @@ def read_table(
   Returns:
     A Table with at least one row.
   """
-  _check_option('id_type', id_type, _ID_TYPES)
-  _check_option('bad_rows', on_bad_rows, _ON_BAD_ROWS)
+  for name, value, allowed in (
+    ('id_type', id_type, _ID_TYPES),
+    ('bad_rows', on_bad_rows, _ON_BAD_ROWS),
+  ):
+    if value not in allowed:
+      raise types.UserError(
+        f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
+      )
   path = pathlib.Path(path)
   _format(path, delimiter)
-  _check_columns(path, columns)
+  if not columns.user or not columns.item or columns.user == columns.item:
+    raise types.UserError(
+      f'{path}: users come from column {columns.user!r} and items from '
+      f'{columns.item!r}; name two columns with --user_column and '
+      '--item_column'
+    )
   roles = {role: name for role, name in columns._asdict().items() if name}
-  read = blocks(
-    path,
-    {name: _KINDS[role] for role, name in roles.items()},
-    delimiter=delimiter,
-    column_names=column_names,
-  )
+  wanted = {name: _KINDS[role] for role, name in roles.items()}
+  read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
   return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
+
+
+def join(parts: dict[str, Table]) -> Table:
+  """One table with a split column from the table of each split, train first.
+
+  Where only some have times, these order their rows and the others come after
+  them: the table has no `time` then, because not every event has one.
+  """
+  columns = {}
+  for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
+    arrays = [getattr(part, role) for part in parts.values()]
+    if role in ('user', 'item') and len(set(map(ids.is_text, arrays))) > 1:
+      raise types.UserError(
+        f'{role} ids are integers in one table and text in another; use '
+        '--id_type=string'
+      )
+    absent = any(array is None for array in arrays)
+    columns[role] = None if absent else ids.concatenate(arrays)
+  first = next(iter(parts.values()))
+  ordered_by = ''
+  if columns['time'] is None and first.time is not None:
+    columns['order'], ordered_by = _order_by_time(list(parts.values())), 'time'
+  labels = [ids.constant(name, len(p.user)) for name, p in parts.items()]
+  return first._replace(
+    **columns,
+    split=ids.concatenate(labels),
+    lines=None,  # a line number does not tell the file
+    ordered_by=ordered_by,
+    rows_read=sum(part.rows_read for part in parts.values()),
+    dropped={
+      f'{cause} ({name} table)': rows
+      for name, part in parts.items()
+      for cause, rows in part.dropped.items()
+    },
+  )
 
 
 def blocks(
   path: pathlib.Path,
-  wanted: dict[str, str],
+  wanted: dict[str, cells.Kind],
   *,
   delimiter: str | None = None,
   column_names: Sequence[str] | None = None,
 ) -> Iterable[cells.Block]:
-  """The wanted columns of a file of any format, block by block.
-
-  Args:
-    path: see `read_table`, as for the rest.
-    wanted: column -> kind of its cells, of `columnar`.
-    delimiter: between cells.
-    column_names: of a file without a header line.
-  """
+  """Columns by name of a file of any format of `read_table`, in blocks."""
   kind, delimiter = _format(path, delimiter)
   if kind == _PARQUET:
     return [columnar.read_parquet(path, wanted)]
@@ -204,22 +202,6 @@ def column_names(
   if kind in _JSON_LINES:
     return columnar.json_names(path)
   return delimited.header(path, delimiter)
-
-
-def _check_option(name: str, value: str, allowed: Sequence[str]) -> None:
-  if value not in allowed:
-    raise types.UserError(
-      f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
-    )
-
-
-def _check_columns(path: pathlib.Path, columns: Columns) -> None:
-  if not columns.user or not columns.item or columns.user == columns.item:
-    raise types.UserError(
-      f'{path}: users come from column {columns.user!r} and items from '
-      f'{columns.item!r}; name two columns with --user_column and '
-      '--item_column'
-    )
 
 
 def _format(
@@ -265,15 +247,21 @@ def _collect(
   drop: bool,
 ) -> Table:
   """Parses blocks, keeps good rows, and counts or reports bad ones."""
-  id_types = {'user': id_type, 'item': id_type}
+  kinds = {role: _KINDS[role] for role in roles}
+  for role in ('user', 'item'):
+    kinds[role] = {'string': cells.TEXT_ID}.get(id_type, cells.ID)
+  unsettled = {'user', 'item'} if id_type == 'auto' else set()
+  remedy = None if drop else functools.partial(_remedy, id_type)
   parts = []
   for block in read:
-    id_types = _settle_id_types(block, roles, id_types)
-    parsers = {
-      role: (name, _parser(role, id_types)) for role, name in roles.items()
-    }
-    refuse = functools.partial(_bad_row, path, block, id_type)
-    parts.append(rows_lib.parse(block, parsers, None if drop else refuse))
+    for role in sorted(unsettled):
+      # Empty ids, which are a fault either way, do not tell.
+      integer = cells.starts_with_integer(block.columns[roles[role]])
+      if integer is not None:
+        unsettled.remove(role)
+        kinds[role] = cells.ID if integer else cells.TEXT_ID
+    parsers = {role: (name, kinds[role].parse) for role, name in roles.items()}
+    parts.append(rows_lib.parse(block, parsers, remedy))
   rows = rows_lib.join(parts)
   del parts
   if not rows.rows_read:
@@ -287,51 +275,34 @@ def _collect(
       'column names'
     )
   arrays = {role: column(rows.columns[role]) for role in roles}
-  table = make(str(path), rows.dropped, rows.rows_read, **arrays)
-  return table._replace(lines=rows.lines)
+  return make(str(path), rows.dropped, rows.rows_read, **arrays)._replace(
+    lines=rows.lines
+  )
 
 
-def column(values: np.ndarray | polars.Series) -> ids.Column:
+def column(values: rows_lib.Values) -> ids.Column:
   """A column of a table from parsed values."""
   return ids.texts(values) if isinstance(values, polars.Series) else values
 
 
-def _settle_id_types(
-  block: cells.Block, roles: dict[str, str], id_types: dict[str, str]
-) -> dict[str, str]:
-  """Replaces 'auto' by what the first id of the column tells."""
-  settled = dict(id_types)
-  for role, id_type in id_types.items():
-    if id_type == 'auto':
-      integer = cells.starts_with_integer(block.columns[roles[role]])
-      if integer is not None:
-        settled[role] = 'int' if integer else 'string'
-  return settled
-
-
-def _parser(
-  role: str, id_types: dict[str, str]
-) -> Callable[[polars.Series], cells.Parsed]:
-  kind = _KINDS[role]
-  if kind == columnar.ID:
-    # Still 'auto': all ids so far are empty, which is a fault either way.
-    is_text = id_types[role] == 'string'
-    return cells.parse_texts if is_text else cells.parse_integer_ids
-  return _PARSERS[kind]
-
-
-def _bad_row(
-  path: pathlib.Path,
-  block: cells.Block,
-  id_type: str,
-  fault: rows_lib.Fault,
-) -> types.UserError:
-  """The error of the first bad row."""
-  what = f'{path}, {rows_lib.describe(block, fault)}'
+def _remedy(id_type: str, fault: rows_lib.Fault) -> str:
   if not fault.name:
-    return types.UserError(f'{what}; correct it, or {_DROP}')
-  kind = _KINDS[fault.name]
-  mixed = fault.code == cells.NOT_INTEGER and id_type == 'auto'
-  if kind == columnar.ID and mixed:
-    what += ', but the column began with integers (mixed types)'
-  return types.UserError(f'{what}; allowed: {_ALLOWED[kind]}; {_DROP}')
+    return f'; correct it, or {_DROP}'
+  kind, mixed = _KINDS[fault.name], ''
+  if kind == cells.ID and fault.code == cells.NOT_INTEGER and id_type == 'auto':
+    mixed = ', but the column began with integers (mixed types)'
+  return f'{mixed}; allowed: {kind.allowed}; {_DROP}'
+
+
+def _order_by_time(parts: list[Table]) -> np.ndarray:
+  """Ranks of times, i64[N]; parts without times follow, one after another."""
+  orders, behind = [], 0
+  for part in parts:
+    if part.time is None:
+      orders.append(np.full(len(part.user), behind, np.int64))
+    else:
+      distinct, ranks = np.unique(part.time, return_inverse=True)
+      orders.append(behind + ranks.reshape(-1).astype(np.int64))
+      behind += len(distinct)
+    behind += 1
+  return np.concatenate(orders)

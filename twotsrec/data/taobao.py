@@ -23,8 +23,6 @@ BEHAVIORS = {'pv': 'view', 'fav': 'collect', 'cart': 'cart', 'buy': 'buy'}
 FIRST, LAST = 1_511_539_200, 1_512_316_799
 OUTSIDE = 'time outside of 2017-11-25 to 2017-12-03'
 STRANGE = 'behavior is none of ' + ', '.join(BEHAVIORS)
-_PAIRS = ('item', 'category', 'count')
-_NO_PAIRS = polars.DataFrame(schema=dict.fromkeys(_PAIRS, polars.Int64))
 CONFLICT = 'item with several categories, most frequent kept'
 
 
@@ -54,13 +52,13 @@ def load(
   parsers = {name: (name, cells.parse_order) for name in COLUMNS}
   parsers['behavior'] = ('behavior', cells.parse_texts)
   wanted = ('user', 'item', 'time', *(('behavior',) if behaviors else ()))
-  parts, pairs, pending = [], _NO_PAIRS, []
+  parts, pairs = [], []
   for block in blocks:
     rows = _cleaned(rows_lib.parse(block, parsers))
-    pending.append(_counted(rows.columns['item'], rows.columns['category']))
+    pairs.append(_counted(rows.columns['item'], rows.columns['category']))
     # Merging when as much is new as is old keeps the work linear.
-    if sum(map(len, pending)) >= len(pairs):
-      pairs, pending = _merged([pairs, *pending]), []
+    if sum(map(len, pairs[1:])) >= len(pairs[0]):
+      pairs = [_merged(pairs)]
     columns = {name: rows.columns[name] for name in wanted}
     parts.append(rows._replace(columns=columns))
   rows = rows_lib.join(parts)
@@ -69,7 +67,7 @@ def load(
   if behaviors:
     columns = {**columns, 'behavior': _names(columns['behavior'])}
   table = raw_rows.table(path, rows, **columns)
-  features, conflicts = _categories(path, _merged([pairs, *pending]))
+  features, conflicts = _categories(path, _merged(pairs))
   return raw_rows.Raw(table, features, {CONFLICT: conflicts})
 
 
@@ -108,16 +106,15 @@ def _categories(
   path: pathlib.Path, pairs: polars.DataFrame
 ) -> tuple[feature_files.Rows, int]:
   """One category per item, and how many items had several."""
-  item, category, count = (pairs[name].to_numpy() for name in _PAIRS)
-  order = np.lexsort((category, -count, item))
-  distinct, first, several = np.unique(
-    item[order], return_index=True, return_counts=True
+  ranked = pairs.sort(
+    'item', 'count', 'category', descending=[False, True, False]
   )
+  chosen = ranked.unique('item', keep='first', maintain_order=True)
   rows = feature_files.Rows(
-    items=distinct,
-    categorical={'category': category[order][first]},
-    multivalued={},
-    dense={},
+    items=chosen['item'].to_numpy(),
+    categorical={'category': chosen['category'].to_numpy()},
     path=str(path),
   )
-  return rows, int(np.sum(several > 1))
+  return rows, ranked.filter(polars.col('item').is_duplicated())[
+    'item'
+  ].n_unique()

@@ -37,79 +37,57 @@ REPEATED = 'other target event of a held-out pair'
 
 
 class Held(NamedTuple):
-  """The split of every event, and the events that are left out.
+  """The split of every event, and the events that are left out."""
 
-  Attributes:
-    split: i8[N], TRAIN, VALIDATION or TEST.
-    gone: cause -> bool[N], events that go nowhere; one cause each.
-  """
-
-  split: np.ndarray
+  split: np.ndarray  # i8[N], TRAIN, VALIDATION or TEST
+  # Cause -> bool[N], events that go nowhere; one cause each.
   gone: dict[str, np.ndarray]
 
 
 def hold_out(
-  events: interactions.Interactions,
-  name: str,
-  validation: bool = True,
-  *,
-  seed: int = 0,
-  validation_from: float | None = None,
-  test_from: float | None = None,
+  events: interactions.Interactions, rule: splits.Rule, seed: int = 0
 ) -> Held:
   """Splits the target events of a log with behaviors.
 
   Args:
     events: sorted by user and time, with behaviors, the target last.
-    name: one of `splits.NAMES`.
-    validation: whether a validation split is held out. Where a given split
-      has none, one random training event of every user with
-      `MIN_FOR_VALIDATION` or more of the target is moved there.
+    rule: where a given split has no validation, but the rule has, one random
+      training event of every user with `MIN_FOR_VALIDATION` or more of the
+      target is moved there.
     seed: of this draw.
-    validation_from: first time of validation, for date.
-    test_from: first time of test, for date.
   """
   of_target = events.behavior == len(events.behavior_names) - 1
   unit = f'{events.behavior_names[-1]} events'
-  if name == 'given':
-    held = _given(events, of_target, validation)
-  elif name == 'leave_last_out':
-    held = _leave_last_out(events, of_target, validation, unit)
-  elif name == 'per_user_time':
-    held = _per_user_time(events, of_target, validation, unit)
+  if rule.name == 'given':
+    split, upstream = _given(events, of_target, rule.validation)
   else:
-    cuts = (validation_from if validation else None, test_from)
-    held = _by_time(events, of_target, name, validation, cuts)
-  repeated = _repeated(events, of_target, held.split)
-  split = held.split
-  if name == 'given' and validation and not np.any(_validated(held, of_target)):
+    split = np.full(len(of_target), prepared_lib.TRAIN, np.int8)
+    time = None if events.time is None else events.time[of_target]
+    split[of_target] = splits.by_rule(
+      rule, events.user[of_target], time, unit=unit
+    )
+    upstream = _too_late(events, rule, split)
+  repeated = _repeated(events, of_target, split)
+  held_out = of_target & (split == prepared_lib.VALIDATION)
+  if rule.name == 'given' and rule.validation and not np.any(held_out):
     lendable = of_target & ~repeated & (split == prepared_lib.TRAIN)
-    split = split.copy()
-    drawn = draw_validation(events.user, events.item, lendable, seed, unit)
+    drawn = _draw_validation(events.user, events.item, lendable, seed, unit)
     split[drawn] = prepared_lib.VALIDATION
     repeated = _repeated(events, of_target, split)
-  return Held(split, {**held.gone, REPEATED: repeated})
+  gone = {cause: rows & ~of_target for cause, rows in upstream.items()}
+  return Held(split, {**gone, REPEATED: repeated})
 
 
-def draw_validation(
+def _draw_validation(
   user: np.ndarray,
   item: np.ndarray,
   lendable: np.ndarray,
   seed: int,
   unit: str = 'events',
 ) -> np.ndarray:
-  """One random event of every user with `MIN_FOR_VALIDATION` or more.
-
-  Args:
-    user: i32[N].
-    item: i32[N]; the draw depends on items, not on the order of the rows.
-    lendable: bool[N], the events to draw from.
-    seed: equal seeds draw the same events.
-    unit: what the events are called in an error.
-  Returns:
-    Positions of the drawn events, i64[users].
-  """
+  """Positions of a random lendable event of every user with enough of them."""
   rows = np.flatnonzero(lendable)
+  # By item: the draw must not depend on the order of the rows.
   rows = rows[np.lexsort((item[rows], user[rows]))]
   start = np.flatnonzero(np.diff(user[rows], prepend=-1))
   count = np.diff(start, append=len(rows))
@@ -123,89 +101,49 @@ def draw_validation(
   return rows[start[enough] + generator.integers(0, count[enough])]
 
 
-def _leave_last_out(
-  events: interactions.Interactions,
-  of_target: np.ndarray,
-  validation: bool,
-  unit: str,
-) -> Held:
-  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
-  split[of_target] = splits.leave_last_out(
-    events.user[of_target], validation, unit
-  )
-  later = _later_than(events, np.flatnonzero(split == prepared_lib.TEST))
-  return Held(split, {AFTER_TEST: later & ~of_target})
-
-
-def _per_user_time(
-  events: interactions.Interactions,
-  of_target: np.ndarray,
-  validation: bool,
-  unit: str,
-) -> Held:
-  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
-  split[of_target] = splits.per_user_time(
-    events.user[of_target], validation=validation, unit=unit
-  )
-  # Backwards, so that the first held-out event of a user is written last.
-  held_out = np.flatnonzero(split != prepared_lib.TRAIN)[::-1]
-  later = _later_than(events, held_out)
-  return Held(split, {AFTER_HELD: later & ~of_target})
-
-
-def _later_than(
-  events: interactions.Interactions, rows: np.ndarray
-) -> np.ndarray:
-  """Events after the row of their user, bool[N]; none without an order."""
-  count = len(events.user)
-  if events.time is None and events.order is None:
-    return np.zeros(count, bool)
-  of_user = np.full(len(events.user_ids), count)
-  of_user[events.user[rows]] = rows
-  return np.arange(count) > of_user[events.user]
-
-
-def _by_time(
-  events: interactions.Interactions,
-  of_target: np.ndarray,
-  name: str,
-  validation: bool,
-  cuts: tuple[float | None, float | None],
-) -> Held:
-  time = None if events.time is None else events.time[of_target]
-  split = np.full(len(events.user), prepared_lib.TRAIN, np.int8)
-  if name == 'global_time':
+def _too_late(
+  events: interactions.Interactions, rule: splits.Rule, split: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Events that come after a held-out event, cause -> bool[N]."""
+  held_out = np.flatnonzero(split != prepared_lib.TRAIN)
+  if rule.name in ('global_time', 'date'):
+    time = events.time
+    assert time is not None  # or there would be no split
     # The fractions are of the target events. A cut is the time of an event,
     # so the first held-out event has it.
-    held = splits.global_time(time, validation)
-    first_cut = np.min(time[held != prepared_lib.TRAIN])
-  else:
-    held = splits.date(time, *cuts)
-    first_cut = cuts[1] if cuts[0] is None else cuts[0]
-  split[of_target] = held
-  return Held(split, {AFTER_CUT: ~of_target & (events.time >= first_cut)})
+    first = np.min(time[held_out])
+    if rule.name == 'date':
+      dated, test = splits.cuts(rule)
+      first = test if dated is None else dated
+    return {AFTER_CUT: time >= first}
+  cause = AFTER_HELD
+  if rule.name == 'leave_last_out':
+    cause, held_out = AFTER_TEST, np.flatnonzero(split == prepared_lib.TEST)
+  count = len(events.user)
+  if events.time is None and events.order is None:
+    return {cause: np.zeros(count, bool)}
+  of_user = np.full(len(events.user_ids), count)
+  # Backwards, so that the first held-out event of a user is written last.
+  of_user[events.user[held_out[::-1]]] = held_out[::-1]
+  return {cause: np.arange(count) > of_user[events.user]}
 
 
 def _given(
   events: interactions.Interactions, of_target: np.ndarray, validation: bool
-) -> Held:
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   split = splits.given(events.split, validation)
   test = split == prepared_lib.TEST
   if not np.any(test & of_target):
-    names = events.behavior_names
-    common = int(np.argmax(np.bincount(events.behavior[test])))
+    names, behavior = events.behavior_names, np.asarray(events.behavior)
+    common = int(np.argmax(np.bincount(behavior[test])))
     order = [name for name in names if name != names[common]] + [names[common]]
     raise types.UserError(
       f'no test row is of the target behavior {names[-1]!r}, most are of '
       f'{names[common]!r}; the target comes last: --behaviors={",".join(order)}'
     )
-  labeled = ~of_target & (split != prepared_lib.TRAIN)
-  # They stay out of training, and do not count as held out.
-  return Held(np.where(labeled, prepared_lib.TRAIN, split), {LABELED: labeled})
-
-
-def _validated(held: Held, of_target: np.ndarray) -> np.ndarray:
-  return of_target & (held.split == prepared_lib.VALIDATION)
+  labeled = split != prepared_lib.TRAIN
+  # Upstream ones stay out of training, and do not count as held out.
+  return np.where(of_target, split, prepared_lib.TRAIN), {LABELED: labeled}
 
 
 def _repeated(

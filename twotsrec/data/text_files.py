@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import gzip
 import io
+import itertools
 import pathlib
 from typing import NamedTuple
 import zlib
@@ -19,15 +20,10 @@ COMPRESSED = {'.gz': ('gzip', _GZIP_MAGIC), '.zst': ('zstd', _ZSTD_MAGIC)}
 
 
 class Lines(NamedTuple):
-  """Consecutive lines of a file, with their line ends.
+  """Consecutive lines of a file, with their line ends."""
 
-  Attributes:
-    first: number of the first of them, from 1.
-    data: UTF-8 bytes; only the end of the file may lack a line end.
-  """
-
-  first: int
-  data: bytes
+  first: int  # number of the first of them, from 1
+  data: bytes  # UTF-8 bytes; only the end of the file may lack a line end
 
 
 def read(
@@ -36,32 +32,35 @@ def read(
   """Yields the lines of a file in blocks, from the first that is not blank.
 
   Gzip and zstd are recognized by their first bytes. Zstd is unpacked in
-  memory; otherwise no more than a block is.
+  memory; otherwise no more than about `block_bytes` (uncompressed) are. With
+  `as_it_is`, a line that is not UTF-8 is read as Latin-1.
 
-  Args:
-    path: the file.
-    block_bytes: bytes (uncompressed) of a block, about.
-    as_it_is: whether a line that is not UTF-8 is read as Latin-1.
   Raises:
     types.UserError: a file that cannot be read or unpacked, bytes that are no
       UTF-8 text, or a line longer than 16 MiB.
   """
-  blank = True
-  for lines in _whole_lines(path, block_bytes, as_it_is):
-    if blank:
-      data = lines.data.lstrip(b'\r\n')
-      removed = lines.data[: len(lines.data) - len(data)]
-      lines = Lines(lines.first + count(removed), data)
-      blank = not data
-    if not blank:
-      yield lines
-
-
-def count(data: bytes) -> int:
-  """Line ends in some bytes: LF, CRLF or CR."""
-  returns = data.count(b'\r')
-  pairs = data.count(b'\r\n') if returns else 0
-  return data.count(b'\n') + returns - pairs
+  line, rest, marked, blank = 1, b'', True, True
+  for data in itertools.chain(_unpacked(path, block_bytes), [b'']):
+    rest += data
+    if marked:
+      if data and len(rest) < len(_BOM):
+        continue
+      rest, marked = rest.removeprefix(_BOM), False
+    # A final CR may be half of a CRLF, so it does not end a line yet.
+    cut = 1 + max(rest.rfind(b'\n'), rest.rfind(b'\r', 0, len(rest) - 1))
+    cut = cut if data else len(rest)
+    whole, rest = rest[:cut], rest[cut:]
+    if len(rest) > _MAX_LINE_BYTES:
+      raise types.UserError(
+        f'{path}, line {line + _count(whole)}: longer than {_MAX_LINE_BYTES} '
+        'bytes; a table has one row per line'
+      )
+    text = _text(path, line, whole, as_it_is)
+    filled = text.lstrip(b'\r\n') if blank else text
+    if filled:
+      blank = False
+      yield Lines(line + _count(text[: len(text) - len(filled)]), filled)
+    line += _count(whole)
 
 
 def unreadable(path: pathlib.Path, error: OSError) -> types.UserError:
@@ -72,31 +71,11 @@ def unreadable(path: pathlib.Path, error: OSError) -> types.UserError:
   )
 
 
-def _whole_lines(
-  path: pathlib.Path, block_bytes: int, as_it_is: bool
-) -> Iterator[Lines]:
-  """Cuts a file at line ends and checks that it is text."""
-  line, rest, start = 1, b'', True
-  for data in _unpacked(path, block_bytes):
-    data = rest + data
-    if start and _BOM.startswith(data[:3]) and len(data) < 3:
-      rest = data
-      continue
-    if start:
-      data, start = data.removeprefix(_BOM), False
-    # A final CR may be half of a CRLF, so it does not end a line yet.
-    cut = 1 + max(data.rfind(b'\n'), data.rfind(b'\r', 0, len(data) - 1))
-    whole, rest = data[:cut], data[cut:]
-    if len(rest) > _MAX_LINE_BYTES:
-      raise types.UserError(
-        f'{path}, line {line + count(whole)}: longer than {_MAX_LINE_BYTES} '
-        'bytes; a table has one row per line'
-      )
-    if whole:
-      yield Lines(line, _text(path, line, whole, as_it_is))
-      line += count(whole)
-  if rest:
-    yield Lines(line, _text(path, line, rest, as_it_is))
+def _count(data: bytes) -> int:
+  """Line ends in some bytes: LF, CRLF or CR."""
+  returns = data.count(b'\r')
+  pairs = data.count(b'\r\n') if returns else 0
+  return data.count(b'\n') + returns - pairs
 
 
 def _unpacked(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
@@ -117,13 +96,10 @@ def _unpacked(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
         stream = _unpack_zstd(path)
       while data := stream.read(block_bytes):
         yield data
-  except EOFError as error:
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    what = 'truncated' if isinstance(error, EOFError) else 'damaged'
     raise types.UserError(
-      f'{path}: the gzip file is truncated ({error}); copy or download it again'
-    ) from error
-  except (gzip.BadGzipFile, zlib.error) as error:
-    raise types.UserError(
-      f'{path}: the gzip file is damaged ({error}); copy or download it again'
+      f'{path}: the gzip file is {what} ({error}); copy or download it again'
     ) from error
   except OSError as error:
     raise unreadable(path, error) from error
@@ -157,36 +133,30 @@ def _unpack_zstd(path: pathlib.Path) -> io.BytesIO:
 
 def _text(path: pathlib.Path, line: int, data: bytes, as_it_is: bool) -> bytes:
   """The same text in UTF-8; an error at the first byte that is no text."""
-  data = _utf8(data) if as_it_is else data
   if not data.isascii():
     try:
       data.decode()
     except UnicodeDecodeError as error:
-      raise types.UserError(
-        f'{path}, line {line + count(data[: error.start])}: byte '
-        f'{data[error.start]:#04x} is not UTF-8; save the file as UTF-8 (for '
-        'example: iconv -f LATIN1 -t UTF-8)'
-      ) from error
+      if not as_it_is:
+        raise types.UserError(
+          f'{path}, line {line + _count(data[: error.start])}: byte '
+          f'{data[error.start]:#04x} is not UTF-8; save the file as UTF-8 (for '
+          'example: iconv -f LATIN1 -t UTF-8)'
+        ) from error
+      data = b'\n'.join(map(_utf8, data.split(b'\n')))
   nul = data.find(b'\0')
   if nul >= 0:
     raise types.UserError(
-      f'{path}, line {line + count(data[:nul])}: a NUL byte; the file is '
+      f'{path}, line {line + _count(data[:nul])}: a NUL byte; the file is '
       'damaged, binary or UTF-16; save it as UTF-8 text'
     )
   return data
 
 
-def _utf8(data: bytes) -> bytes:
-  """The same text in UTF-8, where lines may be in Latin-1."""
+def _utf8(line: bytes) -> bytes:
+  """A line in UTF-8, which may be in Latin-1."""
   try:
-    data.decode()
-    return data
+    line.decode()
+    return line
   except UnicodeDecodeError:
-    pass
-  lines = data.split(b'\n')
-  for number, line in enumerate(lines):
-    try:
-      line.decode()
-    except UnicodeDecodeError:
-      lines[number] = line.decode('latin-1').encode()
-  return b'\n'.join(lines)
+    return line.decode('latin-1').encode()

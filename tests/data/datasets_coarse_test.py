@@ -2,7 +2,7 @@ import hypothesis
 from hypothesis import strategies
 import numpy as np
 
-from twotsrec.data import coarse_times
+from twotsrec.data import datasets
 
 
 def literal_labels(rows):
@@ -53,6 +53,6 @@ def test_labels_equal_the_rule_written_out(users, random):
   random.shuffle(rows)
   early, user, order = (np.array([row[n] for row in rows]) for n in range(3))
   time = np.array([np.nan if row[3] is None else row[3] for row in rows])
-  labels = coarse_times.label(early, user, order, time)
+  labels = datasets.label_coarse(early, user, order, time)
   hypothesis.assume(len(set(literal_labels(rows))) == 3)
   assert labels.tolist() == literal_labels(rows)

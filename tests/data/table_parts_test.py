@@ -3,7 +3,6 @@ import pytest
 
 from tests.data import small_logs
 from twotsrec import types
-from twotsrec.data import parts
 from twotsrec.data import tables
 
 
@@ -11,7 +10,7 @@ def test_parts_are_laid_one_after_another_with_their_labels():
   train = small_logs.table([1, 2], [5, 6], behavior=np.array(['view', 'buy']))
   test = small_logs.table([1], [7], behavior=np.array(['buy']))
   bad = {'user_id is empty': tables.Dropped(2, (4, 5))}
-  joined = parts.join(
+  joined = tables.join(
     {'train': train, 'test': test._replace(dropped=bad, rows_read=3)}
   )
   assert joined.user.tolist() == [1, 2, 1]
@@ -25,7 +24,7 @@ def test_parts_are_laid_one_after_another_with_their_labels():
 
 def test_times_of_all_parts_stay_times():
   one, two = (small_logs.table([1], [5], time=np.array([t])) for t in (9, 3))
-  joined = parts.join({'train': one, 'test': two})
+  joined = tables.join({'train': one, 'test': two})
   assert joined.time.tolist() == [9, 3]
   assert joined.order is None and joined.ordered_by == ''
 
@@ -35,7 +34,7 @@ def test_times_of_the_first_part_alone_order_it_and_the_rest_follows(kind):
   time = np.array([50, 20, 50, 30], kind)
   train = small_logs.table([1, 1, 2, 2], [5, 6, 7, 8], time=time)
   rest = small_logs.table([2, 1], [1, 2])
-  joined = parts.join({'train': train, 'validation': rest, 'test': rest})
+  joined = tables.join({'train': train, 'validation': rest, 'test': rest})
   assert joined.time is None
   assert joined.ordered_by == 'time'
   ranks = [sorted(set(time.tolist())).index(moment) for moment in time]
@@ -48,4 +47,4 @@ def test_times_of_the_first_part_alone_order_it_and_the_rest_follows(kind):
 def test_ids_of_other_kinds_are_an_error():
   one, two = small_logs.table([1], [5]), small_logs.table([1], ['x'])
   with pytest.raises(types.UserError, match='item ids are integers in one'):
-    parts.join({'train': one, 'test': two})
+    tables.join({'train': one, 'test': two})
