@@ -28,8 +28,8 @@ from twotsrec.models import experts
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import multi_behavior
 from twotsrec.models import shared_heads
-from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
+from twotsrec.ops import contrastive
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
 from twotsrec.plugins import light
@@ -228,11 +228,7 @@ def test_conditions_are_about_values_there_are():
     ('head.relation_init', experts.RELATIONS),
     ('head.unique_label', behavior_feeds.LABELS),
     ('behavior.prior', multi_behavior.PRIORS),
-    ('behavior.anchors', behavior_objectives.ANCHORS),
-    ('behavior.normalizer', behavior_objectives.NORMALIZERS),
-    ('behavior.similarity', behavior_objectives.SIMILARITIES),
-    ('behavior.bpr_reduction', behavior_objectives.REDUCTIONS),
-    ('behavior.l2_scope', behavior_objectives.L2_SCOPES),
+    ('behavior.similarity', contrastive.SIMILARITIES),
     ('two_time.variant', tuple(two_time_jobs.PARTS)),
     ('two_time.threshold_rule', two_time_threshold.RULES),
     ('two_time.cell', tuple(recurrence.CELLS)),
