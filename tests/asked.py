@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from twotsrec import contracts
 from twotsrec import recipes
-from twotsrec.training import loop
 from twotsrec.training import phases
 from twotsrec.training import steps
 
@@ -59,7 +58,7 @@ def _no_run(workdir):
 
 
 def epoch(
-  phase: loop.Phase,
+  phase: phases.Phase,
   state: steps.TrainState,
   number: int = 0,
   stop: int | None = None,
@@ -72,14 +71,14 @@ def epoch(
     number: of the epoch, from 0.
     stop: steps; None takes all.
   """
-  plan = jnp.asarray(phase.plan_of(number))
+  plan = jnp.asarray(phase.source.plan_of(number))
   return phase.runner(
     state,
     steps.init_totals(phase.num_losses),
-    phase.context,
-    phase.feed,
+    phase.learner.context,
+    phase.source.feed,
     plan,
-    phase.negative_key(number),
+    phase.how.keys.negatives(number),
     jnp.int32(0),
     jnp.int32(len(plan) if stop is None else stop),
   )

@@ -22,8 +22,8 @@ from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import shared_heads
-from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
+from twotsrec.ops import contrastive
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import jobs as two_time_jobs
@@ -204,11 +204,7 @@ def test_conditions_are_about_values_there_are():
     ('train.penalty', ('none', *penalties.NAMES)),
     ('fusion.normalization', graph.NORMALIZATIONS),
     ('head.unique_label', behavior_feeds.LABELS),
-    ('behavior.anchors', behavior_objectives.ANCHORS),
-    ('behavior.normalizer', behavior_objectives.NORMALIZERS),
-    ('behavior.similarity', behavior_objectives.SIMILARITIES),
-    ('behavior.bpr_reduction', behavior_objectives.REDUCTIONS),
-    ('behavior.l2_scope', behavior_objectives.L2_SCOPES),
+    ('behavior.similarity', contrastive.SIMILARITIES),
     ('two_time.variant', tuple(two_time_jobs.PARTS)),
     ('two_time.threshold_rule', two_time_threshold.RULES),
     ('two_time.cell', tuple(recurrence.CELLS)),

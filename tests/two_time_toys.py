@@ -338,7 +338,7 @@ def work(workdir: pathlib.Path) -> contracts.Work:
     assert start is None
     phase, place = phases.make(learner, source, how), workdir / name
     place.mkdir(parents=True, exist_ok=True)
-    return loop.fit(phase, how.train, str(place), quiet=True)
+    return loop.fit(phase, str(place), quiet=True)
 
   return contracts.Work(fit=fit, load=None, workdir=workdir)
 

@@ -109,10 +109,14 @@ def bare_scan(parts: phases.Parts, batches: types.PyTree) -> timing.Work:
     return jax.lax.scan(body, carry, batches)[0]
 
   begin = time.perf_counter()
-  compiled = jax.jit(scan).lower(start, phase.context, batches).compile()
+  compiled = (
+    jax.jit(scan).lower(start, phase.learner.context, batches).compile()
+  )
   return timing.Work(
     labels={},
-    run=lambda: jax.block_until_ready(compiled(start, phase.context, batches)),
+    run=lambda: jax.block_until_ready(
+      compiled(start, phase.learner.context, batches)
+    ),
     amount=len(jax.tree.leaves(batches)[0]),
     compile_seconds=time.perf_counter() - begin,
   )
@@ -151,7 +155,7 @@ def full_loop(
     phase = phases.make(*first_phase(experiment))
     with tempfile.TemporaryDirectory() as workdir:
       begin = time.perf_counter()
-      trained = loop.fit(phase, experiment.config.train, workdir, quiet=True)
+      trained = loop.fit(phase, workdir, quiet=True)
       progress = trained.progress
       seconds = time.perf_counter() - begin - progress.compile_seconds
     share = progress.wait_seconds / seconds

@@ -222,8 +222,8 @@ def test_every_aggregator_trains_a_toy_log(name):
   objective, batches, sizes, params = _toy()
   aggregator, optimizer = cases.make(name), optax.adam(0.05)
   gradient = steps.make_gradient(objective, aggregator, sizes, 'explicit')
-  group_loss = steps.make_group_loss(objective)
-  post = steps.make_post(group_loss, aggregator, sizes)
+  group_loss = steps.of_shared(steps.make_group_loss(objective))
+  post = steps.make_post(steps.make_losses(group_loss), aggregator, sizes)
   step = steps.make_step(gradient, optimizer, post)
 
   def body(carry, index):

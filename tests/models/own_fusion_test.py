@@ -105,10 +105,8 @@ def test_what_it_drops_is_drawn_in_training_and_alike_after_the_update():
   spy = types.GradientAggregator(
     lambda number, params: (), keep, post=lambda info, state: info
   )
-  gradient = behavior_steps.make_gradient(
-    model, made, toys.USERS, 3, (), spy, GROUPS
-  )
-  post = behavior_steps.make_post(model, made, 3, spy, GROUPS)
+  gradient = behavior_steps.make_gradient(model, made, toys.USERS, GROUPS, spy)
+  post = behavior_steps.make_post(model, made, GROUPS, spy)
 
   @jax.jit
   def both(key):

@@ -125,8 +125,3 @@ def test_models_that_look_ahead_cannot_train_every_position():
   model = worlds.mean_model()._replace(encode_positions=None)
   with pytest.raises(types.UserError, match='train.objective=bce'):
     objectives.make('every_position', model)
-
-
-def test_unknown_objective_lists_the_known_ones():
-  with pytest.raises(types.UserError, match='bce, bpr, every_position'):
-    objectives.make('bpr_max', worlds.mean_model())

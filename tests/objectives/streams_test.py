@@ -186,21 +186,3 @@ def test_the_pool_decides_how_many_negatives_there_are():
   assert stream_objectives.negatives(options) == (3, False)
   options.pool = 'shared'
   assert stream_objectives.negatives(options) == (7, True)
-
-
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    ({'pool': 'own'}, "two_time.pool 'own'; known: event, shared"),
-    ({'negatives': 0}, 'two_time.negatives 0 must be at least 1'),
-    (
-      {'pool': 'shared', 'pool_size': 0},
-      'two_time.pool_size 0 must be at least 1',
-    ),
-  ],
-)
-def test_a_pool_without_items_is_refused(changes, message):
-  named = {f'two_time__{name}': value for name, value in changes.items()}
-  with pytest.raises(types.UserError) as error:
-    stream_objectives.negatives(toys.config(**named).two_time)
-  assert str(error.value) == message

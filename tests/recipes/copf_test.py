@@ -32,7 +32,9 @@ def _look(variant):
   if made.head.unique_weight:
     unique = ((2, 0), (0, 1))
     batch = batch._replace(unique=batch.pairs[:2])
-  gradient = behavior_steps.make_gradient(model, made, toys.USERS, 3, unique)
+  gradient = behavior_steps.make_gradient(
+    model, made, toys.USERS, jnp.ones(3), unique=unique
+  )
   users = jnp.arange(toys.USERS)
   items = jnp.arange(1, toys.ITEMS + 1)
 

@@ -124,8 +124,8 @@ def test_a_diagnosis_shows_experts_and_gates_of_the_target():
   experiment = _experiment('copf')
   phase = phases.make(*asked.first(experiment).parts)
   state, model = phase.init_state(), experiment.system.model
-  found = phase.diagnose(state, phase.context, None, None, None)
-  tables = model.encode(state.params, phase.context).behaviors
+  found = phase.how.diagnose(state, phase.learner.context, None, None, None)
+  tables = model.encode(state.params, phase.learner.context).behaviors
   expected = [np.sqrt(np.mean(np.square(table))) for table in tables]
   np.testing.assert_allclose(found['table_rms'], expected, rtol=1e-4)
   assert found['expert_rms'].shape == found['gate_std'].shape == (3,)
@@ -137,7 +137,6 @@ def test_a_diagnosis_shows_experts_and_gates_of_the_target():
   ('changes', 'message'),
   [
     ({'behavior__aggregate': 'users'}, "'users'; known: loss, behaviors, gr"),
-    ({'behavior__anchors': 'some'}, "'some'; known: batch, all"),
     ({'train__select_metric': 'loss'}, 'loss judges sequence models'),
   ],
 )

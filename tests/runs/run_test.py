@@ -183,7 +183,7 @@ def _trained(name, form):
   experiment = _experiment(aggregator__name=name, aggregator__form=form)
   phase = phases.make(*asked.first(experiment).parts, start=_initial())
   state, _ = asked.epoch(phase, phase.init_state())
-  assert int(state.step) == len(phase.plan_of(0))
+  assert int(state.step) == len(phase.source.plan_of(0))
   return jax.device_get(state.params)
 
 
@@ -212,11 +212,11 @@ def test_groups_are_logged_from_the_same_batches_in_both_forms(monkeypatch):
   for form in ('fused', 'explicit'):
     parts = asked.first(_experiment(aggregator__form=form)).parts
     phase, source = phases.make(*parts), seen.pop()
-    plan = np.asarray(phase.plan_of(0)[:1])
+    plan = np.asarray(phase.source.plan_of(0)[:1])
     examples = plan[0] if plan.ndim > 2 else source.stack(plan)[0]
     # A row of examples at a time, whatever the form of the update.
     batch_of = jax.jit(source.batch_of)
-    batches.append(batch_of(phase.feed, examples[0], jax.random.key(0)))
+    batches.append(batch_of(phase.source.feed, examples[0], jax.random.key(0)))
   runs.assert_same_arrays(*batches)
   assert np.all(np.asarray(batches[0].group)[batches[0].weight > 0] == 0)
 

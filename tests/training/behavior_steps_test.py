@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -41,15 +42,17 @@ def _system(variant='no_aggregation', **changes):
 def _gradient(
   system,
   aggregator=None,
-  sizes=None,
+  sizes=SIZES,
   batch=None,
   unique=(),
   state=(),
   form='auto',
 ):
   made, model, context, params = system
+  shape = dataclasses.replace(made.aggregator, form=form)
+  made = dataclasses.replace(made, aggregator=shape)
   gradient = behavior_steps.make_gradient(
-    model, made, toys.USERS, 3, unique, aggregator, sizes, form
+    model, made, toys.USERS, sizes, aggregator, unique
   )
   batch = toys.batch() if batch is None else batch
   return jax.jit(gradient)(params, context, batch, state, KEY)
@@ -224,12 +227,12 @@ def test_a_method_that_asks_for_later_losses_gets_those_of_the_same_parts(over):
   told = _fixed(np.ones(len(sizes), np.float32))._replace(
     post=lambda info, state: info
   )
-  post = behavior_steps.make_post(model, made, 3, told, sizes)
+  post = behavior_steps.make_post(model, made, sizes, told)
   after = jax.jit(post)(params, context, toys.batch(), (), KEY)
   _, before, *_ = _gradient((made, model, context, params), told, sizes)
   _assert_close(after, before)  # nothing has moved
   for other in (None, _fixed(np.ones(3))):
-    assert behavior_steps.make_post(model, made, 3, other, sizes) is None
+    assert behavior_steps.make_post(model, made, sizes, other) is None
 
 
 def test_unique_losses_weigh_as_their_tasks():

@@ -114,7 +114,7 @@ def test_the_newest_are_kept(tmp_path):
   assert checkpoints.steps(tmp_path) == [10, 100]
   template = {'x': jnp.int32(0)}
   assert checkpoints.restore(tmp_path, template).state['x'] == 100
-  assert checkpoints.restore(tmp_path, template, step=10).state['x'] == 10
+  assert checkpoints.restore_step(tmp_path, template, 10).state['x'] == 10
 
 
 def test_an_earlier_step_replaces_what_came_after(tmp_path):
@@ -133,7 +133,7 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 def test_a_step_that_is_not_there_is_a_user_error(tmp_path):
   checkpoints.save(tmp_path, 5, {'x': jnp.int32(1)}, {})
   with pytest.raises(types.UserError, match=r'step 6 .* there are: 5'):
-    checkpoints.restore(tmp_path, {'x': jnp.int32(0)}, step=6)
+    checkpoints.restore_step(tmp_path, {'x': jnp.int32(0)}, 6)
 
 
 @pytest.mark.parametrize('name', ['state', 'host.json', 'manifest.json'])
@@ -148,7 +148,7 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_used(
   assert restored.step == 1
   assert str(tmp_path / '2') in caplog.text
   with pytest.raises(types.UserError, match='is damaged'):
-    checkpoints.restore(tmp_path, {'x': jnp.arange(1)}, step=2)
+    checkpoints.restore_step(tmp_path, {'x': jnp.arange(1)}, 2)
 
 
 @pytest.mark.parametrize('name', ['host.json', 'manifest.json', 'state'])
@@ -294,7 +294,7 @@ def test_a_step_replaced_by_a_killed_process_is_found_by_name(tmp_path):
   checkpoints.save(tmp_path, 5, {'x': jnp.int32(1)}, {})
   os.rename(tmp_path / '5', tmp_path / '.replaced-5')
   template = {'x': jnp.int32(0)}
-  assert checkpoints.restore(tmp_path, template, step=5).state['x'] == 1
+  assert checkpoints.restore_step(tmp_path, template, 5).state['x'] == 1
 
 
 def test_a_reader_leaves_alone_what_a_writer_is_writing(tmp_path):

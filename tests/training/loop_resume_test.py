@@ -41,7 +41,7 @@ def test_the_world_saves_in_the_middle_of_epochs(tmp_path, monkeypatch):
 
   monkeypatch.setattr(checkpoints, 'save', listen)
   fitted = loops.fit(tmp_path)
-  steps_per_epoch = len(loops.phase().plan_of(0))
+  steps_per_epoch = len(loops.phase().source.plan_of(0))
   ends = [steps_per_epoch * (e + 1) for e in range(loops.EPOCHS)]
   latest = [step for folder, step in saved if folder == 'latest']
   assert set(ends) < set(latest)
@@ -122,7 +122,8 @@ def test_asked_to_stop_it_saves_and_goes_on_later(tmp_path):
 
 def test_calls_on_a_finished_run_train_nothing(tmp_path):
   loops.fit(tmp_path)
-  phase = loops.phase()._replace(plan_of=None, evaluate=None)
+  phase = loops.changed(judge=None)
+  phase = phase._replace(source=phase.source._replace(plan_of=None))
   loops.assert_undisturbed(tmp_path, loops.fit(tmp_path, phase))
 
 

@@ -48,7 +48,7 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
   epochs, best_epoch = _stopped(
     values, patience, evaluate_every, metric == 'loss'
   )
-  per_epoch = len(loops.phase().plan_of(0))
+  per_epoch = len(loops.phase().source.plan_of(0))
   kept = {}
 
   def evaluate(params):
@@ -63,7 +63,7 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
   ]
   fitted = loops.fit(
     tmp_path,
-    loops.phase()._replace(evaluate=evaluate),
+    loops.changed(judge=evaluate),
     epochs=len(values),
     patience=patience,
     evaluate_every=evaluate_every,
@@ -85,7 +85,7 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
 def test_without_selection_the_last_epoch_is_taken(tmp_path):
   fitted = loops.fit(
     tmp_path,
-    loops.phase()._replace(evaluate=None),
+    loops.changed(judge=None),
     select_metric='none',
     patience=1,
   )
@@ -137,7 +137,7 @@ def test_a_number_that_is_not_finite_ends_the_run_but_not_its_checkpoint(
   ],
 )
 def test_a_selection_without_a_value_ends_the_run(tmp_path, value, message):
-  phase = loops.phase()._replace(evaluate=lambda params: {'loss': value})
+  phase = loops.changed(judge=lambda params: {'loss': value})
   with pytest.raises(types.UserError, match=message):
     loops.fit(tmp_path, phase)
   assert checkpoints.steps(run_directory.best_path(tmp_path)) == []
@@ -146,12 +146,12 @@ def test_a_selection_without_a_value_ends_the_run(tmp_path, value, message):
 def test_the_log_has_the_sums_of_the_epoch():
   workdir, fitted = loops.uninterrupted()
   lines = run_directory.read_metrics(workdir)
-  per_epoch = len(loops.phase().plan_of(0))
+  per_epoch = len(loops.phase().source.plan_of(0))
   assert [line['step'] for line in lines] == [
     per_epoch * (epoch + 1) for epoch in range(loops.EPOCHS)
   ]
   counts = plans.group_batch_sizes(
-    np.bincount(np.asarray(loops.phase().feed.group)),
+    np.bincount(np.asarray(loops.phase().source.feed.group)),
     loops.BATCH,
     'proportional',
   )
@@ -166,7 +166,7 @@ def test_the_log_has_the_sums_of_the_epoch():
 
 
 def test_parameters_are_kept_after_the_epochs_that_are_asked_for(tmp_path):
-  phase = loops.phase()._replace(snapshots=(1, 3))
+  phase = loops.changed(snapshots=(1, 3))
   fitted = loops.fit(tmp_path, phase)
   template = {'params': fitted.params}
   kept = {}

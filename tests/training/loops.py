@@ -23,8 +23,10 @@ from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
 from twotsrec.training import checkpoints
 from twotsrec.training import loop
+from twotsrec.training import phases
 from twotsrec.training import run_directory
 from twotsrec.training import steps
+from twotsrec.training import updates
 
 GROUPS, BATCH, EPOCHS = 3, 4, 3
 _LENGTH = 5
@@ -42,33 +44,49 @@ def _optimizer():
 
 
 @functools.cache
-def phase() -> loop.Phase:
+def phase() -> phases.Phase:
   """Updates of a small model, with losses of three groups told apart."""
   prepared, groups = worlds.log()
   data = config_lib.DataConfig(history_length=_LENGTH)
   feed = feeds.make_feed(prepared, groups, data)
   group = np.asarray(feed.group)
+  sizes = jnp.asarray(groups.sizes, jnp.float32)
   batch_of = functools.partial(
     feeds.make_batch, history_length=_LENGTH, num_negatives=2, num_items=30
   )
   gradient = steps.make_gradient(
     objectives.sampled_bce(worlds.mean_model()),
     linear.backdoor(),
-    jnp.asarray(groups.sizes, jnp.float32),
+    sizes,
     'fused',
   )
-  return loop.Phase(
-    runner=steps.make_runner(steps.make_step(gradient, _optimizer()), batch_of),
+  update = updates.of_gradient(gradient, _optimizer())
+  key = jax.random.key(7)
+  return phases.Phase(
+    runner=steps.make_runner(update.step, batch_of),
     init_state=start,
-    context={},
-    feed=feed,
-    plan_of=lambda epoch: plans.make_plan(
-      group, GROUPS, BATCH, 'proportional', 0, epoch
+    learner=contracts.Learner(init=lambda key: _params(), context={}),
+    source=contracts.Source(
+      feed=feed,
+      sizes=sizes,
+      batch_of=batch_of,
+      plan_of=lambda epoch: plans.make_plan(
+        group, GROUPS, BATCH, 'proportional', 0, epoch
+      ),
     ),
-    negative_key=lambda epoch: jax.random.fold_in(jax.random.key(7), epoch),
+    how=phases.How(
+      train=config_lib.TrainConfig(),
+      update=update,
+      keys=phases.Keys(key, key, lambda epoch: jax.random.fold_in(key, epoch)),
+      judge=_restless,
+    ),
     num_losses=GROUPS,
-    evaluate=_restless,
   )
+
+
+def changed(**how) -> phases.Phase:
+  """The same, judged or kept in another way."""
+  return phase()._replace(how=phase().how._replace(**how))
 
 
 @functools.cache
@@ -91,27 +109,25 @@ def compiled():
 
 
 def fit(
-  workdir, changed=None, should_stop=lambda: False, runner=None, **changes
+  workdir, other=None, should_stop=lambda: False, runner=None, **changes
 ) -> contracts.Trained:
   """Trains in `workdir`, saving after every call.
 
   Args:
     workdir: made if missing.
-    changed: in place of `phase()`.
+    other: phase in place of `phase()`.
     should_stop: of `loop.fit`.
     runner: in place of `compiled()`.
     **changes: of the configuration.
   """
   config = {'epochs': EPOCHS, 'checkpoint_every': 0.0, **changes}
+  fitted = other or phase()
+  how = fitted.how._replace(train=config_lib.TrainConfig(**config))
   runner = runner or compiled()
   pathlib.Path(workdir).mkdir(exist_ok=True)
   with mock.patch.object(loop, '_compile', lambda phase, live: (runner, live)):
     return loop.fit(
-      changed or phase(),
-      config_lib.TrainConfig(**config),
-      str(workdir),
-      should_stop,
-      quiet=True,
+      fitted._replace(how=how), str(workdir), should_stop, quiet=True
     )
 
 
@@ -135,7 +151,7 @@ def assert_same(workdir, fitted, expected_workdir, expected) -> None:
   template = {'params': expected.params}
   step = expected.progress.best[0].step
   best = [
-    checkpoints.restore(run_directory.best_path(w), template, step).state
+    checkpoints.restore_step(run_directory.best_path(w), template, step).state
     for w in (workdir, expected_workdir)
   ]
   runs.assert_same_arrays(*best)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import event_feeds
 from twotsrec.data import plans
@@ -14,6 +15,7 @@ from twotsrec.models import ccf
 from twotsrec.training import checkpoints
 from twotsrec.training import loop
 from twotsrec.training import offer_steps
+from twotsrec.training import phases
 from twotsrec.training import run_directory
 from twotsrec.training import steps
 
@@ -349,23 +351,27 @@ def _phase(optimizer):
   config = _config(optimizer, pool='shared', featured=True)
   update, runner = _runner(config)
   size = len(_feed().user)
-  phase = loop.Phase(
+  init = lambda key=KEY: _params(config)
+  return phases.Phase(
     runner=runner,
-    init_state=lambda: update.init(_params(config), jax.random.key(1), None),
-    context=_context(featured=True),
-    feed=_feed(),
-    plan_of=lambda epoch: event_feeds.make_plan(size, BATCH, 0, epoch),
-    negative_key=lambda epoch: jax.random.fold_in(KEY, epoch),
+    init_state=lambda: update.init(init(), jax.random.key(1), None),
+    learner=contracts.Learner(init, context=_context(featured=True)),
+    source=contracts.Source(
+      feed=_feed(),
+      sizes=_sizes(),
+      batch_of=event_feeds.make_batch_of(ITEMS, config.two_time),
+      plan_of=lambda epoch: event_feeds.make_plan(size, BATCH, 0, epoch),
+    ),
+    how=phases.How(config.train, update, phases.keys_of(KEY)),
     num_losses=GROUPS,
   )
-  return phase, config.train
 
 
 @pytest.mark.parametrize('optimizer', offer_steps.BY_ROWS)
 def test_a_stopped_run_ends_with_the_same_bits(optimizer, tmp_path):
-  phase, train = _phase(optimizer)
+  phase = _phase(optimizer)
   fit = lambda name, stop: loop.fit(
-    phase, train, str(tmp_path / name), stop, quiet=True
+    phase, str(tmp_path / name), stop, quiet=True
   )
   for name in ('whole', 'cut'):
     (tmp_path / name).mkdir()
@@ -414,20 +420,3 @@ def test_rows_refuse_what_needs_the_gradient_of_every_group(name, form):
   with pytest.raises(types.UserError, match=f'{name!r}.*optimizer=adam') as it:
     offer_steps.make(config, _sizes())
   assert '\n' not in str(it.value)
-
-
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    ({'stage1_optimizer': 'sgd'}, "'sgd'; known: adam, row_adagrad, lazy_adam"),
-    ({'stage1_rate': 0.0}, 'stage1_rate is 0.0; it must be positive'),
-    ({'stage1_l2': -1.0}, 'stage1_l2 is -1.0; it must not be negative'),
-  ],
-)
-def test_wrong_settings_are_one_line(changes, message):
-  config = _config()
-  for field, value in changes.items():
-    setattr(config.two_time, field, value)
-  with pytest.raises(types.UserError, match=message) as raised:
-    offer_steps.make(config, _sizes())
-  assert '\n' not in str(raised.value)

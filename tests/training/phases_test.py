@@ -36,7 +36,7 @@ def _phase(**aggregator):
 def test_batches_are_stacked_by_group_when_the_aggregator_wants_it(
   name, form, stacked
 ):
-  plan = np.asarray(_phase(name=name, form=form).plan_of(0))
+  plan = np.asarray(_phase(name=name, form=form).source.plan_of(0))
   assert plan.ndim == (3 if stacked else 2)
 
 
@@ -61,7 +61,7 @@ def test_sequences_weigh_groups_by_the_positions_they_train():
     phase = phases.make(*asked.first(experiment).parts)
     state, _ = asked.epoch(phase, phase.init_state(), stop=1)
     weights.append(jax.device_get(state.params))
-  longest = np.max(np.asarray(phase.feed.weight))
+  longest = np.max(np.asarray(phase.source.feed.weight))
   assert longest == 5  # L cuts some sequences of the log
   # Importance weights of the prior n_j / N undo nothing: joint training.
   jax.tree.map(

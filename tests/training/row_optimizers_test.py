@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import pytest
 
-from twotsrec import types
 from twotsrec.training import row_optimizers
 
 RATE, ROWS, WIDTH = 0.1, 7, 3
@@ -83,11 +82,10 @@ def test_a_first_step_is_as_long_as_the_rate_whatever_the_gradient():
   np.testing.assert_allclose(moved['embedding'][2], -RATE, rtol=1e-3)
 
 
-@pytest.mark.parametrize('counter', row_optimizers.COUNTERS)
-def test_lazy_adam_is_adam_when_every_row_is_in_use(counter):
+def test_lazy_adam_is_adam_when_every_row_is_in_use():
   everyone = np.concatenate([np.arange(ROWS), [2, 2, -1]])
   batches = [np.random.default_rng(s).permutation(everyone) for s in range(4)]
-  ours, _ = _run(row_optimizers.lazy_adam(RATE, counter=counter), batches)
+  ours, _ = _run(row_optimizers.lazy_adam(RATE), batches)
   theirs, optimizer = jax.tree.map(jnp.asarray, _tables()), optax.adam(RATE)
   state = optimizer.init(theirs)
   for seed, ids in enumerate(batches):
@@ -101,11 +99,10 @@ def test_lazy_adam_is_adam_when_every_row_is_in_use(counter):
     np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('counter', row_optimizers.COUNTERS)
-def test_a_row_that_rests_does_not_move_in_lazy_adam(counter):
+def test_a_row_that_rests_does_not_move_in_lazy_adam():
   """Every row is as if Adam had run on its own updates alone."""
   batches = [BATCHES[i] for i in (0, 1, 1, 0)]
-  ours, state = _run(row_optimizers.lazy_adam(RATE, counter=counter), batches)
+  ours, state = _run(row_optimizers.lazy_adam(RATE), batches)
   b1, b2, eps = 0.9, 0.999, 1e-8
   for name, table in _tables().items():
     for row in range(ROWS):
@@ -115,19 +112,11 @@ def test_a_row_that_rests_does_not_move_in_lazy_adam(counter):
         if row not in ids:
           continue
         own += 1
-        count = own if counter == 'row' else number + 1
         grad = _dense(ids, _grads(ids, number)[name])[row]
         mean = b1 * mean + (1 - b1) * grad
         square = b2 * square + (1 - b2) * grad**2
-        root = np.sqrt(square / (1 - b2**count))
-        expected -= RATE * mean / (1 - b1**count) / (root + eps)
+        root = np.sqrt(square / (1 - b2**own))
+        expected -= RATE * mean / (1 - b1**own) / (root + eps)
       np.testing.assert_allclose(ours[name][row], expected, rtol=1e-4)
       if not own:
         np.testing.assert_array_equal(ours[name][row], table[row])
-
-
-def test_an_unknown_optimizer_lists_the_known_ones():
-  assert row_optimizers.make('row_adagrad', RATE).init
-  assert row_optimizers.make('lazy_adam', RATE).init
-  with pytest.raises(types.UserError, match="'sgd'; known: row_adagrad, lazy"):
-    row_optimizers.make('sgd', RATE)

@@ -78,9 +78,7 @@ def _compiled(*arguments, **changes):
 
 
 def _init(params, name='din', method='grad_transfer'):
-  return sequential.init(
-    KEY, GROUPS, params, _model(name), SIZES, _options(method)
-  )
+  return sequential.init(KEY, params, _model(name), SIZES, _options(method))
 
 
 @functools.cache
@@ -286,7 +284,7 @@ def test_fish_takes_any_model_and_objective():
   shape = (GROUPS, ROWS, LENGTH, CANDIDATES)
   candidates = jax.random.randint(KEY, shape, 1, ITEMS + 1)
   batch = batch._replace(candidates=candidates)
-  state = sequential.init(KEY, GROUPS, params, model, SIZES, options)
+  state = sequential.init(KEY, params, model, SIZES, options)
   grads, _, sums, _ = jax.jit(gradient)(params, {}, batch, state, KEY)
   chex.assert_tree_all_finite(grads)
   assert float(sums[2]) == 0.0 < float(sums[0])
@@ -304,22 +302,10 @@ def test_the_adversary_is_as_wide_as_what_it_sees(name, width):
   assert _init(_params(name), name, 'fish') == ()
 
 
-@pytest.mark.parametrize(
-  'method, changes, match',
-  [
-    ('reptile', {}, 'known: aggregator, fish, grad_transfer'),
-    ('fish', {'inner_rate': 0.0}, 'train.inner_rate 0.0'),
-    ('grad_transfer', {'adversary_weight': -1.0}, 'adversary_weight -1.0'),
-    ('grad_transfer', {'objective': 'every_position'}, 'train.objective=bce'),
-  ],
-)
-def test_settings_that_cannot_be_are_refused(method, changes, match):
-  with pytest.raises(types.UserError, match=match):
-    _gradient(method, **changes)
-
-
-def test_the_adversary_needs_stages():
-  with pytest.raises(types.UserError, match='with stages: din'):
-    sequential.make_gradient(
-      worlds.mean_model(), jnp.ones(GROUPS), _options('grad_transfer')
-    )
+def test_the_adversary_needs_stages_and_single_targets():
+  for name, changes, match in (
+    ('mean', {}, 'with stages: din'),
+    ('din', {'objective': 'every_position'}, 'train.objective=bce'),
+  ):
+    with pytest.raises(types.UserError, match=match):
+      _gradient('grad_transfer', name, **changes)

@@ -245,13 +245,14 @@ def test_losses_after_the_update_are_shown_to_those_who_ask():
   world, optimizer = _world(), optax.sgd(0.1)
   _, stacked = world.batches(0)
   joint = linear.joint()
-  group_loss = steps.make_group_loss(world.objective)
-  assert steps.make_post(group_loss, joint, world.sizes) is None
+  group_loss = steps.of_shared(steps.make_group_loss(world.objective))
+  losses = steps.make_losses(group_loss)
+  assert steps.make_post(losses, joint, world.sizes) is None
   asking = joint._replace(
     post=lambda info, state: info.losses,
   )
   gradient = world.gradient(asking, 'explicit')
-  post = steps.make_post(group_loss, asking, world.sizes)
+  post = steps.make_post(losses, asking, world.sizes)
   start = steps.init_state(
     world.params, optimizer, jnp.zeros(GROUPS), jax.random.key(3)
   )

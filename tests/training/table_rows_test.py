@@ -107,8 +107,3 @@ def test_methods_that_act_on_every_row_are_kept_dense(name):
   assert not table_rows.resolve('auto', name, 5, large)
   with pytest.raises(types.UserError, match=f'{name} acts on rows'):
     table_rows.resolve('rows', name, 5, large)
-
-
-def test_an_unknown_form_lists_the_known_ones():
-  with pytest.raises(types.UserError, match='auto, dense, rows'):
-    table_rows.resolve('sparse', 'joint', 1, {})

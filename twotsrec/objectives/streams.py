@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import losses
+from twotsrec import trees
 from twotsrec import types
-from twotsrec.data import event_feeds
 from twotsrec.data import stream_feeds
 from twotsrec.models import two_rnn
 from twotsrec.ops import rows
@@ -58,7 +58,8 @@ def make_carried(
     vectors = context['vectors']
     summary = summarize(stages, params.net, vectors, batch, own_start, states)
     query = two_rnn.query_of(stages)(params.net, summary)
-    return _loss(vectors.item, query, batch).ravel(), summary.after[-1]
+    last = trees.take(summary.after, -1)
+    return _loss(vectors.item, query, batch).ravel(), last
 
   return objective
 
@@ -88,6 +89,8 @@ def summarize(
     previous = embed(batch.previous)
   fresh = None
   if own_start:
+    if vectors.user is None:
+      raise TypeError('runs begin at user vectors, and there are none')
     fresh = rows.gather({'embedding': vectors.user}, batch.user)['embedding']
   streams = two_rnn.Streams(batch.reset, fresh, states, previous)
   return stages.summarize(net['extractor'], embed(batch.item), streams)
@@ -107,21 +110,9 @@ def _loss(item_vectors, query, batch):
 
 
 def negatives(options: config_lib.TwoTimeConfig) -> tuple[int, bool]:
-  """(how many negatives are drawn, whether all events of a step share them).
-
-  Raises:
-    types.UserError: an unknown pool, or none to draw.
-  """
-  if options.pool not in event_feeds.POOLS:
-    raise types.UserError(
-      f'two_time.pool {options.pool!r}; known: {", ".join(event_feeds.POOLS)}'
-    )
+  """(how many negatives are drawn, whether all events of a step share them)."""
   shared = options.pool == 'shared'
-  name = 'pool_size' if shared else 'negatives'
-  count = getattr(options, name)
-  if count < 1:
-    raise types.UserError(f'two_time.{name} {count} must be at least 1')
-  return count, shared
+  return options.pool_size if shared else options.negatives, shared
 
 
 class Pair(NamedTuple):

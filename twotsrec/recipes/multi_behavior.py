@@ -198,11 +198,9 @@ def _update(experiment, source, layout, aggregator) -> updates.Update:
     system.model,
     config,
     behaviors.num_users,
-    number,
-    layout.unique,
-    aggregator,
     sizes,
-    config.aggregator.form,
+    aggregator,
+    layout.unique,
   )
   init_method = lambda key, params: ()
   if aggregator is not None:
@@ -213,9 +211,7 @@ def _update(experiment, source, layout, aggregator) -> updates.Update:
     gradient,
     optimizers.make(config.train, config.behavior.decay_rate, every),
     init_method,
-    post=behavior_steps.make_post(
-      system.model, config, number, aggregator, sizes
-    ),
+    post=behavior_steps.make_post(system.model, config, sizes, aggregator),
   )
   return update._replace(num_losses=number)
 

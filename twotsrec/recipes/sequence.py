@@ -20,8 +20,8 @@ from twotsrec.evaluation import offline
 from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
+from twotsrec.training import grouped
 from twotsrec.training import phases
-from twotsrec.training import separate
 from twotsrec.training import sequential
 from twotsrec.training import settings
 from twotsrec.training import sources
@@ -108,7 +108,7 @@ def _how(experiment, learner, source, update) -> phases.How:
   config, judge = experiment.config, judge_of(experiment)
   by_group = pin.by_group(config)
   if config.train.method == 'separate':
-    by_group = lambda params: separate.unstack(params, len(source.sizes))
+    by_group = lambda params: grouped.unstack(params, len(source.sizes))
     judge = judge and (lambda params, every=judge: every(by_group(params)))
   return phases.How(
     train=config.train,

@@ -81,7 +81,7 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   several = isinstance(selected, list)
   paths = run_directory.best_paths(workdir, len(selected) if several else None)
   params = [
-    checkpoints.restore(path, {'params': template}, step).state['params']
+    checkpoints.restore_step(path, {'params': template}, step).state['params']
     for path, step in zip(paths, selected if several else [selected])
   ]
   return experiment, params if several else params[0]

@@ -104,7 +104,7 @@ def train(
       folder.mkdir(parents=True, exist_ok=True)
       if begin.origin:
         files.write_json(folder / _ORIGIN, begin.origin)
-      fitted = loop.fit(phase, how.train, str(folder), should_stop, quiet)
+      fitted = loop.fit(phase, str(folder), should_stop, quiet)
       if fitted.params is None or should_stop():
         raise _Stopped
       return fitted

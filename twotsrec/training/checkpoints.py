@@ -36,7 +36,7 @@ _OS_ERROR_CODE = re.compile(r"os_error_code='(\d+)'")
 
 
 class Restored(NamedTuple):
-  """What `save` was given.
+  """Contents of a checkpoint.
 
   Attributes:
     state: arrays in the containers of the template.
@@ -71,20 +71,18 @@ def save(
   Returns:
     Path of the new checkpoint.
   """
-  if keep < 1:
-    raise types.UserError(f'train.keep is {keep}; keep at least 1 checkpoint')
   chex.assert_scalar_non_negative(step)
   folder = pathlib.Path(folder)
   host_text = json.dumps(host, allow_nan=False)
   named = _named_leaves(state)
 
   def fill(path):
-    leaves = _write_leaves(path / 'state', named)
+    _write_arrays(path / 'state', [_as_numpy(leaf) for _, leaf in named])
     (path / 'host.json').write_text(host_text, encoding='utf-8')
     return {
       'format': _FORMAT,
       'step': int(step),
-      'leaves': [leaf._asdict() for leaf in leaves],
+      'leaves': [_describe(*pair)._asdict() for pair in named],
     }
 
   with files.explained(folder, 'write'):
@@ -98,11 +96,9 @@ def steps(folder: str | os.PathLike) -> list[int]:
 
 
 def restore(
-  folder: str | os.PathLike,
-  template: types.PyTree,
-  step: int | None = None,
+  folder: str | os.PathLike, template: types.PyTree
 ) -> Restored | None:
-  """Reads the newest checkpoint that is not damaged, or that of `step`.
+  """Reads the newest checkpoint that is not damaged; None if there is none.
 
   A damaged one is skipped with a warning that names it.
 
@@ -110,14 +106,9 @@ def restore(
     folder: where `save` wrote; need not exist.
     template: pytree of arrays or `jax.ShapeDtypeStruct`. A NumPy array in it
       comes back as a NumPy array, anything else as a jax array.
-    step: read this one or fail.
-  Returns:
-    None if there is no checkpoint.
   """
   folder = pathlib.Path(folder)
   versions.clean_up_if_idle(folder)
-  if step is not None:
-    return _restore_step(folder, template, step)
   damaged = []
   # Listed anew each time: a training process may remove the one we open.
   while left := [s for s in steps(folder) if s not in damaged]:
@@ -139,20 +130,27 @@ def restore(
   return None
 
 
-def _restore_step(
-  folder: pathlib.Path, template: types.PyTree, step: int
+def restore_step(
+  folder: str | os.PathLike, template: types.PyTree, step: int
 ) -> Restored:
-  if step not in steps(folder):
-    there = ', '.join(map(str, steps(folder))) or 'none'
+  """Reads the checkpoint of one step, into a template as in `restore`.
+
+  Raises:
+    types.UserError: it is not there, or damaged.
+  """
+  folder = pathlib.Path(folder)
+  versions.clean_up_if_idle(folder)
+  path, there = folder / str(step), steps(folder)
+  if step not in there:
     raise types.UserError(
-      f'no checkpoint of step {step} in {folder}; there are: {there}'
+      f'no checkpoint of step {step} in {folder}; there are:'
+      f' {", ".join(map(str, there)) or "none"}'
     )
   try:
-    return _read(folder / str(step), template)
+    return _read(path, template)
   except versions.DamageError as error:
     raise types.UserError(
-      f'checkpoint {folder / str(step)} is damaged ({error}); train'
-      ' again in a new --workdir'
+      f'checkpoint {path} is damaged ({error}); train again in a new --workdir'
     ) from error
 
 
@@ -160,7 +158,7 @@ def _restore_step(
 
 
 class _Leaf(NamedTuple):
-  """How a leaf is listed in the manifest; `key_impl` of typed keys only."""
+  """A leaf as the manifest lists it; `key_impl` of typed keys only."""
 
   path: str
   dtype: str
@@ -185,24 +183,13 @@ def _named_leaves(tree: types.PyTree) -> list[tuple[str, Any]]:
 
 
 def _describe(name: str, leaf: Any) -> _Leaf:
-  return _Leaf(name, str(leaf.dtype), list(leaf.shape))
+  stored = isinstance(leaf, jax.Array) and _is_key(leaf)
+  impl = str(jax.random.key_impl(leaf)) if stored else None
+  return _Leaf(name, str(leaf.dtype), list(leaf.shape), impl)
 
 
-def _write_leaves(
-  path: pathlib.Path, named: list[tuple[str, Any]]
-) -> list[_Leaf]:
-  """Writes all arrays and returns what the manifest says of them."""
-  leaves, arrays = [], []
-  for name, leaf in named:
-    described = _describe(name, leaf)
-    if _is_key(leaf):
-      impl = str(jax.random.key_impl(leaf))
-      described = described._replace(key_impl=impl)
-      leaf = jax.random.key_data(leaf)
-    leaves.append(described)
-    arrays.append(np.asarray(leaf))
-  _write_arrays(path, arrays)
-  return leaves
+def _as_numpy(leaf: Any) -> np.ndarray:
+  return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _read(path: pathlib.Path, template: types.PyTree) -> Restored:
@@ -221,18 +208,14 @@ def _read(path: pathlib.Path, template: types.PyTree) -> Restored:
     host = json.loads((path / 'host.json').read_text(encoding='utf-8'))
   except OSError as error:  # removed since it was verified
     raise versions.DamageError(str(error)) from error
-  state = jax.tree.unflatten(
-    jax.tree.structure(template),
-    [
-      _like(array, leaf, model)
-      for array, leaf, (_, model) in zip(arrays, leaves, named, strict=True)
-    ],
-  )
+  like = [_like(*one) for one in zip(arrays, leaves, named, strict=True)]
+  state = jax.tree.unflatten(jax.tree.structure(template), like)
   return Restored(state, host, body['step'])
 
 
-def _like(array: np.ndarray, leaf: _Leaf, model: Any) -> Any:
+def _like(array: np.ndarray, leaf: _Leaf, named: tuple[str, Any]) -> Any:
   """A stored array as the kind of array that the template has there."""
+  _, model = named
   if leaf.key_impl is not None:
     return jax.random.wrap_key_data(jnp.array(array), impl=leaf.key_impl)
   if isinstance(model, np.ndarray | np.generic):
@@ -269,16 +252,6 @@ def _numbered(leaves: list[Any]) -> dict[str, Any]:
   }
 
 
-def _empty(leaf: _Leaf) -> np.ndarray | None:
-  """The value of a leaf of size zero, None for any other."""
-  if 0 not in leaf.shape:
-    return None
-  if leaf.key_impl is None:
-    return np.zeros(leaf.shape, jnp.dtype(leaf.dtype))
-  key = jax.random.key_data(jax.random.key(0, impl=leaf.key_impl))
-  return np.zeros((*leaf.shape, *key.shape), key.dtype)
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
   """Without orbax's log lines, which absl prints at level INFO."""
@@ -311,14 +284,15 @@ def _write_arrays(path: pathlib.Path, arrays: list[np.ndarray]) -> None:
 def _read_arrays(path: pathlib.Path, leaves: list[_Leaf]) -> list[np.ndarray]:
   import orbax.checkpoint as ocp
 
-  arrays = [_empty(leaf) for leaf in leaves]
   numbered = _numbered(leaves)
-  if not numbered:
-    return arrays
-  how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in numbered}
-  what = ocp.args.PyTreeRestore(dict.fromkeys(numbered, 0), restore_args=how)
-  with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-    restored = reader.restore(path.absolute(), args=what)
-  for name, array in restored.items():
-    arrays[int(name)] = array
-  return arrays
+  restored = {}
+  if numbered:
+    how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in numbered}
+    what = ocp.args.PyTreeRestore(dict.fromkeys(numbered, 0), restore_args=how)
+    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+      restored = reader.restore(path.absolute(), args=what)
+  empty = lambda leaf: np.zeros(leaf.shape, jnp.dtype(leaf.dtype))
+  return [
+    restored[f'{i:05d}'] if 0 not in leaf.shape else empty(leaf)
+    for i, leaf in enumerate(leaves)
+  ]

@@ -1,10 +1,11 @@
-"""How the groups pull on the parameters: losses, norms, cosines."""
+"""Losses of the groups, and norms and cosines of their gradients."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotsrec import contracts
 from twotsrec import trees
@@ -33,6 +34,7 @@ def make_diagnose(
     group, or both groups; 0 if none has.
   """
   group_gradients = steps.make_group_gradients(objective)
+  stack = source.stack or np.asarray
 
   @jax.jit
   def diagnose(state, context, feed, stacked, key):
@@ -55,7 +57,7 @@ def make_diagnose(
   def run(state, context, feed, plan, key):
     every = max(1, plan.shape[0] // num_batches)
     chosen = plan[::every][:num_batches]
-    stacked = jnp.asarray(chosen if chosen.ndim > 2 else source.stack(chosen))
+    stacked = jnp.asarray(chosen if chosen.ndim > 2 else stack(chosen))
     return diagnose(state, context, feed, stacked, key)
 
   return run

@@ -44,7 +44,9 @@ def explained(path: str | os.PathLike, action: str) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    way_out = _WAYS_OUT.get(error.errno, f'choose a folder you can {action}')
+    way_out = _WAYS_OUT.get(
+      error.errno or 0, f'choose a folder you can {action}'
+    )
     raise types.UserError(
       f'cannot {action} {error.filename or path}: '
       f'{error.strerror or error}; {way_out}'

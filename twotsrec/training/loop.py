@@ -6,7 +6,8 @@ functions of (seed, epoch), and everything else an update reads is in the
 checkpoint.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -18,41 +19,10 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.training import checkpoints
+from twotsrec.training import phases
 from twotsrec.training import progress as progress_lib
 from twotsrec.training import run_directory
 from twotsrec.training import steps
-
-
-class Phase(NamedTuple):
-  """What is trained and how it is judged.
-
-  Attributes:
-    runner: from `steps.make_runner`.
-    init_state: () -> steps.TrainState before the first update.
-    context: given arrays of the model.
-    feed: device columns.
-    plan_of: epoch -> i32[S, ...], the same shape every epoch, on the host.
-    negative_key: epoch -> PRNG key.
-    num_losses: losses a step tells apart: of G groups, or of K behaviors.
-    evaluate: params -> {metric: float, metric_by_group: list}; None takes the
-      last epoch.
-    diagnose: (state, context, feed, plan, key) -> {name: array}, or None.
-    by_group: params -> what to keep for each group, when every group takes
-      its own best epoch; None takes one epoch for all.
-    snapshots: epochs, from 1, after which the parameters are kept for good.
-  """
-
-  runner: Callable[..., Any]
-  init_state: Callable[[], steps.TrainState]
-  context: Any
-  feed: Any
-  plan_of: Callable[[int], np.ndarray]
-  negative_key: Callable[[int], jax.Array]
-  num_losses: int
-  evaluate: Callable[[types.Params], dict[str, Any]] | None = None
-  diagnose: Callable[..., dict[str, Any]] | None = None
-  by_group: Callable[[types.Params], Sequence[types.Params]] | None = None
-  snapshots: tuple[int, ...] = ()
 
 
 class Best(NamedTuple):
@@ -70,7 +40,7 @@ class Best(NamedTuple):
 
 
 class Progress(NamedTuple):
-  """How far a phase has come; what a checkpoint knows besides arrays.
+  """Counters and times of a phase, beside the arrays in a checkpoint.
 
   Attributes:
     epoch: whole epochs.
@@ -98,17 +68,20 @@ class Progress(NamedTuple):
 
 
 class _Run(NamedTuple):
-  """What stays the same while a phase trains."""
+  """A phase, and where and for how long it trains."""
 
-  phase: Phase
-  config: config_lib.TrainConfig
+  phase: phases.Phase
   workdir: str
   should_stop: Callable[[], bool]
   quiet: bool
 
+  @property
+  def config(self) -> config_lib.TrainConfig:
+    return self.phase.how.train
+
 
 class _Live(NamedTuple):
-  """What changes: arrays on the device, and progress."""
+  """Arrays on the device, and progress; both change."""
 
   train: steps.TrainState
   totals: steps.Totals
@@ -116,8 +89,7 @@ class _Live(NamedTuple):
 
 
 def fit(
-  phase: Phase,
-  config: config_lib.TrainConfig,
+  phase: phases.Phase,
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
@@ -125,8 +97,7 @@ def fit(
   """Trains until early stopping or the last epoch, resuming if it can.
 
   Args:
-    phase: what is trained.
-    config: optimization and stopping.
+    phase: what is trained, and how.
     workdir: run directory.
     should_stop: asked between calls; saves and returns when true.
     quiet: no progress display.
@@ -136,24 +107,22 @@ def fit(
   Raises:
     types.UserError: a loss or gradient is not finite.
   """
-  run = _Run(phase, config, workdir, should_stop, quiet)
+  run = _Run(phase, workdir, should_stop, quiet)
   live = _resumed(run)
   run_directory.truncate_metrics(workdir, live.progress.metrics_bytes)
   if not _is_finished(run, live.progress):
     live = _epochs(run, *_compile(phase, live))
   if not _is_finished(run, live.progress):
     return contracts.Trained(params=None, progress=live.progress)
-  best = live.progress.best
-  paths = run_directory.best_paths(
-    workdir, len(best) if phase.by_group else None
-  )
   selected = [
-    checkpoints.restore(path, {'params': params}, step=one.step)
-    for path, params, one in zip(paths, _parts(run, live), best, strict=True)
+    checkpoints.restore_step(path, {'params': params}, best.step)
+    for (path, params), best in zip(
+      _parts(run, live), live.progress.best, strict=True
+    )
   ]
   params = [restored.state['params'] for restored in selected]
   return contracts.Trained(
-    params=params if phase.by_group else params[0], progress=live.progress
+    params=params if phase.how.by_group else params[0], progress=live.progress
   )
 
 
@@ -174,7 +143,6 @@ def _resumed(run) -> _Live:
 
 
 def _arrays(live):
-  """What a checkpoint holds."""
   return {'train': live.train, 'totals': live.totals}
 
 
@@ -190,21 +158,25 @@ def _is_finished(run, progress):
   return progress.epoch >= run.config.epochs or out_of_patience
 
 
+def _call(runner, phase, live, plan, epoch, start, stop):
+  """`runner` on the steps [start, stop) of a plan."""
+  bounds = (jnp.asarray(bound, jnp.int32) for bound in (start, stop))
+  return runner(
+    live.train,
+    live.totals,
+    phase.learner.context,
+    phase.source.feed,
+    plan,
+    phase.how.keys.negatives(epoch),
+    *bounds,
+  )
+
+
 def _compile(phase, live):
   """(compiled runner, live), so that the cost is shown apart."""
   begin = time.perf_counter()
-  plan = jnp.asarray(phase.plan_of(live.progress.epoch))
-  zero = jnp.zeros((), jnp.int32)
-  compiled = phase.runner.lower(
-    live.train,
-    live.totals,
-    phase.context,
-    phase.feed,
-    plan,
-    phase.negative_key(0),
-    zero,
-    zero,
-  ).compile()
+  plan = jnp.asarray(phase.source.plan_of(live.progress.epoch))
+  compiled = _call(phase.runner.lower, phase, live, plan, 0, 0, 0).compile()
   seconds = live.progress.compile_seconds + time.perf_counter() - begin
   return compiled, _moved(live, compile_seconds=seconds)
 
@@ -217,7 +189,7 @@ def _epochs(run, runner, live) -> _Live:
   """Runs the remaining epochs."""
   while not _is_finished(run, live.progress):
     begin = time.perf_counter()
-    plan = jnp.asarray(run.phase.plan_of(live.progress.epoch))
+    plan = jnp.asarray(run.phase.source.plan_of(live.progress.epoch))
     waited = live.progress.wait_seconds + time.perf_counter() - begin
     live = _one_epoch(run, runner, _moved(live, wait_seconds=waited), plan)
     if live.progress.step_in_epoch < plan.shape[0]:
@@ -233,18 +205,16 @@ def _epochs(run, runner, live) -> _Live:
 
 def _one_epoch(run, runner, live, plan) -> _Live:
   """Updates to the end of the epoch, or to a saved stop."""
-  num_steps, epoch = plan.shape[0], live.progress.epoch
-  key = run.phase.negative_key(epoch)
-  chunk, seen = 8, float(live.totals.weight.sum())
-  saved_at = time.monotonic()
-  label = f'epoch {epoch + 1}/{run.config.epochs}'
+  num_steps, chunk = plan.shape[0], 8
+  seen, saved_at = float(live.totals.weight.sum()), time.monotonic()
+  label = f'epoch {live.progress.epoch + 1}/{run.config.epochs}'
   start = live.progress.step_in_epoch
   with progress_lib.reporter(
     num_steps, label, quiet=run.quiet, start=start
   ) as report:
     while start < num_steps:
       stop = min(start + chunk, num_steps)
-      live, seconds = _advance(run, runner, live, plan, key, stop)
+      live, seconds = _advance(run, runner, live, plan, stop)
       # Calls of about a second: rare enough to cost nothing, frequent enough
       # for a live display and a quick answer to a signal.
       chunk = max(1, round((stop - start) / max(seconds, 1e-3)))
@@ -262,43 +232,32 @@ def _one_epoch(run, runner, live, plan) -> _Live:
   return live
 
 
-def _advance(run, runner, live, plan, key, stop) -> tuple[_Live, float]:
+def _advance(run, runner, live, plan, stop) -> tuple[_Live, float]:
   """Updates up to step `stop` of the plan, and their seconds."""
   begin, progress = time.perf_counter(), live.progress
-  as_i32 = lambda x: jnp.asarray(x, jnp.int32)
-  train, totals = runner(
-    live.train,
-    live.totals,
-    run.phase.context,
-    run.phase.feed,
-    plan,
-    key,
-    as_i32(progress.step_in_epoch),
-    as_i32(stop),
-  )
+  start, epoch = progress.step_in_epoch, progress.epoch
+  train, totals = _call(runner, run.phase, live, plan, epoch, start, stop)
   bad_step = int(totals.bad_step)  # waits for the call
   seconds = time.perf_counter() - begin
   if bad_step >= 0:
     what = 'training loss' if totals.bad_loss else 'gradient'
     raise types.UserError(
-      f'{what} is not finite at step {bad_step} (epoch {progress.epoch + 1});'
+      f'{what} is not finite at step {bad_step} (epoch {epoch + 1});'
       f' the last good checkpoint in {run.workdir} is kept\nlower'
       f' train.learning_rate (now {run.config.learning_rate}; in stage 2 those'
       ' of plugin) and start in a new --workdir'
     )
-  live = live._replace(train=train, totals=totals)
-  live = _moved(
-    live,
+  progress = progress._replace(
     train_seconds=progress.train_seconds + seconds,
-    steps=progress.steps + stop - progress.step_in_epoch,
+    steps=progress.steps + stop - start,
     step_in_epoch=stop,
   )
-  return live, seconds
+  return _Live(train=train, totals=totals, progress=progress), seconds
 
 
 def _end_of_epoch(run, live, plan) -> _Live:
   """Judges the epoch, keeps the best parameters and writes a line."""
-  phase, config = run.phase, run.config
+  phase, how, config = run.phase, run.phase.how, run.config
   epoch, step = live.progress.epoch + 1, int(live.train.step)
   totals = jax.device_get(live.totals)
   weight = np.maximum(totals.weight, 1e-9)
@@ -311,22 +270,21 @@ def _end_of_epoch(run, live, plan) -> _Live:
     'train_loss_by_part': (totals.loss / weight).tolist(),
     'train_seconds': round(live.progress.train_seconds, 3),
   }
-  if phase.diagnose is not None:
-    key = phase.negative_key(live.progress.epoch)
-    seen = phase.diagnose(live.train, phase.context, phase.feed, plan, key)
+  if how.diagnose is not None:
+    key = how.keys.negatives(live.progress.epoch)
+    seen = how.diagnose(
+      live.train, phase.learner.context, phase.source.feed, plan, key
+    )
     record['diagnosis'] = {k: np.asarray(v).tolist() for k, v in seen.items()}
-  if epoch in phase.snapshots:
+  if epoch in how.snapshots:
     path = run_directory.snapshot_path(run.workdir, epoch)
     params, host = {'params': live.train.params}, _host(live.progress)
     checkpoints.save(path, step, params, host, keep=1)
   last = epoch >= config.epochs
-  if phase.evaluate is None and last:
-    values = [None] * len(_parts(run, live))
-    live = _keep_best(run, live, values, range(len(values)))
-  elif phase.evaluate is not None and (
-    last or epoch % config.evaluate_every == 0
-  ):
-    judged = phase.evaluate(live.train.params)
+  if how.judge is None and last:
+    live = _keep_best(run, live, [None] * len(_parts(run, live)))
+  elif how.judge is not None and (last or epoch % config.evaluate_every == 0):
+    judged = how.judge(live.train.params)
     record[config.select_on] = judged
     live = _select(run, live, judged)
   run_directory.append_metrics(run.workdir, record)
@@ -335,16 +293,17 @@ def _end_of_epoch(run, live, plan) -> _Live:
 
 def _select(run, live, judged) -> _Live:
   """Saves the parameters where they are the best so far."""
-  metric, best = run.config.select_metric, live.progress.best
-  name = f'{metric}_by_group' if run.phase.by_group else metric
-  values = judged[name] if run.phase.by_group else [judged[name]]
+  metric, by_group = run.config.select_metric, run.phase.how.by_group
+  values = judged[f'{metric}_by_group'] if by_group else [judged[metric]]
   for j, value in enumerate(values):
-    whose = f'{metric} of group {j + 1}' if run.phase.by_group else metric
+    whose = f'{metric} of group {j + 1}' if by_group else metric
     _check_value(run, live.progress.epoch + 1, whose, value)
+  old = live.progress.best
+  improves = lambda a, b: a < b if metric == 'loss' else a > b
   better = [
     j
     for j, value in enumerate(values)
-    if not best or _improves(metric, value, best[j].value)
+    if not old or improves(value, old[j].value)
   ]
   stale = 0 if better else live.progress.stale + 1
   return _keep_best(run, _moved(live, stale=stale), values, better)
@@ -364,39 +323,29 @@ def _check_value(run, epoch, name, value):
     )
 
 
-def _improves(metric, value, best):
-  return value < best if metric == 'loss' else value > best
+def _parts(run, live) -> list[tuple[pathlib.Path, Any]]:
+  """(folder, parameters) of what is selected: all, or a part per group."""
+  params, by_group = live.train.params, run.phase.how.by_group
+  parts = by_group(params) if by_group else [params]
+  number = len(parts) if by_group else None
+  return list(zip(run_directory.best_paths(run.workdir, number), parts))
 
 
-def _parts(run, live):
-  """What is saved of the parameters: all of them, or a part per group."""
-  params = live.train.params
-  return run.phase.by_group(params) if run.phase.by_group else [params]
-
-
-def _keep_best(run, live, values, better) -> _Live:
-  """Saves the parameters of the given slots, and what they are worth."""
-  step, parts = int(live.train.step), _parts(run, live)
-  epoch = live.progress.epoch + 1
-  old = live.progress.best or (None,) * len(parts)
-  best = tuple(
-    Best(
-      value=None if values[j] is None else float(values[j]),
-      epoch=epoch,
-      step=step,
-    )
-    if j in better
-    else old[j]
-    for j in range(len(parts))
-  )
-  live = _moved(live, best=best)
-  paths = run_directory.best_paths(
-    run.workdir, len(best) if run.phase.by_group else None
-  )
+def _keep_best(run, live, values, better=None) -> _Live:
+  """Saves the parts numbered in `better`, or all, with what they are worth."""
+  parts, step = _parts(run, live), int(live.train.step)
+  better = range(len(parts)) if better is None else better
+  best = dict(enumerate(live.progress.best))
   for j in better:
+    value = None if values[j] is None else float(values[j])
+    best[j] = Best(value, live.progress.epoch + 1, step)
+  live = _moved(live, best=tuple(best.values()))
+  for j in better:
+    path, params = parts[j]
     # Two are kept: the run may resume from before the newest one.
-    params = {'params': parts[j]}
-    checkpoints.save(paths[j], step, params, _host(live.progress), keep=2)
+    checkpoints.save(
+      path, step, {'params': params}, _host(live.progress), keep=2
+    )
   return live
 
 

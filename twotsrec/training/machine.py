@@ -1,4 +1,4 @@
-"""What a run took and on what: memory and versions, for the report."""
+"""Memory and versions of a process, for the report."""
 
 import importlib.metadata
 import platform
@@ -17,7 +17,7 @@ _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def peak_rss_mb() -> float | None:
-  """The most memory this process has held, in MB; None where not told."""
+  """The most memory this process has held, in MB; None on Windows."""
   if resource is None:
     return None
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -27,11 +27,10 @@ def peak_rss_mb() -> float | None:
 
 def versions() -> dict[str, str]:
   """Versions of this package, of Python and what computes, and the device."""
-  found = {name: importlib.metadata.version(name) for name in _PACKAGES}
   return {
     'twotsrec': twotsrec.__version__,
     'python': platform.python_version(),
-    **found,
+    **{name: importlib.metadata.version(name) for name in _PACKAGES},
     'backend': jax.default_backend(),
     'device': jax.devices()[0].device_kind,
   }

@@ -8,7 +8,6 @@ moments of rows at rest decay). Row-wise ones differentiate with respect to the
 rows of the batch alone, for catalogues of millions.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,7 +22,6 @@ from twotsrec.data import event_feeds
 from twotsrec.models import ccf
 from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
-from twotsrec.training import optimizers
 from twotsrec.training import row_optimizers
 from twotsrec.training import steps
 from twotsrec.training import updates
@@ -39,13 +37,38 @@ def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
     config: widths, stage 1, aggregator.
     sizes: f32[G], training events of every group.
   Raises:
-    types.UserError: an unknown optimizer, a rate or penalty out of range, or
-      row-wise tables with an aggregator that needs every group's gradient.
+    types.UserError: row-wise tables with an aggregator that needs every
+      group's gradient.
   """
-  _check(config.two_time)
-  if config.two_time.stage1_optimizer == DENSE:
-    return _dense(config, sizes, make_objective(config))
-  return _by_rows(config, sizes)
+  options, aggregator = config.two_time, aggregators.make(config.aggregator)
+  form = steps.resolve_form(aggregator, config.aggregator.form)
+  init_method = lambda key, params: aggregator.init(sizes.shape[0], params)
+  if options.stage1_optimizer == DENSE:
+    objective = make_objective(config)
+    loss = steps.of_shared(steps.make_group_loss(objective))
+    return updates.of_gradient(
+      steps.make_gradient(objective, aggregator, sizes, form),
+      updates.adam(config)(options.stage1_rate),
+      init_method,
+      stacked=form == 'explicit',
+      post=steps.make_post(steps.make_losses(loss), aggregator, sizes),
+    )
+  if form == 'explicit':
+    raise types.UserError(
+      f'two_time.stage1_optimizer {options.stage1_optimizer!r} makes no'
+      f' gradient per group, which aggregator {config.aggregator.name!r} in'
+      f' form {config.aggregator.form!r} needs; use stage1_optimizer={DENSE},'
+      ' or aggregator joint, backdoor or class_balanced'
+    )
+  of_rows = steps.make_gradient(
+    _make_loss_of_rows(config), aggregator, sizes, form
+  )
+
+  def gradient(params, context, batch, state, key):
+    local = types.Params(_gather(params.tables, batch), params.net)
+    return of_rows(local, context, batch, state, key)
+
+  return updates.of_gradient(gradient, _row_mover(config), init_method)
 
 
 def freeze_items(
@@ -108,7 +131,7 @@ def _gather(tables, batch):
 
 
 def _make_loss_of_rows(config):
-  """As an objective, for parameters whose tables are the rows of the batch."""
+  """The objective as a function of gathered rows in place of tables."""
   l2 = config.two_time.stage1_l2
 
   def of_rows(local, context, batch, key=None):
@@ -150,92 +173,36 @@ def _squares(user, items, batch):
   return jnp.sum(jnp.square(user), axis=-1) + chosen[..., 0] + others
 
 
-def _dense(config, sizes, objective):
-  """Gradients of whole tables, any aggregator, Adam."""
-  aggregator = aggregators.make(config.aggregator)
-  form = steps.resolve_form(aggregator, config.aggregator.form)
-  return updates.of_gradient(
-    steps.make_gradient(objective, aggregator, sizes, form),
-    optimizers.make(_adam(config)),
-    lambda key, params: aggregator.init(sizes.shape[0], params),
-    stacked=form == 'explicit',
-    post=steps.make_post(steps.make_group_loss(objective), aggregator, sizes),
-  )
+def _row_mover(config) -> steps.Mover:
+  """Moves the rows of a batch in place, and the feature net beside them."""
+  rate, beta2 = config.two_time.stage1_rate, config.train.beta2
+  if config.two_time.stage1_optimizer == 'row_adagrad':
+    by_row = row_optimizers.row_adagrad(rate)
+    dense = optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-20)
+  else:
+    by_row = row_optimizers.lazy_adam(rate, b2=beta2)
+    dense = updates.adam(config)(rate)
 
+  def init(params):
+    tables = {k: by_row.init(table) for k, table in params.tables.items()}
+    return {'rows': tables, 'net': dense.init(params.net)}
 
-def _by_rows(config, sizes):
-  """Gradients of the rows of a batch, a linear aggregator, lazy updates."""
-  options = config.two_time
-  aggregator = aggregators.make(config.aggregator)
-  if aggregator.weights is None or config.aggregator.form == 'explicit':
-    raise types.UserError(
-      f'two_time.stage1_optimizer {options.stage1_optimizer!r} makes no'
-      f' gradient per group, which aggregator {config.aggregator.name!r} in'
-      f' form {config.aggregator.form!r} needs; use stage1_optimizer={DENSE},'
-      ' or aggregator joint, backdoor or class_balanced'
-    )
-  gradient = steps.make_gradient(
-    _make_loss_of_rows(config), aggregator, sizes, 'fused'
-  )
-  row_optimizer = row_optimizers.make(
-    options.stage1_optimizer, options.stage1_rate, config.train.beta2
-  )
-  net_optimizer = _net_optimizer(config)
+  def update(params, state, grads, batch, counts):
+    del counts
+    ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
+    tables, moments = {}, {}
+    for entity, table in params.tables.items():
+      flat = jax.tree.map(
+        lambda grad: grad.reshape(-1, grad.shape[-1]), grads.tables[entity]
+      )
+      tables[entity], moments[entity] = by_row.update(
+        table, state['rows'][entity], ids[entity], flat
+      )
+    moves, net_state = dense.update(grads.net, state['net'], params.net)
+    net = optax.apply_updates(params.net, moves)
+    return types.Params(tables, net), {'rows': moments, 'net': net_state}
 
-  def init(params, key, method_key=None):
-    del method_key  # a linear aggregator starts the same for everybody
-    by_entity = {k: row_optimizer.init(t) for k, t in params.tables.items()}
-    return steps.TrainState(
-      jnp.zeros((), jnp.int32),
-      params,
-      {'rows': by_entity, 'net': net_optimizer.init(params.net)},
-      aggregator.init(sizes.shape[0], params),
-      key,
-    )
-
-  def step(state, totals, context, batch):
-    key = jax.random.fold_in(state.key, state.step)
-    tables, opt_state = state.params.tables, state.opt_state
-    local = types.Params(_gather(tables, batch), state.params.net)
-    grads, aggregator_state, sums, counts = gradient(
-      local, context, batch, state.aggregator_state, key
-    )
-    tables, by_entity = _move_rows(
-      row_optimizer, tables, opt_state['rows'], batch, grads.tables
-    )
-    changes, net_state = net_optimizer.update(
-      grads.net, opt_state['net'], state.params.net
-    )
-    net = optax.apply_updates(state.params.net, changes)
-    totals = steps.add_totals(totals, state.step, sums, counts, grads)
-    opt_state = {'rows': by_entity, 'net': net_state}
-    params = types.Params(tables, net)
-    state = steps.TrainState(
-      state.step + 1, params, opt_state, aggregator_state, state.key
-    )
-    return state, totals
-
-  return updates.Update(step, init)
-
-
-def _move_rows(optimizer, tables, states, batch, grads):
-  """Tables and their states after an update of the rows of a batch."""
-  ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
-  moved = {
-    entity: optimizer.update(
-      table,
-      states[entity],
-      ids[entity],
-      jax.tree.map(
-        lambda grad: grad.reshape(-1, grad.shape[-1]), grads[entity]
-      ),
-    )
-    for entity, table in tables.items()
-  }
-  return (
-    {entity: table for entity, (table, _) in moved.items()},
-    {entity: state for entity, (_, state) in moved.items()},
-  )
+  return steps.Mover(init, update)
 
 
 def _offered(batch):
@@ -244,35 +211,3 @@ def _offered(batch):
   if ids.ndim == 1:
     return ids
   return jnp.where(batch.item[:, None] < 0, -1, ids)
-
-
-def _net_optimizer(config):
-  """What moves the feature net beside row-wise tables: the same, but dense."""
-  options = config.two_time
-  if options.stage1_optimizer == 'row_adagrad':
-    return optax.adagrad(
-      options.stage1_rate, initial_accumulator_value=0.0, eps=1e-20
-    )
-  return optimizers.make(_adam(config))
-
-
-def _adam(config):
-  rate = config.two_time.stage1_rate
-  return dataclasses.replace(config.train, learning_rate=rate)
-
-
-def _check(options):
-  known = (DENSE, *BY_ROWS)
-  if options.stage1_optimizer not in known:
-    raise types.UserError(
-      f'two_time.stage1_optimizer {options.stage1_optimizer!r}; known:'
-      f' {", ".join(known)}'
-    )
-  if not options.stage1_rate > 0:
-    raise types.UserError(
-      f'two_time.stage1_rate is {options.stage1_rate}; it must be positive'
-    )
-  if not options.stage1_l2 >= 0:
-    raise types.UserError(
-      f'two_time.stage1_l2 is {options.stage1_l2}; it must not be negative'
-    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import io
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import zipfile
 import zlib
 
@@ -25,7 +25,7 @@ _COUNTS = tuple(
   for ending in ('', '_without_past')
   for name in ('better', 'tied', 'num_negatives')
 )
-_SAMPLED = ('better_sampled', 'tied_sampled')
+_SAMPLED = ('better_sampled', 'tied_sampled')  # where lists are drawn
 _POPULARITY = 'popularity_'
 
 
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 
 
 def kept(ranks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Of what `online.rank` says, all that means and pairs are made of."""
+  """The arrays of `online.rank` that means and pairs are made of."""
   names = (*_FACTS, *_STATES, *_COUNTS, *_SAMPLED)
   return {name: ranks[name] for name in names if name in ranks}
 
@@ -52,11 +52,11 @@ def save(
   model: Mapping[str, np.ndarray],
   rules: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-  """Writes what `online.rank` says of a model and of rules, event by event.
+  """Writes ranks from `online.rank`, of a model and of rules, by event.
 
-  Of a rule only the counts; what is known of an event stands there once.
+  Of a rule only the counts, since facts of an event are the same for all.
   """
-  arrays = kept(model)
+  arrays: dict[str, Any] = kept(model)
   for rule, ranks in rules.items():
     arrays |= {
       f'{rule}_{name}': ranks[name]
@@ -69,7 +69,7 @@ def save(
 
 
 def read(workdir: str | os.PathLike) -> Rows:
-  """What `save` has written.
+  """Reads what `save` has written.
 
   Raises:
     types.UserError: it is missing or damaged.

@@ -22,9 +22,11 @@ from twotsrec import types
 from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
+NAMES = ('vrex', 'irm', 'fishr')
+
 
 class PenaltyState(NamedTuple):
-  """What a penalty carries between updates.
+  """State of a penalty between updates.
 
   Attributes:
     step: i32[], updates made; the warm-up counts them.
@@ -38,34 +40,10 @@ class PenaltyState(NamedTuple):
   variances: jax.Array
 
 
-class _Pass(NamedTuple):
-  """What a forward pass gives a penalty.
-
-  Attributes:
-    values: f32[B], losses.
-    scored: the batch behind them.
-    member: f32[B, G], an example's weight in the column of its group.
-    counts: f32[G], column sums.
-    classifier: the model's, parameters.
-    classify: the model's.
-  """
-
-  values: jax.Array
-  scored: objectives.Scored
-  member: jax.Array
-  counts: jax.Array
-  classifier: dict[str, Any]
-  classify: Callable[..., jax.Array]
-
-
 def init(
   num_groups: int, params: types.Params, options: config_lib.TrainConfig
 ) -> PenaltyState:
-  """State before the first update.
-
-  Raises:
-    types.UserError: Fishr, and a classifier without parameters.
-  """
+  """State before the first update; a UserError as `last_layer`, for Fishr."""
   size = 0
   if options.penalty == 'fishr':
     classifier = params.net['classifier']
@@ -83,11 +61,10 @@ def make_gradient(
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
   options: config_lib.TrainConfig,
-) -> Callable[..., Any]:
-  """(params, context, batch, state, key) -> (grads, state, losses, counts).
+) -> steps.Gradient:
+  """A gradient as in `steps`, of one backward pass through a flat batch.
 
-  One backward pass through a flat batch, leaves [B, ...]; the state is a
-  PenaltyState. Returned losses are without the penalty.
+  The state is a PenaltyState. Returned losses are without the penalty.
 
   Args:
     model: with stages; trained with sampled cross-entropy.
@@ -97,31 +74,30 @@ def make_gradient(
   Raises:
     types.UserError: settings that do not go together.
   """
-  _check(model, aggregator, options)
-  penalty = _PENALTIES[options.penalty]
-  num_groups = sizes.shape[0]
+  weigh = steps.weighted(aggregator, sizes, 'train.penalty')
+  objectives.check_stages(f'train.penalty {options.penalty!r}', model, options)
 
-  def gradient(params, context, batch, state, key):
+  def loss(params, context, batch, state, key):
     del context  # the stages of a sequence model need none
-    member = jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None]
-    weight, counts = steps.fused_weights(batch, aggregator, sizes)
+    member = jax.nn.one_hot(batch.group, len(sizes)) * batch.weight[:, None]
     warm = state.step >= options.penalty_warmup
     rate = jnp.where(warm, options.penalty_weight, 0.0)
+    scored = objectives.score_stages(model.stages, params, batch, key)
+    values = losses.candidate_bce_loss(scored.scores)
+    risk, *totals = weigh(values, batch)
+    if options.penalty == 'vrex':
+      value = vrex(*_group_means(values, member))
+    elif options.penalty == 'irm':
+      value = irm(scored.scores, member)
+    else:
+      slopes = last_layer_gradients(
+        model.stages.classify, params.net['classifier'], scored
+      )
+      value, state = _fishr(slopes, member, state, options.fishr_decay)
+    state = state._replace(step=state.step + 1)
+    return risk + rate * value, (state, *totals)
 
-    def loss(params):
-      scored = objectives.score_stages(model.stages, params, batch, key)
-      values = losses.candidate_bce_loss(scored.scores)
-      risk = jnp.sum(jnp.where(weight > 0, weight * values, 0.0))
-      classifier, classify = params.net['classifier'], model.stages.classify
-      passed = _Pass(values, scored, member, counts, classifier, classify)
-      value, after = penalty(passed, state, options)
-      return risk + rate * value, (values, after)
-
-    grads, (values, after) = jax.grad(loss, has_aux=True)(params)
-    sums, _ = objectives.group_totals(values, batch, num_groups)
-    return grads, after._replace(step=state.step + 1), sums, counts
-
-  return gradient
+  return steps.one_pass(loss)
 
 
 def vrex(group_losses: jax.Array, present: jax.Array) -> jax.Array:
@@ -195,8 +171,8 @@ def gradient_variances(
 ) -> jax.Array:
   """Variances by group of gradients of single samples, f32[G, P].
 
-  A sample is an example with one of its candidates. The variance is of these
-  samples, divided by their number; 0 for a group without any.
+  A sample is an example with one of its candidates. The variance is divided by
+  their number; 0 for a group without any.
 
   Args:
     pair_gradients: f32[B, C, P].
@@ -218,18 +194,14 @@ def last_layer(classifier: dict[str, Any]) -> str:
   Raises:
     types.UserError: a classifier without parameters.
   """
-  numbers = [
-    int(name.removeprefix('dense_'))
-    for name in classifier
-    if name.startswith('dense_')
-  ]
-  if not numbers:
+  layers = [name for name in classifier if name.startswith('dense_')]
+  if not layers:
     raise types.UserError(
       "train.penalty 'fishr' compares gradients of the classifier's last layer,"
       ' but the classifier of this model has no parameters (sasrec_original);'
       ' use model.name=sasrec, or train.penalty=vrex or irm'
     )
-  return f'dense_{max(numbers)}'
+  return max(layers, key=lambda name: int(name.removeprefix('dense_')))
 
 
 def last_layer_gradients(
@@ -239,14 +211,9 @@ def last_layer_gradients(
 ) -> jax.Array:
   """Loss gradients of single samples for the last layer, f32[B, C, P].
 
-  (sigmoid(a) - y) da/dw for every example and candidate, w being all P
-  parameters of the layer. For a layer a = h w + b that is h (sigmoid(a) - y),
-  and sigmoid(a) - y for b.
-
-  Args:
-    classify: of the model's stages.
-    classifier: its parameters.
-    scored: a batch.
+  (sigmoid(a) - y) da/dw for every example and candidate of a batch, w being
+  all P parameters of the layer. For a layer a = h w + b that is
+  h (sigmoid(a) - y), and sigmoid(a) - y for b.
   """
   name = last_layer(classifier)
 
@@ -265,22 +232,15 @@ def last_layer_gradients(
   return residual[..., None] * jnp.concatenate(flat, axis=-1)
 
 
-def _vrex(passed, state, options):
-  """V-REx of a batch; nothing is carried on."""
-  del options
+def _group_means(values, member):
+  """(mean losses f32[G], bool[G] whether the group is in the batch)."""
+  counts = jnp.sum(member, axis=0)
   # `where` keeps a non-finite loss of a filling example out of the sum.
-  kept = jnp.where(passed.member > 0, passed.values[:, None], 0.0)
-  means = jnp.sum(kept * passed.member, axis=0) / _safe(passed.counts)
-  return vrex(means, passed.counts > 0), state
+  inside = jnp.where(member > 0, values[:, None], 0.0)
+  return jnp.sum(inside * member, axis=0) / _safe(counts), counts > 0
 
 
-def _irm(passed, state, options):
-  """IRMv1 of a batch; nothing is carried on."""
-  del options
-  return irm(passed.scored.scores, passed.member), state
-
-
-def _fishr(passed, state, options):
+def _fishr(gradients, member, state, decay):
   """Fishr of a batch and of those before it.
 
   The average a_j = d a_j + (1 - d) v_j starts at 0, and no gradient flows into
@@ -289,11 +249,8 @@ def _fishr(passed, state, options):
   Ours: a group with fewer updates than were made is scaled as if the others
   had been like its own, or else its age would be the difference.
   """
-  present, decay = passed.counts > 0, options.fishr_decay
-  gradients = last_layer_gradients(
-    passed.classify, passed.classifier, passed.scored
-  )
-  fresh = gradient_variances(gradients, passed.member)
+  present = jnp.sum(member, axis=0) > 0
+  fresh = gradient_variances(gradients, member)
   past = state.variances
   averages = jnp.where(
     present[:, None], decay * past + (1 - decay) * fresh, past
@@ -305,33 +262,6 @@ def _fishr(passed, state, options):
   return value, state._replace(seen=seen, variances=averages)
 
 
-# (_Pass, PenaltyState, options) -> (f32[], PenaltyState).
-_PENALTIES = {'vrex': _vrex, 'irm': _irm, 'fishr': _fishr}
-NAMES = tuple(_PENALTIES)
-
-
 def _safe(counts):
   """The same, with 1 instead of 0, to divide by."""
   return jnp.where(counts > 0, counts, 1.0)
-
-
-def _check(model, aggregator, options):
-  if options.penalty not in _PENALTIES:
-    raise types.UserError(
-      f'train.penalty {options.penalty!r}; known: none, {", ".join(NAMES)}'
-    )
-  if aggregator.weights is None:
-    raise types.UserError(
-      'train.penalty needs an aggregator known before the gradient (joint,'
-      ' backdoor, class_balanced); set aggregator.name to one of them'
-    )
-  what = f'train.penalty {options.penalty!r}'
-  objectives.check_stages(what, model, options)
-  if not options.penalty_weight >= 0:
-    raise types.UserError(
-      f'train.penalty_weight {options.penalty_weight} must be at least 0'
-    )
-  if not 0 <= options.fishr_decay < 1:
-    raise types.UserError(
-      f'train.fishr_decay {options.fishr_decay} must be at least 0 and below 1'
-    )

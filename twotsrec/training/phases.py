@@ -1,16 +1,14 @@
 """From learner, source and update to what a training phase compiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
-from twotsrec.training import loop
 from twotsrec.training import steps
 from twotsrec.training import updates
 
@@ -30,7 +28,7 @@ class Keys(NamedTuple):
 
 
 class How(NamedTuple):
-  """How a phase moves, stops and selects.
+  """Update, stopping and selection of a phase.
 
   Attributes:
     train: epochs, patience, selection.
@@ -41,7 +39,7 @@ class How(NamedTuple):
     diagnose: (state, context, feed, plan, key) -> {name: array}, or None.
     by_group: params -> what to keep of them for each group, where every group
       takes its own best epoch; None takes one epoch for all.
-    snapshots: epochs, from 1, after which the parameters are kept for good.
+    snapshots: epochs, from 1, after which the parameters are saved for good.
   """
 
   train: config_lib.TrainConfig
@@ -49,7 +47,7 @@ class How(NamedTuple):
   keys: Keys
   judge: Callable[[Any], dict[str, Any]] | None = None
   diagnose: Callable[..., dict[str, Any]] | None = None
-  by_group: Callable[[Any], list[Any]] | None = None
+  by_group: Callable[[Any], Sequence[Any]] | None = None
   snapshots: tuple[int, ...] = ()
 
 
@@ -59,6 +57,26 @@ class Parts(NamedTuple):
   learner: contracts.Learner
   source: contracts.Source
   how: How
+
+
+class Phase(NamedTuple):
+  """Parts that are ready to run.
+
+  Attributes:
+    runner: from `steps.make_runner`.
+    init_state: () -> steps.TrainState before the first update.
+    learner: what is trained.
+    source: its batches, laid out as the update wants them.
+    how: update, stopping and selection.
+    num_losses: losses a step tells apart: of G groups, or of K behaviors.
+  """
+
+  runner: Any
+  init_state: Callable[[], steps.TrainState]
+  learner: contracts.Learner
+  source: contracts.Source
+  how: How
+  num_losses: int
 
 
 def keys_of(key: jax.Array) -> Keys:
@@ -72,7 +90,7 @@ def make(
   source: contracts.Source,
   how: How,
   start: types.PyTree | None = None,
-) -> loop.Phase:
+) -> Phase:
   """The phase of a loop.
 
   Args:
@@ -94,18 +112,13 @@ def make(
     method_key = jax.random.fold_in(how.keys.init, 1)
     return how.update.init(params, how.keys.train, method_key)
 
-  return loop.Phase(
+  return Phase(
     runner=steps.make_runner(how.update.step, source.batch_of),
     init_state=init_state,
-    context=learner.context,
-    feed=source.feed,
-    plan_of=source.plan_of,
-    negative_key=how.keys.negatives,
+    learner=learner,
+    source=source,
+    how=how,
     num_losses=how.update.num_losses or len(source.sizes),
-    evaluate=how.judge,
-    diagnose=how.diagnose,
-    by_group=how.by_group,
-    snapshots=how.snapshots,
   )
 
 
@@ -133,13 +146,3 @@ def by_group(source: contracts.Source) -> contracts.Source:
       ' class_balanced'
     )
   return source.by_group()
-
-
-def rows_by_group(flat: contracts.Source) -> contracts.Source:
-  """Batches of a source that has `stack`, laid out by group."""
-  return flat._replace(
-    batch_of=jax.vmap(flat.batch_of, in_axes=(None, 0, None)),
-    plan_of=lambda epoch: flat.stack(flat.plan_of(epoch)),
-    by_group=None,
-    stack=np.asarray,
-  )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import rich.console
 import rich.progress
@@ -15,24 +15,6 @@ Report = Callable[..., None]
 
 _WINDOW = 30.0  # seconds that the rate is taken over
 _REFRESH = 0.2  # seconds between two drawings of the bar
-
-
-class Status(NamedTuple):
-  """What there is to show.
-
-  Attributes:
-    done: steps.
-    total: steps in the end.
-    rate: examples per second, lately.
-    remaining: seconds, or None before there is a rate.
-    loss: latest value, or None.
-  """
-
-  done: int
-  total: int
-  rate: float
-  remaining: float | None
-  loss: float | None
 
 
 def duration(seconds: float) -> str:
@@ -44,29 +26,16 @@ def duration(seconds: float) -> str:
   return f'{minutes}:{rest:02d}'
 
 
-def describe(status: Status, unit: str = 'steps') -> str:
-  """Rate, loss and remaining time, as far as known."""
-  parts = []
-  if status.rate > 0:
-    counted = 'examples' if unit == 'steps' else unit
-    parts.append(f'{status.rate:,.0f} {counted}/s')
-  if status.loss is not None:
-    parts.append(f'loss {status.loss:.4f}')
-  if status.remaining is not None:
-    parts.append(f'{duration(status.remaining)} left')
-  return ', '.join(parts)
-
-
 def of_totals(report: Report) -> Callable[[int, int], None]:
   """(done, total) -> None, for work that tells how much is done by now."""
   before = [0]
 
-  def told(done, total):
+  def show(done, total):
     del total
     report(done, done - before[0])
     before[0] = done
 
-  return told
+  return show
 
 
 @contextlib.contextmanager
@@ -100,27 +69,49 @@ def reporter(
     stream: standard error if not given.
     clock: seconds.
   """
-  stream = sys.stderr if stream is None else stream
   if quiet:
     yield lambda done, examples=0, loss=None: None
     return
-  terminal = stream.isatty() and os.environ.get('TERM') != 'dumb'
-  show = _bar if terminal else _lines
-  with show(total, label, unit, start, interval, stream, clock) as draw:
-    measure = _make_measure(total, start, clock)
+  out: TextIO = sys.stderr if stream is None else stream
+  terminal = out.isatty() and os.environ.get('TERM') != 'dumb'
+  if terminal:
+    interval, shown = _REFRESH, _bar(out, total, label, unit, start)
+  else:
+    shown = _lines(out, total, label, unit)
+  measure = _make_measure(total, start, clock)
+  drawn_at = clock() - (interval if terminal else 0.0)
+  late: tuple[int, list[str]] | None = None
+  with shown as draw:
 
     def report(done, examples=0, loss=None):
-      loss = None if loss is None else float(loss)
-      draw(measure(int(done), examples, loss))
+      nonlocal drawn_at, late
+      rate, remaining = measure(int(done), examples)
+      details = []
+      if rate > 0:
+        counted = 'examples' if unit == 'steps' else unit
+        details.append(f'{rate:,.0f} {counted}/s')
+      if loss is not None:
+        details.append(f'loss {float(loss):.4f}')
+      late = int(done), details
+      if clock() - drawn_at >= interval:
+        drawn_at, late = clock(), None
+        if remaining is not None:
+          details.append(f'{duration(remaining)} left')
+        draw(int(done), details)
 
     yield report
+    if late is not None:  # short work gets its one line
+      draw(*late)
 
 
 def _make_measure(total, start, clock):
-  """Returns (done, examples, loss) -> Status over the last seconds."""
+  """Returns (done, examples) -> (examples per second lately, seconds left).
+
+  The latter is None before there is a rate.
+  """
   marks = collections.deque([(clock(), start, 0)])
 
-  def measure(done, examples, loss):
+  def measure(done, examples):
     now = clock()
     marks.append((now, done, marks[-1][2] + examples))
     # Keeps one mark at or before the window's beginning.
@@ -129,18 +120,16 @@ def _make_measure(total, start, clock):
     then, done_then, examples_then = marks[0]
     seconds, steps = now - then, done - done_then
     if seconds <= 0 or steps <= 0:
-      return Status(done, total, 0.0, None, loss)
-    rate = (marks[-1][2] - examples_then) / seconds
+      return 0.0, None
     remaining = max(total - done, 0) * seconds / steps
-    return Status(done, total, rate, remaining, loss)
+    return (marks[-1][2] - examples_then) / seconds, remaining
 
   return measure
 
 
 @contextlib.contextmanager
-def _bar(total, label, unit, start, interval, stream, clock):
-  """Yields a function that draws a status as a bar."""
-  del interval  # a bar is drawn in place
+def _bar(stream, total, label, unit, start):
+  """Yields (done, details) -> None, which draws a bar."""
   bar = rich.progress.Progress(
     rich.progress.TextColumn('{task.description}', markup=False),
     rich.progress.BarColumn(bar_width=24),
@@ -150,40 +139,20 @@ def _bar(total, label, unit, start, interval, stream, clock):
     auto_refresh=False,  # no second thread beside the work
     redirect_stdout=False,
   )
-  last_drawn = clock() - _REFRESH
   with bar:
     task = bar.add_task(label, total=total, completed=start, detail='')
-
-    def draw(status):
-      nonlocal last_drawn
-      bar.update(task, completed=status.done, detail=describe(status, unit))
-      if clock() - last_drawn >= _REFRESH:
-        last_drawn = clock()
-        bar.refresh()
-
-    yield draw
+    yield lambda done, details: bar.update(
+      task, completed=done, detail=', '.join(details), refresh=True
+    )
 
 
 @contextlib.contextmanager
-def _lines(total, label, unit, start, interval, stream, clock):
-  """Yields a function that writes a status as a line, if it is time."""
-  del total, start
-  last_written = clock()
-  unwritten = None
+def _lines(stream, total, label, unit):
+  """Yields (done, details) -> None, which writes a line."""
 
-  def write(status):
-    parts = [f'{label}: {status.done}/{status.total} {unit}']
-    parts += [describe(status, unit)] if describe(status, unit) else []
-    stream.write(', '.join(parts) + '\n')
+  def write(done, details):
+    line = [f'{label}: {done}/{total} {unit}', *details]
+    stream.write(', '.join(line) + '\n')
     stream.flush()
 
-  def draw(status):
-    nonlocal last_written, unwritten
-    unwritten = status
-    if clock() - last_written >= interval:
-      last_written, unwritten = clock(), None
-      write(status)
-
-  yield draw
-  if unwritten is not None:  # short work gets its one line
-    write(unwritten._replace(remaining=None))
+  yield write

@@ -9,9 +9,8 @@ Layout:
   ids/             the prepared data, so that no other directory is needed
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -33,29 +32,17 @@ write_json = files.write_json
 # ---- Where things are
 
 
-def config_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """The configuration, JSON."""
-  return pathlib.Path(workdir) / 'config.json'
+def _place(*names: str) -> Callable[[str | os.PathLike], pathlib.Path]:
+  return lambda workdir: pathlib.Path(workdir, *names)
 
 
-def metrics_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """The log of training, JSON lines."""
-  return pathlib.Path(workdir) / 'metrics.jsonl'
-
-
-def report_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """The evaluation, JSON; there once the run has ended."""
-  return pathlib.Path(workdir) / 'report.json'
-
-
-def latest_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """Checkpoints to resume from, a folder for `checkpoints`."""
-  return pathlib.Path(workdir) / 'checkpoints' / 'latest'
-
-
-def best_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """The selected checkpoint, a folder for `checkpoints`."""
-  return pathlib.Path(workdir) / 'checkpoints' / 'best'
+config_path = _place('config.json')
+metrics_path = _place('metrics.jsonl')
+report_path = _place('report.json')
+ids_path = _place('ids')
+# Folders for `checkpoints`.
+latest_path = _place('checkpoints', 'latest')
+best_path = _place('checkpoints', 'best')
 
 
 def best_paths(
@@ -71,11 +58,6 @@ def best_paths(
 def snapshot_path(workdir: str | os.PathLike, epoch: int) -> pathlib.Path:
   """Parameters kept after an epoch, a folder for `checkpoints`."""
   return pathlib.Path(workdir) / 'checkpoints' / f'epoch{epoch}'
-
-
-def ids_path(workdir: str | os.PathLike) -> pathlib.Path:
-  """External ids and events: a copy of the prepared directory."""
-  return pathlib.Path(workdir) / 'ids'
 
 
 # ---- One run, one configuration, one process
@@ -104,7 +86,8 @@ def open_run(
   if config_path(workdir).exists():
     saved = _flatten(files.jsonable(defaults or {}))
     saved |= _flatten(read_config(workdir))
-    _check_same_config(workdir, saved, config, may_differ)
+    here = _flatten(files.jsonable(config))
+    _check_same_config(workdir, saved, here, may_differ)
     return workdir
   if (workdir / 'checkpoints').exists():
     raise types.UserError(
@@ -130,23 +113,17 @@ def config_from_dict(values: dict[str, Any]) -> config_lib.Config:
   Raises:
     types.UserError: a field this version does not know.
   """
-  sections = {}
-  for field in dataclasses.fields(config_lib.Config):
-    section = field.default_factory
-    given = dict(values.get(field.name, {}))
-    known = {f.name: f for f in dataclasses.fields(section)}
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-      raise types.UserError(
-        f'config.json has an unknown field {field.name}.{unknown[0]}; known:'
-        f' {", ".join(known)}'
-      )
-    tupled = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in given.items()
-    }
-    sections[field.name] = section(**tupled)
-  return config_lib.Config(**sections)
+  config = config_lib.Config()
+  for name, section in vars(config).items():
+    for field, value in values.get(name, {}).items():
+      if field not in vars(section):
+        raise types.UserError(
+          f'config.json has an unknown field {name}.{field}; known:'
+          f' {", ".join(vars(section))}'
+        )
+      value = tuple(value) if isinstance(value, list) else value
+      setattr(section, field, value)
+  return config
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
@@ -193,33 +170,22 @@ def _flatten(config: Any, prefix: str = '') -> dict[str, Any]:
   return flat
 
 
-def _check_same_config(
-  workdir: pathlib.Path,
-  there: dict[str, Any],
-  config: Mapping[str, Any],
-  may_differ: Collection[str],
-) -> None:
-  here = _flatten(files.jsonable(config))
-  names = [
-    name
+def _check_same_config(workdir, there, here, may_differ):
+  """Refuses settings that differ, {dotted name: JSON value} here and there."""
+  say = lambda of, name: json.dumps(of[name]) if name in of else 'absent'
+  lines = [
+    f'{name}: {say(there, name)} there, {say(here, name)} here'
     for name in here | there
     if name not in may_differ
     and there.get(name, _ABSENT) != here.get(name, _ABSENT)
   ]
-  if not names:
-    return
-  show = lambda value: 'absent' if value is _ABSENT else json.dumps(value)
-  fields = [
-    f'{name}: {show(there.get(name, _ABSENT))} there, '
-    f'{show(here.get(name, _ABSENT))} here'
-    for name in names[:_SHOWN]
-  ]
-  if len(names) > _SHOWN:
-    fields.append(f'and {len(names) - _SHOWN} more')
-  raise types.UserError(
-    f'{workdir} holds a run with another config ({"; ".join(fields)})\n'
-    'Use another --workdir, or the settings it was started with.'
-  )
+  if len(lines) > _SHOWN:
+    lines[_SHOWN:] = [f'and {len(lines) - _SHOWN} more']
+  if lines:
+    raise types.UserError(
+      f'{workdir} holds a run with another config ({"; ".join(lines)})\n'
+      'Use another --workdir, or the settings it was started with.'
+    )
 
 
 # ---- Metrics

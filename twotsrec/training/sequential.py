@@ -19,7 +19,6 @@ mini-batch of a group, not of a user, and the optimizer takes the place of a
 fixed outer rate.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -28,16 +27,17 @@ import jax.numpy as jnp
 
 from twotsrec import config as config_lib
 from twotsrec import losses
+from twotsrec import trees
 from twotsrec import types
 from twotsrec.models import layers
 from twotsrec.objectives import sampled as objectives
+from twotsrec.training import steps
 
 NAMES = ('fish', 'grad_transfer')
 
 
 def init(
   key: jax.Array,
-  num_groups: int,
   params: types.Params,
   model: types.Model,
   sizes: types.Sizes,
@@ -49,13 +49,11 @@ def init(
 
   Args:
     key: of the adversary's start.
-    num_groups: unused; every method takes any number of groups.
     params: of the model.
     model: with stages, for Grad-Transfer.
     sizes: the model is initialized for.
     options: the method.
   """
-  del num_groups
   if options.method != 'grad_transfer':
     return ()
   one = jnp.ones((1, 1), jnp.int32)
@@ -67,10 +65,9 @@ def init(
     weight=jnp.ones(1),
   )
 
-  def represent(params):
-    scored = objectives.score_stages(model.stages, params, batch)
-    return representation(scored)
-
+  represent = lambda params: representation(
+    objectives.score_stages(model.stages, params, batch)
+  )
   width = jax.eval_shape(represent, params).shape[-1]
   make = jax.jit(layers.init_mlp, static_argnums=1)
   return make(key, (width, width, 1))
@@ -78,14 +75,14 @@ def init(
 
 def make_gradient(
   model: types.Model, sizes: jax.Array, options: config_lib.TrainConfig
-) -> Callable[..., Any]:
-  """(params, context, batch, state, key) -> (grads, state, losses, counts).
+) -> steps.Gradient:
+  """A gradient as in `steps`, from batches with leaves [G, B, ...].
 
-  The leaves of a batch are [G, B, ...]. Every group in it makes one step
-  whatever its size; one without examples makes none. With an adversary both
-  move together, from one forward pass and at the same rate, and the state is
-  the adversary after its last step. Since the head group is one step in n, a
-  blind adversary has the entropy of 1/n as its loss.
+  Every group in a batch makes one step whatever its size; one without examples
+  makes none. With an adversary both move together, from one forward pass and
+  at the same rate, and the state is the adversary after its last step. Since
+  the head group is one step in n, a blind adversary has the entropy of 1/n as
+  its loss.
 
   Returned losses are those of the steps, without the adversary's.
 
@@ -96,12 +93,11 @@ def make_gradient(
   Raises:
     types.UserError: settings that do not go together.
   """
-  _check(model, options)
   num_groups, rate = sizes.shape[0], options.inner_rate
-  make_loss = _fish_loss
-  if options.method == 'grad_transfer':
-    make_loss = _transfer_loss
-  loss = make_loss(model, num_groups, options)
+  if options.method == 'fish':
+    loss = _fish_loss(model, options)
+  else:
+    loss = _transfer_loss(model, num_groups, options)
   slopes_of = jax.grad(loss, argnums=(0, 1), has_aux=True)
 
   def gradient(params, context, batch, state, key):
@@ -114,16 +110,16 @@ def make_gradient(
       # The sum of the gradients is (theta_0 - theta_s) / alpha without the
       # digits that a difference of nearly equal numbers loses.
       total, adversary = carry
-      own = jax.tree.map(lambda leaf: leaf[group], batch)
+      own = trees.take(batch, group)
       moved = jax.tree.map(lambda p, g: p - rate * g, params, total)
       slopes, value = slopes_of(
         moved, adversary, context, own, group, keys[group]
       )
-      present = jnp.any(own.weight > 0)
       after = (
         jax.tree.map(jnp.add, total, slopes[0]),
         jax.tree.map(lambda w, g: w - rate * g, adversary, slopes[1]),
       )
+      present = jnp.any(own.weight > 0)
       keep = lambda new, old: jnp.where(present, new, old)
       return jax.tree.map(keep, after, carry), value
 
@@ -137,7 +133,7 @@ def make_gradient(
 
 
 def representation(scored: objectives.Scored) -> jax.Array:
-  """What the adversary sees of a user, f32[B, d].
+  """Representations of users that the adversary reads, f32[B, d].
 
   The features where a plugin acts; of the observed item, where they depend on
   the candidate.
@@ -167,9 +163,8 @@ def adversary_loss(
   return losses.weighted_mean(losses.bce_loss(logits, labels), weight)
 
 
-def _fish_loss(model, num_groups, options):
+def _fish_loss(model, options):
   """(params, (), context, batch of a group, group, key) -> (f32[], f32[])."""
-  del num_groups
   objective = objectives.make(options.objective, model)
 
   def loss(params, adversary, context, batch, group, key):
@@ -187,6 +182,7 @@ def _transfer_loss(model, num_groups, options):
   One number whose gradient is that of L_pred - lambda L_D for the model, and
   that of L_D for the adversary.
   """
+  objectives.check_stages("train.method 'grad_transfer'", model, options)
 
   def loss(params, adversary, context, batch, group, key):
     del context  # the stages of a sequence model need none
@@ -195,8 +191,8 @@ def _transfer_loss(model, num_groups, options):
     value = losses.weighted_mean(values, batch.weight)
     user = _reverse(representation(scored), options.adversary_weight)
     is_head = group == num_groups - 1
-    told = adversary_loss(adversary, user, batch.weight, is_head)
-    return value + told, value
+    blame = adversary_loss(adversary, user, batch.weight, is_head)
+    return value + blame, value
 
   return loss
 
@@ -205,21 +201,3 @@ def _reverse(x, weight):
   """x, with a gradient times -`weight`."""
   still = jax.lax.stop_gradient(x)
   return still - weight * (x - still)
-
-
-def _check(model, options):
-  if options.method not in NAMES:
-    raise types.UserError(
-      f'train.method {options.method!r}; known: aggregator, {", ".join(NAMES)}'
-    )
-  if not options.inner_rate > 0:
-    raise types.UserError(
-      f'train.inner_rate {options.inner_rate} must be positive'
-    )
-  if options.method == 'fish':
-    return
-  objectives.check_stages("train.method 'grad_transfer'", model, options)
-  if not options.adversary_weight >= 0:
-    raise types.UserError(
-      f'train.adversary_weight {options.adversary_weight} must be at least 0'
-    )

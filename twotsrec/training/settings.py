@@ -1,7 +1,8 @@
 """Refuses settings that cannot work, before anything is read or written.
 
 What a setting may be, and when it is read, stands with it in `config.py`. Here
-stands what each recipe reads, and what does not go together in it.
+stands what each recipe reads, and what does not go together in it: a
+`types.UserError` names the value, what is allowed and the way out.
 """
 
 from collections.abc import Sequence
@@ -68,8 +69,6 @@ def check(
     config: the settings.
     reads: what the recipe reads.
     recipe: its words in a message; '' is model.name.
-  Raises:
-    types.UserError: the value, what is allowed and the way out.
   """
   fields.refuse_values(config)
   aggregators.make(config.aggregator)  # refuses what it does not have
@@ -78,11 +77,7 @@ def check(
 
 
 def sequence(config: config_lib.Config) -> None:
-  """Checks the training of a sequence model, and of plugins on one.
-
-  Raises:
-    types.UserError: the value, what is allowed and the way out.
-  """
+  """Checks the training of a sequence model, and of plugins on one."""
   check(config, SEQUENCE)
   _check_prior(config)
   train = config.train
@@ -165,11 +160,7 @@ def _check_plugin(config):
 
 
 def multi_behavior(config: config_lib.Config) -> None:
-  """Checks the training of COPF and its relatives, and of plugins on them.
-
-  Raises:
-    types.UserError: the value, what is allowed and the way out.
-  """
+  """Checks the training of COPF and its relatives, and of plugins on them."""
   check(config, MULTI_BEHAVIOR)
   if config.behavior.aggregate != 'behaviors':
     _check_prior(config)
@@ -219,8 +210,6 @@ def two_time_scale(config: config_lib.Config, parts: Sequence[Any]) -> None:
     config: the settings.
     parts: networks of the variant, each with what it `reads`: 'whole', 'window'
       or 'carried' events, or 'nothing'.
-  Raises:
-    types.UserError: the value, what is allowed and the way out.
   """
   check(
     config,

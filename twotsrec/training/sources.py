@@ -56,6 +56,12 @@ def sampled(
     counts = np.bincount(group, minlength=num_groups)
     shares = plans.group_batch_sizes(counts, train.batch_size, train.batching)
     capacity, widths = int(shares.max()), tuple(shares.tolist())
+  plan_of = lambda epoch: plans.make_plan(
+    group, num_groups, train.batch_size, train.batching, train.seed, epoch
+  )
+  stack = lambda plan: plans.stack_plan(
+    np.asarray(plan), group, num_groups, capacity
+  )
   flat = contracts.Source(
     feed=feed,
     # What the feed trains: a sequence longer than L trains L positions.
@@ -63,15 +69,16 @@ def sampled(
       np.bincount(group, np.asarray(feed.weight), num_groups), jnp.float32
     ),
     batch_of=batch_of,
-    plan_of=lambda epoch: plans.make_plan(
-      group, num_groups, train.batch_size, train.batching, train.seed, epoch
-    ),
+    plan_of=plan_of,
     widths=widths,
-    stack=lambda plan: plans.stack_plan(
-      np.asarray(plan), group, num_groups, capacity
-    ),
+    stack=stack,
   )
-  return flat._replace(by_group=lambda: phases.rows_by_group(flat))
+  stacked = flat._replace(
+    batch_of=jax.vmap(batch_of, in_axes=(None, 0, None)),
+    plan_of=lambda epoch: stack(plan_of(epoch)),
+    stack=np.asarray,
+  )
+  return flat._replace(by_group=lambda: stacked)
 
 
 def batch_of(

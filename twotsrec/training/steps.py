@@ -1,4 +1,9 @@
-"""One update, and many of them in one compiled call."""
+"""One update, and many of them in one compiled call.
+
+A gradient function is what tells methods apart:
+  (params, context, batch, state of the method, key)
+    -> (gradient, state, summed losses f32[G], counts f32[G])
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +18,7 @@ from twotsrec import types
 from twotsrec.objectives import sampled as objectives
 from twotsrec.training import grouped
 
+Gradient = Callable[..., tuple[Any, ...]]
 # (params, context, batch of one group, key) -> f32[]
 GroupLoss = Callable[..., jax.Array]
 
@@ -22,14 +28,14 @@ class TrainState(NamedTuple):
 
   Attributes:
     step: i32[], updates made.
-    params: types.Params.
-    opt_state: of optax.
-    aggregator_state: of the aggregator.
+    params: types.Params, or a tree of a recipe's own.
+    opt_state: of the optimizer.
+    aggregator_state: of the aggregator, or whatever method takes its place.
     key: PRNG key of the experiment; a step folds its number in.
   """
 
   step: jax.Array
-  params: types.Params
+  params: types.PyTree
   opt_state: Any
   aggregator_state: Any
   key: jax.Array
@@ -52,28 +58,21 @@ class Totals(NamedTuple):
 
 
 def init_state(
-  params: types.Params,
-  optimizer: optax.GradientTransformation,
+  params: types.PyTree,
+  optimizer: Any,
   aggregator_state: types.PyTree,
   key: jax.Array,
 ) -> TrainState:
-  """State before the first update."""
-  return TrainState(
-    jnp.zeros((), jnp.int32),
-    params,
-    optimizer.init(params),
-    aggregator_state,
-    key,
-  )
+  """State before the first update; `optimizer` is of optax, or a `Mover`."""
+  step, opt_state = jnp.zeros((), jnp.int32), optimizer.init(params)
+  return TrainState(step, params, opt_state, aggregator_state, key)
 
 
 def init_totals(num_groups: int) -> Totals:
   """Empty sums."""
   # Two arrays, not one twice: donated memory must not be shared.
-  zeros = lambda: jnp.zeros(num_groups, jnp.float32)
-  return Totals(
-    zeros(), zeros(), jnp.asarray(-1, jnp.int32), jnp.asarray(False)
-  )
+  loss, weight = (jnp.zeros(num_groups, jnp.float32) for _ in range(2))
+  return Totals(loss, weight, jnp.asarray(-1, jnp.int32), jnp.asarray(False))
 
 
 def resolve_form(aggregator: types.GradientAggregator, form: str) -> str:
@@ -94,14 +93,65 @@ def resolve_form(aggregator: types.GradientAggregator, form: str) -> str:
   )
 
 
+def one_pass(loss: Callable[..., Any]) -> Gradient:
+  """The gradient of one number.
+
+  Args:
+    loss: (params, context, batch, state, key) -> (f32[], (state, losses,
+      counts)).
+  """
+  slope = jax.grad(loss, has_aux=True)
+
+  def gradient(params, context, batch, state, key):
+    grads, totals = slope(params, context, batch, state, key)
+    return grads, *totals
+
+  return gradient
+
+
+def weighted(
+  aggregator: types.GradientAggregator, sizes: jax.Array, what: str
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+  """The one loss whose gradient a linear aggregator gives.
+
+      sum_j w_j (1/b_j) sum_i l_i
+
+  Args:
+    aggregator: gives the w_j.
+    sizes: f32[G], training samples per group.
+    what: asks for it, for the message.
+  Returns:
+    (values f32[B], batch) -> (that loss f32[], summed losses f32[G], b_j
+    f32[G]); a filling example has no part in any of them.
+  Raises:
+    types.UserError: an aggregator that needs the group gradients.
+  """
+  weights = aggregator.weights
+  if weights is None:
+    raise types.UserError(
+      f'{what} needs an aggregator whose weights are known before the gradient;'
+      ' use joint, backdoor or class_balanced'
+    )
+
+  def weigh(values, batch):
+    sums, counts = objectives.group_totals(values, batch, sizes.shape[0])
+    group_weights = weights(types.GroupInfo(sizes, counts))
+    share = group_weights / jnp.where(counts > 0, counts, 1.0)
+    weight = share[batch.group] * batch.weight
+    loss = jnp.sum(jnp.where(weight > 0, weight * values, 0.0))
+    return loss, sums, counts
+
+  return weigh
+
+
 def make_gradient(
   objective: objectives.Objective,
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
   form: str = 'auto',
   widths: Sequence[int] | None = None,
-) -> Callable[..., Any]:
-  """(params, context, batch, state, key) -> (grads, state, losses, counts).
+) -> Gradient:
+  """The gradient of losses by group, aggregated.
 
   'fused' differentiates one weighted loss: possible when the aggregator's
   weights are known before the gradient, and one backward pass whatever the
@@ -119,91 +169,14 @@ def make_gradient(
     types.UserError: as `resolve_form`.
   """
   if resolve_form(aggregator, form) == 'fused':
-    return _fused_gradient(objective, aggregator, sizes)
+    weigh = weighted(aggregator, sizes, 'aggregator.form fused')
+
+    def loss(params, context, batch, state, key):
+      value, *totals = weigh(objective(params, context, batch, key), batch)
+      return value, (state, *totals)
+
+    return one_pass(loss)
   group_gradients = make_group_gradients(objective, widths)
-  return explicit(group_gradients, aggregator, sizes)
-
-
-def make_post(
-  group_loss: GroupLoss,
-  aggregator: types.GradientAggregator,
-  sizes: jax.Array,
-  widths: Sequence[int] | None = None,
-) -> Callable[..., Any] | None:
-  """(params, context, batch, aggregator state, key) -> aggregator state.
-
-  Shows the aggregator the group losses after the update, on the same batch
-  [G, B, ...] and with the same dropout as the gradient had. None if it does
-  not ask for them: then nothing is computed.
-  """
-  if aggregator.post is None:
-    return None
-
-  def one(shared, key, batch):
-    return group_loss(*shared, batch, key)
-
-  mapped = grouped.map_groups(one, widths)
-
-  def post(params, context, batch, state, key):
-    group_key, _ = jax.random.split(key)
-    keys = jax.random.split(group_key, sizes.shape[0])
-    losses = mapped((params, context), keys, batch)
-    counts = jnp.sum(batch.weight, axis=1)
-    return aggregator.post(types.GroupInfo(sizes, counts, losses), state)
-
-  return post
-
-
-def fused_weights(
-  batch: types.Batch,
-  aggregator: types.GradientAggregator,
-  sizes: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """Weight of every example in the one loss of a linear aggregator.
-
-  Returns:
-    (f32[B], w_j / b_j for an example of group j and 0 for filling; f32[G], the
-    examples b_j of each group).
-  """
-  num_groups = sizes.shape[0]
-  counts = jnp.sum(
-    jax.nn.one_hot(batch.group, num_groups) * batch.weight[:, None], axis=0
-  )
-  group_weights = aggregator.weights(types.GroupInfo(sizes, counts))
-  share = group_weights / jnp.where(counts > 0, counts, 1.0)
-  return share[batch.group] * batch.weight, counts
-
-
-def _fused_gradient(objective, aggregator, sizes):
-  """One backward pass through sum_j w_j (1/b_j) sum_i l_i."""
-
-  def gradient(params, context, batch, state, key):
-    weight, counts = fused_weights(batch, aggregator, sizes)
-
-    def loss(params):
-      values = objective(params, context, batch, key)
-      return jnp.sum(jnp.where(weight > 0, weight * values, 0.0)), values
-
-    grads, values = jax.grad(loss, has_aux=True)(params)
-    sums, _ = objectives.group_totals(values, batch, sizes.shape[0])
-    return grads, state, sums, counts
-
-  return gradient
-
-
-def explicit(
-  group_gradients: Callable[..., Any],
-  aggregator: types.GradientAggregator,
-  sizes: jax.Array,
-) -> Callable[..., Any]:
-  """A gradient per group, then the aggregator; as `make_gradient`.
-
-  Args:
-    group_gradients: (params, context, batch [G, B, ...], key) -> (f32[G],
-      gradients with leaves [G, ...]).
-    aggregator: of these gradients.
-    sizes: f32[G], training samples per group.
-  """
 
   def gradient(params, context, batch, state, key):
     chex.assert_axis_dimension(batch.weight, 0, sizes.shape[0])
@@ -226,18 +199,9 @@ def make_group_gradients(
 
   The mean loss and its gradient of every group.
   """
-  loss_and_gradient = jax.value_and_grad(make_group_loss(objective))
-
-  def one(shared, key, batch):
-    return loss_and_gradient(*shared, batch, key)
-
-  mapped = grouped.map_groups(one, widths)
-
-  def group_gradients(params, context, batch, key):
-    keys = jax.random.split(key, batch.weight.shape[0])
-    return mapped((params, context), keys, batch)
-
-  return group_gradients
+  slope = jax.value_and_grad(of_shared(make_group_loss(objective)))
+  mapped = grouped.map_groups(slope, widths)
+  return lambda params, *arguments: mapped(params, (), *arguments)
 
 
 def make_group_loss(objective: objectives.Objective) -> GroupLoss:
@@ -253,59 +217,123 @@ def make_group_loss(objective: objectives.Objective) -> GroupLoss:
   return group_loss
 
 
+def of_shared(group_loss: GroupLoss) -> Callable[..., jax.Array]:
+  """The loss as `grouped.map_groups` takes it, of what all groups share."""
+  return lambda shared, own, *arguments: group_loss(shared, *arguments)
+
+
+def make_post(
+  losses: Callable[..., tuple[jax.Array, jax.Array]],
+  aggregator: types.GradientAggregator,
+  sizes: jax.Array,
+) -> Callable[..., Any] | None:
+  """(params, context, batch, state, key) -> state of the aggregator.
+
+  Shows it the losses of the same batch after the update, with the same dropout
+  as the gradient had. None if it does not ask for them: then nothing is
+  computed.
+
+  Args:
+    losses: (params, context, batch, key) -> (mean losses, counts), f32[G].
+    aggregator: whose `post` is called.
+    sizes: f32[G], training samples per group.
+  """
+  learn = aggregator.post
+  if learn is None:
+    return None
+
+  def post(params, context, batch, state, key):
+    means, counts = losses(params, context, batch, key)
+    return learn(types.GroupInfo(sizes, counts, means), state)
+
+  return post
+
+
+def make_losses(
+  loss: Callable[..., jax.Array],
+  widths: Sequence[int] | None = None,
+  split: Callable[[Any], tuple[Any, Any]] = lambda params: (params, ()),
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """The losses of batches [G, B, ...] that `make_post` takes.
+
+  Args:
+    loss: of one group, as in `grouped.map_groups`.
+    widths: rows that each group fills at most.
+    split: params -> (what groups share, what each has of its own).
+  """
+  mapped = grouped.map_groups(loss, widths)
+
+  def losses(params, context, batch, key):
+    group_key, _ = jax.random.split(key)
+    means = mapped(*split(params), context, batch, group_key)
+    return means, jnp.sum(batch.weight, axis=1)
+
+  return losses
+
+
+class Mover(NamedTuple):
+  """An optimizer that gives new parameters, not what to add to the old ones.
+
+  Attributes:
+    init: params -> state.
+    update: (params, state, grads, batch, counts f32[G]) -> (params, state).
+  """
+
+  init: Callable[[Any], Any]
+  update: Callable[..., tuple[Any, Any]]
+
+
+def of_optax(optimizer: optax.GradientTransformation) -> Mover:
+  """Any optimizer of optax; it is told `counts=` if it takes that."""
+  optimizer = optax.with_extra_args_support(optimizer)
+
+  def update(params, state, grads, batch, counts):
+    del batch
+    moves, state = optimizer.update(grads, state, params, counts=counts)
+    return optax.apply_updates(params, moves), state
+
+  return Mover(optimizer.init, update)
+
+
 def make_step(
-  gradient: Callable[..., Any],
-  optimizer: optax.GradientTransformation,
+  gradient: Gradient,
+  optimizer: optax.GradientTransformation | Mover,
   post: Callable[..., Any] | None = None,
 ) -> Callable[..., tuple[TrainState, Totals]]:
   """(state, totals, context, batch) -> (state, totals): one update.
 
   Args:
-    gradient: from `make_gradient`.
-    optimizer: what it is given to, with `counts=` f32[G], examples of each
-      group, if it takes that.
+    gradient: from `make_gradient` or another method.
+    optimizer: what it is given to.
     post: from `make_post`.
   """
-
-  optimizer = optax.with_extra_args_support(optimizer)
+  mover = optimizer if isinstance(optimizer, Mover) else of_optax(optimizer)
 
   def step(state, totals, context, batch):
     key = jax.random.fold_in(state.key, state.step)
     grads, aggregator_state, losses, counts = gradient(
       state.params, context, batch, state.aggregator_state, key
     )
-    updates, opt_state = optimizer.update(
-      grads, state.opt_state, state.params, counts=counts
+    params, opt_state = mover.update(
+      state.params, state.opt_state, grads, batch, counts
     )
-    params = optax.apply_updates(state.params, updates)
     if post is not None:
       aggregator_state = post(params, context, batch, aggregator_state, key)
-    totals = add_totals(totals, state.step, losses, counts, grads)
+    # The first number that is not finite is remembered.
+    finite_loss = jnp.all(jnp.isfinite(losses))
+    first = ~(finite_loss & trees.all_finite(grads)) & (totals.bad_step < 0)
+    totals = Totals(
+      totals.loss + losses,
+      totals.weight + counts,
+      jnp.where(first, state.step, totals.bad_step),
+      jnp.where(first, ~finite_loss, totals.bad_loss),
+    )
     state = TrainState(
       state.step + 1, params, opt_state, aggregator_state, state.key
     )
     return state, totals
 
   return step
-
-
-def add_totals(
-  totals: Totals,
-  step: jax.Array,
-  losses: jax.Array,
-  counts: jax.Array,
-  grads: types.PyTree,
-) -> Totals:
-  """Sums after an update; the first number that is not finite is kept."""
-  finite_loss = jnp.all(jnp.isfinite(losses))
-  finite = finite_loss & trees.all_finite(grads)
-  first = ~finite & (totals.bad_step < 0)
-  return Totals(
-    totals.loss + losses,
-    totals.weight + counts,
-    jnp.where(first, step, totals.bad_step),
-    jnp.where(first, ~finite_loss, totals.bad_loss),
-  )
 
 
 def make_runner(

@@ -1,13 +1,10 @@
 """Gradients of recurrent networks whose streams go on from step to step."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from twotsrec import types
-from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
 
 
@@ -15,8 +12,8 @@ def make_carried_gradient(
   objective: Callable[..., tuple[jax.Array, jax.Array]],
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
-) -> Callable[..., Any]:
-  """As `steps.make_gradient`; states f32[B, S] stand in the method's state.
+) -> steps.Gradient:
+  """A gradient as in `steps`; states f32[B, S] stand in the method's state.
 
   Back-propagation is cut between steps: the states a step begins with are
   numbers to it (truncated back-propagation through time).
@@ -28,23 +25,12 @@ def make_carried_gradient(
   Raises:
     types.UserError: an aggregator that needs the group gradients.
   """
-  if aggregator.weights is None:
-    raise types.UserError(
-      'states that go on from step to step need an aggregator whose weights'
-      ' are known before the gradient; use joint, backdoor or class_balanced'
-    )
+  weigh = steps.weighted(aggregator, sizes, 'carrying states between steps')
 
-  def gradient(params, context, batch, state, key):
+  def loss(params, context, batch, state, key):
     del key  # no dropout
-    weight, counts = steps.fused_weights(batch, aggregator, sizes)
+    values, last = objective(params, context, batch, state['carried'])
+    value, *totals = weigh(values, batch)
+    return value, ({**state, 'carried': last}, *totals)
 
-    def loss(params):
-      values, last = objective(params, context, batch, state['carried'])
-      total = jnp.sum(jnp.where(weight > 0, weight * values, 0.0))
-      return total, (values, last)
-
-    grads, (values, last) = jax.grad(loss, has_aux=True)(params)
-    sums, _ = objectives.group_totals(values, batch, sizes.shape[0])
-    return grads, {**state, 'carried': last}, sums, counts
-
-  return gradient
+  return steps.one_pass(loss)

@@ -1,4 +1,4 @@
-"""What phases of training come to, for the section of a report."""
+"""The section of a report on the phases of training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _SELECTED = ('epoch', 'step', 'value')
 def served(
   experiment: contracts.Experiment, trained: contracts.Trained
 ) -> contracts.Served:
-  """What a recipe of one phase serves: the parameters that it selected."""
+  """`Served` of a recipe of one phase: the parameters that it selected."""
   return contracts.Served(
     experiment=experiment,
     params=trained.params,

@@ -33,32 +33,27 @@ def resolve(form: str, name: str, num_groups: int, tables: Any) -> bool:
     num_groups: G; 1 where gradients are not stacked.
     tables: arrays or their shapes, leaves [V, ...].
   Raises:
-    types.UserError: an unknown form, or rows with a method that needs all.
+    types.UserError: rows with a method that needs all.
   """
-  if form not in ('auto', 'dense', 'rows'):
-    raise types.UserError(
-      f'aggregator.table_gradients {form!r}; known: auto, dense, rows'
-    )
   if form == 'rows' and name in DENSE_ONLY:
     raise types.UserError(
       f'aggregator.table_gradients rows: {name} acts on rows that no group'
       ' touches; use dense'
     )
+  if form != 'auto':
+    return form == 'rows'
   sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tables)]
   large = num_groups > 1 and num_groups * sum(sizes) > _DENSE_BYTES
-  return form == 'rows' or (form == 'auto' and large and name not in DENSE_ONLY)
+  return large and name not in DENSE_ONLY
 
 
 def by_rows(gradient: Callable[..., Any]) -> Callable[..., Any]:
-  """The same gradient, computed on the item rows of the batch alone.
-
-  Args:
-    gradient: as `steps.make_gradient` makes it.
-  """
+  """A gradient as in `steps`, computed on the item rows of the batch alone."""
 
   def compact(params, context, batch, state, key):
     items = params.tables['item']
-    used, history, candidates = _renumber(batch, _num_rows(items))
+    num_rows = jax.tree.leaves(items)[0].shape[0]
+    used, history, candidates = _renumber(batch, num_rows)
     local = types.Params(
       {**params.tables, 'item': rows.gather(items, used)}, params.net
     )
@@ -71,10 +66,6 @@ def by_rows(gradient: Callable[..., Any]) -> Callable[..., Any]:
     return types.Params(tables, grads.net), state, sums, counts
 
   return compact
-
-
-def _num_rows(table):
-  return jax.tree.leaves(table)[0].shape[0]
 
 
 def _renumber(batch, num_rows):

@@ -1,4 +1,4 @@
-"""What a training step does with a batch, as a configuration names it."""
+"""Updates of a training step, as a configuration names them."""
 
 from collections.abc import Callable
 import dataclasses
@@ -15,10 +15,10 @@ from twotsrec import plugins
 from twotsrec import trees
 from twotsrec import types
 from twotsrec.plugins import plugged
+from twotsrec.training import grouped
 from twotsrec.training import optimizers
 from twotsrec.training import penalties
 from twotsrec.training import plugin_steps
-from twotsrec.training import separate
 from twotsrec.training import sequential
 from twotsrec.training import steps
 from twotsrec.training import table_rows
@@ -46,8 +46,8 @@ class Update(NamedTuple):
 
 
 def of_gradient(
-  gradient: Callable[..., Any],
-  optimizer: optax.GradientTransformation,
+  gradient: steps.Gradient,
+  optimizer: optax.GradientTransformation | steps.Mover,
   init_method: Callable[..., types.PyTree] = lambda key, params: (),
   stacked: bool = False,
   post: Callable[..., Any] | None = None,
@@ -55,17 +55,16 @@ def of_gradient(
   """A gradient function and the optimizer that it is given to.
 
   Args:
-    gradient: as `steps.make_gradient` returns it.
-    optimizer: of optax.
+    gradient: as in `steps`.
+    optimizer: of optax, or one that moves parameters in place.
     init_method: (key, params) -> state of the method, `aggregator_state`.
     stacked: see `Update`.
     post: from `steps.make_post`.
   """
 
   def init(params, train_key, method_key=None):
-    return steps.init_state(
-      params, optimizer, init_method(method_key, params), train_key
-    )
+    method = init_method(method_key, params)
+    return steps.init_state(params, optimizer, method, train_key)
 
   return Update(steps.make_step(gradient, optimizer, post), init, stacked)
 
@@ -89,17 +88,19 @@ def aggregated(
     types.UserError: a form that the aggregator does not have.
   """
   aggregator = aggregators.make(config.aggregator)
-  form = steps.resolve_form(aggregator, config.aggregator.form)
-  gradient = steps.make_gradient(
-    learner.loss, aggregator, source.sizes, form, source.widths
+  sizes, widths = source.sizes, source.widths
+  loss, form = _loss_of(learner), config.aggregator.form
+  explicit = steps.resolve_form(aggregator, form) == 'explicit'
+  gradient = steps.make_gradient(loss, aggregator, sizes, form, widths)
+  losses = steps.make_losses(
+    steps.of_shared(steps.make_group_loss(loss)), widths
   )
-  group_loss = steps.make_group_loss(learner.loss)
   return of_gradient(
-    _by_rows(config, gradient, learner, source, form == 'explicit'),
+    _by_rows(config, gradient, learner, source, explicit),
     optimizer,
-    _aggregator_init(aggregator, source),
-    stacked=form == 'explicit',
-    post=steps.make_post(group_loss, aggregator, source.sizes, source.widths),
+    lambda key, params: aggregator.init(len(sizes), params),
+    stacked=explicit,
+    post=steps.make_post(losses, aggregator, sizes),
   )
 
 
@@ -133,13 +134,12 @@ def in_sequence(
   The total displacement serves as the gradient.
   """
   gradient = sequential.make_gradient(model, source.sizes, config.train)
-  init = lambda key, params: sequential.init(
-    key, len(source.sizes), params, model, sizes, config.train
-  )
   return of_gradient(
     _by_rows(config, gradient, learner, source, stacked=True),
     optimizers.make(config.train),
-    init,
+    lambda key, params: sequential.init(
+      key, params, model, sizes, config.train
+    ),
     stacked=True,
   )
 
@@ -150,16 +150,15 @@ def by_itself(
   source: contracts.Source,
 ) -> Update:
   """A model per group, each on its own group alone (PIN sec. 1)."""
-  number = len(source.sizes)
+  group_loss = steps.make_group_loss(_loss_of(learner))
   update = of_gradient(
-    separate.make_gradient(learner.loss, source.widths),
-    separate.make_optimizer(optimizers.make(config.train)),
+    grouped.own_gradient(group_loss, source.widths),
+    grouped.own_optimizer(optimizers.make(config.train)),
     stacked=True,
   )
+  stacked = lambda params: grouped.stack(params, len(source.sizes))
   return update._replace(
-    init=lambda params, *keys: update.init(
-      separate.stack(params, number), *keys
-    )
+    init=lambda params, *keys: update.init(stacked(params), *keys)
   )
 
 
@@ -180,22 +179,26 @@ def with_plugins(
     optimizer_of: learning rate -> optimizer, of trunk and plugins.
   """
   aggregator = aggregators.make(config.aggregator)
-  plugin_loss = _plugin_loss(config, trunk)
-  rate, sizes = config.plugin.trunk_learning_rate, source.sizes
-  trunk_gradient, group_loss = None, plugin_steps.make_group_loss(plugin_loss)
+  rate = config.plugin.trunk_learning_rate
+  sizes, widths = source.sizes, source.widths
+  plugin_loss = trunk_loss = _plugin_loss(config, trunk)
+  trunk_gradient = None
   if not rate:
     trunk_gradient = plugin_steps.frozen_trunk
   elif config.plugin.trunk_gradient == 'bare':
-    loss = trunk.learner.loss
+    bare = _loss_of(trunk.learner)
+    trunk_loss = steps.of_shared(steps.make_group_loss(bare))
     trunk_gradient = steps.make_gradient(
-      loss, aggregator, sizes, 'explicit', source.widths
+      bare, aggregator, sizes, 'explicit', widths
     )
-    group_loss = _bare_group_loss(loss)
   gradient = plugin_steps.make_gradient(
-    plugin_loss, trunk_gradient, aggregator, sizes, source.widths
+    plugin_loss, trunk_gradient, aggregator, sizes, widths
   )
+  post = None
   if rate:  # else no table moves
     gradient = _by_rows(config, gradient, learner, source, stacked=True)
+    losses = steps.make_losses(trunk_loss, widths, plugged.split)
+    post = steps.make_post(losses, aggregator, sizes)
   optimizer = plugin_steps.make_optimizer(
     optimizer_of(rate) if rate else optax.set_to_zero(),
     optimizer_of(optimizers.plugin_rate(config.plugin)),
@@ -205,9 +208,7 @@ def with_plugins(
     optimizer,
     lambda key, params: aggregator.init(len(sizes), plugged.split(params)[0]),
     stacked=True,
-    post=steps.make_post(group_loss, aggregator, sizes, source.widths)
-    if rate
-    else None,
+    post=post,
   )
 
 
@@ -223,17 +224,10 @@ def _plugin_loss(config, trunk):
   return plugin_loss
 
 
-def _bare_group_loss(bare_loss):
-  loss = steps.make_group_loss(bare_loss)
-
-  def group_loss(params, context, batch, key):
-    return loss(plugged.split(params)[0], context, batch, key)
-
-  return group_loss
-
-
-def _aggregator_init(aggregator, source):
-  return lambda key, params: aggregator.init(len(source.sizes), params)
+def _loss_of(learner: contracts.Learner) -> Callable[..., jax.Array]:
+  if learner.loss is None:
+    raise ValueError('this update needs a loss per example')
+  return learner.loss
 
 
 def _by_rows(config, gradient, learner, source, stacked):

@@ -61,8 +61,8 @@ def make_evaluate(
 
   def evaluate(params):
     several = params if isinstance(params, list) else [params]
-    found = [loss(one, context, feed, plan, key) for one in several]
-    sums, weights = (np.stack(part) for part in zip(*jax.device_get(found)))
+    totals = [loss(one, context, feed, plan, key) for one in several]
+    sums, weights = (np.stack(part) for part in zip(*jax.device_get(totals)))
     if len(several) > 1:
       sums, weights = np.diagonal(sums), np.diagonal(weights)
     else:

@@ -72,7 +72,7 @@ def clean_up_if_idle(folder: pathlib.Path) -> None:
 
 
 def verified(path: pathlib.Path) -> dict[str, Any]:
-  """What the manifest says, if it and every file it lists are intact."""
+  """Body of the manifest, if it and every file it lists are intact."""
   try:
     manifest = json.loads((path / 'manifest.json').read_bytes())
     body = manifest['body']
@@ -92,14 +92,6 @@ def verified(path: pathlib.Path) -> dict[str, Any]:
 # ---- Digests
 
 
-def _file_names(path: pathlib.Path) -> list[str]:
-  return sorted(
-    entry.relative_to(path).as_posix()
-    for entry in path.rglob('*')
-    if entry.is_file() and entry != path / 'manifest.json'
-  )
-
-
 def _digest(path: pathlib.Path) -> dict[str, Any]:
   with open(path, 'rb') as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
@@ -112,11 +104,14 @@ def _text_digest(body: dict[str, Any]) -> str:
 
 def _seal(path: pathlib.Path, description: dict[str, Any]) -> None:
   """Adds the manifest and forces everything to the disk."""
-  digests = {name: _digest(path / name) for name in _file_names(path)}
+  entries = [*path.rglob('*'), path]
+  names = sorted(e.relative_to(path).as_posix() for e in entries if e.is_file())
+  digests = {name: _digest(path / name) for name in names}
   body = {**description, 'files': digests}
   manifest = {'body': body, 'sha256': _text_digest(body)}
-  (path / 'manifest.json').write_text(json.dumps(manifest), encoding='utf-8')
-  for entry in [*path.rglob('*'), path]:
+  sealed = path / 'manifest.json'
+  sealed.write_text(json.dumps(manifest), encoding='utf-8')
+  for entry in (sealed, *entries):
     files.fsync(entry)
 
 
@@ -147,9 +142,8 @@ def _clean_up(folder: pathlib.Path) -> None:
       shutil.rmtree(entry)
     else:  # killed between the two renames
       os.rename(entry, final)
-  for pattern in ('.tmp-*', '.trash-*'):
-    for entry in folder.glob(pattern):
-      shutil.rmtree(entry)
+  for entry in (*folder.glob('.tmp-*'), *folder.glob('.trash-*')):
+    shutil.rmtree(entry)
 
 
 def _put_in_place(temporary: pathlib.Path, final: pathlib.Path) -> None:

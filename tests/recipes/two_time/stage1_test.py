@@ -35,10 +35,8 @@ def _stage(left_out=None, **changes):
 
 def _fit(stage, folder):
   """Parameters after the last epoch."""
-  train = stage.parts.how.train
-  return loop.fit(
-    phases.make(*stage.parts), train, str(folder), quiet=True
-  ).params
+  phase = phases.make(*stage.parts)
+  return loop.fit(phase, str(folder), quiet=True).params
 
 
 @functools.cache
@@ -131,8 +129,8 @@ def test_a_refit_moves_users_on_all_events_and_no_item(tmp_path):
 
 def test_batches_are_stacked_by_group_where_the_aggregator_asks():
   phase = phases.make(*_stage(aggregator__name='pcgrad').parts)
-  plan = phase.plan_of(0)
-  group = np.asarray(phase.feed.group)
+  plan = phase.source.plan_of(0)
+  group = np.asarray(phase.source.feed.group)
   assert plan.ndim == 3 and plan.shape[1] == 3
   for g in range(3):
     own = plan[:, g][plan[:, g] >= 0]

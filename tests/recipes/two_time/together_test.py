@@ -133,7 +133,7 @@ def test_a_step_holds_events_of_both_networks(window, times):
   counts = np.diff(toys.log()[0].user_offsets)
   train = np.asarray(toys.log()[0].split) == 0
   for epoch in range(2):
-    plan = phase.plan_of(epoch)
+    plan = phase.source.plan_of(epoch)
     inactive, active = _entries(plan, shapes)
     own = np.sort(inactive[inactive >= 0] // 2)
     expected = np.concatenate(
@@ -149,8 +149,10 @@ def test_a_step_holds_events_of_both_networks(window, times):
     for u in jobs['active'].users:
       assert np.sum(user == u) == times(trained[u])
     assert np.sum(active >= 0) == toys.WINDOW * len(begins)
-  assert np.any(phase.plan_of(0) != phase.plan_of(1))
-  np.testing.assert_array_equal(phase.plan_of(1), phase.plan_of(1))
+  assert np.any(phase.source.plan_of(0) != phase.source.plan_of(1))
+  np.testing.assert_array_equal(
+    phase.source.plan_of(1), phase.source.plan_of(1)
+  )
 
 
 def _run(phase, state, stop):
