@@ -34,7 +34,6 @@ from twotsrec.ops import graph
 from twotsrec.ops import recurrence
 from twotsrec.plugins import light
 from twotsrec.recipes.two_time import jobs as two_time_jobs
-from twotsrec.recipes.two_time import threshold as two_time_threshold
 from twotsrec.training import offer_steps
 from twotsrec.training import penalties
 from twotsrec.training import sequential
@@ -234,7 +233,6 @@ def test_conditions_are_about_values_there_are():
     ('behavior.bpr_reduction', behavior_objectives.REDUCTIONS),
     ('behavior.l2_scope', behavior_objectives.L2_SCOPES),
     ('two_time.variant', tuple(two_time_jobs.PARTS)),
-    ('two_time.threshold_rule', two_time_threshold.RULES),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
     ('two_time.stage1_optimizer', (offer_steps.DENSE, *offer_steps.BY_ROWS)),
@@ -248,8 +246,6 @@ def test_names_are_those_of_the_code(path, names):
 
 
 def test_groups_of_names_are_those_of_the_code():
-  together = filter(two_time_jobs.trained_together, two_time_jobs.PARTS)
-  assert config_lib.ONE_STAGE == tuple(together)
   ((shared, _),) = config_lib._OWN
   assert shared.values == shared_heads.NAMES
 

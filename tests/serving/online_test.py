@@ -56,12 +56,11 @@ def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
   np.testing.assert_array_equal(state.count, end - begin)
   wanted = np.ones(prepared.num_events, bool)
   played = np.zeros(0, int)
-  for name, player in world.players.items():
-    if name in world.nets:
+  for player in world.players:
+    net = world.nets.get(player.job.part.name)
+    if net is not None:
       blocks = online_states.blocks(
-        player.play(
-          world.nets[name], world.setting.vectors, prepared_lib.TEST, wanted
-        )
+        player.play(net, world.setting.vectors, wanted)
       )
       for block in blocks:
         found = queries[block.event]
@@ -145,10 +144,10 @@ def test_somebody_new_starts_at_the_common_start(changes):
   start[: service.width] = psi
   np.testing.assert_array_equal(state.state, [start, start])
   # The same as a user of the least active group who has not done anything.
-  member = np.flatnonzero(
-    world.players[name].job.serves & (service.known.group == 0)
-  )[:1]
-  expected = world.players[name].read(
+  player = world.players[0]
+  assert player.job.part.name == name
+  member = np.flatnonzero(player.job.serves & (service.known.group == 0))[:1]
+  expected = player.read(
     net,
     world.setting.vectors,
     member,
@@ -164,7 +163,7 @@ def test_somebody_new_starts_at_the_common_start(changes):
 
 def test_an_inactive_user_is_served_by_the_plugin_of_the_group():
   world = online_toys.world(**_PLUGGED)
-  service, job = world.service, world.players['inactive'].job
+  service, job = world.service, world.players[0].job
   assert service.groups == len(job.sizes) > 1
   assert len(set(service.known.group[job.serves])) == service.groups
   state = online.start(service, [-1, -1])

@@ -16,6 +16,7 @@ from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import networks
+from twotsrec.recipes.two_time import ranks
 from twotsrec.recipes.two_time import serving
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.serving import online
@@ -33,7 +34,7 @@ class World(NamedTuple):
 
   experiment: contracts.Experiment
   setting: networks.Setting
-  players: dict[str, serving.Player]
+  players: tuple[ranks.Player, ...]
   nets: dict[str, types.PyTree]
   params: types.Params
   service: online.Service
@@ -61,13 +62,13 @@ def world(**changes) -> World:
   user = _noise(np.zeros((prepared.num_users, width)), 2)
   vectors = stream_objectives.Vectors(item, user)
   setting = networks.Setting(experiment.config, prepared, vectors)
-  players = serving.make_players(setting, experiment.groups)
+  players = ranks.make_players(experiment)
   nets = {
-    name: _net(setting, player.job, number)
-    for number, (name, player) in enumerate(players.items())
+    player.job.part.name: _net(setting, player.job, number)
+    for number, player in enumerate(players)
     if player.job.part.reads != 'nothing'
   }
-  params = serving.serve(setting, players, nets, vectors)
+  params = serving.serve(experiment, players, nets, vectors)
   service = serving.make_service(experiment, params)
   return World(experiment, setting, players, nets, params, service)
 
@@ -99,11 +100,11 @@ def at_first(made: World) -> online.State:
   offsets = np.asarray(prepared.user_offsets)
   known = made.service.known
   states, last = np.array(known.state), np.zeros_like(known.last)
-  for name, player in made.players.items():
+  for player in made.players:
     for u in np.flatnonzero(player.job.serves):
       begin = made.setting.vectors.user[u]
       if not player.job.part.own_start:
-        net = made.nets[name]
+        net = made.nets[player.job.part.name]
         begin = net.get('trunk', net)['extractor']['psi']
       states[u] = recurrence.start(cell, begin)
       if player.job.replayed[u] > offsets[u]:
@@ -117,7 +118,7 @@ def replayed(made: World) -> tuple[np.ndarray, np.ndarray]:
   """First played event of every user, and one past the last, i64[U] each."""
   end = np.asarray(made.setting.prepared.user_offsets)[1:]
   begin = np.zeros_like(end)
-  for player in made.players.values():
+  for player in made.players:
     serves = player.job.serves
     begin[serves] = player.job.replayed[serves]
     if player.job.part.reads == 'nothing':

@@ -29,9 +29,7 @@ from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import experts
 from twotsrec.models import multi_behavior
-from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import behaviors as behavior_objectives
-from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
@@ -49,14 +47,14 @@ class System(NamedTuple):
 
   Attributes:
     model: scores of all behaviors.
-    joined: the trunk that the graphs leave and its plugins, or None.
+    stage2: the trunk that the graphs leave, with plugins on it, or None.
     behaviors: training pairs by behavior.
     context: graphs, and who showed what.
     serve: (params, context) -> parameters that rank.
   """
 
   model: multi_behavior.MultiBehavior
-  joined: types.Model | None
+  stage2: pin.System | None
   behaviors: behaviors_lib.Behaviors
   context: dict[str, Any]
   serve: Callable[..., types.Params]
@@ -76,16 +74,23 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   context = {'item_counts': offline.item_counts(prepared)}
   context |= model.context(behavior_feeds.edges(behaviors))
-  joined, serve = None, jax.jit(model.serve)
+  stage2, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
     train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
     config = dataclasses.replace(config, train=train)
     name = f'{config.model.name} with head.name={config.head.name}'
     joined = pin.plugged_model(config, model.trunk, name)
+    assert model.trunk is not None  # or it would have been refused
+    stage2 = pin.System(
+      model=joined,
+      trunk=model.trunk,
+      context=context,
+      sizes=types.Sizes(*shape, 1),  # users are known: one place of a history
+    )
     serve = _with_prior
   system = System(
     model=model,
-    joined=joined,
+    stage2=stage2,
     behaviors=behaviors,
     context=context,
     serve=serve,
@@ -107,8 +112,13 @@ def train(
 ) -> contracts.Served:
   """One phase: fusion and head, or plugins on what they came to."""
   config, system = experiment.config, experiment.system
-  if system.joined is not None:
-    return _train_plugins(experiment, work)
+  judge = _judge(experiment)
+  if system.stage2 is not None:
+    group = experiment.groups.user_group
+    source = sources.of_pairs(config, system.behaviors, group)
+    return pin.train_plugins(
+      experiment, work, system.stage2, source, judge, as_trunk
+    )
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
   source, layout, aggregator = _source(experiment)
   init = jax.jit(system.model.init)
@@ -117,55 +127,16 @@ def train(
     train=config.train,
     update=_update(experiment, source, layout, aggregator),
     keys=phases.keys_of(jax.random.key(config.train.seed)),
-    judge=_judge(experiment),
+    judge=judge,
     diagnose=_diagnose(experiment),
   )
   return summary.served(experiment, work.fit('', learner, source, how))
-
-
-def _train_plugins(experiment, work) -> contracts.Served:
-  """Stage 2 of PIN on the target's vectors of every node."""
-  config, system = experiment.config, experiment.system
-  trunk_model, sizes = system.model.trunk, _sizes(experiment)
-  learner_of = lambda model: contracts.Learner(
-    init=lambda key: model.init(key, system.context, sizes),
-    context=system.context,
-    loss=objectives.make(config.train.objective, model),
-  )
-  trunk = contracts.Trunk(
-    stages=trunk_model.stages,
-    learner=learner_of(trunk_model),
-    loss_of=lambda stages: objectives.make(
-      config.train.objective, stages_lib.from_stages(stages)
-    ),
-  )
-  learner = learner_of(system.joined)
-  user_group = experiment.groups.user_group
-  source = sources.of_pairs(config, system.behaviors, user_group)
-  how = phases.How(
-    train=config.train,
-    update=updates.with_plugins(
-      config, trunk, learner, source, updates.adam(config)
-    ),
-    keys=sources.keys(config),
-    judge=_judge(experiment),
-    diagnose=pin.diagnose(config, learner, source),
-    by_group=pin.by_group(config),
-  )
-  start = lambda: pin.start(experiment, work, trunk.stages, sizes, as_trunk)
-  return summary.served(experiment, work.fit('', learner, source, how, start))
 
 
 def as_trunk(experiment, params):
   """Trained parameters of stage 1 as those of the model plugins attach to."""
   system = experiment.system
   return jax.jit(system.model.freeze)(params, system.context)
-
-
-def _sizes(experiment) -> types.Sizes:
-  """Users are known, not read: a history has one place."""
-  prepared = experiment.prepared
-  return types.Sizes(prepared.num_users, prepared.num_items, 1)
 
 
 def _source(experiment):
@@ -334,9 +305,9 @@ def _diagnose(experiment):
 def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters as a finished run has them."""
   system, key = experiment.system, jax.random.key(0)
-  if system.joined is None:
+  if system.stage2 is None:
     return system.model.init(key)
-  return system.joined.init(key, system.context, _sizes(experiment))
+  return system.stage2.model.init(key, system.context, system.stage2.sizes)
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
@@ -345,7 +316,7 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   serve = lambda one: system.serve(one, system.context)
   several = isinstance(params, list)
   return contracts.Ranker(
-    model=system.joined or system.model.ranker,
+    model=system.stage2.model if system.stage2 else system.model.ranker,
     params=[serve(one) for one in params] if several else serve(params),
     context=system.context,
     history_length=1,

@@ -77,7 +77,7 @@ def test_carried_parts_read_whole_histories(variant):
 @pytest.mark.parametrize('variant', list(jobs_lib.PARTS))
 def test_every_user_is_served_by_one_part(variant):
   jobs = toys.jobs(two_time__variant=variant)
-  assert [part.name for part in jobs_lib.parts(variant)] == list(jobs)
+  assert [part.name for part in jobs_lib.PARTS[variant]] == list(jobs)
   served = sum(job.serves.astype(int) for job in jobs.values())
   np.testing.assert_array_equal(served, 1)
 
@@ -199,7 +199,6 @@ def test_a_step_has_a_sixtieth_of_an_epoch_within_bounds():
       ' that many events; lower the window or raise two_time.threshold',
     ),
     ({'window': 0}, 'two_time.window 0 must lie in 1..6'),
-    ({'variant': '3ts'}, "two_time.variant '3ts'; known: 2ts, 2ts_plus"),
   ],
 )
 def test_a_division_that_leaves_nobody_is_refused_in_a_line(changes, message):
@@ -222,24 +221,6 @@ def test_thresholds_count_users_with_train_events():
   options = toys.config(two_time__threshold=2, two_time__window=1).two_time
   with pytest.raises(types.UserError, match='users have 3 to 9 train events'):
     jobs_lib.check_threshold(counts, options)
-
-
-@pytest.mark.parametrize(
-  ('variant', 'plugin', 'expected'),
-  [
-    ('2ts', 'light', 'inactive'),
-    ('two_gru', 'naive', 'inactive'),
-    ('2ts', 'none', None),
-    ('single_stage', 'light', None),
-    ('one_gru', 'light', None),
-    ('ccf', 'light', None),
-  ],
-)
-def test_plugins_go_into_the_network_of_inactive_users(
-  variant, plugin, expected
-):
-  config = toys.config(two_time__variant=variant, plugin__name=plugin)
-  assert jobs_lib.with_plugins(config) == expected
 
 
 def test_the_events_of_a_split_stand_behind_those_of_the_one_before():

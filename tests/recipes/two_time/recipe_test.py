@@ -233,6 +233,7 @@ def test_what_is_told_of_lists_and_items_fits_the_data():
   [
     ({'two_time__threshold': 18}, 'choose 1 to 17'),
     ({'two_time__window': 9}, 'must lie in 1..6, the threshold'),
+    ({'two_time__variant': '3ts'}, "'3ts'; known: 2ts, 2ts_plus"),
     ({'two_time__threshold_rule': 'best'}, 'known: given, validation, theory'),
     ({'two_time__holdout': 'last'}, 'known: last_k, none, refit'),
     ({'two_time__warmup': 'half'}, 'known: replay, none'),

@@ -1,5 +1,6 @@
-"""Which network of 2TS is trained on which events, and serves whom."""
+"""Networks of 2TS with the events that train them and the users they serve."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -31,21 +32,22 @@ class Part(NamedTuple):
 
 
 _INACTIVE = Part('inactive', False, 'whole')
+_BOTH = (_INACTIVE, Part('active', True, 'window'))
 
 # 2TS sec. 4.2; single_stage_plus, one_gru, window_gru and frozen_user are ours.
+# The plus of a variant is a read-out, `two_rnn.READ_OUT`; `config.ONE_STAGE`
+# train embeddings and networks at once.
 PARTS = {
-  '2ts': (_INACTIVE, Part('active', True, 'window')),
-  '2ts_plus': (_INACTIVE, Part('active', True, 'window')),
-  'single_stage': (_INACTIVE, Part('active', True, 'window')),
-  'single_stage_plus': (_INACTIVE, Part('active', True, 'window')),
+  '2ts': _BOTH,
+  '2ts_plus': _BOTH,
+  'single_stage': _BOTH,
+  'single_stage_plus': _BOTH,
   'two_gru': (_INACTIVE, Part('active', False, 'carried')),
   'one_gru': (Part('everyone', False, 'carried'),),
   'window_gru': (_INACTIVE, Part('active', False, 'window')),
   'frozen_user': (_INACTIVE, Part('active', True, 'nothing')),
   'ccf': (Part('everyone', True, 'nothing'),),
 }
-# The plus of a variant is a read-out, `two_rnn.READ_OUT`.
-_ONE_STAGE = ('single_stage', 'single_stage_plus')
 
 
 class Job(NamedTuple):
@@ -70,35 +72,10 @@ class Job(NamedTuple):
   replayed: np.ndarray
 
 
-def parts(variant: str) -> tuple[Part, ...]:
-  """The networks of a variant.
-
-  Raises:
-    types.UserError: an unknown name.
-  """
-  if variant not in PARTS:
-    raise types.UserError(
-      f'two_time.variant {variant!r}; known: {", ".join(PARTS)}'
-    )
-  return PARTS[variant]
-
-
-def trained_together(variant: str) -> bool:
-  """Whether embeddings and networks are trained at once, in one stage."""
-  return variant in _ONE_STAGE
-
-
-def with_plugins(config: config_lib.Config) -> str | None:
-  """Name of the part that plugins are put in; None without any.
-
-  It is a network of users without starts of their own, trained by itself on
-  whole histories (PIN sec. 3.3 for the inactive users of 2TS; ours).
-  """
-  first = parts(config.two_time.variant)[0]
-  alone = not trained_together(config.two_time.variant)
-  if config.plugin.name == 'none' or not alone or first.reads != 'whole':
-    return None
-  return first.name
+def changed(config: config_lib.Config, **options) -> config_lib.Config:
+  """The configuration with other settings of `two_time`."""
+  made = dataclasses.replace(config.two_time, **options)
+  return dataclasses.replace(config, two_time=made)
 
 
 def is_active(counts: np.ndarray, threshold: int) -> np.ndarray:
@@ -115,10 +92,10 @@ def check_threshold(
     types.UserError: a threshold without active or inactive users, or below the
       window.
   """
-  if all(part.name == 'everyone' for part in parts(options.variant)):
+  if all(part.name == 'everyone' for part in PARTS[options.variant]):
     return
-  threshold, known = options.threshold, counts[counts > 0]
-  low, high = int(known.min()), int(known.max())
+  threshold, trained = options.threshold, counts[counts > 0]
+  low, high = int(trained.min()), int(trained.max())
   if not low <= threshold < high:
     nobody = 'inactive' if threshold < low else 'active'
     raise types.UserError(
@@ -143,8 +120,53 @@ def make(
   check_threshold(counts, options)
   return tuple(
     _job(part, prepared, groups, counts, options)
-    for part in parts(options.variant)
+    for part in PARTS[options.variant]
   )
+
+
+def _job(part, prepared, groups, counts, options) -> Job:
+  offsets = np.asarray(prepared.user_offsets)[:-1]
+  active = is_active(counts, options.threshold)
+  of_name = {'active': active, 'inactive': ~active}
+  serves = of_name.get(part.name, np.ones_like(active))
+  users = np.flatnonzero(serves & (counts > 0))
+  length, replayed = counts[users], counts
+  if part.reads == 'window':
+    length = np.full(len(users), options.window)
+    replayed = np.minimum(counts, options.window)
+  if part.reads == 'nothing' or part.own_start and options.warmup == 'none':
+    replayed = 0
+  group, sizes = _groups(groups, users, length)
+  return Job(
+    part=part,
+    serves=serves,
+    group=group,
+    sizes=sizes,
+    runs=streams.Runs(offsets[users] + counts[users] - length, length),
+    users=users,
+    replayed=offsets + counts - replayed,
+  )
+
+
+def _groups(groups, users, length):
+  """Activeness groups numbered anew among the users of a job."""
+  present, number = np.unique(groups.user_group[users], return_inverse=True)
+  # A user without train events goes with the least active ones.
+  group = np.searchsorted(present, groups.user_group).astype(np.int32)
+  group = np.minimum(group, max(len(present) - 1, 0))
+  sizes = np.bincount(number, length, max(len(present), 1))
+  return group, sizes.astype(np.float32)
+
+
+def leaves_windows(options: config_lib.TwoTimeConfig) -> bool:
+  """Whether stage 1 goes without the windows of active users.
+
+  It does where a network is trained on them; the control that starts elsewhere
+  gets the same items.
+  """
+  reads = [part.reads for part in PARTS[options.variant]]
+  has_stage1 = options.variant not in config_lib.ONE_STAGE
+  return has_stage1 and options.holdout != 'none' and 'window' in reads
 
 
 def window_events(
@@ -152,25 +174,15 @@ def window_events(
 ) -> np.ndarray:
   """Events that stage 1 leaves to stage 2, bool[N]; see `two_time.holdout`.
 
-  The last K train events of every active user (2TS eq. 12), where a network is
-  trained on them; the control that starts elsewhere gets the same items.
+  They are the last K train events of every active user (2TS eq. 12).
   """
   left = np.zeros(prepared.num_events, bool)
-  if not leaves_windows(options):
-    return left
-  counts = prepared_lib.train_counts(prepared)
-  users = np.flatnonzero(is_active(counts, options.threshold))
-  end = np.asarray(prepared.user_offsets)[users] + counts[users]
-  left[(end[:, None] - 1 - np.arange(options.window)).ravel()] = True
+  if leaves_windows(options):
+    counts = prepared_lib.train_counts(prepared)
+    users = np.flatnonzero(is_active(counts, options.threshold))
+    end = np.asarray(prepared.user_offsets)[users] + counts[users]
+    left[(end[:, None] - 1 - np.arange(options.window)).ravel()] = True
   return left
-
-
-def leaves_windows(options: config_lib.TwoTimeConfig) -> bool:
-  """Whether stage 1 goes without the windows of active users."""
-  if trained_together(options.variant):
-    return False
-  reads = [part.reads for part in parts(options.variant)]
-  return options.holdout != 'none' and 'window' in reads
 
 
 def left_out_items(
@@ -181,11 +193,11 @@ def left_out_items(
   Stage 1 learns nothing of them, so their x_i is 0 as if they were new.
   """
   left = window_events(prepared, options)
-  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  count = lambda events: np.bincount(
-    np.asarray(prepared.items)[events], minlength=prepared.num_items + 1
-  )
-  return (count(left) > 0) & (count(in_train & ~left) == 0)
+  seen = (np.asarray(prepared.split) == prepared_lib.TRAIN) & ~left
+  items = np.asarray(prepared.items)
+  has = np.zeros((2, prepared.num_items + 1), bool)
+  has[0, items[left]] = has[1, items[seen]] = True
+  return has[0] & ~has[1]
 
 
 def tokens(runs: streams.Runs, options: config_lib.TwoTimeConfig) -> int:
@@ -197,7 +209,10 @@ def tokens(runs: streams.Runs, options: config_lib.TwoTimeConfig) -> int:
 
 
 def played(
-  prepared: prepared_lib.Prepared, job: Job, until: int
+  prepared: prepared_lib.Prepared,
+  job: Job,
+  until: int,
+  wanted: np.ndarray | None = None,
 ) -> tuple[streams.Runs, np.ndarray]:
   """Runs from the first replayed event of a user to the end of a split.
 
@@ -205,50 +220,18 @@ def played(
     prepared: the data.
     job: whose users.
     until: prepared.VALIDATION or prepared.TEST.
+    wanted: bool[N], events of which a run must hold one; None for any run.
   Returns:
     (runs, their users i64[R]).
   """
+  before = lambda events: np.concatenate([[0], np.cumsum(events)])
   offsets = np.asarray(prepared.user_offsets)
-  reached = np.asarray(prepared.split) <= until
-  before = np.concatenate([[0], np.cumsum(reached)])
-  end = offsets[:-1] + np.diff(before[offsets])
-  length = np.where(job.serves, end - job.replayed, 0)
-  users = np.flatnonzero(length > 0)
-  return streams.Runs(job.replayed[users], length[users]), users
-
-
-def _job(part, prepared, groups, counts, options):
-  offsets = np.asarray(prepared.user_offsets)[:-1]
-  active = is_active(counts, options.threshold)
-  serves = {'active': active, 'inactive': ~active}.get(
-    part.name, np.ones_like(active)
-  )
-  trained = np.flatnonzero(serves & (counts > 0))
-  length = counts[trained]
-  if part.reads == 'window':
-    length = np.full(len(trained), options.window)
-  start = offsets[trained] + counts[trained] - length
-  last = {'nothing': 0, 'window': options.window}.get(part.reads)
-  if part.own_start and options.warmup == 'none':
-    last = 0
-  kept = counts if last is None else np.minimum(counts, last)
-  group, sizes = _groups(groups, trained, length)
-  return Job(
-    part,
-    serves,
-    group,
-    sizes,
-    streams.Runs(start, length),
-    trained,
-    offsets + counts - kept,
-  )
-
-
-def _groups(groups, trained, length):
-  """Activeness groups numbered anew among the users of a job."""
-  present, number = np.unique(groups.user_group[trained], return_inverse=True)
-  # A user without train events goes with the least active ones.
-  group = np.searchsorted(present, groups.user_group).astype(np.int32)
-  group = np.minimum(group, max(len(present) - 1, 0))
-  sizes = np.bincount(number, length, max(len(present), 1))
-  return group, sizes.astype(np.float32)
+  reached = before(np.asarray(prepared.split) <= until)
+  end = offsets[:-1] + np.diff(reached[offsets])
+  asked = job.serves & (end > job.replayed)
+  if wanted is not None:
+    count = before(wanted)
+    asked &= count[end] > count[job.replayed]
+  users = np.flatnonzero(asked)
+  start = job.replayed[users]
+  return streams.Runs(start, end[users] - start), users

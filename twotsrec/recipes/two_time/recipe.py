@@ -24,16 +24,14 @@ from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
+from twotsrec import fields
 from twotsrec import models
 from twotsrec import types
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
 from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
 from twotsrec.recipes.two_time import ranks
 from twotsrec.recipes.two_time import serving
-from twotsrec.recipes.two_time import shared
-from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import threshold
 from twotsrec.serving import two_time_ranker
 from twotsrec.training import settings
@@ -45,24 +43,24 @@ class System(NamedTuple):
 
   Attributes:
     model: of known users and raw histories.
-    players: networks at work, by the name of their part; None makes them when
-      they are needed.
+    players: networks at work; () makes them when they are needed.
   """
 
   model: types.Model
-  players: dict[str, serving.Player] | None = None
+  players: tuple[ranks.Player, ...] = ()
 
 
 def check(config: config_lib.Config) -> None:
   """Refuses settings that cannot work, or that nothing reads."""
-  settings.two_time_scale(config, jobs_lib.parts(config.two_time.variant))
+  fields.refuse_values(config)  # such as a variant that there is not
+  settings.two_time_scale(config, jobs_lib.PARTS[config.two_time.variant])
 
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The ranker; networks are built from the threshold that is in force."""
   models.check_options(experiment.config.model, ('width',))
   model = two_time_ranker.make(experiment.config)
-  return experiment._replace(system=System(model=model))
+  return experiment._replace(system=System(model))
 
 
 def train(
@@ -73,51 +71,38 @@ def train(
   Raises:
     types.UserError: what no phase can be made of.
   """
-  _verify(experiment)
-  trained, choice = threshold.train(experiment, work)
-  experiment = trained.experiment
+  outcome, how = threshold.train(experiment, work)
+  experiment, players, nets, vectors, phases, choice = outcome
+  system = experiment.system._replace(players=players)
   options = experiment.config.two_time
-  experiment = experiment._replace(
-    system=experiment.system._replace(players=trained.players)
-  )
-  setting = networks_lib.Setting(
-    experiment.config, experiment.prepared, trained.vectors
-  )
   return contracts.Served(
-    experiment=experiment,
-    params=serving.serve(
-      setting, trained.players, trained.nets, trained.vectors
-    ),
+    experiment=experiment._replace(system=system),
+    params=serving.serve(experiment, players, nets, vectors),
     training={
-      **summary.of_phases(trained.phases),
-      'selected_epoch': trained.stage1_epochs or None,
+      **summary.of_phases(phases),
+      'selected_epoch': choice.epochs or None,
     },
     sections={
       'two_time': {
-        **choice,
+        **how,
         'variant': options.variant,
         'threshold': options.threshold,
         'window': options.window,
-        'stage1_epochs': trained.stage1_epochs,
-        'stage1_trials': {str(k): v for k, v in trained.trials.items()},
-        'stage1_seconds': round(trained.stage1_seconds, 3),
+        'stage1_epochs': choice.epochs,
+        'stage1_trials': {str(k): v for k, v in choice.trials.items()},
+        'stage1_seconds': round(choice.seconds, 3),
         'stage1_taken': bool(options.stage1),
       }
     },
   )
 
 
-def _verify(experiment):
-  """Refuses before the first phase opens the run."""
-  config = experiment.config
-  threshold.check(config, experiment.prepared)
-  stage1.load_features(config, experiment.prepared)
-  tried = set(config.two_time.stage1_epochs)
-  if jobs_lib.trained_together(config.two_time.variant):
-    tried = set()
-  if len(tried) > 1 and not offline.held_out(experiment, 'validation'):
-    raise stage1.nothing_to_choose_by(tried)
-  shared.find(config, experiment.prepared)
+def in_force(
+  config: config_lib.Config, report: dict[str, Any]
+) -> config_lib.Config:
+  """The configuration with the threshold and window of a finished run."""
+  chosen = {name: report['two_time'][name] for name in ('threshold', 'window')}
+  return jobs_lib.changed(config, threshold_rule='given', **chosen)
 
 
 def ranker(
@@ -177,6 +162,6 @@ RECIPE = contracts.Recipe(
   rules=rules,
   protocol=protocol,
   systems=systems,
-  in_force=serving.in_force,
+  in_force=in_force,
   service=serving.make_service,
 )
