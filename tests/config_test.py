@@ -21,6 +21,7 @@ from twotsrec.data import interactions
 from twotsrec.data import plans
 from twotsrec.data import routing
 from twotsrec.data import splits
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
 from twotsrec.models import cogcn
@@ -33,7 +34,6 @@ from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
 from twotsrec.plugins import light
-from twotsrec.recipes.two_time import jobs as two_time_jobs
 from twotsrec.training import offer_steps
 from twotsrec.training import penalties
 from twotsrec.training import sequential
@@ -232,7 +232,7 @@ def test_conditions_are_about_values_there_are():
     ('behavior.similarity', behavior_objectives.SIMILARITIES),
     ('behavior.bpr_reduction', behavior_objectives.REDUCTIONS),
     ('behavior.l2_scope', behavior_objectives.L2_SCOPES),
-    ('two_time.variant', tuple(two_time_jobs.PARTS)),
+    ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
     ('two_time.stage1_optimizer', (offer_steps.DENSE, *offer_steps.BY_ROWS)),

@@ -40,7 +40,7 @@ def _same(first, second, **tolerance):
 @pytest.mark.parametrize('changes', _SYSTEMS)
 def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
   world = online_toys.world(**changes)
-  service, prepared = world.service, world.setting.prepared
+  service, prepared = world.service, world.experiment.prepared
   begin, end = online_toys.replayed(world)
   state = online_toys.at_first(world)
   queries = np.zeros((prepared.num_events, service.width))
@@ -72,7 +72,7 @@ def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
 @pytest.mark.parametrize('changes', [{}, _PLUGGED])
 def test_a_known_user_is_what_the_run_serves(changes):
   world = online_toys.world(**changes)
-  users = np.arange(world.setting.prepared.num_users)
+  users = np.arange(world.experiment.prepared.num_users)
   state = online.start(world.service, users)
   _same(state, world.service.known, rtol=0)
   served = world.params.net['user']
@@ -202,7 +202,7 @@ def test_the_memory_of_the_old_state_is_used_again():
 
 def test_recommendations_are_those_of_the_run():
   world = online_toys.world(**_PLUS)
-  prepared = world.setting.prepared
+  prepared = world.experiment.prepared
   users = np.arange(prepared.num_users)
   seen = prepared_lib.seen_items(prepared, 'all')
   requests = recommend.known_users(

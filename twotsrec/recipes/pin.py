@@ -126,6 +126,32 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
   return dataclasses.replace(config, train=train)
 
 
+def system_of(
+  config: config_lib.Config,
+  trunk: types.Model | None,
+  context: dict[str, Any],
+  sizes: types.Sizes,
+  name: str,
+) -> System:
+  """The trunk with the plugins of all groups on it, if there are any.
+
+  Raises:
+    types.UserError: a trunk without stages, by its name, or an unknown plugin.
+  """
+  model = trunk
+  if has_plugins(config):
+    plugin, num_groups = plugins.make(config.plugin), config.groups.num_groups
+    model = plugged.plugged(trunk, plugin, num_groups, name)
+  assert trunk is not None and model is not None  # or it has been refused
+  return System(model, trunk, context, sizes)
+
+
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters of a `System` as a finished run has them."""
+  system = experiment.system
+  return system.model.init(jax.random.key(0), system.context, system.sizes)
+
+
 def learner(
   config: config_lib.Config, model: types.Model, system: System
 ) -> contracts.Learner:
@@ -146,15 +172,12 @@ def how(
   judge: Callable[..., dict[str, Any]] | None,
 ) -> phases.How:
   """How a phase on sampled items goes on."""
-  config = experiment.config
-  diagnose = None
-  if config.train.log_groups:  # how groups pull on what they share
-    shared = lambda gradient: gradient
-    if has_plugins(config):
-      shared = lambda gradient: plugged.split(gradient)[0]
-    assert learner.loss is not None
+  config, diagnose, by_group = experiment.config, None, None
+  if config.train.log_groups and learner.loss is not None:
+    # How groups pull on what they share.
+    split, on = plugged.split, has_plugins(config)
+    shared = lambda gradient: split(gradient)[0] if on else gradient
     diagnose = diagnostics.make_diagnose(learner.loss, source, shared=shared)
-  by_group = None
   if config.plugin.select == 'per_group':
     # The trunk of that epoch too: G snapshots of everything.
     by_group = lambda params: [params] * config.groups.num_groups
@@ -224,25 +247,8 @@ def selects_by_group(config: config_lib.Config) -> bool:
   return own_snapshot or config.train.method == 'separate'
 
 
-def plugged_model(
-  config: config_lib.Config, trunk: types.Model | None, name: str = ''
-) -> types.Model:
-  """The trunk and the plugins of all groups as one model.
-
-  Args:
-    config: names the plugin.
-    trunk: what they attach to.
-    name: of the trunk, for the message; '' is that of the model.
-  Raises:
-    types.UserError: a trunk without stages, or an unknown plugin.
-  """
-  plugin = plugins.make(config.plugin)
-  name = name or config.model.name
-  return plugged.plugged(trunk, plugin, config.groups.num_groups, name)
-
-
 def origin(trunk: types.PyTree) -> dict[str, Any]:
-  """What a run of stage 2 remembers of its trunk."""
+  """What a run of stage 2 records of its trunk."""
   return {'trunk_digest': digest(trunk)}
 
 
@@ -287,13 +293,11 @@ def check_same(
   """Refuses to take parameters over from a run on other settings or data.
 
   Args:
-    where: setting that names the run, and its value.
+    where: setting that names the other run, and its value.
     ours: experiment of this run.
-    theirs: of the other run.
+    theirs: experiment of the other run.
     patterns: of settings that must be the same, with blanks between them.
     way_out: besides the same settings.
-  Raises:
-    types.UserError: what is not the same.
   """
   for path, _, here in fields.walk(ours.config):
     section, field = path.split('.')

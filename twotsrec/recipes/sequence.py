@@ -29,23 +29,15 @@ from twotsrec.training import validation
 
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
-  """The model, with plugins if there are any.
-
-  Raises:
-    types.UserError: a model or plugin that does not exist or fit.
-  """
+  """The model, with plugins if there are any."""
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
-  trunk = models.make(config.model)
-  model = pin.plugged_model(config, trunk) if pin.has_plugins(config) else trunk
-  system = pin.System(
-    model=model,
-    trunk=trunk,
-    context={'item_counts': offline.item_counts(prepared)},
-    sizes=types.Sizes(
-      prepared.num_users, prepared.num_items, config.data.history_length
-    ),
+  context = {'item_counts': offline.item_counts(prepared)}
+  sizes = types.Sizes(
+    prepared.num_users, prepared.num_items, config.data.history_length
   )
+  trunk, name = models.make(config.model), config.model.name
+  system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
 
 
@@ -116,12 +108,6 @@ def judge_of(
   )
 
 
-def template(experiment: contracts.Experiment) -> types.Params:
-  """Parameters as a finished run has them."""
-  system = experiment.system
-  return system.model.init(jax.random.key(0), system.context, system.sizes)
-
-
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """What ranks: the model itself."""
   system = experiment.system
@@ -138,7 +124,7 @@ RECIPE = contracts.Recipe(
   check=settings.sequence,
   build=build,
   train=train,
-  template=template,
+  template=pin.template,
   rank=offline.rank,
   ranker=ranker,
   rules=offline.rules,

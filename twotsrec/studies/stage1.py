@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twotsrec import config as config_lib
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.data import stream_jobs
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 
@@ -59,4 +59,4 @@ def _events(plan, run) -> str | None:
   options = plans.settings(plan, run).two_time
   if options.variant in config_lib.ONE_STAGE:
     return None
-  return 'no windows' if jobs_lib.leaves_windows(options) else 'all'
+  return 'no windows' if stream_jobs.leaves_windows(options) else 'all'

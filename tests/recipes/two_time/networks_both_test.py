@@ -16,6 +16,7 @@ from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import networks
 from twotsrec.training import phases
+from twotsrec.training import stream_sources
 
 NAMES = ('inactive', 'active')
 
@@ -75,7 +76,7 @@ def test_two_independent_jobs_equal_a_joint_one_under_sgd():
   ]
   context = {'vectors': toys.vectors()}
   mean = lambda values, weight: jnp.sum(values * weight) / jnp.sum(weight)
-  both = networks.make_objective(stages, tuple(jobs.values()))
+  both = stream_objectives.make_joint(stages)
 
   def joint_loss(nets, batch):
     """L_in + L_act of one objective."""
@@ -111,10 +112,9 @@ def test_two_independent_jobs_equal_a_joint_one_under_sgd():
 
 def _layout_shapes(changes):
   jobs, setting = toys.jobs(**changes), toys.setting(**changes)
-  trained = 'single' in changes['two_time__variant']
-  first = networks.make_layout(jobs['inactive'], setting.config.two_time)
-  second = networks._second_layout(
-    setting, jobs['active'], trained, first.shape[0]
+  first = stream_sources.make_layout(jobs['inactive'], setting.config.two_time)
+  second = stream_sources.second_layout(
+    setting.config, setting.experiment.prepared, jobs['active'], first.shape[0]
   )
   return [first.shape[1:], second.shape[1:]]
 
@@ -166,7 +166,7 @@ def test_one_stage_moves_embeddings_and_networks():
   for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(moved)):
     assert np.any(np.asarray(a) != np.asarray(b))
   # What is not in training has no vector, nor moves.
-  vectors = networks.vectors_of(moved, _embeddings()[1])
+  vectors = stream_objectives.vectors_of(moved, _embeddings()[1])
   np.testing.assert_array_equal(np.asarray(vectors.item)[[0, 3]], 0.0)
   first = state.params.tables['item']['embedding']
   after = moved.tables['item']['embedding']
@@ -185,7 +185,7 @@ def test_a_shared_readout_is_one_matrix_for_both():
     assert 'readout' not in state.params.net[name]['extractor']
   before = jax.tree.map(np.array, toys.vectors())
   moved = _run(phase, state, 2).params
-  nets = networks.of_both(moved)
+  nets = stream_objectives.of_both(moved)
   readouts = [nets[name]['extractor']['readout'] for name in NAMES]
   np.testing.assert_array_equal(*readouts)
   start = np.asarray(two_rnn.init_readout(toys.WIDTH))
@@ -197,7 +197,7 @@ def test_a_shared_readout_is_one_matrix_for_both():
 def test_networks_come_out_as_if_trained_alone():
   changes = {'two_time__variant': '2ts_plus', 'two_time__share_readout': True}
   _, state = _system(**changes)
-  found = networks.of_both(state.params)
+  found = stream_objectives.of_both(state.params)
   for name, job in toys.jobs(**changes).items():
     alone = networks.init_net(
       toys.setting(**changes), job.part, jax.random.key(0)

@@ -9,7 +9,8 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec import types
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.data import stream_jobs
+from twotsrec.models import item_features
 from twotsrec.recipes.two_time import stage1
 from twotsrec.training import loop
 from twotsrec.training import phases
@@ -24,7 +25,7 @@ def small_programs():
 
 @functools.cache
 def _left_out():
-  return jobs_lib.window_events(toys.log()[0], toys.config().two_time)
+  return stream_jobs.window_events(toys.log()[0], toys.config().two_time)
 
 
 def _stage(left_out=None, **changes):
@@ -171,11 +172,14 @@ def test_features_are_read_and_become_a_part_of_the_vectors(feature_file):
 
 
 def test_features_and_their_width_go_together(feature_file):
-  assert stage1.load_features(toys.experiment()) is None
+  load = lambda **changes: item_features.load(
+    toys.config(**changes).two_time, toys.log()[0]
+  )
+  assert load() is None
   for changes, message in (
     ({'two_time__item_features': feature_file}, 'set two_time.feature_width'),
     ({'two_time__feature_width': 2}, 'the data have no item features'),
   ):
     with pytest.raises(types.UserError, match=message) as error:
-      stage1.load_features(toys.experiment(**changes))
+      load(**changes)
     assert len(str(error.value).splitlines()) == 1

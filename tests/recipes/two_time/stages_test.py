@@ -10,8 +10,8 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
+from twotsrec.evaluation import players as players_lib
 from twotsrec.evaluation import rules
-from twotsrec.recipes.two_time import ranks
 from twotsrec.recipes.two_time import stages
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import files
@@ -78,7 +78,7 @@ def _ranked(blocks, item_vectors):
 def _tested(variant):
   trained, (prepared, _) = _trained(variant), _world()
   wanted = np.asarray(prepared.split) == prepared_lib.TEST
-  blocks = ranks.blocks(
+  blocks = players_lib.blocks(
     prepared, trained.players, trained.nets, trained.vectors, wanted
   )
   return _ranked(blocks, trained.vectors.item)

@@ -5,40 +5,33 @@ W is trained by the losses of both, and so are the embeddings of
 2TS-SingleStage, which trains everything at once (2TS sec. 4.2).
 """
 
-from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.data import prepared as prepared_lib
-from twotsrec.data import stream_feeds
-from twotsrec.data import streams
-from twotsrec.models import ccf
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import players as players_lib
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import plugged
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.training import optimizers
 from twotsrec.training import phases
+from twotsrec.training import stream_sources
 from twotsrec.training import stream_steps
 from twotsrec.training import updates
 
 # Of random numbers. The one network of a control draws what the network of
 # inactive users draws, so that what it reads is all that differs.
 _STREAMS = {'both': 4, 'active': 6, 'inactive': 8, 'everyone': 8}
-_LOADERS = {'packed': streams.packed, 'padded': streams.padded}
 _SHARED = ('readout',)
 
-# (networks by the name of their part, vectors) -> MRR on validation events
-Judge = Callable[[dict[str, types.PyTree], stream_objectives.Vectors], float]
 # Parameters of `ccf.init` to train along, and their context.
 Embeddings = tuple[types.Params, dict[str, Any]]
 
@@ -47,14 +40,17 @@ class Setting(NamedTuple):
   """What the phases of a run have in common.
 
   Attributes:
-    config: of the run.
-    prepared: the data.
+    experiment: data and settings.
     vectors: of items and users, from stage 1.
   """
 
-  config: config_lib.Config
-  prepared: prepared_lib.Prepared
+  experiment: contracts.Experiment
   vectors: stream_objectives.Vectors
+
+  @property
+  def config(self) -> config_lib.Config:
+    """Of the run."""
+    return self.experiment.config
 
   @property
   def stages(self) -> types.Stages:
@@ -67,8 +63,8 @@ class Setting(NamedTuple):
 
 def make_parts(
   setting: Setting,
-  job: jobs_lib.Job,
-  judge: Judge | None,
+  job: stream_jobs.Job,
+  judge: players_lib.Judge | None,
   trunk: types.PyTree | None = None,
 ) -> phases.Parts:
   """A phase that trains one network on its events (2TS eq. 11 or 12).
@@ -78,8 +74,6 @@ def make_parts(
     job: with its events.
     judge: of the network on validation events; None takes the last epoch.
     trunk: a trained network to put plugins in; None trains it from the start.
-  Raises:
-    types.UserError: parts that do not go together.
   """
   config, name = setting.config, job.part.name
   loss_of = lambda stages: stream_objectives.make(stages, job.part.own_start)
@@ -88,7 +82,7 @@ def make_parts(
     context={'vectors': setting.vectors},
     loss=loss_of(setting.stages),
   )
-  source = make_source(setting, job)
+  source = stream_sources.of_job(config, setting.experiment.prepared, job)
   if trunk is not None:
     stands_on = contracts.Trunk(setting.stages, learner, loss_of)
     learner = learner._replace(init=_init_plugged(setting, job, trunk))
@@ -153,7 +147,7 @@ def train_config(
 
 
 def init_net(
-  setting: Setting, part: jobs_lib.Part, key: jax.Array
+  setting: Setting, part: stream_jobs.Part, key: jax.Array
 ) -> types.PyTree:
   """A fresh network; psi only where users start at it."""
   net = setting.stages.init(key, None, types.Sizes(1, 1, 1)).net
@@ -166,7 +160,7 @@ def init_net(
 
 
 def init_plugins(
-  setting: Setting, job: jobs_lib.Job, net: types.PyTree, key: jax.Array
+  setting: Setting, job: stream_jobs.Job, net: types.PyTree, key: jax.Array
 ) -> types.PyTree:
   """A plugin for every activeness group of a job, leaves [G, ...]."""
   table = {'embedding': setting.vectors.item}
@@ -192,7 +186,7 @@ def _carried(setting, job, source) -> updates.Update:
   config = setting.config
   aggregator = aggregators.make(config.aggregator)
   objective = stream_objectives.make_carried(setting.stages, job.part.own_start)
-  streams_at_once = make_layout(job, config.two_time).shape[2]
+  streams_at_once = stream_sources.make_layout(job, config.two_time).shape[2]
   width = two_rnn.cell_of(config.two_time).states * config.model.width
   return updates.of_gradient(
     stream_steps.make_carried_gradient(objective, aggregator, source.sizes),
@@ -204,87 +198,13 @@ def _carried(setting, job, source) -> updates.Update:
   )
 
 
-def make_source(setting: Setting, job: jobs_lib.Job) -> contracts.Source:
-  """The events of a job, in streams; packed where they are cut by group."""
-  options, seed = setting.config.two_time, setting.config.train.seed
-
-  def laid_out(layout, **others):
-    return contracts.Source(
-      feed=stream_feeds.make_feed(setting.prepared, job.group),
-      sizes=jnp.asarray(job.sizes),
-      batch_of=_batch_of(setting, layout.shape),
-      plan_of=lambda epoch: layout.plan_of(seed, epoch),
-      **others,
-    )
-
-  by_group = lambda: laid_out(make_layout(job, options, by_group=True))
-  return laid_out(
-    make_layout(job, options),
-    by_group=None if job.part.reads == 'carried' else by_group,
-  )
-
-
-def make_layout(
-  job: jobs_lib.Job,
-  options: config_lib.TwoTimeConfig,
-  by_group: bool = False,
-  steps: int | None = None,
-) -> streams.Layout:
-  """How the events of a job are laid out.
-
-  Args:
-    job: with its events.
-    options: size of a step, loader.
-    by_group: groups side by side, packed.
-    steps: S of a packed layout, in place of the size of a step.
-  """
-  tokens, longest = jobs_lib.tokens(job.runs, options), job.runs.length.max()
-  if job.part.reads == 'carried':
-    width = min(max(tokens // options.window, 1), len(job.users))
-    return streams.carried(job.runs, options.window, width)
-  if steps is None and not by_group:
-    return _LOADERS[options.loader](job.runs, int(longest), tokens)
-  pack = lambda runs: streams.packed(runs, int(longest), tokens, steps)
-  if not by_group:
-    return pack(job.runs)
-  steps = pack(job.runs).shape[0]
-  of_run = job.group[job.users]
-  return streams.stacked(
-    [
-      pack(streams.Runs(*(column[of_run == g] for column in job.runs)))
-      for g in range(len(job.sizes))
-    ]
-  )
-
-
-def _batch_of(setting, shape):
-  """(feed, entries, key) -> Batch; leaves [G, ...] where groups are stacked."""
-  batch_of = stream_feeds.make_batch_of(
-    shape[-2:],
-    setting.prepared.num_items,
-    *stream_objectives.negatives(setting.config.two_time),
-  )
-  if len(shape) == 3:
-    return batch_of
-  by_group = jax.vmap(batch_of, in_axes=(None, 0, None))
-
-  def stacked_batch_of(feed, entries, key):
-    batch = by_group(feed, entries, key)
-    # Filling is of user 0; here it belongs to its row's group.
-    own = jnp.arange(shape[1], dtype=batch.group.dtype)
-    group = jnp.broadcast_to(own[:, None], batch.group.shape)
-    return batch._replace(group=group)
-
-  return stacked_batch_of
-
-
 # ---- Both networks at once
 
 
 def make_joint(
   setting: Setting,
-  jobs: tuple[jobs_lib.Job, ...],
-  judge: Judge | None,
+  jobs: tuple[stream_jobs.Job, ...],
+  judge: players_lib.Judge | None,
   embeddings: Embeddings | None = None,
 ) -> phases.Parts:
   """A phase whose steps hold events of both networks, in proportion.
@@ -300,58 +220,17 @@ def make_joint(
   learner = contracts.Learner(
     init=lambda key: _init_joint(setting, jobs, key, embeddings),
     context=context,
-    loss=make_objective(setting.stages, jobs),
+    loss=stream_objectives.make_joint(setting.stages),
   )
-  source = _joint_source(setting, jobs, embeddings is not None)
+  source = stream_sources.of_both(config, setting.experiment.prepared, jobs)
   optimizer = clipped(config)(config.two_time.rate)
   update = updates.aggregated(config, learner, source, optimizer)
-  of = lambda params: (of_both(params), vectors_of(params, context))
+  of = lambda params: (
+    stream_objectives.of_both(params),
+    stream_objectives.vectors_of(params, context),
+  )
   how = _how(config, update, judge, of, 'both')
   return phases.Parts(learner=learner, source=source, how=how)
-
-
-def make_objective(
-  stages: types.Stages, jobs: tuple[jobs_lib.Job, ...]
-) -> Callable[..., jax.Array]:
-  """(params, context, Pair, key) -> f32[n], losses of both networks.
-
-  The mean of the losses is (|D_in| L_in + |D_act| L_act) / |D| where a batch
-  holds both in proportion.
-  """
-  losses = [stream_objectives.make(stages, job.part.own_start) for job in jobs]
-
-  def objective(params, context, batch, key=None):
-    given = {'vectors': vectors_of(params, context)}
-    values = [
-      loss(network(params, job.part.name), given, part, key)
-      for job, loss, part in zip(jobs, losses, batch.parts, strict=True)
-    ]
-    return jnp.concatenate(values)
-
-  return objective
-
-
-def vectors_of(
-  params: types.Params, context: dict[str, Any]
-) -> stream_objectives.Vectors:
-  """Item and user vectors: frozen, or trained along."""
-  if 'vectors' in context:
-    return context['vectors']
-  users = params.tables['user']['embedding']
-  return stream_objectives.Vectors(ccf.item_vectors(params, context), users)
-
-
-def network(params: types.Params, name: str) -> types.Params:
-  """One of the networks as if it had been trained alone."""
-  net = params.net[name]
-  extractor = {**net['extractor'], **params.net['shared']}
-  return types.Params({}, {**net, 'extractor': extractor})
-
-
-def of_both(params: types.Params) -> dict[str, types.PyTree]:
-  """Both networks, by the name of their part."""
-  names = ('inactive', 'active')
-  return {name: network(params, name).net for name in names}
 
 
 def _init_joint(setting, jobs, key, embeddings) -> types.Params:
@@ -372,60 +251,3 @@ def _init_joint(setting, jobs, key, embeddings) -> types.Params:
     return types.Params({}, nets)
   params = jax.tree.map(jnp.array, embeddings[0])
   return types.Params(params.tables, {**nets, **params.net})
-
-
-def _joint_source(setting, jobs, windows_anew) -> contracts.Source:
-  """Events of both networks side by side, of groups one after the other."""
-  seed, first = setting.config.train.seed, len(jobs[0].sizes)
-  layouts = [make_layout(jobs[0], setting.config.two_time)]
-  layouts.append(
-    _second_layout(setting, jobs[1], windows_anew, layouts[0].shape[0])
-  )
-  groups = (jobs[0].group, jobs[1].group + first)
-
-  def plan_of(epoch):
-    plans = [layout.plan_of(seed, epoch) for layout in layouts]
-    return np.concatenate([p.reshape(len(p), -1) for p in plans], axis=1)
-
-  return contracts.Source(
-    feed=tuple(stream_feeds.make_feed(setting.prepared, g) for g in groups),
-    sizes=jnp.asarray(np.concatenate([job.sizes for job in jobs])),
-    batch_of=_pair_of(setting, layouts),
-    plan_of=plan_of,
-  )
-
-
-def _second_layout(setting, job, windows_anew, num_steps) -> streams.Layout:
-  """Streams of active users in as many steps; windows may be drawn anew."""
-  options = setting.config.two_time
-  if not (windows_anew and options.single_stage_window == 'random'):
-    return make_layout(job, options, steps=num_steps)
-  start = np.asarray(setting.prepared.user_offsets)[job.users]
-  end = job.runs.start + job.runs.length  # of the train events
-  whole = streams.Runs(start, end - start)
-
-  def drawn(seed):
-    generator = np.random.default_rng(seed)
-    runs = streams.windows(whole, options.window, generator)
-    return make_layout(job._replace(runs=runs), options, steps=num_steps)
-
-  return drawn(0)._replace(
-    plan_of=lambda seed, epoch: drawn((seed, epoch, 1)).plan_of(seed, epoch)
-  )
-
-
-def _pair_of(setting, layouts):
-  """(feeds, entries, key) -> Pair."""
-  makers = [_batch_of(setting, layout.shape) for layout in layouts]
-  first = int(np.prod(layouts[0].shape[1:]))
-
-  def batch_of(feeds, entries, key):
-    halves = jnp.split(entries, [first])
-    keys = jax.random.split(key)
-    parts = [
-      make(feed, half, k)
-      for make, feed, half, k in zip(makers, feeds, halves, keys, strict=True)
-    ]
-    return stream_objectives.pair(*parts)
-
-  return batch_of

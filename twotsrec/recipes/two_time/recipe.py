@@ -19,21 +19,34 @@ Departure: sec. 3.3 has one W. Here each network has its own, because the losses
 are separate; `two_time.share_readout=True` shares one.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import models
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import movement
 from twotsrec.evaluation import offline
+from twotsrec.evaluation import online
+from twotsrec.evaluation import online_report
+from twotsrec.evaluation import players as players_lib
+from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks
-from twotsrec.recipes.two_time import serving
+from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import threshold
 from twotsrec.serving import two_time_ranker
+from twotsrec.serving import two_time_states
+from twotsrec.training import online_rows
 from twotsrec.training import settings
 from twotsrec.training import summary
 
@@ -47,13 +60,13 @@ class System(NamedTuple):
   """
 
   model: types.Model
-  players: tuple[ranks.Player, ...] = ()
+  players: tuple[players_lib.Player, ...] = ()
 
 
 def check(config: config_lib.Config) -> None:
   """Refuses settings that cannot work, or that nothing reads."""
   fields.refuse_values(config)  # such as a variant that there is not
-  settings.two_time_scale(config, jobs_lib.PARTS[config.two_time.variant])
+  settings.two_time_scale(config, stream_jobs.PARTS[config.two_time.variant])
 
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
@@ -66,18 +79,14 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
 def train(
   experiment: contracts.Experiment, work: contracts.Work
 ) -> contracts.Served:
-  """Stage 1, the networks on it, and everybody's state after all events.
-
-  Raises:
-    types.UserError: what no phase can be made of.
-  """
+  """Stage 1, the networks on it, and everybody's state after all events."""
   outcome, how = threshold.train(experiment, work)
   experiment, players, nets, vectors, phases, choice = outcome
   system = experiment.system._replace(players=players)
   options = experiment.config.two_time
   return contracts.Served(
     experiment=experiment._replace(system=system),
-    params=serving.serve(experiment, players, nets, vectors),
+    params=two_time_states.serve(experiment, players, nets, vectors),
     training={
       **summary.of_phases(phases),
       'selected_epoch': choice.epochs or None,
@@ -97,12 +106,37 @@ def train(
   )
 
 
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters as a finished run has them."""
+  config, prepared = experiment.config, experiment.prepared
+  width, key = config.model.width, jax.random.key(0)
+  vectors = stream_objectives.Vectors(
+    jnp.zeros((prepared.num_items + 1, width)),
+    jnp.zeros((prepared.num_users, width)),
+  )
+  setting = networks.Setting(experiment, vectors)
+  jobs = stream_jobs.make(prepared, experiment.groups, config.two_time)
+  nets = {
+    job.part.name: networks.init_net(setting, job.part, key)
+    for job in jobs
+    if job.part.reads != 'nothing'
+  }
+  if pin.has_plugins(config):
+    name = jobs[0].part.name
+    own = networks.init_plugins(setting, jobs[0], nets[name], key)
+    nets[name] = {'trunk': nets[name], 'plugins': own}
+  size = two_rnn.cell_of(config.two_time).states * width
+  user = {'start': vectors.user, 'query': vectors.user}
+  user['state'] = jnp.zeros((prepared.num_users, size))
+  return two_time_states.as_params(vectors.item, user, jnp.zeros(width), nets)
+
+
 def in_force(
   config: config_lib.Config, report: dict[str, Any]
 ) -> config_lib.Config:
   """The configuration with the threshold and window of a finished run."""
   chosen = {name: report['two_time'][name] for name in ('threshold', 'window')}
-  return jobs_lib.changed(config, threshold_rule='given', **chosen)
+  return stream_jobs.changed(config, threshold_rule='given', **chosen)
 
 
 def ranker(
@@ -115,6 +149,82 @@ def ranker(
     context={},
     history_length=experiment.config.data.history_length,
   )
+
+
+def rank(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  split: str,
+  show: Callable[[int, int], None] | None = None,
+) -> contracts.Ranked:
+  """Ranks a split's events as they come, as `contracts.Recipe.rank`.
+
+  Popularity is ranked the same way. The part of the report ranks among all
+  items without the user's past; the protocol `online` has the paper's rules.
+  """
+  prepared, config = experiment.prepared, experiment.config
+  index = prepared_lib.SPLITS.index(split)
+  queries, item = _queries(experiment, ranker, index)
+  lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
+  ranks = online.rank(
+    queries,
+    jnp.asarray(item),
+    prepared,
+    index,
+    online.usual_rules(prepared, lists, seed),
+    progress=show,
+  )
+  part, rows = online_report.for_run_report(
+    ranks, prepared, experiment.groups, config.evaluation
+  )
+  return contracts.Ranked(
+    part=part,
+    rows=rows,
+    protocols={'online': _online_part(experiment, ranks)},
+    events=online_rows.kept(ranks),
+  )
+
+
+def _queries(experiment, ranker, split):
+  """Queries before all events of a split, and the vectors of items."""
+  prepared, system = experiment.prepared, experiment.system
+  if ranker.model is not system.model:
+    return online.popularity(prepared, split)
+  item, net = ranker.params.tables['item']['embedding'], ranker.params.net
+  vectors = stream_objectives.Vectors(item, net['user']['start'])
+  players = system.players or players_lib.make(experiment)
+  wanted = np.asarray(prepared.split) == split
+  queries = players_lib.blocks(
+    prepared, players, net['networks'], vectors, wanted
+  )
+  return queries, item
+
+
+def _online_part(experiment, ranks):
+  """The paper's metrics by bucket, and how far states move.
+
+  `share_left_out` of the events have an item that training has in windows left
+  out of stage 1 alone: seen in training, hence `warm`, but its x_i is 0.
+  """
+  options, prepared = experiment.config.two_time, experiment.prepared
+  parts = stream_jobs.PARTS[options.variant]
+  divided = any(part.name == 'active' for part in parts)
+  evaluation = experiment.config.evaluation
+  section = online_report.build(
+    ranks,
+    online_report.Options(
+      # A small catalog has fewer others than a list has places.
+      lists=min(options.evaluation_lists, prepared.num_items - 1),
+      threshold=options.threshold if divided else None,
+      resamples=evaluation.bootstrap,
+      seed=evaluation.seed,
+    ),
+  )
+  left_out = stream_jobs.left_out_items(prepared, options)[ranks['item']]
+  return section | {
+    'movement': movement.curves(ranks, options.threshold),
+    'share_left_out': float(np.mean(left_out)),
+  }
 
 
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
@@ -156,12 +266,12 @@ RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,
-  template=serving.template,
-  rank=ranks.rank,
+  template=template,
+  rank=rank,
   ranker=ranker,
   rules=rules,
   protocol=protocol,
   systems=systems,
   in_force=in_force,
-  service=serving.make_service,
+  service=two_time_states.make_service,
 )

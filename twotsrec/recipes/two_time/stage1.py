@@ -22,23 +22,19 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import event_feeds
-from twotsrec.data import features as features_lib
-from twotsrec.data import plans
+from twotsrec.data import stream_jobs
 from twotsrec.models import ccf
 from twotsrec.models import item_features
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import offer_steps
 from twotsrec.training import phases
 from twotsrec.training import run_directory
+from twotsrec.training import stream_sources
 
 FOLDER = 'stage1'  # of the phase, in its run
-_STEPS = 60  # of an epoch, about
-_MOST_EVENTS = 8192  # of a step
-
 # Settings that decide what stage 1 comes to.
 _SETTINGS = (
   'model.name model.width train.seed train.beta2 groups.* aggregator.*'
@@ -82,11 +78,11 @@ def make(
   feed = event_feeds.make(prepared, experiment.groups.user_group, events)
   sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
   context = event_feeds.make_context(feed, sizes.num_users, sizes.num_items)
-  features = features or load_features(experiment)
+  features = features or item_features.load(config.two_time, prepared)
   if features is not None:
     context['features'] = features
   epochs = config.two_time.stage1_epochs
-  source = _source(config, feed, prepared.num_items)
+  source = stream_sources.of_events(config, feed, prepared.num_items)
   how = phases.How(
     train=dataclasses.replace(
       config.train,
@@ -103,26 +99,6 @@ def make(
     init=lambda key: ccf.init(key, context, sizes, config), context=context
   )
   return phases.Parts(learner=learner, source=source, how=how)
-
-
-def _source(config, feed, num_items) -> contracts.Source:
-  """Train events, each with an offer set."""
-  options, seed = config.two_time, config.train.seed
-  group, num_groups = np.asarray(feed.group), config.groups.num_groups
-  batch = options.stage1_batch or int(
-    np.clip(len(group) // _STEPS, 1, _MOST_EVENTS)
-  )
-  plan_of = lambda epoch: event_feeds.make_plan(len(group), batch, seed, epoch)
-  stack = lambda plan: plans.stack_plan(plan, group, num_groups, batch)
-  flat = contracts.Source(
-    feed=feed,
-    sizes=jnp.asarray(np.bincount(group, minlength=num_groups), jnp.float32),
-    batch_of=event_feeds.make_batch_of(num_items, options),
-    plan_of=plan_of,
-  )
-  # A batch has the shape of the plan's row, whatever that is.
-  stacked = flat._replace(plan_of=lambda epoch: stack(plan_of(epoch)))
-  return flat._replace(by_group=lambda: stacked)
 
 
 def make_refit(
@@ -170,39 +146,6 @@ def refitted(
   """User vectors after a refit, f32[U, D]."""
   whole = offer_steps.thaw_items(params, users)
   return ccf.user_vectors(whole, context)[:-1]
-
-
-def load_features(experiment: contracts.Experiment) -> dict[str, Any] | None:
-  """Item features on the device; None for a model without any.
-
-  They are read from `two_time.item_features`, or were prepared along with the
-  data.
-
-  Raises:
-    types.UserError: there are none, or they do not fit the items.
-  """
-  options, prepared = experiment.config.two_time, experiment.prepared
-  features = None
-  if not options.feature_width:
-    if options.item_features:
-      raise types.UserError(
-        f'two_time.item_features {options.item_features}: they need their share'
-        ' of model.width; set two_time.feature_width, or leave the file out'
-      )
-    return None
-  if options.item_features:
-    features = features_lib.read(
-      options.item_features, prepared.item_ids, options.feature_columns
-    )
-  elif prepared.path:
-    features = features_lib.load(prepared)
-  if features is None:
-    raise types.UserError(
-      f'two_time.feature_width is {options.feature_width}, but the data have no'
-      ' item features; prepare the data with --features, name a file in'
-      ' two_time.item_features, or set it to 0'
-    )
-  return item_features.to_device(features)
 
 
 def nothing_to_choose_by(epochs: Iterable[int]) -> types.UserError:
@@ -255,7 +198,7 @@ def taken(
   theirs, _ = work.load(workdir)
   pin.check_same(where, experiment, theirs, _SETTINGS, 'leave it out')
   left, there = (
-    jobs_lib.window_events(e.prepared, e.config.two_time)
+    stream_jobs.window_events(e.prepared, e.config.two_time)
     for e in (experiment, theirs)
   )
   if not np.array_equal(left, there):

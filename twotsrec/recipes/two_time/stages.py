@@ -5,11 +5,11 @@ from typing import NamedTuple
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import players as players_lib
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks
-from twotsrec.recipes.two_time import ranks
 from twotsrec.recipes.two_time import stage1
 
 Nets = dict[str, types.PyTree]  # by the name of the part
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
   """
 
   experiment: contracts.Experiment
-  players: tuple[ranks.Player, ...]
+  players: tuple[players_lib.Player, ...]
   nets: Nets
   vectors: stream_objectives.Vectors
   phases: Phases
@@ -37,25 +37,21 @@ class Outcome(NamedTuple):
 
 
 def train(experiment: contracts.Experiment, work: contracts.Work) -> Outcome:
-  """Trains all parts of the variant, with the threshold as it is.
-
-  Raises:
-    types.UserError: settings that do not go together.
-  """
-  config, prepared = experiment.config, experiment.prepared
-  players = ranks.make_players(experiment)
-  if config.two_time.variant in config_lib.ONE_STAGE:
+  """Trains all parts of the variant, with the threshold as it is."""
+  options = experiment.config.two_time
+  players = players_lib.make(experiment)
+  if options.variant in config_lib.ONE_STAGE:
     return _single_stage(experiment, work, players)
-  left_out = jobs_lib.window_events(prepared, config.two_time)
+  left_out = stream_jobs.window_events(experiment.prepared, options)
   stage = stage1.make(experiment, left_out)
   choice, nets, phases = stage1.taken(experiment, work), {}, {}
   if choice is None:
     choice, nets, phases = _choose(experiment, work, stage, players)
   params, vectors = stage1.snapshot(stage, choice.folder, choice.epochs)
-  setting = networks.Setting(config, prepared, vectors)
-  nets, more = _networks(experiment, work, setting, players, nets)
+  setting = networks.Setting(experiment, vectors)
+  nets, more = _networks(setting, work, players, nets)
   phases |= more
-  if config.two_time.holdout == 'refit' and left_out.any():
+  if options.holdout == 'refit' and left_out.any():
     refit = stage1.make_refit(experiment, params, stage.learner.context)
     phases['refit'] = work.fit('refit', *refit)
     users = phases['refit'].params
@@ -78,21 +74,21 @@ def _choose(
 
   A variant without a network of psi is judged by that of inactive users.
   """
-  config, prepared = experiment.config, experiment.prepared
+  config = experiment.config
   epochs = sorted(set(config.two_time.stage1_epochs))
   player = players[0]
   if player.job.part.reads == 'nothing' and len(epochs) > 1:
-    one_gru = jobs_lib.changed(config, variant='one_gru')
-    (player,) = ranks.make_players(experiment._replace(config=one_gru))
-  if len(epochs) > 1 and ranks.make_judge(experiment, [player]) is None:
+    one_gru = stream_jobs.changed(config, variant='one_gru')
+    (player,) = players_lib.make(experiment._replace(config=one_gru))
+  if len(epochs) > 1 and players_lib.make_judge(experiment, [player]) is None:
     raise stage1.nothing_to_choose_by(epochs)
   phases = {stage1.FOLDER: work.fit(stage1.FOLDER, *stage)}
   folder, name = str(work.workdir / stage1.FOLDER), player.job.part.name
   nets, trials = {}, {}
   for epoch in epochs if player.job.part.reads != 'nothing' else ():
     _, vectors = stage1.snapshot(stage, folder, epoch)
-    setting = networks.Setting(config, prepared, vectors)
-    trained = _network(experiment, work, setting, player, f'{name}_{epoch}')
+    setting = networks.Setting(experiment, vectors)
+    trained = _network(setting, work, player, f'{name}_{epoch}')
     phases[f'{name}_{epoch}'], nets[epoch] = trained, trained.params.net
     trials[epoch] = trained.progress.best[0].value
   best = epochs[0]
@@ -108,59 +104,51 @@ def _choose(
   )
 
 
-def _networks(experiment, work, setting, players, nets) -> tuple[Nets, Phases]:
+def _networks(setting, work, players, nets) -> tuple[Nets, Phases]:
   """All networks and plugins; those in `nets` are trained already."""
   nets, phases = dict(nets), {}
   if setting.config.two_time.share_readout:
-    phases['both'] = _both(experiment, work, setting, players)
-    nets = networks.of_both(phases['both'].params)
+    phases['both'] = _both(setting, work, players)
+    nets = stream_objectives.of_both(phases['both'].params)
   for player in players:
     name = player.job.part.name
     if player.job.part.reads != 'nothing' and name not in nets:
-      phases[name] = _network(experiment, work, setting, player, name)
+      phases[name] = _network(setting, work, player, name)
       nets[name] = phases[name].params.net
   if pin.has_plugins(setting.config):
     name = players[0].job.part.name
-    folder = f'{name}_plugins'
-    phases[folder] = _network(
-      experiment, work, setting, players[0], folder, nets[name]
-    )
+    folder, trunk = f'{name}_plugins', nets[name]
+    phases[folder] = _network(setting, work, players[0], folder, trunk)
     nets[name] = phases[folder].params.net
   return nets, phases
 
 
-def _network(
-  experiment, work, setting, player, folder, trunk=None
-) -> contracts.Trained:
+def _network(setting, work, player, folder, trunk=None) -> contracts.Trained:
   """One network, or plugins in it."""
-  judge = ranks.make_judge(experiment, [player])
+  judge = players_lib.make_judge(setting.experiment, [player])
   parts = networks.make_parts(setting, player.job, judge, trunk)
   return work.fit(folder, *parts)
 
 
-def _both(
-  experiment, work, setting, players, embeddings=None
-) -> contracts.Trained:
+def _both(setting, work, players, embeddings=None) -> contracts.Trained:
   """Networks with a read-out or embeddings in common."""
-  judge = ranks.make_judge(experiment, players)
+  judge = players_lib.make_judge(setting.experiment, players)
   jobs = tuple(player.job for player in players)
-  return work.fit(
-    'both', *networks.make_joint(setting, jobs, judge, embeddings)
-  )
+  parts = networks.make_joint(setting, jobs, judge, embeddings)
+  return work.fit('both', *parts)
 
 
 def _single_stage(experiment, work, players) -> Outcome:
   """Embeddings and networks at once (2TS sec. 4.2)."""
   learner, _, how = stage1.make(experiment)
   start, context = learner.init(how.keys.init), learner.context
-  setting = networks.Setting(
-    experiment.config, experiment.prepared, networks.vectors_of(start, context)
-  )
-  trained = _both(experiment, work, setting, players, (start, context))
+  vectors = stream_objectives.vectors_of(start, context)
+  setting = networks.Setting(experiment, vectors)
+  trained = _both(setting, work, players, (start, context))
   return Outcome(
     experiment=experiment,
     players=players,
-    nets=networks.of_both(trained.params),
-    vectors=networks.vectors_of(trained.params, context),
+    nets=stream_objectives.of_both(trained.params),
+    vectors=stream_objectives.vectors_of(trained.params, context),
     phases={'both': trained},
   )

@@ -9,9 +9,9 @@ from twotsrec import contracts
 from twotsrec import theory
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import offline
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks
+from twotsrec.evaluation import players as players_lib
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import stages
 
@@ -47,7 +47,7 @@ def with_threshold(
 ) -> config_lib.Config:
   """The configuration with another threshold t*, and a window K <= t* / 2."""
   window = max(1, min(config.two_time.window, threshold // 2))
-  return jobs_lib.changed(config, threshold=threshold, window=window)
+  return stream_jobs.changed(config, threshold=threshold, window=window)
 
 
 def _inside(work, name) -> contracts.Work:
@@ -71,7 +71,7 @@ def _by_validation(experiment, work):
   counts = prepared_lib.train_counts(experiment.prepared)
   tried = [with_threshold(experiment.config, t) for t in thresholds]
   for config in tried:
-    jobs_lib.check_threshold(counts, config.two_time)
+    stream_jobs.check_threshold(counts, config.two_time)
   best, values = None, {}
   for threshold, config in zip(thresholds, tried, strict=True):
     place = _inside(work, f'threshold_{threshold}')
@@ -85,7 +85,7 @@ def _by_validation(experiment, work):
 
 def _validated(outcome) -> float:
   """Validation MRR of all users."""
-  judge = ranks.make_judge(outcome.experiment, outcome.players)
+  judge = players_lib.make_judge(outcome.experiment, outcome.players)
   assert judge is not None  # there are events to choose by
   return judge(outcome.nets, outcome.vectors)
 
@@ -144,5 +144,5 @@ def _divided(experiment, estimates) -> config_lib.Config:
   threshold = theory.model_threshold(estimates.threshold)
   config = with_threshold(experiment.config, threshold)
   counts = prepared_lib.train_counts(experiment.prepared)
-  jobs_lib.check_threshold(counts, config.two_time)
+  stream_jobs.check_threshold(counts, config.two_time)
   return config

@@ -1,32 +1,28 @@
-"""Queries of trained 2TS networks before held-out events, and their ranks."""
+"""Networks of 2TS at work: queries before held-out events, and their MRR."""
 
 from collections.abc import Callable, Iterator, Sequence
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import contracts
-from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
+from twotsrec.data import stream_jobs
 from twotsrec.data import streams
 from twotsrec.evaluation import expected
-from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
-from twotsrec.evaluation import online_report
 from twotsrec.evaluation import online_states
 from twotsrec.evaluation import rules
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import recurrent
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
-from twotsrec.training import online_rows
 
 # Validation events that a choice rests on; a sample of them above that.
 _JUDGED = 20_000
+# (networks by the name of their part, vectors) -> MRR on validation events
+Judge = Callable[[dict[str, Any], stream_objectives.Vectors], float]
 
 
 class Player(NamedTuple):
@@ -39,14 +35,14 @@ class Player(NamedTuple):
     read: (net, vectors, users, states, last items) -> queries f32[n, D].
   """
 
-  job: jobs_lib.Job
+  job: stream_jobs.Job
   play: Callable[..., Iterator[online_states.Step]]
   read: Callable[..., np.ndarray]
 
 
-def make_players(experiment: contracts.Experiment) -> tuple[Player, ...]:
+def make(experiment: contracts.Experiment) -> tuple[Player, ...]:
   """The players of a variant."""
-  jobs = jobs_lib.make(
+  jobs = stream_jobs.make(
     experiment.prepared, experiment.groups, experiment.config.two_time
   )
   return tuple(_player(experiment, job) for job in jobs)
@@ -67,7 +63,7 @@ def _player(experiment, job) -> Player:
 
   def play(net, vectors, wanted):
     until = int(np.asarray(prepared.split)[wanted].max())
-    runs, users = jobs_lib.played(prepared, job, until, wanted)
+    runs, users = stream_jobs.played(prepared, job, until, wanted)
     for mine, own in _by_plugin(job, net, users):
       some = streams.Runs(*(column[mine] for column in runs))
       yield from walk(own, vectors, feed(), some, wanted)
@@ -94,7 +90,7 @@ def _by_plugin(job, net, users):
 def blocks(
   prepared: prepared_lib.Prepared,
   players: Sequence[Player],
-  nets: dict[str, types.PyTree],
+  nets: dict[str, Any],
   vectors: stream_objectives.Vectors,
   wanted: np.ndarray,
 ) -> Iterator[online.Block]:
@@ -114,7 +110,7 @@ def blocks(
 
 def make_judge(
   experiment: contracts.Experiment, players: Sequence[Player]
-) -> networks_lib.Judge | None:
+) -> Judge | None:
   """(nets, vectors) -> MRR of the players' validation events, or None.
 
   The expectation over lists of 499 other items (2TS sec. 4), past items among
@@ -151,76 +147,3 @@ def make_judge(
     return float(np.mean(values))
 
   return judge
-
-
-def rank(
-  experiment: contracts.Experiment,
-  ranker: contracts.Ranker,
-  split: str,
-  show: Callable[[int, int], None] | None = None,
-) -> contracts.Ranked:
-  """Ranks a split's events as they come, as `contracts.Recipe.rank`.
-
-  Popularity is ranked the same way. The part of the report ranks among all
-  items without the user's past; the protocol `online` has the paper's rules.
-  """
-  prepared, config = experiment.prepared, experiment.config
-  index = prepared_lib.SPLITS.index(split)
-  queries, item = _queries(experiment, ranker, index)
-  lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
-  ranks = online.rank(
-    queries,
-    jnp.asarray(item),
-    prepared,
-    index,
-    online.usual_rules(prepared, lists, seed),
-    progress=show,
-  )
-  part, rows = online_report.for_run_report(
-    ranks, prepared, experiment.groups, config.evaluation
-  )
-  return contracts.Ranked(
-    part=part,
-    rows=rows,
-    protocols={'online': _online_part(experiment, ranks)},
-    events=online_rows.kept(ranks),
-  )
-
-
-def _queries(experiment, ranker, split):
-  """Queries before all events of a split, and the vectors of items."""
-  prepared, system = experiment.prepared, experiment.system
-  if ranker.model is not system.model:
-    return online.popularity(prepared, split)
-  item, net = ranker.params.tables['item']['embedding'], ranker.params.net
-  vectors = stream_objectives.Vectors(item, net['user']['start'])
-  players = system.players or make_players(experiment)
-  wanted = np.asarray(prepared.split) == split
-  return blocks(prepared, players, net['networks'], vectors, wanted), item
-
-
-def _online_part(experiment, ranks):
-  """The paper's metrics by bucket, and how far states move.
-
-  `share_left_out` of the events have an item that training has in windows left
-  out of stage 1 alone: seen in training, hence `warm`, but its x_i is 0.
-  """
-  options, prepared = experiment.config.two_time, experiment.prepared
-  parts = jobs_lib.PARTS[options.variant]
-  divided = any(part.name == 'active' for part in parts)
-  evaluation = experiment.config.evaluation
-  section = online_report.build(
-    ranks,
-    online_report.Options(
-      # A small catalog has fewer others than a list has places.
-      lists=min(options.evaluation_lists, prepared.num_items - 1),
-      threshold=options.threshold if divided else None,
-      resamples=evaluation.bootstrap,
-      seed=evaluation.seed,
-    ),
-  )
-  left_out = jobs_lib.left_out_items(prepared, options)[ranks['item']]
-  return section | {
-    'movement': movement.curves(ranks, options.threshold),
-    'share_left_out': float(np.mean(left_out)),
-  }

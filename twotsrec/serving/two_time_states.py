@@ -1,6 +1,7 @@
-"""States of all users after all events, which a run of 2TS saves and serves."""
+"""States of all users of a 2TS run after all events, saved and served."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,24 +10,22 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import online_states
+from twotsrec.evaluation import players as players_lib
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
-from twotsrec.recipes import pin
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
-from twotsrec.recipes.two_time import ranks
 from twotsrec.serving import online
 
 
 def serve(
   experiment: contracts.Experiment,
-  players: Sequence[ranks.Player],
+  players: Sequence[players_lib.Player],
   nets: dict[str, types.PyTree],
   vectors: stream_objectives.Vectors,
 ) -> types.Params:
-  """Parameters of `serving.two_time_ranker`: states after all events.
+  """Parameters of `two_time_ranker`: states after all events.
 
   A user without any event has the read-out of psi, with the plugin of the least
   active if there are any, or the mean embedding where nothing starts at psi.
@@ -58,7 +57,7 @@ def serve(
       nothing = np.zeros(1, np.int64)
       new = player.read(net, vectors, least, np.asarray(start), nothing)[0]
   user = {'start': vectors.user, 'state': states, 'query': queries}
-  return _params(vectors.item, user, new, nets)
+  return as_params(vectors.item, user, new, nets)
 
 
 def _last(prepared):
@@ -69,35 +68,13 @@ def _last(prepared):
   return event, np.where(some, np.asarray(prepared.items)[event], 0)
 
 
-def _params(item, user, new, nets) -> types.Params:
+def as_params(
+  item: Any, user: dict[str, Any], new: Any, nets: dict[str, types.PyTree]
+) -> types.Params:
+  """Parameters of `two_time_ranker` of their parts."""
   net = {'user': jax.tree.map(jnp.asarray, user), 'new': jnp.asarray(new)}
   table = {'embedding': jnp.asarray(item)}
   return types.Params({'item': table}, {**net, 'networks': nets})
-
-
-def template(experiment: contracts.Experiment) -> types.Params:
-  """Parameters as `serve` makes them, untrained."""
-  config, prepared = experiment.config, experiment.prepared
-  width, key = config.model.width, jax.random.key(0)
-  vectors = stream_objectives.Vectors(
-    jnp.zeros((prepared.num_items + 1, width)),
-    jnp.zeros((prepared.num_users, width)),
-  )
-  setting = networks_lib.Setting(config, prepared, vectors)
-  jobs = jobs_lib.make(prepared, experiment.groups, config.two_time)
-  nets = {
-    job.part.name: networks_lib.init_net(setting, job.part, key)
-    for job in jobs
-    if job.part.reads != 'nothing'
-  }
-  if pin.has_plugins(config):
-    name = jobs[0].part.name
-    own = networks_lib.init_plugins(setting, jobs[0], nets[name], key)
-    nets[name] = {'trunk': nets[name], 'plugins': own}
-  size = two_rnn.cell_of(config.two_time).states * width
-  user = {'start': vectors.user, 'query': vectors.user}
-  user['state'] = jnp.zeros((prepared.num_users, size))
-  return _params(vectors.item, user, jnp.zeros(width), nets)
 
 
 def make_service(
@@ -107,10 +84,10 @@ def make_service(
 
   Args:
     experiment: of a 2TS run.
-    params: of `serving.two_time_ranker`.
+    params: of `two_time_ranker`.
   """
   prepared, config = experiment.prepared, experiment.config
-  jobs = jobs_lib.make(prepared, experiment.groups, config.two_time)
+  jobs = stream_jobs.make(prepared, experiment.groups, config.two_time)
   network = np.zeros(prepared.num_users, np.int32)
   group = np.zeros(prepared.num_users, np.int32)
   for number, job in enumerate(jobs):

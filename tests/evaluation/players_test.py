@@ -7,11 +7,11 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks
-from twotsrec.recipes.two_time import serving
+from twotsrec.evaluation import players as players_lib
+from twotsrec.serving import two_time_states
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 VALIDATION, TEST = prepared_lib.VALIDATION, prepared_lib.TEST
@@ -33,7 +33,7 @@ def _nets(variant='2ts_plus'):
 
 @functools.cache
 def _players(variant='2ts_plus', plugin=False):
-  return ranks.make_players(_experiment(variant, plugin))
+  return players_lib.make(_experiment(variant, plugin))
 
 
 def _experiment(variant='2ts_plus', plugin=False):
@@ -53,7 +53,8 @@ def _plugged(net, groups):
 
 def _rows(players, nets, wanted):
   found, (prepared, _) = {}, toys.log()
-  for block in ranks.blocks(prepared, players, nets, toys.vectors(), wanted):
+  vectors = toys.vectors()
+  for block in players_lib.blocks(prepared, players, nets, vectors, wanted):
     found |= dict(zip(block.event.tolist(), block.query))
   return found
 
@@ -74,7 +75,7 @@ def test_every_held_out_event_has_a_query_of_its_users_network(variant):
         kept = toys.vectors().user[owner[event]]
         np.testing.assert_array_equal(rows[event], kept)
       continue
-    runs, _ = jobs_lib.played(toys.log()[0], job, TEST)
+    runs, _ = stream_jobs.played(toys.log()[0], job, TEST)
     own = toys.vectors().user if job.part.own_start else None
     events = toys.play(nets[name], 'gru', runs, user=own)
     for event in served:
@@ -98,10 +99,10 @@ def test_a_user_is_served_by_the_plugin_of_its_group():
       g = job.group[user]
       query = query * (1 + film['scale'][g]) + film['shift'][g]
     np.testing.assert_allclose(rows[event], query, **CLOSE)
-  params = serving.serve(
+  params = two_time_states.serve(
     _experiment(plugin=True), players, nets, toys.vectors()
   )
-  kept = serving.serve(_experiment(), _players(), bare, toys.vectors())
+  kept = two_time_states.serve(_experiment(), _players(), bare, toys.vectors())
   user = np.flatnonzero(job.serves)
   g = job.group[user]
   expected_query = np.asarray(kept.net['user']['query'])[user]
@@ -132,11 +133,11 @@ def test_a_network_is_judged_on_the_validation_events_of_its_users():
     )
   for player in players:
     of_part = [v for e, v in scores.items() if player.job.serves[owner[e]]]
-    judge = ranks.make_judge(experiment, [player])
+    judge = players_lib.make_judge(experiment, [player])
     np.testing.assert_allclose(
       judge(nets, toys.vectors()), np.mean(of_part), rtol=1e-6
     )
-  judge = ranks.make_judge(experiment, players)
+  judge = players_lib.make_judge(experiment, players)
   np.testing.assert_allclose(
     judge(nets, toys.vectors()), np.mean(list(scores.values())), rtol=1e-6
   )
@@ -144,7 +145,7 @@ def test_a_network_is_judged_on_the_validation_events_of_its_users():
 
 def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
   players, nets = _players(), _nets()
-  monkeypatch.setattr(ranks, '_JUDGED', 9)
+  monkeypatch.setattr(players_lib, '_JUDGED', 9)
   ranked = []
   rank = online.rank
 
@@ -154,7 +155,7 @@ def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
 
   monkeypatch.setattr(online, 'rank', recorded)
   values = [
-    ranks.make_judge(_experiment(), players)(nets, toys.vectors())
+    players_lib.make_judge(_experiment(), players)(nets, toys.vectors())
     for _ in range(2)
   ]
   assert values[0] == values[1] and len(ranked[0]) == 9
@@ -167,4 +168,4 @@ def test_without_validation_events_nobody_judges():
   split[split == VALIDATION] = TEST
   prepared = experiment.prepared._replace(split=split)
   experiment = experiment._replace(prepared=prepared)
-  assert ranks.make_judge(experiment, _players()) is None
+  assert players_lib.make_judge(experiment, _players()) is None

@@ -4,9 +4,9 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import ranks
-from twotsrec.recipes.two_time import serving
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import players as players_lib
+from twotsrec.serving import two_time_states
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 TEST = prepared_lib.TEST
@@ -16,18 +16,18 @@ TEST = prepared_lib.TEST
 def test_states_and_queries_are_those_after_all_events(warmup):
   changes = {'two_time__variant': '2ts_plus', 'two_time__warmup': warmup}
   experiment = toys.experiment(**changes)
-  players = ranks.make_players(experiment)
+  players = players_lib.make(experiment)
   nets = {
     job.part.name: toys.net(job.part, seed=3, two_time__variant='2ts_plus')
     for job, *_ in players
   }
-  params = serving.serve(experiment, players, nets, toys.vectors())
+  params = two_time_states.serve(experiment, players, nets, toys.vectors())
   prepared, _ = toys.log()
   user = jax.tree.map(np.asarray, params.net['user'])
   vector = np.asarray(toys.vectors().item)
   for job, *_ in players:
     name = job.part.name
-    runs, users = jobs_lib.played(prepared, job, TEST)
+    runs, users = stream_jobs.played(prepared, job, TEST)
     own = toys.vectors().user if job.part.own_start else None
     events = toys.play(nets[name], 'gru', runs, user=own)
     readout = np.asarray(nets[name]['extractor']['readout'])
