@@ -40,7 +40,7 @@ from twotsrec.training import updates
 
 
 class System(NamedTuple):
-  """What a model of several behaviors is trained with.
+  """A model of several behaviors, with the data it is trained on.
 
   Attributes:
     model: scores of all behaviors.
@@ -72,7 +72,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
     config = dataclasses.replace(config, train=train)
     name = f'{config.model.name} with head.name={config.head.name}'
-    sizes = types.Sizes(*shape, 1)  # users are known: one place of a history
+    sizes = types.Sizes(*shape, 1)  # users are looked up, not read
     stage2 = pin.system_of(config, model.trunk, context, sizes, name)
     serve = _with_prior
   system = System(
@@ -130,7 +130,7 @@ def as_trunk(experiment, params):
 def _update(experiment, source, unique) -> updates.Update:
   """COPF eq. 16-17; the aggregator over behaviors or groups, if there is one.
 
-  Losses are told apart by behavior, whatever is aggregated over.
+  Losses are reported by behavior, whatever is aggregated over.
   """
   config, system = experiment.config, experiment.system
   behaviors = system.behaviors
@@ -184,7 +184,7 @@ def template(experiment: contracts.Experiment) -> types.Params:
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """The target's scores of known users; no graph is walked any more."""
+  """Scores of the target for users of the log; no graph is walked any more."""
   system = experiment.system
   serve = lambda one: system.serve(one, system.context)
   several = isinstance(params, list)
@@ -199,7 +199,7 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
 
 
 def notes(experiment: contracts.Experiment) -> list[str]:
-  """What in the data limits a model of several behaviors, a line each."""
+  """Limits that the data set to such a model, a line each."""
   return behaviors_lib.notes(experiment.prepared, experiment.system.behaviors)
 
 

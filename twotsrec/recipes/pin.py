@@ -171,10 +171,10 @@ def how(
   update: updates.Update,
   judge: Callable[..., dict[str, Any]] | None,
 ) -> phases.How:
-  """How a phase on sampled items goes on."""
+  """Update, selection and log of a phase on sampled items."""
   config, diagnose, by_group = experiment.config, None, None
   if config.train.log_groups and learner.loss is not None:
-    # How groups pull on what they share.
+    # The pull of the groups on what they share.
     split, on = plugged.split, has_plugins(config)
     shared = lambda gradient: split(gradient)[0] if on else gradient
     diagnose = diagnostics.make_diagnose(learner.loss, source, shared=shared)
@@ -248,7 +248,7 @@ def selects_by_group(config: config_lib.Config) -> bool:
 
 
 def origin(trunk: types.PyTree) -> dict[str, Any]:
-  """What a run of stage 2 records of its trunk."""
+  """Record of its trunk that a run of stage 2 keeps."""
   return {'trunk_digest': digest(trunk)}
 
 

@@ -62,7 +62,7 @@ def train(
 
 
 def _update(config, learner, source, system) -> updates.Update:
-  """What `train.method` and `train.penalty` name."""
+  """The update that `train.method` and `train.penalty` name."""
   method = config.train.method
   if method in sequential.NAMES:
     return updates.in_sequence(
@@ -109,7 +109,7 @@ def judge_of(
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """What ranks: the model itself."""
+  """The model itself, which ranks."""
   system = experiment.system
   return contracts.Ranker(
     model=system.model,

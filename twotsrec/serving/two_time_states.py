@@ -37,12 +37,14 @@ def serve(
   cell = two_rnn.cell_of(config.two_time)
   size = cell.states * config.model.width
   states = np.zeros((prepared.num_users, size), np.float32)
-  queries, new = np.array(vectors.user), jnp.mean(vectors.user, axis=0)
+  own = vectors.user
+  assert own is not None  # stage 1 has one for every user
+  queries, new = np.array(own), jnp.mean(own, axis=0)
   for player in reversed(players):
     job, net = player.job, nets.get(player.job.part.name, {})
     mine = np.flatnonzero(job.serves)
     if job.part.own_start:
-      start = vectors.user[mine]
+      start = own[mine]
     else:
       start = net.get('trunk', net)['extractor']['psi'][None]
     start = recurrence.start(cell, start)
@@ -56,7 +58,7 @@ def serve(
       least = np.flatnonzero(job.group == 0)[:1]
       nothing = np.zeros(1, np.int64)
       new = player.read(net, vectors, least, np.asarray(start), nothing)[0]
-  user = {'start': vectors.user, 'state': states, 'query': queries}
+  user = {'start': own, 'state': states, 'query': queries}
   return as_params(vectors.item, user, new, nets)
 
 

@@ -169,8 +169,9 @@ def batch_of(
   options: config_lib.TwoTimeConfig, num_items: int, shape: tuple[int, ...]
 ):
   """(feed, entries, key) -> Batch; leaves [G, ...] where groups are stacked."""
+  *_, length, width = shape
   flat = stream_feeds.make_batch_of(
-    shape[-2:], num_items, *stream_objectives.negatives(options)
+    (length, width), num_items, *stream_objectives.negatives(options)
   )
   if len(shape) == 3:
     return flat

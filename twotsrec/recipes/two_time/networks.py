@@ -37,7 +37,7 @@ Embeddings = tuple[types.Params, dict[str, Any]]
 
 
 class Setting(NamedTuple):
-  """What the phases of a run have in common.
+  """Inputs that the phases of a run have in common.
 
   Attributes:
     experiment: data and settings.
@@ -105,7 +105,7 @@ def clipped(config: config_lib.Config) -> updates.OptimizerOf:
 
 
 def _how(config, update, judge, of, name, plugins_on=False) -> phases.How:
-  """How a phase goes on; `of` takes parameters to what is judged."""
+  """Update and selection; `of` takes parameters to networks and vectors."""
   return phases.How(
     train=train_config(config, plugins_on),
     update=update,
@@ -125,7 +125,7 @@ def phase_keys(
 def train_config(
   config: config_lib.Config, plugins_on: bool = False
 ) -> config_lib.TrainConfig:
-  """How a phase of stage 2 runs, stops and selects.
+  """Epochs, stopping and selection of a phase of stage 2.
 
   Training everything at once takes more epochs.
   """

@@ -3,7 +3,7 @@
 Stage 1 trains a vector per user and item; stage 2 trains, on frozen vectors, a
 network that starts at one common vector and serves inactive users, and another
 that starts at the user's own vector and serves active ones. The ablations of
-sec. 4.2 leave something out of this; `jobs.PARTS` says what.
+sec. 4.2 leave something out of this; `stream_jobs.PARTS` says what.
 
 Departure: in sec. 3.1 and 3.2 stage 1 trains on all train events, so that
 states of active users start at embeddings that have seen the answers of their
@@ -52,10 +52,10 @@ from twotsrec.training import summary
 
 
 class System(NamedTuple):
-  """What ranks.
+  """The ranker, and the networks that rank held-out events.
 
   Attributes:
-    model: of known users and raw histories.
+    model: of users of the log and of raw histories.
     players: networks at work; () makes them when they are needed.
   """
 
@@ -142,7 +142,7 @@ def in_force(
 def ranker(
   experiment: contracts.Experiment, params: types.Params
 ) -> contracts.Ranker:
-  """Known users by their state, others by the network of inactive users."""
+  """Users of the log by their state, others by the network of inactive ones."""
   return contracts.Ranker(
     model=experiment.system.model,
     params=params,
@@ -233,7 +233,7 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
-  """How events are ranked, for the report."""
+  """Protocol of the ranking of events, for the report."""
   options = experiment.config.two_time
   return {
     **offline.protocol(experiment, split),

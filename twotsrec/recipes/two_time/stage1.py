@@ -1,6 +1,6 @@
 """Stage 1 of 2TS: embeddings of users and items (sec. 3.1).
 
-How long it trains decides how well stage 2 can do, and its own validation
+The number of its epochs decides how well stage 2 can do, and its own validation
 metric is the wrong judge of it: with past items among the candidates it falls
 while the item vectors still improve. So snapshots are saved, and the network
 that serves inactive users is trained on each; the best on validation decides.
@@ -44,7 +44,7 @@ _SETTINGS = (
 
 
 class Choice(NamedTuple):
-  """How long stage 1 trains.
+  """A number of epochs of stage 1.
 
   Attributes:
     folder: of the phase, with a snapshot after these epochs.
@@ -173,7 +173,7 @@ def snapshot(
 def vectors(
   params: types.Params, context: dict[str, Any]
 ) -> stream_objectives.Vectors:
-  """What stage 2 takes over; frozen from here on.
+  """Vectors that stage 2 takes over; frozen from here on.
 
   A user without a train event has the mean of the others' vectors, and an item
   without one has 0 for what was learned of it.

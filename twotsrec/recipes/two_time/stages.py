@@ -17,15 +17,15 @@ Phases = dict[str, contracts.Trained]  # by folder
 
 
 class Outcome(NamedTuple):
-  """What both stages came to.
+  """The trained parts of both stages.
 
   Attributes:
     experiment: with the threshold in force.
     players: of all parts.
     nets: by the name of the part, of parts with a network.
-    vectors: what states start from and are compared with.
-    phases: how every phase ended.
-    choice: how long stage 1 trained; 0 epochs if there was none.
+    vectors: states start from users, and are compared with items.
+    phases: ends of all phases.
+    choice: epochs of stage 1; 0 if there was none.
   """
 
   experiment: contracts.Experiment

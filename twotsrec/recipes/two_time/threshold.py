@@ -27,7 +27,7 @@ def train(
   theory      Q / Var_m - 1 (theorem 2.1), from estimates of both
 
   Returns:
-    What was trained, and for the report how the threshold was chosen.
+    The trained parts, and a section of the report on the choice.
   Raises:
     types.UserError: thresholds that leave a network without users, or no events
       to choose by.
