@@ -18,6 +18,7 @@ from twotsrec.data import interactions
 from twotsrec.data import plans
 from twotsrec.data import routing
 from twotsrec.data import splits
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
@@ -26,8 +27,6 @@ from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
-from twotsrec.recipes.two_time import jobs as two_time_jobs
-from twotsrec.recipes.two_time import threshold as two_time_threshold
 from twotsrec.training import offer_steps
 from twotsrec.training import penalties
 from twotsrec.training import sequential
@@ -205,8 +204,7 @@ def test_conditions_are_about_values_there_are():
     ('fusion.normalization', graph.NORMALIZATIONS),
     ('head.unique_label', behavior_feeds.LABELS),
     ('behavior.similarity', contrastive.SIMILARITIES),
-    ('two_time.variant', tuple(two_time_jobs.PARTS)),
-    ('two_time.threshold_rule', two_time_threshold.RULES),
+    ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
     ('two_time.stage1_optimizer', (offer_steps.DENSE, *offer_steps.BY_ROWS)),
@@ -220,8 +218,6 @@ def test_names_are_those_of_the_code(path, names):
 
 
 def test_groups_of_names_are_those_of_the_code():
-  together = filter(two_time_jobs.trained_together, two_time_jobs.PARTS)
-  assert config_lib.ONE_STAGE == tuple(together)
   ((shared, _),) = config_lib._OWN
   assert shared.values == shared_heads.NAMES
 

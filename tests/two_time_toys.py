@@ -19,11 +19,11 @@ from twotsrec import contracts
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import networks
 from twotsrec.runs import run as runs_lib
 from twotsrec.training import loop
@@ -319,10 +319,10 @@ def vectors() -> stream_objectives.Vectors:
   return made._replace(item=made.item.at[0].set(0.0))
 
 
-def jobs(**changes) -> dict[str, jobs_lib.Job]:
+def jobs(**changes) -> dict[str, stream_jobs.Job]:
   """Jobs of a variant on the small log, by the name of their part."""
   prepared, groups = log()
-  made = jobs_lib.make(prepared, groups, config(**changes).two_time)
+  made = stream_jobs.make(prepared, groups, config(**changes).two_time)
   return {job.part.name: job for job in made}
 
 
@@ -345,10 +345,10 @@ def work(workdir: pathlib.Path) -> contracts.Work:
 
 def setting(**changes) -> networks.Setting:
   """Of the small log and its random vectors."""
-  return networks.Setting(config(**changes), log()[0], vectors())
+  return networks.Setting(experiment(**changes), vectors())
 
 
-def net(part: jobs_lib.Part, seed: int = 1, **changes):
+def net(part: stream_jobs.Part, seed: int = 1, **changes):
   """A network of a part, far from its start."""
   made = networks.init_net(setting(**changes), part, jax.random.key(0))
   drawn = random_like(made, seed=seed)
@@ -366,7 +366,7 @@ def negatives(count: int = 3) -> np.ndarray:
   return generator.integers(1, prepared.num_items + 1, shape, np.int32)
 
 
-def batch(job: jobs_lib.Job, entries) -> stream_feeds.Batch:
+def batch(job: stream_jobs.Job, entries) -> stream_feeds.Batch:
   """A step of a job with the negatives of `negatives`."""
   feed = stream_feeds.make_feed(log()[0], job.group)
   entries = jnp.asarray(entries)

@@ -77,6 +77,7 @@ _UPDATED = read_unless('two_time.cell', 'lstm')
 _DRAWN = read_if('two_time.pool', 'event')
 _STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
 _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
+_TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
 _CLOSED_FORM = 'use model.name=ease or item_knn'
 _GRAPHS = 'use model.name=multi_behavior'
@@ -294,7 +295,7 @@ class TwoTimeConfig:
   negatives: int = at_least(1, 10, _DRAWN)  # p, sec. 3.1: offered beside it
   pool: str = one_of('event', 'shared')  # shared: pool_size draws for a step
   pool_size: int = at_least(1, 512, read_if('two_time.pool', 'shared'))
-  stage1: str = free('')  # finished run whose stage 1 is taken over
+  stage1: str = free('', _TAKEN)  # finished run whose stage 1 is taken over
   stage1_epochs: tuple[int, ...] = at_least(1, (5, 10, 20, 40), _STAGE1)
   stage1_batch: int = at_least(0, 0, _STAGE1)  # 0: 60 steps an epoch, to 8192
   stage1_optimizer: str = one_of(*STAGE1_OPTIMIZERS, read=_STAGE1)

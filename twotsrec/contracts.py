@@ -32,7 +32,7 @@ class Experiment(NamedTuple):
 
 
 class Ranker(NamedTuple):
-  """What scores items for users: a trained model, or a rule beside it.
+  """A scorer of items for users: a trained model, or a rule beside it.
 
   Attributes:
     model: the scorer.
@@ -57,9 +57,9 @@ class Source(NamedTuple):
   Attributes:
     feed: columns on the device.
     sizes: f32[G], training samples of each group, n_j.
-    batch_of: (feed, row of a plan, key) -> batch. What a loss of `Learner`
-      reads of it is the recipe's business; aggregators read its `group` i32[n]
-      and `weight` f32[n], 0 for filling.
+    batch_of: (feed, row of a plan, key) -> batch. Losses read of it
+      what their recipe put there; aggregators its `group` i32[n] and `weight`
+      f32[n], 0 for filling.
     plan_of: epoch -> i32[S, ...] on the host, the same shape every epoch.
     by_group: () -> the same source with a row per group, batches [G, n, ...];
       None where batches cannot be cut by group.
@@ -78,7 +78,7 @@ class Source(NamedTuple):
 
 
 class Learner(NamedTuple):
-  """What a training phase trains.
+  """A model as a training phase trains it.
 
   Attributes:
     init: (key) -> parameters.
@@ -93,7 +93,7 @@ class Learner(NamedTuple):
 
 
 class Trunk(NamedTuple):
-  """What the plugins of a second stage stand on (PIN sec. 3.3).
+  """The trained network that plugins of a second stage stand on (PIN sec. 3.3).
 
   Attributes:
     stages: of the network, where plugins attach.
@@ -119,7 +119,7 @@ class Start(NamedTuple):
 
 
 class Trained(NamedTuple):
-  """How a phase ended.
+  """The end of a phase.
 
   Attributes:
     params: the selected parameters; a list where groups select on their own;
@@ -132,7 +132,7 @@ class Trained(NamedTuple):
 
 
 class Served(NamedTuple):
-  """What a recipe has trained.
+  """A trained recipe.
 
   Attributes:
     experiment: with the settings in force.
@@ -152,7 +152,7 @@ class Served(NamedTuple):
 
 
 class Work(NamedTuple):
-  """What a run gives the program of its recipe.
+  """Functions and folder of a run, which the program of its recipe is given.
 
   Attributes:
     fit: (name, learner, source, how, start=None) -> Trained. One phase, in a

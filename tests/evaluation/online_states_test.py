@@ -7,11 +7,11 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_feeds
+from twotsrec.data import stream_jobs
 from twotsrec.data import streams
 from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
 from twotsrec.ops import recurrence
-from twotsrec.recipes.two_time import jobs as jobs_lib
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 VALIDATION, TEST = prepared_lib.VALIDATION, prepared_lib.TEST
@@ -59,7 +59,7 @@ def _rows(steps):
 
 
 def _played(cell, name, until):
-  return jobs_lib.played(toys.log()[0], _system(cell, name)[0], until)
+  return stream_jobs.played(toys.log()[0], _system(cell, name)[0], until)
 
 
 @functools.cache

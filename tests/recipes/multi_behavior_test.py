@@ -29,7 +29,7 @@ def _experiment(variant='no_aggregation', dense=None, **changes):
   )
   system = multi_behavior.System(
     model=model,
-    joined=None,
+    stage2=None,
     behaviors=toys.behaviors(dense),
     context=context,
     serve=model.serve,
@@ -76,7 +76,7 @@ def test_groups_are_as_large_as_their_pairs_with_a_loss():
     aggregator__name='backdoor',
     groups__num_groups=2,
   )
-  _, sizes = multi_behavior._aggregation(experiment)
+  sizes = asked.first(experiment).parts.source.sizes
   _, cart, buy = toys.masks()
   by_user = cart.sum(1) + buy.sum(1)
   expected = [by_user[::2].sum(), by_user[1::2].sum()]
@@ -136,7 +136,6 @@ def test_a_diagnosis_shows_experts_and_gates_of_the_target():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'behavior__aggregate': 'users'}, "'users'; known: loss, behaviors, gr"),
     ({'train__select_metric': 'loss'}, 'loss judges sequence models'),
   ],
 )

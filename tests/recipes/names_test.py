@@ -1,10 +1,15 @@
 """The name of a model decides in `recipes.RECIPES`, and nowhere else."""
 
 import ast
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
+from twotsrec import config as config_lib
+from twotsrec import contracts
 from twotsrec import models
 from twotsrec import recipes
 from twotsrec.models import closed_form
@@ -62,6 +67,28 @@ def test_every_model_that_trains_has_a_recipe():
   named = {*models.TRAINED, models.MULTI_BEHAVIOR, models.TWO_TIME}
   named |= set(closed_form.NAMES)
   assert set(recipes.RECIPES) == named
+
+
+@pytest.mark.parametrize('name', recipes.RECIPES)
+def test_a_name_stands_for_a_recipe(name):
+  config = config_lib.Config()
+  config.model.name = name
+  assert isinstance(recipes.of(config), contracts.Recipe)
+
+
+def test_a_recipe_is_imported_when_it_is_asked_for():
+  ask = (
+    'import sys; from twotsrec import recipes;'
+    " print([name for name in sys.modules if 'recipes.' in name])"
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', ask],
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': str(ROOT.parent)},
+    check=True,
+  )
+  assert done.stdout.strip() == '[]'
 
 
 @pytest.mark.parametrize('path', files())

@@ -5,7 +5,7 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import recipes
 from twotsrec import types
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.data import stream_jobs
 from twotsrec.recipes.two_time import presets as presets
 
 
@@ -101,7 +101,7 @@ def test_candidates_of_other_models_are_refused():
     recipes.check(config)
 
 
-@pytest.mark.parametrize('variant', jobs_lib.PARTS)
+@pytest.mark.parametrize('variant', stream_jobs.PARTS)
 def test_every_variant_at_the_size_of_the_tests(variant):
   recipes.check(toys.config(two_time__variant=variant))
 

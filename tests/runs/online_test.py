@@ -85,7 +85,7 @@ def test_known_users_are_recommended_what_launch_recommend_says(
   out = tmp_path / 'all.csv'
   recommend.run(workdir, str(out), recommend.Options(k=4), quiet=True)
   expected = {(r['user_id'], int(r['rank'])): r for r in _read(out)}
-  prepared = online_toys.world(**_CHANGES).setting.prepared
+  prepared = online_toys.world(**_CHANGES).experiment.prepared
   seen = prepared_lib.seen_items(prepared, 'all')
   users = online.users_of(service, service.ids.user)
   found = online.recommend(service, online.start(service, users), 4, seen)
@@ -117,7 +117,8 @@ def test_a_table_moves_the_states_of_its_users(workdir, service, tmp_path):
       state = online.update(service, state, item)
     for leaf, expected in zip(kept.state, state, strict=True):
       np.testing.assert_allclose(leaf[row], expected[0], atol=1e-6)
-  seen = prepared_lib.seen_items(online_toys.world(**_CHANGES).setting.prepared)
+  prepared = online_toys.world(**_CHANGES).experiment.prepared
+  seen = prepared_lib.seen_items(prepared)
   also = {'99': {1001}, '102': {1003, 1004}, '111': set()}
   known = {'102': 2, '111': 11}
   assert {row['user_id'] for row in top} <= set(also)

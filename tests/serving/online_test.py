@@ -40,7 +40,7 @@ def _same(first, second, **tolerance):
 @pytest.mark.parametrize('changes', _SYSTEMS)
 def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
   world = online_toys.world(**changes)
-  service, prepared = world.service, world.setting.prepared
+  service, prepared = world.service, world.experiment.prepared
   begin, end = online_toys.replayed(world)
   state = online_toys.at_first(world)
   queries = np.zeros((prepared.num_events, service.width))
@@ -56,12 +56,11 @@ def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
   np.testing.assert_array_equal(state.count, end - begin)
   wanted = np.ones(prepared.num_events, bool)
   played = np.zeros(0, int)
-  for name, player in world.players.items():
-    if name in world.nets:
+  for player in world.players:
+    net = world.nets.get(player.job.part.name)
+    if net is not None:
       blocks = online_states.blocks(
-        player.play(
-          world.nets[name], world.setting.vectors, prepared_lib.TEST, wanted
-        )
+        player.play(net, world.setting.vectors, wanted)
       )
       for block in blocks:
         found = queries[block.event]
@@ -73,7 +72,7 @@ def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
 @pytest.mark.parametrize('changes', [{}, _PLUGGED])
 def test_a_known_user_is_what_the_run_serves(changes):
   world = online_toys.world(**changes)
-  users = np.arange(world.setting.prepared.num_users)
+  users = np.arange(world.experiment.prepared.num_users)
   state = online.start(world.service, users)
   _same(state, world.service.known, rtol=0)
   served = world.params.net['user']
@@ -145,10 +144,10 @@ def test_somebody_new_starts_at_the_common_start(changes):
   start[: service.width] = psi
   np.testing.assert_array_equal(state.state, [start, start])
   # The same as a user of the least active group who has not done anything.
-  member = np.flatnonzero(
-    world.players[name].job.serves & (service.known.group == 0)
-  )[:1]
-  expected = world.players[name].read(
+  player = world.players[0]
+  assert player.job.part.name == name
+  member = np.flatnonzero(player.job.serves & (service.known.group == 0))[:1]
+  expected = player.read(
     net,
     world.setting.vectors,
     member,
@@ -164,7 +163,7 @@ def test_somebody_new_starts_at_the_common_start(changes):
 
 def test_an_inactive_user_is_served_by_the_plugin_of_the_group():
   world = online_toys.world(**_PLUGGED)
-  service, job = world.service, world.players['inactive'].job
+  service, job = world.service, world.players[0].job
   assert service.groups == len(job.sizes) > 1
   assert len(set(service.known.group[job.serves])) == service.groups
   state = online.start(service, [-1, -1])
@@ -203,7 +202,7 @@ def test_the_memory_of_the_old_state_is_used_again():
 
 def test_recommendations_are_those_of_the_run():
   world = online_toys.world(**_PLUS)
-  prepared = world.setting.prepared
+  prepared = world.experiment.prepared
   users = np.arange(prepared.num_users)
   seen = prepared_lib.seen_items(prepared, 'all')
   requests = recommend.known_users(

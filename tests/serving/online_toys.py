@@ -12,13 +12,14 @@ from tests.data import small_logs
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.evaluation import players as players_lib
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.ops import recurrence
 from twotsrec.recipes.two_time import networks
-from twotsrec.recipes.two_time import serving
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.serving import online
+from twotsrec.serving import two_time_states
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import run_directory
@@ -33,7 +34,7 @@ class World(NamedTuple):
 
   experiment: contracts.Experiment
   setting: networks.Setting
-  players: dict[str, serving.Player]
+  players: tuple[players_lib.Player, ...]
   nets: dict[str, types.PyTree]
   params: types.Params
   service: online.Service
@@ -60,15 +61,15 @@ def world(**changes) -> World:
   item = _noise(np.zeros((ITEMS + 1, width)), 1).at[0].set(0.0)
   user = _noise(np.zeros((prepared.num_users, width)), 2)
   vectors = stream_objectives.Vectors(item, user)
-  setting = networks.Setting(experiment.config, prepared, vectors)
-  players = serving.make_players(setting, experiment.groups)
+  setting = networks.Setting(experiment, vectors)
+  players = players_lib.make(experiment)
   nets = {
-    name: _net(setting, player.job, number)
-    for number, (name, player) in enumerate(players.items())
+    player.job.part.name: _net(setting, player.job, number)
+    for number, player in enumerate(players)
     if player.job.part.reads != 'nothing'
   }
-  params = serving.serve(setting, players, nets, vectors)
-  service = serving.make_service(experiment, params)
+  params = two_time_states.serve(experiment, players, nets, vectors)
+  service = two_time_states.make_service(experiment, params)
   return World(experiment, setting, players, nets, params, service)
 
 
@@ -94,16 +95,16 @@ def without_users(**changes) -> online.Service:
 
 def at_first(made: World) -> online.State:
   """All users before the first event that is played for them."""
-  prepared, options = made.setting.prepared, made.experiment.config.two_time
+  prepared, options = made.experiment.prepared, made.experiment.config.two_time
   cell = two_rnn.cell_of(options)
   offsets = np.asarray(prepared.user_offsets)
   known = made.service.known
   states, last = np.array(known.state), np.zeros_like(known.last)
-  for name, player in made.players.items():
+  for player in made.players:
     for u in np.flatnonzero(player.job.serves):
       begin = made.setting.vectors.user[u]
       if not player.job.part.own_start:
-        net = made.nets[name]
+        net = made.nets[player.job.part.name]
         begin = net.get('trunk', net)['extractor']['psi']
       states[u] = recurrence.start(cell, begin)
       if player.job.replayed[u] > offsets[u]:
@@ -115,9 +116,9 @@ def at_first(made: World) -> online.State:
 
 def replayed(made: World) -> tuple[np.ndarray, np.ndarray]:
   """First played event of every user, and one past the last, i64[U] each."""
-  end = np.asarray(made.setting.prepared.user_offsets)[1:]
+  end = np.asarray(made.experiment.prepared.user_offsets)[1:]
   begin = np.zeros_like(end)
-  for player in made.players.values():
+  for player in made.players:
     serves = player.job.serves
     begin[serves] = player.job.replayed[serves]
     if player.job.part.reads == 'nothing':

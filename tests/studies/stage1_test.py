@@ -8,9 +8,11 @@ import pytest
 
 from tests.studies import finished
 from tests.studies import papers
+from twotsrec import contracts
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.recipes.two_time import shared as two_time_shared
+from twotsrec.recipes.two_time import stage1
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
 from twotsrec.studies import document
@@ -150,7 +152,12 @@ def config(plan):
 
 
 def _find(config):
-  return two_time_shared.find(config, experiment_lib.load_data(config))
+  recipes.check(config)
+  data = experiment_lib.load_data(config)
+  work = contracts.Work(
+    fit=None, load=experiment_lib.load, workdir=pathlib.Path()
+  )
+  return stage1.taken(experiment_lib.make(config, data), work)
 
 
 def test_the_choice_is_taken_over(config, plan):
@@ -168,14 +175,14 @@ def test_the_choice_is_taken_over(config, plan):
     ('train.seed', 3, 'trained with train.seed 0, this run has 3'),
     ('model.width', 8, 'trained with model.width 4, this run has 8'),
     ('two_time.stage1_rate', 0.5, 'trained with two_time.stage1_rate 0.005'),
-    ('two_time.stage1_epochs', (2,), r'stage1_epochs \[1, 2\], this run has'),
-    ('groups.balance', 'samples', 'trained with groups.balance "users"'),
+    ('two_time.stage1_epochs', (2,), r'stage1_epochs \(1, 2\), this run has'),
+    ('groups.balance', 'samples', "trained with groups.balance 'users'"),
     ('data.seed', 5, 'was trained on other data'),
     ('two_time.window', 2, 'left 40 events .*window 4'),
     ('two_time.holdout', 'none', 'this run leaves 0 .*holdout none'),
     ('two_time.variant', 'ccf', 'this run leaves 0 .*variant ccf'),
-    ('two_time.variant', 'single_stage', 'which has no stage 1; leave it out'),
-    ('two_time.threshold_rule', 'theory', 'use given, or leave it out'),
+    ('two_time.variant', 'single_stage', 'changes nothing with .*=single_s'),
+    ('two_time.threshold_rule', 'theory', 'nothing with .*rule=theory.*=given'),
     ('two_time.stage1', 'nowhere', 'nowhere is not a run directory'),
   ],
 )

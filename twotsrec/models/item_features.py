@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.data import features as features_lib
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import layers
 from twotsrec.ops import rows
 
@@ -32,6 +35,39 @@ def to_device(features: features_lib.ItemFeatures) -> Arrays:
   }
   empty = lambda leaf: not leaf if isinstance(leaf, dict) else not leaf.size
   return {kind: leaf for kind, leaf in arrays.items() if not empty(leaf)}
+
+
+def load(
+  options: config_lib.TwoTimeConfig, prepared: prepared_lib.Prepared
+) -> Arrays | None:
+  """Features of `two_time.item_features`, or those prepared with the data.
+
+  None for a model without any.
+
+  Raises:
+    types.UserError: there are none, or they do not fit the items.
+  """
+  if not options.feature_width:
+    if options.item_features:
+      raise types.UserError(
+        f'two_time.item_features {options.item_features}: they need their share'
+        ' of model.width; set two_time.feature_width, or leave the file out'
+      )
+    return None
+  features = None
+  if options.item_features:
+    features = features_lib.read(
+      options.item_features, prepared.item_ids, options.feature_columns
+    )
+  elif prepared.path:
+    features = features_lib.load(prepared)
+  if features is None:
+    raise types.UserError(
+      f'two_time.feature_width is {options.feature_width}, but the data have no'
+      ' item features; prepare the data with --features, name a file in'
+      ' two_time.item_features, or set it to 0'
+    )
+  return to_device(features)
 
 
 def init(

@@ -5,7 +5,7 @@ set: the item and p others (2TS sec. 3.2).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from twotsrec import losses
 from twotsrec import trees
 from twotsrec import types
 from twotsrec.data import stream_feeds
+from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.ops import rows
 
@@ -129,3 +130,44 @@ def pair(inactive: stream_feeds.Batch, active: stream_feeds.Batch) -> Pair:
     [getattr(inactive, name), getattr(active, name)]
   )
   return Pair((inactive, active), join('group'), join('weight'))
+
+
+# Networks that are trained at once, and whether their runs begin at vectors.
+_BOTH = {'inactive': False, 'active': True}
+
+
+def make_joint(stages: types.Stages) -> Callable[..., jax.Array]:
+  """(params, context, Pair, key) -> f32[n], losses of both networks.
+
+  The mean of the losses is (|D_in| L_in + |D_act| L_act) / |D| where a batch
+  holds both in proportion. `params.net` has them by name, and under 'shared'
+  what their extractors have in common.
+  """
+  losses = {name: make(stages, own_start) for name, own_start in _BOTH.items()}
+
+  def objective(params, context, batch, key=None):
+    nets, given = of_both(params), {'vectors': vectors_of(params, context)}
+    values = [
+      losses[name](types.Params({}, net), given, part, key)
+      for (name, net), part in zip(nets.items(), batch.parts, strict=True)
+    ]
+    return jnp.concatenate(values)
+
+  return objective
+
+
+def of_both(params: types.Params) -> dict[str, types.PyTree]:
+  """Both networks, by name, as if they had been trained alone."""
+  nets, shared = params.net, params.net['shared']
+  return {
+    name: {**nets[name], 'extractor': {**nets[name]['extractor'], **shared}}
+    for name in _BOTH
+  }
+
+
+def vectors_of(params: types.Params, context: dict[str, Any]) -> Vectors:
+  """Item and user vectors: frozen, or trained along."""
+  if 'vectors' in context:
+    return context['vectors']
+  users = params.tables['user']['embedding']
+  return Vectors(ccf.item_vectors(params, context), users)

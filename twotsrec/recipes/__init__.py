@@ -1,25 +1,28 @@
 """Recipes: ways from data to something that ranks, by the model's name.
 
-`RECIPES` is the only place where the name of a model decides what happens.
+`RECIPES` is the only place where the name of a model decides what happens. A
+recipe is imported when it is asked for.
 """
+
+import importlib
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
-from twotsrec import models
 from twotsrec import own
 from twotsrec import types
-from twotsrec.models import closed_form as closed_form_models
-from twotsrec.recipes import closed_form
-from twotsrec.recipes import multi_behavior
-from twotsrec.recipes import sequence
-from twotsrec.recipes.two_time import recipe as two_time
 
+# Module of the recipe, by the name of a model.
 RECIPES = {
-  **{name: sequence.RECIPE for name in models.TRAINED},
-  **{name: closed_form.RECIPE for name in closed_form_models.NAMES},
-  models.MULTI_BEHAVIOR: multi_behavior.RECIPE,
-  models.TWO_TIME: two_time.RECIPE,
+  'din': 'sequence',
+  'din_original': 'sequence',
+  'gru4rec': 'sequence',
+  'sasrec': 'sequence',
+  'sasrec_original': 'sequence',
+  'ease': 'closed_form',
+  'item_knn': 'closed_form',
+  'multi_behavior': 'multi_behavior',
+  'two_time_scale': 'two_time.recipe',
 }
 
 
@@ -36,7 +39,7 @@ def of(config: config_lib.Config) -> contracts.Recipe:
   """The recipe of a configuration.
 
   Raises:
-    types.UserError: an unknown model; the message lists the known ones.
+    types.UserError: an unknown model; the message lists those there are.
   """
   name = config.model.name
   if name == 'popularity':
@@ -46,10 +49,14 @@ def of(config: config_lib.Config) -> contracts.Recipe:
     )
   if fields.is_own(name):
     part = own.load(name, 'model.name')
-    return part if isinstance(part, contracts.Recipe) else sequence.RECIPE
+    return part if isinstance(part, contracts.Recipe) else _load('sequence')
   if name not in RECIPES:
     raise types.UserError(
       f'model.name is {name!r}; known models: {", ".join(RECIPES)}, or one of'
       ' your own as my_file.py:make'
     )
-  return RECIPES[name]
+  return _load(RECIPES[name])
+
+
+def _load(module) -> contracts.Recipe:
+  return importlib.import_module(f'twotsrec.recipes.{module}').RECIPE

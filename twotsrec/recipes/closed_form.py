@@ -1,6 +1,6 @@
 """EASE and item-item nearest neighbors: a recipe without a training phase."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
@@ -8,16 +8,9 @@ from twotsrec import fields
 from twotsrec import types
 from twotsrec.evaluation import offline
 from twotsrec.models import closed_form
+from twotsrec.recipes import pin
 from twotsrec.training import settings
 from twotsrec.training import summary
-
-
-class System(NamedTuple):
-  """The scorer of an item-item model, without its parameters."""
-
-  model: types.Model
-  sizes: types.Sizes
-
 
 READS = (
   fields.Reads('data.*', but='data.history_length data.num_negatives'),
@@ -37,7 +30,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     config.model.name, prepared.num_items, config.closed_form
   )
   sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
-  return experiment._replace(system=System(model=model, sizes=sizes))
+  return experiment._replace(system=pin.System(model, model, {}, sizes))
 
 
 def train(
@@ -45,24 +38,17 @@ def train(
 ) -> contracts.Served:
   """Solves for the weights of all pairs of items."""
   del work  # no phase
-  name = experiment.config.model.name
   return contracts.Served(
     experiment=experiment,
-    params=offline.closed_form_ranker(experiment, name).params,
+    params=ranker(experiment).params,
     training=summary.of_phases({}),
   )
 
 
-def template(experiment: contracts.Experiment) -> types.Params:
-  """Parameters of the shape that `train` fits."""
-  system = experiment.system
-  return system.model.init(None, {}, system.sizes)
-
-
 def ranker(
-  experiment: contracts.Experiment, params: types.Params
+  experiment: contracts.Experiment, params: types.Params | None = None
 ) -> contracts.Ranker:
-  """The weights at work."""
+  """The weights at work; they are solved for where none are given."""
   name = experiment.config.model.name
   return offline.closed_form_ranker(experiment, name, params)
 
@@ -77,7 +63,7 @@ RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,
-  template=template,
+  template=pin.template,
   rank=offline.rank,
   ranker=ranker,
   rules=offline.rules,

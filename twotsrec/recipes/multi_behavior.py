@@ -13,8 +13,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from twotsrec import aggregators
 from twotsrec import config as config_lib
@@ -27,15 +25,12 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
-from twotsrec.models import experts
 from twotsrec.models import multi_behavior
-from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import behaviors as behavior_objectives
-from twotsrec.objectives import sampled as objectives
-from twotsrec.ops import pairs as pairs_lib
 from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
 from twotsrec.training import behavior_steps
+from twotsrec.training import expert_diagnostics
 from twotsrec.training import optimizers
 from twotsrec.training import phases
 from twotsrec.training import settings
@@ -45,29 +40,25 @@ from twotsrec.training import updates
 
 
 class System(NamedTuple):
-  """What a model of several behaviors is trained with.
+  """A model of several behaviors, with the data it is trained on.
 
   Attributes:
     model: scores of all behaviors.
-    joined: the trunk that the graphs leave and its plugins, or None.
+    stage2: the trunk that the graphs leave, with plugins on it, or None.
     behaviors: training pairs by behavior.
     context: graphs, and who showed what.
     serve: (params, context) -> parameters that rank.
   """
 
   model: multi_behavior.MultiBehavior
-  joined: types.Model | None
+  stage2: pin.System | None
   behaviors: behaviors_lib.Behaviors
   context: dict[str, Any]
   serve: Callable[..., types.Params]
 
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
-  """Graphs and model, with plugins if there are any.
-
-  Raises:
-    types.UserError: a fusion, head, prior or plugin that does not exist or fit.
-  """
+  """Graphs and model, with plugins if there are any."""
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
@@ -76,16 +67,17 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   context = {'item_counts': offline.item_counts(prepared)}
   context |= model.context(behavior_feeds.edges(behaviors))
-  joined, serve = None, jax.jit(model.serve)
+  stage2, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
     train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
     config = dataclasses.replace(config, train=train)
     name = f'{config.model.name} with head.name={config.head.name}'
-    joined = pin.plugged_model(config, model.trunk, name)
+    sizes = types.Sizes(*shape, 1)  # users are looked up, not read
+    stage2 = pin.system_of(config, model.trunk, context, sizes, name)
     serve = _with_prior
   system = System(
     model=model,
-    joined=joined,
+    stage2=stage2,
     behaviors=behaviors,
     context=context,
     serve=serve,
@@ -107,53 +99,26 @@ def train(
 ) -> contracts.Served:
   """One phase: fusion and head, or plugins on what they came to."""
   config, system = experiment.config, experiment.system
-  if system.joined is not None:
-    return _train_plugins(experiment, work)
+  group, judge = experiment.groups.user_group, _judge(experiment)
+  if system.stage2 is not None:
+    source = sources.of_pairs(config, system.behaviors, group)
+    return pin.train_plugins(
+      experiment, work, system.stage2, source, judge, as_trunk
+    )
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
-  source, layout, aggregator = _source(experiment)
+  source, unique = sources.of_users(config, system.behaviors, group)
   init = jax.jit(system.model.init)
   learner = contracts.Learner(init=init, context=system.context)
   how = phases.How(
     train=config.train,
-    update=_update(experiment, source, layout, aggregator),
+    update=_update(experiment, source, unique),
     keys=phases.keys_of(jax.random.key(config.train.seed)),
-    judge=_judge(experiment),
-    diagnose=_diagnose(experiment),
+    judge=judge,
+    diagnose=expert_diagnostics.make_diagnose(
+      config, system.model, system.behaviors
+    ),
   )
   return summary.served(experiment, work.fit('', learner, source, how))
-
-
-def _train_plugins(experiment, work) -> contracts.Served:
-  """Stage 2 of PIN on the target's vectors of every node."""
-  config, system = experiment.config, experiment.system
-  trunk_model, sizes = system.model.trunk, _sizes(experiment)
-  learner_of = lambda model: contracts.Learner(
-    init=lambda key: model.init(key, system.context, sizes),
-    context=system.context,
-    loss=objectives.make(config.train.objective, model),
-  )
-  trunk = contracts.Trunk(
-    stages=trunk_model.stages,
-    learner=learner_of(trunk_model),
-    loss_of=lambda stages: objectives.make(
-      config.train.objective, stages_lib.from_stages(stages)
-    ),
-  )
-  learner = learner_of(system.joined)
-  user_group = experiment.groups.user_group
-  source = sources.of_pairs(config, system.behaviors, user_group)
-  how = phases.How(
-    train=config.train,
-    update=updates.with_plugins(
-      config, trunk, learner, source, updates.adam(config)
-    ),
-    keys=sources.keys(config),
-    judge=_judge(experiment),
-    diagnose=pin.diagnose(config, learner, source),
-    by_group=pin.by_group(config),
-  )
-  start = lambda: pin.start(experiment, work, trunk.stages, sizes, as_trunk)
-  return summary.served(experiment, work.fit('', learner, source, how, start))
 
 
 def as_trunk(experiment, params):
@@ -162,49 +127,26 @@ def as_trunk(experiment, params):
   return jax.jit(system.model.freeze)(params, system.context)
 
 
-def _sizes(experiment) -> types.Sizes:
-  """Users are known, not read: a history has one place."""
-  prepared = experiment.prepared
-  return types.Sizes(prepared.num_users, prepared.num_items, 1)
-
-
-def _source(experiment):
-  """(batches of users, layout of their pairs, aggregator or None)."""
-  config, behaviors = experiment.config, experiment.system.behaviors
-  feed, layout = behavior_feeds.make(
-    behaviors, experiment.groups.user_group, config
-  )
-  aggregator, sizes = _aggregation(experiment)
-  source = contracts.Source(
-    feed=feed,
-    sizes=sizes,
-    batch_of=_batch_of(behaviors, layout),
-    plan_of=lambda epoch: behavior_feeds.make_plan(
-      layout, config.train.seed, epoch
-    ),
-  )
-  return source, layout, aggregator
-
-
-def _update(experiment, source, layout, aggregator) -> updates.Update:
+def _update(experiment, source, unique) -> updates.Update:
   """COPF eq. 16-17; the aggregator over behaviors or groups, if there is one.
 
-  Losses are told apart by behavior, whatever is aggregated over.
+  Losses are reported by behavior, whatever is aggregated over.
   """
   config, system = experiment.config, experiment.system
   behaviors = system.behaviors
   number, sizes = len(behaviors.names), source.sizes
+  aggregator, init_method = None, lambda key, params: ()
+  if config.behavior.aggregate != 'loss':
+    aggregator = aggregators.make(config.aggregator)
+    init_method = lambda key, params: aggregator.init(len(sizes), params)
   gradient = behavior_steps.make_gradient(
     system.model,
     config,
     behaviors.num_users,
     sizes,
     aggregator,
-    layout.unique,
+    unique,
   )
-  init_method = lambda key, params: ()
-  if aggregator is not None:
-    init_method = lambda key, params: aggregator.init(len(sizes), params)
   # A rate that falls once an epoch, as in the authors' code.
   every = max(behaviors.num_users // config.train.batch_size, 1)
   update = updates.of_gradient(
@@ -214,62 +156,6 @@ def _update(experiment, source, layout, aggregator) -> updates.Update:
     post=behavior_steps.make_post(system.model, config, sizes, aggregator),
   )
   return update._replace(num_losses=number)
-
-
-def _aggregation(experiment):
-  """Whose gradients are aggregated, and how large they are."""
-  config, behaviors = experiment.config, experiment.system.behaviors
-  over = config.behavior.aggregate
-  if over not in behavior_steps.AGGREGATES:
-    raise types.UserError(
-      f'behavior.aggregate {over!r}; known:'
-      f' {", ".join(behavior_steps.AGGREGATES)}'
-    )
-  if over == 'loss':  # one weighted sum, COPF eq. 16
-    return None, jnp.ones(len(behaviors.names))
-  if over == 'behaviors':
-    sizes = [len(seen.items) for seen in behaviors.train]
-  else:
-    sizes = _pairs_by_group(experiment)
-  # An aggregator may divide by a size, or take its logarithm.
-  sizes = jnp.maximum(jnp.asarray(sizes, jnp.float32), 1.0)
-  return aggregators.make(config.aggregator), sizes
-
-
-def _pairs_by_group(experiment):
-  """Training pairs of the behaviors that have a loss, i64[G]."""
-  config, behaviors = experiment.config, experiment.system.behaviors
-  number = config.groups.num_groups
-  weights = behavior_objectives.task_weights(
-    config.behavior, len(behaviors.names)
-  )
-  group = np.asarray(experiment.groups.user_group)
-  sizes = np.zeros(number, np.int64)
-  for weight, seen in zip(weights, behaviors.train, strict=True):
-    if weight:
-      sizes += np.bincount(group[behaviors_lib.users(seen)], minlength=number)
-  return sizes
-
-
-def _batch_of(behaviors, layout):
-  """(feed, users, key) -> Batch."""
-  num_items, num_behaviors = behaviors.num_items, len(behaviors.names)
-  places = layout.places.tolist()
-
-  def batch_of(feed, users, key):
-    # A user is in one batch of an epoch: its first user tells batches apart.
-    key = jax.random.fold_in(key, users[0])
-    keys = jax.random.split(key, len(places))
-    drawn = tuple(
-      pairs_lib.draw(k, own, users, num_items, count)
-      for k, own, count in zip(keys, feed.pairs, places, strict=True)
-    )
-    pairs, unique = drawn[:num_behaviors], drawn[num_behaviors:]
-    known = jnp.maximum(users, 0)
-    group = feed.group[known]
-    return behavior_objectives.Batch(users, group, pairs, unique)
-
-  return batch_of
 
 
 def _judge(experiment) -> Callable[..., dict[str, Any]] | None:
@@ -285,63 +171,21 @@ def _judge(experiment) -> Callable[..., dict[str, Any]] | None:
   return offline.make_metric(experiment, ranker_of, train)
 
 
-def _diagnose(experiment):
-  """What tells at once how a run is doing, for the target behavior.
-
-  Size of the representations, of the transferred experts against the own one,
-  and the gate's mean and spread over random pairs.
-  """
-  config, system = experiment.config, experiment.system
-  behaviors, model = system.behaviors, system.model
-  target = len(behaviors.names) - 1
-  generator = np.random.default_rng(0)
-  count = 4096
-  users = jnp.asarray(generator.integers(behaviors.num_users, size=count))
-  items = jnp.asarray(generator.integers(behaviors.num_items, size=count))
-
-  @jax.jit
-  def look(params, context):
-    encoded = model.encode(params, context, (target,))
-    rms = lambda x, axis=None: jnp.sqrt(jnp.mean(jnp.square(x), axis=axis))
-    found = {'table_rms': jnp.stack([rms(b) for b in encoded.behaviors])}
-    if config.head.name != 'experts':
-      return found
-    table = encoded.tasks[target]
-    user, item = table[users], table[behaviors.num_users + items]
-    products = user * item
-    slots = experts.sources(target, target + 1, config.head)
-    sizes = rms(products.reshape(count, len(slots), -1), (0, 2))
-    found['expert_rms'] = sizes
-    if 'gate' in params.net['head']:
-      halves = experts.gate_halves(
-        params.net['head']['gate'], user, item, slots.index(target)
-      )
-      gate = jax.nn.softmax(sum(halves))
-      found |= {'gate_mean': gate.mean(0), 'gate_std': gate.std(0)}
-    return found
-
-  def diagnose(state, context, feed, plan, key):
-    del feed, plan, key
-    return jax.device_get(look(state.params, context))
-
-  return diagnose
-
-
 def template(experiment: contracts.Experiment) -> types.Params:
   """Parameters as a finished run has them."""
-  system, key = experiment.system, jax.random.key(0)
-  if system.joined is None:
-    return system.model.init(key)
-  return system.joined.init(key, system.context, _sizes(experiment))
+  system = experiment.system
+  if system.stage2 is None:
+    return system.model.init(jax.random.key(0))
+  return pin.template(experiment._replace(system=system.stage2))
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """The target's scores of known users; no graph is walked any more."""
+  """Scores of the target for users of the log; no graph is walked any more."""
   system = experiment.system
   serve = lambda one: system.serve(one, system.context)
   several = isinstance(params, list)
   return contracts.Ranker(
-    model=system.joined or system.model.ranker,
+    model=system.stage2.model if system.stage2 else system.model.ranker,
     params=[serve(one) for one in params] if several else serve(params),
     context=system.context,
     history_length=1,
@@ -351,7 +195,7 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
 
 
 def notes(experiment: contracts.Experiment) -> list[str]:
-  """What in the data limits a model of several behaviors, a line each."""
+  """Limits that the data set to such a model, a line each."""
   return behaviors_lib.notes(experiment.prepared, experiment.system.behaviors)
 
 

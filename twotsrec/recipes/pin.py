@@ -16,9 +16,10 @@ reproductions.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import fnmatch
 import hashlib
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,13 +31,41 @@ from twotsrec import own
 from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
+from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import sampled as objectives
 from twotsrec.plugins import plugged
 from twotsrec.training import diagnostics
 from twotsrec.training import optimizers
+from twotsrec.training import phases
 from twotsrec.training import settings
+from twotsrec.training import sources
+from twotsrec.training import summary
+from twotsrec.training import updates
 
 # Directory of each system and its name in tables (PIN Table 4).
 SYSTEMS = {'base': 'base', 'ga': '+GA', 'ga_pn': '+GA+PN'}
+# Settings that trunk and plugins must agree in. The prior is fitted apart from
+# the model, and added when it ranks.
+_SHARED = (
+  'groups.* model.* fusion.* head.* behavior.[!p]* data.history_length'
+  ' data.strip_heldout'
+)
+
+
+class System(NamedTuple):
+  """A sequence model, or what stage 2 makes of any model.
+
+  Attributes:
+    model: what is trained, and ranks: a trunk, or one with plugins.
+    trunk: what plugins attach to; the model itself without any.
+    context: given arrays.
+    sizes: what parameters are initialized for.
+  """
+
+  model: types.Model
+  trunk: types.Model
+  context: dict[str, Any]
+  sizes: types.Sizes
 
 
 def systems(
@@ -97,26 +126,119 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
   return dataclasses.replace(config, train=train)
 
 
-def diagnose(
+def system_of(
   config: config_lib.Config,
+  trunk: types.Model | None,
+  context: dict[str, Any],
+  sizes: types.Sizes,
+  name: str,
+) -> System:
+  """The trunk with the plugins of all groups on it, if there are any.
+
+  Raises:
+    types.UserError: a trunk without stages, by its name, or an unknown plugin.
+  """
+  model = trunk
+  if has_plugins(config):
+    plugin, num_groups = plugins.make(config.plugin), config.groups.num_groups
+    model = plugged.plugged(trunk, plugin, num_groups, name)
+  assert trunk is not None and model is not None  # or it has been refused
+  return System(model, trunk, context, sizes)
+
+
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters of a `System` as a finished run has them."""
+  system = experiment.system
+  return system.model.init(jax.random.key(0), system.context, system.sizes)
+
+
+def learner(
+  config: config_lib.Config, model: types.Model, system: System
+) -> contracts.Learner:
+  """A model and its loss of sampled items."""
+  init = jax.jit(model.init, static_argnums=2)
+  return contracts.Learner(
+    init=lambda key: init(key, system.context, system.sizes),
+    context=system.context,
+    loss=objectives.make(config.train.objective, model),
+  )
+
+
+def how(
+  experiment: contracts.Experiment,
   learner: contracts.Learner,
   source: contracts.Source,
-) -> Callable[..., dict[str, Any]] | None:
-  """How groups pull on what they share, for the log; None if nobody asked."""
-  if not config.train.log_groups:
-    return None
-  shared = lambda gradient: gradient
-  if has_plugins(config):
-    shared = lambda gradient: plugged.split(gradient)[0]
-  return diagnostics.make_diagnose(learner.loss, source, shared=shared)
+  update: updates.Update,
+  judge: Callable[..., dict[str, Any]] | None,
+) -> phases.How:
+  """Update, selection and log of a phase on sampled items."""
+  config, diagnose, by_group = experiment.config, None, None
+  if config.train.log_groups and learner.loss is not None:
+    # The pull of the groups on what they share.
+    split, on = plugged.split, has_plugins(config)
+    shared = lambda gradient: split(gradient)[0] if on else gradient
+    diagnose = diagnostics.make_diagnose(learner.loss, source, shared=shared)
+  if config.plugin.select == 'per_group':
+    # The trunk of that epoch too: G snapshots of everything.
+    by_group = lambda params: [params] * config.groups.num_groups
+  return phases.How(
+    train=config.train,
+    update=update,
+    keys=sources.keys(config),
+    judge=judge,
+    diagnose=diagnose,
+    by_group=by_group,
+  )
 
 
-def by_group(config: config_lib.Config) -> Callable[[Any], list[Any]] | None:
-  """What every group keeps of its own best epoch; None if one is for all."""
-  if config.plugin.select != 'per_group':
-    return None
-  # The trunk of that epoch too: G snapshots of everything.
-  return lambda params: [params] * config.groups.num_groups
+def train_plugins(
+  experiment: contracts.Experiment,
+  work: contracts.Work,
+  system: System,
+  source: contracts.Source,
+  judge: Callable[..., dict[str, Any]] | None,
+  as_trunk: Callable[..., types.Params] = lambda experiment, params: params,
+) -> contracts.Served:
+  """Stage 2, one phase: plugins that change nothing yet on a trained trunk.
+
+  Args:
+    experiment: of this run.
+    work: trains, and loads the trunk's run.
+    system: the trunk and the model with plugins.
+    source: examples with a row per group.
+    judge: selects an epoch, or None.
+    as_trunk: (experiment, parameters) of stage 1 -> parameters of the trunk.
+  Raises:
+    types.UserError: a trunk trained on other data, groups or with another
+      model.
+  """
+  config, trunk = experiment.config, system.trunk
+  name = config.train.objective
+  stands_on = contracts.Trunk(
+    stages=trunk.stages,
+    learner=learner(config, trunk, system),
+    loss_of=lambda s: objectives.make(name, stages_lib.from_stages(s)),
+  )
+  joined = learner(config, system.model, system)
+  update = updates.with_plugins(
+    config, stands_on, joined, source, updates.adam(config)
+  )
+
+  def start():
+    theirs, params = work.load(config.plugin.trunk)
+    _check_trunk(experiment, theirs)
+    trained = as_trunk(theirs, params)
+    added = plugins.make(config.plugin).init(
+      jax.random.fold_in(jax.random.key(config.train.seed), 2),
+      trunk.stages,
+      trained,
+      config.groups.num_groups,
+      system.sizes,
+    )
+    return contracts.Start(plugged.join(trained, added), origin(params))
+
+  phase = how(experiment, joined, source, update, judge)
+  return summary.served(experiment, work.fit('', joined, source, phase, start))
 
 
 def selects_by_group(config: config_lib.Config) -> bool:
@@ -125,58 +247,8 @@ def selects_by_group(config: config_lib.Config) -> bool:
   return own_snapshot or config.train.method == 'separate'
 
 
-def plugged_model(
-  config: config_lib.Config, trunk: types.Model | None, name: str = ''
-) -> types.Model:
-  """The trunk and the plugins of all groups as one model.
-
-  Args:
-    config: names the plugin.
-    trunk: what they attach to.
-    name: of the trunk, for the message; '' is that of the model.
-  Raises:
-    types.UserError: a trunk without stages, or an unknown plugin.
-  """
-  plugin = plugins.make(config.plugin)
-  name = name or config.model.name
-  return plugged.plugged(trunk, plugin, config.groups.num_groups, name)
-
-
-def start(
-  experiment: contracts.Experiment,
-  work: contracts.Work,
-  stages: types.Stages,
-  sizes: types.Sizes,
-  as_trunk: Callable[..., types.Params] = lambda experiment, params: params,
-) -> contracts.Start:
-  """The selected trunk of stage 1 and plugins that change nothing yet.
-
-  Args:
-    experiment: of this run.
-    work: loads the trunk's run.
-    stages: of the trunk.
-    sizes: what plugins are initialized for.
-    as_trunk: (experiment, parameters) of stage 1 -> parameters of the trunk.
-  Raises:
-    types.UserError: a trunk trained on other data, groups or with another
-      model.
-  """
-  config = experiment.config
-  theirs, params = work.load(config.plugin.trunk)
-  _check_trunk(experiment, theirs)
-  trunk = as_trunk(theirs, params)
-  plugin = plugins.make(config.plugin).init(
-    jax.random.fold_in(jax.random.key(config.train.seed), 2),
-    stages,
-    trunk,
-    config.groups.num_groups,
-    sizes,
-  )
-  return contracts.Start(plugged.join(trunk, plugin), origin(params))
-
-
 def origin(trunk: types.PyTree) -> dict[str, Any]:
-  """What a run of stage 2 remembers of its trunk."""
+  """Record of its trunk that a run of stage 2 keeps."""
   return {'trunk_digest': digest(trunk)}
 
 
@@ -203,21 +275,7 @@ def _check_trunk(experiment, trunk):
       f'{where} has parameters for every group already; give a run of one'
       ' model for all users'
     )
-  for name in _shared_fields():
-    section, field = name.split('.')
-    here = getattr(getattr(ours, section), field)
-    there = getattr(getattr(theirs, section), field)
-    if not own.is_same(here, there):
-      raise types.UserError(
-        f'{where} was trained with {name} {there!r}, this run has {here!r}; use'
-        ' the same, or train another trunk'
-      )
-  here, there = (e.prepared.manifest['digest'] for e in (experiment, trunk))
-  if here != there:
-    raise types.UserError(
-      f'{where} was trained on other data than this run; use the same, or train'
-      ' another trunk'
-    )
+  check_same(where, experiment, trunk, _SHARED, 'train another trunk')
   if selected_on_test(theirs) and not selected_on_test(ours):
     raise types.UserError(
       f'{where} was selected on the test items, and nothing in the report of'
@@ -225,13 +283,34 @@ def _check_trunk(experiment, trunk):
     )
 
 
-def _shared_fields():
-  """Settings that trunk and plugins must agree in."""
-  default = config_lib.Config()
-  for section in ('groups', 'model', 'fusion', 'head', 'behavior'):
-    for field in dataclasses.fields(getattr(default, section)):
-      # The prior is fitted apart from the model, and added when it ranks.
-      if not field.name.startswith('prior'):
-        yield f'{section}.{field.name}'
-  yield 'data.history_length'
-  yield 'data.strip_heldout'
+def check_same(
+  where: str,
+  ours: contracts.Experiment,
+  theirs: contracts.Experiment,
+  patterns: str,
+  way_out: str,
+) -> None:
+  """Refuses to take parameters over from a run on other settings or data.
+
+  Args:
+    where: setting that names the other run, and its value.
+    ours: experiment of this run.
+    theirs: experiment of the other run.
+    patterns: of settings that must be the same, with blanks between them.
+    way_out: besides the same settings.
+  """
+  for path, _, here in fields.walk(ours.config):
+    section, field = path.split('.')
+    there = getattr(getattr(theirs.config, section), field)
+    wanted = any(fnmatch.fnmatchcase(path, p) for p in patterns.split())
+    if wanted and not own.is_same(here, there):
+      raise types.UserError(
+        f'{where} was trained with {path} {there!r}, this run has {here!r}; use'
+        f' the same, or {way_out}'
+      )
+  here, there = (e.prepared.manifest['digest'] for e in (ours, theirs))
+  if here != there:
+    raise types.UserError(
+      f'{where} was trained on other data than this run; use the same, or'
+      f' {way_out}'
+    )

@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -17,11 +17,9 @@ from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
-from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
-from twotsrec.training import phases
 from twotsrec.training import sequential
 from twotsrec.training import settings
 from twotsrec.training import sources
@@ -30,40 +28,16 @@ from twotsrec.training import updates
 from twotsrec.training import validation
 
 
-class System(NamedTuple):
-  """What a sequence model is trained with.
-
-  Attributes:
-    model: what is trained, and ranks: a trunk, or one with plugins.
-    trunk: what plugins attach to; the model itself without any.
-    context: given arrays.
-    sizes: what parameters are initialized for.
-  """
-
-  model: types.Model
-  trunk: types.Model
-  context: dict[str, Any]
-  sizes: types.Sizes
-
-
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
-  """The model, with plugins if there are any.
-
-  Raises:
-    types.UserError: a model or plugin that does not exist or fit.
-  """
+  """The model, with plugins if there are any."""
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
-  trunk = models.make(config.model)
-  model = pin.plugged_model(config, trunk) if pin.has_plugins(config) else trunk
-  system = System(
-    model=model,
-    trunk=trunk,
-    context={'item_counts': offline.item_counts(prepared)},
-    sizes=types.Sizes(
-      prepared.num_users, prepared.num_items, config.data.history_length
-    ),
+  context = {'item_counts': offline.item_counts(prepared)}
+  sizes = types.Sizes(
+    prepared.num_users, prepared.num_items, config.data.history_length
   )
+  trunk, name = models.make(config.model), config.model.name
+  system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
 
 
@@ -72,56 +46,23 @@ def train(
 ) -> contracts.Served:
   """One phase: the model, or plugins on a trained trunk."""
   config, system = experiment.config, experiment.system
-  source = sources.of_histories(experiment)
-  learner = _learner(config, system.model, system)
-  if not pin.has_plugins(config):
-    how = _how(
-      experiment, learner, source, _update(config, learner, source, system)
-    )
-    trained = work.fit('', learner, source, how)
-    return summary.served(experiment, trained)
-  trunk = contracts.Trunk(
-    stages=system.trunk.stages,
-    learner=_learner(config, system.trunk, system),
-    loss_of=lambda stages: objectives.make(
-      config.train.objective, stages_lib.from_stages(stages)
-    ),
-  )
-  update = updates.with_plugins(
-    config, trunk, learner, source, updates.adam(config)
-  )
-  how = _how(experiment, learner, source, update)
-  start = lambda: pin.start(experiment, work, trunk.stages, system.sizes)
-  return summary.served(experiment, work.fit('', learner, source, how, start))
-
-
-def _learner(config, model, system) -> contracts.Learner:
-  init = jax.jit(model.init, static_argnums=2)
-  return contracts.Learner(
-    init=lambda key: init(key, system.context, system.sizes),
-    context=system.context,
-    loss=objectives.make(config.train.objective, model),
-  )
-
-
-def _how(experiment, learner, source, update) -> phases.How:
-  config, judge = experiment.config, judge_of(experiment)
-  by_group = pin.by_group(config)
+  source, judge = sources.of_histories(experiment), judge_of(experiment)
+  if pin.has_plugins(config):
+    return pin.train_plugins(experiment, work, system, source, judge)
+  learner = pin.learner(config, system.model, system)
+  update = _update(config, learner, source, system)
+  how = pin.how(experiment, learner, source, update, judge)
   if config.train.method == 'separate':
     by_group = lambda params: grouped.unstack(params, len(source.sizes))
-    judge = judge and (lambda params, every=judge: every(by_group(params)))
-  return phases.How(
-    train=config.train,
-    update=update,
-    keys=sources.keys(config),
-    judge=judge,
-    diagnose=pin.diagnose(config, learner, source),
-    by_group=by_group,
-  )
+    how = how._replace(
+      by_group=by_group,
+      judge=judge and (lambda params, every=judge: every(by_group(params))),
+    )
+  return summary.served(experiment, work.fit('', learner, source, how))
 
 
 def _update(config, learner, source, system) -> updates.Update:
-  """What `train.method` and `train.penalty` name."""
+  """The update that `train.method` and `train.penalty` name."""
   method = config.train.method
   if method in sequential.NAMES:
     return updates.in_sequence(
@@ -167,14 +108,8 @@ def judge_of(
   )
 
 
-def template(experiment: contracts.Experiment) -> types.Params:
-  """Parameters as a finished run has them."""
-  system = experiment.system
-  return system.model.init(jax.random.key(0), system.context, system.sizes)
-
-
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """What ranks: the model itself."""
+  """The model itself, which ranks."""
   system = experiment.system
   return contracts.Ranker(
     model=system.model,
@@ -189,7 +124,7 @@ RECIPE = contracts.Recipe(
   check=settings.sequence,
   build=build,
   train=train,
-  template=template,
+  template=pin.template,
   rank=offline.rank,
   ranker=ranker,
   rules=offline.rules,

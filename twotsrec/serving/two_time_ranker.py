@@ -22,7 +22,7 @@ def make(config: config_lib.Config) -> types.Model:
 
   `start` is from stage 1, `state` and `query` are after all events; `new`
   is the query of a user without any event; networks are those of
-  `recipes.two_time_jobs.PARTS` that were trained.
+  `data.stream_jobs.PARTS` that were trained.
   """
   options, width = config.two_time, config.model.width
   stages = two_rnn.make_stages(options, width)

@@ -13,10 +13,10 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online_report
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import online_measures as measures
 from twotsrec.studies import plans
@@ -213,7 +213,7 @@ def _check_data(plan, done):
 
 def _details(chosen, options, systems, reference, prepared) -> Details:
   counts = prepared_lib.train_counts(prepared)
-  active = jobs_lib.is_active(counts, chosen.threshold)
+  active = stream_jobs.is_active(counts, chosen.threshold)
   moved = None
   if reference in systems:
     moved = movement.curves(systems[reference].states, chosen.threshold)

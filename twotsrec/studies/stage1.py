@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec import config as config_lib
+from twotsrec.data import stream_jobs
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 
@@ -56,6 +57,6 @@ def source(plan: plans.Plan, run: study_lib.Run) -> str | None:
 def _events(plan, run) -> str | None:
   """The train events that stage 1 sees; None without stage 1."""
   options = plans.settings(plan, run).two_time
-  if jobs_lib.trained_together(options.variant):
+  if options.variant in config_lib.ONE_STAGE:
     return None
-  return 'no windows' if jobs_lib.leaves_windows(options) else 'all'
+  return 'no windows' if stream_jobs.leaves_windows(options) else 'all'

@@ -15,6 +15,8 @@ from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.ops import pairs as pairs_lib
 from twotsrec.training import phases
 
 
@@ -35,6 +37,60 @@ def of_pairs(
   """Training pairs of the target behavior, of users without a history."""
   feed = behavior_feeds.make_target_feed(behaviors, user_group)
   return sampled(config, feed, batch_of(config, behaviors.num_items, length=1))
+
+
+def of_users(
+  config: config_lib.Config,
+  behaviors: behaviors_lib.Behaviors,
+  user_group: np.ndarray,
+) -> tuple[contracts.Source, tuple[tuple[int, int], ...]]:
+  """Users with pairs of every behavior (COPF sec. 5.1), and `Layout.unique`.
+
+  Sizes are training pairs of what `behavior.aggregate` aggregates over.
+  """
+  feed, layout = behavior_feeds.make(behaviors, user_group, config)
+  places, num_behaviors = layout.places.tolist(), len(behaviors.names)
+
+  def batch_of(feed, users, key):
+    # A user is in one batch of an epoch: its first user tells batches apart.
+    key = jax.random.fold_in(key, users[0])
+    keys = jax.random.split(key, len(places))
+    drawn = tuple(
+      pairs_lib.draw(k, own, users, behaviors.num_items, count)
+      for k, own, count in zip(keys, feed.pairs, places, strict=True)
+    )
+    pairs, unique = drawn[:num_behaviors], drawn[num_behaviors:]
+    group = feed.group[jnp.maximum(users, 0)]
+    return behavior_objectives.Batch(users, group, pairs, unique)
+
+  source = contracts.Source(
+    feed=feed,
+    sizes=_pairs_by_part(config, behaviors, user_group),
+    batch_of=batch_of,
+    plan_of=lambda epoch: behavior_feeds.make_plan(
+      layout, config.train.seed, epoch
+    ),
+  )
+  return source, layout.unique
+
+
+def _pairs_by_part(config, behaviors, user_group) -> jax.Array:
+  """f32[K] by behavior, f32[G] by group of its user where it has a loss."""
+  options, number = config.behavior, config.groups.num_groups
+  if options.aggregate == 'loss':  # one weighted sum, COPF eq. 16
+    return jnp.ones(len(behaviors.names))
+  sizes = [len(seen.items) for seen in behaviors.train]
+  if options.aggregate == 'groups':
+    weights = behavior_objectives.task_weights(options, len(behaviors.names))
+    users = [
+      behaviors_lib.users(seen)
+      for weight, seen in zip(weights, behaviors.train, strict=True)
+      if weight
+    ]
+    group = np.asarray(user_group)[np.concatenate(users)]
+    sizes = np.bincount(group, minlength=number)
+  # An aggregator may divide by a size, or take its logarithm.
+  return jnp.maximum(jnp.asarray(sizes, jnp.float32), 1.0)
 
 
 def sampled(

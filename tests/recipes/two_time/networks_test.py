@@ -18,6 +18,7 @@ from twotsrec.plugins import recurrent
 from twotsrec.recipes.two_time import networks
 from twotsrec.training import phases
 from twotsrec.training import steps
+from twotsrec.training import stream_sources
 from twotsrec.training import updates
 
 PLUGINS = {
@@ -116,8 +117,8 @@ def _one_step(**changes):
   """(job, flat batch, stacked batch) of all events of inactive users."""
   job = toys.jobs(**changes)['inactive']
   options = toys.config(two_time__tokens=10**4, **changes).two_time
-  (flat,) = networks.make_layout(job, options).plan_of(0, 0)
-  layout = networks.make_layout(job, options, by_group=True)
+  (flat,) = stream_sources.make_layout(job, options).plan_of(0, 0)
+  layout = stream_sources.make_layout(job, options, by_group=True)
   return job, toys.batch(job, flat), _stacked(job, layout)
 
 
@@ -150,7 +151,7 @@ def test_the_fused_gradient_equals_that_of_stacked_groups():
 @pytest.mark.parametrize('by_group', [False, True])
 def test_a_layout_has_every_event_of_a_job_once(name, by_group):
   job = toys.jobs()[name]
-  layout = networks.make_layout(job, toys.config().two_time, by_group)
+  layout = stream_sources.make_layout(job, toys.config().two_time, by_group)
   plan = layout.plan_of(0, 3)
   events = [
     np.arange(first, first + length) for first, length in zip(*job.runs)
@@ -171,7 +172,7 @@ def test_a_layout_has_every_event_of_a_job_once(name, by_group):
 def test_a_carried_layout_is_cut_every_window():
   job = toys.jobs(two_time__variant='two_gru')['active']
   options = toys.config(two_time__variant='two_gru').two_time
-  layout = networks.make_layout(job, options)
+  layout = stream_sources.make_layout(job, options)
   assert layout.shape[1] == toys.WINDOW
   assert layout.shape[2] == min(64 // toys.WINDOW, len(job.users))
 
@@ -179,7 +180,7 @@ def test_a_carried_layout_is_cut_every_window():
 def test_the_padded_loader_has_a_run_per_stream():
   job = toys.jobs()['inactive']
   options = toys.config(two_time__loader='padded').two_time
-  plan = networks.make_layout(job, options).plan_of(0, 0)
+  plan = stream_sources.make_layout(job, options).plan_of(0, 0)
   assert np.all(np.sum((plan >= 0) & (plan % 2 == 1), axis=1) <= 1)
 
 
@@ -267,10 +268,12 @@ def test_a_phase_with_plugins_starts_at_the_trunk_and_moves_both():
 def test_filling_of_a_group_belongs_to_it():
   setting, job, _, _ = _plugged('light_z')
   layout = streams.stacked(
-    [networks.make_layout(job, setting.config.two_time)] * len(job.sizes)
+    [stream_sources.make_layout(job, setting.config.two_time)] * len(job.sizes)
   )
-  batch_of = networks._batch_of(setting, layout.shape)
-  feed = networks.make_source(toys.setting(), job).feed
+  batch_of = stream_sources.batch_of(
+    setting.config.two_time, toys.log()[0].num_items, layout.shape
+  )
+  feed = stream_sources.of_job(toys.config(), toys.log()[0], job).feed
   plan = jnp.asarray(layout.plan_of(0, 0))
   batch = jax.jit(batch_of)(feed, plan[0], jax.random.key(0))
   for g in range(len(job.sizes)):

@@ -3,8 +3,8 @@ import pytest
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import stream_jobs
 from twotsrec.models import two_rnn
-from twotsrec.recipes.two_time import jobs as jobs_lib
 from twotsrec.recipes.two_time import presets as presets
 
 
@@ -23,18 +23,18 @@ def test_every_variant_can_be_made_on_every_dataset(dataset):
 
 
 def test_variants_are_the_networks_and_the_wordings_of_the_paper():
-  assert set(jobs_lib.PARTS) < set(presets.VARIANTS)
+  assert set(stream_jobs.PARTS) < set(presets.VARIANTS)
   assert set(presets.DATASETS) - {'synthetic'} <= set(datasets.DATASETS)
   paper = presets.preset('ml-1m', variant='2ts_paper').two_time
   assert (paper.variant, paper.holdout, paper.warmup) == ('2ts', 'none', 'none')
-  assert not jobs_lib.leaves_windows(paper)
+  assert not stream_jobs.leaves_windows(paper)
   ours = presets.preset('ml-1m').two_time
   assert (ours.variant, ours.holdout, ours.warmup) == (
     '2ts',
     'last_k',
     'replay',
   )
-  assert jobs_lib.leaves_windows(ours)
+  assert stream_jobs.leaves_windows(ours)
   shared = presets.preset('ml-1m', variant='2ts_shared_w').two_time
   assert shared.variant == '2ts_plus' and shared.share_readout
 

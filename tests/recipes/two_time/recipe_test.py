@@ -13,7 +13,7 @@ from tests import small_runs as runs
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.data import stream_jobs
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -60,7 +60,7 @@ def _report(workdir):
   return files.read_json(run_directory.report_path(workdir))
 
 
-@pytest.mark.parametrize('variant', list(jobs_lib.PARTS))
+@pytest.mark.parametrize('variant', list(stream_jobs.PARTS))
 def test_a_variant_trains_loads_and_evaluates(variant):
   report = _report(finished.two_time(variant))
   prepared, _ = toys.log()
@@ -216,7 +216,7 @@ def test_what_is_told_of_lists_and_items_fits_the_data():
   np.testing.assert_array_equal(kept['event'], ranked.events['event'])
   item = np.asarray(experiment.prepared.items)[kept['event']]
   assert told['options']['lists'] == 19
-  left_out = jobs_lib.left_out_items(experiment.prepared, options)
+  left_out = stream_jobs.left_out_items(experiment.prepared, options)
   assert told['share_left_out'] == np.mean(left_out[item])
   report = _report(finished.two_time('2ts'))
   report['online']['model']['test']['share_left_out'] = 0.25
@@ -233,6 +233,7 @@ def test_what_is_told_of_lists_and_items_fits_the_data():
   [
     ({'two_time__threshold': 18}, 'choose 1 to 17'),
     ({'two_time__window': 9}, 'must lie in 1..6, the threshold'),
+    ({'two_time__variant': '3ts'}, "'3ts'; known: 2ts, 2ts_plus"),
     ({'two_time__threshold_rule': 'best'}, 'known: given, validation, theory'),
     ({'two_time__holdout': 'last'}, 'known: last_k, none, refit'),
     ({'two_time__warmup': 'half'}, 'known: replay, none'),

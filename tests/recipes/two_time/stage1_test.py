@@ -9,7 +9,8 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec import types
-from twotsrec.recipes.two_time import jobs as jobs_lib
+from twotsrec.data import stream_jobs
+from twotsrec.models import item_features
 from twotsrec.recipes.two_time import stage1
 from twotsrec.training import loop
 from twotsrec.training import phases
@@ -24,19 +25,16 @@ def small_programs():
 
 @functools.cache
 def _left_out():
-  return jobs_lib.window_events(toys.log()[0], toys.config().two_time)
+  return stream_jobs.window_events(toys.log()[0], toys.config().two_time)
 
 
 def _stage(left_out=None, **changes):
-  nothing = np.zeros(toys.log()[0].num_events, bool)
-  left_out = nothing if left_out is None else left_out
   return stage1.make(toys.experiment(**changes), left_out)
 
 
 def _fit(stage, folder):
   """Parameters after the last epoch."""
-  phase = phases.make(*stage.parts)
-  return loop.fit(phase, str(folder), quiet=True).params
+  return loop.fit(phases.make(*stage), str(folder), quiet=True).params
 
 
 @functools.cache
@@ -54,10 +52,10 @@ def test_it_sees_train_events_that_are_not_left_out():
   stage = _stage(_left_out())
   kept = (np.asarray(prepared.split) == 0) & ~_left_out()
   assert _left_out().any()
-  source = stage.parts.source
+  source = stage.source
   np.testing.assert_array_equal(source.feed.item, prepared.items[kept])
   counts = np.bincount(prepared.items[kept], minlength=prepared.num_items + 1)
-  np.testing.assert_array_equal(stage.context['item_counts'], counts)
+  np.testing.assert_array_equal(stage.learner.context['item_counts'], counts)
   for epoch in range(2):
     plan = source.plan_of(epoch)
     events = np.sort(plan[plan >= 0])
@@ -66,10 +64,10 @@ def test_it_sees_train_events_that_are_not_left_out():
 
 def test_parameters_are_kept_after_every_number_of_epochs():
   folder, stage, params = _trained()
-  assert stage.parts.how.train.epochs == 3
-  last = stage1.snapshot(stage, folder, 3)
+  assert stage.how.train.epochs == 3
+  last = stage1.snapshot(stage, folder, 3)[0]
   chex.assert_trees_all_equal(last, params)
-  first = stage1.snapshot(stage, folder, 1)
+  first = stage1.snapshot(stage, folder, 1)[0]
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(params)):
     assert np.any(np.asarray(a) != np.asarray(b))
   assert not run_directory.snapshot_path(folder, 2).exists()
@@ -79,14 +77,14 @@ def test_a_shorter_stage_1_ends_at_the_snapshot_of_a_longer_one(tmp_path):
   folder, longer, _ = _trained()
   stage = _stage(_left_out(), two_time__stage1_epochs=(1,))
   params = _fit(stage, tmp_path)
-  chex.assert_trees_all_equal(params, stage1.snapshot(longer, folder, 1))
+  chex.assert_trees_all_equal(params, stage1.snapshot(longer, folder, 1)[0])
 
 
 def test_what_was_not_trained_is_zero_or_the_mean():
   _, stage, params = _trained()
-  vectors = stage1.vectors(params, stage.context)
+  vectors = stage1.vectors(params, stage.learner.context)
   user = np.asarray(params.tables['user']['embedding'])
-  known = np.asarray(stage.context['user_counts']) > 0
+  known = np.asarray(stage.learner.context['user_counts']) > 0
   assert not known.all()
   np.testing.assert_array_equal(vectors.user[known], user[known])
   np.testing.assert_allclose(
@@ -95,7 +93,7 @@ def test_what_was_not_trained_is_zero_or_the_mean():
     rtol=1e-5,
     atol=1e-7,
   )
-  warm = np.asarray(stage.context['item_counts']) > 0
+  warm = np.asarray(stage.learner.context['item_counts']) > 0
   table = np.asarray(params.tables['item']['embedding'])
   expected = np.where(warm[:, None], table, 0.0)
   np.testing.assert_array_equal(vectors.item, expected)
@@ -105,21 +103,21 @@ def test_a_refit_moves_users_on_all_events_and_no_item(tmp_path):
   prepared, _ = toys.log()
   _, stage, params = _trained()
   # As if an item occurred in the windows alone.
-  counts = stage.context['item_counts'].at[5].set(0.0)
-  context = {**stage.context, 'item_counts': counts}
+  counts = stage.learner.context['item_counts'].at[5].set(0.0)
+  context = {**stage.learner.context, 'item_counts': counts}
   experiment = toys.experiment(two_time__stage1_epochs=(3, 2))
   refit = stage1.make_refit(experiment, params, context)
-  _, source, how = refit.parts
+  _, source, how = refit
   assert how.train.epochs == 2 and how.snapshots == ()
   train = np.asarray(prepared.split) == 0
   np.testing.assert_array_equal(source.feed.item, prepared.items[train])
-  frozen = refit.context['frozen_items']['embedding']
+  frozen = refit.learner.context['frozen_items']['embedding']
   np.testing.assert_array_equal(frozen, stage1.vectors(params, context).item)
   np.testing.assert_array_equal(frozen[5], 0.0)
   before = jax.tree.map(np.array, params)
   users_alone = _fit(refit, tmp_path)
   assert set(users_alone.tables) == {'user'}
-  users = stage1.refitted(params, users_alone, refit.context)
+  users = stage1.refitted(params, users_alone, refit.learner.context)
   assert users.shape == (prepared.num_users, toys.WIDTH)
   active = toys.jobs()['active'].serves
   moved = np.abs(users - before.tables['user']['embedding'])[active]
@@ -128,7 +126,7 @@ def test_a_refit_moves_users_on_all_events_and_no_item(tmp_path):
 
 
 def test_batches_are_stacked_by_group_where_the_aggregator_asks():
-  phase = phases.make(*_stage(aggregator__name='pcgrad').parts)
+  phase = phases.make(*_stage(aggregator__name='pcgrad'))
   plan = phase.source.plan_of(0)
   group = np.asarray(phase.source.feed.group)
   assert plan.ndim == 3 and plan.shape[1] == 3
@@ -156,14 +154,12 @@ def test_features_are_read_and_become_a_part_of_the_vectors(feature_file):
     two_time__feature_columns=('kind:categorical',),
     two_time__feature_width=2,
   )
-  features = stage1.load_features(experiment.config, prepared)
-  nothing = np.zeros(prepared.num_events, bool)
-  stage = stage1.make(experiment, nothing, features)
-  learner, _, how = stage.parts
+  stage = stage1.make(experiment)
+  learner, _, how = stage
   params = learner.init(how.keys.init)
   item = params.tables['item']['embedding']
   assert item.shape == (prepared.num_items + 1, toys.WIDTH - 2)
-  vectors = stage1.vectors(params, stage.context)
+  vectors = stage1.vectors(params, stage.learner.context)
   assert vectors.item.shape == (prepared.num_items + 1, toys.WIDTH)
   # Items of one kind have the same last numbers.
   own = jnp.asarray(vectors.item)[1:, -2:]
@@ -173,12 +169,14 @@ def test_features_are_read_and_become_a_part_of_the_vectors(feature_file):
 
 
 def test_features_and_their_width_go_together(feature_file):
-  prepared, _ = toys.log()
-  assert stage1.load_features(toys.config(), prepared) is None
+  load = lambda **changes: item_features.load(
+    toys.config(**changes).two_time, toys.log()[0]
+  )
+  assert load() is None
   for changes, message in (
     ({'two_time__item_features': feature_file}, 'set two_time.feature_width'),
     ({'two_time__feature_width': 2}, 'the data have no item features'),
   ):
     with pytest.raises(types.UserError, match=message) as error:
-      stage1.load_features(toys.config(**changes), prepared)
+      load(**changes)
     assert len(str(error.value).splitlines()) == 1

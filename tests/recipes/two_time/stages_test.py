@@ -10,9 +10,8 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online
+from twotsrec.evaluation import players as players_lib
 from twotsrec.evaluation import rules
-from twotsrec.recipes.two_time import networks
-from twotsrec.recipes.two_time import serving
 from twotsrec.recipes.two_time import stages
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import files
@@ -78,11 +77,9 @@ def _ranked(blocks, item_vectors):
 @functools.cache
 def _tested(variant):
   trained, (prepared, _) = _trained(variant), _world()
-  config = trained.experiment.config
-  setting = networks.Setting(config, prepared, trained.vectors)
   wanted = np.asarray(prepared.split) == prepared_lib.TEST
-  blocks = serving.blocks(
-    setting, trained.players, trained.nets, trained.vectors, wanted
+  blocks = players_lib.blocks(
+    prepared, trained.players, trained.nets, trained.vectors, wanted
   )
   return _ranked(blocks, trained.vectors.item)
 
@@ -142,11 +139,12 @@ def test_inactive_users_move_more_than_active_ones():
 
 def test_what_is_not_asked_for_leaves_no_trace():
   trained = _trained('2ts')
-  assert trained.stage1_epochs == 10 and trained.trials.keys() == {10}
+  assert trained.choice.epochs == 10 and trained.choice.trials.keys() == {10}
   assert set(trained.phases) == {'stage1', 'inactive_10', 'active'}
-  assert set(trained.nets) == set(trained.players) == {'inactive', 'active'}
+  assert set(trained.nets) == {'inactive', 'active'}
+  assert [job.part.name for job, *_ in trained.players] == list(trained.nets)
   alone = _trained('single_stage')
-  assert alone.stage1_epochs == 0 and alone.trials == {}
+  assert alone.choice.epochs == 0 and alone.choice.trials == {}
   assert set(alone.phases) == {'both'}
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from twotsrec import config as config_lib
 from twotsrec import fields
-from twotsrec import models
-from twotsrec.recipes.two_time import jobs as jobs_lib
 
 SPLITS = ('global_time', 'per_user_time')
 
@@ -38,7 +36,7 @@ _SETTINGS = {
 DATASETS = tuple(_SETTINGS)
 
 VARIANTS = {
-  **{name: {'two_time.variant': name} for name in jobs_lib.PARTS},
+  **{name: {'two_time.variant': name} for name in config_lib.VARIANTS},
   # As sec. 3.1 reads: stage 1 on all train events, and no event played twice.
   '2ts_paper': {'two_time.variant': '2ts', **_WHOLE},
   '2ts_plus_paper': {'two_time.variant': '2ts_plus', **_WHOLE},
@@ -68,7 +66,7 @@ def preset(
   config = config_lib.Config()
   config.data.dataset = dataset
   config.data.split = split
-  config.model.name = models.TWO_TIME
+  config.model.name = 'two_time_scale'
   config.model.width = 64
   config_lib.change(config, _SETTINGS[dataset] | VARIANTS[variant])
   return config

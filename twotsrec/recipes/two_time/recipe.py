@@ -3,7 +3,7 @@
 Stage 1 trains a vector per user and item; stage 2 trains, on frozen vectors, a
 network that starts at one common vector and serves inactive users, and another
 that starts at the user's own vector and serves active ones. The ablations of
-sec. 4.2 leave something out of this; `jobs.PARTS` says what.
+sec. 4.2 leave something out of this; `stream_jobs.PARTS` says what.
 
 Departure: in sec. 3.1 and 3.2 stage 1 trains on all train events, so that
 states of active users start at embeddings that have seen the answers of their
@@ -19,111 +19,129 @@ Departure: sec. 3.3 has one W. Here each network has its own, because the losses
 are separate; `two_time.share_readout=True` shares one.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import movement
 from twotsrec.evaluation import offline
+from twotsrec.evaluation import online
+from twotsrec.evaluation import online_report
+from twotsrec.evaluation import players as players_lib
+from twotsrec.models import two_rnn
+from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
-from twotsrec.recipes.two_time import ranks
-from twotsrec.recipes.two_time import serving
-from twotsrec.recipes.two_time import shared
-from twotsrec.recipes.two_time import stage1
+from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import threshold
 from twotsrec.serving import two_time_ranker
+from twotsrec.serving import two_time_states
+from twotsrec.training import online_rows
 from twotsrec.training import settings
 from twotsrec.training import summary
 
 
 class System(NamedTuple):
-  """What ranks.
+  """The ranker, and the networks that rank held-out events.
 
   Attributes:
-    model: of known users and raw histories.
-    players: networks at work, by the name of their part; None makes them when
-      they are needed.
+    model: of users of the log and of raw histories.
+    players: networks at work; () makes them when they are needed.
   """
 
   model: types.Model
-  players: dict[str, serving.Player] | None = None
+  players: tuple[players_lib.Player, ...] = ()
 
 
 def check(config: config_lib.Config) -> None:
   """Refuses settings that cannot work, or that nothing reads."""
-  settings.two_time_scale(config, jobs_lib.parts(config.two_time.variant))
+  fields.refuse_values(config)  # such as a variant that there is not
+  settings.two_time_scale(config, stream_jobs.PARTS[config.two_time.variant])
 
 
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The ranker; networks are built from the threshold that is in force."""
   fields.refuse_options(experiment.config.model, 'model', ('width',))
   model = two_time_ranker.make(experiment.config)
-  return experiment._replace(system=System(model=model))
+  return experiment._replace(system=System(model))
 
 
 def train(
   experiment: contracts.Experiment, work: contracts.Work
 ) -> contracts.Served:
-  """Stage 1, the networks on it, and everybody's state after all events.
-
-  Raises:
-    types.UserError: what no phase can be made of.
-  """
-  _verify(experiment)
-  trained, choice = threshold.train(experiment, work)
-  experiment = trained.experiment
+  """Stage 1, the networks on it, and everybody's state after all events."""
+  outcome, how = threshold.train(experiment, work)
+  experiment, players, nets, vectors, phases, choice = outcome
+  system = experiment.system._replace(players=players)
   options = experiment.config.two_time
-  experiment = experiment._replace(
-    system=experiment.system._replace(players=trained.players)
-  )
-  setting = networks_lib.Setting(
-    experiment.config, experiment.prepared, trained.vectors
-  )
   return contracts.Served(
-    experiment=experiment,
-    params=serving.serve(
-      setting, trained.players, trained.nets, trained.vectors
-    ),
+    experiment=experiment._replace(system=system),
+    params=two_time_states.serve(experiment, players, nets, vectors),
     training={
-      **summary.of_phases(trained.phases),
-      'selected_epoch': trained.stage1_epochs or None,
+      **summary.of_phases(phases),
+      'selected_epoch': choice.epochs or None,
     },
     sections={
       'two_time': {
-        **choice,
+        **how,
         'variant': options.variant,
         'threshold': options.threshold,
         'window': options.window,
-        'stage1_epochs': trained.stage1_epochs,
-        'stage1_trials': {str(k): v for k, v in trained.trials.items()},
-        'stage1_seconds': round(trained.stage1_seconds, 3),
+        'stage1_epochs': choice.epochs,
+        'stage1_trials': {str(k): v for k, v in choice.trials.items()},
+        'stage1_seconds': round(choice.seconds, 3),
         'stage1_taken': bool(options.stage1),
       }
     },
   )
 
 
-def _verify(experiment):
-  """Refuses before the first phase opens the run."""
-  config = experiment.config
-  threshold.check(config, experiment.prepared)
-  stage1.load_features(config, experiment.prepared)
-  tried = set(config.two_time.stage1_epochs)
-  if jobs_lib.trained_together(config.two_time.variant):
-    tried = set()
-  if len(tried) > 1 and not offline.held_out(experiment, 'validation'):
-    raise stage1.nothing_to_choose_by(tried)
-  shared.find(config, experiment.prepared)
+def template(experiment: contracts.Experiment) -> types.Params:
+  """Parameters as a finished run has them."""
+  config, prepared = experiment.config, experiment.prepared
+  width, key = config.model.width, jax.random.key(0)
+  vectors = stream_objectives.Vectors(
+    jnp.zeros((prepared.num_items + 1, width)),
+    jnp.zeros((prepared.num_users, width)),
+  )
+  setting = networks.Setting(experiment, vectors)
+  jobs = stream_jobs.make(prepared, experiment.groups, config.two_time)
+  nets = {
+    job.part.name: networks.init_net(setting, job.part, key)
+    for job in jobs
+    if job.part.reads != 'nothing'
+  }
+  if pin.has_plugins(config):
+    name = jobs[0].part.name
+    own = networks.init_plugins(setting, jobs[0], nets[name], key)
+    nets[name] = {'trunk': nets[name], 'plugins': own}
+  size = two_rnn.cell_of(config.two_time).states * width
+  user = {'start': vectors.user, 'query': vectors.user}
+  user['state'] = jnp.zeros((prepared.num_users, size))
+  return two_time_states.as_params(vectors.item, user, jnp.zeros(width), nets)
+
+
+def in_force(
+  config: config_lib.Config, report: dict[str, Any]
+) -> config_lib.Config:
+  """The configuration with the threshold and window of a finished run."""
+  chosen = {name: report['two_time'][name] for name in ('threshold', 'window')}
+  return stream_jobs.changed(config, threshold_rule='given', **chosen)
 
 
 def ranker(
   experiment: contracts.Experiment, params: types.Params
 ) -> contracts.Ranker:
-  """Known users by their state, others by the network of inactive users."""
+  """Users of the log by their state, others by the network of inactive ones."""
   return contracts.Ranker(
     model=experiment.system.model,
     params=params,
@@ -132,13 +150,89 @@ def ranker(
   )
 
 
+def rank(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  split: str,
+  show: Callable[[int, int], None] | None = None,
+) -> contracts.Ranked:
+  """Ranks a split's events as they come, as `contracts.Recipe.rank`.
+
+  Popularity is ranked the same way. The part of the report ranks among all
+  items without the user's past; the protocol `online` has the paper's rules.
+  """
+  prepared, config = experiment.prepared, experiment.config
+  index = prepared_lib.SPLITS.index(split)
+  queries, item = _queries(experiment, ranker, index)
+  lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
+  ranks = online.rank(
+    queries,
+    jnp.asarray(item),
+    prepared,
+    index,
+    online.usual_rules(prepared, lists, seed),
+    progress=show,
+  )
+  part, rows = online_report.for_run_report(
+    ranks, prepared, experiment.groups, config.evaluation
+  )
+  return contracts.Ranked(
+    part=part,
+    rows=rows,
+    protocols={'online': _online_part(experiment, ranks)},
+    events=online_rows.kept(ranks),
+  )
+
+
+def _queries(experiment, ranker, split):
+  """Queries before all events of a split, and the vectors of items."""
+  prepared, system = experiment.prepared, experiment.system
+  if ranker.model is not system.model:
+    return online.popularity(prepared, split)
+  item, net = ranker.params.tables['item']['embedding'], ranker.params.net
+  vectors = stream_objectives.Vectors(item, net['user']['start'])
+  players = system.players or players_lib.make(experiment)
+  wanted = np.asarray(prepared.split) == split
+  queries = players_lib.blocks(
+    prepared, players, net['networks'], vectors, wanted
+  )
+  return queries, item
+
+
+def _online_part(experiment, ranks):
+  """The paper's metrics by bucket, and how far states move.
+
+  `share_left_out` of the events have an item that training has in windows left
+  out of stage 1 alone: seen in training, hence `warm`, but its x_i is 0.
+  """
+  options, prepared = experiment.config.two_time, experiment.prepared
+  parts = stream_jobs.PARTS[options.variant]
+  divided = any(part.name == 'active' for part in parts)
+  evaluation = experiment.config.evaluation
+  section = online_report.build(
+    ranks,
+    online_report.Options(
+      # A small catalog has fewer others than a list has places.
+      lists=min(options.evaluation_lists, prepared.num_items - 1),
+      threshold=options.threshold if divided else None,
+      resamples=evaluation.bootstrap,
+      seed=evaluation.seed,
+    ),
+  )
+  left_out = stream_jobs.left_out_items(prepared, options)[ranks['item']]
+  return section | {
+    'movement': movement.curves(ranks, options.threshold),
+    'share_left_out': float(np.mean(left_out)),
+  }
+
+
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   """Popularity alone: states read one kind of event."""
   return {'popularity': offline.popularity(experiment)}
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
-  """How events are ranked, for the report."""
+  """Protocol of the ranking of events, for the report."""
   options = experiment.config.two_time
   return {
     **offline.protocol(experiment, split),
@@ -171,12 +265,12 @@ RECIPE = contracts.Recipe(
   check=check,
   build=build,
   train=train,
-  template=serving.template,
-  rank=ranks.rank,
+  template=template,
+  rank=rank,
   ranker=ranker,
   rules=rules,
   protocol=protocol,
   systems=systems,
-  in_force=serving.in_force,
-  service=serving.make_service,
+  in_force=in_force,
+  service=two_time_states.make_service,
 )

@@ -1,268 +1,154 @@
 """The two stages of 2TS as one program, phase after phase (2TS sec. 3)."""
 
-import dataclasses
 from typing import NamedTuple
 
-import numpy as np
-
+from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import players as players_lib
 from twotsrec.objectives import streams as stream_objectives
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
-from twotsrec.recipes.two_time import serving
-from twotsrec.recipes.two_time import shared
+from twotsrec.recipes import pin
+from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import stage1
-from twotsrec.recipes.two_time import together
 
+Nets = dict[str, types.PyTree]  # by the name of the part
 Phases = dict[str, contracts.Trained]  # by folder
 
 
-class Trained(NamedTuple):
-  """The parts of a trained 2TS.
+class Outcome(NamedTuple):
+  """The trained parts of both stages.
 
   Attributes:
     experiment: with the threshold in force.
-    players: by the name of the part.
+    players: of all parts.
     nets: by the name of the part, of parts with a network.
-    vectors: what states start from and are compared with.
-    phases: how every phase ended.
-    stage1_epochs: how long stage 1 trained; 0 if there was none.
-    trials: validation MRR by epochs of stage 1.
-    stage1_seconds: of its training, until the epoch that was chosen.
+    vectors: states start from users, and are compared with items.
+    phases: ends of all phases.
+    choice: epochs of stage 1; 0 if there was none.
   """
 
   experiment: contracts.Experiment
-  players: dict[str, serving.Player]
-  nets: dict[str, types.PyTree]
+  players: tuple[players_lib.Player, ...]
+  nets: Nets
   vectors: stream_objectives.Vectors
   phases: Phases
-  stage1_epochs: int = 0
-  trials: dict[int, float] = {}
-  stage1_seconds: float = 0.0
+  choice: stage1.Choice = stage1.Choice()
 
 
-class Embedded(NamedTuple):
-  """Embeddings of stage 1 after the best number of its epochs.
-
-  Attributes:
-    epochs: the number.
-    params: what was trained.
-    vectors: of items and users.
-    nets: networks that were trained on them to choose, by part.
-    trials: validation MRR by epochs.
-    seconds: of training, until then.
-    phases: how they ended.
-  """
-
-  epochs: int
-  params: types.Params
-  vectors: stream_objectives.Vectors
-  nets: dict[str, types.PyTree]
-  trials: dict[int, float]
-  seconds: float
-  phases: Phases
-
-
-def train(experiment: contracts.Experiment, work: contracts.Work) -> Trained:
-  """Trains all parts of the variant, with the threshold as it is.
-
-  Raises:
-    types.UserError: settings that do not go together.
-  """
+def train(experiment: contracts.Experiment, work: contracts.Work) -> Outcome:
+  """Trains all parts of the variant, with the threshold as it is."""
   options = experiment.config.two_time
-  if jobs_lib.trained_together(options.variant):
-    return _single_stage(experiment, work)
-  jobs = _jobs(experiment)
-  left_out = jobs_lib.window_events(experiment.prepared, options)
-  stage = _stage1(experiment, left_out)
-  embedded = _embed(experiment, work, stage, jobs)
-  setting = _setting(experiment, embedded.vectors)
-  nets, phases = _networks(setting, work, jobs, embedded.nets)
-  phases, vectors = embedded.phases | phases, embedded.vectors
+  players = players_lib.make(experiment)
+  if options.variant in config_lib.ONE_STAGE:
+    return _single_stage(experiment, work, players)
+  left_out = stream_jobs.window_events(experiment.prepared, options)
+  stage = stage1.make(experiment, left_out)
+  choice, nets, phases = stage1.taken(experiment, work), {}, {}
+  if choice is None:
+    choice, nets, phases = _choose(experiment, work, stage, players)
+  params, vectors = stage1.snapshot(stage, choice.folder, choice.epochs)
+  setting = networks.Setting(experiment, vectors)
+  nets, more = _networks(setting, work, players, nets)
+  phases |= more
   if options.holdout == 'refit' and left_out.any():
-    vectors, phases['refit'] = _refit(experiment, work, stage, embedded)
-  return Trained(
+    refit = stage1.make_refit(experiment, params, stage.learner.context)
+    phases['refit'] = work.fit('refit', *refit)
+    users = phases['refit'].params
+    users = stage1.refitted(params, users, refit.learner.context)
+    vectors = vectors._replace(user=users)
+  return Outcome(
     experiment=experiment,
-    players=_players(setting, jobs),
+    players=players,
     nets=nets,
     vectors=vectors,
     phases=phases,
-    stage1_epochs=embedded.epochs,
-    trials=embedded.trials,
-    stage1_seconds=embedded.seconds,
+    choice=choice,
   )
 
 
-def embed(
-  experiment: contracts.Experiment, work: contracts.Work
-) -> stream_objectives.Vectors:
-  """Stage 1 alone, on all train events."""
-  stage = _stage1(experiment, _nothing(experiment))
-  trained = work.fit(shared.FOLDER, *stage.parts)
-  return stage1.vectors(trained.params, stage.context)
-
-
-def _embed(experiment, work, stage, jobs) -> Embedded:
-  """Embeddings of stage 1, or of another run's."""
-  taken = shared.find(experiment.config, experiment.prepared)
-  if taken is None:
-    return _choose(experiment, work, stage, jobs)
-  # What the other run has chosen; networks are still to be trained.
-  params, vectors = _snapshot(stage, taken.folder, taken.epochs)
-  return Embedded(
-    epochs=taken.epochs,
-    params=params,
-    vectors=vectors,
-    nets={},
-    trials=taken.trials,
-    seconds=taken.seconds,
-    phases={},
-  )
-
-
-def _choose(experiment, work, stage, jobs) -> Embedded:
-  """Trains stage 1, then the first network on every snapshot; keeps the best.
+def _choose(
+  experiment, work, stage, players
+) -> tuple[stage1.Choice, Nets, Phases]:
+  """Trains stage 1, then the first network on every snapshot; the best stays.
 
   A variant without a network of psi is judged by that of inactive users.
   """
-  options, first = experiment.config.two_time, jobs[0]
-  epochs = sorted(set(options.stage1_epochs))
-  if first.part.reads == 'nothing' and len(epochs) > 1:
-    first = _jobs(experiment, variant='one_gru')[0]
-  name = first.part.name
-  phases = {shared.FOLDER: work.fit(shared.FOLDER, *stage.parts)}
-  folder = str(work.workdir / shared.FOLDER)
-  snapshots = {epoch: _snapshot(stage, folder, epoch) for epoch in epochs}
+  config = experiment.config
+  epochs = sorted(set(config.two_time.stage1_epochs))
+  player = players[0]
+  if player.job.part.reads == 'nothing' and len(epochs) > 1:
+    one_gru = stream_jobs.changed(config, variant='one_gru')
+    (player,) = players_lib.make(experiment._replace(config=one_gru))
+  if len(epochs) > 1 and players_lib.make_judge(experiment, [player]) is None:
+    raise stage1.nothing_to_choose_by(epochs)
+  phases = {stage1.FOLDER: work.fit(stage1.FOLDER, *stage)}
+  folder, name = str(work.workdir / stage1.FOLDER), player.job.part.name
   nets, trials = {}, {}
-  for epoch, (_, vectors) in snapshots.items():
-    if first.part.reads == 'nothing':
-      continue
-    setting = _setting(experiment, vectors)
-    trained = _network(setting, work, first, f'{name}_{epoch}')
+  for epoch in epochs if player.job.part.reads != 'nothing' else ():
+    _, vectors = stage1.snapshot(stage, folder, epoch)
+    setting = networks.Setting(experiment, vectors)
+    trained = _network(setting, work, player, f'{name}_{epoch}')
     phases[f'{name}_{epoch}'], nets[epoch] = trained, trained.params.net
     trials[epoch] = trained.progress.best[0].value
-  if len(epochs) > 1 and None in trials.values():
-    raise stage1.nothing_to_choose_by(epochs)
-  best = max(epochs, key=trials.get) if len(epochs) > 1 else epochs[0]
-  params, vectors = snapshots[best]
-  progress = phases[shared.FOLDER].progress
-  return Embedded(
-    epochs=best,
-    params=params,
-    vectors=vectors,
-    nets={name: nets[best]} if nets and first is jobs[0] else {},
-    trials=trials,
-    seconds=progress.train_seconds * best / progress.epoch,
-    phases=phases,
+  best = epochs[0]
+  if len(epochs) > 1:
+    best = max(epochs, key=lambda epoch: trials[epoch])
+  progress = phases[stage1.FOLDER].progress
+  seconds = progress.train_seconds * best / progress.epoch
+  serves = nets and player is players[0]  # or has chosen, and is done
+  return (
+    stage1.Choice(folder, best, trials, seconds),
+    {name: nets[best]} if serves else {},
+    phases,
   )
 
 
-def _networks(
-  setting, work, jobs, nets
-) -> tuple[dict[str, types.PyTree], Phases]:
-  """All networks, and plugins, by part; how their phases ended, by folder.
-
-  Args:
-    setting: with the vectors of stage 1.
-    work: the run.
-    jobs: of the variant.
-    nets: those that are trained already, by part.
-  """
+def _networks(setting, work, players, nets) -> tuple[Nets, Phases]:
+  """All networks and plugins; those in `nets` are trained already."""
   nets, phases = dict(nets), {}
   if setting.config.two_time.share_readout:
-    phases['both'] = _together(setting, work, jobs)
-    nets = together.networks(phases['both'].params)
-  for job in jobs:
-    name = job.part.name
-    if job.part.reads != 'nothing' and name not in nets:
-      phases[name] = _network(setting, work, job, name)
+    phases['both'] = _both(setting, work, players)
+    nets = stream_objectives.of_both(phases['both'].params)
+  for player in players:
+    name = player.job.part.name
+    if player.job.part.reads != 'nothing' and name not in nets:
+      phases[name] = _network(setting, work, player, name)
       nets[name] = phases[name].params.net
-  if setting.config.plugin.name != 'none':
-    name = jobs[0].part.name
-    folder = f'{name}_plugins'
-    phases[folder] = _network(setting, work, jobs[0], folder, nets[name])
+  if pin.has_plugins(setting.config):
+    name = players[0].job.part.name
+    folder, trunk = f'{name}_plugins', nets[name]
+    phases[folder] = _network(setting, work, players[0], folder, trunk)
     nets[name] = phases[folder].params.net
   return nets, phases
 
 
-def _network(setting, work, job, folder, trunk=None) -> contracts.Trained:
+def _network(setting, work, player, folder, trunk=None) -> contracts.Trained:
   """One network, or plugins in it."""
-  judge = serving.make_judge(setting, serving.make_player(setting, job))
-  return work.fit(folder, *networks_lib.make_parts(setting, job, judge, trunk))
+  judge = players_lib.make_judge(setting.experiment, [player])
+  parts = networks.make_parts(setting, player.job, judge, trunk)
+  return work.fit(folder, *parts)
 
 
-def _together(setting, work, jobs, embeddings=None) -> contracts.Trained:
-  """Networks with a read-out or embeddings in common.
-
-  Args:
-    setting: with the vectors of stage 1, or those that training starts at.
-    work: the run.
-    jobs: of the variant.
-    embeddings: as `together.make_parts`.
-  """
-  judge_all = serving.make_judge_of_all(setting, _players(setting, jobs))
-
-  def judge(params):
-    vectors = setting.vectors
-    if embeddings is not None:
-      vectors = together.vectors_of(params, embeddings[1])
-    return judge_all(together.networks(params), vectors)
-
-  parts = together.make_parts(
-    setting, jobs, judge if judge_all else None, embeddings
-  )
+def _both(setting, work, players, embeddings=None) -> contracts.Trained:
+  """Networks with a read-out or embeddings in common."""
+  judge = players_lib.make_judge(setting.experiment, players)
+  jobs = tuple(player.job for player in players)
+  parts = networks.make_joint(setting, jobs, judge, embeddings)
   return work.fit('both', *parts)
 
 
-def _single_stage(experiment, work) -> Trained:
+def _single_stage(experiment, work, players) -> Outcome:
   """Embeddings and networks at once (2TS sec. 4.2)."""
-  jobs = _jobs(experiment)
-  stage = _stage1(experiment, _nothing(experiment))
-  learner, _, how = stage.parts
-  start, context = learner.init(how.keys.init), stage.context
-  setting = _setting(experiment, together.vectors_of(start, context))
-  trained = _together(setting, work, jobs, (start, context))
-  return Trained(
+  learner, _, how = stage1.make(experiment)
+  start, context = learner.init(how.keys.init), learner.context
+  vectors = stream_objectives.vectors_of(start, context)
+  setting = networks.Setting(experiment, vectors)
+  trained = _both(setting, work, players, (start, context))
+  return Outcome(
     experiment=experiment,
-    players=_players(setting, jobs),
-    nets=together.networks(trained.params),
-    vectors=together.vectors_of(trained.params, context),
+    players=players,
+    nets=stream_objectives.of_both(trained.params),
+    vectors=stream_objectives.vectors_of(trained.params, context),
     phases={'both': trained},
   )
-
-
-def _refit(experiment, work, stage, embedded):
-  """User vectors on all train events, items as they were (sec. 3.1, ours)."""
-  refit = stage1.make_refit(experiment, embedded.params, stage.context)
-  trained = work.fit('refit', *refit.parts)
-  users = stage1.refitted(embedded.params, trained.params, refit.context)
-  return embedded.vectors._replace(user=users), trained
-
-
-def _stage1(experiment, left_out) -> stage1.Stage:
-  features = stage1.load_features(experiment.config, experiment.prepared)
-  return stage1.make(experiment, left_out, features)
-
-
-def _snapshot(stage, folder, epochs):
-  """(parameters, vectors) of stage 1 after some epochs."""
-  params = stage1.snapshot(stage, folder, epochs)
-  return params, stage1.vectors(params, stage.context)
-
-
-def _jobs(experiment, **changes) -> tuple[jobs_lib.Job, ...]:
-  options = dataclasses.replace(experiment.config.two_time, **changes)
-  return jobs_lib.make(experiment.prepared, experiment.groups, options)
-
-
-def _setting(experiment, vectors) -> networks_lib.Setting:
-  return networks_lib.Setting(experiment.config, experiment.prepared, vectors)
-
-
-def _players(setting, jobs) -> dict[str, serving.Player]:
-  return {job.part.name: serving.make_player(setting, job) for job in jobs}
-
-
-def _nothing(experiment) -> np.ndarray:
-  return np.zeros(experiment.prepared.num_events, bool)

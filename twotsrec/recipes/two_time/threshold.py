@@ -1,7 +1,5 @@
-"""The threshold t* between inactive and active users: who chooses it."""
+"""The threshold t* between inactive and active users, and who chooses it."""
 
-import dataclasses
-import shutil
 from typing import Any
 
 import numpy as np
@@ -10,23 +8,20 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import networks as networks_lib
-from twotsrec.recipes.two_time import serving
+from twotsrec.data import stream_jobs
+from twotsrec.evaluation import offline
+from twotsrec.evaluation import players as players_lib
+from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import stages
 from twotsrec.theory import bounds
-from twotsrec.theory import estimates
+from twotsrec.theory import estimates as estimates_lib
 from twotsrec.theory import power_law
 from twotsrec.theory import user_vectors
-from twotsrec.training import run_directory
-
-RULES = ('given', 'validation', 'theory')
-_THEORY = 'theory'  # folder of stage 1 that estimates are made from
 
 
 def train(
   experiment: contracts.Experiment, work: contracts.Work
-) -> tuple[stages.Trained, dict[str, Any]]:
+) -> tuple[stages.Outcome, dict[str, Any]]:
   """Trains with the threshold that `two_time.threshold_rule` chooses.
 
   given       two_time.threshold
@@ -35,107 +30,91 @@ def train(
   theory      Q / Var_m - 1 (theorem 2.1), from estimates of both
 
   Returns:
-    What was trained, and how the threshold was chosen.
+    The trained parts, and a section of the report on the choice.
   Raises:
-    types.UserError: an unknown rule, or thresholds that leave a network
-      without users.
+    types.UserError: thresholds that leave a network without users, or no events
+      to choose by.
   """
-  check(experiment.config, experiment.prepared)
   rule = experiment.config.two_time.threshold_rule
   if rule == 'validation':
-    return _by_validation(experiment, work)
-  if rule == 'theory':
-    return _by_theory(experiment, work)
-  return stages.train(experiment, work), {'threshold_rule': rule}
-
-
-def check(config: config_lib.Config, prepared: prepared_lib.Prepared) -> None:
-  """Refuses a rule, and thresholds that leave a network without users.
-
-  Raises:
-    types.UserError: see above, or no events to choose by.
-  """
-  options = config.two_time
-  if options.threshold_rule not in RULES:
-    raise types.UserError(
-      f'two_time.threshold_rule {options.threshold_rule!r}; known:'
-      f' {", ".join(RULES)}'
-    )
-  counts = prepared_lib.train_counts(prepared)
-  if options.threshold_rule == 'given':
-    jobs_lib.check_threshold(counts, options)
-  if options.threshold_rule == 'validation':
-    if not np.any(np.asarray(prepared.split) == prepared_lib.VALIDATION):
-      raise types.UserError(
-        'two_time.threshold_rule validation: the data have no validation'
-        ' events; prepare them with some, or give two_time.threshold'
-      )
-    for threshold in _tried(options):
-      tried = with_threshold(config, threshold)
-      jobs_lib.check_threshold(counts, tried.two_time)
-
-
-def _tried(options):
-  if not options.thresholds:
-    raise types.UserError(
-      'two_time.threshold_rule validation: name what to try in'
-      ' two_time.thresholds, as in 25,50,100'
-    )
-  return sorted(set(options.thresholds))
+    outcome, choice = _by_validation(experiment, work)
+  elif rule == 'theory':
+    outcome, choice = _by_theory(experiment, work)
+  else:
+    outcome, choice = stages.train(experiment, work), {}
+  return outcome, {'threshold_rule': rule, **choice}
 
 
 def with_threshold(
   config: config_lib.Config, threshold: int
 ) -> config_lib.Config:
   """The configuration with another threshold t*, and a window K <= t* / 2."""
-  options = dataclasses.replace(
-    config.two_time,
-    threshold=threshold,
-    window=max(1, min(config.two_time.window, threshold // 2)),
-  )
-  return dataclasses.replace(config, two_time=options)
-
-
-def _by_validation(experiment, work):
-  best, values = None, {}
-  for threshold in _tried(experiment.config.two_time):
-    config = with_threshold(experiment.config, threshold)
-    trained = stages.train(
-      experiment._replace(config=config),
-      _inside(work, f'threshold_{threshold}'),
-    )
-    values[threshold] = _validated(trained)
-    if values[threshold] == max(values.values()):
-      best = trained
-  by_threshold = {str(threshold): value for threshold, value in values.items()}
-  return best, {'threshold_rule': 'validation', 'validation_mrr': by_threshold}
+  window = max(1, min(config.two_time.window, threshold // 2))
+  return stream_jobs.changed(config, threshold=threshold, window=window)
 
 
 def _inside(work, name) -> contracts.Work:
   """The work with its phases in a folder of its own."""
-  return work._replace(
-    fit=lambda phase, *parts, **start: work.fit(
-      f'{name}/{phase}', *parts, **start
-    ),
-    workdir=work.workdir / name,
-  )
+  fit = lambda phase, *parts: work.fit(f'{name}/{phase}', *parts)
+  return work._replace(fit=fit, workdir=work.workdir / name)
+
+
+def _by_validation(experiment, work):
+  thresholds = sorted(set(experiment.config.two_time.thresholds))
+  if not thresholds:
+    raise types.UserError(
+      'two_time.threshold_rule validation: name what to try in'
+      ' two_time.thresholds, as in 25,50,100'
+    )
+  if not offline.held_out(experiment, 'validation'):
+    raise types.UserError(
+      'two_time.threshold_rule validation: the data have no validation'
+      ' events; prepare them with some, or give two_time.threshold'
+    )
+  counts = prepared_lib.train_counts(experiment.prepared)
+  tried = [with_threshold(experiment.config, t) for t in thresholds]
+  for config in tried:
+    stream_jobs.check_threshold(counts, config.two_time)
+  best, values = None, {}
+  for threshold, config in zip(thresholds, tried, strict=True):
+    place = _inside(work, f'threshold_{threshold}')
+    outcome = stages.train(experiment._replace(config=config), place)
+    values[str(threshold)] = _validated(outcome)
+    if values[str(threshold)] == max(values.values()):
+      best = outcome
+  assert best is not None  # some threshold is tried
+  return best, {'validation_mrr': values}
+
+
+def _validated(outcome) -> float:
+  """Validation MRR of all users."""
+  judge = players_lib.make_judge(outcome.experiment, outcome.players)
+  assert judge is not None  # there are events to choose by
+  return judge(outcome.nets, outcome.vectors)
 
 
 def _by_theory(experiment, work):
   """Trains with the threshold of the theorem, from stage 1 on all events."""
-  vectors = stages.embed(experiment, _inside(work, _THEORY))
+  epochs = set(experiment.config.two_time.stage1_epochs)
+  if len(epochs) > 1 and not offline.held_out(experiment, 'validation'):
+    raise stage1.nothing_to_choose_by(epochs)
+  stage = stage1.make(experiment)
+  place = _inside(work, 'theory')
+  params = place.fit(stage1.FOLDER, *stage).params
+  vectors = stage1.vectors(params, stage.learner.context)
+  estimates = _estimate(experiment, np.asarray(vectors.item))
   try:
-    estimates = _estimate(experiment, np.asarray(vectors.item))
     config = _divided(experiment, estimates)
-  except types.UserError:
-    _leave_no_trace(work)
-    raise
-  trained = stages.train(experiment._replace(config=config), work)
-  choice = {'threshold_rule': 'theory', 'estimates': estimates._asdict()}
-  return trained, choice
+  except types.UserError as error:
+    raise types.UserError(
+      f'two_time.threshold_rule theory: {error}; use'
+      ' two_time.threshold_rule=given in a new --workdir'
+    ) from error
+  outcome = stages.train(experiment._replace(config=config), work)
+  return outcome, {'estimates': estimates._asdict()}
 
 
-def _estimate(experiment, item_vectors):
+def _estimate(experiment, item_vectors) -> estimates_lib.Estimates:
   """Q and Var_m of the data, by users fitted anew to halves of their events."""
   prepared, seed = experiment.prepared, experiment.config.train.seed
   counts = prepared_lib.train_counts(prepared)
@@ -144,7 +123,7 @@ def _estimate(experiment, item_vectors):
   halves = user_vectors.ridge_halves(
     item_vectors, offsets, np.asarray(prepared.items)[train], seed=seed
   )
-  return estimates.estimate(
+  return estimates_lib.estimate(
     halves,
     activity=counts,
     alpha_minimum=power_law.law_start(counts),
@@ -152,37 +131,18 @@ def _estimate(experiment, item_vectors):
   )
 
 
-def _divided(experiment, found):
+def _divided(experiment, estimates) -> config_lib.Config:
   """The configuration with the estimated threshold.
 
   The theorem calls T >= t active, the model T > t*.
   """
-  if found.threshold is None:
+  if estimates.threshold is None:
     raise types.UserError(
-      'two_time.threshold_rule theory: users differ by no more than the noise'
-      f' of their vectors (Var_m {found.variance:.3g}), so all are inactive;'
-      ' use two_time.threshold_rule=given'
+      'users differ by no more than the noise of their vectors (Var_m'
+      f' {estimates.variance:.3g}), so all are inactive'
     )
-  config = with_threshold(
-    experiment.config, bounds.model_threshold(found.threshold)
-  )
+  threshold = bounds.model_threshold(estimates.threshold)
+  config = with_threshold(experiment.config, threshold)
   counts = prepared_lib.train_counts(experiment.prepared)
-  jobs_lib.check_threshold(counts, config.two_time)
+  stream_jobs.check_threshold(counts, config.two_time)
   return config
-
-
-def _leave_no_trace(work):
-  """Makes way for a corrected command: what is refused has trained nothing."""
-  run_directory.config_path(work.workdir).unlink(missing_ok=True)
-  for path in (run_directory.ids_path(work.workdir), work.workdir / _THEORY):
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _validated(trained) -> float:
-  """Validation MRR of all users."""
-  experiment = trained.experiment
-  setting = networks_lib.Setting(
-    experiment.config, experiment.prepared, trained.vectors
-  )
-  judge = serving.make_judge_of_all(setting, trained.players)
-  return judge(trained.nets, trained.vectors)

@@ -7,10 +7,11 @@ import pytest
 
 from tests import two_time_toys as toys
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
-from twotsrec.recipes.two_time import jobs as jobs_lib
-from twotsrec.recipes.two_time import serving as serving
+from twotsrec.evaluation import players as players_lib
+from twotsrec.serving import two_time_states
 
 CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 VALIDATION, TEST = prepared_lib.VALIDATION, prepared_lib.TEST
@@ -32,15 +33,14 @@ def _nets(variant='2ts_plus'):
 
 @functools.cache
 def _players(variant='2ts_plus', plugin=False):
-  setting = _setting(variant, plugin)
-  return serving.make_players(setting, toys.log()[1])
+  return players_lib.make(_experiment(variant, plugin))
 
 
-def _setting(variant='2ts_plus', plugin=False):
+def _experiment(variant='2ts_plus', plugin=False):
   changes = {'two_time__variant': variant}
   if plugin:
     changes |= {'plugin__name': 'film', 'plugin__points': 'Z'}
-  return toys.setting(**changes)
+  return toys.experiment(**changes)
 
 
 def _plugged(net, groups):
@@ -51,31 +51,32 @@ def _plugged(net, groups):
   return {'trunk': net, 'plugins': toys.random_like(plugins, seed=8)}
 
 
-def _rows(setting, players, nets, wanted):
-  found = {}
-  for block in serving.blocks(setting, players, nets, toys.vectors(), wanted):
+def _rows(players, nets, wanted):
+  found, (prepared, _) = {}, toys.log()
+  vectors = toys.vectors()
+  for block in players_lib.blocks(prepared, players, nets, vectors, wanted):
     found |= dict(zip(block.event.tolist(), block.query))
   return found
 
 
 @pytest.mark.parametrize('variant', ['2ts_plus', 'frozen_user'])
 def test_every_held_out_event_has_a_query_of_its_users_network(variant):
-  setting, players = _setting(variant), _players(variant)
-  nets = _nets(variant)
+  players, nets = _players(variant), _nets(variant)
   wanted = np.asarray(toys.log()[0].split) == TEST
-  rows = _rows(setting, players, nets, wanted)
+  rows = _rows(players, nets, wanted)
   assert sorted(rows) == np.flatnonzero(wanted).tolist()
   owner = prepared_lib.event_users(toys.log()[0])
-  for name, player in players.items():
-    served = [e for e in rows if player.job.serves[owner[e]]]
+  for job, *_ in players:
+    name = job.part.name
+    served = [e for e in rows if job.serves[owner[e]]]
     assert served
     if name not in nets:  # nothing moves them
       for event in served:
         kept = toys.vectors().user[owner[event]]
         np.testing.assert_array_equal(rows[event], kept)
       continue
-    runs, _ = jobs_lib.played(toys.log()[0], player.job, TEST)
-    own = toys.vectors().user if player.job.part.own_start else None
+    runs, _ = stream_jobs.played(toys.log()[0], job, TEST)
+    own = toys.vectors().user if job.part.own_start else None
     events = toys.play(nets[name], 'gru', runs, user=own)
     for event in served:
       np.testing.assert_allclose(rows[event], events[event].query, **CLOSE)
@@ -84,13 +85,13 @@ def test_every_held_out_event_has_a_query_of_its_users_network(variant):
 def test_a_user_is_served_by_the_plugin_of_its_group():
   bare = _nets()
   players = _players(plugin=True)
-  job = players['inactive'].job
+  job = players[0].job
   net = _plugged(bare['inactive'], len(job.sizes))
   wanted = np.asarray(toys.log()[0].split) > 0
   owner = prepared_lib.event_users(toys.log()[0])
-  plain = _rows(_setting(), _players(), bare, wanted)
+  plain = _rows(_players(), bare, wanted)
   nets = {**bare, 'inactive': net}
-  rows = _rows(_setting(plugin=True), players, nets, wanted)
+  rows = _rows(players, nets, wanted)
   film = jax.tree.map(np.asarray, net['plugins']['Z'])
   for event, query in plain.items():
     user = owner[event]
@@ -98,8 +99,10 @@ def test_a_user_is_served_by_the_plugin_of_its_group():
       g = job.group[user]
       query = query * (1 + film['scale'][g]) + film['shift'][g]
     np.testing.assert_allclose(rows[event], query, **CLOSE)
-  params = serving.serve(_setting(plugin=True), players, nets, toys.vectors())
-  kept = serving.serve(_setting(), _players(), bare, toys.vectors())
+  params = two_time_states.serve(
+    _experiment(plugin=True), players, nets, toys.vectors()
+  )
+  kept = two_time_states.serve(_experiment(), _players(), bare, toys.vectors())
   user = np.flatnonzero(job.serves)
   g = job.group[user]
   expected_query = np.asarray(kept.net['user']['query'])[user]
@@ -115,65 +118,34 @@ def test_a_user_is_served_by_the_plugin_of_its_group():
   )
 
 
-@pytest.mark.parametrize('warmup', ['replay', 'none'])
-def test_states_and_queries_are_those_after_all_events(warmup):
-  changes = {'two_time__variant': '2ts_plus', 'two_time__warmup': warmup}
-  setting = toys.setting(**changes)
-  players = serving.make_players(setting, toys.log()[1])
-  nets = _nets()
-  params = serving.serve(setting, players, nets, toys.vectors())
-  prepared, _ = toys.log()
-  user = jax.tree.map(np.asarray, params.net['user'])
-  vector = np.asarray(toys.vectors().item)
-  for name, player in players.items():
-    runs, users = jobs_lib.played(prepared, player.job, TEST)
-    own = toys.vectors().user if player.job.part.own_start else None
-    events = toys.play(nets[name], 'gru', runs, user=own)
-    readout = np.asarray(nets[name]['extractor']['readout'])
-    states = dict(zip(users.tolist(), (runs.start + runs.length - 1).tolist()))
-    for u in np.flatnonzero(player.job.serves).tolist():
-      state = user['start'][u]  # of a user whom nothing has moved yet
-      if u in states:
-        state = events[states[u]].after
-      else:
-        assert warmup == 'none' and name == 'active'
-      last = prepared.items[prepared.user_offsets[u + 1] - 1]
-      query = np.concatenate([state, vector[last]]) @ readout
-      np.testing.assert_allclose(user['state'][u], state, **CLOSE)
-      np.testing.assert_allclose(user['query'][u], query, **CLOSE)
-  psi = np.asarray(nets['inactive']['extractor']['psi'])
-  readout = np.asarray(nets['inactive']['extractor']['readout'])
-  np.testing.assert_allclose(
-    params.net['new'], psi @ readout[: toys.WIDTH], **CLOSE
-  )
-
-
 def test_a_network_is_judged_on_the_validation_events_of_its_users():
-  setting, players, nets = _setting(), _players(), _nets()
+  experiment, players, nets = _experiment(), _players(), _nets()
   prepared, _ = toys.log()
   owner = prepared_lib.event_users(prepared)
   held = np.asarray(prepared.split) == VALIDATION
   scores = {}
-  for event, query in _rows(setting, players, nets, held).items():
+  for event, query in _rows(players, nets, held).items():
     each = np.asarray(toys.vectors().item)[1:] @ query
     own = each[prepared.items[event] - 1]
     better, tied = np.sum(each > own), np.sum(each == own) - 1
     scores[event] = float(
       expected.reciprocal_rank(better, tied, len(each) - 1, 10)
     )
-  for name, player in players.items():
+  for player in players:
     of_part = [v for e, v in scores.items() if player.job.serves[owner[e]]]
-    judge = serving.make_judge(setting, player)
-    np.testing.assert_allclose(judge(nets[name]), np.mean(of_part), rtol=1e-6)
-  judge = serving.make_judge_of_all(setting, players)
+    judge = players_lib.make_judge(experiment, [player])
+    np.testing.assert_allclose(
+      judge(nets, toys.vectors()), np.mean(of_part), rtol=1e-6
+    )
+  judge = players_lib.make_judge(experiment, players)
   np.testing.assert_allclose(
     judge(nets, toys.vectors()), np.mean(list(scores.values())), rtol=1e-6
   )
 
 
 def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
-  setting, players, nets = _setting(), _players(), _nets()
-  monkeypatch.setattr(serving, '_JUDGED', 9)
+  players, nets = _players(), _nets()
+  monkeypatch.setattr(players_lib, '_JUDGED', 9)
   ranked = []
   rank = online.rank
 
@@ -183,7 +155,7 @@ def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
 
   monkeypatch.setattr(online, 'rank', recorded)
   values = [
-    serving.make_judge_of_all(setting, players)(nets, toys.vectors())
+    players_lib.make_judge(_experiment(), players)(nets, toys.vectors())
     for _ in range(2)
   ]
   assert values[0] == values[1] and len(ranked[0]) == 9
@@ -191,9 +163,9 @@ def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
 
 
 def test_without_validation_events_nobody_judges():
-  setting = _setting()
-  split = np.array(setting.prepared.split)
+  experiment = _experiment()
+  split = np.array(experiment.prepared.split)
   split[split == VALIDATION] = TEST
-  setting = setting._replace(prepared=setting.prepared._replace(split=split))
-  assert serving.make_judge_of_all(setting, _players()) is None
-  assert serving.make_judge(setting, _players()['active']) is None
+  prepared = experiment.prepared._replace(split=split)
+  experiment = experiment._replace(prepared=prepared)
+  assert players_lib.make_judge(experiment, _players()) is None

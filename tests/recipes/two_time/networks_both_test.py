@@ -15,10 +15,10 @@ from twotsrec.models import ccf
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes.two_time import networks
-from twotsrec.recipes.two_time import together as single
 from twotsrec.training import phases
+from twotsrec.training import stream_sources
 
-NAMES = single.NAMES
+NAMES = ('inactive', 'active')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -34,7 +34,7 @@ def _system(**changes):
   embeddings = None
   if 'single' in changes.get('two_time__variant', ''):
     embeddings = _embeddings()
-  parts = single.make_parts(
+  parts = networks.make_joint(
     toys.setting(**changes), tuple(jobs.values()), None, embeddings
   )
   phase = phases.make(*parts)
@@ -76,7 +76,7 @@ def test_two_independent_jobs_equal_a_joint_one_under_sgd():
   ]
   context = {'vectors': toys.vectors()}
   mean = lambda values, weight: jnp.sum(values * weight) / jnp.sum(weight)
-  both = single.make_objective(config, trained=False)
+  both = stream_objectives.make_joint(stages)
 
   def joint_loss(nets, batch):
     """L_in + L_act of one objective."""
@@ -112,9 +112,10 @@ def test_two_independent_jobs_equal_a_joint_one_under_sgd():
 
 def _layout_shapes(changes):
   jobs, setting = toys.jobs(**changes), toys.setting(**changes)
-  trained = 'single' in changes['two_time__variant']
-  first = single._layout(setting, jobs['inactive'], trained)
-  second = single._layout(setting, jobs['active'], trained, first.shape[0])
+  first = stream_sources.make_layout(jobs['inactive'], setting.config.two_time)
+  second = stream_sources.second_layout(
+    setting.config, setting.experiment.prepared, jobs['active'], first.shape[0]
+  )
   return [first.shape[1:], second.shape[1:]]
 
 
@@ -167,7 +168,7 @@ def test_one_stage_moves_embeddings_and_networks():
   for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(moved)):
     assert np.any(np.asarray(a) != np.asarray(b))
   # What is not in training has no vector, nor moves.
-  vectors = single.vectors_of(moved, _embeddings()[1])
+  vectors = stream_objectives.vectors_of(moved, _embeddings()[1])
   np.testing.assert_array_equal(np.asarray(vectors.item)[[0, 3]], 0.0)
   first = state.params.tables['item']['embedding']
   after = moved.tables['item']['embedding']
@@ -186,7 +187,7 @@ def test_a_shared_readout_is_one_matrix_for_both():
     assert 'readout' not in state.params.net[name]['extractor']
   before = jax.tree.map(np.array, toys.vectors())
   moved = _run(phase, state, 2).params
-  nets = single.networks(moved)
+  nets = stream_objectives.of_both(moved)
   readouts = [nets[name]['extractor']['readout'] for name in NAMES]
   np.testing.assert_array_equal(*readouts)
   start = np.concatenate([np.eye(toys.WIDTH), 0.1 * np.eye(toys.WIDTH)])
@@ -198,7 +199,7 @@ def test_a_shared_readout_is_one_matrix_for_both():
 def test_networks_come_out_as_if_trained_alone():
   changes = {'two_time__variant': '2ts_plus', 'two_time__share_readout': True}
   _, state = _system(**changes)
-  found = single.networks(state.params)
+  found = stream_objectives.of_both(state.params)
   for name, job in toys.jobs(**changes).items():
     alone = networks.init_net(
       toys.setting(**changes), job.part, jax.random.key(0)
@@ -217,7 +218,7 @@ def test_starts_that_are_trained_give_no_scale():
 
 
 def test_training_everything_at_once_has_its_own_number_of_epochs():
-  of = lambda variant: single.train_config(
+  of = lambda variant: networks.train_config(
     toys.config(
       two_time__variant=variant,
       two_time__single_stage_epochs=33,

@@ -6,8 +6,8 @@ import pytest
 from tests import two_time_toys as toys
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import stream_jobs
 from twotsrec.data import streams
-from twotsrec.recipes.two_time import jobs as jobs_lib
 
 THRESHOLD, WINDOW = toys.THRESHOLD, toys.WINDOW
 TRAIN, VALIDATION, TEST = range(3)
@@ -42,7 +42,7 @@ def test_the_log_has_every_kind_of_user():
 
 
 def test_a_user_at_the_threshold_or_without_events_is_inactive():
-  active = jobs_lib.is_active(np.array([0, 5, 6, 7]), 6)
+  active = stream_jobs.is_active(np.array([0, 5, 6, 7]), 6)
   np.testing.assert_array_equal(active, [False, False, False, True])
   jobs = toys.jobs()
   np.testing.assert_array_equal(jobs['active'].serves, _counts() > THRESHOLD)
@@ -74,10 +74,10 @@ def test_carried_parts_read_whole_histories(variant):
     )
 
 
-@pytest.mark.parametrize('variant', list(jobs_lib.PARTS))
+@pytest.mark.parametrize('variant', list(stream_jobs.PARTS))
 def test_every_user_is_served_by_one_part(variant):
   jobs = toys.jobs(two_time__variant=variant)
-  assert [part.name for part in jobs_lib.parts(variant)] == list(jobs)
+  assert [part.name for part in stream_jobs.PARTS[variant]] == list(jobs)
   served = sum(job.serves.astype(int) for job in jobs.values())
   np.testing.assert_array_equal(served, 1)
 
@@ -114,7 +114,7 @@ def test_what_is_played_before_and_while_events_are_scored(
 ):
   changes = {'two_time__variant': variant, 'two_time__warmup': warmup}
   job = toys.jobs(**changes)[name]
-  runs, users = jobs_lib.played(toys.log()[0], job, until)
+  runs, users = stream_jobs.played(toys.log()[0], job, until)
   expected = {}
   for user in np.flatnonzero(job.serves).tolist():
     train, *later = (_events()[s][user] for s in range(until + 1))
@@ -146,7 +146,7 @@ def test_stage_1_leaves_out_the_windows_that_a_network_is_trained_on(
   options = toys.config(
     two_time__variant=variant, two_time__holdout=holdout
   ).two_time
-  left = jobs_lib.window_events(toys.log()[0], options)
+  left = stream_jobs.window_events(toys.log()[0], options)
   expected = {
     event
     for own, count in zip(_events()[TRAIN], _counts(), strict=True)
@@ -157,10 +157,10 @@ def test_stage_1_leaves_out_the_windows_that_a_network_is_trained_on(
 
 def test_items_of_windows_alone_are_left_out_of_stage_1():
   prepared, _ = toys.log()
-  of = lambda **named: jobs_lib.left_out_items(
+  of = lambda **named: stream_jobs.left_out_items(
     prepared, toys.config(**named).two_time
   )
-  left = jobs_lib.window_events(prepared, toys.config().two_time)
+  left = stream_jobs.window_events(prepared, toys.config().two_time)
   seen = np.asarray(prepared.split) == TRAIN
   items = np.asarray(prepared.items)
   expected = set(items[left]) - set(items[seen & ~left])
@@ -173,11 +173,11 @@ def test_a_step_has_a_sixtieth_of_an_epoch_within_bounds():
   runs = lambda *lengths: streams.Runs(
     np.zeros(len(lengths)), np.array(lengths)
   )
-  assert jobs_lib.tokens(runs(*[100] * 120), options) == 200
-  assert jobs_lib.tokens(runs(3, 9), options) == 9
-  assert jobs_lib.tokens(runs(60 * 10**6), options) == 32_768
+  assert stream_jobs.tokens(runs(*[100] * 120), options) == 200
+  assert stream_jobs.tokens(runs(3, 9), options) == 9
+  assert stream_jobs.tokens(runs(60 * 10**6), options) == 32_768
   options.tokens = 77
-  assert jobs_lib.tokens(runs(3, 9), options) == 77
+  assert stream_jobs.tokens(runs(3, 9), options) == 77
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,6 @@ def test_a_step_has_a_sixtieth_of_an_epoch_within_bounds():
       ' that many events; lower the window or raise two_time.threshold',
     ),
     ({'window': 0}, 'two_time.window 0 must lie in 1..6'),
-    ({'variant': '3ts'}, "two_time.variant '3ts'; known: 2ts, 2ts_plus"),
   ],
 )
 def test_a_division_that_leaves_nobody_is_refused_in_a_line(changes, message):
@@ -221,25 +220,7 @@ def test_thresholds_count_users_with_train_events():
   counts = np.array([0, 0, 3, 9])
   options = toys.config(two_time__threshold=2, two_time__window=1).two_time
   with pytest.raises(types.UserError, match='users have 3 to 9 train events'):
-    jobs_lib.check_threshold(counts, options)
-
-
-@pytest.mark.parametrize(
-  ('variant', 'plugin', 'expected'),
-  [
-    ('2ts', 'light', 'inactive'),
-    ('two_gru', 'naive', 'inactive'),
-    ('2ts', 'none', None),
-    ('single_stage', 'light', None),
-    ('one_gru', 'light', None),
-    ('ccf', 'light', None),
-  ],
-)
-def test_plugins_go_into_the_network_of_inactive_users(
-  variant, plugin, expected
-):
-  config = toys.config(two_time__variant=variant, plugin__name=plugin)
-  assert jobs_lib.with_plugins(config) == expected
+    stream_jobs.check_threshold(counts, options)
 
 
 def test_the_events_of_a_split_stand_behind_those_of_the_one_before():
