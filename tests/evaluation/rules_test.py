@@ -156,11 +156,8 @@ class RulesTest(parameterized.TestCase):
         else self.world.rule(rule)
       )
       actual = ranking.rank_targets(
-        ranker,
-        self.world.data,
-        targets,
+        ranking.Task(ranker, self.world.data, targets, routes),
         among,
-        routes=routes,
         sizes=tiles.Sizes(*size),
       )
       expected = self._expected(rule, order, scores)
@@ -237,11 +234,8 @@ class RulesTest(parameterized.TestCase):
     for among in (self.world.rule('unseen'), self.world.lists):
       (ranker, routes), targets, _, _ = self._case('many', 'hard')
       actual = ranking.rank_targets(
-        ranker,
-        self.world.data,
-        targets,
+        ranking.Task(ranker, self.world.data, targets, routes),
         among,
-        routes=routes,
         sizes=tiles.Sizes(8),
         fold=fold,
       )

@@ -49,6 +49,8 @@ def test_it_is_reported_and_loaded_again(trained, name, monkeypatch):
   assert part == report['test']
   assert 0 < part['overall']['auc']['value'] < 1
   shown = f'{name}.py:RECIPE'
+  selection = {'ease': 'nothing', 'two_losses': 'validation mrr'}[name]
+  assert report['protocol']['selection'] == selection
   assert report['protocol']['model'] == shown
   table = tables.of_report(report)
   assert table.splitlines()[1].split()[3:5] == ['popularity', shown]

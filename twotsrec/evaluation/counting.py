@@ -112,13 +112,11 @@ def tally(
   # One sum of both is faster than two.
   values = jnp.where(above, 1, jnp.where(equal, 1 << _SHIFT, 0))
   values = jnp.where(counts, values, 0)
-  left = lambda mask, x: rules.left(mask, x, first)
   bad = jnp.isnan(scores) & counts
-  widest = (None,) if None in masks else masks
   has_nan = jnp.any(jnp.isnan(own) & real)
-  for mask in widest:
-    has_nan |= jnp.any(left(mask, bad))
-  sums = [jnp.sum(left(mask, values), axis=1) for mask in masks]
+  for mask in (None,) if None in masks else masks:
+    has_nan |= jnp.any(rules.left(mask, bad, first))
+  sums = [jnp.sum(rules.left(mask, values, first), axis=1) for mask in masks]
   return Tally(jnp.stack(sums), has_nan)
 
 

@@ -16,7 +16,6 @@ from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compared_runs
-from twotsrec.runs import tables
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -47,27 +46,25 @@ _SYSTEM = (
 
 
 def run(
-  runs: Sequence[str],
-  names: Sequence[str] = (),
+  systems: Mapping[str, Sequence[str]],
   metrics: Sequence[str] = (),
   resamples: int = RESAMPLES,
   seed: int = 0,
-  out: str = '',
   by: str = 'groups',
+  out: str = '',
 ) -> str:
-  """Compares as the command line names it; the plain-text table.
+  """Compares and writes; the plain-text table.
 
   Args:
-    runs: see `systems`.
-    names: see `systems`.
-    metrics: see `compare`.
-    resamples: see `compare`.
-    seed: see `compare`.
+    systems: as `compare` takes it, and all but the last.
+    metrics: of the systems.
+    resamples: of users.
+    seed: of the resampling.
+    by: rows of the table.
     out: a .json or .md file to write; '' writes none.
-    by: see `compare`.
   """
   _check_out(out)
-  result = compare(systems(runs, names), metrics, resamples, seed, by)
+  result = compare(systems, metrics, resamples, seed, by)
   if out:
     write(result, out)
   return format(result)
@@ -113,8 +110,8 @@ def compare(
 
   Args:
     systems: {name: run directories, one per seed}; the first is the reference.
-    metrics: to compare; () takes those of `tables.default_metrics` that any
-      run has a value of.
+    metrics: to compare; () takes those of `report.default_names` that any run
+      has a value of.
     resamples: of users.
     seed: of the resampling.
     by: a key of `compared_runs.BY`; parts are there for data with behaviors.
@@ -294,13 +291,8 @@ def _known(
     for k in runs[0].protocol['ks']
     if all(k in run.protocol['ks'] for run in runs)
   ]
-  known = report_lib.metric_names(ks)
-  for name in metrics:
-    if name not in known:
-      raise types.UserError(
-        f'unknown metric {name!r}; known: {", ".join(known)}'
-      )
-  defaults = tables.default_metrics(ks)
+  report_lib.check_names(metrics, ks)
+  defaults = report_lib.default_names(ks)
   there = tuple(name for name in defaults if not _is_absent(name, runs))
   return tuple(dict.fromkeys(metrics)) or there or defaults
 
@@ -400,7 +392,7 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
     f' is p < {comparison.ALPHA}, in {by} after Holm over the {by} of a metric;'
     f' {covered}',
     f'{protocol["split"]}, {protocol["candidates"]} candidates',
-    *tables.selected_on_test(
+    *report_lib.selected_on_test(
       name for name in names if name in result['selected_on_test']
     ),
   ]
