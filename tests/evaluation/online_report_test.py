@@ -34,7 +34,8 @@ def _ranked(seed=0, lists=8, num_users=25):
   blocks = online_toys.blocks(rng, data, prepared.TEST)
   vectors = online_toys.vectors(rng, data)
   among = online.usual_rules(data, lists)
-  ranked = online.rank(blocks, vectors, data, prepared.TEST, among)
+  events = online.held_out(data, prepared.TEST)
+  ranked = online.rank(online.Queries(blocks, vectors), data, events, among)
   return data, ranked
 
 

@@ -206,9 +206,12 @@ class RulesTest(parameterized.TestCase):
           for part in np.array_split(mixed, 3)
         ]  # fmt: skip
         actual = online.rank(
-          blocks, table, world.data, split, among,
-          row_tile=row_tile, item_tile=item_tile,
-        )  # fmt: skip
+          online.Queries(blocks, table),
+          world.data,
+          online.held_out(world.data, split),
+          among,
+          sizes=tiles.Sizes(row_tile, item_tile),
+        )
         self.assertEqual(ties != 'none', bool(actual['tied'].any()))
         past = actual['num_negatives'] - actual['num_negatives_without_past']
         self.assertGreater(past.max(), 0)

@@ -136,8 +136,7 @@ def tabulate(
   """Sums over the held-out items of each user, by group and overall.
 
   Args:
-    per_target: arrays [T]: user, group (0..G-1), rank, user_auc,
-      placement_group, placement_all.
+    per_target: arrays [T]: user, group (0..G-1), and those of `VALUES`.
     num_groups: G.
     ks: cut-offs, all that `metrics` name.
     metrics: M of `report.metric_names(ks)`.
@@ -164,13 +163,11 @@ def tabulate(
 def values(table: Table) -> np.ndarray:
   """Metrics f64[G + 2, M]: groups, everybody, mean of groups."""
   counts = table.counts.sum(axis=0)
+  undefined = np.full(counts.shape, np.nan)
   ratios = np.divide(
-    table.sums.sum(axis=0),
-    counts,
-    out=np.full(counts.shape, np.nan),
-    where=counts > 0,
+    table.sums.sum(axis=0), counts, out=undefined, where=counts > 0
   )
-  return _with_mean(ratios[None], counts)[0]
+  return _with_mean(ratios, counts)
 
 
 def pool(tables: Iterable[Table]) -> System:
@@ -286,10 +283,8 @@ def table(
 ) -> list[list[str]]:
   """Cells of a table with its head, a star where a row is significant.
 
-  Args:
-    reference: name of the reference.
-    name: of the other system.
-    by_metric: {metric: `rows`}.
+  The names are those of the reference and of the other system; `by_metric` is
+  {metric: `rows`}.
   """
   head = ['metric', 'group', 'users', reference, name, 'difference', '']
   head += ['95 % interval', 'p', 'Holm p', 'over seeds']

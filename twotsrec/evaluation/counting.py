@@ -52,15 +52,10 @@ class Fold(NamedTuple):
 
 
 class Tally(NamedTuple):
-  """Sums of a tile, on the device.
+  """Sums of a tile, on the device."""
 
-  Attributes:
-    packed: i32[K, R], better + 2^16 tied.
-    has_nan: bool[], whether a score that counts is not a number.
-  """
-
-  packed: jax.Array
-  has_nan: jax.Array
+  packed: jax.Array  # i32[K, R], better + 2^16 tied
+  has_nan: jax.Array  # bool[], whether a score that counts is not a number
 
 
 class Part(NamedTuple):

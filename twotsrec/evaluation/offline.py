@@ -78,7 +78,7 @@ def rank(
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
-  """How a split is ranked; without candidate lists if it has no events.
+  """Describes how a split is ranked; without lists if it has no events.
 
   Raises:
     types.UserError: what the data cannot serve, and the way out.
@@ -102,7 +102,7 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   if events:
     targets = _held_out(experiment, split)  # some are new
     if asked == 'sampled':
-      lists = _among(experiment, targets, split)
+      lists = _lists(experiment, targets)
       described['num_candidates'] = evaluation.num_candidates
       described['negatives_digest'] = candidates.digest(lists)
   if names:
@@ -190,9 +190,16 @@ def _among(experiment, targets, split) -> rules_lib.Rule | np.ndarray:
     before = prepared_lib.SPLITS.index(split)
     bought = behaviors.bought(prepared, before)
     return rules_lib.without(bought, prepared.num_items, rules_lib.UNBOUGHT)
+  if evaluation.candidates == 'sampled':
+    return _lists(experiment, targets)
   seen = prepared_lib.seen_items(prepared, 'all')
-  if evaluation.candidates != 'sampled':
-    return rules_lib.without(seen, prepared.num_items)
+  return rules_lib.without(seen, prepared.num_items)
+
+
+def _lists(experiment, targets) -> np.ndarray:
+  """Sampled candidates, i32[T, 1 + n]."""
+  prepared, evaluation = experiment.prepared, experiment.config.evaluation
+  seen = prepared_lib.seen_items(prepared, 'all')
   number, seed = evaluation.num_candidates, evaluation.seed
   return candidates.draw(targets, seen, prepared.num_items, number, seed)
 
@@ -201,7 +208,7 @@ def _among(experiment, targets, split) -> rules_lib.Rule | np.ndarray:
 
 
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
-  """What every table shows beside a model: nothing of it is trained.
+  """Untrained rankers that stand beside a model in every table.
 
   Popularity; with behaviors the reminder rules, on what is trained on.
   """
@@ -255,7 +262,7 @@ def closed_form_ranker(
 
 
 def _train_pairs(prepared):
-  """Who has what by the train events, U x I, once each."""
+  """Pairs of users and items in train events, U x I, once each."""
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   users = prepared_lib.event_users(prepared)[train]
   items = np.asarray(prepared.items)[train] - 1

@@ -109,8 +109,8 @@ def target_metrics(
   of = lambda name, ending: per_target[name + ending]
   values = {}
   for ending in ('', '_without_past'):
-    names = ('better', 'tied', 'num_negatives')
-    given = (*(of(name, ending) for name in names), lists)
+    counts = of('better', ending), of('tied', ending)
+    given = (*counts, of('num_negatives', ending), lists)
     values |= {
       ('expected' + ending, 'mrr'): expected.reciprocal_rank(*given),
       ('expected' + ending, f'recall@{k}'): expected.hit(*given, k),
@@ -209,7 +209,7 @@ def format_table(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _footing(built):
-  """What must agree before numbers may stand in one line."""
+  """Options, candidates and events, which systems in one table share."""
   events = [row['all']['events'] for row in built['rows']]
   return built['options'], built['lists_digest'], events
 
@@ -237,14 +237,15 @@ def _part(per_target, values, chosen, options) -> dict[str, Any]:
     for mean in MEANS
     for column in values.values()
   ]
-  users, *sums = report.user_sums(per_target['user'][chosen], columns)
+  user = per_target['user'][chosen]
+  users, sums, counts = report.user_sums(user, columns)
   part = {
     'users': int(users.size),
     'events': int(np.count_nonzero(chosen)),
     'share_new': _share(per_target['train_count'][chosen] == 0),
     'share_cold': _share(~per_target[WARM][chosen]),
   }
-  cells = iter(report.means(*sums, options.resamples, options.seed))
+  cells = iter(report.means(sums, counts, options.resamples, options.seed))
   for mean in MEANS:
     for rule, metric in values:
       cell = next(cells)

@@ -86,13 +86,15 @@ def rank_targets(
     tiling,
     tiles.row_tiles(task.ranker.params, task.routes, runs, tiling.users),
   )
-  if not by_rule:
-    return counting.of_rule(_rank_lists(cut, among, fold, progress), 0)
+  rank = _rank_by_rule if by_rule else _rank_lists
+  return counting.of_rule(rank(cut, among, fold, progress), 0)
+
+
+def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
   positive, encodings = _score_targets(cut)
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
-  scored = _tiles_of_items(cut, among, positive, encodings)
-  counts = counting.add_up(scored, positive.size, 1, step, state, progress)
-  return counting.of_rule(counts, 0)
+  parts = _tiles_of_items(cut, rule, positive, encodings)
+  return counting.add_up(parts, positive.size, 1, step, state, progress)
 
 
 def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:

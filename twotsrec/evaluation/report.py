@@ -219,8 +219,8 @@ def build(
   def summarize(chosen, placement):
     subset = {name: values[chosen] for name, values in per_target.items()}
     by_name = columns(subset, evaluation.ks, placement)
-    users, *sums = user_sums(subset['user'], by_name.values())
-    cells = means(*sums, evaluation.bootstrap, evaluation.seed)
+    users, sums, counts = user_sums(subset['user'], by_name.values())
+    cells = means(sums, counts, evaluation.bootstrap, evaluation.seed)
     return users, dict(zip(by_name, cells, strict=True))
 
   _, overall = summarize(slice(None), 'placement_all')

@@ -53,16 +53,7 @@ def run(
   by: str = 'groups',
   out: str = '',
 ) -> str:
-  """Compares and writes; the plain-text table.
-
-  Args:
-    systems: as `compare` takes it, and all but the last.
-    metrics: of the systems.
-    resamples: of users.
-    seed: of the resampling.
-    by: rows of the table.
-    out: a .json or .md file to write; '' writes none.
-  """
+  """Compares and returns text; `out` is a .json or .md file to write, or ''."""
   _check_out(out)
   result = compare(systems, metrics, resamples, seed, by)
   if out:
@@ -131,9 +122,7 @@ def compare(
     for name, workdirs in systems.items()
   }
   everyone = [run for system in runs.values() for run in system]
-  _check_same_footing(everyone)
-  for name, system in runs.items():
-    _check_seeds(name, system)
+  _check_comparable(runs)
   metrics = _known(metrics, everyone)
   parts = compared_runs.part_names(everyone[0], by)
   num_groups = len(everyone[0].test[by])
@@ -212,16 +201,16 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
     )
   number = {name: len(dirs) for name, dirs in systems.items()}
   if len(set(number.values())) > 1 or not all(number.values()):
-    shown = ', '.join(f'{name} {count}' for name, count in number.items())
+    counts = ', '.join(f'{name} {count}' for name, count in number.items())
     raise types.UserError(
-      f'unequal numbers of seeds ({shown}); runs are paired by position'
+      f'unequal numbers of seeds ({counts}); runs are paired by position'
     )
-  known = set()
+  named = set()
   for workdir in (d for dirs in systems.values() for d in dirs):
     path = os.path.realpath(workdir)
-    if path in known:
+    if path in named:
       raise types.UserError(f'{workdir} is named twice; name each run once')
-    known.add(path)
+    named.add(path)
 
 
 def _check_out(out: str) -> None:
@@ -239,31 +228,38 @@ def _check_resamples(resamples: int, num_groups: int) -> None:
     )
 
 
-def _check_same_footing(runs: Sequence[compared_runs.Run]) -> None:
-  expected = _footing(runs[0])
+def _check_comparable(
+  runs: Mapping[str, Sequence[compared_runs.Run]],
+) -> None:
+  """All runs are on one footing, and a system's differ in their seed alone."""
+  everyone = [run for system in runs.values() for run in system]
+  differing = _differing(everyone, _footing)
+  if differing:
+    raise types.UserError(
+      f'{differing}; runs on other data, groups or protocol cannot be compared'
+    )
+  settings = lambda run: {name: run.protocol.get(name) for name in _SYSTEM}
+  for name, system in runs.items():
+    differing = _differing(system, settings)
+    if differing:  # a mean over different models would be of no system
+      raise types.UserError(
+        f'{name} joins runs that are no seeds of one system: {differing}'
+      )
+
+
+def _differing(runs, fields_of) -> str:
+  """Names the first field in which a run differs from the first; '' if none."""
+  first = fields_of(runs[0])
   for run in runs[1:]:
-    actual = _footing(run)
-    for name in expected | actual:
-      here, there = actual.get(name), expected.get(name)
+    fields = fields_of(run)
+    for name in first | fields:
+      here, there = fields.get(name), first.get(name)
       if here != there:
-        raise types.UserError(
+        return (
           f'{name} is {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {runs[0].workdir}; runs on other data, groups or protocol cannot'
-          ' be compared'
+          f' {runs[0].workdir}'
         )
-
-
-def _check_seeds(name: str, system: Sequence[compared_runs.Run]) -> None:
-  """A mean over different models would be of no system."""
-  for run in system[1:]:
-    for field in _SYSTEM:
-      here, there = run.protocol.get(field), system[0].protocol.get(field)
-      if here != there:
-        raise types.UserError(
-          f'{name} joins runs that are no seeds of one system: {field} is'
-          f' {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {system[0].workdir}'
-        )
+  return ''
 
 
 def _footing(run: compared_runs.Run) -> dict[str, Any]:

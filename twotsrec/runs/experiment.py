@@ -1,4 +1,4 @@
-"""What every run starts from: data, groups, and finished runs loaded again."""
+"""The start of every run: data, groups, and finished runs loaded again."""
 
 import shutil
 from typing import Any
@@ -80,13 +80,14 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   selected = report['training'].get('selected_step', 0)
   several = isinstance(selected, list)
   paths = run_directory.best_paths(workdir, len(selected) if several else None)
-  params = [
-    checkpoints.restore(path, {'params': template}, step).state['params']
-    for path, step in zip(paths, selected if several else [selected])
-  ]
+  params = []
+  for path, step in zip(paths, selected if several else [selected]):
+    restored = checkpoints.restore(path, {'params': template}, step)
+    assert restored is not None  # a step that is asked for is there or refused
+    params.append(restored.state['params'])
   return experiment, params if several else params[0]
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """What ranks with the parameters of a run."""
+  """Ranks with the parameters of a run."""
   return recipes.of(experiment.config).ranker(experiment, params)

@@ -134,7 +134,7 @@ def evaluate(
 def protocol(
   experiment: contracts.Experiment, selects: bool = True
 ) -> dict[str, Any]:
-  """How the numbers of a report come about.
+  """The protocol of a report: settings that its numbers rest on.
 
   Args:
     experiment: of the run.
@@ -171,7 +171,7 @@ def _selection(config):
 
 
 def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
-  """What the run was made of, for the report."""
+  """The data of the run, for the report."""
   manifest = experiment.prepared.manifest
   notes = recipes.of(experiment.config).notes(experiment)
   described = {'source': manifest['source'], **manifest['counts']}

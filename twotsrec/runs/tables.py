@@ -107,10 +107,10 @@ def side_by_side(
       rules = recipes.of(config).rules(experiment)
       _check_differ([*rules, *names])
       rankers = rules | rankers
-    for shown, ranker in rankers.items():
-      hidden = quiet or shown != name
+    for system, ranker in rankers.items():
+      hidden = quiet or system != name
       ranked = reports_lib.evaluate(experiment, ranker, split, hidden)
-      parts[shown] = ranked.part
+      parts[system] = ranked.part
   about = f'{split}, {_ranking(protocols[names[0]])}'
   return '\n'.join(_lines(parts, metrics, about, protocols))
 
@@ -124,7 +124,7 @@ def _check_differ(names):
 
 
 def _identity(experiment):
-  """What must be equal for two runs to be compared."""
+  """Data, groups and protocol, which runs in one table share."""
   config = experiment.config
   # Tiles bound the memory, they change no number.
   protocol = dataclasses.replace(config.evaluation, user_tile=1, item_tile=1)

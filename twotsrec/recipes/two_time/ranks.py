@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import contracts
@@ -31,12 +30,10 @@ def rank(
   """
   prepared, config = experiment.prepared, experiment.config
   index = prepared_lib.SPLITS.index(split)
-  blocks, item = _blocks(experiment, ranker, index)
   ranks = online.rank(
-    blocks,
-    jnp.asarray(item),
+    _queries(experiment, ranker, index),
     prepared,
-    index,
+    online.held_out(prepared, index),
     online.usual_rules(
       prepared, config.two_time.evaluation_lists, config.evaluation.seed
     ),
@@ -53,7 +50,7 @@ def rank(
   )
 
 
-def _blocks(experiment, ranker, split):
+def _queries(experiment, ranker, split) -> online.Queries:
   """Queries before all events of a split, and the vectors of items."""
   prepared, system = experiment.prepared, experiment.system
   if ranker.model is not system.model:
@@ -64,7 +61,8 @@ def _blocks(experiment, ranker, split):
   players = system.players or serving.make_players(setting, experiment.groups)
   wanted = np.asarray(prepared.split) == split
   networks = ranker.params.net['networks']
-  return serving.blocks(setting, players, networks, vectors, wanted), item
+  blocks = serving.blocks(setting, players, networks, vectors, wanted)
+  return online.Queries(blocks, item)
 
 
 def _online_part(experiment, per_target) -> dict[str, Any]:

@@ -158,13 +158,12 @@ def make_judge_of_all(
   wanted[events] = True
 
   def judge(nets, vectors):
+    queries = blocks(setting, players, nets, vectors, wanted)
     found = online.rank(
-      blocks(setting, players, nets, vectors, wanted),
-      vectors.item,
+      online.Queries(queries, vectors.item),
       prepared,
-      prepared_lib.VALIDATION,
+      events,
       [rules.everything(prepared.num_items)],
-      events=events,
     )
     return mrr(found, setting.config.two_time.evaluation_lists)
 
