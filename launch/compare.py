@@ -37,13 +37,12 @@ def main() -> int:
 
   print(
     compare.run(
-      cli.required(_RUNS),
-      _NAMES.value,
+      compare.systems(cli.required(_RUNS), _NAMES.value),
       _METRICS.value,
       _RESAMPLES.value,
       _SEED.value,
-      _OUT.value,
       _BY.value,
+      _OUT.value,
     )
   )
   return 0

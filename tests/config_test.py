@@ -19,7 +19,6 @@ from twotsrec.data import plans
 from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.data import stream_jobs
-from twotsrec.evaluation import evaluate
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import shared_heads
@@ -210,7 +209,6 @@ def test_conditions_are_about_values_there_are():
     ('two_time.stage1_optimizer', (offer_steps.DENSE, *offer_steps.BY_ROWS)),
     ('routing.mode', routing.MODES),
     ('routing.cold', routing.COLD),
-    ('evaluation.candidates', evaluate._CANDIDATES),
   ],
 )
 def test_names_are_those_of_the_code(path, names):

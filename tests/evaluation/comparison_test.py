@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from twotsrec import config
 from twotsrec import types
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import comparison
@@ -54,7 +55,8 @@ def test_values_are_those_of_the_report():
   targets = make_targets(0)
   table = comparison.tabulate(targets, GROUPS, KS, METRICS)
   activity = np.arange(40)
-  built = report.build(targets, activity, GROUPS, KS, resamples=0)
+  options = config.EvaluationConfig(ks=KS, bootstrap=0)
+  built = report.build(targets, activity, GROUPS, options)
   parts = [*built['groups'], built['overall']]
   expected = np.array([[part[m]['value'] for m in METRICS] for part in parts])
   actual = comparison.values(table)

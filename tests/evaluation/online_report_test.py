@@ -18,12 +18,14 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
-from twotsrec.evaluation import online_table
 from twotsrec.evaluation import report
 
 _OPTIONS = online_report.Options(
   lists=8, k=3, edges=(2, 4), threshold=3, resamples=40
 )
+
+
+_SHOWN = _OPTIONS._replace(k=10, resamples=0)  # of a table
 
 
 def _ranked(seed=0, lists=8, num_users=25):
@@ -32,7 +34,8 @@ def _ranked(seed=0, lists=8, num_users=25):
   blocks = online_toys.blocks(rng, data, prepared.TEST)
   vectors = online_toys.vectors(rng, data)
   among = online.usual_rules(data, lists)
-  ranked = online.rank(blocks, vectors, data, prepared.TEST, among)
+  events = online.held_out(data, prepared.TEST)
+  ranked = online.rank(online.Queries(blocks, vectors), data, events, among)
   return data, ranked
 
 
@@ -156,53 +159,36 @@ class TableTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     _, ranked = _ranked()
-    self.report = online_report.build(ranked, _OPTIONS)
+    self.report = online_report.build(ranked, _SHOWN)
     self.reports = {'one': self.report, 'other': self.report}
 
   def test_a_line_per_row_and_a_column_per_metric_and_system(self):
-    head, *lines = online_table.rows(self.reports, ('mrr', 'ndcg@3'))
-    self.assertEqual(head[3:], ['mrr one', 'mrr other'] + [
-      'ndcg@3 one', 'ndcg@3 other'])  # fmt: skip
+    text = online_report.format_table(self.reports)
+    head, *lines, shares = text.splitlines()
+    words = ['train', 'events', 'users', 'events', 'mrr', 'one', 'mrr', 'other']
+    self.assertEqual(
+      head.split(), [*words, 'recall@10', 'one', 'recall@10', 'other']
+    )
     self.assertLen(lines, len(self.report['rows']))
     for line, row in zip(lines, self.report['rows']):
-      value = row['all']['expected']['ndcg@3']['by_event']['value']
-      self.assertEqual(line[0], row['name'])
-      self.assertEqual(line[-1], f'{value:.4f}')
-
-  def test_other_numbers_can_be_asked_for(self):
-    view = online_table.View('all_without_past', 'by_user', 'warm', True)
-    _, line, *_ = online_table.rows({'one': self.report}, ('mrr',), view)
-    part = self.report['rows'][0]['warm']
-    cell = part['all_without_past']['mrr']['by_user']
-    self.assertEqual(line[1:], [
-      f'{part["users"]:,}', f'{part["events"]:,}',
-      '{value:.4f} [{low:.4f}, {high:.4f}]'.format(**cell),
-    ])  # fmt: skip
-
-  def test_text_tells_the_shares(self):
-    text = online_table.format_table(self.reports, ('mrr',))
-    lines = text.splitlines()
-    self.assertLen(lines, len(self.report['rows']) + 2)
+      part = row['all']
+      own = [
+        f'{part["expected"][name]["by_event"]["value"]:.4f}'
+        for name in ('mrr', 'recall@10')
+        for _ in self.reports
+      ]
+      counts = [f'{part[count]:,}' for count in ('users', 'events')]
+      self.assertEqual(line.split(), [row['name'], *counts, *own])
     share = self.report['rows'][0]['all']['share_cold']
-    self.assertIn(f'{share:.1%}', lines[-1])
-
-  @parameterized.parameters(
-    (('map',), 'expected', 'no metric'), (('mrr',), 'some', 'no candidate rule')
-  )
-  def test_unknown_names_list_the_known_ones(self, names, rule, message):
-    view = online_table.View(rule=rule)
-    with pytest.raises(types.UserError, match=message):
-      online_table.rows(self.reports, names, view)
+    self.assertIn(f'{share:.1%}', shares)
 
   def test_other_events_do_not_stand_side_by_side(self):
     for other in (
-      online_report.build(_ranked(seed=1)[1], _OPTIONS),
-      online_report.build(_ranked()[1], _OPTIONS._replace(lists=9)),
+      online_report.build(_ranked(seed=1)[1], _SHOWN),
+      online_report.build(_ranked()[1], _SHOWN._replace(lists=9)),
     ):
       with pytest.raises(types.UserError, match='other events'):
-        online_table.rows({'one': self.report, 'two': other}, ('mrr',))
-    with pytest.raises(types.UserError, match='no evaluation'):
-      online_table.rows({})
+        online_report.format_table({'one': self.report, 'two': other})
 
 
 class RunReportTest(parameterized.TestCase):
@@ -221,7 +207,7 @@ class RunReportTest(parameterized.TestCase):
     np.testing.assert_array_equal(
       arrays['group'], groups.user_group[ranked['user']]
     )
-    wanted = report.build(arrays, prepared.train_counts(data), 2, (1, 5), 20, 0)
+    wanted = report.build(arrays, prepared.train_counts(data), 2, options)
     self.assertEqual(part, wanted)
     self.assertAlmostEqual(part['overall']['mrr']['value'], np.mean(1 / rank))
     self.assertIsNone(part['overall']['auc']['value'])

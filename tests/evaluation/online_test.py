@@ -11,14 +11,14 @@ from twotsrec.data import prepared
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
-from twotsrec.evaluation import online_events
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import tiles
 
 _RULES = ('', '_without_past', '_sampled')
 
 
 def _lists(data, num, seed=0, split=prepared.TEST):
-  event = online_events.held_out(data, split)
+  event = online.held_out(data, split)
   drawn = _drawn(data, num, seed)(event)
   return dict(zip(event.tolist(), drawn.tolist()))
 
@@ -37,9 +37,12 @@ def _drawn(data, num, seed):
   return lists
 
 
-def _rank(blocks, vectors, data, split, *, lists=499, seed=0, **options):
+def _rank(queries, data, split, *, lists=499, seed=0, events=None, sizes=()):
   among = online.usual_rules(data, lists, seed)
-  return online.rank(blocks, vectors, data, split, among, **options)
+  if events is None:
+    events = online.held_out(data, split)
+  queries, sizes = online.Queries(*queries), tiles.Sizes(*sizes)
+  return online.rank(queries, data, events, among, sizes=sizes)
 
 
 def _assert_counts(data, blocks, vectors, ranked, num):
@@ -73,7 +76,7 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=num)
+    ranked = _rank((blocks, vectors), data, prepared.TEST, lists=num)
     _assert_counts(data, blocks, vectors, ranked, num)
 
   def test_a_repeated_item_stays_among_the_candidates(self):
@@ -85,7 +88,7 @@ class RankTest(parameterized.TestCase):
     # Item 2, which is past, and item 3 score higher than item 1.
     vectors = np.array([[0], [1], [2], [3], [0], [1]], np.float32)
     blocks = online.constant_blocks(data, prepared.TEST, np.ones(1))
-    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
+    ranked = _rank((blocks, vectors), data, prepared.TEST, lists=0)
     np.testing.assert_array_equal(ranked['better'], [2, 2])
     np.testing.assert_array_equal(ranked['better_without_past'], [1, 1])
     np.testing.assert_array_equal(ranked['tied_without_past'], [1, 1])
@@ -100,9 +103,8 @@ class RankTest(parameterized.TestCase):
     users = rng.normal(size=(data.num_users, 64)).astype(np.float32)
     for item_tile in (16, 48, 4096):
       blocks = online.static_blocks(data, prepared.TEST, users, rows=50)
-      ranked = _rank(
-        blocks, vectors, data, prepared.TEST, lists=0, item_tile=item_tile
-      )
+      queries, sizes = (blocks, vectors), (256, item_tile)
+      ranked = _rank(queries, data, prepared.TEST, lists=0, sizes=sizes)
       same = np.bincount(kind[1:])[kind[ranked['item']]] - 1
       np.testing.assert_array_equal(ranked['tied'], same)
 
@@ -113,8 +115,8 @@ class RankTest(parameterized.TestCase):
     users = rng.normal(size=(40, 8)).astype(np.float32)
     results = [
       _rank(
-        online.static_blocks(data, prepared.TEST, users, rows=rows),
-        vectors, data, prepared.TEST, lists=9, row_tile=row, item_tile=item,
+        (online.static_blocks(data, prepared.TEST, users, rows=rows), vectors),
+        data, prepared.TEST, lists=9, sizes=(row, item),
       )
       for rows, row, item in ((1000, 256, 4096), (7, 16, 20), (33, 50, 33))
     ]  # fmt: skip
@@ -128,18 +130,18 @@ class RankTest(parameterized.TestCase):
   def test_a_constant_scorer_has_the_middle_rank(self):
     data = _flat(num_users=4, num_items=600)
     blocks = online.constant_blocks(data, prepared.TEST, np.ones(2))
-    ranked = _rank(blocks, np.ones((601, 2)), data, prepared.TEST)
+    ranked = _rank((blocks, np.ones((601, 2))), data, prepared.TEST)
     rank = 1 + ranked['better_sampled'] + 0.5 * ranked['tied_sampled']
     np.testing.assert_array_equal(rank, 250.5)
     np.testing.assert_array_equal(ranked['tied'], 599)
 
   def test_an_oracle_is_first_everywhere(self):
     data = _flat()
-    event = online_events.held_out(data, prepared.TEST)
+    event = online.held_out(data, prepared.TEST)
     query = np.eye(61, dtype=np.float32)[np.asarray(data.items)[event]]
     zeros = np.zeros(event.size, np.float32)
     block = online.Block(event, jnp.asarray(query), zeros, zeros)
-    ranked = _rank([block], np.eye(61), data, prepared.TEST, lists=20)
+    ranked = _rank(([block], np.eye(61)), data, prepared.TEST, lists=20)
     for rule in _RULES:
       np.testing.assert_array_equal(ranked['better' + rule], 0)
       np.testing.assert_array_equal(ranked['tied' + rule], 0)
@@ -147,12 +149,12 @@ class RankTest(parameterized.TestCase):
   def test_a_random_scorer_is_at_chance(self):
     rng = np.random.default_rng(5)
     data = _flat(num_users=150, num_items=700, events=30, held_out=20)
-    event = online_events.held_out(data, prepared.TEST)
+    event = online.held_out(data, prepared.TEST)
     query = rng.normal(size=(event.size, 8)).astype(np.float32)
     zeros = np.zeros(event.size, np.float32)
     vectors = rng.normal(size=(701, 8)).astype(np.float32)
     block = online.Block(event, query, zeros, zeros)
-    ranked = _rank([block], vectors, data, prepared.TEST)
+    ranked = _rank(([block], vectors), data, prepared.TEST)
     n = 499
     ranks = np.arange(1, n + 2)
     chance = np.mean(1 / ranks)
@@ -167,8 +169,8 @@ class RankTest(parameterized.TestCase):
 
   def test_popularity_is_the_training_count(self):
     data = online_toys.log(np.random.default_rng(4), num_users=20)
-    blocks, vectors = online.popularity(data, prepared.TEST)
-    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
+    queries = online.popularity(data, prepared.TEST)
+    ranked = _rank(queries, data, prepared.TEST, lists=0)
     train = np.asarray(data.items)[np.asarray(data.split) == prepared.TRAIN]
     counts = np.array([np.sum(train == i) for i in range(data.num_items + 1)])
     np.testing.assert_array_equal(ranked['score'], counts[ranked['item']])
@@ -181,7 +183,7 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    ranked = _rank(blocks, vectors, data, prepared.TEST, lists=0)
+    ranked = _rank((blocks, vectors), data, prepared.TEST, lists=0)
     users, split = prepared.event_users(data), np.asarray(data.split)
     place = {e: i for i, e in enumerate(np.concatenate(
       [block.event for block in blocks]).tolist())}  # fmt: skip
@@ -201,9 +203,9 @@ class RankTest(parameterized.TestCase):
     splits = (prepared.VALIDATION, prepared.TEST)
     parts = [online_toys.blocks(rng, data, split) for split in splits]
     vectors = online_toys.vectors(rng, data)
-    both = _rank(parts[0] + parts[1], vectors, data, splits, lists=5)
+    both = _rank((parts[0] + parts[1], vectors), data, splits, lists=5)
     for split, blocks in zip(splits, parts):
-      alone = _rank(blocks, vectors, data, split, lists=5)
+      alone = _rank((blocks, vectors), data, split, lists=5)
       chosen = both['split'] == split
       for name, values in alone.items():
         np.testing.assert_array_equal(both[name][chosen], values, err_msg=name)
@@ -213,9 +215,10 @@ class RankTest(parameterized.TestCase):
     data = online_toys.log(rng, num_users=12)
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
-    whole = _rank(blocks, vectors, data, prepared.TEST, lists=5)
+    queries = blocks, vectors
+    whole = _rank(queries, data, prepared.TEST, lists=5)
     few = whole['event'][::3]
-    part = _rank(blocks, vectors, data, prepared.TEST, events=few, lists=5)
+    part = _rank(queries, data, prepared.TEST, events=few, lists=5)
     for name, values in part.items():
       np.testing.assert_array_equal(values, whole[name][::3], err_msg=name)
 
@@ -224,7 +227,7 @@ class ListsTest(parameterized.TestCase):
   def test_are_the_same_for_every_model_and_every_order(self):
     rng = np.random.default_rng(0)
     data = online_toys.log(rng)
-    event = online_events.held_out(data, prepared.TEST)
+    event = online.held_out(data, prepared.TEST)
     drawn = _drawn(data, 6, 1)
     mixed = rng.permutation(event)
     back = np.argsort(mixed)
@@ -234,7 +237,8 @@ class ListsTest(parameterized.TestCase):
     for model in range(3):
       blocks = online_toys.blocks(rng, data, prepared.TEST, pieces=1 + model)
       vectors = online_toys.vectors(rng, data)
-      ranked = _rank(blocks, vectors, data, prepared.TEST, lists=6, seed=1)
+      queries = blocks, vectors
+      ranked = _rank(queries, data, prepared.TEST, lists=6, seed=1)
       digests.add(candidates.digest_of_fingerprints(ranked['list']))
     other = _drawn(data, 6, 2)
     prints = candidates.fingerprints(other(event))
@@ -262,7 +266,8 @@ class ListsTest(parameterized.TestCase):
     vectors = rng.normal(size=(31, 4)).astype(np.float32)
     sampled = []
     for seed in range(80):
-      ranked = _rank(blocks, vectors, data, prepared.TEST, lists=8, seed=seed)
+      queries = blocks, vectors
+      ranked = _rank(queries, data, prepared.TEST, lists=8, seed=seed)
       sampled.append(1 / (1 + ranked['better_sampled']))
     known = ranked['better'], ranked['tied'], ranked['num_negatives'], 8
     exact = expected.reciprocal_rank(*known)
@@ -281,9 +286,9 @@ class BadInputTest(parameterized.TestCase):
     self.data = _flat()
     self.vectors = np.ones((61, 2), np.float32)
 
-  def _rank(self, blocks, vectors=None, **options):
+  def _rank(self, blocks, vectors=None):
     vectors = self.vectors if vectors is None else vectors
-    return _rank(blocks, vectors, self.data, prepared.TEST, lists=0, **options)
+    return _rank((blocks, vectors), self.data, prepared.TEST, lists=0)
 
   def _blocks(self):
     return online.constant_blocks(self.data, prepared.TEST, np.ones(2), rows=32)
@@ -304,19 +309,12 @@ class BadInputTest(parameterized.TestCase):
 
   def test_a_split_without_events_is_an_error(self):
     with pytest.raises(types.UserError, match='validation'):
-      list(online.popularity(self.data, prepared.VALIDATION)[0])
+      list(online.popularity(self.data, prepared.VALIDATION).blocks)
 
-  def test_sizes_must_be_positive(self):
-    for option in ({'row_tile': 0}, {'item_tile': 0}):
-      with pytest.raises(types.UserError, match='at least 1'):
-        self._rank(self._blocks(), **option)
+  def test_the_number_of_sampled_items_is_not_negative(self):
     with pytest.raises(types.UserError, match='at least 0'):
       rules.listed(self.data, -1, 0)
 
   def test_a_table_of_another_catalog_is_an_error(self):
     with pytest.raises(AssertionError):
       self._rank(self._blocks(), np.ones((60, 2)))
-
-  def test_events_that_are_not_held_out_are_an_error(self):
-    with pytest.raises(ValueError, match='held out'):
-      self._rank(self._blocks(), events=np.array([0]))

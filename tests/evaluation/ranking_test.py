@@ -27,10 +27,9 @@ def _rank(data, params, targets, model=_MODEL, **options):
   sizes = tiles.Sizes(
     options.pop('user_tile', 256), options.pop('item_tile', 4096)
   )
+  ranker = contracts.Ranker(model, params, None, _LENGTH)
   return ranking.rank_targets(
-    contracts.Ranker(model, params, None, _LENGTH),
-    data,
-    targets,
+    ranking.Task(ranker, data, targets, options.pop('routes', None)),
     rules.without(seen, data.num_items) if lists is None else lists,
     sizes=sizes,
     **options,

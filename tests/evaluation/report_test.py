@@ -3,6 +3,7 @@ import json
 from absl.testing import absltest
 import numpy as np
 
+from twotsrec import config
 from twotsrec.evaluation import report
 
 
@@ -21,12 +22,15 @@ def _per_target():
 _ACTIVITY = np.array([3, 5, 40, 20])
 
 
+def _build(per_target, num_groups, ks, resamples=0, parts=()):
+  options = config.EvaluationConfig(ks=ks, bootstrap=resamples)
+  return report.build(per_target, _ACTIVITY, num_groups, options, parts)
+
+
 class BuildTest(absltest.TestCase):
   def setUp(self):
     super().setUp()
-    self.part = report.build(
-      _per_target(), _ACTIVITY, 3, ks=(1, 5), resamples=50
-    )
+    self.part = _build(_per_target(), 3, (1, 5), 50)
 
   def test_means_are_over_items_or_users_as_documented(self):
     overall = self.part['overall']
@@ -73,14 +77,14 @@ class BuildTest(absltest.TestCase):
   def test_order_of_the_targets_does_not_matter(self):
     order = np.random.default_rng(0).permutation(6)
     shuffled = {name: x[order] for name, x in _per_target().items()}
-    again = report.build(shuffled, _ACTIVITY, 3, ks=(1, 5), resamples=50)
+    again = _build(shuffled, 3, (1, 5), 50)
     for name, cell in self.part['overall'].items():
       np.testing.assert_allclose(
         list(again['overall'][name].values()), list(cell.values())
       )
 
   def test_zero_resamples_leave_intervals_out(self):
-    part = report.build(_per_target(), _ACTIVITY, 2, ks=(1,), resamples=0)
+    part = _build(_per_target(), 2, (1,))
     self.assertIsNone(part['overall']['auc']['low'])
     self.assertIsNotNone(part['overall']['auc']['value'])
 
@@ -90,9 +94,7 @@ class PartsTest(absltest.TestCase):
     super().setUp()
     per_target = _per_target() | {'part': np.array([0, 2, 0, 0, 2, 2])}
     names = ('cart', 'view', 'new')
-    self.part = report.build(
-      per_target, _ACTIVITY, 2, ks=(5,), resamples=50, part_names=names
-    )
+    self.part = _build(per_target, 2, (5,), 50, names)
 
   def test_a_part_has_the_means_of_its_items(self):
     cart, view, new = self.part['parts']
@@ -119,7 +121,7 @@ class PartsTest(absltest.TestCase):
 
 class FormatTableTest(absltest.TestCase):
   def test_systems_stand_side_by_side_and_columns_align(self):
-    part = report.build(_per_target(), _ACTIVITY, 3, ks=(1,), resamples=0)
+    part = _build(_per_target(), 3, (1,))
     table = report.format_table(
       {'base': part, 'a longer name': part}, ['auc', 'hr@1']
     )
@@ -136,7 +138,7 @@ class FormatTableTest(absltest.TestCase):
     self.assertEqual(rows[3].split()[:2], ['all', '4'])
 
   def test_a_long_metric_name_does_not_shift_its_neighbor(self):
-    part = report.build(_per_target(), _ACTIVITY, 2, ks=(1,), resamples=0)
+    part = _build(_per_target(), 2, (1,))
     table = report.format_table({'a': part}, ['user_auc', 'recall@1'])
     top, head, *_ = table.split('\n')
     self.assertEqual(head[top.index('recall@1') - 1], ' ')

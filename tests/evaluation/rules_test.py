@@ -156,11 +156,8 @@ class RulesTest(parameterized.TestCase):
         else self.world.rule(rule)
       )
       actual = ranking.rank_targets(
-        ranker,
-        self.world.data,
-        targets,
+        ranking.Task(ranker, self.world.data, targets, routes),
         among,
-        routes=routes,
         sizes=tiles.Sizes(*size),
       )
       expected = self._expected(rule, order, scores)
@@ -209,9 +206,12 @@ class RulesTest(parameterized.TestCase):
           for part in np.array_split(mixed, 3)
         ]  # fmt: skip
         actual = online.rank(
-          blocks, table, world.data, split, among,
-          row_tile=row_tile, item_tile=item_tile,
-        )  # fmt: skip
+          online.Queries(blocks, table),
+          world.data,
+          online.held_out(world.data, split),
+          among,
+          sizes=tiles.Sizes(row_tile, item_tile),
+        )
         self.assertEqual(ties != 'none', bool(actual['tied'].any()))
         past = actual['num_negatives'] - actual['num_negatives_without_past']
         self.assertGreater(past.max(), 0)
@@ -237,11 +237,8 @@ class RulesTest(parameterized.TestCase):
     for among in (self.world.rule('unseen'), self.world.lists):
       (ranker, routes), targets, _, _ = self._case('many', 'hard')
       actual = ranking.rank_targets(
-        ranker,
-        self.world.data,
-        targets,
+        ranking.Task(ranker, self.world.data, targets, routes),
         among,
-        routes=routes,
         sizes=tiles.Sizes(8),
         fold=fold,
       )

@@ -17,7 +17,7 @@ from twotsrec.data import prepared
 from twotsrec.data import settings
 from twotsrec.data import synthetic_behaviors
 from twotsrec.evaluation import behaviors as shown
-from twotsrec.evaluation import evaluate
+from twotsrec.evaluation import offline
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import rules
 from twotsrec.models import reminders
@@ -129,14 +129,15 @@ def test_the_parameters_given_are_the_initial_ones():
 
 def _evaluated(data, name, ks):
   rule = reminders.rules(behaviors_lib.of_prepared(data))[name]
-  part, _ = evaluate.evaluate(
-    contracts.Ranker(*rule, None),
-    data,
-    groups_lib.assign(data, config.GroupConfig(num_groups=3)),
-    prepared.TEST,
-    config.EvaluationConfig(candidates='unbought', ks=ks, bootstrap=0),
+  options = config.Config(
+    groups=config.GroupConfig(num_groups=3),
+    evaluation=config.EvaluationConfig(
+      candidates='unbought', ks=ks, bootstrap=0
+    ),
   )
-  return part
+  groups = groups_lib.assign(data, options.groups)
+  experiment = contracts.Experiment(options, data, groups)
+  return offline.rank(experiment, contracts.Ranker(*rule, None), 'test').part
 
 
 def test_the_next_behavior_stands_in_for_one_without_rows():
@@ -193,9 +194,7 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   found = {}
   for name, rule in reminders.rules(behaviors_lib.of_prepared(data)).items():
     result = ranking.rank_targets(
-      contracts.Ranker(*rule, None),
-      data,
-      targets,
+      ranking.Task(contracts.Ranker(*rule, None), data, targets),
       rules.without(shown.bought(data, prepared.TEST), data.num_items),
     )
     assert not np.any(result.tied)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from tests import finished
+from twotsrec import config
 from twotsrec import types
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare
 
 GROUPS, KS = 3, [5, 10]
+_EVALUATION = config.EvaluationConfig(ks=tuple(KS), bootstrap=0)
 PROTOCOL = {
   'dataset_digest': 'd' * 64,
   'split': 'leave_last_out',
@@ -51,7 +53,7 @@ def write_run(
   """A finished run directory without its model."""
   per_target = make_targets() if per_target is None else per_target
   activity = np.arange(100)
-  built = built or report_lib.build(per_target, activity, GROUPS, KS, 0)
+  built = built or report_lib.build(per_target, activity, GROUPS, _EVALUATION)
   folder.mkdir()
   report = {'protocol': {**PROTOCOL, **protocol}, 'test': built}
   (folder / 'config.json').write_text('{}')
@@ -87,7 +89,7 @@ def with_parts(folder: pathlib.Path, *arguments) -> str:
   per_target['part'] = np.repeat([0, 1, 2], [40, 16, 4])
   names = ('cart', 'view', 'new')
   built = report_lib.build(
-    per_target, np.arange(100), GROUPS, KS, 0, part_names=names
+    per_target, np.arange(100), GROUPS, _EVALUATION, names
   )
   return write_run(folder, per_target, built)
 
@@ -106,7 +108,7 @@ def test_parts_are_compared_like_groups(tmp_path):
     assert row['holm'] >= row['p']
   by_group = compare.compare({'a': [a], 'b': [b]}, (), 200)
   assert by_group['comparisons']['b']['auc'][3] == rows[3]
-  text = compare.run([a, b], resamples=200, by='parts')
+  text = compare.run({'a': [a], 'b': [b]}, resamples=200, by='parts')
   assert '(40 + 16 + 4 in parts cart to new)' in text
   assert 'after Holm over the parts of a metric' in text
 
@@ -126,7 +128,7 @@ def test_runs_without_parts_or_with_others_are_refused(pair, tmp_path):
     tmp_path / 'other',
     per_target,
     report_lib.build(
-      per_target, np.arange(100), GROUPS, KS, 0, part_names=('a', 'b', 'c')
+      per_target, np.arange(100), GROUPS, _EVALUATION, ('a', 'b', 'c')
     ),
   )
   named = {'a': [a], 'b': [other]}
@@ -217,7 +219,8 @@ def test_seeds_are_joined_and_their_spread_is_shown(tmp_path):
 
 
 def test_the_text_tells_what_its_marks_mean(pair):
-  text = compare.run(pair, ['base', '+GA'], ['auc', 'hr@10'], 400)
+  named = compare.systems(pair, ['base', '+GA'])
+  text = compare.run(named, ['auc', 'hr@10'], 400)
   lines = text.splitlines()
   assert lines[0] == '+GA against base'
   assert lines[1].split()[:5] == ['metric', 'group', 'users', 'base', '+GA']
@@ -244,18 +247,20 @@ def test_markdown_has_the_same_cells(pair):
 
 
 def test_results_are_written(pair, tmp_path):
-  text = compare.run(pair, resamples=200, out=str(tmp_path / 'out.json'))
+  named = compare.systems(pair)
+  text = compare.run(named, resamples=200, out=str(tmp_path / 'out.json'))
   written = json.loads((tmp_path / 'out.json').read_text())
   again = compare.compare(compare.systems(pair), resamples=200)
   assert written == again and compare.format(written) == text
-  compare.run(pair, resamples=200, out=str(tmp_path / 'out.md'))
+  compare.run(named, resamples=200, out=str(tmp_path / 'out.md'))
   shown = (tmp_path / 'out.md').read_text(encoding='utf-8')
   assert shown == compare.markdown(again) + '\n'
 
 
 def test_a_run_selected_on_test_is_marked(pair):
   differing(pair[1], selected_on_test=True)
-  assert 'ga was SELECTED ON TEST' in compare.run(pair, resamples=200)
+  text = compare.run(compare.systems(pair), resamples=200)
+  assert 'ga was SELECTED ON TEST' in text
 
 
 def test_another_model_training_or_list_of_cut_offs_may_differ(pair):
@@ -417,4 +422,4 @@ def test_arrays_of_another_run_are_refused(pair):
 
 def test_an_output_of_another_kind_is_refused_before_anything_is_read():
   with pytest.raises(types.UserError, match=r'must end in \.json or \.md'):
-    compare.run(['no', 'where'], out='table.txt')
+    compare.run({'no': ['no'], 'where': ['where']}, out='table.txt')

@@ -76,7 +76,7 @@ def test_a_finished_run_serves_what_it_was_saved_with(service):
   assert service.digest == made.digest and service.groups == made.groups
   for first, second in zip(service.known, made.known, strict=True):
     np.testing.assert_array_equal(first, second)
-  np.testing.assert_array_equal(service.known.count, online_toys.COUNTS)
+  np.testing.assert_array_equal(service.known.consumed, online_toys.COUNTS)
 
 
 def test_known_users_are_recommended_what_launch_recommend_says(

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import pathlib
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from twotsrec.runs import reports
 from twotsrec.runs import run as run_lib
 from twotsrec.runs import systems
 from twotsrec.runs import tables
+from twotsrec.training import files
 
 OWN = {'ease': ease, 'two_losses': two_losses}
 
@@ -49,11 +51,28 @@ def test_it_is_reported_and_loaded_again(trained, name, monkeypatch):
   assert part == report['test']
   assert 0 < part['overall']['auc']['value'] < 1
   shown = f'{name}.py:RECIPE'
+  selection = {'ease': 'nothing', 'two_losses': 'validation mrr'}[name]
+  assert report['protocol']['selection'] == selection
   assert report['protocol']['model'] == shown
   table = tables.of_report(report)
   assert table.splitlines()[1].split()[3:5] == ['popularity', shown]
   again = tables.side_by_side([str(workdir)], [shown], 'test', [], quiet=True)
   assert again.splitlines()[:-1] == table.splitlines()[:-1]
+
+
+def test_the_file_may_be_named_by_another_path(trained, tmp_path, monkeypatch):
+  workdir, path = trained['ease'], pathlib.Path(ease.__file__)
+  monkeypatch.setattr(experiment_lib, 'load_data', None)
+  monkeypatch.chdir(path.parent)
+  config = _config('ease')
+  config.model.name = f'{path.name}:RECIPE'
+  report = run_lib.train(config, str(workdir), quiet=True)
+  assert report == files.read_json(workdir / 'report.json')
+  changed = tmp_path / path.name
+  changed.write_text(path.read_text() + '\n')
+  config.model.name = f'{changed}:RECIPE'
+  with pytest.raises(types.UserError, match='the file has changed since'):
+    run_lib.train(config, str(workdir), quiet=True)
 
 
 def test_a_closed_form_is_the_least_of_its_ridge_regression():

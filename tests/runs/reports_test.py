@@ -216,7 +216,8 @@ def test_a_log_without_test_events_gets_a_report_all_the_same(loaded):
     experiment._replace(prepared=prepared), evaluation__candidates='sampled'
   )
   reports.check_protocol(experiment)
-  assert _evaluate(experiment, params) is None
+  with pytest.raises(types.UserError, match='test split is empty'):
+    _evaluate(experiment, params)
   report = {'test': None, 'protocol': reports.protocol(experiment)}
   assert 'no test events' in tables.of_report(report)
 

@@ -12,6 +12,7 @@ import pytest
 from tests import asked
 from tests import finished
 from tests import small_runs as runs
+from tests.runs import methods_test
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -380,7 +381,7 @@ def test_other_plugins_and_trunks(trained, tmp_path, changes, trunk_moves):
   config = _stage_two(trained, plugin__epochs=1, **changes)
   report = run_lib.train(config, str(tmp_path / 'run'), quiet=True)
   assert report['protocol']['plugin'] == changes['plugin__name']
-  _check_finite(report)
+  methods_test.check_finite(report)
   _, params = experiment_lib.load(str(tmp_path / 'run'))
   _, before = experiment_lib.load(str(trained[0] / 'ga'))
   trunk, own = plugged.split(params)
@@ -393,13 +394,6 @@ def test_other_plugins_and_trunks(trained, tmp_path, changes, trunk_moves):
     assert min(line['diagnosis']['norm']) > 0
     cosine = np.array(line['diagnosis']['cosine'])
     np.testing.assert_allclose(np.diagonal(cosine), 1.0, atol=1e-5)
-
-
-def _check_finite(report):
-  for part in (report['validation'], report['test']):
-    for row in (part['overall'], *part['groups']):
-      for name in ('auc', 'user_auc', 'hr@10', 'mrr'):
-        assert 0 <= row[name]['value'] <= 1
 
 
 # ---- Who is served by what
@@ -448,57 +442,3 @@ def _ranks_by_group(experiment, params):
 
 def _everywhere(leaf, group):
   return np.repeat(np.asarray(leaf)[group : group + 1], GROUPS, axis=0)
-
-
-# ---- What stage 1 may be instead
-
-
-def test_separate_models_serve_their_own_groups(tmp_path):
-  workdir = finished.run('separate')
-  report = files.read_json(run_directory.report_path(workdir))
-  protocol = report['protocol']
-  assert protocol['method'] == 'separate'
-  assert protocol['selection'] == 'validation loss by group'
-  assert protocol['routing']['mode'] == 'frozen'
-  assert len(report['training']['selected_epoch']) == GROUPS
-  experiment, params = experiment_lib.load(str(workdir))
-  assert len(params) == GROUPS
-  for group, own in enumerate(params):
-    part = files.jsonable(_evaluate(experiment, [own] * GROUPS)[0])
-    for other in range(GROUPS):
-      same = part['groups'][other] == report['test']['groups'][other]
-      assert same == (other == group)
-  assert len(_recommended(workdir, tmp_path)) == 25 * 3
-
-
-@pytest.mark.parametrize(
-  'changes',
-  [
-    {'train__penalty': 'irm'},
-    {'train__penalty': 'fishr', 'train__penalty_weight': 10.0},
-    {'train__method': 'grad_transfer', 'aggregator__name': 'joint'},
-  ],
-  ids=lambda changes: next(iter(changes.values())),
-)
-def test_penalties_and_sequential_methods_run_through(tmp_path, changes):
-  config = _config(train__epochs=1, train__select_metric='none', **changes)
-  run_lib.train(config, str(tmp_path / 'run'), quiet=True)
-  _check_trained(tmp_path / 'run', config)
-
-
-@pytest.mark.parametrize('name', ['vrex', 'fish'])
-def test_so_do_those_that_are_recorded(name):
-  workdir = finished.run(name)
-  _check_trained(workdir, run_directory.typed_config(workdir))
-
-
-def _check_trained(workdir, config):
-  report = files.read_json(run_directory.report_path(workdir))
-  _check_finite(report)
-  protocol = report['protocol']
-  assert protocol['method'] == config.train.method
-  assert protocol['penalty'] == config.train.penalty
-  assert protocol['aggregator'] == config.aggregator.name
-  lines = run_directory.read_metrics(workdir)
-  assert len(lines) == config.train.epochs
-  assert all(0 < line['train_loss'] < 1 for line in lines)

@@ -7,6 +7,7 @@ from tests import finished
 from tests import small_runs as runs
 from tests.runs import turned
 from twotsrec import types
+from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import tables
 from twotsrec.training import files
@@ -20,7 +21,7 @@ def report():
 def test_the_table_stands_beside_popularity_with_its_protocol(report):
   table = tables.of_report(report)
   lines = table.splitlines()
-  assert lines[0].split() == list(tables.default_metrics((5, 10)))
+  assert lines[0].split() == list(report_lib.default_names((5, 10)))
   assert lines[1].split()[3:] == ['popularity', 'din'] * 4
   for group, line in zip(report['test']['groups'], lines[2:]):
     assert f'{group["user_auc"]["value"]:.4f}' in line.split()
@@ -30,11 +31,11 @@ def test_the_table_stands_beside_popularity_with_its_protocol(report):
 
 
 def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
-  assert tables.default_metrics((1, 5)) == (
+  assert report_lib.default_names((1, 5)) == (
     'auc', 'user_auc', 'hr@5', 'ndcg@5'
   )  # fmt: skip
-  assert tables.default_metrics((50, 10))[2:] == ('hr@10', 'ndcg@10')
-  assert tables.default_metrics(()) == ('auc', 'user_auc')
+  assert report_lib.default_names((50, 10))[2:] == ('hr@10', 'ndcg@10')
+  assert report_lib.default_names(()) == ('auc', 'user_auc')
 
 
 def test_with_behaviors_the_rules_and_the_parts_are_shown():

@@ -53,7 +53,7 @@ def test_updates_are_the_batch_walk_and_queries_come_before_them(changes):
   np.testing.assert_allclose(state.state, service.known.state, atol=1e-6)
   moved = end > begin
   np.testing.assert_array_equal(state.last[moved], service.known.last[moved])
-  np.testing.assert_array_equal(state.count, end - begin)
+  np.testing.assert_array_equal(state.consumed, end - begin)
   wanted = np.ones(prepared.num_events, bool)
   played = np.zeros(0, int)
   for player in world.players:
@@ -130,7 +130,7 @@ def test_somebody_new_starts_at_the_common_start(changes):
   world = online_toys.world(**changes)
   service = world.service
   state = online.start(service, [-1, -1])
-  assert not np.any([state.last, state.group, state.count, state.skipped])
+  assert not np.any([state.last, state.group, state.consumed, state.skipped])
   name = service.networks[int(state.network[0])]
   assert name in ('inactive', 'everyone')
   if name not in world.nets:
@@ -189,7 +189,7 @@ def test_a_state_is_as_large_after_many_events_and_compiled_once():
   again = service.advance.lower(service.weights, state, np.int32([1, 2, 3]))
   assert again.cost_analysis() == cost
   np.testing.assert_array_equal(
-    np.asarray(state.count) - np.append(service.known.count[:2], 0), 51
+    np.asarray(state.consumed) - np.append(service.known.consumed[:2], 0), 51
   )
 
 
@@ -205,9 +205,7 @@ def test_recommendations_are_those_of_the_run():
   prepared = world.experiment.prepared
   users = np.arange(prepared.num_users)
   seen = prepared_lib.seen_items(prepared, 'all')
-  requests = recommend.known_users(
-    prepared.items, prepared.user_offsets, seen, users, history_length=4
-  )
+  requests = recommend.known_users(prepared, seen, users, history_length=4)
   (expected,) = recommend.recommend(
     contracts.Ranker(world.experiment.system.model, world.params, {}),
     requests,

@@ -109,8 +109,8 @@ def at_first(made: World) -> online.State:
       states[u] = recurrence.start(cell, begin)
       if player.job.replayed[u] > offsets[u]:
         last[u] = prepared.items[player.job.replayed[u] - 1]
-  zero = np.zeros_like(known.count)
-  state = known._replace(state=states, last=last, count=zero)
+  zero = np.zeros_like(known.consumed)
+  state = known._replace(state=states, last=last, consumed=zero)
   return online.State(*map(jnp.array, state))
 
 

@@ -48,8 +48,7 @@ class RecommendTest(parameterized.TestCase):
 
   def _recommend(self, users, k, chunk=8192, **options):
     requests = recommend.known_users(
-      self.data.items,
-      self.data.user_offsets,
+      self.data,
       self.seen,
       users,
       history_length=_LENGTH,
@@ -99,8 +98,7 @@ class RecommendTest(parameterized.TestCase):
       groups, weights = groups[:, :1], np.ceil(share)  # 0: the bare trunk
     routes = types.Route(groups.astype(np.int32), weights.astype(np.float32))
     requests = recommend.known_users(
-      self.data.items,
-      self.data.user_offsets,
+      self.data,
       self.seen,
       users,
       history_length=_LENGTH,
@@ -187,8 +185,7 @@ class RecommendTest(parameterized.TestCase):
 
     def requests():
       for request in recommend.known_users(
-        self.data.items,
-        self.data.user_offsets,
+        self.data,
         self.seen,
         np.arange(23),
         history_length=_LENGTH,
@@ -227,9 +224,7 @@ class RecommendTest(parameterized.TestCase):
     users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
     data = self.data
     options = {'history_length': _LENGTH, 'chunk': chunk}
-    known = recommend.known_users(
-      data.items, data.user_offsets, self.seen, users, **options
-    )
+    known = recommend.known_users(data, self.seen, users, **options)
     expected = _loop(data, self.params, users, 6, True, vectors[users])
     for a, b in zip(serve(known), expected):
       np.testing.assert_array_equal(a, b)

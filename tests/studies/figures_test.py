@@ -27,12 +27,16 @@ def _panels():
   )
   ranked = {
     name: online.rank(
-      online_toys.blocks(rng, data, prepared.TEST),
-      online_toys.vectors(rng, data), data, prepared.TEST,
+      online.Queries(
+        online_toys.blocks(rng, data, prepared.TEST),
+        online_toys.vectors(rng, data),
+      ),
+      data,
+      online.held_out(data, prepared.TEST),
       online.usual_rules(data, lists=0),
     )
     for name in ('one', 'other')
-  }  # fmt: skip
+  }
   law = studied.Activity(
     **buckets.histogram(prepared.train_counts(data)),
     alpha=2.0,

@@ -8,12 +8,14 @@ import numpy as np
 
 from tests.runs import compare_test
 from tests.studies import papers
+from twotsrec import config
 from twotsrec.evaluation import report as report_lib
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 
 GROUPS = 3
 PARTS = ('cart', 'view', 'new')
+_EVALUATION = config.EvaluationConfig(ks=tuple(compare_test.KS), bootstrap=20)
 RULES = {'buy_popularity': 12, 'cart_reminder': 2, 'view_reminder': 0}
 SHORT = {
   'pin': {'seeds': (0, 1), 'epochs': 2, 'stage2_epochs': 1},
@@ -60,7 +62,7 @@ def write_pin(
   for name in ('user_auc', 'placement_group', 'placement_all'):
     targets[name] = np.clip(targets[name] + shift, 0, 1)
   activity = np.arange(100)
-  built = report_lib.build(targets, activity, GROUPS, compare_test.KS, 20)
+  built = report_lib.build(targets, activity, GROUPS, _EVALUATION)
   for part in (built['overall'], *built['groups']):
     part['hr@1'] = {'value': 0.25}
   place = _write(
@@ -96,8 +98,8 @@ def _with_parts(seed, worse):
 
 
 def _built(targets):
-  activity, ks = np.arange(COPF_USERS), compare_test.KS
-  return report_lib.build(targets, activity, GROUPS, ks, 20, part_names=PARTS)
+  activity = np.arange(COPF_USERS)
+  return report_lib.build(targets, activity, GROUPS, _EVALUATION, PARTS)
 
 
 def _write(made, run, targets, built, users, rules, training, **protocol):

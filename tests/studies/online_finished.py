@@ -10,7 +10,7 @@ import numpy as np
 from tests.evaluation import online_toys
 from tests.studies import papers
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.evaluation import online_events
+from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
@@ -60,8 +60,8 @@ def ranked(seed: int = 0, worse: int = 0, slower: float = 0.0) -> dict:
   """
   generator = np.random.default_rng(seed)
   data = log()
-  event = online_events.held_out(data, prepared_lib.TEST)
-  facts = online_events.describe(data, event)
+  event = online.held_out(data, prepared_lib.TEST)
+  facts = online.describe(data, event)
   better = np.clip(generator.integers(4, 20, event.size) + worse, 0, ITEMS - 1)
   noise = 0.1 * generator.random(event.size)
   active = facts['train_count'] > THRESHOLD

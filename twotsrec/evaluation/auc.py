@@ -45,14 +45,13 @@ def pooled_counts(group: np.ndarray, num_groups: int) -> counting.Fold:
 
   def init(positive: np.ndarray) -> PooledCounts:
     order = np.argsort(positive, kind='stable')
-    zeros = np.zeros((2, positive.size), np.int64)
     return PooledCounts(
-      order,
-      positive[order],
-      group[order],
-      zeros,
-      zeros,
-      np.zeros(num_groups, np.int64),
+      order=order,
+      score=positive[order],
+      group=group[order],
+      below=np.zeros((2, positive.size), np.int64),
+      tied=np.zeros((2, positive.size), np.int64),
+      num_negatives=np.zeros(num_groups, np.int64),
     )
 
   def step(counts, rows, scores, negative):
@@ -65,7 +64,15 @@ def pooled_counts(group: np.ndarray, num_groups: int) -> counting.Fold:
       ordered = np.where(negative[mine], scores[mine], np.inf).ravel()
       ordered.sort()
       negatives = ordered[: np.count_nonzero(negative[mine])]
-      counts = _add_negatives(counts, group_id, negatives)
+      own = counts.group == group_id
+      pair = metrics.count_below(counts.score, negatives)
+      below, tied = (np.stack([np.where(own, n, 0), n]) for n in pair)
+      in_group = np.arange(num_groups) == group_id
+      counts = counts._replace(
+        below=counts.below + below,
+        tied=counts.tied + tied,
+        num_negatives=counts.num_negatives + in_group * negatives.size,
+      )
     return counts
 
   return counting.Fold(init, step)
@@ -86,27 +93,9 @@ def placements(
     (f64[T] against the own group, f64[T] against all), in the order of the
     targets; NaN where there are no negatives.
   """
-  totals = np.stack(
-    [
-      counts.num_negatives[counts.group],
-      np.full(counts.group.size, counts.num_negatives.sum()),
-    ]
-  )
+  everybody = np.full(counts.group.size, counts.num_negatives.sum())
+  totals = np.stack([counts.num_negatives[counts.group], everybody])
   share = (counts.below + ties * counts.tied) / np.maximum(totals, 1)
   placed = np.empty_like(share)
   placed[:, counts.order] = np.where(totals > 0, share, np.nan)
   return placed[0], placed[1]
-
-
-def _add_negatives(
-  counts: PooledCounts, group_id: int, negatives: np.ndarray
-) -> PooledCounts:
-  below, tied = metrics.count_below(counts.score, negatives)
-  own = counts.group == group_id
-  num_negatives = counts.num_negatives.copy()
-  num_negatives[group_id] += negatives.size
-  return counts._replace(
-    below=counts.below + np.stack([np.where(own, below, 0), below]),
-    tied=counts.tied + np.stack([np.where(own, tied, 0), tied]),
-    num_negatives=num_negatives,
-  )

@@ -24,12 +24,7 @@ def names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
 def bought(
   prepared: prepared_data.Prepared, before: int = len(prepared_data.SPLITS)
 ) -> prepared_data.SeenItems:
-  """Distinct items with the target behavior, in the splits before `before`.
-
-  Args:
-    prepared: prepared.Prepared with behaviors.
-    before: prepared.TEST leaves out test events; all events if not given.
-  """
+  """Distinct items with the target behavior, in the splits before `before`."""
   chosen = np.asarray(prepared.behaviors) == len(names(prepared)) - 1
   chosen &= np.asarray(prepared.split) < before
   return prepared_data.distinct_items(prepared, chosen)
@@ -70,10 +65,5 @@ def parts(
 def is_new(
   prepared: prepared_data.Prepared, targets: prepared_data.Targets
 ) -> np.ndarray:
-  """Whether the user had shown nothing toward the item, bool[T].
-
-  Args:
-    prepared: prepared.Prepared with behaviors.
-    targets: as in `parts`.
-  """
+  """Whether the user had shown nothing toward the item, bool[T]."""
   return parts(prepared, targets) == len(names(prepared)) - 1

@@ -59,12 +59,8 @@ def resampled_ratios(
 def intervals(
   sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Percentile intervals, (low f64[M], high f64[M]); NaN without any.
-
-  Arguments as in `resampled_ratios`.
-  """
-  ratios = resampled_ratios(sums, counts, resamples, seed)
-  return percentiles(ratios)
+  """`percentiles` of `resampled_ratios`; NaN without any."""
+  return percentiles(resampled_ratios(sums, counts, resamples, seed))
 
 
 def percentiles(ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -35,9 +35,8 @@ def draw(
   """Uniform distinct negatives for every target.
 
   Args:
-    targets: `event` i64[T], `user` i32[T], `item` i32[T].
-    seen: sorted distinct items per user, as `prepared.SeenItems`; negatives
-      are drawn from the items that are not among them.
+    targets: T held-out items.
+    seen: items of each user that are not drawn.
     num_items: I.
     num: negatives per target.
     seed: of the lists.
@@ -51,7 +50,13 @@ def draw(
     rows = slice(first, first + _ROWS_AT_ONCE)
     excluded = gathers.exclusions(seen, targets.user[rows], targets.item[rows])
     unseen = num_items - excluded.counts
-    _check_enough(unseen, num, targets.user[rows])
+    for short in np.flatnonzero(unseen < num)[:1]:
+      raise types.UserError(
+        f'user {targets.user[rows][short]} (counted from 0) has {unseen[short]}'
+        f' items never interacted with, fewer than num_candidates={num}'
+        ' negatives; lower evaluation.num_candidates or use'
+        " evaluation.candidates='all'"
+      )
     ranks = distinct_ranks(targets.event[rows], unseen, num, seed)
     lists[rows, 1:] = complement(ranks, excluded)
   return lists
@@ -67,17 +72,13 @@ def digest(lists: np.ndarray) -> str:
 def fingerprints(lists: np.ndarray) -> np.ndarray:
   """A number for every list, u64[b]; lists that differ have different ones.
 
-  A sum with random odd multipliers modulo 2^64: two given lists that differ
-  agree by chance in one of about 2^63 cases.
-
-  Args:
-    lists: i32[b, n].
+  A sum with random odd multipliers modulo 2^64: two given lists i32[b, n] that
+  differ agree by chance in one of about 2^63 cases.
   """
   stream = np.zeros(1, np.int64)
-  words = random_words(stream, lists.shape[1], _MULTIPLIER_SEED)
-  return (lists.astype(np.uint64) * (words[0] | np.uint64(1))).sum(
-    axis=1, dtype=np.uint64
-  )
+  [words] = random_words(stream, lists.shape[1], _MULTIPLIER_SEED)
+  products = lists.astype(np.uint64) * (words | np.uint64(1))
+  return products.sum(axis=1, dtype=np.uint64)
 
 
 def digest_of_fingerprints(fingerprint: np.ndarray) -> str:
@@ -191,11 +192,7 @@ def philox(
 
 
 def _first_occurrences(values: np.ndarray) -> np.ndarray:
-  """bool[T, m]: whether no earlier value of the row is the same.
-
-  Args:
-    values: i64[T, m], at least 0.
-  """
+  """Whether no earlier value of the row i64[T, m] is the same, bool[T, m]."""
   # The place in the low bits: one sort of numbers is a stable argsort, and
   # several times as fast.
   bits = max(values.shape[1] - 1, 1).bit_length()
@@ -206,13 +203,3 @@ def _first_occurrences(values: np.ndarray) -> np.ndarray:
   place = packed & ((1 << bits) - 1)
   np.put_along_axis(result, place, fresh, axis=1)
   return result
-
-
-def _check_enough(unseen: np.ndarray, num: int, users: np.ndarray) -> None:
-  short = np.flatnonzero(unseen < num)
-  if short.size:
-    raise types.UserError(
-      f'user {users[short[0]]} (counted from 0) has {unseen[short[0]]} items '
-      f'never interacted with, fewer than num_candidates={num} negatives; '
-      "lower evaluation.num_candidates or use evaluation.candidates='all'"
-    )

@@ -34,14 +34,6 @@ ALPHA = 0.05  # level of the marks, as of the 95 % intervals
 # Arrays of a run by held-out item: what says which it is, and what is compared.
 KEYS = ('event', 'user', 'item', 'group', 'num_negatives')
 VALUES = ('rank', 'user_auc', 'placement_group', 'placement_all')
-_UNREADABLE = (
-  zipfile.BadZipFile,
-  zlib.error,
-  EOFError,
-  KeyError,  # an array is missing
-  RuntimeError,  # compressed in an unknown way, or encrypted
-  ValueError,  # not an array
-)
 
 
 class Table(NamedTuple):
@@ -114,7 +106,10 @@ def read_targets(
         name: np.load(io.BytesIO(archive.read(f'{name}.npy')))
         for name in dict.fromkeys((*KEYS, by, *VALUES))
       }
-  except _UNREADABLE as error:
+  # Cut off, altered (RuntimeError: it seems encrypted), or other arrays.
+  except (
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
+  ) as error:  # fmt: skip
     raise ValueError('its arrays cannot be read') from error
   targets = arrays['event'].shape
   for name, array in arrays.items():
@@ -141,8 +136,7 @@ def tabulate(
   """Sums over the held-out items of each user, by group and overall.
 
   Args:
-    per_target: arrays [T]: user, group (0..G-1), rank, user_auc,
-      placement_group, placement_all.
+    per_target: arrays [T]: user, group (0..G-1), and those of `VALUES`.
     num_groups: G.
     ks: cut-offs, all that `metrics` name.
     metrics: M of `report.metric_names(ks)`.
@@ -157,24 +151,23 @@ def tabulate(
     if row < num_groups:
       chosen, placement = per_target[by] == row, own_placement
       part = {name: values[chosen] for name, values in per_target.items()}
-    users, terms = report.user_terms(part, ks, placement)
+    columns = report.columns(part, ks, placement)
+    users, sums, counts = report.user_sums(
+      part['user'], [columns[name] for name in metrics]
+    )
     index = np.searchsorted(everybody, users)
-    for column, name in enumerate(metrics):
-      table.sums[index, row, column] = terms[name].sums
-      table.counts[index, row, column] = terms[name].counts
+    table.sums[index, row], table.counts[index, row] = sums, counts
   return table
 
 
 def values(table: Table) -> np.ndarray:
   """Metrics f64[G + 2, M]: groups, everybody, mean of groups."""
   counts = table.counts.sum(axis=0)
+  undefined = np.full(counts.shape, np.nan)
   ratios = np.divide(
-    table.sums.sum(axis=0),
-    counts,
-    out=np.full(counts.shape, np.nan),
-    where=counts > 0,
+    table.sums.sum(axis=0), counts, out=undefined, where=counts > 0
   )
-  return _with_mean(ratios[None], counts)[0]
+  return _with_mean(ratios, counts)
 
 
 def pool(tables: Iterable[Table]) -> System:
@@ -208,15 +201,27 @@ def compare(
   for other in others:
     chex.assert_equal_shape([reference.values, other.values])
     _check_paired(reference.table, other.table)
-  base = reference.table
-  differences = [
-    base._replace(sums=other.table.sums - base.sums) for other in others
-  ]
-  ratios = _resampled(differences, resamples, seed)
-  return [
-    _summary(reference, other, values(difference), ratios[:, i])
-    for i, (other, difference) in enumerate(zip(others, differences))
-  ]
+  base, compared = reference.table, []
+  sums = np.stack([other.table.sums - base.sums for other in others], axis=1)
+  ratios = _resampled(sums, base.counts, resamples, seed)
+  for i, other in enumerate(others):
+    difference = values(base._replace(sums=sums[:, i]))
+    flat = ratios[:, i].reshape(resamples, -1)
+    low, high = bootstrap.percentiles(flat)
+    p = bootstrap.p_values(flat).reshape(difference.shape)
+    compared.append(
+      Comparison(
+        reference=reference.values.mean(axis=0),
+        other=other.values.mean(axis=0),
+        difference=difference,
+        low=low.reshape(difference.shape),
+        high=high.reshape(difference.shape),
+        p=p,
+        holm=np.apply_along_axis(holm, 0, p[:-2]),
+        by_seed=other.values - reference.values,
+      )
+    )
+  return compared
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -257,21 +262,20 @@ def rows(
   num_groups = len(comparison.holm)
   names = [*(parts or range(1, num_groups + 1)), 'all']
   names.append(f'mean of {"parts" if parts else "groups"}')
+  number = metrics_lib.or_none
   fields = ('reference', 'other', 'difference', 'low', 'high', 'p')
-  number, lines = metrics_lib.or_none, []
-  for row, name in enumerate(names):
-    of_group = row < num_groups
-    holms = comparison.holm[row, column] if of_group else np.nan
-    lines.append(
-      {
-        'group': name,
-        'users': int(users[min(row, num_groups)]),
-        **{f: number(getattr(comparison, f)[row, column]) for f in fields},
-        'holm': number(holms),
-        'by_seed': [number(d) for d in comparison.by_seed[:, row, column]],
-      }
-    )
-  return lines
+  nothing = np.full((2, comparison.holm.shape[1]), np.nan)
+  holms = np.concatenate([comparison.holm, nothing])
+  return [
+    {
+      'group': name,
+      'users': int(users[min(row, num_groups)]),
+      **{f: number(getattr(comparison, f)[row, column]) for f in fields},
+      'holm': number(holms[row, column]),
+      'by_seed': [number(d) for d in comparison.by_seed[:, row, column]],
+    }
+    for row, name in enumerate(names)
+  ]
 
 
 def table(
@@ -279,10 +283,8 @@ def table(
 ) -> list[list[str]]:
   """Cells of a table with its head, a star where a row is significant.
 
-  Args:
-    reference: name of the reference.
-    name: of the other system.
-    by_metric: {metric: `rows`}.
+  The names are those of the reference and of the other system; `by_metric` is
+  {metric: `rows`}.
   """
   head = ['metric', 'group', 'users', reference, name, 'difference', '']
   head += ['95 % interval', 'p', 'Holm p', 'over seeds']
@@ -338,16 +340,21 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
   ]
 
 
-def _resampled(
-  tables: Sequence[Table], resamples: int, seed: int
-) -> np.ndarray:
-  """Values of every table in the same resamples, f64[R, S, G + 2, M]."""
-  counts = tables[0].counts
-  sums = np.stack([table.sums for table in tables], axis=1)
-  flat = sums.reshape(len(sums), -1)
-  repeated = np.repeat(counts[:, None], len(tables), axis=1)
+def _resampled(sums, counts, resamples: int, seed: int) -> np.ndarray:
+  """Values in the same resamples for all, f64[R, S, G + 2, M].
+
+  Args:
+    sums: f64[U, S, G + 1, M].
+    counts: f64[U, G + 1, M].
+    resamples: R.
+    seed: of the draws.
+  """
+  repeated = np.repeat(counts[:, None], sums.shape[1], axis=1)
   ratios = bootstrap.resampled_ratios(
-    flat, repeated.reshape(flat.shape), resamples, seed
+    sums.reshape(len(sums), -1),
+    repeated.reshape(len(sums), -1),
+    resamples,
+    seed,
   )
   ratios = ratios.reshape(resamples, *sums.shape[1:])
   return _with_mean(ratios, counts.sum(axis=0))
@@ -368,26 +375,8 @@ def _with_mean(ratios: np.ndarray, counts: np.ndarray) -> np.ndarray:
   return np.concatenate([ratios, total / number], axis=-2)
 
 
-def _summary(reference, other, difference, ratios) -> Comparison:
-  shape = difference.shape
-  flat = ratios.reshape(len(ratios), -1)
-  low, high = bootstrap.percentiles(flat)
-  p = bootstrap.p_values(flat).reshape(shape)
-  return Comparison(
-    reference=reference.values.mean(axis=0),
-    other=other.values.mean(axis=0),
-    difference=difference,
-    low=low.reshape(shape),
-    high=high.reshape(shape),
-    p=p,
-    holm=np.apply_along_axis(holm, 0, p[:-2]),
-    by_seed=other.values - reference.values,
-  )
-
-
 def _check_paired(a: Table, b: Table) -> None:
-  same = np.array_equal(a.users, b.users) and np.array_equal(a.counts, b.counts)
-  if not same:
+  if not all(map(np.array_equal, (a.users, a.counts), (b.users, b.counts))):
     raise types.UserError(
       'runs with values for different users or items cannot be paired; both '
       'need the same held-out items, ranked among the same candidates'

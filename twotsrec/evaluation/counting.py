@@ -52,15 +52,10 @@ class Fold(NamedTuple):
 
 
 class Tally(NamedTuple):
-  """Sums of a tile, on the device.
+  """Sums of a tile, on the device."""
 
-  Attributes:
-    packed: i32[K, R], better + 2^16 tied.
-    has_nan: bool[], whether a score that counts is not a number.
-  """
-
-  packed: jax.Array
-  has_nan: jax.Array
+  packed: jax.Array  # i32[K, R], better + 2^16 tied
+  has_nan: jax.Array  # bool[], whether a score that counts is not a number
 
 
 class Part(NamedTuple):
@@ -112,13 +107,11 @@ def tally(
   # One sum of both is faster than two.
   values = jnp.where(above, 1, jnp.where(equal, 1 << _SHIFT, 0))
   values = jnp.where(counts, values, 0)
-  left = lambda mask, x: rules.left(mask, x, first)
   bad = jnp.isnan(scores) & counts
-  widest = (None,) if None in masks else masks
   has_nan = jnp.any(jnp.isnan(own) & real)
-  for mask in widest:
-    has_nan |= jnp.any(left(mask, bad))
-  sums = [jnp.sum(left(mask, values), axis=1) for mask in masks]
+  for mask in (None,) if None in masks else masks:
+    has_nan |= jnp.any(rules.left(mask, bad, first))
+  sums = [jnp.sum(rules.left(mask, values, first), axis=1) for mask in masks]
   return Tally(jnp.stack(sums), has_nan)
 
 

@@ -63,13 +63,8 @@ def _gain(gains, better, tied, others, n) -> np.ndarray:
 def _over_ties(sampled, whole, better, tied, others, n) -> np.ndarray:
   """Mean of the value with half the ties above, rounded down and up.
 
-  Args:
-    sampled: (G, N > n, n) -> value, expected over lists.
-    whole: (G) -> value, where all others are candidates.
-    better: of the public functions, as what follows.
-    tied: the same.
-    others: the same.
-    n: the same.
+  `sampled` is (G, N > n, n) -> value, expected over lists, and `whole` is
+  (G) -> value, where all others are candidates.
   """
   better, tied, others = np.broadcast_arrays(
     *(np.asarray(x, np.int64) for x in (better, tied, others))

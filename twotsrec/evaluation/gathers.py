@@ -6,17 +6,11 @@ import numpy as np
 
 
 class Ragged(NamedTuple):
-  """Slices of different lengths, one after the other.
+  """Slices of different lengths, one after the other, columns [M]."""
 
-  Attributes:
-    row: i64[M], slice that a value is of.
-    values: [M].
-    place: i64[M], of the value in its slice.
-  """
-
-  row: np.ndarray
+  row: np.ndarray  # slice that a value is of
   values: np.ndarray
-  place: np.ndarray
+  place: np.ndarray  # of the value in its slice
 
 
 class Exclusions(NamedTuple):
@@ -60,13 +54,7 @@ def histories(
 
 
 def slices(values: np.ndarray, first: np.ndarray, counts: np.ndarray) -> Ragged:
-  """values[first[r] : first[r] + counts[r]] of every row r.
-
-  Args:
-    values: [N].
-    first: i64[B].
-    counts: i64[B].
-  """
+  """values[first[r] : first[r] + counts[r]] of every row r, i64[B] both."""
   row = np.repeat(np.arange(first.size), counts)
   place = np.arange(row.size) - np.repeat(np.cumsum(counts) - counts, counts)
   return Ragged(row, values[np.repeat(first, counts) + place], place)
@@ -79,12 +67,12 @@ def exclusions(
 
   Args:
     seen: `offsets` i64[U + 1] and `items` i32[M], as `prepared.SeenItems`.
-    users: i32[B], users may repeat.
+    users: i[B], users may repeat.
     also: i32[B], such as the held-out item itself.
   """
-  users = np.asarray(users, np.int64)
-  first = np.asarray(seen.offsets[users], np.int64)
-  counts = np.asarray(seen.offsets[users + 1], np.int64) - first
+  users, offsets = np.asarray(users, np.int64), np.asarray(seen.offsets)
+  first = offsets[users].astype(np.int64)
+  counts = offsets[users + 1] - first
   rows, items, _ = slices(seen.items, first, counts)
   items = np.asarray(items, np.int64)
   if also is not None:

@@ -18,14 +18,23 @@ from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import auc
 from twotsrec.evaluation import behaviors
-from twotsrec.evaluation import evaluate as evaluate_lib
+from twotsrec.evaluation import candidates
+from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
+from twotsrec.evaluation import rules as rules_lib
+from twotsrec.evaluation import tiles
 from twotsrec.models import closed_form
 from twotsrec.models import reminders
 
 SPLITS = ('validation', 'test')
+
+
+# ---- Ranking
 
 
 def rank(
@@ -34,56 +43,189 @@ def rank(
   split: str,
   show: Callable[[int, int], None] | None = None,
 ) -> contracts.Ranked:
-  """Ranks the held-out items of a split, as `contracts.Recipe.rank`."""
-  config = experiment.config
-  part, rows = evaluate_lib.evaluate(
-    ranker,
-    experiment.prepared,
-    experiment.groups,
-    prepared_lib.SPLITS.index(split),
-    config.evaluation,
-    key=config.groups.key,
+  """Ranks the held-out items of a split, as `contracts.Recipe.rank`.
+
+  A target belongs to the group of its event if events have groups, else to that
+  of its user. Rows come in the order of the events, with `part` if the data
+  have behaviors.
+  """
+  config, prepared, groups, _ = experiment
+  evaluation = config.evaluation
+  targets = _held_out(experiment, split)
+  routes = None
+  if ranker.routing is not None:
+    routes = routing_lib.of_targets(
+      prepared, groups, targets, config.groups.key, ranker.routing
+    )
+  targets, group, routes = _sorted_by_group(groups, targets, routes)
+  counts = ranking.rank_targets(
+    ranking.Task(ranker, prepared, targets, routes),
+    _among(experiment, targets, split),
+    sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+    fold=auc.pooled_counts(group, len(groups.sizes)),
     progress=show,
   )
+  placements = auc.placements(counts.folded, evaluation.auc_ties)
+  rows = report_lib.per_target(targets, group, counts, placements, evaluation)
+  parts = behaviors.part_names(prepared)
+  if parts:
+    rows['part'] = behaviors.parts(prepared, targets)
+  order = np.argsort(targets.event)
+  rows = {name: values[order] for name, values in rows.items()}
+  activity = prepared_lib.train_counts(prepared)
+  part = report_lib.build(rows, activity, len(groups.sizes), evaluation, parts)
   return contracts.Ranked(part, rows)
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
-  """How a split is ranked; without candidate lists if it has no events.
+  """Describes how a split is ranked; without lists if it has no events.
 
   Raises:
     types.UserError: what the data cannot serve, and the way out.
   """
-  evaluation = experiment.config.evaluation
-  if evaluation.candidates == 'sampled' and not held_out(experiment, split):
-    evaluation = dataclasses.replace(evaluation, candidates='all')
-  index = prepared_lib.SPLITS.index(split)
-  described = evaluate_lib.protocol(experiment.prepared, index, evaluation)
-  names = behaviors.names(experiment.prepared)
+  prepared, evaluation = experiment.prepared, experiment.config.evaluation
+  asked, events = evaluation.candidates, held_out(experiment, split)
+  names = behaviors.names(prepared)
+  if asked in ('unbought', 'never_interacted') and not names:
+    raise types.UserError(
+      f'evaluation.candidates is {asked!r}, but these data have no behaviors,'
+      " so nothing says what was bought; use 'all' or 'sampled'"
+    )
+  described = {
+    'split': split,
+    'candidates': 'all' if asked == 'sampled' and not events else asked,
+    'auc_ties': evaluation.auc_ties,
+    'rank_ties': evaluation.rank_ties,
+    'negatives': _negatives(names, asked),
+    'bootstrap': evaluation.bootstrap,
+  }
+  if events:
+    targets = _held_out(experiment, split)  # some are new
+    if asked == 'sampled':
+      lists = _lists(experiment, targets)
+      described['num_candidates'] = evaluation.num_candidates
+      described['negatives_digest'] = candidates.digest(lists)
   if names:
     described['behaviors'] = list(names)
     described['strip_heldout'] = experiment.config.data.strip_heldout
   return described
 
 
+def held_out(experiment: contracts.Experiment, split: str) -> int:
+  """Number of events of a split."""
+  index = prepared_lib.SPLITS.index(split)
+  return int(np.sum(np.asarray(experiment.prepared.split) == index))
+
+
+def _negatives(names: tuple[str, ...], asked: str) -> str:
+  """The candidates of a held-out item in words."""
+  if asked == 'unbought':
+    return (
+      f'items without a {names[-1]} of the user in the splits before; other'
+      ' behaviors leave an item in'
+    )
+  text = 'items the user never interacted with in the whole data'
+  if asked == 'never_interacted':
+    return (
+      f'{text}; held-out items toward which the user had shown'
+      f' {" or ".join(names[:-1])} are left out'
+    )
+  if len(names) > 1:
+    text += (
+      ', by any behavior; a held-out item is ranked among them also where the'
+      f' user had shown {" or ".join(names[:-1])} toward it'
+    )
+  return text
+
+
+def _held_out(
+  experiment: contracts.Experiment, split: str
+) -> prepared_lib.Targets:
+  """Events to rank: those of a split, or the discoveries among them."""
+  prepared = experiment.prepared
+  targets = prepared_lib.targets(prepared, prepared_lib.SPLITS.index(split))
+  if not targets.user.size:
+    raise types.UserError(
+      f'the {split} split is empty; prepare the data with one'
+      ' (data.validation=True holds one event per user out)'
+    )
+  if experiment.config.evaluation.candidates != 'never_interacted':
+    return targets
+  new = behaviors.is_new(prepared, targets)
+  if not np.any(new):
+    raise types.UserError(
+      "evaluation.candidates is 'never_interacted', but no held-out item of the"
+      f" {split} split is new to its user; use 'unbought'"
+    )
+  return prepared_lib.Targets(*(column[new] for column in targets))
+
+
+def _sorted_by_group(
+  groups: groups_lib.Groups,
+  targets: prepared_lib.Targets,
+  routes: types.Route | None,
+) -> tuple[prepared_lib.Targets, np.ndarray, types.Route | None]:
+  """Targets in order of group, so that a tile's pairs mostly share one.
+
+  Inside a group they are in order of their routes, which a tile must share.
+  """
+  group = groups_lib.of_events(groups, targets.user, targets.event)
+  order = np.lexsort((*tiles.route_keys(routes), group))
+  targets = prepared_lib.Targets(*(column[order] for column in targets))
+  if routes is not None:
+    routes = types.Route(*(leaf[order] for leaf in routes))
+  return targets, group[order].astype(np.int32), routes
+
+
+def _among(experiment, targets, split) -> rules_lib.Rule | np.ndarray:
+  """The rule for the candidates, or lists of them.
+
+  What the user interacted with in the whole data is no negative; or with
+  'unbought' only what the user bought in the splits before: a purchase held out
+  for validation is left out when test items are ranked, a test item is not left
+  out when validation items are.
+  """
+  prepared, evaluation = experiment.prepared, experiment.config.evaluation
+  if evaluation.candidates == 'unbought':
+    before = prepared_lib.SPLITS.index(split)
+    bought = behaviors.bought(prepared, before)
+    return rules_lib.without(bought, prepared.num_items, rules_lib.UNBOUGHT)
+  if evaluation.candidates == 'sampled':
+    return _lists(experiment, targets)
+  seen = prepared_lib.seen_items(prepared, 'all')
+  return rules_lib.without(seen, prepared.num_items)
+
+
+def _lists(experiment, targets) -> np.ndarray:
+  """Sampled candidates, i32[T, 1 + n]."""
+  prepared, evaluation = experiment.prepared, experiment.config.evaluation
+  seen = prepared_lib.seen_items(prepared, 'all')
+  number, seed = evaluation.num_candidates, evaluation.seed
+  return candidates.draw(targets, seen, prepared.num_items, number, seed)
+
+
+# ---- What stands beside a model
+
+
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
-  """What every table shows beside a model: nothing of it is trained.
+  """Untrained rankers that stand beside a model in every table.
 
   Popularity; with behaviors the reminder rules, on what is trained on.
   """
-  length = experiment.config.data.history_length
+  config, prepared = experiment.config, experiment.prepared
   asked = {
     name: closed_form_ranker(experiment, name)
-    for name in experiment.config.evaluation.rules
+    for name in config.evaluation.rules
   }
-  if not behaviors.names(experiment.prepared):
+  if not behaviors.names(prepared):
     return {'popularity': popularity(experiment), **asked}
-  trained_on = behaviors_lib.of_prepared(
-    experiment.prepared, experiment.config.data.strip_heldout
-  )
+  trained_on = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   reminding = {
     name: contracts.Ranker(
-      model=model, params=params, context=None, history_length=length
+      model=model,
+      params=params,
+      context=None,
+      history_length=config.data.history_length,
     )
     for name, (model, params) in reminders.rules(trained_on).items()
   }
@@ -120,7 +262,7 @@ def closed_form_ranker(
 
 
 def _train_pairs(prepared):
-  """Who has what by the train events, U x I, once each."""
+  """Pairs of users and items in train events, U x I, once each."""
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   users = prepared_lib.event_users(prepared)[train]
   items = np.asarray(prepared.items)[train] - 1
@@ -153,10 +295,7 @@ def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
   return jnp.asarray(counts, jnp.float32)
 
 
-def held_out(experiment: contracts.Experiment, split: str) -> int:
-  """Number of events of a split."""
-  index = prepared_lib.SPLITS.index(split)
-  return int(np.sum(np.asarray(experiment.prepared.split) == index))
+# ---- Selection
 
 
 def make_metric(
@@ -166,7 +305,8 @@ def make_metric(
 ) -> Callable[[Any], dict[str, Any]]:
   """params -> {metric: value, metric_by_group: values}, for selection.
 
-  `group_auc` is the mean of the groups' AUC: every group counts the same.
+  `group_auc` is the mean of the groups' AUC: every group counts the same, but
+  for empty ones, which have none.
 
   Args:
     experiment: data and protocol.
@@ -192,17 +332,15 @@ def make_metric(
     part = rank(quick, ranker_of(params), train.select_on).part
     values = {k: part['overall'][k]['value'] for k in ranked}
     by_group = {k: [g[k]['value'] for g in part['groups']] for k in ranked}
-    values |= {f'{k}_by_group': v for k, v in by_group.items()}
-    return values | _group_auc(by_group['auc'])
+    aucs = [value for value in by_group['auc'] if value is not None]
+    return {
+      **values,
+      **{f'{k}_by_group': v for k, v in by_group.items()},
+      'group_auc': sum(aucs) / len(aucs) if aucs else None,
+      'group_auc_by_group': by_group['auc'],
+    }
 
   return metric
-
-
-def _group_auc(by_group):
-  """Empty groups, without an AUC, take no part in the mean."""
-  values = [value for value in by_group if value is not None]
-  mean = sum(values) / len(values) if values else None
-  return {'group_auc': mean, 'group_auc_by_group': by_group}
 
 
 def require_selection_events(

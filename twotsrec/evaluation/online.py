@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import chex
 import numpy as np
 
+from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
-from twotsrec.evaluation import online_events
 from twotsrec.evaluation import products
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import tiles
 
 # Rows put in order before they are cut: a tile then has few users.
 _PIECE_ROWS = 1 << 15
@@ -46,16 +47,63 @@ class Block(NamedTuple):
   norm: np.ndarray
 
 
-class _Source(NamedTuple):
-  """Inputs of the tiles, and the columns that come with them."""
+class Queries(NamedTuple):
+  """Queries of events, and the items that they rank.
 
-  prepared: prepared_data.Prepared
-  wanted: np.ndarray
-  stock: products.Catalog
-  among: Sequence[rules.Rule]
-  movement: np.ndarray
-  norm: np.ndarray
-  fingerprint: np.ndarray
+  Attributes:
+    blocks: with every event that is ranked exactly once, others are dropped.
+    item_vectors: f32[I + 1, d]; row 0 is padding.
+  """
+
+  blocks: Iterable[Block]
+  item_vectors: Any
+
+
+def held_out(
+  prepared: prepared_data.Prepared, split: int | Sequence[int]
+) -> np.ndarray:
+  """Events of VALIDATION or TEST, or several splits, i64[T] ascending.
+
+  Raises:
+    types.UserError: the data hold none out.
+  """
+  splits = np.atleast_1d(split)
+  events = np.flatnonzero(np.isin(prepared.split, splits))
+  if not events.size:
+    names = ' and '.join(prepared_data.SPLITS[s] for s in splits)
+    raise types.UserError(
+      f'no events are held out for {names}; prepare the data with a split that '
+      'has them'
+    )
+  return events
+
+
+def describe(
+  prepared: prepared_data.Prepared, event: np.ndarray
+) -> dict[str, np.ndarray]:
+  """Columns of events i64[T] that no model changes.
+
+  Returns:
+    Arrays [T]: event, user, item, split, position (k = 1 for the first event
+    of the user in its split), train_count of the user, warm (whether the item
+    occurs in training; a model may have left some of it out).
+  """
+  users, split = prepared_data.event_users(prepared), np.asarray(prepared.split)
+  starts = (np.diff(users, prepend=-1) > 0) | (np.diff(split, prepend=-1) > 0)
+  starts = np.flatnonzero(starts)
+  first = starts[np.searchsorted(starts, event, side='right') - 1]
+  items = np.asarray(prepared.items)
+  trained = np.zeros(prepared.num_items + 1, np.bool_)
+  trained[items[split == prepared_data.TRAIN]] = True
+  return {
+    'event': event,
+    'user': users[event],
+    'item': items[event],
+    'split': split[event],
+    'position': event - first + 1,
+    'train_count': prepared_data.train_counts(prepared)[users[event]],
+    'warm': trained[items[event]],
+  }
 
 
 def usual_rules(
@@ -68,54 +116,51 @@ def usual_rules(
 
 
 def rank(
-  blocks: Iterable[Block],
-  item_vectors: Any,
+  queries: Queries,
   prepared: prepared_data.Prepared,
-  split: int | Sequence[int],
+  events: np.ndarray,
   among: Sequence[rules.Rule],
   *,
-  events: np.ndarray | None = None,
-  row_tile: int = 256,
-  item_tile: int = 4096,
+  sizes: tiles.Sizes = tiles.SIZES,
   progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
-  """Counts for every held-out event of the split, in order of event.
+  """Counts for every event.
 
   Args:
-    blocks: with every event that is ranked exactly once, others are dropped;
-      `Block` or anything with its fields.
-    item_vectors: f32[I + 1, d]; row 0 is padding.
+    queries: of the events, in any order.
     prepared: the data.
-    split: VALIDATION or TEST, or several.
+    events: i64[T] ascending, of `held_out` or some of them.
     among: rules of `rules.everything`, `rules.past` or `rules.listed`, such as
       `usual_rules`.
-    events: i64[T], a subset of the events of the split to rank.
-    row_tile: events scored at once.
-    item_tile: items scored at once.
+    sizes: events and items scored at once.
     progress: called with (events done, events).
   Returns:
-    Arrays [T]: those of `online_events.describe`; score, movement, norm; and
-    better, tied and num_negatives among all other items; the same ending in
-    _without_past; and better_sampled, tied_sampled, num_sampled and list, the
-    fingerprint of the candidates: those of the rules in `among`.
+    Arrays [T]: those of `describe`; score, movement, norm; and better, tied and
+    num_negatives among all other items; the same ending in _without_past; and
+    better_sampled, tied_sampled, num_sampled and list, the fingerprint of the
+    candidates: those of the rules in `among`.
   """
-  wanted = online_events.held_out(prepared, split, events)
-  chex.assert_shape(item_vectors, (prepared.num_items + 1, None))
-  source = _Source(
-    prepared=prepared,
-    wanted=wanted,
-    stock=products.catalog(item_vectors, wanted.size, row_tile, item_tile),
-    among=among,
-    movement=np.zeros(wanted.size, np.float32),
-    norm=np.zeros(wanted.size, np.float32),
-    fingerprint=np.zeros(wanted.size, np.uint64),
-  )
-  facts = online_events.describe(prepared, wanted)
-  counts = counting.add_up(
-    _parts(blocks, source, facts['user']), wanted.size, len(among),
-    progress=progress,
-  )  # fmt: skip
-  return facts | _columns(source, counts)
+  chex.assert_shape(queries.item_vectors, (prepared.num_items + 1, None))
+  stock = products.catalog(queries.item_vectors, events.size, sizes)
+  facts = describe(prepared, events)
+  columns = {
+    'movement': np.zeros(events.size, np.float32),
+    'norm': np.zeros(events.size, np.float32),
+    'list': np.zeros(events.size, np.uint64),
+  }
+  parts = _parts(queries.blocks, stock, facts, among, columns)
+  total = events.size
+  counts = counting.add_up(parts, total, len(among), progress=progress)
+  lists = columns.pop('list')
+  ranked = {**facts, 'score': counts.positive_score, **columns}
+  for i, rule in enumerate(among):
+    ending, number = _COLUMNS[rule.name]
+    ranked['better' + ending] = counts.better[i]
+    ranked['tied' + ending] = counts.tied[i]
+    ranked[number] = counts.num_negatives[i]
+    if rule.name == rules.LISTED:
+      ranked['list'] = lists
+  return ranked
 
 
 def static_blocks(
@@ -129,9 +174,9 @@ def static_blocks(
   chex.assert_shape(vectors, (prepared.num_users, None))
   norms = np.linalg.norm(vectors, axis=1)
   users = prepared_data.event_users(prepared)
-  wanted = online_events.held_out(prepared, split)
-  for first in range(0, wanted.size, rows):
-    event = wanted[first : first + rows]
+  events = held_out(prepared, split)
+  for first in range(0, events.size, rows):
+    event = events[first : first + rows]
     still = np.zeros(event.size, np.float32)
     yield Block(event, vectors[users[event]], still, norms[users[event]])
 
@@ -150,48 +195,47 @@ def constant_blocks(
 
 def popularity(
   prepared: prepared_data.Prepared, split: int | Sequence[int]
-) -> tuple[Iterator[Block], np.ndarray]:
-  """Blocks, and vectors f32[I + 1, 1] that count the training events."""
+) -> Queries:
+  """Ranks by vectors f32[I + 1, 1] that count the training events."""
   in_train = np.asarray(prepared.split) == prepared_data.TRAIN
   items = np.asarray(prepared.items)[in_train]
   counts = np.bincount(items, minlength=prepared.num_items + 1)
   vectors = counts[:, None].astype(np.float32)
-  return constant_blocks(prepared, split, np.ones(1)), vectors
+  return Queries(constant_blocks(prepared, split, np.ones(1)), vectors)
 
 
-def _parts(blocks, source, users) -> Iterator[counting.Part]:
-  """Tiles in order of arrival; writes the columns of `source`."""
-  wanted, size = source.wanted, source.stock.rows
-  items = np.asarray(source.prepared.items)
-  arrived = np.zeros(wanted.size, np.bool_)
-  for place, piece in _pieces(blocks, wanted):
+def _parts(blocks, stock, facts, among, columns) -> Iterator[counting.Part]:
+  """Tiles in order of arrival; writes what comes with them into `columns`."""
+  events, users, items = (facts[name] for name in ('event', 'user', 'item'))
+  arrived = np.zeros(events.size, np.bool_)
+  for place, piece in _pieces(blocks, events):
     if arrived[place].any() or not np.all(np.diff(place) > 0):
       raise ValueError('a held-out event came twice')
     arrived[place] = True
-    source.movement[place] = piece.movement
-    source.norm[place] = piece.norm
-    for first in range(0, place.size, size):
-      rows, query = (x[first : first + size] for x in (place, piece.query))
-      event = wanted[rows]
-      targets = prepared_data.Targets(event, users[rows], items[event], event)
-      excluded = [rule.excluded(targets) for rule in source.among]
+    columns['movement'][place] = piece.movement
+    columns['norm'][place] = piece.norm
+    for first in range(0, place.size, stock.rows):
+      tile = slice(first, first + stock.rows)
+      rows, event = place[tile], events[place[tile]]
+      targets = prepared_data.Targets(event, users[rows], items[rows], event)
+      excluded = [rule.excluded(targets) for rule in among]
       for rule in excluded:
         if rule.fingerprint is not None:
-          source.fingerprint[rows] = rule.fingerprint
-      yield products.part(source.stock, rows, query, targets, excluded)
+          columns['list'][rows] = rule.fingerprint
+      yield products.part(stock, rows, piece.query[tile], targets, excluded)
   if not arrived.all():
-    raise ValueError(f'{arrived.sum()} of {wanted.size} held-out events came')
+    raise ValueError(f'{arrived.sum()} of {events.size} held-out events came')
 
 
-def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
-  """Larger blocks in order of event, with their places in `wanted`."""
+def _pieces(blocks, events) -> Iterator[tuple[np.ndarray, Block]]:
+  """Larger blocks in order of event, with their places in `events`."""
   waiting, size = [], 0
   for block in itertools.chain(blocks, [None]):
     if block is not None:
       columns = [np.asarray(getattr(block, name)) for name in Block._fields]
-      place = np.searchsorted(wanted, columns[0])
-      place = np.minimum(place, wanted.size - 1)
-      asked = wanted[place] == columns[0]
+      place = np.searchsorted(events, columns[0])
+      place = np.minimum(place, events.size - 1)
+      asked = events[place] == columns[0]
       waiting.append((place[asked], *(column[asked] for column in columns)))
       size += np.count_nonzero(asked)
     if waiting and (size >= _PIECE_ROWS or block is None):
@@ -199,21 +243,3 @@ def _pieces(blocks, wanted) -> Iterator[tuple[np.ndarray, Block]]:
       order = np.argsort(place, kind='stable')
       yield place[order], Block(*(column[order] for column in columns))
       waiting, size = [], 0
-
-
-def _columns(source, counts) -> dict[str, np.ndarray]:
-  columns = {
-    'score': counts.positive_score,
-    'movement': source.movement,
-    'norm': source.norm,
-  }
-  for i, rule in enumerate(source.among):
-    ending, number = _COLUMNS[rule.name]
-    columns |= {
-      'better' + ending: counts.better[i],
-      'tied' + ending: counts.tied[i],
-      number: counts.num_negatives[i],
-    }
-    if rule.name == rules.LISTED:
-      columns['list'] = source.fingerprint
-  return columns

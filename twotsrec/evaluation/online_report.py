@@ -19,10 +19,12 @@ import numpy as np
 
 from twotsrec import config
 from twotsrec import metrics
+from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import candidates
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import report
@@ -78,16 +80,14 @@ def build(
   """
   if values is None:
     values = target_metrics(per_target, options.lists, options.k)
-  names = list(values)
-  table = np.stack(list(values.values()), axis=1)
   rows = []
   for name, chosen in _rows(per_target['train_count'], options):
-    warm = chosen & per_target['warm']
+    warm = chosen & per_target[WARM]
     rows.append(
       {
         'name': name,
-        'all': _part(per_target, names, table, chosen, options),
-        WARM: _part(per_target, names, table, warm, options),
+        'all': _part(per_target, values, chosen, options),
+        WARM: _part(per_target, values, warm, options),
       }
     )
   digest = None
@@ -95,8 +95,8 @@ def build(
     digest = candidates.digest_of_fingerprints(per_target['list'])
   return {
     'options': options._asdict() | {'edges': list(options.edges)},
-    'rules': list(dict.fromkeys(rule for rule, _ in names)),
-    'metrics': list(dict.fromkeys(metric for _, metric in names)),
+    'rules': list(dict.fromkeys(rule for rule, _ in values)),
+    'metrics': list(dict.fromkeys(metric for _, metric in values)),
     'lists_digest': digest,
     'rows': rows,
   }
@@ -106,11 +106,11 @@ def target_metrics(
   per_target: Mapping[str, np.ndarray], lists: int = 499, k: int = 10
 ) -> dict[tuple[str, str], np.ndarray]:
   """{(rule, metric): f64[T]} of mrr, recall@k and ndcg@k."""
+  of = lambda name, ending: per_target[name + ending]
   values = {}
   for ending in ('', '_without_past'):
-    counts = _counts(per_target, ending)
-    others = per_target['num_negatives' + ending]
-    given = (*counts, others, lists)
+    counts = of('better', ending), of('tied', ending)
+    given = (*counts, of('num_negatives', ending), lists)
     values |= {
       ('expected' + ending, 'mrr'): expected.reciprocal_rank(*given),
       ('expected' + ending, f'recall@{k}'): expected.hit(*given, k),
@@ -120,7 +120,7 @@ def target_metrics(
   if 'better_sampled' in per_target:
     ranked['_sampled'] = 'sampled'
   for ending, rule in ranked.items():
-    rank = metrics.rank_from_counts(*_counts(per_target, ending))
+    rank = metrics.rank_from_counts(of('better', ending), of('tied', ending))
     values |= {
       (rule, 'mrr'): metrics.reciprocal_rank(rank),
       (rule, f'recall@{k}'): metrics.hit(rank, k),
@@ -146,35 +146,72 @@ def for_run_report(
     groups: of the users.
     evaluation: cut-offs, ties and resamples.
   Returns:
-    (part, arrays) as `evaluate.evaluate`.
+    (part, arrays) as `offline.evaluate`.
   """
-  column = lambda name: per_target[f'{name}_without_past']
+  event, user = per_target['event'], per_target['user']
   counts = counting.Counts(
-    better=column('better'),
-    tied=column('tied'),
-    num_negatives=column('num_negatives'),
+    better=per_target['better_without_past'],
+    tied=per_target['tied_without_past'],
+    num_negatives=per_target['num_negatives_without_past'],
     positive_score=per_target['score'],
   )
-  event, user = per_target['event'], per_target['user']
-  targets = prepared_data.Targets(event, user, per_target['item'], event)
-  group = groups_data.of_events(groups, user, event)
   nowhere = np.full(event.size, np.nan)
   arrays = report.per_target(
-    targets, group, counts, (nowhere, nowhere), evaluation
+    prepared_data.Targets(event, user, per_target['item'], event),
+    groups_data.of_events(groups, user, event),
+    counts,
+    (nowhere, nowhere),
+    evaluation,
   )
-  part = report.build(
-    arrays,
-    prepared_data.train_counts(prepared),
-    len(groups.sizes),
-    evaluation.ks,
-    evaluation.bootstrap,
-    evaluation.seed,
-  )
+  activity = prepared_data.train_counts(prepared)
+  part = report.build(arrays, activity, len(groups.sizes), evaluation)
   return part, arrays
 
 
-def _counts(per_target, ending):
-  return per_target['better' + ending], per_target['tied' + ending]
+def format_table(reports: Mapping[str, Mapping[str, Any]]) -> str:
+  """Plain text: a line per bucket, what the paper compares for each system.
+
+  These are `mrr` and `recall@10` in expected lists, means over events. The
+  shares of new users and of cold items stand below.
+
+  Args:
+    reports: {system: what `build` returned}, one or more.
+  Raises:
+    types.UserError: evaluations on other events, candidates or buckets.
+  """
+  first, *others = reports
+  for other in others:
+    if _footing(reports[other]) != _footing(reports[first]):
+      raise types.UserError(
+        f'{first} and {other} were evaluated on other events, candidates or'
+        ' buckets; evaluate both alike to show them side by side'
+      )
+  names = ('mrr', 'recall@10')
+  head = ['train events', 'users', 'events']
+  lines = [head + [f'{name} {system}' for name in names for system in reports]]
+  for beside in zip(*(r['rows'] for r in reports.values()), strict=True):
+    parts = [row['all'] for row in beside]
+    cells = [p['expected'][name]['by_event'] for name in names for p in parts]
+    values = [cell['value'] for cell in cells]
+    lines.append(
+      [
+        beside[0]['name'],
+        *(f'{parts[0][count]:,}' for count in ('users', 'events')),
+        *('-' if v is None else f'{v:.4f}' for v in values),
+      ]
+    )
+  whole = reports[first]['rows'][0]['all']
+  share = lambda name: '-' if whole[name] is None else f'{whole[name]:.1%}'
+  return (
+    f'{comparison.aligned(lines)}\nevents of users without training events:'
+    f' {share("share_new")}; with an item that has none: {share("share_cold")}'
+  )
+
+
+def _footing(built):
+  """Options, candidates and events, which systems in one table share."""
+  events = [row['all']['events'] for row in built['rows']]
+  return built['options'], built['lists_digest'], events
 
 
 def _rows(
@@ -193,30 +230,27 @@ def _rows(
   return rows
 
 
-def _part(per_target, names, table, chosen, options) -> dict[str, Any]:
+def _part(per_target, values, chosen, options) -> dict[str, Any]:
   """Means of the chosen events, with intervals over their users."""
-  users, index = np.unique(per_target['user'][chosen], return_inverse=True)
-  events = np.bincount(index, minlength=users.size).astype(np.float64)
+  columns = [
+    report.Column(column[chosen], by_user=mean == 'by_user')
+    for mean in MEANS
+    for column in values.values()
+  ]
+  user = per_target['user'][chosen]
+  users, sums, counts = report.user_sums(user, columns)
   part = {
     'users': int(users.size),
-    'events': int(index.size),
+    'events': int(np.count_nonzero(chosen)),
     'share_new': _share(per_target['train_count'][chosen] == 0),
     'share_cold': _share(~per_target[WARM][chosen]),
   }
-  sums = np.stack(
-    [
-      np.bincount(index, weights=column, minlength=users.size)
-      for column in table[chosen].T
-    ],
-    axis=1,
-  )
-  weights = np.broadcast_to(events[:, None], sums.shape)
-  sums = np.concatenate([sums / weights, sums], axis=1)
-  counts = np.concatenate([np.ones_like(weights), weights], axis=1)
-  cells = report.ratios(sums, counts, options.resamples, options.seed)
-  for i, (rule, metric) in enumerate(names):
-    by = dict(zip(MEANS, (cells[i], cells[i + len(names)]), strict=True))
-    part.setdefault(rule, {})[metric] = by
+  cells = iter(report.means(sums, counts, options.resamples, options.seed))
+  for mean in MEANS:
+    for rule, metric in values:
+      cell = next(cells)
+      del cell['count']  # users and events of the part
+      part.setdefault(rule, {}).setdefault(metric, {})[mean] = cell
   return part
 
 

@@ -72,6 +72,7 @@ def make_walk(
     )
     query = two_rnn.query_of(stages)(inner, summary)
     before, after = summary.hidden, summary.after
+    assert after is not None  # streams give the states after events too
     moved = after[..., : before.shape[-1]] - before
     norms = (jnp.linalg.norm(x, axis=-1) for x in (moved, before))
     return query, *norms, after
@@ -95,21 +96,36 @@ def make_walk(
   return walk
 
 
-def make_read(bind: Bind) -> Callable[..., np.ndarray]:
-  """(net, vectors, states f32[n, S], last items i[n]) -> queries f32[n, D].
+def read_out(
+  bind: Bind,
+  net: types.PyTree,
+  item: jax.Array,
+  hidden: jax.Array,
+  last_items: jax.Array,
+) -> jax.Array:
+  """Queries f32[n, D] of states.
 
   Args:
     bind: stages of the network.
+    net: that serves them.
+    item: vectors f32[I + 1, D].
+    hidden: f32[n, D], what leads a full state.
+    last_items: i32[n].
   """
+  stages, inner = bind(net)
+  look = rows.gather({'embedding': item}, last_items)
+  previous = stages.embed(inner['embed'], look, {'history': last_items})
+  summary = two_rnn.Summary(hidden, previous)
+  return two_rnn.query_of(stages)(inner, summary)
+
+
+def make_read(bind: Bind) -> Callable[..., np.ndarray]:
+  """(net, vectors, states f32[n, S], last items i[n]) -> queries f32[n, D]."""
 
   @jax.jit
   def read(net, vectors, states, last_items):
-    stages, inner = bind(net)
-    look = rows.gather({'embedding': vectors.item}, last_items)
-    previous = stages.embed(inner['embed'], look, {'history': last_items})
-    width = vectors.item.shape[-1]
-    summary = two_rnn.Summary(states[:, :width], previous)
-    return two_rnn.query_of(stages)(inner, summary)
+    hidden = states[:, : vectors.item.shape[-1]]
+    return read_out(bind, net, vectors.item, hidden, last_items)
 
   def read_all(net, vectors, states, last_items):
     ids = jnp.asarray(last_items, jnp.int32)

@@ -130,13 +130,12 @@ def make_judge(
   wanted[events] = True
 
   def judge(nets, vectors):
+    queries = blocks(prepared, players, nets, vectors, wanted)
     ranks = online.rank(
-      blocks(prepared, players, nets, vectors, wanted),
-      vectors.item,
+      online.Queries(queries, vectors.item),
       prepared,
-      prepared_lib.VALIDATION,
+      events,
       [rules.everything(prepared.num_items)],
-      events=events,
     )
     values = expected.reciprocal_rank(
       ranks['better'],

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import gathers
@@ -36,22 +35,13 @@ class Catalog(NamedTuple):
   rows: int
 
 
-def catalog(
-  item_vectors: Any, num_queries: int, row_tile: int, item_tile: int
-) -> Catalog:
-  """Cuts item vectors f32[I + 1, d] into even tiles.
-
-  Raises:
-    types.UserError: a size below 1.
-  """
-  for name, size in (('row_tile', row_tile), ('item_tile', item_tile)):
-    if size < 1:
-      raise types.UserError(f'{name} is {size}; it must be at least 1')
+def catalog(item_vectors: Any, num_queries: int, sizes: tiles.Sizes) -> Catalog:
+  """Cuts item vectors f32[I + 1, d] into even tiles of about these sizes."""
   vectors = np.asarray(item_vectors, np.float32)
   num_items = len(vectors) - 1
-  number = max(1, -(-num_items // min(item_tile, tiles.MOST_ITEMS)))
-  columns = _rounded(-(-num_items // number))
-  rows = _rounded(min(row_tile, max(num_queries, 1)))
+  number = max(1, -(-num_items // min(sizes.items, tiles.MOST_ITEMS)))
+  columns = tiles.round_up(-(-num_items // number), _MULTIPLE)
+  rows = tiles.round_up(min(sizes.users, max(num_queries, 1)), _MULTIPLE)
   # The scores of the held-out items fit into one tile of scores, see `part`.
   rows = rows if number == 1 else min(rows, columns)
   parts = [
@@ -105,7 +95,3 @@ def _product(query: jax.Array, vectors: jax.Array) -> jax.Array:
 @jax.jit
 def _own_scores(scores: jax.Array, column: jax.Array) -> jax.Array:
   return jnp.take_along_axis(scores, column[:, None], axis=1)[:, 0]
-
-
-def _rounded(value: int) -> int:
-  return -(-value // _MULTIPLE) * _MULTIPLE

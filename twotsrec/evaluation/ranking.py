@@ -30,38 +30,46 @@ _ENCODING_BYTES = 1 << 28
 Progress = Callable[[int, int], None]  # (targets done, T)
 
 
-class _Task(NamedTuple):
-  """Inputs of both passes."""
+class Task(NamedTuple):
+  """Held-out items and what ranks them.
+
+  Attributes:
+    ranker: the model, its parameters and the length of histories.
+    data: events and items.
+    targets: events to rank; several of one user are ranked one by one.
+    routes: of the targets, leaves [T, K], for a model with plugins; None is
+      group 0 for everybody. A tile holds one hard route, so order the targets
+      by it.
+  """
 
   ranker: contracts.Ranker
   data: prepared_data.Prepared
   targets: prepared_data.Targets
+  routes: types.Route | None = None
+
+
+class _Tiles(NamedTuple):
+  """A task in tiles of users: their shapes, and all of them."""
+
+  task: Task
   tiling: tiles.Tiling
   parts: list[tiles.RowTile]
 
 
 def rank_targets(
-  ranker: contracts.Ranker,
-  data: prepared_data.Prepared,
-  targets: prepared_data.Targets,
+  task: Task,
   among: rules.Rule | np.ndarray,
   *,
-  routes: types.Route | None = None,
   sizes: tiles.Sizes = tiles.SIZES,
   fold: counting.Fold | None = None,
   progress: Progress | None = None,
 ) -> counting.Counts:
-  """Ranks every target; several targets of one user are ranked one by one.
+  """Ranks every target.
 
   Args:
-    ranker: the model, its parameters and the length of histories.
-    data: events and items.
-    targets: events to rank.
+    task: what is ranked by what.
     among: the rule for the candidates; or lists i32[T, 1 + n], the target
       first, then its negatives.
-    routes: of the targets, leaves [T, K], for a model with plugins; None is
-      group 0 for everybody. A tile holds one hard route, so order the targets
-      by it.
     sizes: of the tiles.
     fold: a reduction over the candidates' scores; it needs lists or a rule of
       `rules.without`.
@@ -70,38 +78,40 @@ def rank_targets(
     Counts with leaves [T], of the one rule.
   """
   by_rule = isinstance(among, rules.Rule)
-  num_candidates = data.num_items if by_rule else among.shape[1]
-  runs = tiles.row_runs(targets.user.size, routes)
-  longest = max(run.size for run in runs)
-  tiling = tiles.plan(longest, num_candidates, sizes)
-  parts = tiles.row_tiles(ranker.params, routes, runs, tiling.users)
-  task = _Task(
-    ranker=ranker, data=data, targets=targets, tiling=tiling, parts=parts
+  num_candidates = task.data.num_items if by_rule else among.shape[1]
+  runs = tiles.row_runs(task.targets.user.size, task.routes)
+  tiling = tiles.plan(max(run.size for run in runs), num_candidates, sizes)
+  cut = _Tiles(
+    task,
+    tiling,
+    tiles.row_tiles(task.ranker.params, task.routes, runs, tiling.users),
   )
-  if not by_rule:
-    return counting.of_rule(_rank_lists(task, among, fold, progress), 0)
-  positive, encodings = _score_targets(task)
+  rank = _rank_by_rule if by_rule else _rank_lists
+  return counting.of_rule(rank(cut, among, fold, progress), 0)
+
+
+def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
+  positive, encodings = _score_targets(cut)
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
-  scored = _tiles_of_items(task, among, positive, encodings)
-  counts = counting.add_up(scored, positive.size, 1, step, state, progress)
-  return counting.of_rule(counts, 0)
+  parts = _tiles_of_items(cut, rule, positive, encodings)
+  return counting.add_up(parts, positive.size, 1, step, state, progress)
 
 
-def _tiles_of_items(task, rule, positive, encodings) -> Iterator[counting.Part]:
+def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:
   """Second pass: tiles of users in order, each with all its tiles of items."""
-  users, columns, width = task.tiling
-  num_items = task.data.num_items
-  for part in task.parts:
-    targets = prepared_data.Targets(*(x[part.rows] for x in task.targets))
+  users, columns, width = cut.tiling
+  num_items = cut.task.data.num_items
+  for part in cut.parts:
+    targets = prepared_data.Targets(*(x[part.rows] for x in cut.task.targets))
     excluded = rule.excluded(targets)
     encoded = encodings.pop(int(part.rows[0]), None)
     if encoded is None:
-      encoded = _encode(task, part)
+      encoded = _encode(cut, part)
     own = gathers.pad_rows(positive[part.rows], users)
     target = gathers.pad_rows(targets.item, users)
     size, ids = part.rows.size, tiles.item_ids(num_items, columns)
     for tile, mask in zip(ids, excluded.masks(users, columns)):
-      scores = tiles.score(task.ranker.model, part.params, encoded, tile, width)
+      scores = _score(cut, part, encoded, tile)
       first = int(tile[0])
       bounds = first, num_items, size
       yield counting.Part(
@@ -115,7 +125,7 @@ def _tiles_of_items(task, rule, positive, encodings) -> Iterator[counting.Part]:
       )
 
 
-def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
+def _score_targets(cut: _Tiles) -> tuple[np.ndarray, dict[int, Any]]:
   """First pass: each target against its own user only.
 
   The targets of a tile of users are their shared candidates; the diagonal is
@@ -124,17 +134,17 @@ def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
   Returns:
     (f32[T], {first row of a tile: its encoding} as far as memory allows).
   """
-  users, _, width = task.tiling
-  positive = np.zeros(task.targets.item.size, np.float32)
+  users, _, width = cut.tiling
+  items = cut.task.targets.item
+  positive = np.zeros(items.size, np.float32)
   encodings, room = {}, _ENCODING_BYTES
   # Two slices at least: XLA unrolls a loop of one and may round differently.
   num_ids = max(2, -(-users // width)) * width
-  for part in task.parts:
+  for part in cut.parts:
     rows = part.rows
-    ids = np.asarray(task.targets.item[rows], np.int32)
-    ids = gathers.pad_rows(ids, num_ids)
-    encoded = _encode(task, part)
-    scores = tiles.score(task.ranker.model, part.params, encoded, ids, width)
+    ids = gathers.pad_rows(np.asarray(items[rows], np.int32), num_ids)
+    encoded = _encode(cut, part)
+    scores = _score(cut, part, encoded, ids)
     positive[rows] = np.asarray(jnp.diagonal(scores))[: rows.size]
     room -= sum(leaf.nbytes for leaf in jax.tree.leaves(encoded))
     if room >= 0:
@@ -143,39 +153,37 @@ def _score_targets(task: _Task) -> tuple[np.ndarray, dict[int, Any]]:
   return positive, encodings
 
 
-def _rank_lists(task, lists, fold, progress) -> counting.Counts:
+def _rank_lists(cut, lists, fold, progress) -> counting.Counts:
   """Ranks short lists of the rows; a fold gets all their scores at once."""
   num_rows, num_columns = lists.shape
-  step = _write_scores if fold else None
   scores = np.zeros((num_rows, num_columns if fold else 0), np.float32)
-  parts = _tiles_of_lists(task, lists)
+
+  def write(written, rows, tile_scores, _):
+    written[rows] = tile_scores[:, :num_columns]
+    return written
+
+  parts = _tiles_of_lists(cut, lists)
+  step = write if fold else None
   counts = counting.add_up(parts, num_rows, 1, step, scores, progress)
   if fold:
-    state = fold.init(counts.positive_score)
     everything = np.ones((num_rows, num_columns - 1), np.bool_)
-    rows = np.arange(num_rows)
-    state = fold.step(state, rows, scores[:, 1:], everything)
+    state = fold.init(counts.positive_score)
+    state = fold.step(state, np.arange(num_rows), scores[:, 1:], everything)
     counts = counts._replace(folded=state)
   return counts
 
 
-def _write_scores(written, rows, scores, _):
-  written[rows] = scores[:, : written.shape[1]]
-  return written
-
-
-def _tiles_of_lists(task, lists) -> Iterator[counting.Part]:
+def _tiles_of_lists(cut, lists) -> Iterator[counting.Part]:
   """Tiles of users with their lists; ids are places in a list, 0 the target."""
   num_columns = lists.shape[1]
-  users, columns, width = task.tiling
+  users, columns, _ = cut.tiling
   starts = range(0, num_columns, columns)
   target = np.zeros(users, np.int32)
-  for part in task.parts:
+  for part in cut.parts:
     size = part.rows.size
     ids = np.zeros((users, columns * len(starts)), np.int32)
     ids[:size, :num_columns] = lists[part.rows]
-    encoded = _encode(task, part)
-    scores = tiles.score(task.ranker.model, part.params, encoded, ids, width)
+    scores = _score(cut, part, _encode(cut, part), ids)
     own, last = scores[:, 0], num_columns - 1
     pieces = [scores]
     if len(starts) > 1:
@@ -184,21 +192,22 @@ def _tiles_of_lists(task, lists) -> Iterator[counting.Part]:
       counting.tally(piece, own, target, (first, last, size), (None,))
       for first, piece in zip(starts, pieces)
     ]
-    yield counting.Part(
-      rows=part.rows,
-      own=own,
-      number=[np.full(size, last)],
-      tallies=tallies,
-      scores=scores,
-    )
+    number = [np.full(size, last)]
+    yield counting.Part(part.rows, own, number, tallies, scores=scores)
 
 
-def _encode(task: _Task, part: tiles.RowTile) -> types.PyTree:
-  user = task.targets.user[part.rows]
+def _encode(cut: _Tiles, part: tiles.RowTile) -> types.PyTree:
+  ranker, data, targets, _ = cut.task
+  user = targets.user[part.rows]
   history = gathers.histories(
-    task.data.items,
-    np.asarray(task.data.user_offsets)[user],
-    task.targets.history_end[part.rows],
-    task.ranker.history_length,
+    data.items,
+    np.asarray(data.user_offsets)[user],
+    targets.history_end[part.rows],
+    ranker.history_length,
   )
-  return tiles.encode(task.ranker, part, history, user, task.tiling.users)
+  return tiles.encode(ranker, part, history, user, cut.tiling.users)
+
+
+def _score(cut, part, encoded, ids) -> jax.Array:
+  model = cut.task.ranker.model
+  return tiles.score(model, part.params, encoded, ids, cut.tiling.width)

@@ -18,31 +18,34 @@ negatives as given; where a model scores all items of some users higher than
 those of others this is wider than resampling both sides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from twotsrec import config
 from twotsrec import metrics
+from twotsrec import types
+from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import counting
 
 
-class Terms(NamedTuple):
-  """One metric as sums over users: its value is sum(sums) / sum(counts).
+class Column(NamedTuple):
+  """A metric of held-out items.
 
   Attributes:
-    sums: f64[U'], of the users in `user`.
-    counts: f64[U'].
+    values: f64[T]; NaN takes no part.
+    by_user: whether it is the mean over users of each user's mean, and not the
+      mean over items.
   """
 
-  sums: np.ndarray
-  counts: np.ndarray
+  values: np.ndarray
+  by_user: bool = False
 
 
 def per_target(
-  targets: Any,
+  targets: prepared_data.Targets,
   group: np.ndarray,
   counts: counting.Counts,
   placements: tuple[np.ndarray, np.ndarray],
@@ -51,7 +54,7 @@ def per_target(
   """Columns of `per_target.npz`, one row per held-out item.
 
   Args:
-    targets: event, user and item [T], as `prepared.Targets`.
+    targets: the held-out items.
     group: i32[T], 0..G-1.
     counts: of one rule.
     placements: of `auc.placements`, against the own group and everybody.
@@ -82,53 +85,119 @@ def metric_names(ks: Sequence[int]) -> list[str]:
   return ['auc', 'user_auc', *at_k, 'mrr']
 
 
-def user_terms(
+def default_names(
+  ks: Sequence[int], ranked_only: bool = False
+) -> tuple[str, ...]:
+  """Metrics of a table: at 10, or else the largest cut-off there is.
+
+  Args:
+    ks: cut-offs.
+    ranked_only: without the AUCs, if there are cut-offs.
+  """
+  at = [10 if 10 in ks else max(ks)] if ks else []
+  ranked = tuple(f'{m}@{k}' for k in at for m in ('hr', 'ndcg'))
+  return ranked if ranked_only and ranked else ('auc', 'user_auc', *ranked)
+
+
+def check_names(names: Iterable[str], ks: Sequence[int]) -> None:
+  """Raises a UserError for a metric that reports do not have."""
+  known = metric_names(ks)
+  for name in names:
+    if name not in known:
+      raise types.UserError(
+        f'unknown metric {name!r}; known: {", ".join(known)}'
+      )
+
+
+def selected_on_test(names: Iterable[str]) -> list[str]:
+  """A line under a table for each system that was."""
+  return [
+    f'{name} was SELECTED ON TEST: for like-for-like checks only'
+    for name in names
+  ]
+
+
+def columns(
   per_target: Mapping[str, np.ndarray],
   ks: Sequence[int],
   placement: str = 'placement_group',
-) -> tuple[np.ndarray, dict[str, Terms]]:
+) -> dict[str, Column]:
+  """The metrics of held-out items, in the order of the report.
+
+  Args:
+    per_target: arrays [T]: rank, user_auc and the placement.
+    ks: cut-offs.
+    placement: 'placement_group' or 'placement_all'.
+  """
+  rank = np.asarray(per_target['rank'], np.float64)
+  hits = {k: metrics.hit(rank, k) for k in ks}
+  return {
+    'auc': Column(per_target[placement]),
+    'user_auc': Column(per_target['user_auc'], by_user=True),
+    **{f'hr@{k}': Column(values) for k, values in hits.items()},
+    **{f'ndcg@{k}': Column(metrics.ndcg(rank, k)) for k in ks},
+    **{f'recall@{k}': Column(hits[k], by_user=True) for k in ks},
+    'mrr': Column(metrics.reciprocal_rank(rank)),
+  }
+
+
+def user_sums(
+  user: np.ndarray, columns: Iterable[Column]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Sums over the held-out items of each user, for means and comparisons.
 
   Args:
-    per_target: arrays [T]: user, rank, user_auc and the placement; a subset of
-      the targets gives the terms of that subset.
-    ks: cut-offs.
-    placement: 'placement_group' or 'placement_all'.
+    user: i32[T].
+    columns: M of them.
   Returns:
-    (users i64[U'], {metric: Terms}).
+    (users i64[U'], sums f64[U', M], counts f64[U', M]); the mean of a column is
+    the sum of its sums over the sum of its counts.
   """
-  users, index = np.unique(per_target['user'], return_inverse=True)
-  rank = np.asarray(per_target['rank'], np.float64)
-
-  def over_items(values):
+  users, index = np.unique(user, return_inverse=True)
+  add = lambda x: np.bincount(index, weights=x, minlength=users.size)
+  sums, counts = [], []
+  for values, by_user in columns:
     finite = np.isfinite(values)
-    add = lambda x: np.bincount(index, weights=x, minlength=users.size)
-    return Terms(add(np.where(finite, values, 0.0)), add(finite.astype(float)))
+    total = add(np.where(finite, values, 0.0))
+    number = add(finite.astype(float))
+    if by_user:
+      total, number = total / np.maximum(number, 1), (number > 0).astype(float)
+    sums.append(total)
+    counts.append(number)
+  return users, np.stack(sums, axis=1), np.stack(counts, axis=1)
 
-  def over_users(values):
-    sums, counts = over_items(values)
-    return Terms(sums / np.maximum(counts, 1), (counts > 0).astype(float))
 
-  terms = {
-    'auc': over_items(per_target[placement]),
-    'user_auc': over_users(per_target['user_auc']),
-    'mrr': over_items(metrics.reciprocal_rank(rank)),
-  }
-  for k in ks:
-    hits = metrics.hit(rank, k)
-    terms[f'hr@{k}'] = over_items(hits)
-    terms[f'ndcg@{k}'] = over_items(metrics.ndcg(rank, k))
-    terms[f'recall@{k}'] = over_users(hits)
-  return users, {name: terms[name] for name in metric_names(ks)}
+def means(
+  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+  """Means of M columns with 95 % intervals over users, for JSON.
+
+  Args:
+    sums: f64[U, M], of `user_sums`.
+    counts: f64[U, M], of the same.
+    resamples: of users.
+    seed: of the resamples.
+  Returns:
+    M times {'value', 'low', 'high', 'count'}; None where nobody is left.
+  """
+  low, high = bootstrap.intervals(
+    sums, counts, resamples if sums.size else 0, seed
+  )
+  total, number = sums.sum(axis=0), counts.sum(axis=0)
+  value = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+  bounds = zip(value, low, high, strict=True)
+  return [
+    dict(zip(('value', 'low', 'high'), map(metrics.or_none, bound)))
+    | {'count': int(count)}
+    for bound, count in zip(bounds, number, strict=True)
+  ]
 
 
 def build(
   per_target: Mapping[str, np.ndarray],
   activity: np.ndarray,
   num_groups: int,
-  ks: Sequence[int],
-  resamples: int = 1000,
-  seed: int = 0,
+  evaluation: config.EvaluationConfig,
   part_names: Sequence[str] = (),
 ) -> dict[str, Any]:
   """One split's part of report.json.
@@ -138,9 +207,8 @@ def build(
       placement_group, placement_all; and part, if there are any.
     activity: i64[U], training interactions of each user.
     num_groups: G.
-    ks: cut-offs.
-    resamples: for the intervals; 0 leaves them null.
-    seed: of the resamples.
+    evaluation: cut-offs, and resamples for the intervals with their seed; 0
+      resamples leave the intervals null.
     part_names: in order of per_target['part']; () for no parts.
   Returns:
     {'overall': {metric: {value, low, high, count}}, 'groups': [{'group' from
@@ -150,14 +218,15 @@ def build(
 
   def summarize(chosen, placement):
     subset = {name: values[chosen] for name, values in per_target.items()}
-    users, terms = user_terms(subset, ks, placement)
-    return users, _summaries(terms, resamples, seed)
+    by_name = columns(subset, evaluation.ks, placement)
+    users, sums, counts = user_sums(subset['user'], by_name.values())
+    cells = means(sums, counts, evaluation.bootstrap, evaluation.seed)
+    return users, dict(zip(by_name, cells, strict=True))
 
   _, overall = summarize(slice(None), 'placement_all')
   groups, parts = [], []
   for group in range(num_groups):
-    chosen = per_target['group'] == group
-    users, summaries = summarize(chosen, 'placement_group')
+    users, cells = summarize(per_target['group'] == group, 'placement_group')
     active = activity[users]
     groups.append(
       {
@@ -165,13 +234,12 @@ def build(
         'users': int(users.size),
         'min_activity': int(active.min()) if users.size else None,
         'max_activity': int(active.max()) if users.size else None,
-        **summaries,
+        **cells,
       }
     )
   for part, name in enumerate(part_names):
-    chosen = per_target['part'] == part
-    users, summaries = summarize(chosen, 'placement_all')
-    parts.append({'name': name, 'users': int(users.size), **summaries})
+    users, cells = summarize(per_target['part'] == part, 'placement_all')
+    parts.append({'name': name, 'users': int(users.size), **cells})
   built = {'overall': overall, 'groups': groups}
   return built | {'parts': parts} if part_names else built
 
@@ -187,73 +255,34 @@ def format_table(
     reports: {system: what `build` returned}, all on the same groups.
     names: metrics to show.
   """
-  systems = list(reports)
-  parts = list(reports.values())
+  every = list(reports.values())
+  leads = [
+    [str(row['group']), f'{row["users"]:,}', _span(row)]
+    for row in every[0]['groups']
+  ]
+  rows = list(zip(*(report['groups'] for report in every), strict=True))
+  total = sum(row['users'] for row in every[0]['groups'])
+  leads.append(['all', f'{total:,}', ''])
+  rows.append(tuple(report['overall'] for report in every))
+  if all('parts' in report for report in every):
+    parts = every[0]['parts']
+    leads += [[part['name'], f'{part["users"]:,}', ''] for part in parts]
+    rows += zip(*(report['parts'] for report in every), strict=True)
   head = ['group', 'users', 'activity']
-  top = [''] * len(head) + [
-    name if i == 0 else '' for name in names for i in range(len(systems))
-  ]
-  body = [head + systems * len(names)]
-  for rows in zip(*(part['groups'] for part in parts), strict=True):
-    lead = [str(rows[0]['group']), f'{rows[0]["users"]:,}', _span(rows[0])]
-    body.append(lead + _cells(rows, names))
-  total = sum(row['users'] for row in parts[0]['groups'])
-  overall = [part['overall'] for part in parts]
-  body.append(['all', f'{total:,}', ''] + _cells(overall, names))
-  if all('parts' in part for part in parts):
-    for rows in zip(*(part['parts'] for part in parts), strict=True):
-      lead = [rows[0]['name'], f'{rows[0]["users"]:,}', '']
-      body.append(lead + _cells(rows, names))
+  top = [''] * len(head)
+  for name in names:
+    top += [name] + [''] * (len(every) - 1)
+  body = [head + list(reports) * len(names)]
+  for lead, row in zip(leads, rows, strict=True):
+    values = [cells[name]['value'] for name in names for cells in row]
+    body.append(lead + ['-' if v is None else f'{v:.4f}' for v in values])
   return _aligned(top, body)
-
-
-def _summaries(
-  terms: Mapping[str, Terms], resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
-  sums = np.stack([term.sums for term in terms.values()], axis=1)
-  counts = np.stack([term.counts for term in terms.values()], axis=1)
-  number = counts.sum(axis=0)
-  cells = ratios(sums, counts, resamples, seed)
-  return {
-    name: {**cell, 'count': int(count)}
-    for name, cell, count in zip(terms, cells, number, strict=True)
-  }
-
-
-def ratios(
-  sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
-) -> list[dict[str, float | None]]:
-  """Ratios of sums over users with their 95 % intervals, for JSON.
-
-  Args:
-    sums: f64[U, M].
-    counts: f64[U, M].
-    resamples: of users.
-    seed: of the resamples.
-  Returns:
-    M times {'value', 'low', 'high'}; None where nobody is left.
-  """
-  if not sums.size:
-    resamples = 0
-  low, high = bootstrap.intervals(sums, counts, resamples, seed)
-  total, number = sums.sum(axis=0), counts.sum(axis=0)
-  value = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-  columns = zip(value, low, high, strict=True)
-  return [
-    dict(zip(('value', 'low', 'high'), map(metrics.or_none, column)))
-    for column in columns
-  ]
 
 
 def _span(row: Mapping[str, Any]) -> str:
   if row['min_activity'] is None:
     return '-'
   return f'{row["min_activity"]:,}-{row["max_activity"]:,}'
-
-
-def _cells(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list:
-  values = [row[name]['value'] for name in names for row in rows]
-  return ['-' if value is None else f'{value:.4f}' for value in values]
 
 
 def _aligned(top: list[str], body: list[list[str]]) -> str:

@@ -23,13 +23,8 @@ from twotsrec.evaluation import candidates
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
 
-ALL, UNSEEN, UNBOUGHT, PAST, LISTED = (
-  'all',
-  'unseen',
-  'unbought',
-  'past',
-  'listed',
-)
+ALL, UNSEEN, UNBOUGHT = 'all', 'unseen', 'unbought'
+PAST, LISTED = 'past', 'listed'
 _NEVER = np.int32(2**31 - 1)
 
 

@@ -82,7 +82,7 @@ def plan(num_rows: int, num_candidates: int, sizes: Sizes) -> Tiling:
   users = _even_share(num_rows, sizes.users)
   items = _even_share(num_candidates, min(sizes.items, MOST_ITEMS))
   width = min(items, max(8, SLICE_PAIRS // users))
-  return Tiling(users, _round_up(items, width), width)
+  return Tiling(users, round_up(items, width), width)
 
 
 def encode(
@@ -92,7 +92,7 @@ def encode(
   user: np.ndarray,
   size: int,
 ) -> types.PyTree:
-  """Encodes the histories of a tile of rows.
+  """Encodes the histories of a tile of rows, leaves [B, ...].
 
   Args:
     ranker: the model and its context.
@@ -100,8 +100,6 @@ def encode(
     history: i32[b, L].
     user: i32[b], -1 for a row without a user of the data.
     size: B, rows of the compiled shape; filling has no history and no user.
-  Returns:
-    Leaves [B, ...].
   """
   inputs = {
     'history': gathers.pad_rows(history, size),
@@ -125,7 +123,7 @@ def score(
   ids: jax.Array,
   width: int,
 ) -> jax.Array:
-  """Scores a tile of users against candidates, slice by slice.
+  """Scores a tile of users against candidates, slice by slice, f32[B, C].
 
   Args:
     model: scores one slice at a time.
@@ -133,8 +131,6 @@ def score(
     encoded: leaves [B, ...].
     ids: i32[C] shared by all rows, or i32[B, C]; C a multiple of `width`.
     width: candidates of a slice.
-  Returns:
-    f32[B, C].
   """
   chex.assert_is_divisible(ids.shape[-1], width)
   slices = ids.reshape(*ids.shape[:-1], -1, width)
@@ -150,11 +146,7 @@ def score(
 
 
 def route_keys(routes: types.Route | None) -> tuple[np.ndarray, ...]:
-  """Keys for np.lexsort that rows of one tile must agree in.
-
-  Args:
-    routes: leaves [n, K], or None.
-  """
+  """Keys for np.lexsort that rows of one tile must agree in."""
   if routes is None or routes.groups.shape[1] > 1:
     return ()
   return routes.weights[:, 0], routes.groups[:, 0]
@@ -186,16 +178,13 @@ def row_tiles(
   Raises:
     types.UserError: a soft route between groups that share no trunk.
   """
-  parts = [
-    run[first : first + size]
-    for run in runs
-    for first in range(0, run.size, size)
-  ]
-  shared = [_tile_route(routes, part, size) for part in parts]
-  return [
-    RowTile(part, route, _tile_params(params, route))
-    for part, route in zip(parts, shared)
-  ]
+  cut = []
+  for run in runs:
+    for first in range(0, run.size, size):
+      part = run[first : first + size]
+      route = _tile_route(routes, part, size)
+      cut.append(RowTile(part, route, _tile_params(params, route)))
+  return cut
 
 
 def _tile_route(routes, part, size):
@@ -256,11 +245,12 @@ def check_scores(has_nan: Any) -> None:
     )
 
 
+def round_up(value: int, multiple: int) -> int:
+  """The next multiple, or the value if it is one."""
+  return -(-value // multiple) * multiple
+
+
 def _even_share(total: int, limit: int) -> int:
   """Size of equal parts of at most about `limit`, a multiple of 8."""
   parts = max(1, -(-total // limit))
-  return _round_up(max(1, -(-total // parts)), 8)
-
-
-def _round_up(value: int, multiple: int) -> int:
-  return -(-value // multiple) * multiple
+  return round_up(max(1, -(-total // parts)), 8)

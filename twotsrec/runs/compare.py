@@ -16,7 +16,6 @@ from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compared_runs
-from twotsrec.runs import tables
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -47,27 +46,16 @@ _SYSTEM = (
 
 
 def run(
-  runs: Sequence[str],
-  names: Sequence[str] = (),
+  systems: Mapping[str, Sequence[str]],
   metrics: Sequence[str] = (),
   resamples: int = RESAMPLES,
   seed: int = 0,
-  out: str = '',
   by: str = 'groups',
+  out: str = '',
 ) -> str:
-  """Compares as the command line names it; the plain-text table.
-
-  Args:
-    runs: see `systems`.
-    names: see `systems`.
-    metrics: see `compare`.
-    resamples: see `compare`.
-    seed: see `compare`.
-    out: a .json or .md file to write; '' writes none.
-    by: see `compare`.
-  """
+  """Compares and returns text; `out` is a .json or .md file to write, or ''."""
   _check_out(out)
-  result = compare(systems(runs, names), metrics, resamples, seed, by)
+  result = compare(systems, metrics, resamples, seed, by)
   if out:
     write(result, out)
   return format(result)
@@ -113,8 +101,8 @@ def compare(
 
   Args:
     systems: {name: run directories, one per seed}; the first is the reference.
-    metrics: to compare; () takes those of `tables.default_metrics` that any
-      run has a value of.
+    metrics: to compare; () takes those of `report.default_names` that any run
+      has a value of.
     resamples: of users.
     seed: of the resampling.
     by: a key of `compared_runs.BY`; parts are there for data with behaviors.
@@ -134,9 +122,7 @@ def compare(
     for name, workdirs in systems.items()
   }
   everyone = [run for system in runs.values() for run in system]
-  _check_same_footing(everyone)
-  for name, system in runs.items():
-    _check_seeds(name, system)
+  _check_comparable(runs)
   metrics = _known(metrics, everyone)
   parts = compared_runs.part_names(everyone[0], by)
   num_groups = len(everyone[0].test[by])
@@ -215,16 +201,16 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
     )
   number = {name: len(dirs) for name, dirs in systems.items()}
   if len(set(number.values())) > 1 or not all(number.values()):
-    shown = ', '.join(f'{name} {count}' for name, count in number.items())
+    counts = ', '.join(f'{name} {count}' for name, count in number.items())
     raise types.UserError(
-      f'unequal numbers of seeds ({shown}); runs are paired by position'
+      f'unequal numbers of seeds ({counts}); runs are paired by position'
     )
-  known = set()
+  named = set()
   for workdir in (d for dirs in systems.values() for d in dirs):
     path = os.path.realpath(workdir)
-    if path in known:
+    if path in named:
       raise types.UserError(f'{workdir} is named twice; name each run once')
-    known.add(path)
+    named.add(path)
 
 
 def _check_out(out: str) -> None:
@@ -242,31 +228,38 @@ def _check_resamples(resamples: int, num_groups: int) -> None:
     )
 
 
-def _check_same_footing(runs: Sequence[compared_runs.Run]) -> None:
-  expected = _footing(runs[0])
+def _check_comparable(
+  runs: Mapping[str, Sequence[compared_runs.Run]],
+) -> None:
+  """All runs are on one footing, and a system's differ in their seed alone."""
+  everyone = [run for system in runs.values() for run in system]
+  differing = _differing(everyone, _footing)
+  if differing:
+    raise types.UserError(
+      f'{differing}; runs on other data, groups or protocol cannot be compared'
+    )
+  settings = lambda run: {name: run.protocol.get(name) for name in _SYSTEM}
+  for name, system in runs.items():
+    differing = _differing(system, settings)
+    if differing:  # a mean over different models would be of no system
+      raise types.UserError(
+        f'{name} joins runs that are no seeds of one system: {differing}'
+      )
+
+
+def _differing(runs, fields_of) -> str:
+  """Names the first field in which a run differs from the first; '' if none."""
+  first = fields_of(runs[0])
   for run in runs[1:]:
-    actual = _footing(run)
-    for name in expected | actual:
-      here, there = actual.get(name), expected.get(name)
+    fields = fields_of(run)
+    for name in first | fields:
+      here, there = fields.get(name), first.get(name)
       if here != there:
-        raise types.UserError(
+        return (
           f'{name} is {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {runs[0].workdir}; runs on other data, groups or protocol cannot'
-          ' be compared'
+          f' {runs[0].workdir}'
         )
-
-
-def _check_seeds(name: str, system: Sequence[compared_runs.Run]) -> None:
-  """A mean over different models would be of no system."""
-  for run in system[1:]:
-    for field in _SYSTEM:
-      here, there = run.protocol.get(field), system[0].protocol.get(field)
-      if here != there:
-        raise types.UserError(
-          f'{name} joins runs that are no seeds of one system: {field} is'
-          f' {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {system[0].workdir}'
-        )
+  return ''
 
 
 def _footing(run: compared_runs.Run) -> dict[str, Any]:
@@ -294,13 +287,8 @@ def _known(
     for k in runs[0].protocol['ks']
     if all(k in run.protocol['ks'] for run in runs)
   ]
-  known = report_lib.metric_names(ks)
-  for name in metrics:
-    if name not in known:
-      raise types.UserError(
-        f'unknown metric {name!r}; known: {", ".join(known)}'
-      )
-  defaults = tables.default_metrics(ks)
+  report_lib.check_names(metrics, ks)
+  defaults = report_lib.default_names(ks)
   there = tuple(name for name in defaults if not _is_absent(name, runs))
   return tuple(dict.fromkeys(metrics)) or there or defaults
 
@@ -400,7 +388,7 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
     f' is p < {comparison.ALPHA}, in {by} after Holm over the {by} of a metric;'
     f' {covered}',
     f'{protocol["split"]}, {protocol["candidates"]} candidates',
-    *tables.selected_on_test(
+    *report_lib.selected_on_test(
       name for name in names if name in result['selected_on_test']
     ),
   ]

@@ -16,7 +16,7 @@ BY = {'groups': 'group', 'parts': 'part'}
 
 
 class Run(NamedTuple):
-  """What is known of a run before its arrays are read."""
+  """A run as its report has it, before its arrays are read."""
 
   workdir: str
   protocol: dict[str, Any]

@@ -19,19 +19,19 @@ class Events(NamedTuple):
 
   Attributes:
     ids: external ids of users, [n].
-    known: i32[n], users of the run; -1 for the others.
+    user: i32[n], users of the run; -1 for the others.
     offsets: i64[n + 1].
     items: i32[N], 0 for an unknown one.
-    when: f64[N], does not fall inside a user; None where nothing tells.
+    when: f64[N], does not fall inside a user; -inf where nothing tells.
     is_time: whether `when` is a time, and not a position inside this table.
     lines: i64[N], where in the file.
   """
 
   ids: np.ndarray
-  known: np.ndarray
+  user: np.ndarray
   offsets: np.ndarray
   items: np.ndarray
-  when: np.ndarray | None
+  when: np.ndarray
   is_time: bool
   lines: np.ndarray
 
@@ -52,35 +52,36 @@ def read(
   table = pipeline.read_table(path, _reading(prepared, path, columns))
   items = ids_lib.encode_items(prepared.item_ids, table.item)
   user_ids, user = ids_lib.number(table.user)
-  known = ids_lib.encode(prepared.user_ids, user_ids)
+  user_of_run = ids_lib.encode(prepared.user_ids, user_ids)
   if prepared.user_ids.dtype.kind == 'U':
     user_ids = user_ids.astype(str)
   order = np.argsort(user, kind='stable')
   when = table.time if table.order is None else table.order
+  when = np.full(len(user), -np.inf) if when is None else when
   lines = np.arange(1, len(user) + 1) if table.lines is None else table.lines
   return Events(
-    user_ids,
-    known,
-    np.searchsorted(user[order], np.arange(len(user_ids) + 1)),
-    items[order],
-    None if when is None else when[order].astype(np.float64),
-    table.order is None and table.time is not None,
-    lines[order],
+    ids=user_ids,
+    user=user_of_run,
+    offsets=np.searchsorted(user[order], np.arange(len(user_ids) + 1)),
+    items=items[order],
+    when=when[order].astype(np.float64),
+    is_time=table.order is None and table.time is not None,
+    lines=lines[order],
   )
 
 
 def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
   """Times up to which the run knows the users, f64[n]; -inf for none."""
-  found = np.full(len(events.ids), -np.inf)
+  times = np.full(len(events.ids), -np.inf)
   # Where positions order the events, the last one need not be the latest.
   by_time = prepared.manifest['report'].get('ordered_by', 'time') == 'time'
   if prepared.times is None or not by_time:
-    return found
+    return times
   offsets = np.asarray(prepared.user_offsets)
-  users = np.maximum(events.known, 0)
-  some = (events.known >= 0) & (offsets[users + 1] > offsets[users])
-  found[some] = np.asarray(prepared.times)[offsets[users[some] + 1] - 1]
-  return found
+  users = np.maximum(events.user, 0)
+  some = (events.user >= 0) & (offsets[users + 1] > offsets[users])
+  times[some] = np.asarray(prepared.times)[offsets[users[some] + 1] - 1]
+  return times
 
 
 def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
@@ -93,8 +94,6 @@ def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
   Raises:
     types.UserError: the first such row of the file.
   """
-  if events.when is None:
-    return
   first = events.offsets[:-1]
   before = np.concatenate([[-np.inf], events.when[:-1]])
   before[first] = last_time if events.is_time else -np.inf
@@ -114,22 +113,22 @@ def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
 
 def now(events: Events, last_time: np.ndarray) -> np.ndarray:
   """Time of the last event of every user after the table, f64[n]."""
-  if not events.is_time:
-    return last_time
-  return events.when[events.offsets[1:] - 1]
+  return events.when[events.offsets[1:] - 1] if events.is_time else last_time
 
 
 def _reading(prepared, path, given) -> pipeline.TableOptions:
-  """As in training, but a time is read only where the table has one."""
+  """Reads as training did, and a time only where the table has one."""
   reading = recommend.like_training(prepared, given)
   names = reading.column_names or tables.column_names(
     path, reading.delimiter or None
   )
-  columns = reading.columns
-  for role in ('time', 'order'):
-    name = getattr(columns, role)
-    if getattr(given.columns, role) is None and name not in names:
-      columns = columns._replace(**{role: None})
+  absent = {
+    role: None
+    for role in ('time', 'order')
+    if getattr(given.columns, role) is None
+    and getattr(reading.columns, role) not in names
+  }
+  columns = reading.columns._replace(**absent)
   if columns.time is None and columns.order is None and _TIME in names:
     columns = columns._replace(time=_TIME)
   return reading._replace(columns=columns)

@@ -1,4 +1,4 @@
-"""What every run starts from: data, groups, and finished runs loaded again."""
+"""The start of every run: data, groups, and finished runs loaded again."""
 
 import shutil
 from typing import Any
@@ -88,5 +88,5 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """What ranks with the parameters of a run."""
+  """Ranks with the parameters of a run."""
   return recipes.of(experiment.config).ranker(experiment, params)

@@ -8,6 +8,7 @@ table goes on from there.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from twotsrec import models
@@ -29,7 +30,7 @@ _USERS = 4096  # recommended to at once
 
 
 class Options(NamedTuple):
-  """Which events, and where the results go.
+  """Events to play, and where the results go.
 
   Attributes:
     events: table of events in the order in which they happened.
@@ -56,8 +57,6 @@ class Options(NamedTuple):
 def open_service(workdir: str) -> online.Service:
   """States of the users of a finished 2TS run, ready to move.
 
-  Args:
-    workdir: run directory; nothing else is read.
   Raises:
     types.UserError: no finished run, or one of another model.
   """
@@ -65,14 +64,8 @@ def open_service(workdir: str) -> online.Service:
 
 
 def run(workdir: str, options: Options, quiet: bool = False) -> str:
-  """Plays events, writes states and recommendations.
+  """Plays events through a finished 2TS run; a line that says what was done.
 
-  Args:
-    workdir: run directory of a finished 2TS training.
-    options: which events, and where to.
-    quiet: no progress display.
-  Returns:
-    A line that says what was done.
   Raises:
     types.UserError: events that go back in time, states that do not belong to
       the run, or a file that cannot be read or written.
@@ -81,14 +74,16 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
     writers.check_path(options.out)
   service, prepared = _open(workdir)
   events = event_tables.read(prepared, options.events, options.columns)
-  kept = state_files.nobody(service)
-  if options.states:
-    kept = state_files.load(options.states, service)
-  row = state_files.rows_of(kept, events.ids)
+  stored = (
+    state_files.load(options.states, service)
+    if options.states
+    else state_files.nobody(service)
+  )
+  row = state_files.rows_of(stored, events.ids)
   last_time = event_tables.last_times(prepared, events)
-  last_time[row >= 0] = kept.last_time[row[row >= 0]]
+  last_time[row >= 0] = stored.last_time[row[row >= 0]]
   event_tables.check_order(events, last_time, options.events)
-  state = _begin(service, events, kept, row)
+  state = _begin(service, events, stored, row)
   with progress.reporter(
     len(events.ids), 'events', quiet=quiet, unit='users'
   ) as show:
@@ -99,10 +94,12 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
     count = writers.write(options.out, rows)
     message += f'; {_count(count, "row")} in {options.out}'
   # States last: a call that fails before has not played its events.
-  new = state_files.Kept(events.ids, event_tables.now(events, last_time), state)
-  kept = state_files.merge(kept, new)
-  state_files.save(options.out_states, service, kept)
-  users = _count(len(kept.ids), 'user')
+  new = state_files.Stored(
+    events.ids, event_tables.now(events, last_time), state
+  )
+  stored = state_files.merge(stored, new)
+  state_files.save(options.out_states, service, stored)
+  users = _count(len(stored.ids), 'user')
   return f'{message}; states of {users} in {options.out_states}'
 
 
@@ -119,46 +116,41 @@ def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
   return make(experiment, params), experiment.prepared
 
 
-def _begin(service, events, kept, row) -> online.State:
-  """Kept states, or else those of the run, or else new ones; host arrays."""
-  state = online.start(service, events.known)
-  state = online.State(*(np.array(leaf) for leaf in state))
-  for leaf, old in zip(state, kept.state, strict=True):
-    leaf[row >= 0] = np.asarray(old)[row[row >= 0]]
-  return state
+def _begin(service, events, stored, row) -> online.State:
+  """Stored states, or else those of the run, or else new ones."""
+  mine = row >= 0
+
+  def pick(fresh, old):
+    chosen = np.array(fresh)
+    chosen[mine] = np.asarray(old)[row[mine]]
+    return chosen
+
+  state = online.start(service, events.user)
+  return jax.tree.map(pick, state, stored.state)
 
 
-def _rows(
-  service: online.Service,
-  prepared: prepared_lib.Prepared,
-  events: event_tables.Events,
-  state: online.State,
-  options: Options,
-) -> Iterator[writers.Rows]:
+def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   seen = _seen(prepared, events) if options.exclude_seen else None
   for first in range(0, len(events.ids), _USERS):
     part = np.arange(first, min(first + _USERS, len(events.ids)))
-    found = online.recommend(
+    best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in state)),
       options.k,
       None if seen is None else gathers.exclusions(seen, part),
     )
-    yield writers.to_rows(events.ids[part], service.ids.item, *found)
+    yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
 
-def _seen(
-  prepared: prepared_lib.Prepared, events: event_tables.Events
-) -> gathers.Exclusions:
-  """What the run and the table know that users have, of every user."""
+def _seen(prepared, events) -> gathers.Exclusions:
+  """Items of every user by the run and the table."""
   every = np.arange(len(events.ids))
   owned = gathers.exclusions(
-    recommend.owned(prepared), np.maximum(events.known, 0)
+    recommend.owned(prepared), np.maximum(events.user, 0)
   )
   row = np.repeat(every, owned.counts)
-  mine = events.known[row] >= 0
-  played = events.items > 0
+  mine, played = events.user[row] >= 0, events.items > 0
   row = np.concatenate(
     [row[mine], np.repeat(every, np.diff(events.offsets))[played]]
   )
@@ -169,8 +161,8 @@ def _seen(
 
 
 def _message(events, row) -> str:
-  """What was played."""
-  new = int(np.sum((events.known < 0) & (row < 0)))
+  """Says how many events were played."""
+  new = int(np.sum((events.user < 0) & (row < 0)))
   message = (
     f'{_count(len(events.items), "event")} of'
     f' {_count(len(events.ids), "user")}, {new:,} of them new'

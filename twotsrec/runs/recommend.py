@@ -48,7 +48,7 @@ class _Work(NamedTuple):
 
   user_ids: np.ndarray
   requests: Iterable[recommend_lib.Request]
-  unknown_items: int
+  unknown_items: int = 0
 
 
 def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
@@ -68,6 +68,7 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     raise types.UserError('give --users or --history, not both')
   writers.check_path(out)
   experiment, params = experiment_lib.load(workdir)
+  prepared = experiment.prepared
   routing_lib.check_mode(options.routing, [experiment.config])
   config = routing_lib.override(experiment.config, options.routing)
   experiment = experiment._replace(config=config)
@@ -77,19 +78,21 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
       f'--history: {config.model.name} knows the users of its training data'
       ' only; leave it out, or name some of them with --users'
     )
-  requests_of = _raw if options.history else _known
-  work = requests_of(experiment, ranker, options)
+  if options.history:
+    work = _raw(experiment, ranker, options.history, options.columns)
+  else:
+    work = _known(experiment, ranker, options.users)
   chunks = recommend_lib.recommend(
     ranker,
     work.requests,
-    num_items=experiment.prepared.num_items,
+    num_items=prepared.num_items,
     k=options.k,
     exclude_seen=options.exclude_seen,
   )
   with progress.reporter(
     len(work.user_ids), 'recommend', quiet=quiet, unit='users'
   ) as show:
-    rows = _rows(experiment, work.user_ids, chunks, show)
+    rows = _rows(work.user_ids, prepared.item_ids, chunks, show)
     count = writers.write(out, rows)
   message = f'{count:,} rows for {len(work.user_ids):,} users in {out}'
   if work.unknown_items:
@@ -100,45 +103,39 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
   return message
 
 
-def _rows(experiment, user_ids, chunks, show) -> Iterator[writers.Rows]:
+def _rows(user_ids, item_ids, chunks, show) -> Iterator[writers.Rows]:
   """Chunks with external ids."""
   done = 0
   for chunk in chunks:
-    count = len(chunk.ids)
-    yield writers.to_rows(
-      user_ids[done : done + count],
-      experiment.prepared.item_ids,
-      chunk.ids,
-      chunk.scores,
-    )
-    done += count
-    show(done, count)
+    users = user_ids[done : done + len(chunk.ids)]
+    yield writers.to_rows(users, item_ids, *chunk)
+    done += len(users)
+    show(done, len(users))
 
 
-def _known(experiment, ranker, options: Options) -> _Work:
+def _known(experiment, ranker, path: str | None) -> _Work:
   """Users of the run, with everything the run knows of them."""
   prepared = experiment.prepared
   users = np.arange(prepared.num_users)
-  if options.users is not None:
-    users = _listed(prepared, options.users)
+  if path is not None:
+    users = _listed(prepared, path)
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
     routes = routing_lib.of_users(
       prepared, experiment.groups, users, key, ranker.routing
     )
   requests = recommend_lib.known_users(
-    prepared.items,
-    prepared.user_offsets,
+    prepared,
     owned(prepared),
     users,
     history_length=ranker.history_length,
     routes=routes,
   )
-  return _Work(np.asarray(prepared.user_ids)[users], requests, 0)
+  return _Work(np.asarray(prepared.user_ids)[users], requests)
 
 
 def owned(prepared: prepared_lib.Prepared) -> prepared_lib.SeenItems:
-  """What every user already has."""
+  """Items that every user already has."""
   if behaviors.names(prepared):
     return behaviors.bought(prepared)
   return prepared_lib.seen_items(prepared, 'all')
@@ -155,11 +152,10 @@ def _listed(prepared: prepared_lib.Prepared, path: str) -> np.ndarray:
   if not wanted.size:
     raise types.UserError(f'--users: {path} names no user; one id per line')
   users = ids_lib.encode(prepared.user_ids, wanted)
-  if np.any(users < 0):
-    at = int(np.argmax(users < 0))
+  for unknown in wanted[users < 0][:1]:
     raise types.UserError(
-      f'--users: user {str(wanted[at])!r} in {path} is not in the training'
-      ' data; recommend to new users with --history=TABLE'
+      f'--users: user {str(unknown)!r} in {path} is not in the training data;'
+      ' recommend to new users with --history=TABLE'
     )
   return users.astype(np.int64)
 
@@ -168,50 +164,46 @@ def like_training(
   prepared: prepared_lib.Prepared, reading: pipeline.TableOptions
 ) -> pipeline.TableOptions:
   """`reading`; what is left at its default is as in the training table."""
-  trained = prepared.manifest['options']
+  trained, usual = prepared.manifest['options'], pipeline.TableOptions()
   names = trained.get('columns') or {}
-  default = tables.Columns()
-  given = reading.columns
+  # A history needs no rating, behavior or split.
   columns = {
-    # A history needs no rating, behavior or split.
-    role: names.get(role) if getattr(given, role) == usual else None
-    for role, usual in default._asdict().items()
-    if role in ('user', 'item', 'time', 'order')
+    role: names[role]
+    for role in ('user', 'item', 'time', 'order')
+    if names.get(role)
+    and getattr(reading.columns, role) == getattr(tables.Columns(), role)
   }
-  columns = {role: name for role, name in columns.items() if name}
-  reading = reading._replace(columns=given._replace(**columns))
-  usual = pipeline.TableOptions()
-  kept = {
+  reading = reading._replace(columns=reading.columns._replace(**columns))
+  same = {
     name: trained[name]
     for name in ('delimiter', 'column_names', 'id_type')
     if name in trained and getattr(reading, name) == getattr(usual, name)
   }
-  if 'column_names' in kept:
-    kept['column_names'] = tuple(kept['column_names'])
-  reading = reading._replace(**kept)
+  if 'column_names' in same:
+    same['column_names'] = tuple(same['column_names'])
+  reading = reading._replace(**same)
   if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
     reading = reading._replace(id_type='string')
   return reading
 
 
-def _raw(experiment, ranker, options: Options) -> _Work:
+def _raw(experiment, ranker, path: str, columns) -> _Work:
   """Anybody, from a table of interactions."""
   prepared = experiment.prepared
-  reading = like_training(prepared, options.columns)
-  table = pipeline.read_table(options.history, reading)
+  table = pipeline.read_table(path, like_training(prepared, columns))
   item = ids_lib.encode_items(prepared.item_ids, table.item)
-  known = item > 0
-  if not np.any(known):
+  in_catalog = item > 0
+  if not np.any(in_catalog):
     raise types.UserError(
-      f'{options.history}: none of its {len(item):,} items is in the training'
-      ' data; the ids must be those of the training table'
+      f'{path}: none of its {len(item):,} items is in the training data; the'
+      ' ids must be those of the training table'
     )
   user_ids, user = ids_lib.number(table.user)
   when = np.zeros(len(user)) if table.time is None else table.time
   when = when if table.order is None else table.order
   # A stable sort: rows of equal time keep the order of the table.
   order = np.lexsort((when, user))
-  order = order[known[order]]
+  order = order[in_catalog[order]]
   offsets = np.searchsorted(user[order], np.arange(len(user_ids) + 1))
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
@@ -224,4 +216,4 @@ def _raw(experiment, ranker, options: Options) -> _Work:
     history_length=ranker.history_length,
     routes=routes,
   )
-  return _Work(user_ids, requests, int(np.sum(~known)))
+  return _Work(user_ids, requests, int(np.sum(~in_catalog)))

@@ -39,19 +39,21 @@ def write(
   The rows per held-out item go to `per_target.npz`, for paired comparisons.
   """
   begin, experiment = time.perf_counter(), served.experiment
-  model = _rank(experiment, _model(served), offline.SPLITS, quiet)
+  recipe = recipes.of(experiment.config)
+  ranker = recipe.ranker(experiment, served.params)
+  model = _rank(experiment, ranker, offline.SPLITS, quiet)
   # A paper's own protocol shows its rules for both splits.
   has_own = any(ranked and ranked.protocols for ranked in model.values())
   splits = offline.SPLITS if has_own else ('test',)
   rules = {
     name: _rank(experiment, rule, splits, quiet=True)
-    for name, rule in recipes.of(experiment.config).rules(experiment).items()
+    for name, rule in recipe.rules(experiment).items()
   }
   seconds = time.perf_counter() - begin
   part = lambda ranked: None if ranked is None else ranked.part
   report = {
     'schema': SCHEMA_VERSION,
-    'protocol': protocol(experiment),
+    'protocol': protocol(experiment, _selects(served.training)),
     'dataset': dataset(experiment),
     'validation': part(model['validation']),
     'test': part(model['test']),
@@ -68,14 +70,20 @@ def write(
   return _save(report, model['test'], rules, workdir)
 
 
-def _model(served):
-  recipe = recipes.of(served.experiment.config)
-  return recipe.ranker(served.experiment, served.params)
-
-
 def _rank(experiment, ranker, splits, quiet):
   """{split: Ranked}, None where nothing is held out."""
-  return {split: evaluate(experiment, ranker, split, quiet) for split in splits}
+  return {
+    split: evaluate(experiment, ranker, split, quiet)
+    if offline.held_out(experiment, split)
+    else None
+    for split in splits
+  }
+
+
+def _selects(training) -> bool:
+  """Whether a phase chose one of its epochs."""
+  phases = training.get('phases', {}).values()
+  return any('selected_epoch' in phase for phase in (training, *phases))
 
 
 def _protocols(systems):
@@ -106,8 +114,8 @@ def evaluate(
   ranker: contracts.Ranker,
   split: str,
   quiet: bool = False,
-) -> contracts.Ranked | None:
-  """Ranks a split as the recipe does; None if nothing is held out for it.
+) -> contracts.Ranked:
+  """Ranks a split as the recipe does.
 
   Args:
     experiment: of the run.
@@ -116,8 +124,6 @@ def evaluate(
     quiet: no progress display.
   """
   count = offline.held_out(experiment, split)
-  if not count:
-    return None
   rank = recipes.of(experiment.config).rank
   with progress.reporter(
     count, f'evaluate {split}', quiet=quiet, unit='held-out items'
@@ -125,8 +131,15 @@ def evaluate(
     return rank(experiment, ranker, split, progress.of_totals(show))
 
 
-def protocol(experiment: contracts.Experiment) -> dict[str, Any]:
-  """How the numbers of a report come about."""
+def protocol(
+  experiment: contracts.Experiment, selects: bool = True
+) -> dict[str, Any]:
+  """The protocol of a report: settings that its numbers rest on.
+
+  Args:
+    experiment: of the run.
+    selects: whether the settings of `train` chose an epoch.
+  """
   config, groups = experiment.config, experiment.groups
   routing = routing_lib.from_config(config)
   options = experiment.prepared.manifest['options']
@@ -138,7 +151,7 @@ def protocol(experiment: contracts.Experiment) -> dict[str, Any]:
     'penalty': config.train.penalty,
     'plugin': own.short(config.plugin.name),
     'dataset_digest': experiment.prepared.manifest['digest'],
-    'selection': _selection(config),
+    'selection': _selection(config) if selects else 'nothing',
     'selected_on_test': pin.selected_on_test(config),
     'routing': dataclasses.asdict(routing) if routing else None,
     'groups': dataclasses.asdict(config.groups),
@@ -158,7 +171,7 @@ def _selection(config):
 
 
 def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
-  """What the run was made of, for the report."""
+  """The data of the run, for the report."""
   manifest = experiment.prepared.manifest
   notes = recipes.of(experiment.config).notes(experiment)
   described = {'source': manifest['source'], **manifest['counts']}

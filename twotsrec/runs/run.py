@@ -11,6 +11,7 @@ from typing import Any
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
+from twotsrec import fields
 from twotsrec import own
 from twotsrec import recipes
 from twotsrec import types
@@ -127,13 +128,7 @@ def train(
 def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
   """Refuses what `train` would refuse before its first update.
 
-  Nothing is compiled and nothing is written.
-
-  Args:
-    config: of a run.
-    experiment: made of it.
-  Raises:
-    types.UserError: see above.
+  Nothing is compiled and nothing is written; `experiment` is made of `config`.
   """
   recipe = recipes.of(config)
   reports.check_protocol(experiment)
@@ -167,11 +162,26 @@ def _open(config, workdir):
   run_directory.open_run(
     workdir,
     dataclasses.asdict(config),
-    (*MAY_DIFFER, *more),
+    (*MAY_DIFFER, *more, *_own_parts(config, workdir)),
     dataclasses.asdict(config_lib.Config()),
   )
   own_files.keep(workdir, config)
   return more
+
+
+def _own_parts(config, workdir):
+  """Settings that name an own part of the run, by whatever path of its file.
+
+  `own_files.keep` goes by the digest of the file.
+  """
+  if not run_directory.config_path(workdir).is_file():
+    return
+  there = run_directory.read_config(workdir)
+  for setting, name in own_files.settings(config).items():
+    section, field = setting.split('.')
+    saved = there.get(section, {}).get(field, '')
+    if fields.is_own(saved) and own.split(saved)[1] == own.split(name)[1]:
+      yield setting
 
 
 def _check_trunk_stands(config, workdir):
@@ -188,5 +198,6 @@ def _check_origin(folder, origin):
   if path.is_file() and files.read_json(path) != files.jsonable(origin):
     raise types.UserError(
       f'the run in {folder} was started from other parameters than these'
-      ' (plugin.trunk); restore them, or use another --workdir'
+      f' ({", ".join(origin)} in {_ORIGIN} differs); restore them, or use'
+      ' another --workdir'
     )

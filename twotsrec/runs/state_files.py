@@ -6,7 +6,7 @@ from typing import NamedTuple
 import zipfile
 import zlib
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from twotsrec import types
@@ -18,7 +18,7 @@ from twotsrec.training import files
 _NAMES = ('user_ids', 'last_times', 'states')
 
 
-class Kept(NamedTuple):
+class Stored(NamedTuple):
   """States that outlive a process.
 
   Attributes:
@@ -32,25 +32,27 @@ class Kept(NamedTuple):
   state: online.State
 
 
-def nobody(service: online.Service) -> Kept:
+def nobody(service: online.Service) -> Stored:
   """States of no user."""
   empty = np.zeros(0)
-  return Kept(service.ids.user[:0], empty, online.start(service, empty))
+  return Stored(service.ids.user[:0], empty, online.start(service, empty))
 
 
-def save(path: str | os.PathLike, service: online.Service, kept: Kept) -> None:
+def save(
+  path: str | os.PathLike, service: online.Service, stored: Stored
+) -> None:
   """Writes the file, in place of an old one; a .npz archive of arrays."""
-  data = online_bytes.to_bytes(service, kept.state)
+  data = online_bytes.to_bytes(service, stored.state)
   records = np.frombuffer(data, np.uint8)
   records = records.reshape(-1, online_bytes.record_size(service))
-  values = (kept.ids, kept.last_time, records)
+  values = (stored.ids, stored.last_time, records)
   with files.explained(path, 'write'):
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as file:
       np.savez(file, **dict(zip(_NAMES, values, strict=True)))
 
 
-def load(path: str | os.PathLike, service: online.Service) -> Kept:
+def load(path: str | os.PathLike, service: online.Service) -> Stored:
   """Reads what `save` wrote.
 
   Raises:
@@ -58,13 +60,11 @@ def load(path: str | os.PathLike, service: online.Service) -> Kept:
   """
   with files.explained(path, 'read'):
     ids, last_time, records = _arrays(path)
-  shapes = ids.ndim, last_time.shape, records.shape[:1], records.ndim
-  if shapes != (1, ids.shape, ids.shape, 2) or records.dtype != np.uint8:
-    raise _no_states(path)
-  if len(ids) and ids.dtype.kind != service.ids.user.dtype.kind:
+  users = service.ids.user
+  if len(ids) and ids.dtype.kind != users.dtype.kind:
     raise types.UserError(
       f'{path}: user {str(ids[0])!r}: the run has other user ids, like'
-      f' {str(service.ids.user[0])!r}; use the run that it was made with'
+      f' {str(users[0])!r}; use the run that it was made with'
     )
   if not len(ids):
     return nobody(service)
@@ -72,47 +72,50 @@ def load(path: str | os.PathLike, service: online.Service) -> Kept:
     state = online_bytes.from_bytes(service, records.tobytes())
   except types.UserError as error:
     raise types.UserError(f'{path}: {error}') from error
-  return Kept(ids, last_time, state)
+  return Stored(ids, last_time, state)
 
 
-def rows_of(kept: Kept, values: np.ndarray) -> np.ndarray:
-  """Where users stand, i32[n]; -1 for one who is not kept."""
-  if not len(kept.ids):
+def rows_of(stored: Stored, values: np.ndarray) -> np.ndarray:
+  """Where users stand, i32[n]; -1 for one who is not there."""
+  if not len(stored.ids):
     return np.full(len(values), -1, np.int32)
-  return ids_lib.encode(kept.ids, values)
+  return ids_lib.encode(stored.ids, values)
 
 
-def merge(kept: Kept, new: Kept) -> Kept:
+def merge(stored: Stored, new: Stored) -> Stored:
   """All users of both, as `new` has them where both do."""
-  ids = np.concatenate([kept.ids, new.ids])
+  ids = np.concatenate([stored.ids, new.ids])
   # Of equal ids the later one stays.
   distinct, place = np.unique(ids[::-1], return_index=True)
   place = len(ids) - 1 - place
 
   def both(old, recent):
-    joined = np.concatenate([np.asarray(old), np.asarray(recent)])
-    return joined[place]
+    return np.concatenate([np.asarray(old), np.asarray(recent)])[place]
 
-  state = online.State(*map(both, kept.state, new.state))
-  last_time = both(kept.last_time, new.last_time)
-  return Kept(distinct, last_time, online.State(*map(jnp.array, state)))
+  return Stored(
+    distinct,
+    both(stored.last_time, new.last_time),
+    jax.tree.map(both, stored.state, new.state),
+  )
 
 
 def _arrays(path):
+  """The arrays of a file, of the shapes that `save` gives them."""
+  wrong = types.UserError(
+    f'{path} holds no states, or is damaged; name a file that --out_states'
+    ' wrote, or leave --states out'
+  )
   try:
-    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as found:
-      return [found[name] for name in _NAMES]
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
+      ids, last_time, records = (archive[name] for name in _NAMES)
   # Cut off or altered (RuntimeError: it seems encrypted), no archive at all, a
   # lone array, or other names.
   except (
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError,
     AttributeError, KeyError, TypeError,
   ):  # fmt: skip
-    raise _no_states(path) from None
-
-
-def _no_states(path) -> types.UserError:
-  return types.UserError(
-    f'{path} holds no states, or is damaged; name a file that --out_states'
-    ' wrote, or leave --states out'
-  )
+    raise wrong from None
+  shapes = ids.ndim, last_time.shape, records.shape[:1], records.ndim
+  if shapes != (1, ids.shape, ids.shape, 2) or records.dtype != np.uint8:
+    raise wrong
+  return ids, last_time, records

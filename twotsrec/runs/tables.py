@@ -1,33 +1,18 @@
 """Tables by activeness group: of one run, or of several side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
-from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import offline
-from twotsrec.evaluation import online_table
+from twotsrec.evaluation import online_report
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import experiment as experiment_lib
-from twotsrec.runs import reports
+from twotsrec.runs import reports as reports_lib
 from twotsrec.training import run_directory
-
-
-def default_metrics(
-  ks: Sequence[int], ranked_only: bool = False
-) -> tuple[str, ...]:
-  """Columns of a table: at 10, or else the largest cut-off there is.
-
-  Without the AUCs where rows would be too long to read (with behaviors three
-  rules stand beside a model, and COPF reports none), and where there is none
-  to pool (the queries of 2TS share no scale).
-  """
-  at = [10 if 10 in ks else max(ks)] if ks else []
-  ranked = tuple(f'{m}@{k}' for k in at for m in ('hr', 'ndcg'))
-  return ranked if ranked_only and ranked else ('auc', 'user_auc', *ranked)
 
 
 def of_report(report: dict[str, Any]) -> str:
@@ -44,39 +29,31 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
   parts = dict(first['baselines'])
   parts |= {name: report['test'] for name, report in reports.items()}
   selections = dict.fromkeys(p['selection'] for p in protocols.values())
-  online = 'online' in first
-  metrics = default_metrics(
-    first['protocol']['ks'], online or 'parts' in first['test']
-  )
-  lines = [
-    report_lib.format_table(parts, metrics),
+  about = (
     f'{first["protocol"]["split"]}, {_ranking(first["protocol"])}; selected on'
-    f' {", then ".join(selections)}; 95 % intervals in report.json',
-    *_parts_note(parts),
-    *_warnings(protocols),
-    *(_online(reports) if online else []),
-  ]
-  return '\n'.join(lines)
+    f' {", then ".join(selections)}; 95 % intervals in report.json'
+  )
+  lines = _lines(parts, (), about, protocols)
+  return '\n'.join(lines + (_online(reports) if 'online' in first else []))
 
 
 def _online(reports):
-  """What 2TS is judged by: test events among 1 + n candidates, by bucket."""
-  first = next(iter(reports.values()))
-  told = {'popularity': first['online']['popularity']['test']}
-  told |= {
-    k: report['online']['model']['test'] for k, report in reports.items()
+  """The section `online`: test events among 1 + n candidates, by bucket."""
+  first = next(iter(reports.values()))['online']
+  parts = {'popularity': first['popularity']['test']}
+  parts |= {
+    name: report['online']['model']['test'] for name, report in reports.items()
   }
-  lists = told['popularity']['options']['lists']
   return [
     '',
-    f'online, 1 + {lists} candidates, expected over all lists, past items among'
-    ' them; means over events',
-    online_table.format_table(told),
+    f'online, 1 + {parts["popularity"]["options"]["lists"]} candidates,'
+    ' expected over all lists, past items among them; means over events',
+    online_report.format_table(parts),
     *(
-      f'{name}: {told[name]["share_left_out"]:.1%} of the events have an item'
-      ' that stage 1 left out with the windows, so their x_i is 0'
-      for name in reports
-      if told[name].get('share_left_out')
+      f'{name}: {part["share_left_out"]:.1%} of the events have an item that'
+      ' stage 1 left out with the windows, so their x_i is 0'
+      for name, part in parts.items()
+      if name in reports and part.get('share_left_out')
     ),
   ]
 
@@ -95,26 +72,28 @@ def side_by_side(
     workdirs: run directories.
     names: of the runs in the table; () names them by directory.
     split: 'validation' or 'test'.
-    metrics: columns; () takes those of `default_metrics`.
+    metrics: columns; () takes those of `report.default_names`.
     quiet: no progress display.
     routing: mode in place of the configured one, for runs with plugins.
   Raises:
     types.UserError: runs on different data or groups, an unknown metric, or a
       routing that no run takes.
   """
-  names = _names(workdirs, names)
+  if names and len(names) != len(workdirs):
+    raise types.UserError(
+      f'{len(names)} names for {len(workdirs)} run directories'
+    )
+  names = list(names or workdirs)
+  _check_differ(names)
   configs = [run_directory.typed_config(workdir) for workdir in workdirs]
   routing_lib.check_mode(routing, configs)
+  report_lib.check_names(metrics, configs[0].evaluation.ks)
   parts, protocols, first = {}, {}, None
   for name, workdir in zip(names, workdirs):
     experiment, params = experiment_lib.load(workdir)
     config = routing_lib.override(experiment.config, routing)
     experiment = experiment._replace(config=config)
-    protocols[name] = reports.protocol(experiment)
-    ranked_only = 'order' in protocols[name] or bool(
-      behaviors.part_names(experiment.prepared)
-    )
-    metrics = _known(metrics, config.evaluation.ks, ranked_only)
+    protocols[name] = reports_lib.protocol(experiment)
     first = first or experiment
     if _identity(experiment) != _identity(first):
       raise types.UserError(
@@ -123,34 +102,17 @@ def side_by_side(
       )
     if not offline.held_out(experiment, split):
       raise types.UserError(f'{workdir} has no {split} events to evaluate')
+    rankers = {name: experiment_lib.ranker(experiment, params)}
     if not parts:
       rules = recipes.of(config).rules(experiment)
       _check_differ([*rules, *names])
-      for rule, ranker in rules.items():
-        parts[rule] = _part(experiment, ranker, split, quiet=True)
-    ranker = experiment_lib.ranker(experiment, params)
-    parts[name] = _part(experiment, ranker, split, quiet)
-  lines = [
-    report_lib.format_table(parts, metrics),
-    f'{split}, {_ranking(protocols[names[0]])}',
-    *_parts_note(parts),
-    *_warnings(protocols),
-  ]
-  return '\n'.join(lines)
-
-
-def _part(experiment, ranker, split, quiet):
-  return reports.evaluate(experiment, ranker, split, quiet).part
-
-
-def _names(workdirs, names):
-  if names and len(names) != len(workdirs):
-    raise types.UserError(
-      f'{len(names)} names for {len(workdirs)} run directories'
-    )
-  names = list(names or workdirs)
-  _check_differ(names)
-  return names
+      rankers = rules | rankers
+    for system, ranker in rankers.items():
+      hidden = quiet or system != name
+      ranked = reports_lib.evaluate(experiment, ranker, split, hidden)
+      parts[system] = ranked.part
+  about = f'{split}, {_ranking(protocols[names[0]])}'
+  return '\n'.join(_lines(parts, metrics, about, protocols))
 
 
 def _check_differ(names):
@@ -161,24 +123,32 @@ def _check_differ(names):
     )
 
 
-def _known(metrics, ks, ranked_only):
-  """The metrics asked for, or the default ones."""
-  known = report_lib.metric_names(ks)
-  unknown = [name for name in metrics if name not in known]
-  if unknown:
-    raise types.UserError(
-      f'unknown metric {unknown[0]!r}; known: {", ".join(known)}'
-    )
-  return metrics or default_metrics(ks, ranked_only)
-
-
 def _identity(experiment):
-  """What must be equal for two runs to be compared."""
+  """Data, groups and protocol, which runs in one table share."""
   config = experiment.config
   # Tiles bound the memory, they change no number.
   protocol = dataclasses.replace(config.evaluation, user_tile=1, item_tile=1)
   digest = experiment.prepared.manifest['digest']
   return digest, config.groups, protocol
+
+
+def _lines(parts, metrics, about, protocols) -> list[str]:
+  """The table, a line about the ranking, and notes."""
+  one, protocol = next(iter(parts.values())), next(iter(protocols.values()))
+  if not metrics:
+    # With behaviors three rules stand beside a model, and COPF reports no AUC;
+    # the queries of 2TS share no scale, so there is none to pool.
+    ranked_only = 'parts' in one or one['overall']['auc']['value'] is None
+    metrics = report_lib.default_names(protocol['ks'], ranked_only)
+  lines = [report_lib.format_table(parts, metrics), about]
+  if one.get('parts'):
+    names = ', '.join(part['name'] for part in one['parts'])
+    lines.append(
+      f'{names}: held-out items by the last behavior their user had shown'
+      ' toward them in training'
+    )
+  on_test = [n for n, own in protocols.items() if own['selected_on_test']]
+  return [*lines, *report_lib.selected_on_test(on_test)]
 
 
 def _ranking(protocol):
@@ -188,28 +158,3 @@ def _ranking(protocol):
     f'{protocol["candidates"]} candidates, {ties}; activity: training'
     ' interactions of a user'
   )
-
-
-def _parts_note(parts):
-  shown = next(iter(parts.values())).get('parts')
-  if not shown:
-    return []
-  names = ', '.join(part['name'] for part in shown)
-  return [
-    f'{names}: held-out items by the last behavior their user had shown toward'
-    ' them in training'
-  ]
-
-
-def _warnings(protocols):
-  return selected_on_test(
-    name for name, part in protocols.items() if part['selected_on_test']
-  )
-
-
-def selected_on_test(names: Iterable[str]) -> list[str]:
-  """A line under a table for each system that was."""
-  return [
-    f'{name} was SELECTED ON TEST: for like-for-like checks only'
-    for name in names
-  ]

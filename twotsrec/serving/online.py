@@ -53,14 +53,14 @@ class Ids(NamedTuple):
 
 
 class Service(NamedTuple):
-  """A trained 2TS that serves; see `make`.
+  """A trained 2TS that serves.
 
   Attributes:
     cell: name of the recurrence.
     networks: their names; a state has the position.
     groups: G, plugins of a network; 1 without plugins.
     digest: 16 bytes that tell its parameters from others.
-    weights: see there.
+    weights: item vectors and networks.
     known: the users of the run after all of its events, host arrays [U, ...].
     new: a user without any event, host arrays [1, ...].
     ids: of users and items.
@@ -136,32 +136,26 @@ def make(
 def start(service: Service, users: Any) -> State:
   """States of users, as the run left them.
 
-  Args:
-    service: see `make`.
-    users: one user or i[B], 0..U-1; -1 for somebody new, as `users_of` gives.
+  `users` is one or i[B], 0..U-1; -1 for somebody new, as `users_of` gives.
   """
   users = np.atleast_1d(np.asarray(users, np.int64))
   chex.assert_rank(users, 1)
   is_new = users < 0
 
-  def pick(kept, new):
+  def pick(of_run, new):
     chosen = np.repeat(new, len(users), axis=0)
-    chosen[~is_new] = kept[users[~is_new]]
+    chosen[~is_new] = of_run[users[~is_new]]
     return jnp.array(chosen)
 
-  return State(*map(pick, service.known, service.new))
+  return jax.tree.map(pick, service.known, service.new)
 
 
 def update(service: Service, state: State, item: Any) -> State:
   """The states after one more event of every user.
 
-  The old state is given away: its memory is used again.
-
-  Args:
-    service: see `make`.
-    state: of B users.
-    item: i[B], or one number for one user. An id outside of 1..I is an unknown
-      item: the state stays and `skipped` counts it. `NO_EVENT` changes nothing.
+  The old state is given away: its memory is used again. `item` is i[B], or one
+  number for one user. An id outside of 1..I is an unknown item: the state stays
+  and `skipped` counts it. `NO_EVENT` changes nothing.
   """
   if not isinstance(item, jax.Array):
     # A number that does not fit into 32 bits is as unknown as any other.
@@ -173,7 +167,7 @@ def update(service: Service, state: State, item: Any) -> State:
 
 
 def query(service: Service, state: State) -> jax.Array:
-  """What items are compared with, f32[B, D]: a score is an inner product."""
+  """Queries f32[B, D]; the score of an item is its inner product with one."""
   return service.read(service.weights, state)
 
 
@@ -186,7 +180,7 @@ def recommend(
   """The k best items of every user, (ids i32[B, k], scores f32[B, k]).
 
   Args:
-    service: see `make`.
+    service: the run.
     state: of B users.
     k: items per user; id 0 and -inf where items run out.
     exclude: internal items of each row that are left out; None for none.
@@ -195,14 +189,17 @@ def recommend(
   """
   queries = np.asarray(query(service, state))
   table = {'item': {'embedding': service.weights.item}}
+  if exclude is None:
+    offsets = np.zeros(len(queries) + 1, np.int64)
+    exclude = gathers.Exclusions(offsets, offsets[:0])
   chunks = []
   for first in range(0, len(queries), _CHUNK):
     part = np.arange(first, min(first + _CHUNK, len(queries)))
-    seen = gathers.Exclusions(np.zeros(len(part) + 1, np.int64), part[:0])
-    if exclude is not None:
-      seen = gathers.exclusions(exclude, part)
-    nothing = np.zeros((len(part), 1), np.int32)
-    request = recommend_lib.Request(nothing, seen, user=part - first)
+    request = recommend_lib.Request(
+      history=np.zeros((len(part), 1), np.int32),
+      seen=gathers.exclusions(exclude, part),
+      user=part - first,
+    )
     params = types.Params(table, {'query': queries[part]})
     chunks += recommend_lib.recommend(
       contracts.Ranker(_RANKER, params, None),
@@ -227,14 +224,14 @@ def play(
   Users with as many events go together, so that batches are full.
 
   Args:
-    service: see `make`.
+    service: the run.
     state: of B users.
     offsets: i64[B + 1], events of each user.
     items: i32[N], in the order in which they happened.
     rows_at_once: users of a batch.
-    show: told users done and events played since the last call.
+    show: called with users done and events played since the last call.
   """
-  host = State(*(np.array(leaf) for leaf in state))
+  host = on_host(state)
   length = np.diff(offsets)
   order = np.argsort(-length, kind='stable')
   size = min(rows_at_once, max(len(order), 1))
@@ -253,6 +250,11 @@ def play(
   return host
 
 
+def on_host(state: State) -> State:
+  """A copy whose leaves are NumPy arrays, which can be written to."""
+  return jax.tree.map(np.array, state)
+
+
 def users_of(service: Service, values: Any) -> np.ndarray:
   """Users of external ids, i32[B]; -1 for somebody new."""
   return ids_lib.encode(service.ids.user, np.atleast_1d(np.asarray(values)))
@@ -265,7 +267,7 @@ def items_of(service: Service, values: Any) -> np.ndarray:
 
 
 def _new(config, params, networks) -> State:
-  """Somebody of whom nothing is known, in the least active group."""
+  """A user without events, in the least active group."""
   names = [n for n in ('inactive', 'everyone') if n in networks]
   net = params.net['networks'].get(names[0])
   first = params.net['new']
@@ -279,7 +281,7 @@ def _new(config, params, networks) -> State:
 
 
 def _digest(config, weights, networks) -> bytes:
-  """Of all that a state means something to; users are independent of it."""
+  """Tells the parameters that a state belongs to; users are no part of it."""
   options = config.two_time
   about = {
     'cell': options.cell,
@@ -287,13 +289,12 @@ def _digest(config, weights, networks) -> bytes:
     'networks': list(networks),
     'plugin': dataclasses.asdict(config.plugin),
   }
-  found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+  hashed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
   for path, leaf in jax.tree_util.tree_flatten_with_path(weights)[0]:
-    values = np.ascontiguousarray(np.asarray(leaf).astype('<f4', copy=False))
-    name = f'{jax.tree_util.keystr(path)} {values.shape}'
-    found.update(name.encode())
-    found.update(values)
-  return found.digest()[:16]
+    values = np.asarray(leaf).astype('<f4', copy=False)
+    hashed.update(f'{jax.tree_util.keystr(path)} {values.shape}'.encode())
+    hashed.update(values.tobytes())
+  return hashed.digest()[:16]
 
 
 def _no_init(key, context, sizes):

@@ -20,10 +20,14 @@ from twotsrec.serving import online
 
 VERSION = 1
 _MAGIC = b'2TSs'
-_HEAD = np.dtype([('magic', 'S4'), ('version', '<u2'), ('size', '<u4')])
+_FRAME = [('magic', 'S4'), ('version', '<u2'), ('size', '<u4')]
+_HEAD = np.dtype(_FRAME)
+# What comes before the numbers is where it is whatever the model.
+_ABOUT = [*_FRAME, ('network', '<u2'), ('cell', 'S12'), ('width', '<u4')]
+_ABOUT += [('digest', 'u1', (16,))]
 _SUM = 4  # bytes of the checksum
-_FIXED = ('magic', 'version', 'size', 'cell', 'width', 'digest')
-_NUMBERS = ('network', 'group', 'last', 'count', 'skipped')
+_FIXED = ['magic', 'version', 'size', 'cell', 'width', 'digest']
+_NUMBERS = ('network', 'group', 'last', 'consumed', 'skipped')
 
 
 def to_bytes(service: online.Service, state: online.State) -> bytes:
@@ -35,14 +39,11 @@ def to_bytes(service: online.Service, state: online.State) -> bytes:
   Returns:
     B * record_size(service) bytes.
   """
-  layout = _layout(service)
-  found = np.empty(len(state.last), layout)
-  for name, value in _fixed(service).items():
-    found[name] = value
+  records = np.repeat(_blank(service), len(state.last))
   for name in (*_NUMBERS, 'state'):
-    found[name] = np.asarray(getattr(state, name))
-  found['checksum'] = _checksums(found.tobytes(), layout.itemsize)
-  return found.tobytes()
+    records[name] = np.asarray(getattr(state, name))
+  records['checksum'] = _checksums(records.tobytes(), records.itemsize)
+  return records.tobytes()
 
 
 def to_records(service: online.Service, state: online.State) -> list[bytes]:
@@ -63,72 +64,49 @@ def from_bytes(
     types.UserError: damaged bytes, or states of another version of the format,
       another cell or width, or other parameters.
   """
-  if not isinstance(data, bytes | bytearray | memoryview):
+  if isinstance(data, bytes | bytearray | memoryview):
+    data = bytes(data)
+  else:
     data = b''.join(data)
-  layout = _layout(service)
-  whole = len(data) // layout.itemsize
-  found = np.frombuffer(data, layout, whole)
-  good = found['checksum'] == _checksums(data, layout.itemsize)
-  for name, value in _fixed(service).items():
-    same = found[name] == value
-    good &= same.all(axis=1) if same.ndim > 1 else same
+  blank = _blank(service)
+  size = blank.itemsize
+  whole = len(data) // size
+  records = np.frombuffer(data, blank.dtype, whole)
+  good = records['checksum'] == _checksums(data, size)
+  good &= records[_FIXED] == blank[_FIXED]
   for name, limit in _limits(service).items():
-    good &= (found[name] >= 0) & (found[name] < limit)
+    good &= (records[name] >= 0) & (records[name] < limit)
   bad = np.flatnonzero(~good)
-  if len(bad) or not whole or whole * layout.itemsize != len(data):
+  if len(bad) or not whole or whole * size != len(data):
     number = int(bad[0]) if len(bad) else whole
-    rest = bytes(data[number * layout.itemsize :])
-    raise types.UserError(f'state {number + 1}: {_wrong(service, rest)}')
-  values = [jnp.array(found[name], jnp.int32) for name in _NUMBERS]
-  state = jnp.array(found['state'], jnp.float32)
-  return online.State(state=state, **dict(zip(_NUMBERS, values, strict=True)))
+    reason = _wrong(service, data[number * size :])
+    raise types.UserError(f'state {number + 1}: {reason}')
+  numbers = {name: jnp.array(records[name], jnp.int32) for name in _NUMBERS}
+  return online.State(jnp.array(records['state'], jnp.float32), **numbers)
 
 
 def record_size(service: online.Service) -> int:
   """Bytes of one user."""
-  return _layout(service).itemsize
+  return _blank(service).itemsize
 
 
-def _layout(service):
-  return np.dtype(
-    [
-      *_HEAD.descr,
-      ('network', '<u2'),
-      ('cell', 'S12'),
-      ('width', '<u4'),
-      ('digest', 'u1', (16,)),
-      ('group', '<i4'),
-      ('last', '<i4'),
-      ('count', '<i4'),
-      ('skipped', '<i4'),
-      ('state', '<f4', (service.state_width,)),
-      ('checksum', '<u4'),
-    ]
-  )
-
-
-def _fixed(service):
-  """Fields that are the same for all users of a service."""
-  values = (
-    _MAGIC,
-    VERSION,
-    record_size(service),
-    service.cell.encode(),
-    service.width,
-    np.frombuffer(service.digest, np.uint8),
-  )
-  return dict(zip(_FIXED, values, strict=True))
+def _blank(service):
+  """One record with the fields that are the same for all users."""
+  rest = [(name, '<i4') for name in _NUMBERS[1:]]
+  rest += [('state', '<f4', (service.state_width,)), ('checksum', '<u4')]
+  record = np.zeros(1, np.dtype([*_ABOUT, *rest]))
+  record['magic'], record['version'] = _MAGIC, VERSION
+  record['size'] = record.itemsize
+  record['cell'], record['width'] = service.cell.encode(), service.width
+  record['digest'] = np.frombuffer(service.digest, np.uint8)
+  return record
 
 
 def _limits(service):
   """Fields that count from 0, and what they stay below."""
-  return {
-    'network': len(service.networks),
-    'group': service.groups,
-    'last': service.num_items + 1,
-    'count': np.iinfo(np.int32).max,
-    'skipped': np.iinfo(np.int32).max,
-  }
+  most = np.iinfo(np.int32).max
+  limits = len(service.networks), service.groups, service.num_items + 1
+  return dict(zip(_NUMBERS, (*limits, most, most), strict=True))
 
 
 def _checksums(data, size):
@@ -142,7 +120,7 @@ def _checksums(data, size):
 
 
 def _wrong(service, data) -> str:
-  """What is wrong with the record that `data` begins with, and the way out."""
+  """The fault of the record that `data` begins with, and the way out."""
   damaged = 'damaged bytes; restore them from a copy, or start the user anew'
   if not data:
     return 'there are no bytes; start the user anew'
@@ -160,19 +138,17 @@ def _wrong(service, data) -> str:
       f'format version {head["version"]}, and this program reads {VERSION};'
       ' use the program that wrote it, or start the user anew'
     )
-  # The fields before the numbers of the state are where they always are.
-  layout = _layout(service)
-  cell_at, width_at = (layout.fields[name][1] for name in ('cell', 'width'))
-  cell = data[cell_at : cell_at + 12].rstrip(b'\0').decode(errors='replace')
-  width = int.from_bytes(data[width_at : width_at + 4], 'little')
+  if len(data) < np.dtype(_ABOUT).itemsize:
+    return damaged
+  about = np.frombuffer(data, np.dtype(_ABOUT), 1)[0]
+  cell, width = about['cell'].decode(errors='replace'), int(about['width'])
   if (cell, width) != (service.cell, service.width):
     return (
       f'of a {cell} of width {width}, and the run has a {service.cell} of width'
       f' {service.width}; use the run that it was made with, or start the user'
       ' anew'
     )
-  digest_at = layout.fields['digest'][1]
-  if data[digest_at : digest_at + 16] != service.digest:
+  if about['digest'].tobytes() != service.digest:
     return (
       'made with other parameters; use the run that it was made with, or start'
       ' the user anew'

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotsrec import types
+from twotsrec.evaluation import online_states
 from twotsrec.models import two_rnn
 from twotsrec.ops import rows
 from twotsrec.plugins import recurrent
 
 NO_EVENT = -1  # an item that is filling
+Array = jax.Array | np.ndarray  # states live on the device and on the host
 
 
 class State(NamedTuple):
@@ -26,20 +29,20 @@ class State(NamedTuple):
     last: i32[B], last item; 0 for none.
     network: i32[B], which of `Service.networks` moves it.
     group: i32[B], whose plugin serves it, 0..G-1, as it was at the start.
-    count: i32[B], events consumed, those of the run among them.
+    consumed: i32[B], events so far, those of the run among them.
     skipped: i32[B], events with unknown items since the start.
   """
 
-  state: jax.Array
-  last: jax.Array
-  network: jax.Array
-  group: jax.Array
-  count: jax.Array
-  skipped: jax.Array
+  state: Array
+  last: Array
+  network: Array
+  group: Array
+  consumed: Array
+  skipped: Array
 
 
 class Weights(NamedTuple):
-  """What moves states and reads them.
+  """Item vectors and networks, which move states and read them.
 
   Attributes:
     item: f32[I + 1, D].
@@ -54,14 +57,11 @@ def make_advance(bind: Callable[..., Any]) -> Callable[..., State]:
   """(weights, State, items i32[B]) -> State, compiled once for each B.
 
   The memory of the old state is used again. The computation is that of
-  `evaluation.online_states`, one event long.
-
-  Args:
-    bind: of `plugins.recurrent.make_bind`.
+  `evaluation.online_states`, one event long; `bind` is of
+  `plugins.recurrent.make_bind`.
   """
 
   def step(net, vectors, values, ids):
-    """One step of all users, whoever they are; f32[B, S]."""
     stages, inner = bind(net)
     look = rows.gather({'embedding': vectors}, ids[None])
     embedded = stages.embed(inner['embed'], look, {'history': ids[None]})
@@ -73,17 +73,17 @@ def make_advance(bind: Callable[..., Any]) -> Callable[..., State]:
     return stages.summarize(inner['extractor'], embedded, streams).after[0]
 
   def advance(weights, state, item):
-    known = (item > 0) & (item < len(weights.item))
-    ids = jnp.where(known, item, 0)
+    in_catalog = (item > 0) & (item < len(weights.item))
+    ids = jnp.where(in_catalog, item, 0)
     values = state.state
     for net, mine in _parts(weights.nets, state):
       after = lambda now, net=net: step(net, weights.item, now, ids)
-      values = _where(mine & known, after, values)
-    unknown = ~known & (item != NO_EVENT)
+      values = _where(mine & in_catalog, after, values)
+    unknown = ~in_catalog & (item != NO_EVENT)
     return state._replace(
       state=values,
-      last=jnp.where(known, item, state.last),
-      count=state.count + known,
+      last=jnp.where(in_catalog, item, state.last),
+      consumed=state.consumed + in_catalog,
       skipped=state.skipped + unknown,
     )
 
@@ -91,35 +91,24 @@ def make_advance(bind: Callable[..., Any]) -> Callable[..., State]:
 
 
 def make_read(bind: Callable[..., Any]) -> Callable[..., jax.Array]:
-  """(weights, State) -> queries f32[B, D], compiled once for each B.
-
-  Args:
-    bind: of `plugins.recurrent.make_bind`.
-  """
-
-  def read_out(net, vectors, values, last):
-    stages, inner = bind(net)
-    look = rows.gather({'embedding': vectors}, last)
-    previous = stages.embed(inner['embed'], look, {'history': last})
-    summary = two_rnn.Summary(values, previous)
-    return two_rnn.query_of(stages)(inner, summary)
+  """(weights, State) -> queries f32[B, D], compiled once for each B."""
 
   def read(weights, state):
     values = state.state[:, : weights.item.shape[1]]
     for net, mine in _parts(weights.nets, state):
-      out = lambda now, net=net: read_out(net, weights.item, now, state.last)
+      out = lambda now, net=net: online_states.read_out(
+        bind, net, weights.item, now, state.last
+      )
       values = _where(mine, out, values)
     return values
 
   return jax.jit(read)
 
 
-def _parts(
-  nets: tuple[types.PyTree | None, ...], state: State
-) -> Iterator[tuple[types.PyTree, jax.Array]]:
+def _parts(nets, state: State) -> Iterator[tuple[types.PyTree, jax.Array]]:
   """(net with one plugin or none, whom it serves bool[B]), each user once."""
   for number, net in enumerate(nets):
-    mine = state.network == number
+    mine = jnp.asarray(state.network == number)
     if net is None:
       continue
     if 'plugins' not in net:

@@ -6,7 +6,7 @@ sizes. Equal scores are ordered by item id, lower first, whatever the tiles.
 
 from collections.abc import Iterable, Iterator
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
 
@@ -47,9 +48,8 @@ class Chunk(NamedTuple):
 
 
 def known_users(
-  items: np.ndarray,
-  user_offsets: np.ndarray,
-  seen: Any,
+  prepared: prepared_lib.Prepared,
+  seen: prepared_lib.SeenItems,
   users: np.ndarray,
   *,
   history_length: int,
@@ -59,24 +59,16 @@ def known_users(
   """Requests for users of the prepared data, with all their events.
 
   Args:
-    items: i32[N], items of all events.
-    user_offsets: i64[U + 1].
-    seen: `offsets` i64[U + 1] and `items` i32[M], as `prepared.SeenItems`.
+    prepared: the data.
+    seen: what every user has.
     users: i64[n], in the order wanted.
     history_length: L.
     routes: of the users, leaves [n, K].
     chunk: users per request.
   """
   users = np.asarray(users, np.int64)
-  for first in range(0, users.size, chunk):
-    part = users[first : first + chunk]
-    history = gathers.histories(
-      items, user_offsets[part], user_offsets[part + 1], history_length
-    )
-    route = None
-    if routes is not None:
-      route = types.Route(*(leaf[first : first + chunk] for leaf in routes))
-    yield Request(history, gathers.exclusions(seen, part), route, part)
+  events = gathers.Exclusions(prepared.user_offsets, prepared.items)
+  return _requests(events, seen, users, history_length, routes, chunk)
 
 
 def raw_histories(
@@ -98,17 +90,20 @@ def raw_histories(
   """
   rows = np.arange(len(offsets) - 1)
   own = gathers.Exclusions(np.asarray(offsets), np.asarray(items))
-  requests = known_users(
-    own.items,
-    own.offsets,
-    own,
-    rows,
-    history_length=history_length,
-    routes=routes,
-    chunk=chunk,
-  )
-  for request in requests:
+  for request in _requests(own, own, rows, history_length, routes, chunk):
     yield request._replace(user=None)
+
+
+def _requests(events, seen, users, length, routes, chunk) -> Iterator[Request]:
+  for first in range(0, users.size, chunk):
+    part = users[first : first + chunk]
+    history = gathers.histories(
+      events.items, events.offsets[part], events.offsets[part + 1], length
+    )
+    route = None
+    if routes is not None:
+      route = types.Route(*(leaf[first : first + chunk] for leaf in routes))
+    yield Request(history, gathers.exclusions(seen, part), route, part)
 
 
 def recommend(

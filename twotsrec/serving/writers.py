@@ -131,7 +131,8 @@ def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
       parts.append(folder / f'{len(parts)}.parquet')
       polars.DataFrame(rows._asdict()).write_parquet(parts[-1])
     if not parts:
-      nothing = Rows(*np.zeros((3, 0), np.int64), np.zeros(0, np.float32))
+      empty = np.zeros(0, np.int64)
+      nothing = Rows(empty, empty, empty, np.zeros(0, np.float32))
       parts.append(folder / '0.parquet')
       polars.DataFrame(nothing._asdict()).write_parquet(parts[-1])
     polars.scan_parquet(parts).sink_parquet(path)

@@ -189,7 +189,7 @@ def test_a_raw_history_is_served_like_an_inactive_user(tmp_path):
 
 def test_two_variants_are_compared_event_by_event():
   text = compare.run(
-    [str(finished.two_time(v)) for v in ('2ts', 'one_gru')],
+    {v: [str(finished.two_time(v))] for v in ('2ts', 'one_gru')},
     metrics=['mrr'],
     resamples=200,
   )

@@ -64,10 +64,9 @@ def _ranked(blocks, item_vectors):
   """Arrays of the test events, and their expected reciprocal ranks."""
   prepared, _ = _world()
   found = online.rank(
-    blocks,
-    item_vectors,
+    online.Queries(blocks, item_vectors),
     prepared,
-    prepared_lib.TEST,
+    online.held_out(prepared, prepared_lib.TEST),
     [rules.everything(prepared.num_items)],
   )
   counts = (found[name] for name in ('better', 'tied', 'num_negatives'))
@@ -120,9 +119,7 @@ def test_two_stages_beat_one_after_as_many_epochs():
   found, two = _tested('2ts')
   _, one = _tested('single_stage')
   assert _ahead(found, two, one) > 4
-  epochs = lambda variant, phase: (
-    _trained(variant).phases[phase].progress.epoch
-  )
+  epochs = lambda variant, phase: _trained(variant).phases[phase].progress.epoch
   passes = {epochs('2ts', name) for name in ('inactive_10', 'active')}
   assert passes == {15} and epochs('2ts', 'stage1') == 10
   assert epochs('single_stage', 'both') == 10 + 15

@@ -5,7 +5,6 @@ recipe in one file, without a phase of training.
 """
 
 import time
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,17 +83,14 @@ def template(experiment: contracts.Experiment) -> types.Params:
   return experiment.system.init(None, None, sizes)
 
 
-def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
+def ranker(
+  experiment: contracts.Experiment, params: types.Params
+) -> contracts.Ranker:
   """Scores anybody by a history."""
   length = experiment.config.data.history_length
   return contracts.Ranker(
     experiment.system, params, None, history_length=length
   )
-
-
-def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
-  """Nothing is selected."""
-  return offline.protocol(experiment, split) | {'selection': 'closed form'}
 
 
 RECIPE = contracts.Recipe(
@@ -105,5 +101,5 @@ RECIPE = contracts.Recipe(
   rank=offline.rank,
   ranker=ranker,
   rules=offline.rules,
-  protocol=protocol,
+  protocol=offline.protocol,
 )

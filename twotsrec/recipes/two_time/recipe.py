@@ -163,13 +163,11 @@ def rank(
   """
   prepared, config = experiment.prepared, experiment.config
   index = prepared_lib.SPLITS.index(split)
-  queries, item = _queries(experiment, ranker, index)
   lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
   ranks = online.rank(
-    queries,
-    jnp.asarray(item),
+    _queries(experiment, ranker, index),
     prepared,
-    index,
+    online.held_out(prepared, index),
     online.usual_rules(prepared, lists, seed),
     progress=show,
   )
@@ -184,7 +182,7 @@ def rank(
   )
 
 
-def _queries(experiment, ranker, split):
+def _queries(experiment, ranker, split) -> online.Queries:
   """Queries before all events of a split, and the vectors of items."""
   prepared, system = experiment.prepared, experiment.system
   if ranker.model is not system.model:
@@ -193,10 +191,10 @@ def _queries(experiment, ranker, split):
   vectors = stream_objectives.Vectors(item, net['user']['start'])
   players = system.players or players_lib.make(experiment)
   wanted = np.asarray(prepared.split) == split
-  queries = players_lib.blocks(
+  blocks = players_lib.blocks(
     prepared, players, net['networks'], vectors, wanted
   )
-  return queries, item
+  return online.Queries(blocks, item)
 
 
 def _online_part(experiment, ranks):
