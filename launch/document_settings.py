@@ -18,24 +18,13 @@ from typing import Any
 from absl import flags
 
 import cli
-from twotsrec import aggregators
 from twotsrec import config as config_lib
-from twotsrec import plugins
-from twotsrec import recipes
 from twotsrec import types
-from twotsrec.evaluation import comparison
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'configs' / 'README.md'
 
 _CHECK = flags.DEFINE_bool('check', False, 'Only tell whether it is current.')
-
-# Names of parts are listed by the packages that make them.
-_PARTS = {
-  'model.name': tuple(recipes.RECIPES),
-  'aggregator.name': aggregators.NAMES,
-  'plugin.name': ('none', *plugins.NAMES),
-}
 
 _HEAD = """\
 # Settings
@@ -107,9 +96,19 @@ def comments(source: str) -> dict[str, dict[str, str]]:
 
 def allowed(path: str, field: dataclasses.Field) -> str:
   """The values a field declares or names of parts; '' where it has neither."""
+  from twotsrec import aggregators
+  from twotsrec import plugins
+  from twotsrec import recipes
+
+  # Names of parts are listed by the packages that make them.
+  parts = {
+    'model.name': tuple(recipes.RECIPES),
+    'aggregator.name': aggregators.NAMES,
+    'plugin.name': ('none', *plugins.NAMES),
+  }
   declared = field.metadata.get('setting')
   limits = getattr(declared, 'limits', ())
-  names = getattr(declared, 'names', ()) or _PARTS.get(path, ())
+  names = getattr(declared, 'names', ()) or parts.get(path, ())
   return ', '.join(
     [
       *(f'`{name}`' for name in names),
@@ -141,6 +140,8 @@ def _files() -> str:
 
 
 def _section(name: str, made: Any, said: dict[str, dict[str, str]]) -> str:
+  from twotsrec.evaluation import comparison
+
   rows = []
   for field in dataclasses.fields(made):
     rows.append(
@@ -166,4 +167,4 @@ def _section(name: str, made: Any, said: dict[str, dict[str, str]]) -> str:
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=False)

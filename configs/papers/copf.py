@@ -8,12 +8,9 @@ DFME is Table 5's Bilinear, and every sweep passes COPF itself), one run stands
 for both.
 """
 
-from twotsrec.data import datasets as datasets_lib
-from twotsrec.data import synthetic_behaviors
 from twotsrec.recipes import copf
 from twotsrec.studies import document
 from twotsrec.studies import figures
-from twotsrec.studies import offline
 from twotsrec.studies import sections
 from twotsrec.studies import study
 from twotsrec.studies import tables
@@ -143,6 +140,9 @@ def _point(dataset, system):
     return {}
   field, value = POINTS[system]
   if field == 'fusion.num_layers':
+    from twotsrec.data import datasets as datasets_lib
+    from twotsrec.data import synthetic_behaviors
+
     # One layer each is what an empty setting means.
     named = datasets_lib.DATASETS.get(dataset)
     behaviors = named.behaviors if named else synthetic_behaviors.NAMES
@@ -289,12 +289,10 @@ STUDY = study.Study(
     }
     for table, rows in NUMBERS.items()
   },
-  collect=offline.collector(
-    offline.Measures(
-      metrics=tuple(METRICS),
-      pairs={REFERENCE: tuple(s for s in SYSTEMS if s != REFERENCE)},
-      by=('groups', 'parts'),
-    )
+  measures=study.Offline(
+    metrics=tuple(METRICS),
+    pairs={REFERENCE: tuple(s for s in SYSTEMS if s != REFERENCE)},
+    by=('groups', 'parts'),
   ),
   title='COPF, reproduced',
   head=(

@@ -11,7 +11,6 @@ from twotsrec import config as config_lib
 from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures
-from twotsrec.studies import offline
 from twotsrec.studies import plans
 from twotsrec.studies import sections
 from twotsrec.studies import study
@@ -264,17 +263,15 @@ STUDY = study.Study(
     '3': {'ml-1m': {'din': BY_USER}},
     '4': {'ml-1m': BY_GROUP},
   },
-  collect=offline.collector(
-    offline.Measures(
-      metrics=('auc', 'user_auc'),
-      pairs={
-        'base': tuple(system for system in SYSTEMS if system != 'base'),
-        'ga': ('ga_pn', 'ga_tau_minus1'),
-        'base_long': ('ga_pn',),
-        'ga_long': ('ga_pn',),
-      },
-      curve=('hr@1', 'ga', 'ga_pn'),
-    )
+  measures=study.Offline(
+    metrics=('auc', 'user_auc'),
+    pairs={
+      'base': tuple(system for system in SYSTEMS if system != 'base'),
+      'ga': ('ga_pn', 'ga_tau_minus1'),
+      'base_long': ('ga_pn',),
+      'ga_long': ('ga_pn',),
+    },
+    curve=('hr@1', 'ga', 'ga_pn'),
   ),
   title='PIN, reproduced',
   head=(

@@ -12,16 +12,14 @@ share it, so only the first trains it.
 """
 
 from twotsrec.recipes.two_time import presets
+from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures
-from twotsrec.studies import online
-from twotsrec.studies import online_claims as claims
-from twotsrec.studies import online_measures as measures
-from twotsrec.studies import online_tables
-from twotsrec.studies import stage1
+from twotsrec.studies import plans
+from twotsrec.studies import results
+from twotsrec.studies import sections
 from twotsrec.studies import study
 from twotsrec.studies import tables
-from twotsrec.studies import theory
 
 REFERENCE = '2ts'  # chooses stage 1; what everything else is compared with
 
@@ -74,7 +72,7 @@ def _means(title, rule, part='all'):
     [
       tables.mean(
         f'{head}, {past}',
-        *measures.key(metric, f'{rule}{ending}', part=part),
+        *results.key(metric, f'{rule}{ending}', part=part),
       )
       for ending, past in (('', 'with past'), ('_without_past', 'without past'))
       for metric, head in METRICS.items()
@@ -87,8 +85,8 @@ def _kinds(title, rule):
   return _table(
     title,
     [
-      tables.mean(f'{kind}, {head}', *measures.key(metric, rule, kind))
-      for kind in measures.KINDS
+      tables.mean(f'{kind}, {head}', *results.key(metric, rule, kind))
+      for kind in results.KINDS
       for metric, head in METRICS.items()
     ],
   )
@@ -97,11 +95,11 @@ def _kinds(title, rule):
 def _buckets(title, rule, mean):
   """MRR by train events."""
   title = f'MRR by train events of the user, mean over {title}'
-  return _table(title, [online_tables.by_bucket(rule, mean)])
+  return _table(title, [tables.by_bucket(rule, mean)])
 
 
 def _minus(head, *key):
-  return tables.minus(head, REFERENCE, *measures.key(*key))
+  return tables.minus(head, REFERENCE, *results.key(*key))
 
 
 TABLES = {
@@ -133,10 +131,10 @@ TABLES = {
       tables.table(
         'ablation',
         (
-          *(tables.mean(h, *measures.key(m)) for m, h in METRICS.items()),
+          *(tables.mean(h, *results.key(m)) for m, h in METRICS.items()),
           *(_minus(f'{h} - 2TS', m) for m, h in METRICS.items()),
           *(_minus(f'MRR - 2TS, {kind}', 'mrr', 'expected', kind)
-            for kind in measures.KINDS),
+            for kind in results.KINDS),
           tables.cost(
             's per epoch', tables.averaged('epoch_seconds', '{:.2f}')
           ),
@@ -145,14 +143,12 @@ TABLES = {
       ),
     ),
   ),
-  'theory': study.Table(rows=(), flag='figure', collect=theory.collect),
+  'theory': study.Table(rows=(), flag='figure', collect=sections.simulated),
   '3': study.Table(
     rows=SYSTEMS,
     title='Fig. 3: MRR by train events of the user, mean over users',
     flag='figure',
-    picture=figures.of_chapters(
-      figures.by_bucket, online.by_bucket(COMPARED, LABELS)
-    ),
+    picture=figures.by_bucket(COMPARED, LABELS),
     picture_name='fig3',
     first=True,
   ),
@@ -160,20 +156,16 @@ TABLES = {
     rows=(REFERENCE,),
     title='Fig. 4: how far a test event moves the state, 2TS',
     flag='figure',
-    picture=figures.of_chapters(
-      figures.movement, lambda chapter: chapter.details.movement
-    ),
+    picture=figures.movement,
     picture_name='fig4',
     first=True,
   ),
   '5': study.Table(
     rows=(REFERENCE,),
     title='Fig. 5: users by train events, and the fitted power law',
-    parts=(online_tables.laws,),
+    parts=(sections.laws,),
     flag='figure',
-    picture=figures.of_chapters(
-      figures.activity, lambda chapter: chapter.details.activity
-    ),
+    picture=figures.activity,
     picture_name='fig5',
     first=True,
   ),
@@ -181,7 +173,7 @@ TABLES = {
 
 # ---- Claims: R1 to R7 number the paper's sentences
 
-BASELINES = (online.POPULARITY, 'ccf')
+BASELINES = (results.POPULARITY, 'ccf')
 CONTROLS = ('one_gru', 'window_gru')
 # Who gains more, as on the paper's data of the nearest kind.
 _FILMS, _SHOPS = ('inactive', 'ML-25M'), ('active', 'Taobao')
@@ -262,11 +254,11 @@ STUDY = study.Study(
     'data.split': run.place[1],
     'train.seed': run.seed,
   },
-  follows=stage1.shared(REFERENCE),
+  follows=plans.after_stage1(REFERENCE),
   needed=needed,
   claims=CLAIMS,
   printed={},  # the paper's tables are lost
-  collect=online.collector(REFERENCE, '2ts_plus'),
+  measures=study.Online((REFERENCE, '2ts_plus')),
   title='2TS, reproduced',
   head=(
     "The paper's result tables are lost, and so are its sizes, rates and"
@@ -286,7 +278,7 @@ STUDY = study.Study(
       '2TS chooses how long stage 1 trains by the validation MRR of its network'
       ' of inactive users; all other systems with a stage 1 train as long.'
       ' Systems that leave the same events out of stage 1 share one.',
-      online_tables.claims,
+      sections.claims_of_chapters,
       "R1 to R7 number the paper's sentences. Popularity is no baseline of the"
       ' paper; CCF is. 1-GRU is the nearest here to its GRU4Rec, and the'
       ' K-window GRU tells what the own start adds. R6 compares shops with the'
@@ -298,13 +290,13 @@ STUDY = study.Study(
       '\n'.join(f'- {n}: {text}.' for n, text in NOT_CHECKABLE.items()),
       document.first,
     ),
-    theory.section,
+    sections.theorem,
   ),
   sections=(
-    online_tables.about,
-    online_tables.claims_at_length,
+    sections.about_users,
+    sections.claims_at_length,
     document.tables,
-    online_tables.training('comparison', REFERENCE),
+    sections.training('comparison', REFERENCE),
     document.commands,
   ),
   labels=LABELS,

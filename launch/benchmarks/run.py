@@ -30,16 +30,9 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
-import graph_products
-import group_updates
 import timing
-import training_loop
-import two_time_scale
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.data import settings
-from twotsrec.evaluation import comparison
-from twotsrec.recipes import copf
 from twotsrec.training import files
 
 _MODELS_OF = {'train': ('din', 'gru4rec', 'sasrec'), 'aggregators': ('din',)}
@@ -98,10 +91,14 @@ def main() -> int:
   if _SUITE.value in _MODELS_OF:
     measured = {'models': measured}
   elif _SUITE.value == 'graph':
+    import graph_products
+
     measured |= graph_products.measure(
       _config(), _REPEATS.value, _CLOCK.value, _say
     )
   else:
+    import two_time_scale
+
     measured = two_time_scale.measure(_REPEATS.value, _CLOCK.value, _say)
   files.write_json(out, {'suite': _SUITE.value, **measured})
   print(_text(measured))
@@ -124,9 +121,15 @@ def _in_child(
 
 def _in_this_process() -> dict[str, Any]:
   if _SUITE.value == 'train':
+    import training_loop
+
     return training_loop.measure(_config(), _REPEATS.value)
   if _SUITE.value == 'graph':
+    import graph_products
+
     return graph_products.train(_config().data, _REPEATS.value)
+  import group_updates
+
   return group_updates.measure(
     _config(),
     _REPEATS.value,
@@ -146,8 +149,13 @@ def _check() -> None:
         f' or use --suite={" or ".join(suites)}'
       )
   if _SUITE.value == 'aggregators':
+    import group_updates
+
     group_updates.select(_ONLY.value)
   if _SUITE.value == 'graph':
+    import graph_products
+    from twotsrec.recipes import copf
+
     graph_products.import_scipy_sparse()
     copf.preset(
       _config().data.dataset
@@ -180,6 +188,8 @@ def _text(measured: Mapping[str, Any]) -> str:
 
 
 def _table(measured: Mapping[str, Any], title: str) -> str:
+  from twotsrec.evaluation import comparison
+
   return (
     f'{title}, {measured["rounds"]} rounds, {measured["clock"]} time: median,'
     f' least to largest; peak memory {measured["peak_rss_mb"]:.0f} MB\n'
@@ -195,6 +205,8 @@ def _config() -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = _DATASET.value
   if _SUITE.value == 'graph' and not _DATASET.present:
+    from twotsrec.data import settings
+
     config.data.dataset = settings.SYNTHETIC_BEHAVIORS
   config.data.data_root = _DATA_ROOT.value
   config.data.cache_dir = _CACHE_DIR.value

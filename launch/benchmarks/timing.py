@@ -9,8 +9,6 @@ import statistics
 import time
 from typing import Any, NamedTuple
 
-from twotsrec.training import machine
-
 # Processor time is that of all cores, and of no accelerator. On a machine that
 # is shared it counts what the work took, not what others left over.
 CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
@@ -100,6 +98,8 @@ def measure(
     clock: of `CLOCKS`.
     say: gets a line about progress.
   """
+  from twotsrec.training import machine
+
   by_labels = {_key(work.labels): work for work in works}
   turns = [[] for _ in works]
   for number in range(repeats + 1):

@@ -26,8 +26,6 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
 from twotsrec import types
-from twotsrec.evaluation import comparison
-from twotsrec.evaluation import report as report_lib
 from twotsrec.training import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,6 +87,8 @@ def drawn(file: str, name: str) -> str:
   """
   numbers = _numbers(file)
   if 'reports' in numbers:
+    from twotsrec.evaluation import report as report_lib
+
     text = report_lib.format_table(numbers['reports'], name.split(','))
     return f'```\n{text}\n```'
   table = _table(numbers, name)
@@ -156,6 +156,8 @@ def _table(numbers, name):
 
 
 def _lines(table) -> Iterator[str]:
+  from twotsrec.evaluation import comparison
+
   columns = table['columns']
   rows = [[column['title'] for column in columns], ['---'] * len(columns)]
   for row in table['rows']:
@@ -172,4 +174,4 @@ def _number(value, places, column):
 
 
 if __name__ == '__main__':
-  cli.run(main)
+  cli.run(main, compiles=False)

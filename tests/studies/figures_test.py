@@ -14,7 +14,6 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.studies import figures
 from twotsrec.studies import online as studied
-from twotsrec.studies import online_measures as measures
 from twotsrec.studies import results
 
 
@@ -44,14 +43,14 @@ def _panels():
     zeta=np.pi**2 / 6,
   )
   systems = {
-    name: results.Measured(measures.cells(online_report.build(arrays, options)))
+    name: results.Measured(studied.cells(online_report.build(arrays, options)))
     for name, arrays in ranked.items()
   }
   moved = movement.curves(ranked['one'], 3, longest=5)
   return {
-    figures.by_bucket: (options, systems),
-    figures.movement: moved,
-    figures.activity: law,
+    figures.buckets_panel: (options, systems),
+    figures.movement_panel: moved,
+    figures.activity_panel: law,
   }
 
 
@@ -66,7 +65,7 @@ class DrawTest(absltest.TestCase):
     for panel, content in _panels().items():
       widths = []
       for names in ('a', 'ab'):
-        picture = figures.of_chapters(panel, lambda chapter: chapter)
+        picture = figures.of_chapters(lambda chapter: chapter, panel)
         self.assertTrue(picture(dict.fromkeys(names, content), self.path))
         drawn = self.path.read_bytes()
         self.assertStartsWith(drawn, b'\x89PNG')
@@ -75,7 +74,9 @@ class DrawTest(absltest.TestCase):
 
   def test_what_is_missing_is_not_drawn(self):
     pytest.importorskip('matplotlib')
-    picture = figures.of_chapters(figures.activity, lambda chapter: chapter)
+    picture = figures.of_chapters(
+      lambda chapter: chapter, figures.activity_panel
+    )
     counts = studied.Activity(values=[0, 3], users=[9, 1])
     self.assertTrue(picture({'a': counts, 'b': None}, self.path))
     self.path.unlink()

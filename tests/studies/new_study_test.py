@@ -19,7 +19,6 @@ from twotsrec.runs import tables as result_tables
 from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures
-from twotsrec.studies import offline
 from twotsrec.studies import plans
 from twotsrec.studies import sections
 from twotsrec.studies import study as study_lib
@@ -96,13 +95,11 @@ STUDY = study_lib.Study(
     claims.exceeds('plugins help', 'plugged', 'plain', 'hr@10', 'groups'),
   ),
   printed={'main': {DATASET: {'': {'plugged': (0.75,)}}}},
-  collect=offline.collector(
-    offline.Measures(
-      metrics=tuple(METRICS),
-      pairs={'plain': ('plugged',)},
-      by=('groups', 'parts'),
-      curve=('hr@1', 'plain', 'plugged'),
-    )
+  measures=study_lib.Offline(
+    metrics=tuple(METRICS),
+    pairs={'plain': ('plugged',)},
+    by=('groups', 'parts'),
+    curve=('hr@1', 'plain', 'plugged'),
   ),
   title='Plugins on behaviors',
   head=('Trained for {epochs} epochs.',),

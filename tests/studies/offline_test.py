@@ -8,7 +8,7 @@ from twotsrec.studies import offline
 from twotsrec.studies import results
 
 RESAMPLES = 200
-GROUPS, KS = compare_test.GROUPS, compare_test.KS
+GROUPS = compare_test.GROUPS
 METRICS = ('auc', 'user_auc')
 PLACES = ('a', 'b', 'c')
 
@@ -21,7 +21,7 @@ def _write(folder, seed=0, shift=0.0):
 def test_a_cell_is_the_mean_over_seeds_with_an_interval_over_users(tmp_path):
   runs = [_write(tmp_path / str(seed), seed) for seed in range(3)]
   workdirs, targets = zip(*runs)
-  cells = offline.cells(workdirs, PLACES, KS, RESAMPLES, METRICS)
+  cells = offline.means(workdirs, PLACES, METRICS, resamples=RESAMPLES)
   mean = np.mean([t['user_auc'] for t in targets], axis=0)
   group = targets[0]['group']
   for row, chosen in enumerate(
@@ -38,7 +38,7 @@ def test_a_cell_is_the_mean_over_seeds_with_an_interval_over_users(tmp_path):
 
 def test_a_group_without_users_has_no_value(tmp_path):
   workdir, _ = _write(tmp_path / 'run')
-  cells = offline.cells([workdir], (*PLACES, 'empty'), KS, RESAMPLES, METRICS)
+  cells = offline.means([workdir], (*PLACES, 'empty'), METRICS)
   unknown = results.Cell(None, None, None)
   assert cells['auc', 'empty'] == unknown != cells['auc', 'all']
 
@@ -47,7 +47,7 @@ def test_damaged_arrays_are_named(tmp_path):
   workdir, _ = _write(tmp_path / 'run')
   (tmp_path / 'run' / 'per_target.npz').write_bytes(b'no archive')
   with pytest.raises(types.UserError, match='per_target.npz is damaged'):
-    offline.cells([workdir], PLACES, KS, RESAMPLES, METRICS)
+    offline.means([workdir], PLACES, METRICS)
 
 
 def test_seeds_that_two_systems_share_are_paired(tmp_path):

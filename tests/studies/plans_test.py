@@ -13,7 +13,6 @@ from twotsrec import types
 from twotsrec.recipes import copf as copf_lib
 from twotsrec.recipes.two_time import presets
 from twotsrec.studies import plans
-from twotsrec.studies import stage1
 from twotsrec.studies import study as study_lib
 
 PIN, COPF = papers.module('pin'), papers.module('copf')
@@ -230,7 +229,7 @@ def test_equal_settings_of_2ts_are_trained_once(tmp_path):
 
 def test_systems_that_see_the_same_events_share_stage_1(tmp_path):
   plan = _two_time(tmp_path)
-  source = lambda system, dataset=LAST_K: stage1.source(
+  source = lambda system, dataset=LAST_K: plans.stage1_source(
     plan, _run(system, dataset)
   )
   for system in ('2ts', '2ts_plus', '2ts_shared_w', 'window_gru'):

@@ -16,7 +16,7 @@ from twotsrec.recipes.two_time import stage1
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
 from twotsrec.studies import document
-from twotsrec.studies import online_measures as measures
+from twotsrec.studies import online
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 from twotsrec.training import files
@@ -119,10 +119,10 @@ def test_the_document_has_what_was_measured(plan):
   for system in SYSTEMS:
     mine = chapter.blocks[''].systems[system].cells
     there = _report(plan, system)['online']['model']['test']
-    assert _is_part(measures.cells(there), mine)
+    assert _is_part(online.cells(there), mine)
   popular = _report(plan, '2ts')['online']['popularity']['test']
   mine = chapter.rules['popularity'].cells
-  assert _is_part(measures.cells(popular), mine)
+  assert _is_part(online.cells(popular), mine)
   verdicts = [claim.verdict for claim in chapter.blocks[''].claims]
   assert verdicts[0] is not None and verdicts[2] is None
 

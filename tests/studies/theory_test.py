@@ -112,7 +112,7 @@ def test_the_theorem_is_simulated_once(tmp_path, monkeypatch):
   monkeypatch.setattr(theory_lib, 'simulate', simulate)
   made = theory_lib.collect(tmp_path / 'out', [5.0], [0])
   assert asked == [([5.0], [0], worlds.Config())]
-  assert made.runs == 1 and len(made.table) == 2
+  assert made['runs'] == 1 and len(made['table']) == 2
   drawn = importlib.util.find_spec('matplotlib') is not None
   assert (tmp_path / 'out' / theory_lib.PICTURE).is_file() == drawn
   assert theory_lib.collect(tmp_path / 'out', [5.0], [0]) == made

@@ -10,8 +10,8 @@ from tests.studies import written
 from twotsrec import types
 from twotsrec.studies import claims
 from twotsrec.studies import document
-from twotsrec.studies import online_measures as measures
 from twotsrec.studies import plans
+from twotsrec.studies import results
 
 TWO_TIME = papers.module('two_time_scale')
 PLACE = 'ml-100k, global_time'
@@ -117,7 +117,7 @@ def test_shops_are_compared_with_the_other_data_of_the_paper(tmp_path):
 def _cell(page, system, rule, metric, row='all', mean='by_event'):
   chapter = page.chapters[PLACE]
   measured = {**chapter.rules, **chapter.blocks[''].systems}[system]
-  cell = measured.cells[measures.key(metric, rule, row, mean=mean)]
+  cell = measured.cells[results.key(metric, rule, row, mean=mean)]
   return f'{cell.value:.4f} ({cell.low:.4f} to {cell.high:.4f})'
 
 
@@ -126,7 +126,7 @@ def test_systems_are_the_rows_of_the_comparison(text, page):
   shown = ['popularity', *TWO_TIME.TABLES['comparison'].rows]
   assert list(rows) == [TWO_TIME.LABELS[system] for system in shown]
   ccf = page.chapters[PLACE].blocks[''].systems['ccf']
-  low, high = sorted(ccf.spread[measures.key('mrr')])
+  low, high = sorted(ccf.spread[results.key('mrr')])
   assert rows['CCF'][0] == (
     _cell(page, 'ccf', 'expected', 'mrr') + f', seeds {low:.4f} to {high:.4f}'
   )
@@ -160,7 +160,7 @@ def test_the_ablation_tells_paired_differences(text, page):
   rows = written.by_name(text, 'Ablation')
   assert rows['2TS'][2:6] == [''] * 4
   system = page.chapters[PLACE].blocks[''].systems['single_stage']
-  row = system.against['2ts'][measures.key('mrr', place='inactive')]
+  row = system.against['2ts'][results.key('mrr', place='inactive')]
   assert rows['2TS-SingleStage'][4].startswith(f'{row.difference:+.4f} (')
   assert rows['2TS-SingleStage'][-1] == '10.00'
   assert rows['2TS, active users frozen'] == ['-'] * 7

@@ -1,55 +1,79 @@
 """Sentences of a paper, and verdicts on them by paired differences.
 
 A claim is a function of an `Evidence`; it gives None where the study plans no
-run that could decide it.
+run that could decide it. Those on 2TS rest on MRR and Recall@10 among 1 + 499
+candidates with the past among them (2TS sec. 4).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import statistics
+from typing import NamedTuple
 
 from twotsrec.studies import results
 
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
 
 
+class Between(NamedTuple):
+  """A value of both kinds of users; None where it is undefined."""
+
+  inactive: float | None
+  active: float | None
+  minus: results.Difference  # inactive minus active
+
+
 class Evidence(NamedTuple):
-  """What claims are judged by.
+  """What claims are judged by."""
 
-  Attributes:
-    systems: by name; None if no run has finished.
-    name: system -> its name in the tables.
-    place: name of the dataset.
-    more: of the kind of ranking.
-  """
-
+  # By name; None, or missing, if no run has finished.
   systems: Mapping[str, results.Measured | None]
-  name: Callable[[str], str] = str
-  place: str = ''
-  more: Any = None
+  name: Callable[[str], str] = str  # system -> its name in the tables
+  place: str = ''  # name of the dataset
+  # (system, baseline) -> the gain of MRR; None without a common seed
+  gain: Callable[[str, str], Between | None] = lambda system, baseline: None
+  # (system, relative) -> how far test events move states, perhaps relative to
+  # their length
+  moved: Callable[[str, bool], Between | None] = lambda system, relative: None
 
 
 class Judged(NamedTuple):
-  """A sentence with its verdict.
-
-  Attributes:
-    text: the sentence.
-    verdict: None without finished runs.
-    rows: differences it rests on, by users.
-    number: of the sentence, if it has one.
-    detail: what stands behind the verdict, in words.
-  """
+  """A sentence with its verdict."""
 
   text: str
-  verdict: str | None = None
-  rows: Mapping[str, results.Difference] = {}
-  number: str = ''
-  detail: str = ''
+  verdict: str | None = None  # None without finished runs
+  rows: Mapping[str, results.Difference] = {}  # it rests on, by users
+  number: str = ''  # of the sentence, if it has one
+  detail: str = ''  # what stands behind the verdict, in words
 
+
+_plain, _signed = results.plain, results.signed
 
 Claim = Callable[[Evidence], Judged | None]
-_ROWS = {
-  'groups': slice(None), 'first': slice(0, 1), 'last': slice(-1, None)
-}  # fmt: skip
+
+
+def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Judged]:
+  """The claims that the evidence can decide, once its runs have finished."""
+  judged = (claim(evidence) for claim in claims)
+  return [one for one in judged if one is not None]
+
+
+def verdict(rows: Iterable[results.Difference]) -> str:
+  """Whether all differences are above 0, by their 95 % intervals.
+
+  It holds if every interval is above 0, and does not if one is below.
+  """
+  rows = list(rows)
+  if any(row.high is not None and row.high < 0 for row in rows):
+    return FAILS
+  above = [row.low is not None and row.low > 0 for row in rows]
+  return HOLDS if rows and all(above) else OPEN
+
+
+def seeds(judged: Judged) -> tuple[int, int]:
+  """Number of seeds in which every difference is above 0, and of all."""
+  by_seed = zip(*(row.by_seed for row in judged.rows.values()))
+  above = [all(d is not None and d > 0 for d in seed) for seed in by_seed]
+  return sum(above), len(above)
 
 
 def exceeds(
@@ -71,41 +95,132 @@ def exceeds(
     measured = evidence.systems[system]
     against = measured.against.get(reference, {}) if measured else {}
     rows = {key[-1]: row for key, row in against.items() if key[0] == metric}
-    if users != results.ALL:
-      names = [name for name in rows if name.startswith('group ')]
-      rows = {name: rows[name] for name in names[_ROWS[users]]}
-    elif rows:
-      rows = {results.ALL: rows[results.ALL]}
+    groups = [place for place in rows if place.startswith('group ')]
+    chosen = {
+      'all': [results.ALL], 'groups': groups, 'first': groups[:1],
+      'last': groups[-1:],
+    }[users]  # fmt: skip
+    rows = {place: rows[place] for place in chosen if place in rows}
     return Judged(text, verdict(rows.values()) if rows else None, rows)
 
   return judge
 
 
-def judge(claims: Sequence[Claim], evidence: Evidence) -> list[Judged]:
-  """The claims that the evidence can decide, once its runs have finished."""
-  judged = (claim(evidence) for claim in claims)
-  return [one for one in judged if one is not None]
+def above(number: str, text: str, system: str, others: Sequence[str]) -> Claim:
+  """A system of 2TS is above all others, by both metrics."""
+
+  def judge(evidence: Evidence) -> Judged:
+    rows, said, missing = [], [], []
+    for other in others:
+      measured = evidence.systems.get(other)
+      against = measured.against.get(system) if measured else None
+      if against is None:
+        missing.append(evidence.name(other))
+        continue
+      mrr, recall = (
+        against[results.key(metric)].negative()
+        for metric in ('mrr', 'recall@10')
+      )
+      rows += [mrr, recall]
+      said.append(
+        f'by {_signed(mrr)} of MRR and {_signed(recall)} of Recall@10 above'
+        f' {evidence.name(other)}'
+      )
+    if not rows:
+      return Judged(text, number=number)
+    if missing:
+      said.append(f'not trained: {", ".join(missing)}')
+    detail = '; '.join(said)
+    return Judged(text, verdict(rows), number=number, detail=detail)
+
+  return judge
 
 
-def verdict(rows: Iterable[results.Difference]) -> str:
-  """Whether all differences are above 0, by their 95 % intervals.
+def slower(number: str, text: str, system: str, other: str) -> Claim:
+  """An epoch of a system takes longer than one of all parts of another."""
 
-  It holds if every interval is above 0, and does not if one is below.
+  def judge(evidence: Evidence) -> Judged:
+    measured = [evidence.systems.get(name) for name in (system, other)]
+    runs = [of.trainings or [] for of in measured if of is not None]
+    if len(runs) < 2:
+      return Judged(text, number=number)
+    one, two = (statistics.fmean(r.epoch_seconds for r in of) for of in runs)
+    return Judged(
+      text,
+      verdict=HOLDS if one > two else FAILS,
+      number=number,
+      detail=f'{one:.2f} s for an epoch against {two:.2f} s for one of stage 1'
+      ' and of both networks, as the clock had it',
+    )
+
+  return judge
+
+
+def gains_more(
+  number: str,
+  systems: Sequence[str],
+  others: Sequence[str],
+  kinds: Mapping[str, tuple[str, str]],
+  otherwise: tuple[str, str],
+) -> Claim:
+  """The gain over the best of the others is larger for one kind of users.
+
+  Args:
+    number: of the sentence.
+    systems: the first that has finished, or the last, is the one that gains.
+    others: the best of these by MRR is the baseline.
+    kinds: {dataset: (who gains more, the paper's data of that kind)}.
+    otherwise: the same on other datasets.
   """
-  rows = list(rows)
-  ends = [
-    (row.low, row.high)
-    for row in rows
-    if row.low is not None and row.high is not None
-  ]
-  if any(high < 0 for _, high in ends):
-    return FAILS
-  above = all(low > 0 for low, _ in ends)
-  return HOLDS if ends and len(ends) == len(rows) and above else OPEN
+
+  def judge(evidence: Evidence) -> Judged:
+    wanted, data = kinds.get(evidence.place, otherwise)
+    text = f'gain larger for {wanted} users, as on {data}'
+    mrr = {
+      system: measured.cells[results.key('mrr')].value or 0.0
+      for system, measured in evidence.systems.items()
+      if measured is not None
+    }
+    system = next((s for s in systems if s in mrr), None)
+    best = max((s for s in others if s in mrr), key=mrr.__getitem__, default='')
+    gain = evidence.gain(system, best) if system and best else None
+    if system is None or gain is None:
+      return Judged(text, number=number)
+    name = evidence.name
+    detail = (
+      f'{name(system)} over {name(best)}, the best of the others by MRR'
+      f' ({mrr[system] / mrr[best] - 1.0:+.1%} for all):'
+      f' {_plain(gain.inactive)} for inactive and {_plain(gain.active)} for'
+      f' active users, {_signed(gain.minus)} between them'
+    )
+    return Judged(text, _of_kinds(gain, wanted), number=number, detail=detail)
+
+  return judge
 
 
-def seeds(judged: Judged) -> tuple[int, int]:
-  """Number of seeds in which every difference is above 0, and of all."""
-  by_seed = zip(*(row.by_seed for row in judged.rows.values()))
-  above = [all(d is not None and d > 0 for d in seed) for seed in by_seed]
-  return sum(above), len(above)
+def moves_more(number: str, text: str, system: str) -> Claim:
+  """States of inactive users move more than those of active ones (fig. 4)."""
+
+  def judge(evidence: Evidence) -> Judged:
+    if system not in evidence.systems:
+      return Judged(text, number=number)
+    moved, relative = (evidence.moved(system, of) for of in (False, True))
+    assert moved and relative  # what has finished has moved
+    detail = (
+      f'a test event moves them by {_plain(moved.inactive)} against'
+      f' {_plain(moved.active)}, {_signed(moved.minus)} between them; relative'
+      f' to their length {_plain(relative.inactive)} against'
+      f' {_plain(relative.active)}, {_signed(relative.minus)}'
+    )
+    how = _of_kinds(moved, results.KINDS[0])
+    return Judged(text, how, number=number, detail=detail)
+
+  return judge
+
+
+def _of_kinds(between: Between, wanted: str) -> str | None:
+  """Whether the wanted kind of users has more; None if undefined."""
+  row = between.minus
+  if row.difference is None:
+    return None
+  return verdict([row if wanted == results.KINDS[0] else row.negative()])

@@ -12,21 +12,20 @@ from typing import Any
 import numpy as np
 
 from twotsrec.evaluation import buckets
-from twotsrec.evaluation import online_report
-from twotsrec.studies import online_measures as measures
 from twotsrec.studies import results
 from twotsrec.studies import tables
 from twotsrec.training import files
 
 Panel = Callable[[Any, str, Any], None]  # axis, name of the column, content
+Picture = Callable[[Mapping[str, Any], pathlib.Path], bool]
 
 
 def draw(
   columns: Mapping[str, Any],
   panels: Sequence[Panel],
   path: pathlib.Path,
-  width: float,
-  height: float,
+  width: float = 5.0,
+  height: float = 4.0,
 ) -> bool:
   """Draws a figure; False without anything to draw, or to draw with.
 
@@ -56,9 +55,19 @@ def draw(
   return True
 
 
-def curves(
-  block: str, xlabel: str, ylabel: str, title: str
-) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
+def of_chapters(
+  content: Callable[[Any], Any], *panels: Panel, **size: float
+) -> Picture:
+  """`Table.picture` with a column a chapter, of which `content` is drawn."""
+  return lambda chapters, path: draw(
+    {name: content(chapter) for name, chapter in chapters.items()},
+    panels,
+    path,
+    **size,
+  )
+
+
+def curves(block: str, xlabel: str, ylabel: str, title: str) -> Picture:
   """Validation curves, a line per group; `title` is behind the dataset."""
 
   def panel(axis, name, seeds):
@@ -78,20 +87,15 @@ def curves(
     axis.set_title(f'{name}, {title}, seeds: {len(seeds)}')
     axis.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0))  # beside it
 
-  def picture(chapters, path):
-    columns = {
-      name: chapter.blocks[block].curves
-      for name, chapter in chapters.items()
-      if block in chapter.blocks
-    }
-    return draw(columns, [panel], path, 6.0, 4.0)
-
-  return picture
+  content = lambda chapter: (
+    chapter.blocks[block].curves if block in chapter.blocks else []
+  )
+  return of_chapters(content, panel, width=6.0)
 
 
 def sweep(
   table: str, axis: str, values: Mapping[str, float], metrics: Mapping[str, str]
-) -> Callable[[Mapping[str, results.Chapter], pathlib.Path], bool]:
+) -> Picture:
   """Metrics by the value of a setting, a panel for each.
 
   Args:
@@ -100,9 +104,9 @@ def sweep(
     values: of the setting by system.
     metrics: {metric: its name}, from above.
   """
-  first, last = next(iter(metrics)), [*metrics][-1]
+  first, last = [*metrics][0], [*metrics][-1]
 
-  def panel(metric):
+  def panel(metric: str) -> Panel:
     """Means over seeds with their 95 % intervals over users."""
 
     def on(drawn, name, points):
@@ -118,14 +122,8 @@ def sweep(
 
     return on
 
-  def picture(chapters, path):
-    columns = {
-      name: tables.sweep(chapter, table, values)
-      for name, chapter in chapters.items()
-    }
-    return draw(columns, [panel(m) for m in metrics], path, 4.5, 5.5)
-
-  return picture
+  content = lambda chapter: tables.sweep(chapter, table, values)
+  return of_chapters(content, *map(panel, metrics), width=4.5, height=5.5)
 
 
 def bars(cells: Iterable[results.Cell]) -> np.ndarray | None:
@@ -141,20 +139,30 @@ def bars(cells: Iterable[results.Cell]) -> np.ndarray | None:
 # ---- 2TS
 
 
-def by_bucket(
-  axis: Any, name: str, content: tuple[online_report.Options, Mapping[str, Any]]
-) -> None:
+def by_bucket(systems: Sequence[str], labels: Mapping[str, str]) -> Picture:
   """2TS fig. 3: MRR by the users' training events, and the threshold.
 
   Args:
-    axis: to draw on.
-    name: title.
-    content: options of the reports, and {label: a `results.Measured`}.
+    systems: those that have finished are drawn, popularity first.
+    labels: their names.
   """
+
+  def content(chapter: results.Chapter) -> Any:
+    [block] = chapter.blocks.values()
+    measured = {**chapter.rules, **block.systems}
+    named = {labels[s]: measured.get(s) for s in (results.POPULARITY, *systems)}
+    drawn = {name: of for name, of in named.items() if of is not None}
+    return chapter.details.options, drawn
+
+  return of_chapters(content, buckets_panel)
+
+
+def buckets_panel(axis: Any, name: str, content: Any) -> None:
+  """Draws (options of the online reports, {label: `Measured`}) by bucket."""
   options, systems = content
   names = buckets.names(options.edges)
   for i, (system, measured) in enumerate(systems.items()):
-    keys = [measures.key('mrr', place=n, mean=measures.BY_USER) for n in names]
+    keys = [results.key('mrr', place=n, mean=results.BY_USER) for n in names]
     cells = {x: measured.cells[key] for x, key in enumerate(keys)}
     cells = {x: c for x, c in cells.items() if c.value is not None}
     # Side by side, so that the intervals of systems do not hide each other.
@@ -187,37 +195,23 @@ def threshold_place(threshold: float, edges: Sequence[int]) -> float:
   return float(np.interp(threshold, [0, *edges], borders))
 
 
-def movement(axis: Any, name: str, curves: Mapping[str, Any]) -> None:
-  """2TS fig. 4: how far states move, with one standard error.
-
-  Args:
-    axis: to draw on.
-    name: title.
-    curves: of `movement.curves`.
-  """
-  for kind in (online_report.INACTIVE, online_report.ACTIVE):
+def movement_panel(axis: Any, name: str, curves: Mapping[str, Any]) -> None:
+  """2TS fig. 4: how far states move (`movement.curves`), one standard error."""
+  for kind in results.KINDS:
     k, mean, error = (
       np.array(curves[kind][column], np.float64)  # None becomes NaN
       for column in ('k', 'mean', 'se')
     )
     [line] = axis.plot(k, mean, label=f'{kind} users')
-    color = line.get_color()
     error = np.nan_to_num(error)
-    axis.fill_between(
-      k, mean - error, mean + error, color=color, alpha=0.25, linewidth=0
-    )
+    low, high, color = mean - error, mean + error, line.get_color()
+    axis.fill_between(k, low, high, color=color, alpha=0.25, linewidth=0)
   ylabel = 'movement of the state, ||h^k - h^(k-1)||'
   _finish(axis, name, 'test events of the user, k', ylabel, 'medium')
 
 
-def activity(axis: Any, name: str, law: Any) -> None:
-  """2TS fig. 5: users by training events, and the power law fitted to them.
-
-  Args:
-    axis: to draw on.
-    name: title.
-    law: an `online.Activity`.
-  """
+def activity_panel(axis: Any, name: str, law: Any) -> None:
+  """2TS fig. 5: users by training events, and the law of `online.Activity`."""
   values = np.array(law.values, np.float64)
   users = np.array(law.users, np.float64)
   axis.loglog(values + 1.0, users, '.', markersize=3, label='users')
@@ -238,13 +232,5 @@ def _finish(axis, title, xlabel, ylabel, size='small'):
   axis.set_title(title)
 
 
-def of_chapters(
-  panel: Panel, content: Callable[[Any], Any]
-) -> Callable[[Mapping[str, Any], pathlib.Path], bool]:
-  """`Table.picture` with one panel a chapter; `content` is what it draws."""
-
-  def picture(chapters, path):
-    columns = {name: content(chapter) for name, chapter in chapters.items()}
-    return draw(columns, [panel], path, 5.0, 4.0)
-
-  return picture
+movement = of_chapters(lambda chapter: chapter.details.movement, movement_panel)
+activity = of_chapters(lambda chapter: chapter.details.activity, activity_panel)

@@ -5,8 +5,6 @@ those the number of seeds stands beside them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-import functools
-import pathlib
 from typing import Any, NamedTuple
 
 from twotsrec import metrics as metrics_lib
@@ -19,49 +17,25 @@ from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import plans
 from twotsrec.studies import results
 from twotsrec.studies import study as study_lib
-from twotsrec.training import files
 from twotsrec.training import run_directory
 
-RESAMPLES = 1000  # of a single mean, as in a report
+RESAMPLES = compare.RESAMPLES
+_OF_A_MEAN = 1000  # resamples, as in a report
+_RANKED = ('split', 'candidates', 'selection', 'ks')
+_GROUP = ('group', 'users', 'min_activity', 'max_activity')
 
 Workdirs = Mapping[str, Mapping[int, str]]  # {system: {seed: finished run}}
 
 
-class Protocol(NamedTuple):
-  """How the held-out items of a run are ranked, as its report has it."""
-
-  split: str
-  candidates: str
-  selection: str
-  ks: list[int]
-  num_candidates: int | None = None
-
-
-class Group(NamedTuple):
-  """Users of similar activity, with the fewest and most training events."""
-
-  group: int
-  users: int
-  min_activity: int
-  max_activity: int
-
-
 class Details(NamedTuple):
-  """What is read of a report.
+  """What is read of a report."""
 
-  Attributes:
-    protocol: how items are ranked.
-    groups: activeness groups of the test.
-    users: {'groups' or 'parts': {name: users with held-out items}}.
-    rules: baselines that train nothing.
-    start: a metric on validation by group, where curves are drawn.
-  """
-
-  protocol: Protocol
-  groups: list[Group]
+  protocol: dict[str, Any]  # fields of `_RANKED`, and num_candidates
+  groups: list[dict[str, int]]  # of the test, fields of `_GROUP`
+  # {'groups' or 'parts': {name: users with held-out items}}
   users: dict[str, dict[str, int]]
-  rules: dict[str, results.Measured]
-  start: list[float | None]
+  rules: dict[str, results.Measured]  # baselines that train nothing
+  start: list[float | None]  # of the curves, a metric on validation by group
 
 
 class Curve(NamedTuple):
@@ -79,62 +53,28 @@ class Compared(NamedTuple):
   result: dict[str, Any]
 
 
-class Measures(NamedTuple):
-  """What is measured in the runs of a study.
-
-  Attributes:
-    metrics: names in a report.
-    pairs: {reference: systems that are compared with it}.
-    by: 'groups', 'parts' or both.
-    curve: (metric, trunk, plugged) of validation curves, or ().
-  """
-
-  metrics: tuple[str, ...]
-  pairs: Mapping[str, tuple[str, ...]]
-  by: tuple[str, ...] = ('groups',)
-  curve: tuple[str, ...] = ()
-
-
-def collector(
-  measures: Measures,
-) -> Callable[..., dict[str, results.Chapter | None]]:
-  """`Study.collect` of a study whose runs rank held-out items."""
-
-  def collect(plan: plans.Plan, resamples: int = compare.RESAMPLES):
-    return results.collect(
-      plan,
-      read=functools.partial(_details, measures),
-      chapter=functools.partial(_chapter, measures, plan, resamples),
-    )
-
-  return collect
-
-
-def _details(measures, report) -> Details:
+def read(measures: study_lib.Offline, report: Mapping[str, Any]) -> Details:
+  """What documents show of a report besides its means; KeyError if damaged."""
   test, protocol = report['test'], report['protocol']
-  groups = [Group(**{f: r[f] for f in Group._fields}) for r in test['groups']]
-  users = {'groups': {_place(group.group): group.users for group in groups}}
+  users = {'groups': {_place(r['group']): r['users'] for r in test['groups']}}
   if 'parts' in measures.by:
     users['parts'] = {row['name']: row['users'] for row in test['parts']}
-  start = []
-  if measures.curve:
-    metric = measures.curve[0]
-    start = [row[metric]['value'] for row in report['validation']['groups']]
   return Details(
-    protocol=Protocol(
-      split=protocol['split'],
-      candidates=protocol['candidates'],
-      selection=protocol['selection'],
-      ks=protocol['ks'],
-      num_candidates=protocol.get('num_candidates'),
-    ),
-    groups=groups,
+    protocol={
+      **{name: protocol[name] for name in _RANKED},
+      'num_candidates': protocol.get('num_candidates'),
+    },
+    groups=[{name: row[name] for name in _GROUP} for row in test['groups']],
     users=users,
     rules={
       rule: results.Measured(_rule_cells(measures, users, part))
       for rule, part in report['baselines'].items()
     },
-    start=start,
+    start=[
+      row[metric]['value']
+      for metric in measures.curve[:1]
+      for row in report['validation']['groups']
+    ],
   )
 
 
@@ -146,15 +86,24 @@ def _rule_cells(measures, users, part) -> dict[results.Key, results.Cell]:
   rows = {results.ALL: part['overall']}
   for by in measures.by:
     rows |= zip(users[by], part[by], strict=True)
-  values = ('value', 'low', 'high')
   return {
-    (metric, place): results.Cell(*(row[metric][value] for value in values))
+    (metric, place): results.Cell(
+      *(row[metric][value] for value in ('value', 'low', 'high'))
+    )
     for metric in measures.metrics
     for place, row in rows.items()
   }
 
 
-def _chapter(measures, plan, resamples, name, costs, done) -> results.Chapter:
+def chapter(
+  measures: study_lib.Offline,
+  plan: plans.Plan,
+  name: str,
+  costs: dict[study_lib.Run, results.Training],
+  done: Mapping[study_lib.Run, results.Finished],
+  resamples: int,
+) -> results.Chapter:
+  """A chapter of all runs in `costs`, of which `done` have finished."""
   first = next(iter(done.values()))
   return results.Chapter(
     name=name,
@@ -163,7 +112,7 @@ def _chapter(measures, plan, resamples, name, costs, done) -> results.Chapter:
     rules=first.details.rules,
     blocks={
       results.divided(plan.study, place)[1]: _block(
-        measures, plan, resamples, place, done
+        measures, plan, place, done, resamples
       )
       for place in dict.fromkeys(run.place for run in costs)
     },
@@ -171,15 +120,12 @@ def _chapter(measures, plan, resamples, name, costs, done) -> results.Chapter:
   )
 
 
-def _block(measures, plan, resamples, place, done) -> results.Block:
-  workdirs = {
-    system: {
-      seed: plans.workdir(plan, run)
-      for seed in plan.request.seeds
-      if (run := study_lib.Run(place, seed, system)) in done
-    }
-    for system in plan.systems[place]
-  }
+def _block(measures, plan, place, done, resamples) -> results.Block:
+  systems = {}
+  workdirs: dict[str, dict[int, str]] = {s: {} for s in plan.systems[place]}
+  for run in done:
+    if run.place == place:
+      workdirs[run.system][run.seed] = plans.workdir(plan, run)
   compared = [
     pair
     for by in measures.by
@@ -188,69 +134,57 @@ def _block(measures, plan, resamples, place, done) -> results.Block:
       workdirs, reference, others, resamples, measures.metrics, by
     )
   ]
-  systems = {}
   for system, seeds in workdirs.items():
-    runs = [done[study_lib.Run(place, seed, system)] for seed in seeds]
-    if runs:
+    if runs := [done[study_lib.Run(place, seed, system)] for seed in seeds]:
+      cells = {}
+      for by, places in runs[0].details.users.items():
+        cells |= means([*seeds.values()], [*places], measures.metrics, by)
       systems[system] = results.Measured(
-        cells=_cells(measures, [*seeds.values()], runs[0].details),
+        cells=cells,
         against=differences(compared, system),
         trainings=[run.training for run in runs],
       )
-  block = results.block(plan, place, systems)
-  return block._replace(
-    claims=claims_lib.judge(
-      plan.study.claims, claims_lib.Evidence(block.systems)
-    ),
-    compared=compared,
-    curves=_curves(measures, plan, place, done),
+  named = {system: systems.get(system) for system in workdirs}
+  judged = claims_lib.judge(plan.study.claims, claims_lib.Evidence(named))
+  return results.block(plan, place, systems, judged)._replace(
+    compared=compared, curves=_curves(measures, plan, place, done)
   )
 
 
-def _cells(measures, workdirs, details) -> dict[results.Key, results.Cell]:
-  made = {}
-  for by in measures.by:
-    made |= cells(
-      workdirs,
-      [*details.users[by]],
-      details.protocol.ks,
-      RESAMPLES,
-      measures.metrics,
-      by,
-    )
-  return made
-
-
-def cells(
+def means(
   workdirs: Sequence[str],
   places: Sequence[str],
-  ks: Sequence[int],
-  resamples: int,
   metrics: Sequence[str],
   by: str = 'groups',
+  resamples: int = _OF_A_MEAN,
 ) -> dict[results.Key, results.Cell]:
-  """Means over the seeds of one system, with 95 % intervals over users.
+  """Means over the seeds of a system by (metric, place or 'all').
 
   Args:
     workdirs: directories of finished runs, one per seed.
     places: names of the groups or parts.
-    ks: cut-offs of their reports.
-    resamples: of users.
     metrics: names in a report.
     by: of `compared_runs.BY`.
-  Returns:
-    {(metric, place or 'all'): cell}.
+    resamples: of users, for the 95 % intervals.
   Raises:
     types.UserError: a run that is damaged or rests on other items.
   """
-  read = (_table(workdir, len(places), ks, metrics, by) for workdir in workdirs)
-  table = comparison.pool(read).table
+  runs, column = map(compared_runs.open_run, workdirs), compared_runs.BY[by]
+  table = comparison.pool(
+    comparison.tabulate(
+      compared_runs.per_target(run, by),
+      len(places),
+      run.protocol['ks'],
+      metrics,
+      column,
+    )
+    for run in runs
+  ).table
   value = comparison.values(table)[:-1]
-  sums, counts = (
-    of_users.reshape(len(table.users), -1)
-    for of_users in (table.sums, table.counts)
+  flat = (len(table.users), -1)
+  low, high = bootstrap.intervals(
+    table.sums.reshape(flat), table.counts.reshape(flat), resamples, 0
   )
-  low, high = bootstrap.intervals(sums, counts, resamples, 0)
   bounds = value, low.reshape(value.shape), high.reshape(value.shape)
   return {
     (metric, place): results.Cell(
@@ -261,20 +195,6 @@ def cells(
   }
 
 
-def _table(workdir, num_rows, ks, metrics, by) -> comparison.Table:
-  path, column = pathlib.Path(workdir) / 'per_target.npz', compared_runs.BY[by]
-  with files.explained(path, 'read'):
-    content = path.read_bytes()
-  try:
-    per_target = comparison.read_targets(content, num_rows, column)
-  except ValueError as error:
-    raise types.UserError(
-      f'{path} is damaged: {error}; restore it from a copy, or train again in'
-      ' an empty --out'
-    ) from error
-  return comparison.tabulate(per_target, num_rows, ks, metrics, column)
-
-
 def compare_pairs(
   workdirs: Workdirs,
   reference: str,
@@ -283,23 +203,14 @@ def compare_pairs(
   metrics: Sequence[str],
   by: str = 'groups',
 ) -> list[Compared]:
-  """`compare.compare` of finished seeds that two systems share.
+  """`compare.compare` of others with a reference, for each set of seeds.
 
-  Args:
-    workdirs: finished runs.
-    reference: system the others are compared with.
-    others: those without a common seed are left out.
-    resamples: of users.
-    metrics: names in a report.
-    by: as in `compare.compare`.
-  Returns:
-    One result for each set of seeds.
+  A system that shares no finished seed with the reference is left out.
   """
   by_seeds: dict[tuple[int, ...], list[str]] = {}
   for other in others:
-    first, second = (workdirs.get(name, {}) for name in (reference, other))
-    shared = tuple(seed for seed in first if seed in second)
-    if shared:
+    theirs = workdirs.get(other, {})
+    if shared := tuple(s for s in workdirs.get(reference, {}) if s in theirs):
       by_seeds.setdefault(shared, []).append(other)
   made = []
   for seeds, chosen in by_seeds.items():
@@ -315,31 +226,21 @@ def differences(
   """Differences of a system by its references."""
   made: dict[str, dict[results.Key, results.Difference]] = {}
   for pair in compared:
-    by_metric = pair.result['comparisons'].get(system, {})
-    for metric, rows in by_metric.items():
-      against = made.setdefault(pair.result['reference'], {})
-      against |= {
-        (metric, _place(row['group'])): difference(row) for row in rows
-      }
+    for metric, rows in pair.result['comparisons'].get(system, {}).items():
+      made.setdefault(pair.result['reference'], {}).update(
+        {(metric, _place(r['group'])): results.difference(r) for r in rows}
+      )
   return made
-
-
-def difference(row: Mapping[str, Any]) -> results.Difference:
-  """A row of `comparison.rows` as a record."""
-  ends = (row['difference'], row['low'], row['high'])
-  return results.Difference(*ends, tuple(row['by_seed']))
 
 
 def renamed(pair: Compared, name: Callable[[str], str]) -> dict[str, Any]:
   """The result of a pair with other names of its systems."""
   result = pair.result
-  named = {
-    field: {name(system): value for system, value in result[field].items()}
-    for field in ('systems', 'comparisons')
-  }
+  by_name = lambda field: {name(s): value for s, value in result[field].items()}
   return {
     **result,
-    **named,
+    'systems': by_name('systems'),
+    'comparisons': by_name('comparisons'),
     'reference': name(result['reference']),
     'selected_on_test': [name(s) for s in result['selected_on_test']],
   }

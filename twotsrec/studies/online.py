@@ -5,27 +5,47 @@ dataset and split rank the same events. Intervals are over users (see
 `evaluation.comparison`), not over trainings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec import metrics as metrics_lib
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_jobs
+from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import buckets
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online_report
 from twotsrec.studies import claims as claims_lib
-from twotsrec.studies import online_measures as measures
 from twotsrec.studies import plans
 from twotsrec.studies import results
+from twotsrec.studies import study as study_lib
 from twotsrec.theory import power_law
+from twotsrec.training import online_rows
 from twotsrec.training import run_directory
 
+POPULARITY, KINDS = results.POPULARITY, results.KINDS
 RESAMPLES = 2000  # of users, in comparisons
-POPULARITY = 'popularity'  # is in every run, nothing of it is trained
+RULES = ('expected', 'expected_without_past', 'all', 'all_without_past')
+METRICS = ('mrr', 'recall@10')
+COLUMNS = tuple((rule, metric) for rule in RULES for metric in METRICS)
+
+
+class Timing(NamedTuple):
+  """Epochs and seconds of the parts of a run that serve."""
+
+  seed: int
+  stage1_epochs: int  # chosen; 0 without a stage 1
+  stage1_trials: dict[str, float]  # validation MRR by epochs
+  stage1_seconds: float  # of the chosen length
+  network_epochs: dict[str, int]
+  network_seconds: float
+  epoch_seconds: float  # of one epoch of every part, stage 1 included
+  compile_seconds: float  # of the whole run, as the next
+  evaluation_seconds: float | None
 
 
 class Report(NamedTuple):
@@ -33,25 +53,7 @@ class Report(NamedTuple):
 
   digest: str  # of its data
   options: dict[str, Any]  # of its online report
-  phases: dict[str, Any]  # {name: {'epochs', 'seconds', ...}}
-  stage1_epochs: int  # chosen; 0 without a stage 1
-  stage1_trials: dict[str, float]  # validation MRR by epochs
-  stage1_seconds: float  # of the chosen length
-  compile_seconds: float  # of all phases
-
-
-class Timing(NamedTuple):
-  """Epochs and seconds of the parts of a run that serve."""
-
-  seed: int
-  stage1_epochs: int
-  stage1_trials: dict[str, float]
-  stage1_seconds: float
-  network_epochs: dict[str, int]
-  network_seconds: float
-  epoch_seconds: float  # of one epoch of every part, stage 1 included
-  compile_seconds: float  # of the whole run, as the next
-  evaluation_seconds: float | None
+  timing: Timing
 
 
 class Activity(NamedTuple):
@@ -66,160 +68,155 @@ class Activity(NamedTuple):
 
 
 class Details(NamedTuple):
-  """A chapter besides its systems.
+  """A chapter besides its systems."""
 
-  Attributes:
-    options: of all online reports.
-    lists: sampled candidates beside an item.
-    test: of all test events, or of a bucket's: numbers of users and events, and
-      shares of those of new users and of cold items.
-    two_time: the settings of the reference, which divide users for all.
-    inactive: number of users, by train events; likewise the next three.
-    active: above the threshold.
-    new: without a train event.
-    most: train events of the most active user.
-    movement: of `movement.curves`, of the reference; None without it.
-    activity: of the users.
-  """
+  options: online_report.Options  # of all online reports
+  lists: int  # sampled candidates beside an item
+  test: dict[str, dict[str, Any]]  # see `System.test`
+  two_time: Any  # settings of the reference, which divide users for all
+  inactive: int  # users, by train events, likewise the next three
+  active: int  # above the threshold
+  new: int  # without a train event
+  most: int  # train events of the most active user
+  movement: dict[str, Any] | None  # `movement.curves` of the reference
+  activity: Activity  # of the users
 
-  options: online_report.Options
-  lists: int
+
+class System(NamedTuple):
+  """One system over its seeds."""
+
+  # Of `online_report.build`, on the mean over the seeds.
+  cells: dict[results.Key, results.Cell]
+  spread: dict[results.Key, list[float]]  # by seed, of means over events
+  # {row: numbers of users and events, shares of new users and cold items}
   test: dict[str, dict[str, Any]]
-  two_time: Any
-  inactive: int
-  active: int
-  new: int
-  most: int
-  movement: dict[str, Any] | None
-  activity: Activity
+  # {seed: sums of `COLUMNS` over users, by `KINDS` and overall}
+  tables: dict[int, comparison.Table]
+  # Arrays [T] of the events: user, train_count, position, and the mean movement
+  # and norm over the seeds.
+  states: dict[str, np.ndarray]
 
 
-class More(NamedTuple):
-  """What claims on 2TS are judged by, besides cells and differences."""
-
-  systems: Mapping[str, measures.System]
-  threshold: int
-  resamples: int
-
-
-def collector(
-  reference: str, *others: str
-) -> Callable[..., dict[str, results.Chapter | None]]:
-  """`Study.collect` of a study of 2TS.
-
-  Args:
-    reference: whose settings divide users for all systems.
-    *others: more systems that all are compared with.
-  """
-
-  def collect(plan: plans.Plan, resamples: int | None = None):
-    resamples = RESAMPLES if resamples is None else resamples
-    return results.collect(
-      plan,
-      read=_report,
-      chapter=functools.partial(
-        _chapter, (reference, *others), plan, resamples
-      ),
-    )
-
-  return collect
-
-
-def _report(report) -> Report:
-  choice, training = report['two_time'], report['training']
-  return Report(
-    digest=report['protocol']['dataset_digest'],
-    options=report['online']['model']['test']['options'],
-    phases=training['phases'],
-    stage1_epochs=choice['stage1_epochs'],
+def read(seed: int, report: Mapping[str, Any]) -> Report:
+  """What documents show of a report; KeyError if it is damaged."""
+  choice, training, parts = report['two_time'], report['training'], {}
+  stage1 = choice['stage1_epochs']
+  for phase, trained in training['phases'].items():
+    network, _, tried = phase.rpartition('_')
+    if not tried.isdecimal():
+      network, tried = phase, str(stage1)
+    # Of several lengths of stage 1 only the chosen one serves.
+    if network != 'stage1' and int(tried) == stage1:
+      parts[network] = trained
+  each = sum(part['seconds'] / part['epochs'] for part in parts.values())
+  if stage1:
+    each += choice['stage1_seconds'] / stage1
+  timing = Timing(
+    seed=seed,
+    stage1_epochs=stage1,
     stage1_trials=choice['stage1_trials'],
     stage1_seconds=choice['stage1_seconds'],
+    network_epochs={name: part['epochs'] for name, part in parts.items()},
+    network_seconds=sum(part['seconds'] for part in parts.values()),
+    epoch_seconds=each,
     compile_seconds=training['compile_seconds'],
+    evaluation_seconds=training['evaluation_seconds'],
   )
+  options = report['online']['model']['test']['options']
+  return Report(report['protocol']['dataset_digest'], options, timing)
 
 
-def _chapter(references, plan, resamples, name, costs, done) -> results.Chapter:
-  _check_data(plan, done)
+def chapter(
+  references: Sequence[str],
+  plan: plans.Plan,
+  name: str,
+  costs: dict[study_lib.Run, results.Training],
+  done: Mapping[study_lib.Run, results.Finished],
+  resamples: int,
+) -> results.Chapter:
+  """A chapter of all runs in `costs`, of which `done` have finished.
+
+  Raises:
+    types.UserError: runs that were made of other data, or are damaged.
+  """
   first = next(iter(done))
   chosen = plans.settings(plan, first._replace(system=references[0])).two_time
-  options = done[first].details.options
-  options |= {'threshold': chosen.threshold, 'edges': tuple(options['edges'])}
-  systems = _systems(plan, done, online_report.Options(**options))
-  same = plan.same[first.place]
-  named = {
-    system: systems[same.get(system, system)]
-    for system in (
-      POPULARITY,
-      *plan.request.systems,
-      *plan.systems[first.place],
-    )
-    if same.get(system, system) in systems
-  }
+  given = done[first].details.options
+  options = online_report.Options(
+    **given | {'threshold': chosen.threshold, 'edges': tuple(given['edges'])}
+  )
+  systems = _systems(plan, done, options)
   against = {
-    reference: measures.differences(named, reference, resamples)
+    reference: differences(systems, reference, resamples)
     for reference in references
-    if reference in named
+    if reference in systems
   }
   measured = {
     system: results.Measured(
       cells=own.cells,
-      against={
-        base: of[system] for base, of in against.items() if system in of
-      },
-      trainings=[
-        _timing(run.seed, done[run])
-        for run in done
-        if run.system == same[system]
-      ]
-      if system != POPULARITY
-      else None,
+      against={r: of[system] for r, of in against.items() if system in of},
+      trainings=None
+      if system == POPULARITY
+      else [done[r].details.timing for r in done if r.system == system],
       spread=own.spread,
     )
-    for system, own in named.items()
+    for system, own in systems.items()
   }
-  block = results.block(plan, first.place, measured)
+  asked = (*plan.request.systems, *plan.systems[first.place])
+  same = {system: plan.same[first.place][system] for system in asked}
+  same[POPULARITY] = POPULARITY
   evidence = claims_lib.Evidence(
-    systems=measured,
+    systems={s: measured[run] for s, run in same.items() if run in measured},
     name=lambda system: plan.study.labels[system],
     place=first.place[0],
-    more=More(named, chosen.threshold, resamples),
+    gain=lambda one, other: gain_difference(
+      systems[same[one]], systems[same[other]], 'mrr', resamples
+    ),
+    moved=lambda system, relative: movement_difference(
+      systems[same[system]], chosen.threshold, resamples, relative
+    ),
   )
-  prepared = prepared_lib.load(
-    str(run_directory.ids_path(plans.workdir(plan, first)))
-  )
+  judged = claims_lib.judge(plan.study.claims, evidence)
   return results.Chapter(
     name=name,
     data=done[first].data,
-    details=_details(chosen, options, named, references[0], prepared),
+    details=_details(
+      plans.workdir(plan, first), chosen, options, systems, references[0]
+    ),
     rules={POPULARITY: measured[POPULARITY]},
-    blocks={
-      '': block._replace(claims=claims_lib.judge(plan.study.claims, evidence))
-    },
+    blocks={'': results.block(plan, first.place, measured, judged)},
     runs=costs,
   )
 
 
-def _check_data(plan, done):
-  """Refuses runs of a chapter that were made of other data."""
-  first = next(iter(done))
-  for run, record in done.items():
-    if record.details.digest != done[first].details.digest:
+def _systems(plan, done, options) -> dict[str, System]:
+  """Popularity, which every run has, and the finished systems."""
+  first, order = next(iter(done)), plan.study.systems.index
+  workdirs: dict[str, dict[int, str]] = {}
+  for run in sorted(done, key=lambda run: order(run.system)):
+    workdir = plans.workdir(plan, run)
+    workdirs.setdefault(run.system, {})[run.seed] = workdir
+    if done[run].details.digest != done[first].details.digest:
       raise types.UserError(
-        f'{plans.workdir(plan, run)} and {plans.workdir(plan, first)} were'
-        ' trained on other data (dataset_digest differs), so they cannot be'
-        ' compared'
+        f'{workdir} and {plans.workdir(plan, first)} were trained on other data'
+        ' (dataset_digest differs), so they cannot be compared'
       )
+  of_seed = {k: v for seeds in workdirs.values() for k, v in seeds.items()}
+  return {POPULARITY: of_runs(of_seed, options, popularity=True)} | {
+    system: of_runs(seeds, options) for system, seeds in workdirs.items()
+  }
 
 
-def _details(chosen, options, systems, reference, prepared) -> Details:
+def _details(workdir, chosen, options, systems, reference) -> Details:
+  prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
   counts = prepared_lib.train_counts(prepared)
   active = stream_jobs.is_active(counts, chosen.threshold)
   moved = None
   if reference in systems:
     moved = movement.curves(systems[reference].states, chosen.threshold)
   return Details(
-    options=online_report.Options(**options),
-    lists=options['lists'],
+    options=options,
+    lists=options.lists,
     test=systems[POPULARITY].test,
     two_time=chosen,
     inactive=int(np.sum(~active)),
@@ -228,44 +225,6 @@ def _details(chosen, options, systems, reference, prepared) -> Details:
     most=int(counts.max()),
     movement=moved,
     activity=_activity(counts),
-  )
-
-
-def _systems(plan, done, options) -> dict[str, measures.System]:
-  """Finished systems, and popularity, which every run has."""
-  workdirs: dict[str, dict[int, str]] = {}
-  order = {system: i for i, system in enumerate(plan.study.systems)}
-  for run in sorted(done, key=lambda run: order[run.system]):
-    workdirs.setdefault(run.system, {})[run.seed] = plans.workdir(plan, run)
-  of_seed = {k: v for places in workdirs.values() for k, v in places.items()}
-  popular = measures.of_runs(of_seed, options, popularity=True)
-  return {POPULARITY: popular} | {
-    name: measures.of_runs(places, options) for name, places in workdirs.items()
-  }
-
-
-def _timing(seed: int, run: results.Finished) -> Timing:
-  details, parts = run.details, {}
-  for phase, trained in details.phases.items():
-    network, _, tried = phase.rpartition('_')
-    if not tried.isdecimal():
-      network, tried = phase, str(details.stage1_epochs)
-    # Of several lengths of stage 1 only the chosen one serves.
-    if network != 'stage1' and int(tried) == details.stage1_epochs:
-      parts[network] = trained
-  each = sum(part['seconds'] / part['epochs'] for part in parts.values())
-  if details.stage1_epochs:
-    each += details.stage1_seconds / details.stage1_epochs
-  return Timing(
-    seed=seed,
-    stage1_epochs=details.stage1_epochs,
-    stage1_trials=details.stage1_trials,
-    stage1_seconds=details.stage1_seconds,
-    network_epochs={name: part['epochs'] for name, part in parts.items()},
-    network_seconds=sum(part['seconds'] for part in parts.values()),
-    epoch_seconds=each,
-    compile_seconds=details.compile_seconds,
-    evaluation_seconds=run.training.evaluation_seconds,
   )
 
 
@@ -285,18 +244,184 @@ def _activity(counts) -> Activity:
   )
 
 
-def by_bucket(
-  systems: Sequence[str], labels: Mapping[str, str]
-) -> Callable[[results.Chapter], Any]:
-  """`figures.by_bucket` of popularity and the finished ones of some systems."""
+# ---- Means
 
-  def content(chapter: results.Chapter) -> Any:
-    [block] = chapter.blocks.values()
-    finished = {**chapter.rules, **block.systems}
-    return chapter.details.options, {
-      labels[name]: finished[name]
-      for name in (POPULARITY, *systems)
-      if finished.get(name) is not None
+
+def of_runs(
+  workdirs: Mapping[int, str],
+  options: online_report.Options,
+  popularity: bool = False,
+) -> System:
+  """Reads the runs of one system.
+
+  Args:
+    workdirs: {seed: directory of a finished run}.
+    options: of the report; its threshold divides users for all systems.
+    popularity: whether to read that of the runs instead of their models.
+  Raises:
+    types.UserError: rows that are damaged, or runs on other events.
+    ValueError: options without a threshold.
+  """
+  threshold, facts = options.threshold, {}
+  if threshold is None:
+    raise ValueError('options without a threshold divide no users')
+  tables, alone, states = {}, [], []
+  total: dict[tuple[str, str], Any] = {}
+  for seed, workdir in workdirs.items():
+    rows = online_rows.read(workdir)
+    arrays = rows.popularity if popularity else rows.model
+    facts = facts or arrays
+    for name in ('event', 'user', 'train_count'):
+      if not np.array_equal(facts[name], arrays[name]):
+        raise types.UserError(
+          f'{workdir} holds out other events than the runs beside it ({name}'
+          ' differs), so they cannot be compared; train them on the same data'
+        )
+    values = online_report.target_metrics(arrays, options.lists, options.k)
+    total = {name: total.get(name, 0.0) + v for name, v in values.items()}
+    tables[seed] = tabulate(arrays, values, threshold)
+    without = options._replace(resamples=0)
+    alone.append(cells(online_report.build(arrays, without)))
+    states.append((arrays['movement'], arrays['norm']))
+  means = {name: v / len(workdirs) for name, v in total.items()}
+  report = online_report.build(facts, options, means)
+  moved, norm = (np.mean(c, axis=0) for c in zip(*states, strict=True))
+  same = {name: facts[name] for name in ('user', 'train_count', 'position')}
+  counts = ('users', 'events', 'share_new', 'share_cold')
+  return System(
+    cells=cells(report),
+    spread={
+      name: [of_seed[name].value for of_seed in alone]
+      for name in alone[0]
+      if results.BY_EVENT in name and not popularity
+    },
+    test={
+      row['name']: {name: row['all'][name] for name in counts}
+      for row in report['rows']
+    },
+    tables=tables,
+    states={**same, 'movement': moved, 'norm': norm},
+  )
+
+
+def cells(report: Mapping[str, Any]) -> dict[results.Key, results.Cell]:
+  """All means of a report of `online_report.build`."""
+  return {
+    results.key(metric, rule, row['name'], part, mean): results.Cell(
+      **row[part][rule][metric][mean]
+    )
+    for row in report['rows']
+    for part in online_report.PARTS
+    for rule, metric in COLUMNS
+    for mean in online_report.MEANS
+  }
+
+
+def tabulate(
+  per_target: Mapping[str, np.ndarray],
+  values: Mapping[tuple[str, str], np.ndarray],
+  threshold: int,
+) -> comparison.Table:
+  """Sums over events of each user: inactive users, active users, everybody."""
+  users, index = np.unique(per_target['user'], return_inverse=True)
+  active = np.zeros(users.size, bool)
+  active[index] = per_target['train_count'] > threshold
+  add = lambda x: np.bincount(index, weights=x, minlength=users.size)
+  sums = np.stack([add(values[name]) for name in COLUMNS], axis=1)
+  events = np.repeat(add(np.ones(index.size))[:, None], len(COLUMNS), axis=1)
+  rows = (~active, active, np.ones(users.size, bool))
+  by_row = lambda x: np.stack([x * chosen[:, None] for chosen in rows], axis=1)
+  return comparison.Table(users, by_row(sums), by_row(events))
+
+
+# ---- Differences
+
+
+def _pooled(first: System, second: System) -> list[comparison.System]:
+  """Both over their common seeds, if any; popularity has those of all."""
+  seeds = [seed for seed in first.tables if seed in second.tables]
+  return [
+    comparison.pool(system.tables[seed] for seed in seeds)
+    for system in (first, second)
+    if seeds
+  ]
+
+
+def differences(
+  systems: Mapping[str, System], reference: str, resamples: int
+) -> dict[str, dict[results.Key, results.Difference]]:
+  """Every system minus the reference, over the seeds that both have.
+
+  Systems without a common seed are left out. Differences are of means over
+  events, of inactive users, active ones and all: {system: {key: difference}}.
+  """
+  made = {}
+  for name, system in systems.items():
+    pooled = _pooled(systems[reference], system)
+    if name == reference or not pooled:
+      continue
+    [compared] = comparison.compare(pooled, resamples, 0)
+    present = pooled[0].table.counts[..., 0].astype(bool).sum(axis=0)
+    made[name] = {
+      results.key(metric, rule, row['group']): results.difference(row)
+      for column, (rule, metric) in enumerate(COLUMNS)
+      for row in comparison.rows(compared, column, present, KINDS)[:-1]
     }
+  return made
 
-  return content
+
+def gain_difference(
+  system: System, baseline: System, metric: str, resamples: int
+) -> claims_lib.Between | None:
+  """The gain of inactive and of active users over a baseline, 'expected'.
+
+  It is None without a common seed.
+  """
+  if not (pooled := _pooled(system, baseline)):
+    return None
+  first, second = (one.table for one in pooled)
+  at = np.s_[:, : len(KINDS), COLUMNS.index(('expected', metric))]
+  return _between((first.sums - second.sums)[at], first.counts[at], resamples)
+
+
+def movement_difference(
+  system: System, threshold: int, resamples: int, relative: bool = False
+) -> claims_lib.Between:
+  """How far states move, of inactive minus of active users (2TS fig. 4).
+
+  A user counts with the mean over the events that the figure shows.
+
+  Args:
+    system: with `states`.
+    threshold: t*.
+    resamples: of users.
+    relative: to the norm of the state before; those of norm 0 are left out.
+  """
+  states = system.states
+  chosen = states['position'] <= movement.LONGEST
+  values = np.asarray(states['movement'], np.float64)
+  if relative:
+    chosen &= states['norm'] > 0
+    values = values / np.where(chosen, states['norm'], 1.0)
+  users, index = np.unique(states['user'][chosen], return_inverse=True)
+  add = lambda x: np.bincount(index, weights=x, minlength=users.size)
+  means = add(values[chosen]) / np.maximum(add(np.ones(index.size)), 1.0)
+  active = np.zeros(users.size, bool)
+  active[index] = states['train_count'][chosen] > threshold
+  kinds = np.stack([~active, active], axis=1).astype(np.float64)
+  return _between(means[:, None] * kinds, kinds, resamples)
+
+
+def _between(sums, counts, resamples) -> claims_lib.Between:
+  """Ratios of two columns, and the first minus the second."""
+  totals = counts.sum(axis=0)
+  ratios = np.divide(
+    sums.sum(axis=0), totals, out=np.full(2, np.nan), where=totals > 0
+  )
+  drawn = bootstrap.resampled_ratios(sums, counts, resamples, 0)
+  low, high = bootstrap.percentiles(drawn[:, :1] - drawn[:, 1:])
+  values = (*ratios, ratios[0] - ratios[1], low[0], high[0])
+  inactive, active, minus, low, high = map(metrics_lib.or_none, values)
+  return claims_lib.Between(
+    inactive, active, results.Difference(minus, low, high)
+  )

@@ -2,7 +2,8 @@
 
 A run lies in OUT/AXIS.../seedK/SYSTEM and is that of launch/train.py with the
 flags of `train_flags`. Two systems with equal settings share the run of the
-first.
+first. What trains is imported where it is needed: a study is declared, planned
+and asked for its flags without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,60 +15,47 @@ from typing import Any, NamedTuple
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.studies import study as study_lib
-from twotsrec.studies import training
+
+Follows = Callable[['Plan', study_lib.Run], dict[str, Any] | None]
 
 
 class Plan(NamedTuple):
-  """The runs of a request.
-
-  Attributes:
-    study: whose.
-    request: checked by `ask`.
-    same: {place: {system: the one whose run stands for it}}.
-    systems: {place: those with a run, in the order they are trained}.
-  """
+  """The runs of a request."""
 
   study: study_lib.Study
-  request: study_lib.Request
+  request: study_lib.Request  # checked by `study.ask`
+  # {place: {system: the one whose run stands for it}}
   same: Mapping[study_lib.Place, Mapping[str, str]]
+  # {place: those with a run, in the order they are trained}
   systems: Mapping[study_lib.Place, tuple[str, ...]]
 
 
 def plan(study: study_lib.Study, request: study_lib.Request) -> Plan:
   """All runs of a request."""
   same, systems = {}, {}
+  made = Plan(study, request, same, systems)
   for place in study_lib.places(study, request):
-    needed = study.needed(request, place)
-    if needed:
-      same[place] = _same(study, request, place)
+    if needed := study.needed(request, place):
+      run = lambda system, place=place: study_lib.Run(place, 0, system)
+      all_of = {s: settings(made, run(s)) for s in study.systems}
+      same[place] = {
+        system: next(name for name in all_of if all_of[name] == config)
+        for system, config in all_of.items()
+      }
       trained = {same[place][system] for system in needed}
       systems[place] = tuple(s for s in study.systems if s in trained)
-  return Plan(study, request, same, systems)
+  return made
 
 
-def _same(study, request, place) -> dict[str, str]:
-  made = {
-    system: _settings(study, request, study_lib.Run(place, 0, system))
-    for system in study.systems
-  }
-  return {
-    system: next(name for name in made if made[name] == made[system])
-    for system in made
-  }
-
-
-def _settings(study, request, run) -> config_lib.Config:
+def settings(plan: Plan, run: study_lib.Run) -> config_lib.Config:
+  """The configuration of a run but for the fields that other runs decide."""
+  study, request = plan.study, plan.request
   made = study.preset(run.place, run.system)
   made.data.data_root = request.data_root
   made.data.cache_dir = request.cache_dir
   fields = {**request.changes, **study.changes(request, run)}
   config_lib.change(made, fields | {'train.seed': run.seed})
   return made
-
-
-def settings(plan: Plan, run: study_lib.Run) -> config_lib.Config:
-  """The configuration of a run but for the fields that other runs decide."""
-  return _settings(plan.study, plan.request, run)
 
 
 def config(plan: Plan, run: study_lib.Run) -> config_lib.Config | None:
@@ -102,14 +90,31 @@ def report(plan: Plan, run: study_lib.Run) -> dict[str, Any] | None:
   Raises:
     types.UserError: its directory holds another run.
   """
-  made = config(plan, run)
-  return None if made is None else training.report(made, workdir(plan, run))
+  from twotsrec.runs import run as runs_lib
+  from twotsrec.training import files
+  from twotsrec.training import run_directory
+
+  made, place = config(plan, run), workdir(plan, run)
+  if made is None:
+    return None
+  path = run_directory.report_path(place)
+  if path.is_file():
+    run_directory.read_config(place)  # says so if there is none
+  return files.read_json(path) if runs_lib.is_finished(made, place) else None
 
 
-def after(
-  sources: Mapping[str, tuple[str, str]],
-) -> Callable[[Plan, study_lib.Run], dict[str, Any]]:
-  """`Study.follows` of systems that name the run of another in a field.
+def rows(plan: Plan, place: study_lib.Place, table: str) -> list[str]:
+  """Systems that a table shows at a place."""
+  request = plan.request
+  asked = {*request.systems, *plan.study.needed(request, place)}
+  return [row for row in plan.study.tables[table].rows if row in asked]
+
+
+# ---- Runs that depend on others, see `Study.follows`
+
+
+def after(sources: Mapping[str, tuple[str, str]]) -> Follows:
+  """Systems that name the run of another in a field.
 
   Args:
     sources: {system: (field, system whose directory it names)}.
@@ -124,11 +129,46 @@ def after(
   return follows
 
 
-def rows(plan: Plan, place: study_lib.Place, table: str) -> list[str]:
-  """Systems that a table shows at a place."""
-  request = plan.request
-  asked = {*request.systems, *plan.study.needed(request, place)}
-  return [row for row in plan.study.tables[table].rows if row in asked]
+def after_stage1(reference: str) -> Follows:
+  """Systems with the stage 1 of 2TS.
+
+  The reference tries several lengths of stage 1 and chooses one, which all
+  others take over. Of the systems that see the same events in stage 1 the
+  first trains it, and the others name its run.
+
+  Args:
+    reference: the system that chooses, first in its study.
+  """
+
+  def follows(plan: Plan, run: study_lib.Run) -> dict[str, Any] | None:
+    trains, fields = stage1_source(plan, run), {}
+    if trains not in (None, reference):
+      chosen = report(plan, run._replace(system=reference))
+      if chosen is None:
+        return None
+      epochs = (chosen['two_time']['stage1_epochs'],)
+      fields['two_time.stage1_epochs'] = epochs
+    if trains not in (None, run.system):
+      fields['two_time.stage1'] = workdir(plan, run._replace(system=trains))
+    return fields
+
+  return follows
+
+
+def stage1_source(plan: Plan, run: study_lib.Run) -> str | None:
+  """The system whose stage 1 a run has; None without stage 1."""
+  from twotsrec.data import stream_jobs
+
+  def leaves_windows(system: str) -> bool | None:
+    options = settings(plan, run._replace(system=system)).two_time
+    if options.variant in config_lib.ONE_STAGE:
+      return None  # without stage 1
+    return stream_jobs.leaves_windows(options)
+
+  if (sees := leaves_windows(run.system)) is None:
+    return None
+  systems = (*plan.systems[run.place], run.system)
+  return next(system for system in systems if leaves_windows(system) == sees)
 
 
 # ---- Training
@@ -151,9 +191,14 @@ def train(
     types.UserError: data that are not there, before anything is trained, and
       whatever a training refuses.
   """
+  from twotsrec.runs import experiment as experiment_lib
+  from twotsrec.runs import run as runs_lib
+
   every = runs(plan)
   missing = [run for run in every if report(plan, run) is None]
-  training.verify(made for run in missing if (made := config(plan, run)))
+  configs = [made for run in missing if (made := config(plan, run))]
+  for made in {repr(made.data): made for made in configs}.values():
+    experiment_lib.load_data(made)  # hours before it would be missed
   begin = time.monotonic()
   for done, run in enumerate(missing):
     if should_stop():
@@ -164,20 +209,14 @@ def train(
         f'{place} waits for a run beside it that has no report; train that'
         ' first'
       )
-    left = _left(time.monotonic() - begin, done, len(missing) - done)
-    number = len(every) - len(missing) + done + 1
+    number, left = len(every) - len(missing) + done + 1, ''
+    if done:
+      seconds = (time.monotonic() - begin) / done * (len(missing) - done)
+      left = f', about {max(1, round(seconds / 60.0)):,} min left'
     tell(f'{place} ({number} of {len(every)} runs{left})')
-    if not training.train(made, place, should_stop, quiet):
+    if runs_lib.train(made, place, should_stop, quiet) is None:
       return False
   return True
-
-
-def _left(seconds: float, done: int, missing: int) -> str:
-  """The time the others take, by the mean of the runs so far."""
-  if not done:
-    return ''
-  minutes = seconds / done * missing / 60.0
-  return f', about {max(1, round(minutes)):,} min left'
 
 
 # ---- Commands
@@ -207,28 +246,25 @@ def train_command(plan: Plan, run: study_lib.Run) -> str:
 def command(plan: Plan) -> str:
   """The line that trains and writes all of it; empty flags are left out."""
   study, request = plan.study, _with_root(plan).request
-  given = {
-    flag: [t for t in request.tables if study.tables[t].flag == flag]
-    for flag in (table.flag for table in study.tables.values())
-  }
-  given = {**given, **request.axes}
+  given: dict[str, Any] = {}
+  for flag in (table.flag for table in study.tables.values()):
+    given[flag] = [t for t in request.tables if study.tables[t].flag == flag]
+  given |= request.axes
   if study.option and (study.asked or {*request.systems} != {*study.systems}):
     given[study.option] = request.systems
-  listed = {name: ','.join(map(str, values)) for name, values in given.items()}
-  listed |= {'seeds': ','.join(map(str, request.seeds)), **request.numbers}
+  given['seeds'] = request.seeds
+  listed: dict[str, Any] = {k: ','.join(map(str, v)) for k, v in given.items()}
+  listed |= request.numbers
   for name in ('data_root', 'cache_dir', 'out'):
     listed[name] = getattr(request, name)
-  arguments = [
-    f'--{name}={text}' for name, text in listed.items() if text != ''
-  ]
-  return shlex.join(['python', f'launch/reproduce/{study.name}.py', *arguments])
+  flags = [f'--{name}={text}' for name, text in listed.items() if text != '']
+  return shlex.join(['python', f'launch/reproduce/{study.name}.py', *flags])
 
 
 def _with_root(plan: Plan) -> Plan:
   """The plan with something to read where there is no folder of data."""
-  request = plan.request
-  root = request.data_root or 'DIR'
-  return plan._replace(request=request._replace(data_root=root))
+  root = plan.request.data_root or 'DIR'
+  return plan._replace(request=plan.request._replace(data_root=root))
 
 
 def _field(value: Any) -> str:

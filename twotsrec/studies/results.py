@@ -1,16 +1,36 @@
-"""Finished runs as documents show them, whatever they rank."""
+"""Records of finished runs as documents show them, whatever they rank."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twotsrec import types
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
-from twotsrec.training import run_directory
 
 # A metric, perhaps with how it is taken, and last the users: 'all', 'group 1'.
 Key = tuple[str, ...]
 ALL = 'all'
+POPULARITY = 'popularity'  # is in every run of 2TS, nothing of it is trained
+KINDS = ('inactive', 'active')  # users of 2TS
+BY_EVENT, BY_USER = 'by_event', 'by_user'
+
+
+def key(
+  metric: str,
+  rule: str = 'expected',
+  place: str = ALL,
+  part: str = 'all',
+  mean: str = BY_EVENT,
+) -> Key:
+  """The key of a cell of 2TS.
+
+  Args:
+    metric: 'mrr' or 'recall@10'.
+    rule: of `online.RULES`.
+    place: 'all', 'inactive' or 'active' users, or a bucket.
+    part: 'all' events or 'warm' ones.
+    mean: over events or over users, 'by_event' or 'by_user'.
+  """
+  return (metric, rule, mean, part, place)
 
 
 class Cell(NamedTuple):
@@ -32,12 +52,33 @@ class Difference(NamedTuple):
   def negative(self) -> 'Difference':
     """The reference minus the system; a tie is +0."""
     turn = lambda value: None if value is None else 0.0 - value
-    return Difference(
-      difference=turn(self.difference),
-      low=turn(self.high),
-      high=turn(self.low),
-      by_seed=tuple(map(turn, self.by_seed)),
-    )
+    ends = turn(self.difference), turn(self.high), turn(self.low)
+    return Difference(*ends, tuple(map(turn, self.by_seed)))
+
+
+def difference(row: Mapping[str, Any]) -> Difference:
+  """A row of `evaluation.comparison.rows` as a record."""
+  ends = row['difference'], row['low'], row['high']
+  return Difference(*ends, tuple(row['by_seed']))
+
+
+def plain(value: float | None) -> str:
+  """A value in the text; '-' where it is undefined."""
+  return '-' if value is None else f'{value:.4f}'
+
+
+def shown(cell: Cell) -> str:
+  """A value with its interval, if it has one."""
+  if cell.value is None or cell.low is None:
+    return plain(cell.value)
+  return f'{cell.value:.4f} ({cell.low:.4f} to {cell.high:.4f})'
+
+
+def signed(row: Difference) -> str:
+  """A difference with its interval; '-' where it is undefined."""
+  if row.difference is None or row.low is None:
+    return '-'
+  return f'{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})'
 
 
 class Training(NamedTuple):
@@ -51,125 +92,44 @@ class Training(NamedTuple):
 
 
 class Finished(NamedTuple):
-  """A finished run: counts of its data, its cost, and what `read` gave."""
+  """What is read of the report of a finished run."""
 
-  data: dict[str, Any]
+  data: dict[str, Any]  # counts of the dataset
   training: Training
-  details: Any
+  details: Any  # of `offline.read` or `online.read`
 
 
 class Measured(NamedTuple):
-  """A system over its seeds.
+  """A system over its seeds."""
 
-  Attributes:
-    cells: means over the seeds.
-    against: differences by reference, over the seeds that both have.
-    trainings: `Training` of every seed, or another record of its cost; None
-      where nothing is to be trained.
-    spread: of some cells the value of each seed.
-  """
-
-  cells: dict[Key, Cell]
+  cells: dict[Key, Cell]  # means over the seeds
+  # By reference, over the seeds that both have.
   against: dict[str, dict[Key, Difference]] = {}
+  # A record of the cost for every seed; None where nothing is to be trained.
   trainings: list[Any] | None = None
-  spread: dict[Key, list[float]] = {}
+  spread: dict[Key, list[float]] = {}  # of some cells the value of each seed
 
 
 class Block(NamedTuple):
-  """The systems that are compared with each other.
+  """The systems that are compared with each other."""
 
-  Attributes:
-    systems: {system: its numbers; None if no run has finished}.
-    tables: {table: {row: the system whose run stands for it}}.
-    commands: {system: the line that trains it with the first seed}.
-    claims: the study's, judged.
-    compared: pairs of systems at length, where the document has them.
-    curves: of validation, likewise.
-  """
-
-  systems: dict[str, Measured | None]
-  tables: dict[str, dict[str, str]]
-  commands: dict[str, str]
-  claims: list[Any] = []
-  compared: list[Any] = []
-  curves: list[Any] = []
+  systems: dict[str, Measured | None]  # None if no run has finished
+  tables: dict[str, dict[str, str]]  # {table: {row: whose run stands for it}}
+  commands: dict[str, str]  # {system: line that trains it, first seed}
+  claims: list[Any] = []  # of the study, judged
+  compared: list[Any] = []  # pairs of systems at length
+  curves: list[Any] = []  # of validation
 
 
 class Chapter(NamedTuple):
-  """All finished runs on one dataset.
+  """All finished runs on one dataset."""
 
-  Attributes:
-    name: of the dataset and of other axes that divide chapters.
-    data: counts of the dataset.
-    details: what a study's `collect` tells of the chapter besides.
-    rules: baselines that train nothing.
-    blocks: by the value of the axis inside a chapter, or ''.
-    runs: every run with its cost.
-  """
-
-  name: str
-  data: dict[str, Any]
-  details: Any
-  rules: dict[str, Measured]
-  blocks: dict[str, Block]
-  runs: dict[study_lib.Run, Training]
-
-
-def collect(
-  plan: plans.Plan,
-  read: Callable[[dict[str, Any]], Any],
-  chapter: Callable[..., Chapter],
-) -> dict[str, Chapter | None]:
-  """The chapters of a plan; None where no run has finished.
-
-  Args:
-    plan: with all runs.
-    read: report -> `Finished.details`; it may raise KeyError and TypeError.
-    chapter: (name, {run: cost}, {finished run: `Finished`}) -> Chapter.
-  Raises:
-    types.UserError: nothing has finished, or a run that is damaged or not of
-      these settings.
-  """
-  done = _finished(plan, read)
-  runs: dict[str, list[study_lib.Run]] = {}
-  for place in plan.systems:
-    runs.setdefault(divided(plan.study, place)[0], [])
-  for run in plans.runs(plan):
-    runs[divided(plan.study, run.place)[0]].append(run)
-  made: dict[str, Chapter | None] = {}
-  for name, wanted in runs.items():
-    here = {run: done[run] for run in wanted if run in done}
-    costs = {r: here[r].training if r in here else Training() for r in wanted}
-    made[name] = chapter(name, costs, here) if here else None
-  return made
-
-
-def _finished(plan, read) -> dict[study_lib.Run, Finished]:
-  reports = {run: plans.report(plan, run) for run in plans.runs(plan)}
-  done = {
-    run: _read(plans.workdir(plan, run), report, read)
-    for run, report in reports.items()
-    if report is not None
-  }
-  if reports and not done:
-    raise types.UserError(
-      f'no run of these settings has finished in {plan.request.out}; leave out'
-      ' --report_only to train them'
-    )
-  return done
-
-
-def _read(workdir, report, read) -> Finished:
-  try:
-    cost = report['training'] | {'device': report['versions']['device']}
-    training = Training(**{name: cost[name] for name in Training._fields})
-    return Finished(dict(report['dataset']), training, read(report))
-  except (KeyError, TypeError) as error:
-    path = run_directory.report_path(workdir)
-    raise types.UserError(
-      f'{path} is damaged or of another version ({error}); restore it from a'
-      ' copy, or train again in an empty --out'
-    ) from error
+  name: str  # of the dataset and of other axes that divide chapters
+  data: dict[str, Any]  # counts of the dataset
+  details: Any  # more about it, `offline.Details` or `online.Details`
+  rules: dict[str, Measured]  # baselines that train nothing
+  blocks: dict[str, Block]  # by the value of the axis inside a chapter, or ''
+  runs: dict[study_lib.Run, Training]  # every run with its cost
 
 
 def divided(study: study_lib.Study, place: study_lib.Place) -> tuple[str, str]:
@@ -182,21 +142,21 @@ def divided(study: study_lib.Study, place: study_lib.Place) -> tuple[str, str]:
 
 
 def block(
-  plan: plans.Plan, place: study_lib.Place, systems: Mapping[str, Measured]
+  plan: plans.Plan,
+  place: study_lib.Place,
+  systems: Mapping[str, Measured],
+  claims: Sequence[Any],
 ) -> Block:
   """The systems of a place in tables and commands; missing ones are None."""
-  first = plan.request.seeds[0]
+  first, trained = plan.request.seeds[0], plan.systems[place]
+  run = lambda system: study_lib.Run(place, first, system)
   return Block(
-    systems={system: systems.get(system) for system in plan.systems[place]},
+    systems={system: systems.get(system) for system in trained},
     tables={
-      table: {
-        row: plan.same[place][row] for row in plans.rows(plan, place, table)
-      }
+      table: {r: plan.same[place][r] for r in plans.rows(plan, place, table)}
       for table in plan.study.tables
       if table in plan.request.tables
     },
-    commands={
-      system: plans.train_command(plan, study_lib.Run(place, first, system))
-      for system in plan.systems[place]
-    },
+    commands={s: plans.train_command(plan, run(s)) for s in trained},
+    claims=list(claims),
   )

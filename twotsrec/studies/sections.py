@@ -1,14 +1,16 @@
-"""Sections of a chapter on rankings of held-out items, in Markdown."""
+"""Sections of a document in Markdown, besides those of its tables."""
 
 from collections.abc import Iterator
+import pathlib
+from typing import Any
 
-from twotsrec.evaluation import comparison
-from twotsrec.runs import compare
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import document
-from twotsrec.studies import offline
 from twotsrec.studies import results
+from twotsrec.studies import study as study_lib
 from twotsrec.studies import tables
+
+# ---- Rankings of held-out items
 
 
 def about(with_selection: bool = False) -> tables.Section:
@@ -17,13 +19,13 @@ def about(with_selection: bool = False) -> tables.Section:
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
     del page
     data, protocol = chapter.data, chapter.details.protocol
-    number = protocol.num_candidates
-    candidates = f'{number} sampled' if number else protocol.candidates
-    ranked = f'{protocol.split}, {candidates} candidates'
+    number = protocol['num_candidates']
+    candidates = f'{number} sampled' if number else protocol['candidates']
+    ranked = f'{protocol["split"]}, {candidates} candidates'
     if with_selection:
-      ranked = f'{ranked}, selected on {protocol.selection}'
+      ranked = f'{ranked}, selected on {protocol["selection"]}'
     spans = ', '.join(
-      f'{group.users:,} ({group.min_activity}-{group.max_activity})'
+      f'{group["users"]:,} ({group["min_activity"]}-{group["max_activity"]})'
       for group in chapter.details.groups
     )
     yield (
@@ -40,12 +42,11 @@ def claims(block: str) -> tables.Section:
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
     places = [*chapter.details.users['groups'], results.ALL]
-    head = [block, 'claim', 'verdict', 'true in seeds', *places]
     rows = []
     for name, of_block in chapter.blocks.items():
       for judged in of_block.claims:
         true, number = claims_lib.seeds(judged)
-        cells = {k: document.difference(row) for k, row in judged.rows.items()}
+        cells = {k: results.signed(row) for k, row in judged.rows.items()}
         rows.append(
           [
             page.plan.study.labels.get(name, name),
@@ -56,13 +57,17 @@ def claims(block: str) -> tables.Section:
           ]
         )
     yield '### What holds'
-    yield comparison.piped([head, *rows])
+    head = [block, 'claim', 'verdict', 'true in seeds', *places]
+    yield document.piped(head, rows)
 
   return section
 
 
 def paired(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
   """All paired differences, under the names of the tables."""
+  from twotsrec.runs import compare
+  from twotsrec.studies import offline
+
   study = page.plan.study
   for block, of_block in chapter.blocks.items():
     name = lambda system, block=block: document.name(study, system, block)
@@ -83,32 +88,177 @@ def runs(*axes: str) -> tables.Section:
     *axes, 'system', 'seed', 'epochs', 'selected', 'training seconds',
     'evaluation seconds',
   ]  # fmt: skip
-  count = lambda value: '-' if value is None else str(value)
-  seconds = lambda value: '-' if value is None else f'{value:,.0f}'
+  shown = lambda value, form='': '-' if value is None else f'{value:{form}}'
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
     study = page.plan.study
-    inside = [choice.values for choice in study.axes.values()][-len(axes) :]
-    place = lambda run: run.place[-len(axes) :] if axes else ()
+    values = [choice.values for choice in study.axes.values()]
+
+    def inside(run: study_lib.Run) -> list[tuple[tuple[str, ...], str]]:
+      return list(zip(values, run.place))[len(values) - len(axes) :]
+
     order = lambda run: (
-      [values.index(value) for values, value in zip(inside, place(run))],
+      [values.index(value) for values, value in inside(run)],
       study.systems.index(run.system),
     )
     rows = [
       [
-        *(study.labels.get(value, value) for value in place(run)),
+        *(study.labels.get(value, value) for _, value in inside(run)),
         run.system,
         str(run.seed),
-        count(cost.epochs),
-        count(cost.selected_epoch),
-        seconds(cost.seconds),
-        seconds(cost.evaluation_seconds),
+        shown(cost.epochs),
+        shown(cost.selected_epoch),
+        shown(cost.seconds, ',.0f'),
+        shown(cost.evaluation_seconds, ',.0f'),
       ]
       for run in sorted(chapter.runs, key=order)
       for cost in [chapter.runs[run]]
     ]
     yield '### Runs'
-    yield comparison.piped([head, *rows])
+    yield document.piped(head, rows)
     yield from document.commands(page, chapter)
 
   return section
+
+
+# ---- 2TS
+
+
+def about_users(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+  """Counts of a dataset, and how the threshold of 2TS divides its users."""
+  del page
+  data, details = chapter.data, chapter.details
+  options, test = details.two_time, details.test[results.ALL]
+  yield (
+    f'{data["users"]:,} users, {data["items"]:,} items, {data["events"]:,}'
+    f' events; {test["events"]:,} test events of {test["users"]:,} users.'
+    f' t\\* = {options.threshold} divides {details.inactive:,} inactive'
+    f' users ({details.new:,} without a train event) from'
+    f' {details.active:,} active ones (up to {details.most:,} train'
+    f' events); K = {options.window}, hold-out {options.holdout},'
+    f' warm-up {options.warmup}. Of the test events'
+    f' {test["share_new"]:.1%} are of users without a train event, and'
+    f' {test["share_cold"]:.1%} of items without one; these items score by'
+    ' nothing that was learned of them.'
+  )
+
+
+def claims_at_length(
+  page: document.Page, chapter: results.Chapter
+) -> Iterator[str]:
+  """The claims of a chapter with the differences behind them."""
+  del page
+  [block], lines = chapter.blocks.values(), []
+  for judged in block.claims:
+    detail = f': {judged.detail}' if judged.detail else ''
+    verdict = judged.verdict or 'not trained'
+    lines.append(f'- {judged.number}, {judged.text}: **{verdict}**{detail}')
+  yield '### What holds'
+  yield '\n'.join(lines)
+
+
+def claims_of_chapters(page: document.Page) -> Iterator[str]:
+  """One row for each sentence, one column for each dataset and split."""
+  judged = {
+    name: [one for block in chapter.blocks.values() for one in block.claims]
+    for name, chapter in page.chapters.items()
+    if chapter
+  }
+  body: list[list[Any]] = []
+  for of_chapters in zip(*judged.values()):
+    texts = dict.fromkeys(one.text for one in of_chapters)
+    verdicts = [one.verdict or '-' for one in of_chapters]
+    body.append([of_chapters[0].number, ' | '.join(texts), *verdicts])
+  yield "## Which of the paper's qualitative claims hold"
+  yield document.piped(['', 'claim', *judged], body)
+
+
+def laws(page: document.Page) -> Iterator[str]:
+  """Exponents by maximum likelihood, from the most frequent count on."""
+  said = []
+  for name, chapter in page.chapters.items():
+    if chapter is None:
+      continue
+    law, text = chapter.details.activity, 'no power law fits'
+    if law.alpha is not None:
+      text = (
+        f'alpha = {law.alpha:.3f} (standard error {law.standard_error:.3f})'
+        f' from {law.minimum} train events on'
+      )
+    said.append(f'{name}: {text}')
+  yield f'{"; ".join(said)}.'
+
+
+def training(table: str, reference: str) -> tables.Section:
+  """Epochs and seconds of the finished systems, and trials of stage 1.
+
+  Args:
+    table: key of `Study.tables`, whose systems are the rows.
+    reference: the system that tries several lengths of stage 1.
+  """
+  average = lambda field: tables.averaged(field, '{:,.1f}')
+  columns = (
+    tables.cost(
+      'stage-1 epochs',
+      lambda runs: ', '.join(str(run.stage1_epochs or '-') for run in runs),
+    ),
+    tables.cost('stage 1 s', average('stage1_seconds')),
+    tables.cost('network epochs', _network_epochs),
+    tables.cost('networks s', average('network_seconds')),
+    tables.cost('s per epoch', tables.averaged('epoch_seconds', '{:.2f}')),
+    tables.cost('compile s', average('compile_seconds')),
+    tables.cost('evaluation s', average('evaluation_seconds')),
+  )
+  show = tables.table(
+    table, columns, title='Training', with_rules=False, with_missing=False
+  )
+
+  def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
+    yield from show(page, chapter)
+    [block] = chapter.blocks.values()
+    if (system := block.systems[reference]) is not None:
+      trials = [
+        ', '.join(f'{k}: {v:.4f}' for k, v in run.stage1_trials.items())
+        + f' (chosen: {run.stage1_epochs})'
+        for run in system.trainings or ()
+      ]
+      yield (
+        'Validation MRR of the network of inactive users by epochs of stage 1,'
+        f' for each seed: {"; ".join(trials)}.'
+      )
+
+  return section
+
+
+def _network_epochs(runs) -> str:
+  said = [
+    f'{part} {", ".join(str(run.network_epochs[part]) for run in runs)}'
+    for part in runs[0].network_epochs
+  ]
+  return '; '.join(said) or '-'
+
+
+def theorem(page: document.Page) -> Iterator[str]:
+  """Theorem 2.1 of 2TS in the head of the document, where it is asked for."""
+  record = page.records.get('theory')
+  if record is None:
+    return
+  yield '## Theorem 2.1, simulated'
+  head, *rows = record['table']
+  yield document.piped(head, rows)
+  yield (
+    'In these worlds the tastes of all users are known, so the risk of every'
+    f' threshold can be measured. Of {record["runs"]} runs it holds in:'
+  )
+  claims = record['claims'].items()
+  yield '\n'.join(f'- {count}: {claim}' for claim, count in claims)
+  if record['picture']:
+    title = 'Risk by threshold, with the bounds and the crossing'
+    yield f'![{title}]({record["picture"]})'
+
+
+def simulated(folder: pathlib.Path) -> dict[str, Any]:
+  """`Table.collect` of the theorem: `theory.collect`."""
+  from twotsrec.studies import theory
+
+  return theory.collect(folder)

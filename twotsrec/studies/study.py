@@ -1,6 +1,7 @@
-"""A paper's experiments as a declaration, and what can be asked of it.
+"""A paper's experiments as a declaration, and requests for some of them.
 
-configs/papers/ holds the declarations of the three papers.
+configs/papers/ holds the declarations of the three papers. A script reads one
+to define its flags, so what a declaration is made of imports no arrays.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,18 +15,11 @@ Place = tuple[str, ...]  # a value of every axis
 
 
 class Choice(NamedTuple):
-  """A flag that names some of several things.
-
-  Attributes:
-    values: all there are.
-    default: those named by default; () for all of them.
-    also: values that are planned in any case, as far as they are needed.
-    help: of the flag.
-  """
+  """A flag that names some of several things."""
 
   values: tuple[str, ...]
-  default: tuple[str, ...] = ()
-  also: tuple[str, ...] = ()
+  default: tuple[str, ...] = ()  # () for all of them
+  also: tuple[str, ...] = ()  # planned in any case, as far as needed
   help: str = ''
 
 
@@ -37,30 +31,37 @@ class Number(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A table or figure of a paper.
+  """A table or figure of a paper."""
 
-  Attributes:
-    rows: systems in order.
-    title: in the document; '' if the parts have titles of their own.
-    parts: (page, chapter) -> Markdown paragraphs, each.
-    flag: that names it.
-    picture: (chapters, path) -> whether a picture was drawn.
-    picture_name: its file is STUDY_NAME.png; '' takes the table's own name.
-    caption: of the picture; '' takes the title.
-    first: whether its picture stands before all chapters, with parts that
-      take the page alone.
-    collect: folder of the runs -> a record of its own, such as a simulation.
-  """
-
-  rows: tuple[str, ...]
-  title: str = ''
+  rows: tuple[str, ...]  # systems in order
+  title: str = ''  # in the document; '' if the parts have titles
+  # (page, chapter) -> Markdown paragraphs, each
   parts: tuple[Callable[..., Iterable[str]], ...] = ()
-  flag: str = 'table'
+  flag: str = 'table'  # that names it
+  # (chapters, path) -> whether a picture was drawn
   picture: Callable[..., bool] | None = None
-  picture_name: str = ''
-  caption: str = ''
+  picture_name: str = ''  # its file is STUDY_NAME.png; '' is the table's name
+  caption: str = ''  # of the picture; '' takes the title
+  # Whether its picture stands before all chapters, with parts that take the
+  # page alone.
   first: bool = False
+  # Folder of the runs -> a record of its own, such as a simulation.
   collect: Callable[[pathlib.Path], Any] | None = None
+
+
+class Offline(NamedTuple):
+  """What is measured in runs that rank held-out items."""
+
+  metrics: tuple[str, ...]  # names in a report
+  pairs: Mapping[str, tuple[str, ...]]  # {reference: compared with it}
+  by: tuple[str, ...] = ('groups',)  # and 'parts'
+  curve: tuple[str, ...] = ()  # of validation: metric, trunk, plugged
+
+
+class Online(NamedTuple):
+  """What is measured in runs of 2TS, which rank events before they happen."""
+
+  references: tuple[str, ...]  # the settings of the first divide users for all
 
 
 class Run(NamedTuple):
@@ -72,84 +73,52 @@ class Run(NamedTuple):
 
 
 class Request(NamedTuple):
-  """The runs and tables somebody asks for, and their folders.
-
-  Attributes:
-    tables: of `Study.tables`.
-    axes: values by axis, in the order of the directories.
-    systems: rows to show; others are left out of the tables.
-    seeds: of the training.
-    numbers: of `Study.numbers`.
-    data_root: folder of the datasets.
-    cache_dir: folder where datasets are prepared.
-    out: folder of the runs and the document.
-    changes: fields of every run besides its preset.
-  """
+  """The runs and tables somebody asks for, and their folders."""
 
   tables: tuple[str, ...]
-  axes: Mapping[str, tuple[str, ...]]
-  systems: tuple[str, ...]
+  axes: Mapping[str, tuple[str, ...]]  # values, in the order of directories
+  systems: tuple[str, ...]  # rows to show; tables leave out others
   seeds: tuple[int, ...]
-  numbers: Mapping[str, int]
+  numbers: Mapping[str, int]  # of `Study.numbers`
   data_root: str
-  cache_dir: str
-  out: str
-  changes: Mapping[str, Any] = {}
+  cache_dir: str  # where datasets are prepared
+  out: str  # of the runs and the document
+  changes: Mapping[str, Any] = {}  # fields of every run besides its preset
 
 
 class Study(NamedTuple):
-  """A paper's experiments, declared.
+  """A paper's experiments, declared."""
 
-  Attributes:
-    name: of the documents and of the script in launch/reproduce.
-    axes: choices by flag, in the order of the directories.
-    systems: names, in the order they are trained.
-    tables: tables and figures, in the order of the document.
-    preset: (place, system) -> the Config in `file`.
-    file: (place, system) -> the file below configs/, with its argument.
-    changes: (request, run) -> fields in which a run departs from `file`.
-    needed: (request, place) -> systems that have to be trained at a place.
-    claims: sentences of the paper; `collect` judges them.
-    printed: {table: {first part of a place: {model: {system: numbers}}}} of the
-      paper; the model is '' where no axis is in `inside`.
-    collect: (plan, resamples) -> {chapter: record} of the finished runs.
-    title: of the document.
-    head: paragraphs, or functions page -> paragraphs, before the chapters.
-    sections: (page, chapter) -> paragraphs, in the order of a chapter.
-    labels: names of systems and of axes' values in the tables.
-    follows: (plan, run) -> fields that depend on other runs; None while it
-      waits for one.
-    inside: axes whose values share a chapter of the document.
-    option: flag that names systems; '' if they follow from the tables.
-    asked: systems that `option` names by default; () for all.
-    numbers: flags of the study's own.
-    seeds: by default.
-  """
-
-  name: str
-  axes: Mapping[str, Choice]
-  systems: tuple[str, ...]
-  tables: Mapping[str, Table]
+  name: str  # of the documents and of the script in launch/reproduce
+  axes: Mapping[str, Choice]  # by flag, in the order of the directories
+  systems: tuple[str, ...]  # names, in the order they are trained
+  tables: Mapping[str, Table]  # and figures, in the order of the document
+  # (place, system) -> the Config in `file`
   preset: Callable[[Place, str], config_lib.Config]
+  # (place, system) -> the file below configs/, with its argument
   file: Callable[[Place, str], str]
+  # (request, run) -> fields in which a run departs from `file`
   changes: Callable[[Request, Run], dict[str, Any]]
+  # (request, place) -> systems that have to be trained at a place
   needed: Callable[[Request, Place], Iterable[str]]
-  claims: tuple[Any, ...]
+  claims: tuple[Any, ...]  # sentences of the paper to judge; see `claims`
+  # {table: {first part of a place: {model: {system: numbers}}}} of the paper;
+  # the model is '' where no axis is in `inside`
   printed: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
-  collect: Callable[..., dict[str, Any]]
-  title: str
+  measures: Offline | Online
+  title: str  # of the document
+  # Paragraphs, or functions page -> paragraphs, before the chapters.
   head: tuple[Any, ...]
+  # (page, chapter) -> paragraphs, in the order of a chapter
   sections: tuple[Callable[..., Iterable[str]], ...]
-  labels: Mapping[str, str] = {}
+  labels: Mapping[str, str] = {}  # of systems and of axes' values in tables
+  # (plan, run) -> fields that depend on other runs; None while it waits for one
   follows: Callable[..., dict[str, Any] | None] = lambda plan, run: {}
-  inside: tuple[str, ...] = ()
-  option: str = ''
-  asked: tuple[str, ...] = ()
-  numbers: Mapping[str, Number] = {}
-  seeds: tuple[int, ...] = (0,)
-
-
-# ---- Asking
+  inside: tuple[str, ...] = ()  # axes whose values share a chapter
+  option: str = ''  # flag that names systems; '' if they follow from the tables
+  asked: tuple[str, ...] = ()  # systems it names by default; () for all
+  numbers: Mapping[str, Number] = {}  # flags of the study's own
+  seeds: tuple[int, ...] = (0,)  # by default
 
 
 def choices(study: Study) -> dict[str, Choice]:
@@ -164,12 +133,10 @@ def choices(study: Study) -> dict[str, Choice]:
   made = {}
   for flag, names in flags.items():
     others = ', '.join(f'--{other}' for other in flags if other != flag)
-    made[flag] = Choice(
-      values=tuple(names),
-      default=() if others else tuple(names),
-      help=f'Of {", ".join(names)}'
-      + (f'; without {others} too, all there is.' if others else '.'),
-    )
+    end = f'; without {others} too, all there is.' if others else '.'
+    default = () if others else tuple(names)
+    listed = f'Of {", ".join(names)}{end}'
+    made[flag] = Choice(tuple(names), default, help=listed)
   named = {**study.axes}
   if study.option:
     text = f'Rows of the tables: {", ".join(study.systems)}.'
@@ -208,7 +175,7 @@ def ask(
   named = choices(study)
   flags = dict.fromkeys(table.flag for table in study.tables.values())
   optional = flags if len(flags) > 1 else ()
-  if not any(given.get(flag) for flag in flags) and optional:
+  if optional and not any(given.get(flag) for flag in flags):
     given = {**given, **{flag: named[flag].values for flag in flags}}
   names = {
     flag: _names(flag, given.get(flag, choice.default), choice.values)
@@ -229,12 +196,17 @@ def ask(
     out=str(out),
     changes=changes or {},
   )
-  _check_rows(study, request)
+  if any(study.tables[table].rows for table in request.tables) and not any(
+    study.needed(request, place) for place in places(study, request)
+  ):
+    raise types.UserError(
+      f'no --table={",".join(request.tables)} has any of'
+      f' --{study.option}={",".join(request.systems)}'
+    )
   return request
 
 
 def _names(flag, names, allowed) -> tuple[str, ...]:
-  """Names without repetitions."""
   listed = ', '.join(allowed)
   for name in names:
     if name not in allowed:
@@ -254,17 +226,6 @@ def _seeds(given: Iterable[int | str]) -> tuple[int, ...]:
   if not written:
     raise types.UserError('--seeds is empty; write 0,1,2')
   return tuple(dict.fromkeys(map(int, written)))
-
-
-def _check_rows(study, request):
-  """Refuses systems that none of the tables has."""
-  have_rows = any(study.tables[table].rows for table in request.tables)
-  needed = any(study.needed(request, p) for p in places(study, request))
-  if have_rows and not needed:
-    raise types.UserError(
-      f'no --table={",".join(request.tables)} has any of'
-      f' --{study.option}={",".join(request.systems)}'
-    )
 
 
 def places(study: Study, request: Request) -> list[Place]:

@@ -9,28 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
-from twotsrec.evaluation import comparison
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import document
 from twotsrec.studies import results
 
-_NO_RUN, _UNTRAINED = '-', 'not trained'
+Section = Callable[[document.Page, results.Chapter], Iterable[str]]
 
 
 class Row(NamedTuple):
-  """A line of a table.
+  """A line of a table."""
 
-  Attributes:
-    label: its first cell.
-    measured: numbers; None if no run has finished.
-    printed: the paper's numbers by metric.
-    origin: 'ours', or 'paper' where `measured` repeats printed numbers.
-  """
-
-  label: str
-  measured: results.Measured | None
-  printed: Mapping[str, float] = {}
-  origin: str = 'ours'
+  label: str  # its first cell
+  measured: results.Measured | None  # None if no run has finished
+  printed: Mapping[str, float] = {}  # the paper's numbers by metric
+  origin: str = 'ours'  # 'paper' where `measured` repeats printed numbers
 
 
 class Column(NamedTuple):
@@ -40,7 +32,6 @@ class Column(NamedTuple):
   cell: Callable[[Row], str]
 
 
-Section = Callable[[document.Page, results.Chapter], Iterable[str]]
 Columns = Callable[[results.Chapter], Sequence[Column]]
 
 # ---- Columns
@@ -48,8 +39,11 @@ Columns = Callable[[results.Chapter], Sequence[Column]]
 
 def column(head: str, text: Callable[[results.Measured], str]) -> Column:
   """A column with '-' for systems that have no run."""
-  cell = lambda row: _NO_RUN if row.measured is None else text(row.measured)
-  return Column(head, cell)
+  return Column(head, lambda row: text(row.measured) if row.measured else '-')
+
+
+def _key(key) -> results.Key:
+  return key if len(key) > 1 else (*key, results.ALL)
 
 
 def mean(head: str, *key: str) -> Columns:
@@ -59,13 +53,13 @@ def mean(head: str, *key: str) -> Columns:
     head: of the column.
     *key: of `Measured.cells`; a metric alone is over all users.
   """
-  key = key if len(key) > 1 else (*key, results.ALL)
 
   def text(measured: results.Measured) -> str:
-    cell, seeds = document.cell(measured.cells[key]), measured.spread.get(key)
-    if measured.cells[key].value is None or not seeds or len(seeds) < 2:
-      return cell
-    return f'{cell}, seeds {min(seeds):.4f} to {max(seeds):.4f}'
+    cell, seeds = measured.cells[_key(key)], measured.spread.get(_key(key), ())
+    shown = results.shown(cell)
+    if cell.value is None or len(seeds) < 2:
+      return shown
+    return f'{shown}, seeds {min(seeds):.4f} to {max(seeds):.4f}'
 
   return lambda chapter: [column(head, text)]
 
@@ -79,13 +73,35 @@ def by_group(metric: str) -> Columns:
   ]
 
 
+def by_bucket(rule: str, mean: str) -> Columns:
+  """MRR by train events of the user, as 2TS fig. 3 divides them.
+
+  Args:
+    rule: of `online.RULES`.
+    mean: 'by_user', as in the figure, or 'by_event'.
+  """
+  unit = 'users' if mean == results.BY_USER else 'events'
+
+  def columns(chapter: results.Chapter) -> list[Column]:
+    from twotsrec.evaluation import buckets
+
+    made, test = [], chapter.details.test
+    for name in buckets.names(chapter.details.options.edges):
+      if test[name]['users']:
+        key = results.key('mrr', rule, name, mean=mean)
+        text = lambda of, key=key: results.plain(of.cells[key].value)
+        made.append(column(f'{name} ({test[name][unit]:,})', text))
+    return made
+
+  return columns
+
+
 def minus(head: str, reference: str, *key: str) -> Columns:
   """The paired difference to the reference; '' for the reference itself."""
-  key = key if len(key) > 1 else (*key, results.ALL)
 
   def text(measured: results.Measured) -> str:
     against = measured.against.get(reference)
-    return document.difference(against[key]) if against else ''
+    return results.signed(against[_key(key)]) if against else ''
 
   return lambda chapter: [column(head, text)]
 
@@ -132,6 +148,8 @@ def table(
 ) -> Section:
   """Systems below the rules that train nothing.
 
+  A row without a run of its own tells the system whose run stands for it.
+
   Args:
     name: key of `Study.tables`; of one that is not asked for, all systems.
     columns: behind the first and the paper's.
@@ -148,28 +166,31 @@ def table(
   paper, labels = paper or {}, labels or {}
 
   def label(study, row, system) -> str:
-    if row not in labels:
-      return document.label(study, row, system, block)
-    whose = '' if system == row else f', {document.name(study, system, block)}'
-    return labels[row] + whose
+    whose = document.name(study, system, block)
+    if row in labels:
+      return labels[row] + ('' if system == row else f', {whose}')
+    named = document.name(study, row, block)
+    return named if system == row else f'{named} (the run of {whose})'
+
+  def printed(metric, head) -> Column:
+    text = lambda row: results.plain(row.printed[metric])
+    return Column(head, lambda row: text(row) if metric in row.printed else '')
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
-    own, study = chapter.blocks[block], page.plan.study
-    numbers = _printed(page, chapter, name, block)
+    own, numbers = chapter.blocks[block], _printed(page, chapter, name, block)
     same = own.tables.get(name) or {s: s for s in own.systems}
     lines = _rules(page, chapter) if with_rules else []
     for row in rows or same:
-      printed = dict(zip(paper, (numbers or {}).get(row, ())))
       system = same[row]
       if own.systems[system] is not None or with_missing:
-        text = label(study, row, system)
-        lines.append(Row(text, own.systems[system], printed))
-    made = [] if numbers is None else [_paper(*p) for p in paper.items()]
+        text = label(page.plan.study, row, system)
+        there = dict(zip(paper, (numbers or {}).get(row, ())))
+        lines.append(Row(text, own.systems[system], there))
+    made = [] if numbers is None else [printed(*of) for of in paper.items()]
+    made += (one for of in columns for one in of(chapter))
     if title:
       yield f'### {title.format(**chapter.details._asdict())}'
-    yield piped(
-      first, [*made, *(c for of in columns for c in of(chapter))], lines
-    )
+    yield piped(first, made, lines)
 
   return section
 
@@ -217,40 +238,36 @@ def by_place(by: str, metric: str, title: str, reference: str) -> Section:
     [block], users = chapter.blocks.values(), chapter.details.users
     # A user with several held-out items may be in several parts.
     places = users[by] | {results.ALL: sum(users['groups'].values())}
-    columns = [
-      column(
-        f'{place} ({number:,})',
-        lambda measured, key=(metric, place): (
-          document.cell(measured.cells[key])
-          + _mark(measured.against.get(reference, {}).get(key))
-        ),
-      )
-      for place, number in places.items()
-    ]
+
+    def marked(measured: results.Measured, key: results.Key) -> str:
+      row, mark = measured.against.get(reference, {}).get(key), ''
+      if row is not None and row.low is not None and row.high is not None:
+        mark = ' <' if row.high < 0 else ' >' if row.low > 0 else ''
+      return results.shown(measured.cells[key]) + mark
 
     def above(measured: results.Measured) -> str:
       if measured.trainings is None:
         return ''
-      keys = {place: (metric, place) for place in places}
-      return (
-        ', '.join(
-          place
-          for place, key in keys.items()
-          if _above(measured.cells[key], [r.cells[key] for r in rules])
-        )
-        or 'none'
-      )
+      better = []
+      for place in places:
+        value = measured.cells[metric, place].value
+        rules = [r.cells[metric, place].value for r in chapter.rules.values()]
+        if value is not None and all(r is None or value > r for r in rules):
+          better.append(place)
+      return ', '.join(better) or 'none'
 
-    rules = chapter.rules.values()
+    columns = [
+      column(f'{k} ({n:,})', lambda of, k=k: marked(of, (metric, k)))
+      for k, n in places.items()
+    ]
     lines = _rules(page, chapter) + [
       Row(document.name(page.plan.study, system), measured)
       for system, measured in block.systems.items()
       if measured is not None
     ]
     yield f'### {title}'
-    yield piped(
-      'system', [*columns, column('above every rule in', above)], lines
-    )
+    last = column('above every rule in', above)
+    yield piped('system', [*columns, last], lines)
 
   return section
 
@@ -259,7 +276,7 @@ def piped(first: str, columns: Sequence[Column], rows: Iterable[Row]) -> str:
   """A table with the labels of its rows in front."""
   head = [first, *(column.head for column in columns)]
   cells = ([row.label, *(c.cell(row) for c in columns)] for row in rows)
-  return comparison.piped([head, *cells])
+  return document.piped(head, cells)
 
 
 def _rules(page, chapter) -> list[Row]:
@@ -267,30 +284,10 @@ def _rules(page, chapter) -> list[Row]:
   return [Row(labels.get(k, k), rule) for k, rule in chapter.rules.items()]
 
 
-def _paper(metric, head) -> Column:
-  return Column(
-    head,
-    lambda row: (
-      document.plain(row.printed[metric]) if metric in row.printed else ''
-    ),
-  )
-
-
 def _printed(page, chapter, table, block) -> Mapping[str, Any] | None:
   """{system: the paper's numbers}; None if it has none on this dataset."""
   on = page.plan.study.printed.get(table, {}).get(chapter.name)
   return None if on is None else on.get(block, {})
-
-
-def _above(cell, rules) -> bool:
-  values = [rule.value for rule in rules if rule.value is not None]
-  return cell.value is not None and all(cell.value > value for value in values)
-
-
-def _mark(row) -> str:
-  if row is None or row.low is None:
-    return ''
-  return ' <' if row.high < 0 else ' >' if row.low > 0 else ''
 
 
 # ---- Sentences on tables
@@ -315,6 +312,8 @@ def lowest(name: str, system: str, metric: str, block: str) -> Section:
 
 def against_paper(name: str, metric: str, head: str, reference: str) -> Section:
   """The paper's rows that are below the reference, as all of them are there."""
+  untrained = 'not trained'
+  verdicts = (claims_lib.HOLDS, claims_lib.FAILS, claims_lib.OPEN, untrained)
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
     study, [block] = page.plan.study, chapter.blocks.values()
@@ -323,13 +322,11 @@ def against_paper(name: str, metric: str, head: str, reference: str) -> Section:
     said: dict[str, list[str]] = {}
     for row, system in block.tables[name].items():
       if row != reference and row in printed:
-        against = _against(block.systems[system], reference)
-        verdict = _UNTRAINED
-        if against:
+        measured, verdict = block.systems[system], untrained
+        if against := measured and measured.against.get(reference):
           below = against[metric, results.ALL].negative()
           verdict = claims_lib.verdict([below])
         said.setdefault(verdict, []).append(document.name(study, row))
-    verdicts = (claims_lib.HOLDS, claims_lib.FAILS, claims_lib.OPEN, _UNTRAINED)
     given = [f'{v}: {", ".join(said[v])}' for v in verdicts if v in said]
     if given:
       yield (
@@ -338,10 +335,6 @@ def against_paper(name: str, metric: str, head: str, reference: str) -> Section:
       )
 
   return section
-
-
-def _against(measured, reference):
-  return measured.against.get(reference) if measured else None
 
 
 def highest(
@@ -365,10 +358,9 @@ def highest(
     del page
     points, at = sweep(chapter, name, values), []
     for metric, head in metrics.items() if points else ():
-      value = lambda x, key=(metric, results.ALL): (
-        points[x].cells[key].value or 0.0
-      )
-      at.append(f'{max(points, key=value):g} by {head}')
+      height = {x: m.cells[metric, results.ALL] for x, m in points.items()}
+      best = max(height, key=lambda x: height[x].value or 0.0)
+      at.append(f'{best:g} by {head}')
     ours = f'Highest at {axis} {", ".join(at)}, of {len(points)} finished. '
     yield f'{ours if at else ""}The paper: {paper}.'
 
@@ -399,11 +391,17 @@ def curves(head: str, block: str) -> Section:
       label = f'{epoch}, the trunk' if epoch == 0 else str(epoch)
       rows.append([label, str(len(there)), *map(_spread, zip(*there))])
     places = chapter.details.users['groups']
-    yield comparison.piped([[head, 'seeds', *places], *rows])
+    yield document.piped([head, 'seeds', *places], rows)
+    errors = [
+      math.sqrt(share * (1 - share) / number)
+      for share, number in zip(drawn[0].by_epoch[0], places.values())
+      if share is not None and number
+    ]
+    low, high = map(results.plain, (min(errors), max(errors)))
     yield (
       'Means over seeds, in brackets their span; the paper has curves without'
       ' numbers. Over users alone the standard error of one seed is'
-      f' {_noise(drawn[0].by_epoch[0], places.values())}.'
+      f' {low} to {high} by group.'
     )
 
   return section
@@ -413,18 +411,6 @@ def _spread(values: Sequence[float | None]) -> str:
   there = [value for value in values if value is not None]
   if not there:
     return '-'
-  mean, low, high = map(
-    document.plain, (sum(there) / len(there), min(there), max(there))
-  )
+  numbers = sum(there) / len(there), min(there), max(there)
+  mean, low, high = map(results.plain, numbers)
   return mean if len(there) == 1 else f'{mean} ({low} to {high})'
-
-
-def _noise(start, users) -> str:
-  """Standard errors of a share of a group's users, at the trunk's level."""
-  errors = [
-    math.sqrt(share * (1 - share) / number)
-    for share, number in zip(start, users)
-    if share is not None and number
-  ]
-  low, high = map(document.plain, (min(errors), max(errors)))
-  return f'{low} to {high} by group'

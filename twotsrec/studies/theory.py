@@ -8,7 +8,7 @@ threshold; the error of the own vectors against the variance of the tastes,
 which cross there too. Counts are drawn as T + 1 on a logarithmic axis.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 import math
 import pathlib
 import time
@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotsrec.evaluation import comparison
-from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.theory import bounds
 from twotsrec.theory import simulation as simulation_lib
@@ -38,30 +36,12 @@ class Run(NamedTuple):
   seconds: float
 
 
-class Simulated(NamedTuple):
-  """The record of all simulations, beside the runs.
-
-  Attributes:
-    asked: spreads, seeds and configuration they were made with.
-    table: cells with their head.
-    claims: {claim: number of simulations in which it holds}.
-    runs: number of simulations.
-    picture: file name, or ''.
-  """
-
-  asked: dict[str, Any]
-  table: list[list[str]]
-  claims: dict[str, int]
-  runs: int
-  picture: str
-
-
 def collect(
   folder: pathlib.Path,
   spreads: Sequence[float] = SPREADS,
   seeds: Sequence[int] = SEEDS,
   config: worlds_lib.Config | None = None,
-) -> Simulated:
+) -> dict[str, Any]:
   """Simulates and draws what is not in the folder yet.
 
   Args:
@@ -69,6 +49,10 @@ def collect(
     spreads: of the users.
     seeds: of the worlds.
     config: of everything else; None takes the defaults.
+  Returns:
+    {'asked': spreads, seeds and configuration, 'table': cells with their head,
+    'claims': {claim: number of simulations in which it holds}, 'runs': number
+    of simulations, 'picture': file name, or ''}.
   """
   config = worlds_lib.Config() if config is None else config
   asked = files.jsonable(
@@ -78,51 +62,27 @@ def collect(
   if path.is_file():
     record = files.read_json(path)
     if record.get('asked') == asked:
-      return Simulated(**record)
+      return record
   runs = simulate(spreads, seeds, config)
   with files.explained(folder, 'write'):
     folder.mkdir(parents=True, exist_ok=True)
   drawn = draw([run.simulation for run in runs], folder / PICTURE)
   true = [holds(run.simulation) for run in runs]
-  record = Simulated(
-    asked=asked,
-    table=rows(runs),
-    claims={claim: sum(of_run[claim] for of_run in true) for claim in true[0]},
-    runs=len(runs),
-    picture=PICTURE if drawn else '',
-  )
-  files.write_json(path, record._asdict())
+  record = {
+    'asked': asked,
+    'table': rows(runs),
+    'claims': {k: sum(of_run[k] for of_run in true) for k in true[0]},
+    'runs': len(runs),
+    'picture': PICTURE if drawn else '',
+  }
+  files.write_json(path, record)
   return record
-
-
-def section(page: document.Page) -> Iterator[str]:
-  """The theorem in the head of the document, where it is asked for."""
-  record = page.records.get('theory')
-  if record is None:
-    return
-  yield '## Theorem 2.1, simulated'
-  yield comparison.piped(record.table)
-  yield (
-    'In these worlds the tastes of all users are known, so the risk of every'
-    f' threshold can be measured. Of {record.runs} runs it holds in:'
-  )
-  claims = record.claims.items()
-  yield '\n'.join(f'- {count}: {claim}' for claim, count in claims)
-  if record.picture:
-    title = 'Risk by threshold, with the bounds and the crossing'
-    yield f'![{title}]({record.picture})'
 
 
 def simulate(
   spreads: Iterable[float], seeds: Iterable[int], config: worlds_lib.Config
 ) -> list[Run]:
-  """Simulates every spread with every seed.
-
-  Args:
-    spreads: of the users, s; a small one makes them alike.
-    seeds: of the worlds.
-    config: of everything else.
-  """
+  """Simulates every spread s, where a small one makes users alike, and seed."""
   seeds, runs = tuple(seeds), []
   for spread in spreads:
     for seed in seeds:
@@ -206,94 +166,75 @@ def draw(
   columns: dict[float, list[simulation_lib.Simulation]] = {}
   for world in sorted(worlds, key=lambda world: world.config.spread):
     columns.setdefault(world.config.spread, []).append(world)
-  named = {_title(spread, of): of for spread, of in columns.items()}
-  return figures.draw(named, _PANELS, path, 5.2, 10.0)
+  named = {
+    f'spread {spread:g}, seeds: {len(of)}\nV = {of[0].V:.4f},'
+    f' Q tail = {of[0].Q_tail:.3f}, Q worst = {of[0].Q_worst:g}': of
+    for spread, of in columns.items()
+  }
+  return figures.draw(named, (_threshold, _risk, _error), path, 5.2, 10.0)
 
 
-def _title(spread, worlds) -> str:
-  first = worlds[0]
-  return (
-    f'spread {spread:g}, seeds: {len(worlds)}\n'
-    f'V = {first.V:.4f}, Q tail = {first.Q_tail:.3f}, '
-    f'Q worst = {first.Q_worst:g}'
-  )
-
-
-def _panel(lines, mark, xlabel, ylabel):
-  """A panel that draws (values, color, label, style) of every world."""
-
-  def panel(axis, title, worlds):
-    first = worlds[0]
-    for world in (*worlds[1:], first):
-      for values, color, label, style in lines(world):
-        thin = {'linewidth': 0.6, 'alpha': 0.5}
-        how = {'label': label} if world is first else thin
-        counts = np.arange(1, len(values) + 1)
-        axis.plot(counts, values, style, color=color, **how)
-    mark(axis, first)
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
-    axis.set_xscale('log')
-    axis.set_yscale('log')
-    axis.legend(fontsize='small')
-    if lines is _risk_by_threshold:  # the panel above
-      axis.set_title(title)
-
-  return panel
-
-
-def _risk_by_threshold(world):
-  return [
+def _threshold(axis, title, worlds):
+  first, best, rule = worlds[0], worlds[0].best, worlds[0].t_star
+  lines = lambda world: [
     (world.J, 'C0', 'J(t), measured', '-'),
     (world.bound(world.Q_worst), 'C1', 'bound, Q worst', '--'),
     (world.bound(world.Q_tail), 'C2', 'bound, Q tail', '--'),
   ]
+  _plot(axis, worlds, lines)
+  label = f'best t = {best}'
+  axis.plot(best + 1, first.J[best], 'o', color='C0', label=label)
+  _mark(axis, rule, f'ceil(Q tail / V - 1) = {rule}')
+  _finish(axis, 'threshold t + 1', 'mean excess risk')
+  axis.set_title(title)
 
 
-def _risks(world):
-  return [
+def _risk(axis, title, worlds):
+  del title  # stands on the panel above
+  lines = lambda world: [
     (world.R_act, 'C0', 'own start, R_act(T)', '-'),
     (np.full(len(world.J), world.R_in), 'C3', 'common start, R_in', '-'),
   ]
+  _plot(axis, worlds, lines)
+  crossing = worlds[0].risk_crossing
+  _mark(axis, crossing, f'R_act < R_in from T = {crossing}')
+  _finish(axis, 'events offline T + 1', 'mean excess risk')
 
 
-def _errors(world):
-  counts = np.arange(1.0, len(world.e) + 1.0)
-  return [
+def _error(axis, title, worlds):
+  del title
+  counts = np.arange(1.0, len(worlds[0].e) + 1.0)
+  lines = lambda world: [
     (world.e, 'C0', 'error of the own vector, e(T)', '-'),
     (np.full(len(counts), world.V), 'C3', 'variance of the tastes, V', '-'),
     (world.Q_tail / counts, 'C2', 'Q tail / (T + 1)', '--'),
     (world.Q_worst / counts, 'C1', 'Q worst / (T + 1)', '--'),
   ]
+  _plot(axis, worlds, lines)
+  crossing = worlds[0].error_crossing
+  _mark(axis, crossing, f'e < V from T = {crossing}')
+  _finish(axis, 'events offline T + 1', 'mean squared distance to the taste')
 
 
-def _mark_best(axis, world):
-  best, rule = world.best, world.t_star
-  axis.plot(best + 1, world.J[best], 'o', color='C0', label=f'best t = {best}')
-  _mark(axis, rule, f'ceil(Q tail / V - 1) = {rule}')
-
-
-def _mark_crossing(axis, count, label):
-  if count is not None:
-    _mark(axis, count, f'{label} from T = {count}')
+def _plot(axis, worlds, lines):
+  """(values, color, label, style) of every world, the first in front."""
+  first, *others = worlds
+  for world in (*others, first):
+    for values, color, label, style in lines(world):
+      thin = {'linewidth': 0.6, 'alpha': 0.5}
+      how = {'label': label} if world is first else thin
+      counts = np.arange(1, len(values) + 1)
+      axis.plot(counts, values, style, color=color, **how)
 
 
 def _mark(axis, count, label):
-  axis.axvline(count + 1, color='0.5', linestyle=':', label=label)
+  if count is not None:
+    axis.axvline(count + 1, color='0.5', linestyle=':', label=label)
 
 
-_PANELS = (
-  _panel(_risk_by_threshold, _mark_best, 'threshold t + 1', 'mean excess risk'),
-  _panel(
-    _risks,
-    lambda axis, w: _mark_crossing(axis, w.risk_crossing, 'R_act < R_in'),
-    'events offline T + 1',
-    'mean excess risk',
-  ),
-  _panel(
-    _errors,
-    lambda axis, w: _mark_crossing(axis, w.error_crossing, 'e < V'),
-    'events offline T + 1',
-    'mean squared distance to the taste',
-  ),
-)
+def _finish(axis, xlabel, ylabel):
+  axis.set_xlabel(xlabel)
+  axis.set_ylabel(ylabel)
+  axis.set_xscale('log')
+  axis.set_yscale('log')
+  axis.legend(fontsize='small')

@@ -4,7 +4,8 @@ import pytest
 from tests.studies import online_finished as finished
 from twotsrec import types
 from twotsrec.evaluation import online_report
-from twotsrec.studies import online_measures as measures
+from twotsrec.studies import online
+from twotsrec.studies import results
 from twotsrec.training import online_rows
 
 OPTIONS = finished.OPTIONS._replace(threshold=finished.THRESHOLD)
@@ -27,8 +28,8 @@ def systems(tmp_path_factory):
       online_rows.save(place, ranked, {'popularity': finished.ranked(worse=9)})
       workdirs[name][seed] = str(place)
   return {
-    **{k: measures.of_runs(places, OPTIONS) for k, places in workdirs.items()},
-    'popularity': measures.of_runs(workdirs['good'], OPTIONS, popularity=True),
+    **{k: online.of_runs(places, OPTIONS) for k, places in workdirs.items()},
+    'popularity': online.of_runs(workdirs['good'], OPTIONS, popularity=True),
   }
 
 
@@ -42,9 +43,9 @@ def test_seeds_are_averaged_before_events_are(systems):
     'all': np.ones_like(kinds['inactive']),
   }
   for kind, chosen in kinds.items():
-    for rule, metric in measures.COLUMNS:
+    for rule, metric in online.COLUMNS:
       of_seeds = [v[rule, metric][chosen].mean() for v in per_seed]
-      key = measures.key(metric, rule, kind)
+      key = results.key(metric, rule, kind)
       cell = good.cells[key]
       assert cell.value == pytest.approx(np.mean(of_seeds))
       assert cell.low <= cell.value <= cell.high
@@ -53,16 +54,16 @@ def test_seeds_are_averaged_before_events_are(systems):
 
 def test_popularity_is_read_beside_the_model(systems):
   value = _values(finished.ranked(worse=9))['expected', 'mrr'].mean()
-  cell = systems['popularity'].cells[measures.key('mrr')]
+  cell = systems['popularity'].cells[results.key('mrr')]
   assert cell.value == pytest.approx(value)
   assert not systems['popularity'].states['movement'].any()
 
 
 def test_differences_are_those_of_the_means(systems):
-  found = measures.differences(systems, 'good', RESAMPLES)
+  found = online.differences(systems, 'good', RESAMPLES)
   assert set(found) == {'bad', 'popularity'}
   kinds = ('inactive', 'active', 'all')
-  rows = {k: found['bad'][measures.key('mrr', place=k)] for k in kinds}
+  rows = {k: found['bad'][results.key('mrr', place=k)] for k in kinds}
   active = finished.ranked()['train_count'] > finished.THRESHOLD
   by_seed = [
     _values(finished.ranked(seed, 6))['expected', 'mrr']
@@ -79,25 +80,25 @@ def test_differences_are_those_of_the_means(systems):
 def test_systems_without_a_common_seed_are_left_out(systems):
   one = systems['bad']._replace(tables={1: systems['bad'].tables[1]})
   other = systems['good']._replace(tables={0: systems['good'].tables[0]})
-  found = measures.differences(
+  found = online.differences(
     {'good': systems['good'], 'bad': one}, 'good', RESAMPLES
   )
   assert {len(row.by_seed) for row in found['bad'].values()} == {1}
   alone = {'good': other, 'bad': one}
-  assert measures.differences(alone, 'good', RESAMPLES) == {}
+  assert online.differences(alone, 'good', RESAMPLES) == {}
 
 
 def test_the_gain_of_a_kind_of_users_is_its_difference(systems):
-  found = measures.gain_difference(
+  found = online.gain_difference(
     systems['good'], systems['bad'], 'mrr', RESAMPLES
   )
-  minus = measures.differences(systems, 'good', RESAMPLES)['bad']
-  rows = {k: minus[measures.key('mrr', place=k)] for k in measures.KINDS}
-  for kind in measures.KINDS:
+  minus = online.differences(systems, 'good', RESAMPLES)['bad']
+  rows = {k: minus[results.key('mrr', place=k)] for k in results.KINDS}
+  for kind in results.KINDS:
     assert getattr(found, kind) == pytest.approx(-rows[kind].difference)
   between = found.inactive - found.active
-  assert found.difference == pytest.approx(between)
-  assert found.low <= between <= found.high
+  assert found.minus.difference == pytest.approx(between)
+  assert found.minus.low <= between <= found.minus.high
 
 
 @pytest.mark.parametrize('relative', [False, True])
@@ -110,21 +111,22 @@ def test_movement_is_a_mean_over_users(systems, relative):
       relative, states['norm'][mine], 1.0
     )
     active = states['train_count'][mine][0] > finished.THRESHOLD
-    means.setdefault(measures.KINDS[int(active)], []).append(moved.mean())
-  found = measures.movement_difference(
+    means.setdefault(results.KINDS[int(active)], []).append(moved.mean())
+  found = online.movement_difference(
     systems['good'], finished.THRESHOLD, RESAMPLES, relative
   )
   for kind, values in means.items():
     assert getattr(found, kind) == pytest.approx(np.mean(values))
   # One from the other by 1, or by a quarter of it.
-  assert found.low == pytest.approx(0.25 if relative else 1.0, abs=0.05)
-  assert 0 < found.low <= found.difference <= found.high
+  minus = found.minus
+  assert minus.low == pytest.approx(0.25 if relative else 1.0, abs=0.05)
+  assert 0 < minus.low <= minus.difference <= minus.high
 
 
 def test_without_one_kind_of_users_nothing_is_between(systems):
-  found = measures.movement_difference(systems['good'], 10_000, RESAMPLES)
-  assert found.active is None and found.difference is None
-  assert found.low is None and found.inactive > 0
+  found = online.movement_difference(systems['good'], 10_000, RESAMPLES)
+  assert found.active is None and found.minus.difference is None
+  assert found.minus.low is None and found.inactive > 0
 
 
 def test_runs_on_other_events_are_refused(tmp_path):
@@ -135,4 +137,4 @@ def test_runs_on_other_events_are_refused(tmp_path):
     online_rows.save(tmp_path / name, some, {'popularity': some})
   workdirs = {0: str(tmp_path / 'one'), 1: str(tmp_path / 'other')}
   with pytest.raises(types.UserError, match='other events than the runs besid'):
-    measures.of_runs(workdirs, OPTIONS)
+    online.of_runs(workdirs, OPTIONS)

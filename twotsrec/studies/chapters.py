@@ -1,0 +1,70 @@
+"""Chapters of a document: the finished runs of a plan, read and measured."""
+
+import functools
+
+from twotsrec import types
+from twotsrec.studies import offline
+from twotsrec.studies import online
+from twotsrec.studies import plans
+from twotsrec.studies import results
+from twotsrec.studies import study as study_lib
+from twotsrec.training import run_directory
+
+
+def collect(
+  plan: plans.Plan, resamples: int | None = None
+) -> dict[str, results.Chapter | None]:
+  """The chapters of a plan; None where no run has finished.
+
+  Args:
+    plan: with all runs.
+    resamples: of users, in comparisons; None takes the number of their kind.
+  Raises:
+    types.UserError: nothing has finished, or a run that is damaged or not of
+      these settings.
+  """
+  measures = plan.study.measures
+  if isinstance(measures, study_lib.Offline):
+    read = lambda run, report: offline.read(measures, report)
+    chapter = functools.partial(offline.chapter, measures)
+    resamples = offline.RESAMPLES if resamples is None else resamples
+  else:
+    read = lambda run, report: online.read(run.seed, report)
+    chapter = functools.partial(online.chapter, measures.references)
+    resamples = online.RESAMPLES if resamples is None else resamples
+  runs: dict[str, list[study_lib.Run]] = {}
+  done: dict[study_lib.Run, results.Finished] = {}
+  for run in plans.runs(plan):
+    name, _ = results.divided(plan.study, run.place)
+    runs.setdefault(name, []).append(run)
+    if (report := plans.report(plan, run)) is not None:
+      done[run] = _read(plan, run, report, read)
+  if runs and not done:
+    raise types.UserError(
+      f'no run of these settings has finished in {plan.request.out}; leave out'
+      ' --report_only to train them'
+    )
+  made: dict[str, results.Chapter | None] = {}
+  for name, wanted in runs.items():
+    here = {run: done[run] for run in wanted if run in done}
+    costs = {run: results.Training() for run in wanted}
+    costs |= {run: finished.training for run, finished in here.items()}
+    made[name] = None
+    if here:
+      made[name] = chapter(plan, name, costs, here, resamples)
+  return made
+
+
+def _read(plan, run, report, read) -> results.Finished:
+  try:
+    cost = report['training'] | {'device': report['versions']['device']}
+    fields = results.Training._fields
+    training = results.Training(**{name: cost[name] for name in fields})
+    data = dict(report['dataset'])
+    return results.Finished(data, training, read(run, report))
+  except (KeyError, TypeError) as error:
+    path = run_directory.report_path(plans.workdir(plan, run))
+    raise types.UserError(
+      f'{path} is damaged or of another version ({error}); restore it from a'
+      ' copy, or train again in an empty --out'
+    ) from error
