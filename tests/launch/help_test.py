@@ -50,6 +50,7 @@ def test_help_shows_the_flags_and_imports_no_array(name):
   for flag in ('--time_column:', '--delimiter:'):
     assert (flag in text) == (name in OF_COLUMNS)
   assert '--out' in text or '--workdir' in text
+  assert ('--[no]overwrite:' in text) == (name == 'prepare')
   assert set(HEAVY) & set(imported.split()) == set()
 
 
