@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
@@ -82,24 +81,25 @@ def system(made: config_lib.Config, dense=None):
 def random_like(tree, scale: float = 0.3, seed: int = 0):
   """Normal numbers in the shape of a tree."""
   generator = np.random.default_rng(seed)
-  draw = lambda leaf: jnp.asarray(
-    scale * generator.normal(size=leaf.shape), jnp.float32
-  )
-  return jax.tree.map(draw, tree)
+  draw = lambda leaf: (scale * generator.normal(size=leaf.shape)).astype('f4')
+  return jax.device_put(jax.tree.map(draw, tree))
 
 
 def tables(count: int = 3, seed: int = 1) -> list[jax.Array]:
   """Representations of all nodes, as leaves."""
   generator = np.random.default_rng(seed)
   shape = (NODES, WIDTH)
-  return [jnp.asarray(generator.normal(size=shape), 'f4') for _ in range(count)]
+  draw = lambda: generator.normal(size=shape).astype('f4')
+  return jax.device_put([draw() for _ in range(count)])
 
 
 def pairs(slot, positive, negative, weight) -> pairs_lib.Pairs:
   """Pairs from lists."""
-  return pairs_lib.Pairs(
-    *(jnp.asarray(x, 'i4') for x in (slot, positive, negative)),
-    jnp.asarray(weight, 'f4'),
+  return jax.device_put(
+    pairs_lib.Pairs(
+      *(np.asarray(x, 'i4') for x in (slot, positive, negative)),
+      np.asarray(weight, 'f4'),
+    )
   )
 
 
@@ -117,9 +117,9 @@ def batch(places: int = 5, **more) -> behavior_objectives.Batch:
     )
     for k in range(3)
   )
-  group = jnp.asarray(np.maximum(users, 0) % 2, jnp.int32)
+  group = jax.device_put((np.maximum(users, 0) % 2).astype('i4'))
   return behavior_objectives.Batch(
-    jnp.asarray(users, jnp.int32), group, own, **more
+    jax.device_put(users.astype('i4')), group, own, **more
   )
 
 

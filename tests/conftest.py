@@ -17,6 +17,8 @@ from tests import finished
 
 pytest_plugins = ['tests.slowest_files']
 
+compiling.quickly()  # before a test file that computes is imported
+
 
 def pytest_configure(config: pytest.Config) -> None:
   """Another worker may be writing a program: then it is compiled here too."""
@@ -38,7 +40,8 @@ def quick_compilation(
     folder = folder / 'compiled'
   elif not folder and request.config.pluginmanager.hasplugin('cacheprovider'):
     folder = request.config.cache.mkdir('compiled')
-  with compiling.once(folder or tmp_path_factory.mktemp('compiled')):
+  folder = folder or tmp_path_factory.mktemp('compiled')
+  with compiling.once(folder), compiling.one_of_a_kind():
     yield
 
 

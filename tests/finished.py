@@ -9,12 +9,10 @@ from collections.abc import Iterator
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import pathlib
 import shutil
 import tempfile
-from typing import Any
 
 from tests import small_runs as runs
 from tests import two_time_toys
@@ -61,16 +59,8 @@ def kept(name: str, config: config_lib.Config) -> pathlib.Path:
   workdir = folder() / name
   with _alone(name):
     if not run_directory.report_path(workdir).is_file():
-      saved = gold.train(config, workdir)
-      _saved_path(name).write_text(json.dumps(saved), encoding='utf-8')
+      gold.train(config, workdir)
   return workdir
-
-
-def measured(name: str) -> dict[str, Any]:
-  """What a run of `gold.everything()` came to, as in the record."""
-  workdir = run(name)
-  saved = json.loads(_saved_path(name).read_text(encoding='utf-8'))
-  return gold.measured(workdir, saved)
 
 
 def copy(to: pathlib.Path, name: str = 'ga') -> pathlib.Path:
@@ -91,11 +81,6 @@ def _own():
   path = pathlib.Path(tempfile.mkdtemp(prefix='twotsrec-'))
   atexit.register(shutil.rmtree, path, ignore_errors=True)
   return path
-
-
-def _saved_path(name):
-  """Digests of what a training saved."""
-  return folder() / f'{name}.json'
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Built-in parts pass the checks that are offered for parts of one's own."""
+"""Checks for parts of one's own: built-in ones pass, wrong ones do not.
+
+Models are checked in models/contract_test.py. Of aggregators there is one of
+each kind, and of plugins one: their own contract tests ask all of them more.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,26 +11,22 @@ import pytest
 from tests.models import examples
 from twotsrec import aggregators
 from twotsrec import config
-from twotsrec import models
 from twotsrec import plugins
 from twotsrec import testing
 from twotsrec import types
 
 
-@pytest.mark.parametrize('name', aggregators.NAMES)
+# Linear, by inner products, by signs, by losses, by losses after the update.
+@pytest.mark.parametrize(
+  'name', ['backdoor', 'mgda', 'agr_rand', 'db_mtl', 'famo']
+)
 def test_aggregators_pass(name):
   made = aggregators.make(config.AggregatorConfig(name=name))
   testing.check_aggregator(made, lowers_loss=name != 'agr_rand')
 
 
-@pytest.mark.parametrize('name', models.NAMES)
-def test_models_pass(name):
-  testing.check_model(examples.make(name), reads_history=name != 'popularity')
-
-
-@pytest.mark.parametrize('name', plugins.NAMES)
-def test_plugins_pass(name):
-  plugin = plugins.make(config.PluginConfig(name=name))
+def test_a_plugin_passes():
+  plugin = plugins.make(config.PluginConfig(name='light'))
   testing.check_plugin(plugin, examples.make('gru4rec'))
 
 

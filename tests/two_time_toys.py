@@ -30,6 +30,7 @@ from twotsrec.training import loop
 from twotsrec.training import phases
 
 WIDTH, THRESHOLD, WINDOW = 6, 6, 4
+_ROLLED = functools.partial(recurrence.scan, unroll=1)
 CELLS = ('gru', 'lstm', 'residual', 'scaled_gru')
 # Few users, few steps, and no more than one program of a kind.
 SETTINGS = {
@@ -62,9 +63,8 @@ def folder() -> pathlib.Path:
 @contextlib.contextmanager
 def small_programs() -> Iterator[None]:
   """Short scans and few shapes, which are quick to compile."""
-  rolled = functools.partial(recurrence.scan, unroll=1)
   with (
-    mock.patch.object(recurrence, 'scan', rolled),
+    mock.patch.object(recurrence, 'scan', _ROLLED),
     mock.patch.object(online_states, '_STREAMS', 8),
     mock.patch.object(online_states, '_LENGTH', 8),
   ):
@@ -184,10 +184,8 @@ def cell_params(name: str, width: int = WIDTH, seed: int = 0) -> dict:
   options = config(two_time__cell=name).two_time
   start = two_rnn.init_cell(jax.random.key(seed), options, width)
   generator = np.random.default_rng(seed)
-  draw = lambda leaf: jnp.asarray(
-    0.5 * generator.normal(size=leaf.shape), jnp.float32
-  )
-  params = jax.tree.map(draw, start)
+  draw = lambda leaf: (0.5 * generator.normal(size=leaf.shape)).astype('f4')
+  params = jax.device_put(jax.tree.map(draw, start))
   if 'scale' in params:
     params['scale'] = jnp.float32(1.7)
   return params
@@ -282,10 +280,8 @@ def assert_gradient(grads, loss, net, skip=('scale',), step=1e-5) -> None:
 def random_like(tree, scale: float = 0.5, seed: int = 0):
   """Normal numbers in the shape of a tree."""
   generator = np.random.default_rng(seed)
-  draw = lambda leaf: jnp.asarray(
-    scale * generator.normal(size=leaf.shape), jnp.float32
-  )
-  return jax.tree.map(draw, tree)
+  draw = lambda leaf: (scale * generator.normal(size=leaf.shape)).astype('f4')
+  return jax.device_put(jax.tree.map(draw, tree))
 
 
 @functools.cache
@@ -369,6 +365,6 @@ def negatives(count: int = 3) -> np.ndarray:
 def batch(job: stream_jobs.Job, entries) -> stream_feeds.Batch:
   """A step of a job with the negatives of `negatives`."""
   feed = stream_feeds.make_feed(log()[0], job.group)
-  entries = jnp.asarray(entries)
-  own = jnp.asarray(negatives())[jnp.maximum(entries, 0) // 2]
+  entries = np.asarray(entries, np.int32)
+  own = jax.device_put(negatives()[np.maximum(entries, 0) // 2])
   return stream_feeds.look_up(feed, entries)._replace(negatives=own)

@@ -1,6 +1,6 @@
 """Sixteen small runs and what they come to, so that a redesign can be tested.
 
-    python -m tests.gold.runs --write
+    python -m tests.gold.runs --write[=FILE]
 
 trains them and writes `runs.json`: a digest of each checkpoint and of the rows
 per held-out item, and the report without what the clock decides.
@@ -231,7 +231,7 @@ def _untimed(value):
   return [_untimed(v) for v in value] if isinstance(value, list) else value
 
 
-def main() -> None:
+def main(path: pathlib.Path) -> None:
   """Writes the record of this machine."""
   with tempfile.TemporaryDirectory() as folder:
     place = pathlib.Path(folder)
@@ -239,10 +239,11 @@ def main() -> None:
       os.environ.get('TWOTSREC_TEST_CACHE') or place / 'compiled'
     ):
       record = {'machine': machine(), 'runs': measure(place)}
-  PATH.write_text(json.dumps(record, indent=1, sort_keys=True) + '\n')
+  path.write_text(json.dumps(record, indent=1, sort_keys=True) + '\n')
 
 
 if __name__ == '__main__':
-  if sys.argv[1:] != ['--write']:
-    sys.exit('python -m tests.gold.runs --write')
-  main()
+  asked, _, elsewhere = ' '.join(sys.argv[1:]).partition('=')
+  if asked != '--write':
+    sys.exit('python -m tests.gold.runs --write[=FILE]')
+  main(pathlib.Path(elsewhere) if elsewhere else PATH)

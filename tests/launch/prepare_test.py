@@ -1,5 +1,4 @@
 import os
-import pathlib
 import pickle
 import subprocess
 import sys
@@ -8,22 +7,26 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from tests.launch import scripts
 from twotsrec.data import features
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+def run(capsys, *flags) -> scripts.Ended:
+  return scripts.run(capsys, 'prepare', *flags)
 
 
-def run(*flags):
-  """Runs the script as a user does."""
-  return subprocess.run(
-    [sys.executable, str(ROOT / 'launch' / 'prepare.py'), *flags],
+def as_a_user(*flags) -> scripts.Ended:
+  """The same in a process of its own, which takes seconds to start."""
+  done = subprocess.run(
+    [sys.executable, str(scripts.LAUNCH / 'prepare.py'), *flags],
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'},
+    env={**os.environ, 'PYTHONPATH': str(scripts.ROOT), 'JAX_PLATFORMS': 'cpu'},
   )
+  return scripts.Ended(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_table_is_prepared_and_reported(tmp_path):
@@ -33,7 +36,7 @@ def test_a_table_is_prepared_and_reported(tmp_path):
     + ''.join(f'{user};{item}\n' for user in 'abcde' for item in range(4))
   )
   out = tmp_path / 'out'
-  done = run(
+  done = as_a_user(
     f'--table={table}',
     '--user_column=who',
     '--item_column=what',
@@ -41,13 +44,13 @@ def test_a_table_is_prepared_and_reported(tmp_path):
     '--num_groups=2',
     f'--out={out}',
   )
-  assert (done.returncode, done.stderr) == (0, '')
-  assert 'users            5' in done.stdout
-  assert f'prepared data in {out}' in done.stdout
+  assert (done.code, done.err) == (0, '')
+  assert 'users            5' in done.out
+  assert f'prepared data in {out}' in done.out
   assert prepared.load(str(out), verify=True).num_events == 20
 
 
-def test_users_are_cut_at_their_own_times_and_features_saved(tmp_path):
+def test_users_are_cut_at_their_own_times_and_features_saved(tmp_path, capsys):
   table, items = tmp_path / 'log.csv', tmp_path / 'items.csv'
   rows = [f'{user},{n},{n}\n' for user in range(4) for n in range(10)]
   table.write_text('user_id,item_id,t\n' + ''.join(rows))
@@ -64,33 +67,38 @@ def test_users_are_cut_at_their_own_times_and_features_saved(tmp_path):
     '--feature_item_column=movie',
     '--feature_separator=;',
   ]
-  done = run(*flags, f'--out={tmp_path / "out"}')
-  assert (done.returncode, done.stderr) == (0, '')
-  assert '(0.00% by 0 of 4 users without train events' in done.stdout
-  assert 'item features: genres:multivalued' in done.stdout
+  done = run(capsys, *flags, f'--out={tmp_path / "out"}')
+  assert (done.code, done.err) == (0, '')
+  assert '(0.00% by 0 of 4 users without train events' in done.out
+  assert 'item features: genres:multivalued' in done.out
   data = prepared.load(str(tmp_path / 'out'))
   assert data.manifest['counts']['test'] == 8
   assert features.load(data).multivalued['genres'].shape == (11, 2)
   items.write_text('movie,genres\n0,a\n')
-  done = run(*flags, f'--out={tmp_path / "other"}')
-  assert done.returncode == 2
-  assert '9 items (1, 2, 3, ...) of the data have no row' in done.stderr
-  assert len(done.stderr.splitlines()) == 1
+  done = run(capsys, *flags, f'--out={tmp_path / "other"}')
+  assert done.code == 2
+  assert '9 items (1, 2, 3, ...) of the data have no row' in done.err
+  assert len(done.err.splitlines()) == 1
 
 
-def test_a_log_of_a_number_of_events_is_written_as_it_is_drawn(tmp_path):
+def test_a_log_of_a_number_of_events_is_written_as_it_is_drawn(
+  tmp_path, capsys
+):
   out = tmp_path / 'out'
   done = run(
+    capsys,
     '--dataset=synthetic-stream',
     '--events=5000',
     '--split=global_time',
     f'--out={out}',
   )
-  assert (done.returncode, done.stderr) == (0, '')
+  assert (done.code, done.err) == (0, '')
   assert prepared.load(str(out), verify=True).num_events == 5000
 
 
-def test_a_release_is_prepared_with_the_seed_of_its_validation(tmp_path):
+def test_a_release_is_prepared_with_the_seed_of_its_validation(
+  tmp_path, capsys
+):
   folder, out = tmp_path / 'release', tmp_path / 'out'
   folder.mkdir()
   bought = np.triu(np.ones((20, 20)), 1)
@@ -99,11 +107,15 @@ def test_a_release_is_prepared_with_the_seed_of_its_validation(tmp_path):
     (folder / f'trn_{name}').write_bytes(content)
   (folder / 'tst_int').write_bytes(pickle.dumps([0] * 20))
   done = run(
-    f'--release={folder}', '--behaviors=pv,buy', '--seed=3', f'--out={out}'
+    capsys,
+    f'--release={folder}',
+    '--behaviors=pv,buy',
+    '--seed=3',
+    f'--out={out}',
   )
-  assert (done.returncode, done.stderr) == (0, '')
-  assert 'note: 1 of 20 users have no training row' in done.stdout
-  assert 'source           release' in done.stdout
+  assert (done.code, done.err) == (0, '')
+  assert 'note: 1 of 20 users have no training row' in done.out
+  assert 'source           release' in done.out
   data = prepared.load(str(out), verify=True)
   assert data.manifest['behaviors'] == ['pv', 'buy']
   assert data.manifest['counts']['validation'] == 17
@@ -116,21 +128,19 @@ def test_a_release_is_prepared_with_the_seed_of_its_validation(tmp_path):
   assert other.manifest['digest'] != digest
 
 
-def test_a_release_that_asks_for_a_function_is_refused_in_one_line(tmp_path):
+def test_a_release_that_asks_for_a_function_is_refused_in_one_line(
+  tmp_path, capsys
+):
   (tmp_path / 'trn_buy').write_bytes(b"cos\nsystem\n(S'ls'\ntR.")
   done = run(
-    f'--release={tmp_path}', '--behaviors=buy', f'--out={tmp_path / "out"}'
+    capsys,
+    f'--release={tmp_path}',
+    '--behaviors=buy',
+    f'--out={tmp_path / "out"}',
   )
-  assert done.returncode == 2
-  assert 'asks for os.system' in done.stderr
-  assert len(done.stderr.splitlines()) == 1
-
-
-def test_help_shows_the_flags_of_columns():
-  done = run('--help')
-  for flag in ('--out:', '--time_column:', '--delimiter:', '--[no]overwrite:'):
-    assert flag in done.stdout
-  assert done.stderr == ''
+  assert done.code == 2
+  assert 'asks for os.system' in done.err
+  assert len(done.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -140,11 +150,15 @@ def test_help_shows_the_flags_of_columns():
     (['--tabel=none.csv', '--out=OUT'], "Unknown command line flag 'tabel'"),
   ],
 )
-def test_wrong_input_is_one_line_without_a_traceback(tmp_path, flags, message):
-  done = run(*(flag.replace('OUT', str(tmp_path / 'out')) for flag in flags))
-  assert done.returncode == 2
-  assert done.stdout == ''
-  assert message in done.stderr
-  assert len(done.stderr.splitlines()) <= 2
-  assert 'Traceback' not in done.stderr
+def test_wrong_input_is_one_line_without_a_traceback(
+  tmp_path, capsys, flags, message
+):
+  done = run(
+    capsys, *(flag.replace('OUT', str(tmp_path / 'out')) for flag in flags)
+  )
+  assert done.code == 2
+  assert done.out == ''
+  assert message in done.err
+  assert len(done.err.splitlines()) <= 2
+  assert 'Traceback' not in done.err
   assert not list(tmp_path.iterdir())

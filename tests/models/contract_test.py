@@ -1,4 +1,8 @@
-"""What every model promises, whatever its equations."""
+"""What every model promises, whatever its equations.
+
+More than `testing.check_model` asks of models of one's own, which all of them
+pass: shared candidates, padding and finite gradients are in there.
+"""
 
 import dataclasses
 import functools
@@ -12,6 +16,7 @@ import pytest
 from tests.models import examples
 from twotsrec import config
 from twotsrec import models
+from twotsrec import testing
 from twotsrec import types
 from twotsrec.ops import rows
 
@@ -71,6 +76,11 @@ def test_weights_start_in_the_xavier_range_and_biases_at_zero(name):
 
 
 @pytest.mark.parametrize('name', ALL)
+def test_a_model_passes_what_is_asked_of_others(name):
+  testing.check_model(examples.make(name), reads_history=name != 'popularity')
+
+
+@pytest.mark.parametrize('name', ALL)
 def test_encoding_once_and_scoring_equals_one_pass(name):
   model, params = examples.make(name), examples.params(name)
   encoded = examples.encode(model, params, examples.HISTORY)
@@ -82,45 +92,6 @@ def test_encoding_once_and_scoring_equals_one_pass(name):
     one_pass(model, params, examples.HISTORY, examples.CANDIDATES),
     rtol=1e-5,
     atol=1e-6,
-  )
-
-
-@pytest.mark.parametrize('name', ALL)
-def test_shared_candidates_score_like_repeated_ones(name):
-  model, params = examples.make(name), examples.params(name)
-  shared = np.arange(1, examples.SIZES.num_items + 1, dtype=np.int32)
-  repeated = np.tile(shared, (len(examples.HISTORY), 1))
-  actual = examples.scores(model, params, examples.HISTORY, shared)
-  expected = examples.scores(model, params, examples.HISTORY, repeated)
-  assert actual.dtype == jnp.float32
-  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize('name', ALL)
-def test_more_padding_does_not_change_a_score(name):
-  model, params = examples.make(name), examples.params(name)
-  tight = examples.HISTORY[:, : examples.LENGTHS[1]]  # cuts the first user
-  chex.assert_trees_all_close(
-    examples.scores(model, params, tight, examples.CANDIDATES)[1:],
-    examples.scores(model, params, examples.HISTORY, examples.CANDIDATES)[1:],
-    rtol=1e-5,
-    atol=1e-6,
-  )
-
-
-@pytest.mark.parametrize('name', TRAINED)
-def test_the_padding_row_of_the_table_has_no_influence(name):
-  model, params = examples.make(name), examples.params(name)
-  table = params.tables['item']
-  drifted = jax.tree.map(lambda leaf: leaf.at[0].set(1e3), table)
-  chex.assert_trees_all_equal(
-    examples.scores(model, params, examples.HISTORY, examples.CANDIDATES),
-    examples.scores(
-      model,
-      types.Params({'item': drifted}, params.net),
-      examples.HISTORY,
-      examples.CANDIDATES,
-    ),
   )
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config
@@ -45,7 +44,9 @@ def params(name: str, **changes) -> types.Params:
 
   def draw(path, leaf):
     center = 1.0 if jax.tree_util.keystr(path[-1:]) == "['scale']" else 0.0
-    return jnp.asarray(rng.normal(center, 0.4, leaf.shape), leaf.dtype)
+    return jax.device_put(
+      rng.normal(center, 0.4, leaf.shape).astype(leaf.dtype)
+    )
 
   return jax.tree_util.tree_map_with_path(draw, shapes)
 

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tests.models import examples
@@ -57,8 +56,8 @@ def moved(name, plugin, **changes):
 def drawn(tree, scale=0.4):
   """Random numbers in the shape of a tree."""
   rng = np.random.default_rng(5)
-  draw = lambda x: jnp.asarray(rng.normal(0.0, scale, x.shape), x.dtype)
-  return jax.tree.map(draw, tree)
+  draw = lambda x: rng.normal(0.0, scale, x.shape).astype(x.dtype)
+  return jax.device_put(jax.tree.map(draw, tree))
 
 
 def one(group, weight=1.0):

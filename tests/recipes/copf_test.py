@@ -14,11 +14,6 @@ from twotsrec.training import behavior_steps
 
 # The alignment does not depend on the variant, but takes long to compile.
 ALIGNED = ('copf', 'copf_f')
-# Operations that variants share are compiled once if each is run alone; these
-# share few.
-COMPILED = (
-  *ALIGNED, 'copf_prior', 'attention', 'shared_bottom', 'mmoe', 'ple'
-)  # fmt: skip
 
 
 def _look(variant):
@@ -53,8 +48,7 @@ def _look(variant):
     )
     return grads, sums / counts, pairwise, ranked
 
-  run = jax.jit(look) if variant in COMPILED else look
-  return jax.tree.map(np.asarray, run(params, context, batch))
+  return jax.tree.map(np.asarray, jax.jit(look)(params, context, batch))
 
 
 @pytest.mark.parametrize('variant', copf.VARIANTS)

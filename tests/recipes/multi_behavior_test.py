@@ -6,11 +6,11 @@ import pytest
 from tests import asked
 from tests import behavior_toys as toys
 from tests import small_runs as runs
+from tests.runs import behavior_runs
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
-from twotsrec.recipes import copf
 from twotsrec.recipes import multi_behavior
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
@@ -145,28 +145,23 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
   assert '\n' not in str(caught.value)
 
 
-def _config() -> config_lib.Config:
-  made = copf.preset('synthetic-behaviors', 'copf_prior')
-  config_lib.change(
-    made,
-    {
-      'data.users': 30,
-      'model.width': 4,
-      'groups.num_groups': 2,
-      'train.batch_size': 16,
-      'train.epochs': 2,
-      'train.evaluate_every': 1,
-      'behavior.samples': 3,
-      'evaluation.bootstrap': 20,
-    },
-  )
-  return made
+def _config(**changes) -> config_lib.Config:
+  """The run with alignment and experts that others take for their trunk."""
+  made = {
+    **behavior_runs.GRAPHS,
+    'head__name': 'experts',
+    'behavior__contrastive': 0.1,
+    'train__select_metric': 'hr@10',
+    'train__epochs': 2,
+    'train__batch_size': 24,  # two steps an epoch: it stops in the middle
+  }
+  return runs.config(**made | changes)
 
 
 def test_a_stopped_run_ends_as_one_that_was_not(tmp_path):
   whole, parts = str(tmp_path / 'whole'), str(tmp_path / 'parts')
   report = runs_lib.train(_config(), whole, quiet=True)
-  assert report['training']['selected_step'] in (2, 4)
+  assert report['training']['selected_epoch'] in (1, 2)
   assert runs_lib.train(_config(), parts, lambda: True, quiet=True) is None
   runs_lib.train(_config(), parts, quiet=True)
   _, first = experiment_lib.load(whole)
@@ -175,10 +170,11 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path):
 
 
 def test_what_limits_a_run_is_said_and_kept(tmp_path, caplog):
-  made = _config()
-  config_lib.change(
-    made,
-    {'data.behaviors': ('view', 'cart', 'gift', 'buy'), 'train.epochs': 1},
+  made = _config(
+    head__name='bilinear',
+    behavior__contrastive=0.0,
+    data__behaviors=('view', 'cart', 'gift', 'buy'),
+    train__epochs=1,
   )
   report = runs_lib.train(made, str(tmp_path / 'run'), quiet=True)
   note = "behavior 'gift' has no training row"

@@ -39,23 +39,25 @@ def _system(variant='no_aggregation', **changes):
   return made, *toys.system(made)
 
 
-def _gradient(
-  system,
-  aggregator=None,
-  sizes=SIZES,
-  batch=None,
-  unique=(),
-  state=(),
-  form='auto',
+def _gradients(
+  system, batches, aggregator=None, sizes=SIZES, unique=(), form='auto'
 ):
+  """What one compiled program gives for every batch."""
   made, model, context, params = system
   shape = dataclasses.replace(made.aggregator, form=form)
   made = dataclasses.replace(made, aggregator=shape)
-  gradient = behavior_steps.make_gradient(
-    model, made, toys.USERS, sizes, aggregator, unique
+  gradient = jax.jit(
+    behavior_steps.make_gradient(
+      model, made, toys.USERS, sizes, aggregator, unique
+    )
   )
-  batch = toys.batch() if batch is None else batch
-  return jax.jit(gradient)(params, context, batch, state, KEY)
+  return [gradient(params, context, batch, (), KEY) for batch in batches]
+
+
+def _gradient(system, aggregator=None, sizes=SIZES, batch=None, **how):
+  batches = [toys.batch() if batch is None else batch]
+  (found,) = _gradients(system, batches, aggregator, sizes, **how)
+  return found
 
 
 def _literal(system, weight_of, batch=None):
@@ -72,8 +74,7 @@ def _literal(system, weight_of, batch=None):
     total = made.behavior.l2 * behavior_objectives.l2_penalty(params, 'authors')
     for k in range(3):
       values = behavior_objectives.pair_losses(model, params, encoded, batch, k)
-      for weight, value in zip(weights[k], values, strict=True):
-        total += weight * value
+      total += jnp.dot(jnp.asarray(weights[k], jnp.float32), values)
     return total
 
   return jax.jit(jax.grad(loss))(params)
@@ -109,7 +110,7 @@ def test_a_weight_of_zero_trains_as_if_the_behavior_had_no_pairs():
   first, *others = toys.batch().pairs
   nobody = first._replace(weight=jnp.zeros_like(first.weight))
   batch = toys.batch()._replace(pairs=(nobody, *others))
-  with_pairs, without = _gradient(system), _gradient(system, batch=batch)
+  with_pairs, without = _gradients(system, [toys.batch(), batch])
   _assert_close(with_pairs, without)
   assert with_pairs[2][0] == 0 and with_pairs[3][0] == 0
 
@@ -127,8 +128,8 @@ def test_filling_changes_nothing_whatever_it_holds():
         positive=other(pairs.positive), negative=other(pairs.negative)
       )
     )
-  ours = _gradient(system, batch=batch)
-  theirs = _gradient(system, batch=batch._replace(pairs=tuple(changed)))
+  filled = batch._replace(pairs=tuple(changed))
+  ours, theirs = _gradients(system, [batch, filled])
   _assert_close(ours, theirs)
   for leaf in jax.tree.leaves(ours):
     assert np.all(np.isfinite(leaf))
@@ -175,11 +176,9 @@ def test_one_weighted_pass_gives_the_aggregated_gradient(name, over):
     config_lib.AggregatorConfig(name=name, tau=-1.0)
   )
   sizes = SIZES if over == 'behaviors' else SIZES[:2]
-  for batch in (toys.batch(), _without_a_part(over)):
-    fused, explicit = (
-      _gradient(system, aggregator, sizes, batch, form=form)
-      for form in ('auto', 'explicit')
-    )
+  batches = toys.batch(), _without_a_part(over)
+  of = lambda form: _gradients(system, batches, aggregator, sizes, form=form)
+  for fused, explicit in zip(of('auto'), of('explicit'), strict=True):
     _assert_close(fused, explicit)
     assert any(np.any(leaf) for leaf in jax.tree.leaves(fused[0]))
 
