@@ -183,9 +183,10 @@ def refuse_options(
   for path, field, value in _walk_section(options, name):
     read = field.name in ('name', *taken, *besides)
     if not read and _plain(value) != field.default:
+      declare = ', or name it in its `reads`' if is_own(options.name) else ''
       raise types.UserError(
         f'{path} is {value}, but {options.name} has no such option; it takes'
-        f' {", ".join(taken) or "none"}; leave it at {field.default!r}'
+        f' {", ".join(taken) or "none"}; leave it at {field.default!r}{declare}'
       )
 
 

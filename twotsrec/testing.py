@@ -17,7 +17,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from twotsrec import trees
 from twotsrec import types
@@ -59,7 +58,8 @@ def check_aggregator(
     ),
     params,
   )
-  update = jax.jit(lambda *arguments: _update(aggregator, *arguments))
+  key = jax.random.key(0)
+  update = jax.jit(lambda *given: aggregator.update(*given, key=key)[0])
   every, some = jnp.ones(_GROUPS), jnp.array([1.0, 0.0, 1.0, 0.0])
   for present in (every, some):
     absent_are_zero = jax.tree.map(
@@ -92,11 +92,6 @@ def check_aggregator(
     _check_descent(aggregator)
 
 
-def _update(aggregator, gradients, info, state):
-  key = jax.random.key(0)
-  return aggregator.update(gradients, info, state, key=key)[0]
-
-
 def _info(present, losses=(0.9, 0.6, 0.5, 0.2)):
   counts = 5.0 * np.asarray(present, np.float32)
   losses = np.asarray(losses, np.float32) * (counts > 0)
@@ -117,9 +112,7 @@ def _check_descent(aggregator):
     grads = {'x': 2 * (params['x'] - points) / points.shape[1]}
     info = _info(np.ones(_GROUPS))._replace(losses=losses)
     update, state, _ = aggregator.update(grads, info, state, key=key)
-    params = optax.apply_updates(
-      params, jax.tree.map(lambda g: -0.3 * g, update)
-    )
+    params = jax.tree.map(lambda p, g: p - 0.3 * g, params, update)
     if aggregator.post is not None:
       state = aggregator.post(info._replace(losses=losses_of(params)), state)
     return (params, state), None

@@ -230,7 +230,8 @@ def test_settings_that_a_fusion_does_not_read_are_refused():
       fusion_lib.make(toys.config(**changed), SIZES)
     text = str(caught.value)
     assert text.startswith(f'fusion.{name} is {value}, but ')
-    assert 'it takes num_layers, post_behavior' in text and '\n' not in text
+    assert 'it takes num_layers, post_behavior; leave it at' in text
+    assert text.endswith('or name it in its `reads`') and '\n' not in text
 
 
 def test_every_setting_of_a_fusion_is_one_that_cogcn_reads():

@@ -45,8 +45,8 @@ def make(head: types.Head, num_items: int) -> types.Model:
 
 def ranker_params(
   head: types.Head,
-  net: types.PyTree,
-  sides: tuple[types.PyTree, types.PyTree],
+  net: Any,
+  sides: tuple,
   prior: pair_prior.Prior | None = None,
 ) -> types.Params:
   """Parameters of `make` after a last walk of the graphs.
@@ -110,11 +110,7 @@ def make_trunk(
   )
 
 
-def trunk_params(
-  head: types.Head,
-  net: types.PyTree,
-  sides: tuple[types.PyTree, types.PyTree],
-) -> types.Params:
+def trunk_params(head: types.Head, net: Any, sides: tuple) -> types.Params:
   """Parameters of `make_trunk`, from the same as `ranker_params`."""
   user, item = sides
   trunk = {

@@ -24,9 +24,16 @@ def check_heads(options: config.ModelConfig) -> None:
     )
 
 
-def split_heads(x: jax.Array, num_heads: int) -> jax.Array:
-  """f32[B, L, D] -> f32[B, L, heads, D / heads]; heads share D evenly."""
-  return x.reshape(*x.shape[:-1], num_heads, x.shape[-1] // num_heads)
+def project_heads(
+  params: dict, x: jax.Array, memory: jax.Array, options: config.ModelConfig
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Query of x, key and value of memory, f32[B, L, heads, D / heads] each."""
+  dtype, shape = jnp.dtype(options.compute_dtype), (options.num_heads, -1)
+
+  def of(name, x):
+    return layers.dense(params[name], x, dtype).reshape(*x.shape[:-1], *shape)
+
+  return of('query', x), of('key', memory), of('value', memory)
 
 
 def merge_heads(x: jax.Array) -> jax.Array:
@@ -53,14 +60,8 @@ def _init_layer(key: jax.Array, width: int) -> dict:
 def _post_norm_layer(params, x, memory, mask, causal, options):
   """y = LN(x + MHA(x)), LN(y + FF(y)); x f32[B, Q, D], memory f32[B, L, D]."""
   dtype = jnp.dtype(options.compute_dtype)
-  names = {'query': x, 'key': memory, 'value': memory}
-  query, key, value = (
-    split_heads(
-      layers.dense(params['attention'][name], part, dtype), options.num_heads
-    )
-    for name, part in names.items()
-  )
-  seen = sequence.attention(query, key, value, mask, causal)
+  heads = project_heads(params['attention'], x, memory, options)
+  seen = sequence.attention(*heads, mask, causal)
   seen = layers.dense(params['attention']['output'], merge_heads(seen), dtype)
   x = layers.layer_norm(params['attention_norm'], x + seen)
   hidden = jax.nn.relu(layers.dense(params['up'], x, dtype))

@@ -52,21 +52,14 @@ def _init_block(key: jax.Array, width: int) -> dict:
 
 def _attend(params, x, key, options):
   """MHA(q=LN(x), k=v=x) + LN(x), f32[B, L, D]."""
-  dtype = jnp.dtype(options.compute_dtype)
   normalized = layers.layer_norm(params['attention_norm'], x, _EPSILON)
-  sources = {'query': normalized, 'key': x, 'value': x}
-  query, keys, values = (
-    sasrec.split_heads(
-      layers.dense(params[name], source, dtype), options.num_heads
-    )
-    for name, source in sources.items()
-  )
+  heads = sasrec.project_heads(params, normalized, x, options)
 
   def drop(number, weights):
     block_key = None if key is None else jax.random.fold_in(key, number)
     return layers.dropout(block_key, weights, options.dropout)
 
-  seen = sequence.causal_attention(query, keys, values, drop)
+  seen = sequence.causal_attention(*heads, drop)
   return sasrec.merge_heads(seen) + normalized
 
 
