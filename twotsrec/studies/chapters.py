@@ -18,7 +18,7 @@ def collect(
 
   Args:
     plan: with all runs.
-    resamples: of users, in comparisons; None takes the number of their kind.
+    resamples: of users, in comparisons; None takes the usual number.
   Raises:
     types.UserError: nothing has finished, or a run that is damaged or not of
       these settings.
@@ -26,12 +26,10 @@ def collect(
   measures = plan.study.measures
   if isinstance(measures, study_lib.Offline):
     read = lambda run, report: offline.read(measures, report)
-    chapter = functools.partial(offline.chapter, measures)
-    resamples = offline.RESAMPLES if resamples is None else resamples
+    measure = functools.partial(offline.measure, measures)
   else:
     read = lambda run, report: online.read(run.seed, report)
-    chapter = functools.partial(online.chapter, measures.references)
-    resamples = online.RESAMPLES if resamples is None else resamples
+    measure = functools.partial(online.measure, measures)
   runs: dict[str, list[study_lib.Run]] = {}
   done: dict[study_lib.Run, results.Finished] = {}
   for run in plans.runs(plan):
@@ -44,14 +42,17 @@ def collect(
       f'no run of these settings has finished in {plan.request.out}; leave out'
       ' --report_only to train them'
     )
-  made: dict[str, results.Chapter | None] = {}
+  made: dict[str, results.Chapter | None] = dict.fromkeys(runs)
   for name, wanted in runs.items():
-    here = {run: done[run] for run in wanted if run in done}
-    costs = {run: results.Training() for run in wanted}
-    costs |= {run: finished.training for run, finished in here.items()}
-    made[name] = None
-    if here:
-      made[name] = chapter(plan, name, costs, here, resamples)
+    if here := {run: done[run] for run in wanted if run in done}:
+      numbers = measure(plan, here, resamples)
+      no_cost = results.Training()
+      made[name] = results.Chapter(
+        name=name,
+        data=next(iter(here.values())).data,
+        **numbers._asdict(),
+        runs={r: here[r].training if r in here else no_cost for r in wanted},
+      )
   return made
 
 

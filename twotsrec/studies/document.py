@@ -50,13 +50,14 @@ def collect(plan: plans.Plan, resamples: int | None = None) -> Page:
   """The numbers of the finished runs, without pictures."""
   from twotsrec.studies import chapters  # brings arrays
 
+  done = chapters.collect(plan, resamples)  # refuses what is damaged at once
   folder = pathlib.Path(plan.request.out)
   records = {
     name: table.collect(folder)
     for name, table in _asked(plan).items()
     if table.collect
   }
-  return Page(plan, chapters.collect(plan, resamples), records, {})
+  return Page(plan, done, records, {})
 
 
 def _asked(plan) -> dict[str, study_lib.Table]:

@@ -24,8 +24,6 @@ _OF_A_MEAN = 1000  # resamples, as in a report
 _RANKED = ('split', 'candidates', 'selection', 'ks')
 _GROUP = ('group', 'users', 'min_activity', 'max_activity')
 
-Workdirs = Mapping[str, Mapping[int, str]]  # {system: {seed: finished run}}
-
 
 class Details(NamedTuple):
   """What is read of a report."""
@@ -95,29 +93,22 @@ def _rule_cells(measures, users, part) -> dict[results.Key, results.Cell]:
   }
 
 
-def chapter(
+def measure(
   measures: study_lib.Offline,
   plan: plans.Plan,
-  name: str,
-  costs: dict[study_lib.Run, results.Training],
   done: Mapping[study_lib.Run, results.Finished],
-  resamples: int,
-) -> results.Chapter:
-  """A chapter of all runs in `costs`, of which `done` have finished."""
-  first = next(iter(done.values()))
-  return results.Chapter(
-    name=name,
-    data=first.data,
-    details=first.details,
-    rules=first.details.rules,
-    blocks={
-      results.divided(plan.study, place)[1]: _block(
-        measures, plan, place, done, resamples
-      )
-      for place in dict.fromkeys(run.place for run in costs)
-    },
-    runs=costs,
-  )
+  resamples: int | None = None,
+) -> results.Numbers:
+  """The numbers of a chapter, from its finished runs."""
+  resamples = RESAMPLES if resamples is None else resamples
+  [(first, finished), *_] = done.items()
+  name = results.divided(plan.study, first.place)[0]
+  blocks = {}
+  for place in plan.systems:
+    chapter, block = results.divided(plan.study, place)
+    if chapter == name:
+      blocks[block] = _block(measures, plan, place, done, resamples)
+  return results.Numbers(finished.details, finished.details.rules, blocks)
 
 
 def _block(measures, plan, place, done, resamples) -> results.Block:
@@ -196,7 +187,7 @@ def means(
 
 
 def compare_pairs(
-  workdirs: Workdirs,
+  workdirs: Mapping[str, Mapping[int, str]],
   reference: str,
   others: Sequence[str],
   resamples: int,
@@ -205,7 +196,13 @@ def compare_pairs(
 ) -> list[Compared]:
   """`compare.compare` of others with a reference, for each set of seeds.
 
-  A system that shares no finished seed with the reference is left out.
+  Args:
+    workdirs: {system: {seed: directory of a finished run}}.
+    reference: of the comparisons.
+    others: those that share no finished seed with it are left out.
+    resamples: of users.
+    metrics: names in a report.
+    by: as in `compare.compare`.
   """
   by_seeds: dict[tuple[int, ...], list[str]] = {}
   for other in others:

@@ -5,7 +5,7 @@ dataset and split rank the same events. Intervals are over users (see
 `evaluation.comparison`), not over trainings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,20 +126,19 @@ def read(seed: int, report: Mapping[str, Any]) -> Report:
   return Report(report['protocol']['dataset_digest'], options, timing)
 
 
-def chapter(
-  references: Sequence[str],
+def measure(
+  measures: study_lib.Online,
   plan: plans.Plan,
-  name: str,
-  costs: dict[study_lib.Run, results.Training],
   done: Mapping[study_lib.Run, results.Finished],
-  resamples: int,
-) -> results.Chapter:
-  """A chapter of all runs in `costs`, of which `done` have finished.
+  resamples: int | None = None,
+) -> results.Numbers:
+  """The numbers of a chapter, from its finished runs.
 
   Raises:
     types.UserError: runs that were made of other data, or are damaged.
   """
-  first = next(iter(done))
+  resamples = RESAMPLES if resamples is None else resamples
+  first, references = next(iter(done)), measures.references
   chosen = plans.settings(plan, first._replace(system=references[0])).two_time
   given = done[first].details.options
   options = online_report.Options(
@@ -177,15 +176,12 @@ def chapter(
     ),
   )
   judged = claims_lib.judge(plan.study.claims, evidence)
-  return results.Chapter(
-    name=name,
-    data=done[first].data,
+  return results.Numbers(
     details=_details(
       plans.workdir(plan, first), chosen, options, systems, references[0]
     ),
     rules={POPULARITY: measured[POPULARITY]},
     blocks={'': results.block(plan, first.place, measured, judged)},
-    runs=costs,
   )
 
 

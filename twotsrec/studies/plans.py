@@ -103,13 +103,6 @@ def report(plan: Plan, run: study_lib.Run) -> dict[str, Any] | None:
   return files.read_json(path) if runs_lib.is_finished(made, place) else None
 
 
-def rows(plan: Plan, place: study_lib.Place, table: str) -> list[str]:
-  """Systems that a table shows at a place."""
-  request = plan.request
-  asked = {*request.systems, *plan.study.needed(request, place)}
-  return [row for row in plan.study.tables[table].rows if row in asked]
-
-
 # ---- Runs that depend on others, see `Study.follows`
 
 

@@ -121,14 +121,22 @@ class Block(NamedTuple):
   curves: list[Any] = []  # of validation
 
 
+class Numbers(NamedTuple):
+  """What is measured in the finished runs of a chapter."""
+
+  details: Any  # about its data, `offline.Details` or `online.Details`
+  rules: dict[str, Measured]  # baselines that train nothing
+  blocks: dict[str, Block]  # by the value of the axis inside a chapter, or ''
+
+
 class Chapter(NamedTuple):
   """All finished runs on one dataset."""
 
   name: str  # of the dataset and of other axes that divide chapters
   data: dict[str, Any]  # counts of the dataset
-  details: Any  # more about it, `offline.Details` or `online.Details`
-  rules: dict[str, Measured]  # baselines that train nothing
-  blocks: dict[str, Block]  # by the value of the axis inside a chapter, or ''
+  details: Any  # of `Numbers`, likewise the next two
+  rules: dict[str, Measured]
+  blocks: dict[str, Block]
   runs: dict[study_lib.Run, Training]  # every run with its cost
 
 
@@ -148,14 +156,15 @@ def block(
   claims: Sequence[Any],
 ) -> Block:
   """The systems of a place in tables and commands; missing ones are None."""
-  first, trained = plan.request.seeds[0], plan.systems[place]
-  run = lambda system: study_lib.Run(place, first, system)
+  study, request, trained = plan.study, plan.request, plan.systems[place]
+  run = lambda system: study_lib.Run(place, request.seeds[0], system)
+  asked = {*request.systems, *study.needed(request, place)}
   return Block(
     systems={system: systems.get(system) for system in trained},
     tables={
-      table: {r: plan.same[place][r] for r in plans.rows(plan, place, table)}
-      for table in plan.study.tables
-      if table in plan.request.tables
+      name: {row: plan.same[place][row] for row in table.rows if row in asked}
+      for name, table in study.tables.items()
+      if name in request.tables
     },
     commands={s: plans.train_command(plan, run(s)) for s in trained},
     claims=list(claims),
