@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import pathlib
 import re
 import shutil
@@ -204,36 +203,4 @@ def test_a_run_without_a_stage_1_of_its_own_is_refused(plan):
   config = plans.config(plan, run)
   config.two_time.stage1 = plans.workdir(plan, run)
   with pytest.raises(types.UserError, match='it was taken from .*ccf'):
-    _find(config)
-
-
-def _copy(config, folder, section, field, value):
-  """The run in `two_time.stage1` with another setting, unfinished."""
-  source = pathlib.Path(config.two_time.stage1)
-  theirs = json.loads((source / 'config.json').read_text())
-  theirs[section][field] = value
-  (folder / 'config.json').write_text(json.dumps(theirs))
-  config.two_time.stage1 = str(folder)
-  return source
-
-
-@pytest.mark.parametrize(
-  ('section', 'field', 'value', 'message'),
-  [
-    ('model', 'name', 'din', 'is a run of model.name din; name one of two_ti'),
-    ('two_time', 'threshold_rule', 'validation', 'a stage 1 for every thresho'),
-    ('two_time', 'variant', 'single_stage', 'which has no stage 1; name anoth'),
-  ],
-)
-def test_a_run_of_another_kind_is_refused(
-  config, tmp_path, section, field, value, message
-):
-  source = _copy(config, tmp_path, section, field, value)
-  with pytest.raises(types.UserError, match='has not finished'):
-    _find(config)
-  report = json.loads((source / 'report.json').read_text())
-  if value == 'single_stage':
-    report['two_time']['stage1_epochs'] = 0
-  (tmp_path / 'report.json').write_text(json.dumps(report))
-  with pytest.raises(types.UserError, match=message):
     _find(config)

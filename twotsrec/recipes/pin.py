@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import fnmatch
 import hashlib
+import itertools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -299,14 +300,16 @@ def check_same(
     patterns: of settings that must be the same, with blanks between them.
     way_out: besides the same settings.
   """
-  for path, _, here in fields.walk(ours.config):
-    section, field = path.split('.')
-    there = getattr(getattr(theirs.config, section), field)
-    wanted = any(fnmatch.fnmatchcase(path, p) for p in patterns.split())
-    if wanted and not own.is_same(here, there):
+  here, there = (
+    {path: value for path, _, value in fields.walk(experiment.config)}
+    for experiment in (ours, theirs)
+  )
+  named = (fnmatch.filter(here, pattern) for pattern in patterns.split())
+  for path in itertools.chain.from_iterable(named):
+    if not own.is_same(here[path], there[path]):
       raise types.UserError(
-        f'{where} was trained with {path} {there!r}, this run has {here!r}; use'
-        f' the same, or {way_out}'
+        f'{where} was trained with {path} {there[path]!r}, this run has'
+        f' {here[path]!r}; use the same, or {way_out}'
       )
   here, there = (e.prepared.manifest['digest'] for e in (ours, theirs))
   if here != there:

@@ -1,5 +1,6 @@
 import functools
 import pathlib
+import re
 
 import chex
 import jax
@@ -12,6 +13,7 @@ from twotsrec import types
 from twotsrec.data import stream_jobs
 from twotsrec.models import item_features
 from twotsrec.recipes.two_time import stage1
+from twotsrec.training import files
 from twotsrec.training import loop
 from twotsrec.training import phases
 from twotsrec.training import run_directory
@@ -180,3 +182,35 @@ def test_features_and_their_width_go_together(feature_file):
     with pytest.raises(types.UserError, match=message) as error:
       load(**changes)
     assert len(str(error.value).splitlines()) == 1
+
+
+# ---- Stage 1 of another run
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'model__name': 'din'}, "was trained with model.name 'din'"),
+    (
+      {
+        'two_time__variant': 'single_stage',
+        'two_time__stage1_epochs': (1,),
+        'two_time__stage1_batch': 64,
+      },
+      'has no stage 1 of its own (none, or several)',
+    ),
+    (
+      {'two_time__stage1': 'runs/first'},
+      'has no stage 1 of its own (it was taken from runs/first)',
+    ),
+  ],
+)
+def test_a_run_of_another_kind_gives_no_stage_1(tmp_path, changes, message):
+  options = {'two_time__holdout': 'none'}
+  report = {'two_time': {'stage1_epochs': 1}}
+  files.write_json(run_directory.report_path(tmp_path), report)
+  ours = toys.experiment(two_time__stage1=str(tmp_path), **options)
+  theirs = toys.experiment(**options, **changes)
+  work = toys.work(tmp_path)._replace(load=lambda workdir: (theirs, None))
+  with pytest.raises(types.UserError, match=re.escape(message)):
+    stage1.taken(ours, work)
