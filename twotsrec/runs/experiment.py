@@ -59,8 +59,6 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
 
   The parameters are a list by group if every group selected its own.
 
-  Args:
-    workdir: run directory.
   Raises:
     types.UserError: not a run directory, or training has not finished.
   """
@@ -83,8 +81,8 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   params = []
   for path, step in zip(paths, selected if several else [selected]):
     restored = checkpoints.restore(path, {'params': template}, step)
-    assert restored is not None  # a step that is asked for is there or refused
-    params.append(restored.state['params'])
+    if restored is not None:  # a step that is asked for is there, or refused
+      params.append(restored.state['params'])
   return experiment, params if several else params[0]
 
 
