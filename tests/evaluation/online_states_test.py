@@ -1,6 +1,5 @@
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,10 +42,10 @@ def _split():
   return np.asarray(toys.log()[0].split)
 
 
-def _walk(cell, name, runs, wanted, fresh=None):
+def _walk(cell, name, runs, wanted):
   job, net, walk, _ = _system(cell, name)
   feed = stream_feeds.make_feed(toys.log()[0], job.group)
-  return list(walk(net, toys.vectors(), feed, runs, wanted, fresh))
+  return list(walk(net, toys.vectors(), feed, runs, wanted))
 
 
 def _rows(steps):
@@ -106,41 +105,6 @@ def test_states_at_the_ends_of_runs_are_kept(cell, name):
     )
   idle = np.setdiff1d(np.arange(prepared.num_users), owner[last])
   assert len(idle) and np.all(states[idle] == 9.0) and np.all(before == 9.0)
-
-
-@pytest.mark.parametrize(('cell', 'name'), CASES)
-def test_validation_and_test_in_one_walk_equal_one_after_the_other(cell, name):
-  job = _system(cell, name)[0]
-  prepared, _ = toys.log()
-  runs, _ = _literal(cell, name)
-  wanted = _split() > 0
-  at_once = _rows(_walk(cell, name, runs, wanted))
-  first, _ = _played(cell, name, VALIDATION)
-  steps = _walk(cell, name, first, wanted)
-  cell_ = recurrence.CELLS[cell]
-  start = (
-    toys.vectors().user
-    if job.part.own_start
-    else jnp.broadcast_to(
-      _system(cell, name)[1]['extractor']['psi'], toys.vectors().user.shape
-    )
-  )
-  owner = prepared_lib.event_users(prepared)
-  states = online_states.final_states(
-    iter(steps), owner, np.asarray(recurrence.start(cell_, start))
-  )
-  tested = (_split() == TEST) & job.serves[owner]
-  users, length = np.unique(owner[tested], return_counts=True)
-  rest = streams.Runs(
-    np.array([np.flatnonzero(tested & (owner == u))[0] for u in users]), length
-  )
-  apart = _rows(steps) | _rows(
-    _walk(cell, name, rest, wanted, jnp.asarray(states))
-  )
-  assert set(apart) == set(at_once)
-  for event, expected in at_once.items():
-    for a, b in zip(apart[event], expected, strict=True):
-      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_a_state_and_a_last_item_are_read_as_before_the_next_event():

@@ -87,7 +87,7 @@ class RankTest(parameterized.TestCase):
     )  # fmt: skip
     # Item 2, which is past, and item 3 score higher than item 1.
     vectors = np.array([[0], [1], [2], [3], [0], [1]], np.float32)
-    blocks = online.constant_blocks(data, prepared.TEST, np.ones(1))
+    blocks = online.static_blocks(data, prepared.TEST, np.ones((1, 1)))
     ranked = _rank((blocks, vectors), data, prepared.TEST, lists=0)
     np.testing.assert_array_equal(ranked['better'], [2, 2])
     np.testing.assert_array_equal(ranked['better_without_past'], [1, 1])
@@ -129,7 +129,7 @@ class RankTest(parameterized.TestCase):
 
   def test_a_constant_scorer_has_the_middle_rank(self):
     data = _flat(num_users=4, num_items=600)
-    blocks = online.constant_blocks(data, prepared.TEST, np.ones(2))
+    blocks = online.static_blocks(data, prepared.TEST, np.ones((4, 2)))
     ranked = _rank((blocks, np.ones((601, 2))), data, prepared.TEST)
     rank = 1 + ranked['better_sampled'] + 0.5 * ranked['tied_sampled']
     np.testing.assert_array_equal(rank, 250.5)
@@ -291,7 +291,8 @@ class BadInputTest(parameterized.TestCase):
     return _rank((blocks, vectors), self.data, prepared.TEST, lists=0)
 
   def _blocks(self):
-    return online.constant_blocks(self.data, prepared.TEST, np.ones(2), rows=32)
+    alike = np.ones((self.data.num_users, 2))
+    return online.static_blocks(self.data, prepared.TEST, alike, rows=32)
 
   def test_events_come_exactly_once(self):
     blocks = list(self._blocks())

@@ -44,10 +44,6 @@ def parts(
   It is the last upstream behavior that the user shows toward the item in the
   training events, or else `NEW`. Stripping such events from what is trained on
   does not change it.
-
-  Args:
-    prepared: prepared.Prepared with behaviors.
-    targets: `user` i32[T] and `item` i32[T].
   """
   width = prepared.num_items + 1
   wanted = targets.user.astype(np.int64) * width + targets.item

@@ -36,15 +36,13 @@ def weights(num_users: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 def resampled_ratios(
   sums: np.ndarray, counts: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-  """Ratios of sums in every resample.
+  """Ratios of sums in every resample, f64[R, M]; NaN where one holds nothing.
 
   Args:
     sums: f64[U, M], a_u of M metrics.
     counts: f64[U, M], n_u.
     resamples: R.
     seed: the same seed gives the same draws for all metrics.
-  Returns:
-    f64[R, M]; NaN where a resample holds nothing.
   """
   chex.assert_equal_shape([sums, counts])
   both = np.concatenate([sums, counts], axis=1)

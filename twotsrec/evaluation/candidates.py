@@ -90,19 +90,12 @@ def digest_of_fingerprints(fingerprint: np.ndarray) -> str:
 def distinct_ranks(
   events: np.ndarray, unseen: np.ndarray, num: int, seed: int
 ) -> np.ndarray:
-  """Draws without replacement from 0..unseen-1, one stream per event.
+  """Draws without replacement from 0..unseen-1, i64[T, num].
 
   The first `num` distinct values of an endless uniform sequence are a uniform
   draw without replacement; a row that does not have them yet gets a longer
-  piece of its own sequence.
-
-  Args:
-    events: i64[T], stream of each row.
-    unseen: i64[T], at least `num`.
-    num: values per row.
-    seed: of all streams.
-  Returns:
-    i64[T, num].
+  piece of its own sequence. `events` i64[T] are the streams of the rows, and
+  `unseen` i64[T] is at least `num`.
   """
   ranks = np.zeros((events.size, num), np.int64)
   rows = np.arange(events.size)
@@ -124,13 +117,8 @@ def complement(ranks: np.ndarray, excluded: gathers.Exclusions) -> np.ndarray:
   """The r-th item that is not excluded, for every rank r from 0.
 
   With the excluded items p_0 < p_1 < ... of a row, p_j - 1 - j items before
-  p_j are free; so r becomes item r + 1 + #{j: p_j - 1 - j <= r}.
-
-  Args:
-    ranks: i64[T, n].
-    excluded: of T rows.
-  Returns:
-    i64[T, n], items 1..I.
+  p_j are free; so r becomes item r + 1 + #{j: p_j - 1 - j <= r}. The ranks
+  i64[T, n] become items 1..I.
   """
   num_rows = ranks.shape[0]
   row = np.repeat(np.arange(num_rows), excluded.counts)
@@ -168,11 +156,8 @@ def philox(
 ) -> list[np.ndarray]:
   """Philox4x32-10, 32-bit words held in uint64 (Salmon et al. 2011, sec. 3.3).
 
-  Args:
-    counter: four u64[...] below 2^32.
-    key: two words below 2^32.
-  Returns:
-    Four u64[...] below 2^32.
+  The counter is four u64[...] below 2^32, as is what it becomes; the key is two
+  such words.
   """
   words = list(counter)
   for round_ in range(10):

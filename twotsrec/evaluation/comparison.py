@@ -341,14 +341,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _resampled(sums, counts, resamples: int, seed: int) -> np.ndarray:
-  """Values in the same resamples for all, f64[R, S, G + 2, M].
-
-  Args:
-    sums: f64[U, S, G + 1, M].
-    counts: f64[U, G + 1, M].
-    resamples: R.
-    seed: of the draws.
-  """
+  """Values in the same resamples of sums [U, S, G + 1, M], [R, S, G + 2, M]."""
   repeated = np.repeat(counts[:, None], sums.shape[1], axis=1)
   ratios = bootstrap.resampled_ratios(
     sums.reshape(len(sums), -1),
@@ -361,13 +354,10 @@ def _resampled(sums, counts, resamples: int, seed: int) -> np.ndarray:
 
 
 def _with_mean(ratios: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Appends the mean of the groups that have items.
+  """Appends the mean of the groups that have items, f64[..., G + 2, M].
 
-  Args:
-    ratios: f64[..., G + 1, M], groups and everybody.
-    counts: f64[G + 1, M]; a group with items that a resample missed is NaN.
-  Returns:
-    f64[..., G + 2, M].
+  `ratios` f64[..., G + 1, M] are of groups and everybody; of `counts`
+  f64[G + 1, M], a group with items that a resample missed is NaN.
   """
   some = counts[:-1] > 0
   total = np.where(some, ratios[..., :-1, :], 0.0).sum(axis=-2, keepdims=True)

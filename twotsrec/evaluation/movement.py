@@ -18,8 +18,8 @@ def curves(
   is over the users of the group that have k events or more.
 
   Args:
-    per_target: arrays [T]: train_count, position (k, from 1), movement, norm;
-      of one split.
+    per_target: arrays [T] of one split: train_count, position (k, from 1),
+      movement, norm.
     threshold: t*; users with more training events are active.
     longest: last k.
   Returns:

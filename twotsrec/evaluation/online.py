@@ -181,18 +181,6 @@ def static_blocks(
     yield Block(event, vectors[users[event]], still, norms[users[event]])
 
 
-def constant_blocks(
-  prepared: prepared_data.Prepared,
-  split: int | Sequence[int],
-  query: Any,
-  rows: int = 8192,
-) -> Iterator[Block]:
-  """One query f32[d] for everybody."""
-  query = np.asarray(query, np.float32)
-  everybody = np.broadcast_to(query, (prepared.num_users, query.size))
-  return static_blocks(prepared, split, everybody, rows)
-
-
 def popularity(
   prepared: prepared_data.Prepared, split: int | Sequence[int]
 ) -> Queries:
@@ -201,7 +189,8 @@ def popularity(
   items = np.asarray(prepared.items)[in_train]
   counts = np.bincount(items, minlength=prepared.num_items + 1)
   vectors = counts[:, None].astype(np.float32)
-  return Queries(constant_blocks(prepared, split, np.ones(1)), vectors)
+  alike = np.ones((prepared.num_users, 1))
+  return Queries(static_blocks(prepared, split, alike), vectors)
 
 
 def _parts(blocks, stock, facts, among, columns) -> Iterator[counting.Part]:

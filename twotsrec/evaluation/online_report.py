@@ -135,18 +135,11 @@ def for_run_report(
   groups: groups_data.Groups,
   evaluation: config.EvaluationConfig,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """The standard part of report.json, and its arrays per target.
+  """The standard part of report.json, and the rows of `per_target.npz`.
 
   Events rank among all items but those of the user's past. There is no pooled
-  AUC: the queries of two users, or of two events, share no scale.
-
-  Args:
-    per_target: arrays of `online.rank`, of one split.
-    prepared: the data.
-    groups: of the users.
-    evaluation: cut-offs, ties and resamples.
-  Returns:
-    (part, arrays) as `offline.evaluate`.
+  AUC: the queries of two users, or of two events, share no scale. `per_target`
+  has the arrays of `online.rank`, of one split.
   """
   event, user = per_target['event'], per_target['user']
   counts = counting.Counts(
@@ -172,10 +165,9 @@ def format_table(reports: Mapping[str, Mapping[str, Any]]) -> str:
   """Plain text: a line per bucket, what the paper compares for each system.
 
   These are `mrr` and `recall@10` in expected lists, means over events. The
-  shares of new users and of cold items stand below.
+  shares of new users and of cold items stand below. `reports` is {system: what
+  `build` returned}.
 
-  Args:
-    reports: {system: what `build` returned}, one or more.
   Raises:
     types.UserError: evaluations on other events, candidates or buckets.
   """

@@ -44,12 +44,11 @@ class Step(NamedTuple):
 def make_walk(
   bind: Bind, own_start: bool, state_width: int
 ) -> Callable[..., Iterator[Step]]:
-  """(net, vectors, feed, runs, wanted, fresh) -> steps, compiled once.
+  """(net, vectors, feed, runs, wanted) -> steps, compiled once.
 
   The walk plays runs of events through a network. `wanted`, bool[N], are the
-  events whose queries are asked for; `fresh`, f32[U, S], are full states that
-  runs start at instead of psi or their users' vectors. Memory is bounded by a
-  step of 256 streams.
+  events whose queries are asked for. Memory is bounded by a step of 256
+  streams.
 
   Args:
     bind: stages of the network.
@@ -58,26 +57,21 @@ def make_walk(
   """
 
   @jax.jit
-  def advance(net, vectors, feed, entries, carried, fresh):
+  def advance(net, vectors, feed, entries, carried):
     stages, inner = bind(net)
-    if fresh is not None:
-      vectors = vectors._replace(user=fresh)
+    events = stream_feeds.look_up(feed, entries)
     summary = stream_objectives.summarize(
-      stages,
-      inner,
-      vectors,
-      stream_feeds.look_up(feed, entries),
-      own_start or fresh is not None,
-      carried,
+      stages, inner, vectors, events, own_start, carried
     )
     query = two_rnn.query_of(stages)(inner, summary)
     before, after = summary.hidden, summary.after
-    assert after is not None  # streams give the states after events too
+    if after is None:
+      raise ValueError('a network of streams gives the states after events too')
     moved = after[..., : before.shape[-1]] - before
     norms = (jnp.linalg.norm(x, axis=-1) for x in (moved, before))
     return query, *norms, after
 
-  def walk(net, vectors, feed, runs, wanted, fresh=None):
+  def walk(net, vectors, feed, runs, wanted):
     if not len(runs.start):
       return
     num_streams = min(_STREAMS, len(runs.start))
@@ -87,9 +81,7 @@ def make_walk(
     is_end[runs.start + runs.length - 1] = True
     carried = jnp.zeros((num_streams, state_width))
     for entries in plan:
-      *seen, after = advance(
-        net, vectors, feed, jnp.asarray(entries), carried, fresh
-      )
+      *seen, after = advance(net, vectors, feed, jnp.asarray(entries), carried)
       carried = after[-1]
       yield _picked(entries, seen, after, wanted, is_end)
 
@@ -103,14 +95,9 @@ def read_out(
   hidden: jax.Array,
   last_items: jax.Array,
 ) -> jax.Array:
-  """Queries f32[n, D] of states.
+  """Queries f32[n, D] of users with a hidden state f32[n, D] and a last item.
 
-  Args:
-    bind: stages of the network.
-    net: that serves them.
-    item: vectors f32[I + 1, D].
-    hidden: f32[n, D], what leads a full state.
-    last_items: i32[n].
+  `item` are the vectors f32[I + 1, D]; the hidden state leads a full one.
   """
   stages, inner = bind(net)
   look = rows.gather({'embedding': item}, last_items)

@@ -53,12 +53,8 @@ def per_target(
 ) -> dict[str, np.ndarray]:
   """Columns of `per_target.npz`, one row per held-out item.
 
-  Args:
-    targets: the held-out items.
-    group: i32[T], 0..G-1.
-    counts: of one rule.
-    placements: of `auc.placements`, against the own group and everybody.
-    evaluation: treatment of ties.
+  `group` is i32[T], 0..G-1; `counts` are of one rule, and `placements` of
+  `auc.placements`, against the own group and everybody.
   """
   pair = counts.better, counts.tied
   # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
@@ -90,9 +86,7 @@ def default_names(
 ) -> tuple[str, ...]:
   """Metrics of a table: at 10, or else the largest cut-off there is.
 
-  Args:
-    ks: cut-offs.
-    ranked_only: without the AUCs, if there are cut-offs.
+  If there are cut-offs, `ranked_only` leaves the AUCs out.
   """
   at = [10 if 10 in ks else max(ks)] if ks else []
   ranked = tuple(f'{m}@{k}' for k in at for m in ('hr', 'ndcg'))
@@ -124,10 +118,8 @@ def columns(
 ) -> dict[str, Column]:
   """The metrics of held-out items, in the order of the report.
 
-  Args:
-    per_target: arrays [T]: rank, user_auc and the placement.
-    ks: cut-offs.
-    placement: 'placement_group' or 'placement_all'.
+  `per_target` has arrays [T]: rank, user_auc and the placement, which is
+  'placement_group' or 'placement_all'.
   """
   rank = np.asarray(per_target['rank'], np.float64)
   hits = {k: metrics.hit(rank, k) for k in ks}
@@ -146,12 +138,9 @@ def user_sums(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Sums over the held-out items of each user, for means and comparisons.
 
-  Args:
-    user: i32[T].
-    columns: M of them.
-  Returns:
-    (users i64[U'], sums f64[U', M], counts f64[U', M]); the mean of a column is
-    the sum of its sums over the sum of its counts.
+  Of M columns and users i32[T]; returns (users i64[U'], sums f64[U', M], counts
+  f64[U', M]). The mean of a column is the sum of its sums over the sum of its
+  counts.
   """
   users, index = np.unique(user, return_inverse=True)
   add = lambda x: np.bincount(index, weights=x, minlength=users.size)
@@ -172,13 +161,8 @@ def means(
 ) -> list[dict[str, Any]]:
   """Means of M columns with 95 % intervals over users, for JSON.
 
-  Args:
-    sums: f64[U, M], of `user_sums`.
-    counts: f64[U, M], of the same.
-    resamples: of users.
-    seed: of the resamples.
-  Returns:
-    M times {'value', 'low', 'high', 'count'}; None where nobody is left.
+  `sums` and `counts` are of `user_sums`. Returns M times {'value', 'low',
+  'high', 'count'}; None where nobody is left.
   """
   low, high = bootstrap.intervals(
     sums, counts, resamples if sums.size else 0, seed
@@ -249,11 +233,8 @@ def format_table(
 ) -> str:
   """Plain-text table by group, systems side by side under each metric.
 
-  Parts, where all have them, stand below everybody.
-
-  Args:
-    reports: {system: what `build` returned}, all on the same groups.
-    names: metrics to show.
+  Parts, where all have them, stand below everybody. `reports` is {system: what
+  `build` returned}, all on the same groups; `names` are metrics.
   """
   every = list(reports.values())
   leads = [

@@ -41,11 +41,9 @@ def read(
 ) -> Events:
   """The table, by user; the order of the file stays inside a user.
 
-  Args:
-    prepared: data of the run.
-    path: of the table.
-    columns: how to read it; whatever is left at its default is as in the
-      training table, but times and positions may be absent.
+  Columns that are left at their default are as in the training table, but times
+  and positions may be absent.
+
   Raises:
     types.UserError: a file that cannot be read.
   """
@@ -87,10 +85,8 @@ def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
 def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
   """Refuses events that go back in time, inside a user.
 
-  Args:
-    events: from `read`.
-    last_time: f64[n], of what the users' states have seen.
-    path: of the table.
+  `last_time`, f64[n], is of what the users' states have seen.
+
   Raises:
     types.UserError: the first such row of the file.
   """

@@ -59,8 +59,6 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
 
   The parameters are a list by group if every group selected its own.
 
-  Args:
-    workdir: run directory.
   Raises:
     types.UserError: not a run directory, or training has not finished.
   """

@@ -115,14 +115,7 @@ def evaluate(
   split: str,
   quiet: bool = False,
 ) -> contracts.Ranked:
-  """Ranks a split as the recipe does.
-
-  Args:
-    experiment: of the run.
-    ranker: what was trained, or a rule.
-    split: 'validation' or 'test'.
-    quiet: no progress display.
-  """
+  """Ranks a split, 'validation' or 'test', as the recipe does."""
   count = offline.held_out(experiment, split)
   rank = recipes.of(experiment.config).rank
   with progress.reporter(
@@ -136,9 +129,7 @@ def protocol(
 ) -> dict[str, Any]:
   """The protocol of a report: settings that its numbers rest on.
 
-  Args:
-    experiment: of the run.
-    selects: whether the settings of `train` chose an epoch.
+  `selects` is whether the settings of `train` chose an epoch.
   """
   config, groups = experiment.config, experiment.groups
   routing = routing_lib.from_config(config)

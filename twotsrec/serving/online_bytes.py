@@ -31,14 +31,7 @@ _NUMBERS = ('network', 'group', 'last', 'consumed', 'skipped')
 
 
 def to_bytes(service: online.Service, state: online.State) -> bytes:
-  """The records of all users, one after the other.
-
-  Args:
-    service: that the states belong to.
-    state: of B users.
-  Returns:
-    B * record_size(service) bytes.
-  """
+  """The records of B users one after the other, B * record_size bytes."""
   records = np.repeat(_blank(service), len(state.last))
   for name in (*_NUMBERS, 'state'):
     records[name] = np.asarray(getattr(state, name))

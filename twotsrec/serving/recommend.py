@@ -56,12 +56,12 @@ def known_users(
   routes: types.Route | None = None,
   chunk: int = 8192,
 ) -> Iterator[Request]:
-  """Requests for users of the prepared data, with all their events.
+  """Requests for users i64[n] of the prepared data, with all their events.
 
   Args:
     prepared: the data.
-    seen: what every user has.
-    users: i64[n], in the order wanted.
+    seen: items of every user.
+    users: in the order wanted.
     history_length: L.
     routes: of the users, leaves [n, K].
     chunk: users per request.
