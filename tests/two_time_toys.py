@@ -366,5 +366,6 @@ def batch(job: stream_jobs.Job, entries) -> stream_feeds.Batch:
   """A step of a job with the negatives of `negatives`."""
   feed = stream_feeds.make_feed(log()[0], job.group)
   entries = np.asarray(entries, np.int32)
-  own = jax.device_put(negatives()[np.maximum(entries, 0) // 2])
+  own = negatives()[np.maximum(entries, 0) // 2]
+  entries, own = jax.device_put((entries, own))
   return stream_feeds.look_up(feed, entries)._replace(negatives=own)
