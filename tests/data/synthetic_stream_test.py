@@ -123,7 +123,5 @@ def test_what_a_streamed_log_cannot_do_is_refused(tmp_path):
     with pytest.raises(types.UserError, match=message):
       pipeline.prepare(options._replace(**wrong), str(tmp_path / 'out'))
   with pytest.raises(types.UserError, match='allowed are global_time'):
-    synthetic_stream.write(
-      SMALL, str(tmp_path / 'out'), splits.Rule('date')
-    )
+    synthetic_stream.write(SMALL, str(tmp_path / 'out'), splits.Rule('date'))
   assert not list(tmp_path.iterdir())

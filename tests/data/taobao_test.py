@@ -49,9 +49,7 @@ def test_the_log_equals_a_literal_reading(
     assert raw.table.behavior.tolist() == [names[row[3]] for row in good]
   else:
     assert raw.table.behavior is None
-  count = lambda cause: (
-    raw.table.dropped.get(cause, tables.Dropped(0, ())).rows
-  )
+  count = lambda cause: raw.table.dropped.get(cause, tables.Dropped(0, ())).rows
   assert count(taobao.OUTSIDE) == len(rows) - len(timely)
   assert count(taobao.STRANGE) == len(timely) - len(good)
   assert raw.table.rows_read == len(rows)

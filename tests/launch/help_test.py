@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
+from tests.studies import papers
 from twotsrec.data import choices
 from twotsrec.data import raw
 
 LAUNCH = pathlib.Path(__file__).resolve().parents[2] / 'launch'
-STUDIES = ('reproduce/pin',)
+STUDIES = tuple(f'reproduce/{name}' for name in papers.NAMES)
 COMPILING = (
   'evaluate', 'online', 'pin', 'recommend', 'train', 'benchmarks/run', *STUDIES
 )  # fmt: skip

@@ -56,11 +56,7 @@ def _is_name(node):
 
 def files():
   paths = (path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py'))
-  return sorted(
-    path
-    for path in paths
-    if not path.endswith(EXCEPT)
-  )
+  return sorted(path for path in paths if not path.endswith(EXCEPT))
 
 
 def test_every_model_that_trains_has_a_recipe():
