@@ -187,8 +187,8 @@ def _coarse_parts(table: tables.Table, columns: CoarseTimes) -> np.ndarray:
     table.path, tables.Columns(time=columns.time), on_bad_rows='drop'
   )
   time = np.full(len(table.user), np.nan)
-  assert table.lines is not None and timed.lines is not None
-  time[np.searchsorted(table.lines, timed.lines)] = timed.time
+  lines, timed_lines = np.asarray(table.lines), np.asarray(timed.lines)
+  time[np.searchsorted(lines, timed_lines)] = timed.time
   early = np.asarray(marked.split) == '1'
   user, order = np.asarray(table.user), np.asarray(table.order)
   return label_coarse(early, user, order, time)

@@ -107,8 +107,7 @@ def _too_late(
   """Events that come after a held-out event, cause -> bool[N]."""
   held_out = np.flatnonzero(split != prepared_lib.TRAIN)
   if rule.name in ('global_time', 'date'):
-    time = events.time
-    assert time is not None  # or there would be no split
+    time = np.asarray(events.time)
     # The fractions are of the target events. A cut is the time of an event,
     # so the first held-out event has it.
     first = np.min(time[held_out])
