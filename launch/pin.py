@@ -22,6 +22,9 @@ _WORKDIR = flags.DEFINE_string(
 _DATA_ROOT = flags.DEFINE_string(
   'data_root', None, 'Folder of the named datasets.'
 )
+_BESIDE = flags.DEFINE_bool(
+  'beside', False, 'Train the base model beside +GA: sooner on a CPU.'
+)
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
@@ -34,7 +37,7 @@ def main() -> int:
   config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  reports = systems.train(config, workdir, stop, _QUIET.value)
+  reports = systems.train(config, workdir, stop, _QUIET.value, _BESIDE.value)
   if reports is None:
     print(f'stopped and saved in {workdir}; the same command resumes')
     return 128 + signal.SIGTERM

@@ -10,4 +10,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 
 prepare_environment ''
-"$python" launch/pin.py --config=configs/quickstart.py --workdir=runs/quickstart
+"$python" launch/pin.py --config=configs/quickstart.py --workdir=runs/quickstart --beside

@@ -1,7 +1,9 @@
 """Base model, +GA and +GA+PN of one configuration: three runs (PIN Table 4)."""
 
 from collections.abc import Callable
+import concurrent.futures
 import pathlib
+import threading
 from typing import Any
 
 from twotsrec import config as config_lib
@@ -16,6 +18,7 @@ def train(
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
+  beside: bool = False,
 ) -> dict[str, Any] | None:
   """Trains all three, each in a directory of its own.
 
@@ -25,6 +28,8 @@ def train(
     workdir: its folders `base`, `ga` and `ga_pn` are run directories.
     should_stop: as in `run.train`.
     quiet: no progress display.
+    beside: trains the first system, without a display, beside the others: the
+      same bits sooner, where one training does not fill the processor.
   Returns:
     {directory: report}; None if it was stopped. Repeating the call resumes.
   Raises:
@@ -38,13 +43,27 @@ def train(
     )
   systems = systems_of(config, workdir)
   _verify(systems, workdir)
-  reports = {}
-  for name, settings in systems.items():
+  failed = threading.Event()
+  stop = lambda: failed.is_set() or should_stop()
+
+  def train_one(name, quiet=quiet):
     place = str(pathlib.Path(workdir) / name)
-    reports[name] = run.train(settings, place, should_stop, quiet)
-    if reports[name] is None:
-      return None
-  return reports
+    try:
+      return run.train(systems[name], place, stop, quiet)
+    except BaseException:
+      failed.set()  # whatever trains beside it stops, and is saved
+      raise
+
+  first, *others = systems
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    ahead = pool.submit(train_one, first, quiet=True) if beside else None
+    reports = {} if ahead else {first: train_one(first)}
+    for name in others:
+      if None not in reports.values():  # not stopped
+        reports[name] = train_one(name)
+  if ahead:
+    reports = {first: ahead.result(), **reports}
+  return None if None in reports.values() else reports
 
 
 def _verify(systems, workdir):
