@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import signal
+import time
 
 import jax
 import pytest
@@ -9,8 +10,10 @@ from tests import finished
 from tests import small_runs as runs
 from tests import two_time_toys
 from tests.launch import scripts
+from twotsrec import types
 from twotsrec.recipes import pin
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run
 from twotsrec.runs import systems
 from twotsrec.runs import tables
 from twotsrec.training import files
@@ -67,6 +70,23 @@ def test_another_setting_for_the_same_runs_is_refused(run_pin, workdir):
   assert ended.code == 2 and ended.out == ''
   assert 'plugin.ratio: 0.5 there, 0.25 here' in ended.err
   assert len(ended.err.splitlines()) <= 2
+
+
+def test_a_base_model_that_fails_beside_the_others_stops_them(
+  run_pin, monkeypatch, tmp_path
+):
+  def train(config, place, should_stop, quiet):
+    if place.endswith('base'):
+      raise types.UserError('the base model fails')
+    end = time.monotonic() + 60
+    while not should_stop():
+      assert time.monotonic() < end
+      time.sleep(0.01)
+
+  monkeypatch.setattr(run, 'train', train)
+  ended = run_pin(f'--workdir={tmp_path}', '--beside')
+  assert ended.code == 2 and ended.out == ''
+  assert ended.err.splitlines()[-1].endswith('the base model fails')
 
 
 def test_stopped_it_says_how_to_go_on(run_pin, monkeypatch, tmp_path):

@@ -114,6 +114,16 @@ def test_three_runs_stand_side_by_side(trained, tmp_path):
     )
 
 
+def test_a_base_model_trained_beside_the_others_has_the_same_bits(
+  trained, tmp_path
+):
+  workdir = shutil.copytree(trained[0], tmp_path / 'pin')
+  shutil.rmtree(workdir / 'base')
+  reports = systems_lib.train(_config(), str(workdir), quiet=True, beside=True)
+  assert list(reports) == list(pin.SYSTEMS)
+  _same(finished.run('base'), workdir / 'base')
+
+
 def test_the_systems_differ_in_what_they_are_named_for(trained):
   told = {
     name: {
