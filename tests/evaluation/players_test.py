@@ -149,9 +149,9 @@ def test_a_large_validation_is_judged_by_a_fixed_sample(monkeypatch):
   ranked = []
   rank = online.rank
 
-  def recorded(*args, **named):
-    ranked.append(named['events'])
-    return rank(*args, **named)
+  def recorded(queries, prepared, events, among):
+    ranked.append(events)
+    return rank(queries, prepared, events, among)
 
   monkeypatch.setattr(online, 'rank', recorded)
   values = [
