@@ -235,9 +235,8 @@ def main(path: pathlib.Path) -> None:
   """Writes the record of this machine."""
   with tempfile.TemporaryDirectory() as folder:
     place = pathlib.Path(folder)
-    with compiling.once(
-      os.environ.get('TWOTSREC_TEST_CACHE') or place / 'compiled'
-    ):
+    cache = os.environ.get('TWOTSREC_TEST_CACHE') or place / 'compiled'
+    with compiling.once(cache), compiling.one_of_a_kind():
       record = {'machine': machine(), 'runs': measure(place)}
   path.write_text(json.dumps(record, indent=1, sort_keys=True) + '\n')
 

@@ -37,7 +37,7 @@ def test_a_layout_gives_the_product_of_scipy(layout, density):
   x = np.random.default_rng(1).normal(size=(60, 5)).astype(np.float32)
   adjacency = laid_out(layout, matrix)
   assert adjacency.num_nodes == 60
-  product = jax.jit(graph_layouts.product)(adjacency, jnp.asarray(x))
+  product = jax.jit(graph_layouts.product)(adjacency, x)
   assert product.dtype == jnp.float32
   np.testing.assert_allclose(product, matrix @ x, rtol=1e-4, atol=1e-4)
 
@@ -47,8 +47,8 @@ def test_a_layout_gives_the_product_of_scipy(layout, density):
 def test_a_hub_is_cut_and_put_together(layout, num_spokes):
   matrix = hub(num_spokes)
   x = np.random.default_rng(1).normal(size=(num_spokes + 1, 3))
-  product = graph_layouts.product(
-    laid_out(layout, matrix), jnp.asarray(x, jnp.float32)
+  product = jax.jit(graph_layouts.product)(
+    laid_out(layout, matrix), x.astype(np.float32)
   )
   np.testing.assert_allclose(product, matrix @ x, rtol=1e-4, atol=1e-3)
 
@@ -67,7 +67,7 @@ def test_a_hub_of_a_hub_takes_a_third_level(monkeypatch):
 def test_sums_of_half_precision_are_full(layout):
   matrix = hub(300)
   x = jnp.ones((301, 2), jnp.bfloat16)
-  product = graph_layouts.product(laid_out(layout, matrix), x)
+  product = jax.jit(graph_layouts.product)(laid_out(layout, matrix), x)
   assert product.dtype == jnp.float32
   # 601 is no bfloat16; sums of integers are exact in f32.
   sums = matrix.sum(axis=1)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests import two_time_toys
 from tests.studies import finished
 from tests.studies import papers
 from twotsrec import contracts
@@ -47,6 +48,12 @@ def _plan(out, systems=SYSTEMS):
   }  # fmt: skip
   request = study_lib.ask(study, given, out, changes=CHANGES)
   return plans.plan(study, request)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_programs():
+  with two_time_toys.small_programs():
+    yield
 
 
 @pytest.fixture(scope='module')
