@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import concurrent.futures
+import contextlib
 import pathlib
 import threading
 from typing import Any
@@ -48,11 +49,11 @@ def train(
 
   def train_one(name, quiet=quiet):
     place = str(pathlib.Path(workdir) / name)
-    try:
-      return run.train(systems[name], place, stop, quiet)
-    except BaseException:
-      failed.set()  # whatever trains beside it stops, and is saved
-      raise
+    with contextlib.ExitStack() as unless_it_ends:
+      unless_it_ends.callback(failed.set)  # what trains beside it stops, saved
+      report = run.train(systems[name], place, stop, quiet)
+      unless_it_ends.pop_all()
+    return report
 
   first, *others = systems
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
