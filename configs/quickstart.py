@@ -2,7 +2,7 @@
 
     python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
 
-Under a minute on 2 cores; user AUC .7604 on the test items, popularity .7157.
+About a minute on 2 cores; user AUC .7604 on the test items, popularity .7157.
 `--config.aggregator.name=backdoor` is +GA; `python launch/pin.py` with the same
 flags trains base, +GA and +GA+PN.
 """

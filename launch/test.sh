@@ -10,5 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
 
 prepare_environment test
-# A file stays in one process, for what its tests share.
-exec "$python" -m pytest -n auto --maxprocesses=8 --dist loadfile "$@"
+# A file stays in one process, for what its tests share; files that train come
+# first (tests/conftest.py).
+exec "$python" -m pytest -n auto --maxprocesses=8 --dist loadfile \
+  --no-loadscope-reorder "$@"

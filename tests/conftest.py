@@ -17,6 +17,17 @@ from tests import finished
 
 pytest_plugins = ['tests.slowest_files']
 
+# Folders whose files train, the longest first.
+_TRAINING = (
+  'gold',
+  'two_time',
+  'recipes',
+  'runs',
+  'launch',
+  'models',
+  'studies',
+)
+
 compiling.quickly()  # before a test file that computes is imported
 
 
@@ -25,6 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
   config.addinivalue_line(
     'filterwarnings', 'ignore:Error .* persistent compilation cache'
   )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Files that train come first: no worker ends alone with a long one."""
+  place = {name: number for number, name in enumerate(_TRAINING)}
+  items.sort(key=lambda item: place.get(item.path.parent.name, len(place)))
 
 
 @pytest.fixture(scope='session', autouse=True)
