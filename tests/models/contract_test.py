@@ -1,7 +1,7 @@
 """What every model promises, whatever its equations.
 
 More than `testing.check_model` asks of models of one's own, which all of them
-pass: shared candidates, padding and finite gradients are in there.
+pass: the padding row of a table and finite gradients are in there.
 """
 
 import dataclasses
@@ -90,6 +90,29 @@ def test_encoding_once_and_scoring_equals_one_pass(name):
   chex.assert_trees_all_close(
     examples.score_encoded(model, params, encoded, examples.CANDIDATES),
     one_pass(model, params, examples.HISTORY, examples.CANDIDATES),
+    rtol=1e-5,
+    atol=1e-6,
+  )
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_shared_candidates_score_like_repeated_ones(name):
+  model, params = examples.make(name), examples.params(name)
+  shared = np.arange(1, examples.SIZES.num_items + 1, dtype=np.int32)
+  repeated = np.tile(shared, (len(examples.HISTORY), 1))
+  actual = examples.scores(model, params, examples.HISTORY, shared)
+  expected = examples.scores(model, params, examples.HISTORY, repeated)
+  assert actual.dtype == jnp.float32
+  chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_more_padding_does_not_change_a_score(name):
+  model, params = examples.make(name), examples.params(name)
+  tight = examples.HISTORY[:, : examples.LENGTHS[1]]  # cuts the first user
+  chex.assert_trees_all_close(
+    examples.scores(model, params, tight, examples.CANDIDATES)[1:],
+    examples.scores(model, params, examples.HISTORY, examples.CANDIDATES)[1:],
     rtol=1e-5,
     atol=1e-6,
   )

@@ -50,6 +50,20 @@ def attached(
   return stages_lib.from_stages(plugin.attach(model.stages, plugins, weights))
 
 
+def with_stages(model: types.Model | None, name: str) -> types.Model:
+  """The model, where plugins can attach to it; `name` is for the message.
+
+  Raises:
+    types.UserError: a model without stages, or none.
+  """
+  if model is None or model.stages is None:
+    raise types.UserError(
+      f'model {name} has no stages for a plugin to attach to; '
+      'choose a sequence model such as din, or plugin.name=none'
+    )
+  return model
+
+
 def plugged(
   model: types.Model | None,
   plugin: types.Plugin,
@@ -72,11 +86,7 @@ def plugged(
   Raises:
     types.UserError: a model without stages.
   """
-  if model is None or model.stages is None:
-    raise types.UserError(
-      f'model {name} has no stages for a plugin to attach to; '
-      'choose a sequence model such as din, or plugin.name=none'
-    )
+  model = with_stages(model, name)
 
   def init(key, context, sizes):
     trunk_key, plugin_key = jax.random.split(key)

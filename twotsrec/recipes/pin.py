@@ -139,11 +139,11 @@ def system_of(
   Raises:
     types.UserError: a trunk without stages, by its name, or an unknown plugin.
   """
-  model = trunk
-  if has_plugins(config):
-    plugin, num_groups = plugins.make(config.plugin), config.groups.num_groups
-    model = plugged.plugged(trunk, plugin, num_groups, name)
-  assert trunk is not None and model is not None  # or it has been refused
+  if not has_plugins(config) and trunk is not None:
+    return System(trunk, trunk, context, sizes)
+  plugin, num_groups = plugins.make(config.plugin), config.groups.num_groups
+  trunk = plugged.with_stages(trunk, name)
+  model = plugged.plugged(trunk, plugin, num_groups, name)
   return System(model, trunk, context, sizes)
 
 

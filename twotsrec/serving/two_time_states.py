@@ -37,8 +37,7 @@ def serve(
   cell = two_rnn.cell_of(config.two_time)
   size = cell.states * config.model.width
   states = np.zeros((prepared.num_users, size), np.float32)
-  own = vectors.user
-  assert own is not None  # stage 1 has one for every user
+  own = jnp.asarray(vectors.user)  # stage 1 has one for every user
   queries, new = np.array(own), jnp.mean(own, axis=0)
   for player in reversed(players):
     job, net = player.job, nets.get(player.job.part.name, {})

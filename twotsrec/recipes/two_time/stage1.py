@@ -164,9 +164,8 @@ def snapshot(
   learner, _, how = stage
   template = {'params': jax.eval_shape(learner.init, how.keys.init)}
   path = run_directory.snapshot_path(folder, epoch)
-  restored = checkpoints.restore(path, template)
-  assert restored is not None, path  # the phase has written it
-  params = restored.state['params']
+  step = max(checkpoints.steps(path), default=0)  # the only one
+  params = checkpoints.restore_step(path, template, step).state['params']
   return params, vectors(params, learner.context)
 
 

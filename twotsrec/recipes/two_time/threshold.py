@@ -67,29 +67,40 @@ def _by_validation(experiment, work):
       ' two_time.thresholds, as in 25,50,100'
     )
   if not offline.held_out(experiment, 'validation'):
-    raise types.UserError(
-      'two_time.threshold_rule validation: the data have no validation'
-      ' events; prepare them with some, or give two_time.threshold'
-    )
+    raise _nothing_held_out()
   counts = prepared_lib.train_counts(experiment.prepared)
   tried = [with_threshold(experiment.config, t) for t in thresholds]
   for config in tried:
     stream_jobs.check_threshold(counts, config.two_time)
-  best, values = None, {}
-  for threshold, config in zip(thresholds, tried, strict=True):
+
+  def attempt(threshold, config):
     place = _inside(work, f'threshold_{threshold}')
     outcome = stages.train(experiment._replace(config=config), place)
-    values[str(threshold)] = _validated(outcome)
-    if values[str(threshold)] == max(values.values()):
-      best = outcome
-  assert best is not None  # some threshold is tried
-  return best, {'validation_mrr': values}
+    return _validated(outcome), outcome
+
+  attempts = map(attempt, thresholds, tried)  # one by one: two are in memory
+  most, best = next(attempts)
+  values = [most]
+  for value, outcome in attempts:
+    values.append(value)
+    if value >= most:
+      most, best = value, outcome
+  by_threshold = dict(zip(map(str, thresholds), values, strict=True))
+  return best, {'validation_mrr': by_threshold}
+
+
+def _nothing_held_out() -> types.UserError:
+  return types.UserError(
+    'two_time.threshold_rule validation: the data have no validation'
+    ' events; prepare them with some, or give two_time.threshold'
+  )
 
 
 def _validated(outcome) -> float:
   """Validation MRR of all users."""
   judge = players_lib.make_judge(outcome.experiment, outcome.players)
-  assert judge is not None  # there are events to choose by
+  if judge is None:
+    raise _nothing_held_out()
   return judge(outcome.nets, outcome.vectors)
 
 
