@@ -12,6 +12,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from twotsrec import types
 
@@ -28,7 +29,7 @@ def init_dense(
 
 
 def dense(
-  params: dict[str, jax.Array], x: jax.Array, dtype: jnp.dtype = jnp.float32
+  params: dict[str, jax.Array], x: jax.Array, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
   """x W + b over the last axis, computed and returned in `dtype`."""
   kernel = params['kernel']
@@ -52,7 +53,7 @@ def mlp(
   params: dict[str, Any],
   x: jax.Array,
   activation: Callable[[jax.Array], jax.Array] = jnp.tanh,
-  dtype: jnp.dtype = jnp.float32,
+  dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
   """Dense layers with an activation between them; the last one is linear."""
   for i in range(len(params) - 1):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 import numpy as np
 
 from twotsrec import fields
@@ -116,7 +117,7 @@ def make_edges(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def propagate(
-  graph: Graph, x: jax.Array, dtype: jnp.dtype = jnp.float32
+  graph: Graph, x: jax.Array, dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
   """P x. Its gradient, P' g = diag(right) A diag(left) g, costs as much.
 

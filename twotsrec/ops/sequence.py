@@ -8,6 +8,7 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 def take_last(states: jax.Array, mask: jax.Array) -> jax.Array:
@@ -24,7 +25,7 @@ def gru_step(
   params: dict[str, jax.Array],
   projected: jax.Array,
   state: jax.Array,
-  dtype: jnp.dtype = jnp.float32,
+  dtype: DTypeLike = jnp.float32,
 ) -> jax.Array:
   """One step of a gated recurrent unit in torch's gate form.
 
@@ -56,7 +57,7 @@ def gru(
   params: dict[str, dict[str, jax.Array]],
   inputs: jax.Array,
   mask: jax.Array,
-  dtype: jnp.dtype = jnp.float32,
+  dtype: DTypeLike = jnp.float32,
 ) -> tuple[jax.Array, jax.Array]:
   """A gated recurrent unit over right-padded sequences; it starts at 0.
 

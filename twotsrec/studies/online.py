@@ -357,7 +357,7 @@ def differences(
     if name == reference or not pooled:
       continue
     [compared] = comparison.compare(pooled, resamples, 0)
-    present = pooled[0].table.counts[..., 0].astype(bool).sum(axis=0)
+    present = pooled[0].table.counts[..., 0].astype(bool).sum(axis=0).tolist()
     made[name] = {
       results.key(metric, rule, row['group']): results.difference(row)
       for column, (rule, metric) in enumerate(COLUMNS)
