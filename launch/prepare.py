@@ -175,7 +175,18 @@ def main() -> int:
   )
   print(report.text(data, grouping))
   print(f'\nprepared data in {_OUT.value}')
+  print(f'train a model: {_training(data)}')
   return 0
+
+
+def _training(data) -> str:
+  """The command that trains on it what fits it."""
+  several = len(data.manifest['behaviors']) > 1
+  name = 'copf/taobao' if several else 'own'
+  return (
+    f'python launch/train.py --config=configs/{name}.py'
+    f' --config.data.prepared={_OUT.value} --workdir=runs/mine'
+  )
 
 
 def _features() -> settings.FeatureOptions | None:

@@ -58,6 +58,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for model in ('din', 'gru4rec', 'sasrec')
   }
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
+  expected |= {'configs/own.py'}
   expected |= {*PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
@@ -102,6 +103,17 @@ def test_every_variant_of_copf_can_be_made_on_its_datasets(name):
     _make_multi_behavior(config)
   with pytest.raises(types.UserError, match="'copf_x' is unknown; known: copf"):
     module.get_config('copf_x')
+
+
+def test_the_models_for_a_log_of_ones_own_can_be_made():
+  module = _load('configs/own.py')
+  for name in ('sasrec', 'gru4rec', 'din'):
+    config = module.get_config(name)
+    assert config.model.name == name
+    recipes.check(config)
+    assert 0 < config.train.min_epochs < config.train.epochs
+  with pytest.raises(types.UserError, match='known: sasrec, gru4rec, din'):
+    module.get_config('sasrex')
 
 
 def test_the_variants_of_copf_are_named_where_they_are_used():

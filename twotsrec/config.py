@@ -174,6 +174,7 @@ class TrainConfig:
   beta2: float = below(1, 0.999)  # Adam; 0.98 in the original SASRec
   epochs: int = at_least(1, 20)  # ours: "until convergence"
   patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
+  min_epochs: int = at_least(0, 0)  # patience ends nothing before them
   evaluate_every: int = at_least(1, 1)  # epochs between evaluations
   select_metric: str = free('loss')  # sec. 4.1.4; or user_auc, ndcg@10, ...
   select_on: str = one_of('validation', 'test')  # 'test' marks the report

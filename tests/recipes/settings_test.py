@@ -35,9 +35,9 @@ RECIPES = {
     ' train.fishr_decay'
     ' train.inner_rate train.adversary_weight train.objective train.log_groups'
     ' train.batch_size train.batching train.learning_rate train.epochs'
-    ' train.patience train.evaluate_every train.select_metric plugin.trunk'
-    ' plugin.trunk_gradient plugin.select plugin.select_metric routing.*'
-    ' evaluation.candidates evaluation.num_candidates',
+    ' train.patience train.min_epochs train.evaluate_every train.select_metric'
+    ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
+    ' routing.* evaluation.candidates evaluation.num_candidates',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}

@@ -14,7 +14,7 @@ from twotsrec.training import run_directory
 from twotsrec.training import steps
 
 
-def _stopped(values, patience, evaluate_every, lower):
+def _stopped(values, patience, min_epochs, evaluate_every, lower):
   """(epochs made, best epoch), in the words of the documentation."""
   best, best_epoch, stale = None, None, 0
   for epoch in range(1, len(values) + 1):
@@ -25,28 +25,31 @@ def _stopped(values, patience, evaluate_every, lower):
       best, best_epoch, stale = value, epoch, 0
     else:
       stale += 1
-    if patience and stale == patience:
+    if patience and stale >= patience and epoch >= min_epochs:
       return epoch, best_epoch
   return len(values), best_epoch
 
 
 @pytest.mark.parametrize(
-  ('metric', 'values', 'patience', 'evaluate_every'),
+  ('metric', 'values', 'patience', 'min_epochs', 'evaluate_every'),
   [
-    ('loss', [3, 2, 2, 4, 1], 2, 1),
-    ('loss', [3, 2, 2, 4, 1], 3, 1),
-    ('loss', [3, 2, 2, 4, 1], 0, 1),
-    ('ndcg@10', [3, 2, 2, 4, 1], 3, 1),
-    ('ndcg@10', [3, 2, 2, 4, 1], 1, 1),
-    ('loss', [1, 5, 2, 0, 3], 1, 2),
-    ('user_auc', [1, 5, 2, 6, 3], 0, 3),
+    ('loss', [3, 2, 2, 4, 1], 2, 0, 1),
+    ('loss', [3, 2, 2, 4, 1], 2, 5, 1),  # otherwise it ends before the best
+    ('loss', [3, 2, 2, 4, 4, 1], 2, 4, 1),
+    ('loss', [3, 2, 2, 4, 4, 1], 1, 5, 1),  # as soon as it may
+    ('loss', [3, 2, 2, 4, 1], 3, 0, 1),
+    ('loss', [3, 2, 2, 4, 1], 0, 0, 1),
+    ('ndcg@10', [3, 2, 2, 4, 1], 3, 0, 1),
+    ('ndcg@10', [3, 2, 2, 4, 1], 1, 0, 1),
+    ('loss', [1, 5, 2, 0, 3], 1, 0, 2),
+    ('user_auc', [1, 5, 2, 6, 3], 0, 0, 3),
   ],
 )
 def test_patience_counts_evaluations_and_the_best_one_is_kept(
-  tmp_path, metric, values, patience, evaluate_every
+  tmp_path, metric, values, patience, min_epochs, evaluate_every
 ):
   epochs, best_epoch = _stopped(
-    values, patience, evaluate_every, metric == 'loss'
+    values, patience, min_epochs, evaluate_every, metric == 'loss'
   )
   per_epoch = len(loops.phase().source.plan_of(0))
   kept = {}
@@ -66,6 +69,7 @@ def test_patience_counts_evaluations_and_the_best_one_is_kept(
     loops.changed(judge=evaluate),
     epochs=len(values),
     patience=patience,
+    min_epochs=min_epochs,
     evaluate_every=evaluate_every,
     select_metric=metric,
     checkpoint_every=60.0,

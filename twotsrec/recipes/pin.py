@@ -121,6 +121,7 @@ def of_stage(config: config_lib.Config) -> config_lib.Config:
     config.train,
     epochs=plugin.epochs,
     patience=plugin.patience,
+    min_epochs=0,
     select_metric=plugin.select_metric,
     learning_rate=optimizers.plugin_rate(plugin),
   )

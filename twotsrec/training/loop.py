@@ -153,9 +153,10 @@ def _host(progress):
 
 def _is_finished(run, progress):
   """By the configuration in force, which may ask for more than the last."""
-  patience = run.config.patience
-  out_of_patience = patience > 0 and progress.stale >= patience
-  return progress.epoch >= run.config.epochs or out_of_patience
+  config = run.config
+  out_of_patience = 0 < config.patience <= progress.stale
+  enough = progress.epoch >= config.min_epochs
+  return progress.epoch >= config.epochs or (out_of_patience and enough)
 
 
 def _call(runner, phase, live, plan, epoch, start, stop):

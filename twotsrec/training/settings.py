@@ -35,8 +35,8 @@ MULTI_BEHAVIOR = (
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
     'train.batch_size train.learning_rate train.beta2 train.epochs'
-    ' train.patience train.evaluate_every train.select_* train.checkpoint_every'
-    ' train.keep train.seed'
+    ' train.patience train.min_epochs train.evaluate_every train.select_*'
+    ' train.checkpoint_every train.keep train.seed'
   ),
   Reads(
     'data.num_negatives data.negative_mode train.batching routing.*',

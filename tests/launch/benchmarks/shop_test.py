@@ -1,0 +1,38 @@
+import numpy as np
+import polars as pl
+
+from tests.launch import scripts
+
+
+def _written(capsys, path, *flags):
+  done = scripts.run(capsys, 'benchmarks/shop', f'--out={path}', *flags)
+  assert (done.code, done.err) == (0, '')
+  return path.read_bytes()
+
+
+def test_a_shop_has_sessions_in_time_and_repeats(capsys, tmp_path):
+  size = ('--events=3000', '--items=300')
+  first = _written(capsys, tmp_path / 'a.csv', *size)
+  assert first == _written(capsys, tmp_path / 'b.csv', *size)
+  assert first != _written(capsys, tmp_path / 'c.csv', *size, '--seed=1')
+  table = pl.read_csv(tmp_path / 'a.csv')
+  assert table.columns == ['user', 'item', 'event', 'time']
+  assert len(table) == 3000 and table['item'].n_unique() > 150
+  times = table['time'].str.to_datetime('%Y-%m-%dT%H:%M:%SZ', strict=True)
+  assert times.is_sorted() and (times.max() - times.min()).days < 181
+  # A quarter to three quarters of last events are of items the user had.
+  again = [
+    items[-1] in items[:-1]
+    for items in table.group_by('user').agg('item')['item'].to_list()
+    if len(items) > 1
+  ]
+  assert 0.25 < np.mean(again) < 0.75
+  # Whatever is put into a cart was viewed before.
+  rows = list(zip(table['user'], table['item'], table['event']))
+  viewed = set()
+  for user, item, event in rows:
+    if event == 'view':
+      viewed.add((user, item))
+    elif event == 'cart':
+      assert (user, item) in viewed
+  assert set(table['event']) == {'view', 'cart', 'purchase'}
