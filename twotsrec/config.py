@@ -158,6 +158,8 @@ class AggregatorConfig:
   mgda_normalization: str = one_of(*GRAM_NORMS, read=_by('mgda'))  # Sener 2018
   cagrad_c: float = at_least(0, 0.5, _by('cagrad'))  # Liu et al. 2021
   nash_max_norm: float = at_least(0, 1.0, _by('nash'))  # Navon 2022; 0: none
+  # ours: sqrt(sum |g|^2) long before it is cut; Navon 2022: sqrt(G), so then 1
+  nash_scale: str = one_of('gradients', 'published', read=_by('nash'))
   fairgrad_alpha: float = above(0, 1.0, _by('fairgrad'))  # Ban, Ji 2024; 1 Nash
   db_mtl_beta: float = below(1, 0.9, _by('db_mtl'))  # Lin et al. 2023
 

@@ -37,7 +37,7 @@ _MAKERS = {
   'mgda': lambda c: gram.mgda(c.mgda_normalization),
   'cagrad': lambda c: gram.cagrad(c.cagrad_c),
   'imtl_g': lambda c: gram.imtl_g(),
-  'nash': lambda c: gram.nash(c.nash_max_norm),
+  'nash': lambda c: gram.nash(c.nash_max_norm, c.nash_scale),
   'aligned': lambda c: gram.aligned(c.tau, c.prior),
   'upgrad': lambda c: gram.upgrad(c.tau, c.prior),
   'fairgrad': lambda c: gram.fairgrad(c.fairgrad_alpha),

@@ -5,9 +5,10 @@ groups present, so that parameters are never concatenated. The matrix is scaled
 by n / trace first, which makes the methods homogeneous: c times the gradients
 give c times the update.
 
-Departure: Nash-MTL divides the Gram matrix by its norm, FairGrad takes it as it
-is. Here both see it over its mean diagonal, so that one group alone gets its
-own gradient.
+Departure: Nash-MTL and FairGrad take the Gram matrix as it is. Here both see it
+over its mean diagonal, so that one group alone gets its own gradient, and the
+update of Nash-MTL has the length min(1, sqrt(sum_j |g_j|^2)) where the
+published one always has 1; `nash('published')` is the latter.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,20 +18,32 @@ import jax.numpy as jnp
 
 from twotsrec import trees
 from twotsrec import types
+from twotsrec.aggregators import axes
 from twotsrec.aggregators import linear
 from twotsrec.aggregators import solvers
 
 
 def _from_gram(
-  weights_of: Callable[..., jax.Array], max_norm: float = 0.0
+  weights_of: Callable[..., jax.Array],
+  max_norm: float = 0.0,
+  published: bool = False,
 ) -> types.GradientAggregator:
-  """The aggregator with weights (matrix, present, info) -> f32[G]."""
+  """The aggregator with weights (matrix, present, info) -> f32[G].
+
+  `published`: they are inverse to lengths, so those of the matrix as it is
+  follow from those of the scaled one.
+  """
 
   def update(group_grads, info, state, *, key=None):
     del key  # deterministic
     present = info.counts > 0
-    matrix = solvers.scale(trees.gram(group_grads), present)
+    gram = trees.gram(group_grads)
+    matrix = solvers.scale(gram, present)
     group_weights = weights_of(matrix, present, info)
+    if published:
+      trace = jnp.sum(jnp.where(present, jnp.diagonal(gram), 0.0))
+      root = jnp.sqrt(jnp.where(trace == 0, 1.0, trace))
+      group_weights = group_weights * (jnp.sqrt(jnp.sum(present)) / root)
     grads = trees.combine(group_weights, group_grads)
     if max_norm > 0:
       squares = [jnp.sum(g**2) for g in jax.tree.leaves(grads)]
@@ -78,8 +91,8 @@ def cagrad(c: float = 0.5) -> types.GradientAggregator:
     del info
     mean = solvers.uniform(present)
     weights = solvers.conflict_averse(matrix, present, c)
-    mean_norm = _length(matrix, mean)
-    ratio = mean_norm / jnp.maximum(_length(matrix, weights), 1e-8)
+    # The same lengths as where the weights come from.
+    ratio = solvers.length(matrix, mean) / solvers.length(matrix, weights)
     return (mean + c * ratio * weights) / (1.0 + c**2)
 
   return _from_gram(weights_of)
@@ -94,10 +107,9 @@ def imtl_g() -> types.GradientAggregator:
 
   def weights_of(matrix, present, info):
     del info
-    norms = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
-    raw = jnp.linalg.pinv(matrix, hermitian=True) @ norms
-    total = jnp.sum(raw)
-    degenerate = jnp.abs(total) < 1e-6
+    raw = solvers.equal_projections(matrix, present)
+    total, size = jnp.sum(raw), jnp.sum(jnp.abs(raw))
+    degenerate = jnp.abs(total) <= 1e-6 * size
     return jnp.where(
       degenerate,
       solvers.uniform(present),
@@ -107,16 +119,20 @@ def imtl_g() -> types.GradientAggregator:
   return _from_gram(weights_of)
 
 
-def nash(max_norm: float = 1.0) -> types.GradientAggregator:
+def nash(
+  max_norm: float = 1.0, scale: str = 'gradients'
+) -> types.GradientAggregator:
   """The bargaining solution M a = 1 / a (Navon et al. 2022).
-
-  With M scaled, the update is sqrt(sum_j |g_j|^2) long before clipping.
 
   Args:
     max_norm: longer updates are shortened to it, as published; 0 never.
+    scale: of M, and so of the update before it is shortened. 'gradients': it is
+      sqrt(sum_j |g_j|^2) long and falls with the gradients. 'published': M is
+      the Gram matrix as it is, and the update sqrt(G) long whatever the
+      gradients are, hence always max_norm where that is at most 1.
   """
   weights_of = lambda matrix, present, _: solvers.equal_utility(matrix, present)
-  return _from_gram(weights_of, max_norm)
+  return _from_gram(weights_of, max_norm, scale == 'published')
 
 
 def fairgrad(alpha: float = 1.0) -> types.GradientAggregator:
@@ -138,21 +154,17 @@ def aligned(
   """Gradients made orthogonal and equally long (Senushkin et al. 2023).
 
   a = sqrt(l_min) V diag(l^-1/2) V' w_0 over the eigenvalues l of M that are
-  not numerically zero.
+  not numerically zero, as many as those of the cosines.
 
   The preference w_0 of the groups is as the prior of `linear.backdoor`.
   """
   preference = linear.backdoor_weights(tau, prior)
 
   def weights_of(matrix, present, info):
-    values, vectors = jnp.linalg.eigh(matrix)
-    tolerance = matrix.shape[0] * jnp.finfo(jnp.float32).eps * values[-1]
-    kept = values > tolerance
-    least = jnp.min(jnp.where(kept, values, values[-1]))
-    inverse = jnp.where(kept, jnp.sqrt(least / jnp.where(kept, values, 1)), 0.0)
-    # NaN compares as small; it has to reach the update.
-    inverse = jnp.where(jnp.isnan(values), jnp.nan, inverse)
-    return vectors @ (inverse * (vectors.T @ preference(info)))
+    vectors, lengths, counts = axes.principal(matrix, present)
+    least = jnp.min(jnp.where(counts, lengths, jnp.inf))
+    inverse = jnp.where(counts, least / jnp.where(counts, lengths, 1.0), 0.0)
+    return (inverse * (vectors @ preference(info))) @ vectors
 
   return _from_gram(weights_of)
 
@@ -169,8 +181,3 @@ def upgrad(
     matrix, present, preference(info)
   )
   return _from_gram(weights_of)
-
-
-def _length(matrix, weights):
-  """|sum_j w_j g_j|, f32[]."""
-  return jnp.sqrt(jnp.maximum(jnp.dot(weights, matrix @ weights), 0.0))

@@ -7,7 +7,6 @@ caller's weighted sum then carries into the update.
 """
 
 from collections.abc import Callable
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,10 @@ import numpy as np
 
 # Added to correlation matrices: 1e-8 would vanish beside 1 in float32.
 _RIDGE = 1e-6
+
+# The least share of sum_j w_j |g_j| that tells |g_w| from 0: rounding the
+# entries of a matrix moves |g_w|^2 by eps of the square of that sum.
+_LEAST_SHARE = float(np.finfo(np.float32).eps) ** 0.5
 
 # Groups for which all subsets can be tried; 2^8 systems of 8 unknowns.
 _MAX_ENUMERATED = 8
@@ -39,22 +42,40 @@ def uniform(present: jax.Array) -> jax.Array:
   return present / jnp.maximum(jnp.sum(present), 1.0)
 
 
-def project_simplex(values: jax.Array, present: jax.Array) -> jax.Array:
-  """The nearest point of the probability simplex, f32[G].
+def length(matrix: jax.Array, weights: jax.Array) -> jax.Array:
+  """|sum_j w_j g_j| of weights w >= 0, f32[].
 
-  max(v - theta, 0) with theta the largest (sum_S v - 1) / |S| over sets of
-  leading values S: for any other set the same sum is not larger, so neither a
-  sort nor a search is needed.
+  Not below `_LEAST_SHARE` of sum_j w_j |g_j|: so much rounding leaves where
+  gradients cancel.
+  """
+  square = jnp.dot(weights, matrix @ weights)
+  norms = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
+  least = jnp.maximum(_LEAST_SHARE * jnp.dot(weights, norms), 1e-10)
+  return jnp.sqrt(jnp.maximum(square, least**2))
+
+
+def project_simplex(
+  values: jax.Array, present: jax.Array, costs: jax.Array | None = None
+) -> jax.Array:
+  """The nearest x >= 0 with sum_j c_j x_j = 1, f32[G].
+
+  max(v - theta c, 0) with theta the largest (sum_S c v - 1) / sum_S c^2 over
+  sets S of leading v / c: for any other set the same quotient is not larger, so
+  neither a sort nor a search is needed.
 
   Args:
     values: f32[G].
     present: bool[G]; the others get 0.
+    costs: c, positive f32[G]; None is 1, the probability simplex.
   """
-  leading = (values[None, :] >= values[:, None]) & present[None, :]
-  sums = jnp.sum(jnp.where(leading, values[None, :], 0.0), axis=1)
-  thetas = (sums - 1.0) / jnp.maximum(jnp.sum(leading, axis=1), 1)
+  costs = jnp.ones_like(values) if costs is None else costs
+  ratios = values / costs
+  leading = (ratios[None, :] >= ratios[:, None]) & present[None, :]
+  sums = jnp.sum(jnp.where(leading, costs * values, 0.0), axis=1)
+  squares = jnp.sum(jnp.where(leading, costs**2, 0.0), axis=1)
+  thetas = (sums - 1.0) / jnp.where(squares > 0, squares, 1.0)
   theta = jnp.max(jnp.where(present, thetas, -jnp.inf))
-  return jnp.where(present, jnp.maximum(values - theta, 0.0), 0.0)
+  return jnp.where(present, jnp.maximum(values - theta * costs, 0.0), 0.0)
 
 
 def minimize_quadratic(
@@ -76,7 +97,7 @@ def minimize_quadratic(
     project: f32[G] -> the nearest point of the set.
     start: a point of the set.
     num_steps: at most so many.
-    tolerance: ends when no weight moves by more.
+    tolerance: ends when no weight moves by more of the largest one.
   """
   largest = jnp.linalg.eigvalsh(matrix)[-1]
   step = jnp.where(largest > 0, 1.0 / jnp.where(largest > 0, largest, 1.0), 0.0)
@@ -88,7 +109,8 @@ def minimize_quadratic(
     momentum = jnp.where(uphill, 1.0, momentum)
     following = 0.5 * (1.0 + jnp.sqrt(1.0 + 4.0 * momentum**2))
     ahead = moved + (momentum - 1.0) / following * (moved - x)
-    return count + 1, moved, ahead, following, jnp.max(jnp.abs(moved - y))
+    moves = jnp.max(jnp.abs(moved - y)) / jnp.max(jnp.abs(moved), initial=1e-30)
+    return count + 1, moved, ahead, following, moves
 
   def going(carry):
     return (carry[0] < num_steps) & (carry[-1] > tolerance)
@@ -104,16 +126,19 @@ def on_simplex(
 
   Up to `_MAX_ENUMERATED` groups every support is tried: on the right one the
   solution is that of a linear system, whatever the conditioning. FISTA does
-  the rest.
+  the rest, in |g| x: a step fits all groups, however long their gradients.
 
   Args:
     matrix: M.
     linear: q, f32[G].
     present: bool[G]; the others get 0.
   """
-  project = functools.partial(project_simplex, present=present)
   if matrix.shape[0] > _MAX_ENUMERATED:
-    return minimize_quadratic(matrix, linear, project, uniform(present))
+    correlations, norms, _ = cosines(matrix, present)
+    start = norms * uniform(present)
+    project = lambda b: project_simplex(b, present, 1.0 / norms)
+    scaled = linear / norms
+    return minimize_quadratic(correlations, scaled, project, start) / norms
 
   def on_support(support):
     inside = (support & present).astype(matrix.dtype)
@@ -121,7 +146,7 @@ def on_simplex(
     toward_one, free = jnp.linalg.solve(_restrict(matrix, inside), sides).T
     total = jnp.dot(inside, toward_one)
     shift = (1.0 - jnp.dot(inside, free)) / jnp.where(total > 0, total, 1.0)
-    return project(inside * (free + shift * toward_one))
+    return project_simplex(inside * (free + shift * toward_one), present)
 
   return _best(matrix, linear, jax.vmap(on_support)(_supports(matrix)))
 
@@ -186,21 +211,21 @@ def conflict_averse(
   """
   mean = uniform(present)
   linear = matrix @ mean
-  mean_norm = jnp.sqrt(jnp.maximum(jnp.dot(mean, linear), 0.0))
-
-  def norm(weights):
-    square = jnp.dot(weights, matrix @ weights)
-    return jnp.sqrt(jnp.maximum(square, 1e-8))
+  mean_norm = length(matrix, mean)
+  norms = jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0))
 
   def body(carry):
     count, weights, _ = carry
-    curvature = c * mean_norm / norm(weights)
+    curvature = c * mean_norm / length(matrix, weights)
     # Divided by the curvature, the problem keeps the scale of the matrix.
     safe = jnp.where(curvature > 1.0, curvature, 1.0)
     moved = on_simplex(curvature / safe * matrix, linear / safe, present)
-    return count + 1, moved, jnp.max(jnp.abs(moved - weights))
+    moves = jnp.abs(moved - weights)
+    # A small weight on a long gradient may be what counts.
+    reach = jnp.max(moves * norms) / jnp.max(moved * norms, initial=1e-30)
+    return count + 1, moved, jnp.maximum(jnp.max(moves), 0.1 * reach)
 
-  going = lambda carry: (carry[0] < 100) & (carry[-1] > 1e-6)
+  going = lambda carry: (carry[0] < 300) & (carry[-1] > 1e-6)
   first = (0, mean, jnp.float32(jnp.inf))
   return jax.lax.while_loop(going, body, first)[1]
 
@@ -221,15 +246,15 @@ def equal_utility(
     alpha: positive.
   """
   size = matrix.shape[0]
-  cosines, norms, kept = _cosines(matrix, present)
+  correlations, norms, kept = cosines(matrix, present)
   # Groups left out become independent problems with solution 1.
-  cosines = cosines + jnp.diag(jnp.where(kept, _RIDGE, 1.0))
+  correlations = correlations + jnp.diag(jnp.where(kept, _RIDGE, 1.0))
   power = 1.0 / alpha
   utility = jnp.where(kept, norms ** (power - 1.0), 1.0)
 
   def body(_, b):
-    slope = cosines @ b - utility * b**-power
-    curvature = cosines + jnp.diag(power * utility * b ** (-power - 1.0))
+    slope = correlations @ b - utility * b**-power
+    curvature = correlations + jnp.diag(power * utility * b ** (-power - 1.0))
     newton = jnp.linalg.solve(curvature, -slope)
     decrement = jnp.sqrt(jnp.maximum(-jnp.dot(slope, newton), 0.0))
     rate = jnp.where(decrement > 0.25, 1.0 / (1.0 + decrement), 1.0)
@@ -256,14 +281,37 @@ def dual_cone(
   not absolute as published; beside a small gradient an absolute one would
   outweigh the constraint.
   """
-  cosines, norms, kept = _cosines(matrix, present)
-  ridged = cosines + 1e-4 * jnp.eye(matrix.shape[0])
+  correlations, norms, kept = cosines(matrix, present)
+  ridged = correlations + 1e-4 * jnp.eye(matrix.shape[0])
   solve = jax.vmap(lambda lower: above(ridged, lower, kept))
   scaled = solve(jnp.diag(jnp.where(kept, preference * norms, 0.0)))
   return jnp.sum(scaled, axis=0) / norms
 
 
-def _cosines(matrix, present):
+def equal_projections(matrix: jax.Array, present: jax.Array) -> jax.Array:
+  """a with the same projection of sum_j a_j g_j on every unit gradient, f32[G].
+
+  Up to a factor a_j = b_j / |g_j|, C b = 1. Eigenvalues of the cosines C below
+  G eps times the largest count as 0; those of the Gram matrix would be cut
+  where gradients are merely short. A zero gradient gets weight 0.
+  """
+  correlations, norms, kept = cosines(matrix, present)
+  ones = kept.astype(matrix.dtype)
+  rank_tolerance = tolerance(matrix)
+  solved = jnp.linalg.pinv(correlations, rtol=rank_tolerance, hermitian=True)
+  # Unit gradients that add up to 0 have the projections 0 of their sum.
+  b = solved @ ones
+  return jnp.where(jnp.max(jnp.abs(b)) < _RIDGE, ones, b) / norms
+
+
+def tolerance(matrix: jax.Array) -> float:
+  """Eigenvalues of cosines below this share of the largest count as 0."""
+  return matrix.shape[0] * float(jnp.finfo(matrix.dtype).eps)
+
+
+def cosines(
+  matrix: jax.Array, present: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Cosines, norms and which gradients are present and not zero.
 
   Problems in b = |g| a are as well conditioned when the gradients are of very
@@ -273,5 +321,5 @@ def _cosines(matrix, present):
   kept = present & ~(norms <= 1e-8)  # NaN is kept, and carried on
   norms = jnp.where(kept, norms, 1.0)
   both = kept[:, None] & kept[None, :]
-  cosines = matrix / norms[:, None] / norms[None, :]
-  return jnp.where(both, cosines, 0.0), norms, kept
+  quotients = matrix / norms[:, None] / norms[None, :]
+  return jnp.where(both, quotients, 0.0), norms, kept
