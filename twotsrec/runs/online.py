@@ -1,14 +1,15 @@
 """New events of a finished 2TS run: states that follow them, and what is next.
 
-A table of events, in the order in which they happened, is played through the
-states of its users. States outlive the process in a file, so that the next
-table goes on from there.
+A table of events is played through the states of its users, which live in a
+store that outlives the process. Events that were played before are left out, so
+a call that failed or was killed is simply made again.
 """
 
 from collections.abc import Iterator
+import contextlib
+import os
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from twotsrec import models
@@ -17,30 +18,39 @@ from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
+from twotsrec.runs import event_checks
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
 from twotsrec.runs import state_files
+from twotsrec.runs import state_store
 from twotsrec.serving import online
+from twotsrec.serving import online_windows
 from twotsrec.serving import writers
 from twotsrec.training import progress
 from twotsrec.training import run_directory
 
-_USERS = 4096  # recommended to at once
+_RECOMMENDED = 4096  # users who are recommended to at once
+_BATCH = 65_536  # users whose events are played wholly or not at all
 
 
 class Options(NamedTuple):
   """Events to play, and where the results go.
 
   Attributes:
-    events: table of events in the order in which they happened.
-    states: file of states that an earlier call wrote; '' for none.
-    out_states: file for the states of its users and those of `events`.
+    events: table of events; '' to only copy `states` to `out_states`.
+    states: a store, or a .npz file, that an earlier call wrote; '' for none.
+    out_states: a .npz file that gets all states afterwards, or a store, which
+      is made if there is none; '' where `states` is a store.
     out: a .csv, .jsonl or .parquet file for recommendations to the users of
       `events`; '' for none.
     k: items per user.
-    exclude_seen: leave out what the run and `events` know the user has. A
-      state does not tell its items, so those of earlier calls may come back.
+    exclude_seen: leave out what the run, `events` and the events that are
+      stored say the user has. Older ones of earlier calls may come back.
+    late: what becomes of an event earlier than the last one played of its user:
+      'error', 'drop' (it is counted), or 'replay' (the stored events are played
+      again with it in its place).
+    keep_events: last events of every user that are stored, at least.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
   """
@@ -51,7 +61,17 @@ class Options(NamedTuple):
   out: str = ''
   k: int = 10
   exclude_seen: bool = True
+  late: str = 'error'
+  keep_events: int = 64
   columns: pipeline.TableOptions = pipeline.TableOptions()
+
+
+class _Played(NamedTuple):
+  """What became of a table so far."""
+
+  new_users: int
+  unknown: int  # events with items that the model does not know
+  counts: event_checks.Counts
 
 
 def open_service(workdir: str) -> online.Service:
@@ -66,41 +86,204 @@ def open_service(workdir: str) -> online.Service:
 def run(workdir: str, options: Options, quiet: bool = False) -> str:
   """Plays events through a finished 2TS run; a line that says what was done.
 
+  A store may have several writers at once. The events of up to 65,536 users are
+  played wholly or not at all, and before the next ones.
+
   Raises:
-    types.UserError: events that go back in time, states that do not belong to
-      the run, or a file that cannot be read or written.
+    types.UserError: late events where these are an error, states that do not
+      belong to the run, or a file that cannot be read or written.
   """
+  _check(options)
+  service, prepared = _open(workdir)
+  events = None
+  if options.events:
+    events = event_tables.read(prepared, options.events, options.columns)
+  with _opened(options, service) as store:
+    said = []
+    if events is not None:
+      said.append(_play(store, prepared, events, options, quiet))
+    out = options.out_states
+    if out and _is_file(store, out):
+      state_files.save(out, service, state_store.read_all(store))
+    users = _count(state_store.count(store), 'user')
+  return '; '.join([*said, f'states of {users} in {out or options.states}'])
+
+
+def current(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  events: event_tables.Events,
+) -> tuple[online_windows.Stored, np.ndarray]:
+  """The users of a table as the store has them, or else as the run left them.
+
+  Returns:
+    The users, and who of them is in the store, bool[n].
+  """
+  last_time = event_tables.last_times(prepared, events)
+  fresh = online_windows.begin(
+    store.service, events.ids, events.user, last_time
+  )
+  old, place = state_store.read(store, events.ids)
+  for name in ('last_time', 'floor'):
+    getattr(fresh, name)[place] = getattr(old, name)
+  for name in ('start', 'state'):
+    pairs = zip(getattr(fresh, name), getattr(old, name), strict=True)
+    for leaf, values in pairs:
+      leaf[place] = values
+  counts = np.zeros(len(events.ids) + 1, np.int64)
+  counts[place + 1] = np.diff(old.window.offsets)
+  window = old.window._replace(offsets=np.cumsum(counts))
+  is_old = np.zeros(len(events.ids), bool)
+  is_old[place] = True
+  return fresh._replace(window=window), is_old
+
+
+def _check(options):
+  """Refuses options that do not go together."""
   if options.out:
     writers.check_path(options.out)
-  service, prepared = _open(workdir)
-  events = event_tables.read(prepared, options.events, options.columns)
-  stored = (
-    state_files.load(options.states, service)
-    if options.states
-    else state_files.nobody(service)
+  if options.late not in event_checks.LATE:
+    raise types.UserError(
+      f'--late is {options.late!r}; allowed: {", ".join(event_checks.LATE)}'
+    )
+  if not options.events and not (options.states and options.out_states):
+    raise types.UserError(
+      '--events is missing; to copy states give --states and --out_states'
+    )
+  if options.out and not options.events:
+    raise types.UserError(
+      '--out is for the users of --events; name a table, or leave --out out'
+    )
+  is_store = options.states and not state_files.is_archive(options.states)
+  if not options.out_states and not is_store:
+    raise types.UserError(
+      '--out_states is missing: a file for the states afterwards, such as'
+      ' states.db'
+    )
+
+
+@contextlib.contextmanager
+def _opened(options, service) -> Iterator[state_store.Store]:
+  """The store to play in: --states, or --out_states, or one in memory."""
+  states, out = options.states, options.out_states
+  if states and not state_files.is_archive(states):
+    if out and not (_same(states, out) or state_files.is_archive(out)):
+      raise types.UserError(
+        f'--out_states={out}: {states} is a store, which is updated where it'
+        ' is; leave --out_states out, or name a .npz file'
+      )
+    with state_store.opened(states, service, create=False) as store:
+      yield store
+    return
+  in_file = state_files.is_archive(out)
+  with contextlib.ExitStack() as stack:
+    if in_file:
+      stack.enter_context(state_files.locked(out))
+    path = state_store.IN_MEMORY if in_file else out
+    store = stack.enter_context(state_store.opened(path, service))
+    if states:
+      _import(store, states)
+    yield store
+
+
+def _import(store, path):
+  """Puts the states of a file into an empty store."""
+  stored = state_files.load(path, store.service)
+  with state_store.writing(store):
+    if state_store.count(store):
+      raise types.UserError(
+        f'{store.path} has states already; leave --states={path} out to go on'
+        ' from them, or name another --out_states'
+      )
+    state_store.write(store, stored)
+    state_store.reach(store, float(np.max(stored.last_time, initial=-np.inf)))
+
+
+def _same(path, other) -> bool:
+  return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _is_file(store, path) -> bool:
+  """Whether states go to a file of their own, and not to the store itself."""
+  return store.path == state_store.IN_MEMORY or not _same(store.path, path)
+
+
+def _play(store, prepared, events, options, quiet) -> str:
+  """Plays a table; says what was done."""
+  times = prepared.times
+  log = None
+  if times is not None and len(times):
+    log = float(np.min(times)), float(np.max(times))
+  absurd, why = event_checks.absurd(
+    events, log, state_store.reached(store), options.events
   )
-  row = state_files.rows_of(stored, events.ids)
-  last_time = event_tables.last_times(prepared, events)
-  last_time[row >= 0] = stored.last_time[row[row >= 0]]
-  event_tables.check_order(events, last_time, options.events)
-  state = _begin(service, events, stored, row)
+  sound = event_tables.without(events, absurd)
+  pieces = list(event_tables.slices(sound, _BATCH))
+  if len(pieces) > 1 and options.late == 'error':
+    for piece in pieces:  # before anything is played
+      stored, _ = current(store, prepared, piece)
+      event_checks.choose(piece, stored, prepared, 'error', options.events)
+  refused = event_checks.Counts(
+    refused=int(np.sum(absurd)),
+    refused_users=len(np.unique(events.row[absurd])),
+  )
+  played = [_Played(0, 0, refused)]
   with progress.reporter(
     len(events.ids), 'events', quiet=quiet, unit='users'
   ) as show:
-    state = online.play(service, state, events.offsets, events.items, show=show)
-  message = _message(events, row)
+    rows = _batches(store, prepared, pieces, options, played, show)
+    with contextlib.closing(rows):
+      count = writers.write(options.out, rows) if options.out else _drain(rows)
+  message = _message(events, _sum(played), why)
   if options.out:
-    rows = _rows(service, prepared, events, state, options)
-    count = writers.write(options.out, rows)
     message += f'; {_count(count, "row")} in {options.out}'
-  # States last: a call that fails before has not played its events.
-  new = state_files.Stored(
-    events.ids, event_tables.now(events, last_time), state
+  return message
+
+
+def _drain(rows) -> int:
+  return sum(1 for _ in rows)
+
+
+def _sum(played) -> _Played:
+  counts = zip(*(part.counts for part in played), strict=True)
+  return _Played(
+    new_users=sum(part.new_users for part in played),
+    unknown=sum(part.unknown for part in played),
+    counts=event_checks.Counts(*map(sum, counts)),
   )
-  stored = state_files.merge(stored, new)
-  state_files.save(options.out_states, service, stored)
-  users = _count(len(stored.ids), 'user')
-  return f'{message}; states of {users} in {options.out_states}'
+
+
+def _batches(
+  store, prepared, pieces, options, played, show
+) -> Iterator[writers.Rows]:
+  """Plays batch after batch; recommendations, if they are asked for.
+
+  What a batch gives is written before the batch counts as played.
+  """
+  done = 0
+  for events in pieces:
+    with state_store.writing(store):
+      stored, is_old = current(store, prepared, events)
+      window, counts = event_checks.choose(
+        events, stored, prepared, options.late, options.events
+      )
+      more = lambda users, count, done=done: show(done + users, count)
+      stored = online_windows.play(
+        store.service, stored, window, options.keep_events, more
+      )
+      state_store.write(store, stored)
+      reached = np.fmax.reduce(window.time, initial=-np.inf)
+      state_store.reach(store, float(reached))
+      played.append(
+        _Played(
+          new_users=int(np.sum((events.user < 0) & ~is_old)),
+          unknown=int(np.sum(window.item == 0)),
+          counts=counts,
+        )
+      )
+      if options.out:
+        yield from _rows(store.service, prepared, events, stored, options)
+    done += len(events.ids)
 
 
 def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
@@ -116,65 +299,60 @@ def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
   return make(experiment, params), experiment.prepared
 
 
-def _begin(service, events, stored, row) -> online.State:
-  """Stored states, or else those of the run, or else new ones."""
-  mine = row >= 0
-
-  def pick(fresh, old):
-    chosen = np.array(fresh)
-    chosen[mine] = np.asarray(old)[row[mine]]
-    return chosen
-
-  state = online.start(service, events.user)
-  return jax.tree.map(pick, state, stored.state)
-
-
-def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
+def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
-  seen = _seen(prepared, events) if options.exclude_seen else None
-  for first in range(0, len(events.ids), _USERS):
-    part = np.arange(first, min(first + _USERS, len(events.ids)))
+  seen = _seen(prepared, events, stored) if options.exclude_seen else None
+  for first in range(0, len(events.ids), _RECOMMENDED):
+    part = np.arange(first, min(first + _RECOMMENDED, len(events.ids)))
     best = online.recommend(
       service,
-      online.State(*(leaf[part] for leaf in state)),
+      online.State(*(leaf[part] for leaf in stored.state)),
       options.k,
       None if seen is None else gathers.exclusions(seen, part),
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
 
-def _seen(prepared, events) -> gathers.Exclusions:
-  """Items of every user by the run and the table."""
-  every = np.arange(len(events.ids))
+def _seen(prepared, events, stored) -> gathers.Exclusions:
+  """Items of every user by the run, the table and the events stored before."""
   owned = gathers.exclusions(
     recommend.owned(prepared), np.maximum(events.user, 0)
   )
-  row = np.repeat(every, owned.counts)
-  mine, played = events.user[row] >= 0, events.items > 0
-  row = np.concatenate(
-    [row[mine], np.repeat(every, np.diff(events.offsets))[played]]
-  )
-  items = np.concatenate([owned.items[mine], events.items[played]])
+  row = np.repeat(np.arange(len(events.ids)), owned.counts)
+  mine = events.user[row] >= 0
+  window = stored.window
+  row = np.concatenate([row[mine], events.row, online_windows.rows(window)])
+  items = np.concatenate([owned.items[mine], events.items, window.item])
   order = np.argsort(row, kind='stable')
+  order = order[items[order] > 0]
   offsets = np.searchsorted(row[order], np.arange(len(events.ids) + 1))
   return gathers.Exclusions(offsets, items[order])
 
 
-def _message(events, row) -> str:
-  """Says how many events were played."""
-  new = int(np.sum((events.user < 0) & (row < 0)))
-  message = (
+def _message(events, played, why) -> str:
+  """Says what became of the events."""
+  counts = played.counts
+  clauses = [
     f'{_count(len(events.items), "event")} of'
-    f' {_count(len(events.ids), "user")}, {new:,} of them new'
-  )
-  skipped = int(np.sum(events.items == 0))
-  if skipped:
-    an_item, was = ('an item', 'was') if skipped == 1 else ('items', 'were')
-    message += (
-      f'; {_count(skipped, "event")} with {an_item} the model does not know'
-      f' {was} skipped'
-    )
-  return message
+    f' {_count(len(events.ids), "user")}, {played.new_users:,} of them new'
+  ]
+  an_item = 'an item' if played.unknown == 1 else 'items'
+  users = _count(counts.refused_users, 'user')
+  for number, what in (
+    (
+      played.unknown,
+      f'with {an_item} the model does not know @ skipped',
+    ),
+    (counts.repeated, '@ played before'),
+    (counts.late, 'came late and @ dropped'),
+    (counts.placed, 'came late and @ played in their place'),
+    (counts.too_late, 'came too late for the events that are stored'),
+    (counts.refused, f'of {users} @ refused: {why}'),
+  ):
+    if number:
+      was = 'was' if number == 1 else 'were'
+      clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
+  return '; '.join(clauses)
 
 
 def _count(number, noun):
