@@ -68,6 +68,7 @@ flags.adopt_module_key_flags(cli)
 def main() -> int:
   """Plays the events; says what was done."""
   from twotsrec.runs import online
+  from twotsrec.runs import online_batches
 
   options = online.Options(
     events=_EVENTS.value,
@@ -76,8 +77,7 @@ def main() -> int:
     out=_OUT.value,
     k=_K.value,
     exclude_seen=_EXCLUDE_SEEN.value,
-    late=_LATE.value,
-    keep_events=_KEEP_EVENTS.value,
+    rules=online_batches.Rules(_LATE.value, _KEEP_EVENTS.value),
     columns=_COLUMNS()._replace(event=_EVENT_COLUMN.value),
   )
   print(online.run(cli.required(_WORKDIR), options, quiet=_QUIET.value))

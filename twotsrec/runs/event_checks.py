@@ -18,31 +18,28 @@ from twotsrec.serving import online_windows
 LATE = ('error', 'drop', 'replay')
 
 
-class Counts(NamedTuple):
-  """Events of a table by what became of them.
+class Chosen(NamedTuple):
+  """What becomes of events.
 
   Attributes:
-    refused: of users with a time that cannot be right.
-    refused_users: those users.
-    repeated: played before, or twice in the table.
-    late: earlier than one that was played, and dropped.
-    placed: late ones that were played in their place.
-    too_late: earlier than the events of their user that are stored.
+    window: those that are played now, by user.
+    repeated: bool[N], played before, or earlier in the table.
+    late: bool[N], earlier than one that was played, and dropped.
+    placed: bool[N], late ones that are played in their place.
+    too_late: bool[N], earlier than the stored events of their user, left out.
   """
 
-  refused: int = 0
-  refused_users: int = 0
-  repeated: int = 0
-  late: int = 0
-  placed: int = 0
-  too_late: int = 0
+  window: online_windows.Window
+  repeated: np.ndarray
+  late: np.ndarray
+  placed: np.ndarray
+  too_late: np.ndarray
 
 
 def absurd(
   events: event_tables.Events,
   log: tuple[float, float] | None,
   reached: float,
-  path: str,
 ) -> tuple[np.ndarray, str]:
   """Events of users whose clock cannot be right, bool[N], and why.
 
@@ -50,7 +47,6 @@ def absurd(
     events: the whole table.
     log: first and last time of the log of the run, or None.
     reached: the last time that was played before.
-    path: of the table, for messages.
   Returns:
     The events, and a clause about the first of the wrong times, '' for none.
   Raises:
@@ -77,8 +73,8 @@ def absurd(
   users = np.bincount(row[wrong], minlength=len(events.ids)) > 0
   if np.all(users):
     raise types.UserError(
-      f'{path}: the times of all users are far from those of the run: {why};'
-      ' write times as the training table has them'
+      f'{events.path}: the times of all users are far from those of the run:'
+      f' {why}; write times as the training table has them'
     )
   return users[row], why
 
@@ -88,47 +84,43 @@ def choose(
   stored: online_windows.Stored,
   prepared: prepared_lib.Prepared,
   late: str,
-  path: str,
-) -> tuple[online_windows.Window, Counts]:
-  """The events that are played now, by user.
+) -> Chosen:
+  """The events that are played now.
 
   Args:
     events: of n users, without absurd times.
     stored: these users as they are.
     prepared: data of the run.
     late: of `LATE`, what becomes of events earlier than the last one played.
-    path: of the table, for messages.
   Raises:
     types.UserError: a late event, if late is 'error'.
   """
-  repeated = _repeated(events, stored, prepared)
-  row = events.row
+  repeated, row = _repeated(events, stored, prepared), events.row
   base = stored.last_time
   if not events.is_time:
     base = np.full_like(base, -np.inf)
   is_late = ~repeated & (events.when < _latest(events, base, ~repeated))
   if late == 'error' and np.any(is_late):
-    _refuse(events, is_late, base, path)
-  too_late = ~repeated & (events.time < stored.floor[row])
-  chosen = ~repeated & ~too_late
+    _refuse(events, is_late, base)
+  too_late = is_late & (events.time < stored.floor[row])
   if late == 'drop':
-    too_late &= False
-    chosen = ~repeated & ~is_late
-  placed = is_late & chosen
-  place = np.flatnonzero(chosen)
-  if late == 'replay' and not events.is_time:
+    too_late = np.zeros_like(is_late)
+  dropped = is_late if late == 'drop' else too_late
+  place = np.flatnonzero(~repeated & ~dropped)
+  if not events.is_time:
+    # Positions hold inside of the table alone, so they sort it here.
     place = place[np.lexsort((events.when[place], row[place]))]
-  window = online_windows.Window(
-    offsets=np.searchsorted(row[place], np.arange(len(events.ids) + 1)),
-    time=events.time[place],
-    item=events.items[place],
-    identity=events.identity[place],
-  )
-  return window, Counts(
-    repeated=int(np.sum(repeated)),
-    late=int(np.sum(is_late & ~chosen & ~too_late)),
-    placed=int(np.sum(placed)),
-    too_late=int(np.sum(too_late)),
+  return Chosen(
+    window=online_windows.Window(
+      offsets=np.searchsorted(row[place], np.arange(len(events.ids) + 1)),
+      time=events.time[place],
+      item=events.items[place],
+      identity=events.identity[place],
+    ),
+    repeated=repeated,
+    late=dropped & ~too_late,
+    placed=is_late & ~dropped,
+    too_late=too_late,
   )
 
 
@@ -195,7 +187,7 @@ def _latest(events, base, counts) -> np.ndarray:
   return np.maximum(distinct[rank - row * len(distinct)], base[row])
 
 
-def _refuse(events, is_late, base, path):
+def _refuse(events, is_late, base):
   """Names the first event of the file that goes back in time."""
   wrong = np.flatnonzero(is_late)
   at = wrong[np.argmin(events.lines[wrong])]
@@ -210,6 +202,7 @@ def _refuse(events, is_late, base, path):
     before = np.max(events.when[mine])
     way_out = f'sort the table, or {way_out}'
   raise types.UserError(
-    f'{path}, line {events.lines[at]}: user {str(events.ids[row])!r} goes back'
-    f' in time, from {before:.15g} to {events.when[at]:.15g}; {way_out}'
+    f'{events.path}, line {events.lines[at]}: user {str(events.ids[row])!r}'
+    f' goes back in time, from {before:.15g} to {events.when[at]:.15g};'
+    f' {way_out}'
   )

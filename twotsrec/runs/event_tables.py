@@ -31,6 +31,7 @@ class Events(NamedTuple):
       `event_identity`.
     as_logged: i64[N], by item and time, as the run knows its own events.
     lines: i64[N], where in the file.
+    path: of the file, for messages.
   """
 
   ids: np.ndarray
@@ -42,6 +43,7 @@ class Events(NamedTuple):
   identity: np.ndarray
   as_logged: np.ndarray
   lines: np.ndarray
+  path: str
 
   @property
   def row(self) -> np.ndarray:
@@ -65,7 +67,13 @@ def read(
   Raises:
     types.UserError: a file that cannot be read.
   """
-  table = pipeline.read_table(path, _reading(prepared, path, columns))
+  return of_table(
+    prepared, pipeline.read_table(path, _reading(prepared, path, columns))
+  )
+
+
+def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
+  """The rows of a table, of `tables.make` or of a file, by user."""
   items = ids_lib.encode_items(prepared.item_ids, table.item)
   user_ids, user = ids_lib.number(table.user)
   user_of_run = ids_lib.encode(prepared.user_ids, user_ids)
@@ -92,6 +100,7 @@ def read(
     identity=identity[order],
     as_logged=as_logged[order],
     lines=lines[order],
+    path=table.path,
   )
 
 

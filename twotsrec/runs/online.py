@@ -5,7 +5,7 @@ store that outlives the process. Events that were played before are left out, so
 a call that failed or was killed is simply made again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 import contextlib
 import os
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from twotsrec.evaluation import gathers
 from twotsrec.runs import event_checks
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import online_batches
 from twotsrec.runs import recommend
 from twotsrec.runs import state_files
 from twotsrec.runs import state_store
@@ -47,10 +48,7 @@ class Options(NamedTuple):
     k: items per user.
     exclude_seen: leave out what the run, `events` and the events that are
       stored say the user has. Older ones of earlier calls may come back.
-    late: what becomes of an event earlier than the last one played of its user:
-      'error', 'drop' (it is counted), or 'replay' (the stored events are played
-      again with it in its place).
-    keep_events: last events of every user that are stored, at least.
+    rules: what becomes of late events, and how many events are stored.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
   """
@@ -61,26 +59,31 @@ class Options(NamedTuple):
   out: str = ''
   k: int = 10
   exclude_seen: bool = True
-  late: str = 'error'
-  keep_events: int = 64
+  rules: online_batches.Rules = online_batches.Rules()
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
 
-class _Played(NamedTuple):
-  """What became of a table so far."""
-
-  new_users: int
-  unknown: int  # events with items that the model does not know
-  counts: event_checks.Counts
-
-
 def open_service(workdir: str) -> online.Service:
-  """States of the users of a finished 2TS run, ready to move.
+  """The service of `open_run`."""
+  return open_run(workdir)[0]
+
+
+def open_run(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
+  """A finished 2TS run, ready to move the states of users, and its data.
 
   Raises:
     types.UserError: no finished run, or one of another model.
   """
-  return _open(workdir)[0]
+  config = run_directory.typed_config(workdir)
+  make = recipes.of(config).service
+  if make is None:
+    raise types.UserError(
+      f'{workdir} is a run of {config.model.name}, which has no states that'
+      f' move; use one with model.name={models.TWO_TIME}, or'
+      ' launch/recommend.py --history'
+    )
+  experiment, params = experiment_lib.load(workdir)
+  return make(experiment, params), experiment.prepared
 
 
 def run(workdir: str, options: Options, quiet: bool = False) -> str:
@@ -94,7 +97,7 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
       belong to the run, or a file that cannot be read or written.
   """
   _check(options)
-  service, prepared = _open(workdir)
+  service, prepared = open_run(workdir)
   events = None
   if options.events:
     events = event_tables.read(prepared, options.events, options.columns)
@@ -109,42 +112,14 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
   return '; '.join([*said, f'states of {users} in {out or options.states}'])
 
 
-def current(
-  store: state_store.Store,
-  prepared: prepared_lib.Prepared,
-  events: event_tables.Events,
-) -> tuple[online_windows.Stored, np.ndarray]:
-  """The users of a table as the store has them, or else as the run left them.
-
-  Returns:
-    The users, and who of them is in the store, bool[n].
-  """
-  last_time = event_tables.last_times(prepared, events)
-  fresh = online_windows.begin(
-    store.service, events.ids, events.user, last_time
-  )
-  old, place = state_store.read(store, events.ids)
-  for name in ('last_time', 'floor'):
-    getattr(fresh, name)[place] = getattr(old, name)
-  for name in ('start', 'state'):
-    pairs = zip(getattr(fresh, name), getattr(old, name), strict=True)
-    for leaf, values in pairs:
-      leaf[place] = values
-  counts = np.zeros(len(events.ids) + 1, np.int64)
-  counts[place + 1] = np.diff(old.window.offsets)
-  window = old.window._replace(offsets=np.cumsum(counts))
-  is_old = np.zeros(len(events.ids), bool)
-  is_old[place] = True
-  return fresh._replace(window=window), is_old
-
-
 def _check(options):
   """Refuses options that do not go together."""
   if options.out:
     writers.check_path(options.out)
-  if options.late not in event_checks.LATE:
+  if options.rules.late not in event_checks.LATE:
     raise types.UserError(
-      f'--late is {options.late!r}; allowed: {", ".join(event_checks.LATE)}'
+      f'--late is {options.rules.late!r}; allowed:'
+      f' {", ".join(event_checks.LATE)}'
     )
   if not options.events and not (options.states and options.out_states):
     raise types.UserError(
@@ -214,27 +189,25 @@ def _play(store, prepared, events, options, quiet) -> str:
   log = None
   if times is not None and len(times):
     log = float(np.min(times)), float(np.max(times))
-  absurd, why = event_checks.absurd(
-    events, log, state_store.reached(store), options.events
-  )
+  absurd, why = event_checks.absurd(events, log, state_store.reached(store))
   sound = event_tables.without(events, absurd)
   pieces = list(event_tables.slices(sound, _BATCH))
-  if len(pieces) > 1 and options.late == 'error':
+  if len(pieces) > 1 and options.rules.late == 'error':
     for piece in pieces:  # before anything is played
-      stored, _ = current(store, prepared, piece)
-      event_checks.choose(piece, stored, prepared, 'error', options.events)
-  refused = event_checks.Counts(
-    refused=int(np.sum(absurd)),
-    refused_users=len(np.unique(events.row[absurd])),
-  )
-  played = [_Played(0, 0, refused)]
+      online_batches.check(store, prepared, piece, options.rules)
+  played = [
+    online_batches.Played(
+      refused=int(np.sum(absurd)),
+      refused_users=len(np.unique(events.row[absurd])),
+    )
+  ]
   with progress.reporter(
     len(events.ids), 'events', quiet=quiet, unit='users'
   ) as show:
     rows = _batches(store, prepared, pieces, options, played, show)
     with contextlib.closing(rows):
       count = writers.write(options.out, rows) if options.out else _drain(rows)
-  message = _message(events, _sum(played), why)
+  message = _message(events, online_batches.together(played), why)
   if options.out:
     message += f'; {_count(count, "row")} in {options.out}'
   return message
@@ -244,18 +217,9 @@ def _drain(rows) -> int:
   return sum(1 for _ in rows)
 
 
-def _sum(played) -> _Played:
-  counts = zip(*(part.counts for part in played), strict=True)
-  return _Played(
-    new_users=sum(part.new_users for part in played),
-    unknown=sum(part.unknown for part in played),
-    counts=event_checks.Counts(*map(sum, counts)),
-  )
-
-
 def _batches(
   store, prepared, pieces, options, played, show
-) -> Iterator[writers.Rows]:
+) -> Generator[writers.Rows, None, None]:
   """Plays batch after batch; recommendations, if they are asked for.
 
   What a batch gives is written before the batch counts as played.
@@ -263,40 +227,17 @@ def _batches(
   done = 0
   for events in pieces:
     with state_store.writing(store):
-      stored, is_old = current(store, prepared, events)
-      window, counts = event_checks.choose(
-        events, stored, prepared, options.late, options.events
+      stored, batch = online_batches.play(
+        store,
+        prepared,
+        events,
+        options.rules,
+        show=lambda users, count, done=done: show(done + users, count),
       )
-      more = lambda users, count, done=done: show(done + users, count)
-      stored = online_windows.play(
-        store.service, stored, window, options.keep_events, more
-      )
-      state_store.write(store, stored)
-      reached = np.fmax.reduce(window.time, initial=-np.inf)
-      state_store.reach(store, float(reached))
-      played.append(
-        _Played(
-          new_users=int(np.sum((events.user < 0) & ~is_old)),
-          unknown=int(np.sum(window.item == 0)),
-          counts=counts,
-        )
-      )
+      played.append(batch)
       if options.out:
         yield from _rows(store.service, prepared, events, stored, options)
     done += len(events.ids)
-
-
-def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
-  config = run_directory.typed_config(workdir)
-  make = recipes.of(config).service
-  if make is None:
-    raise types.UserError(
-      f'{workdir} is a run of {config.model.name}, which has no states that'
-      f' move; use one with model.name={models.TWO_TIME}, or'
-      ' launch/recommend.py --history'
-    )
-  experiment, params = experiment_lib.load(workdir)
-  return make(experiment, params), experiment.prepared
 
 
 def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
@@ -331,23 +272,22 @@ def _seen(prepared, events, stored) -> gathers.Exclusions:
 
 def _message(events, played, why) -> str:
   """Says what became of the events."""
-  counts = played.counts
   clauses = [
     f'{_count(len(events.items), "event")} of'
     f' {_count(len(events.ids), "user")}, {played.new_users:,} of them new'
   ]
   an_item = 'an item' if played.unknown == 1 else 'items'
-  users = _count(counts.refused_users, 'user')
+  users = _count(played.refused_users, 'user')
   for number, what in (
     (
       played.unknown,
       f'with {an_item} the model does not know @ skipped',
     ),
-    (counts.repeated, '@ played before'),
-    (counts.late, 'came late and @ dropped'),
-    (counts.placed, 'came late and @ played in their place'),
-    (counts.too_late, 'came too late for the events that are stored'),
-    (counts.refused, f'of {users} @ refused: {why}'),
+    (played.repeated, '@ played before'),
+    (played.late, 'came late and @ dropped'),
+    (played.placed, 'came late and @ played in their place'),
+    (played.too_late, 'came too late for the events that are stored'),
+    (played.refused, f'of {users} @ refused: {why}'),
   ):
     if number:
       was = 'was' if number == 1 else 'were'
