@@ -1,13 +1,16 @@
 """Plays new events through the states of a finished 2TS run.
 
 python launch/online.py --workdir=runs/2ts --events=today.csv \\
-    --out_states=states.npz --out=top.csv
-python launch/online.py --workdir=runs/2ts --events=tomorrow.csv \\
-    --states=states.npz --out_states=states.npz --out=top.csv
+    --out_states=states.db --out=top.csv
+python launch/online.py --workdir=runs/2ts --states=states.db \\
+    --out_states=states.npz
 
-The rows of a user stand in the order in which they happened; with a column of
-times that is checked. Users without a state start as new, events with unknown
-items are skipped and counted.
+The first command makes states.db if there is none, and goes on from it if there
+is; several may run at once. Events that it was given before are recognized by
+user, item and time, or by --event_column, so a command that failed is repeated
+as it is. Users without a state start as new, events with unknown items are
+skipped and counted. The second command copies all states to one file, which
+--states and --out_states take as well.
 """
 
 from absl import flags
@@ -16,13 +19,35 @@ import cli
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(
-  'events', None, 'Table with the columns of the training table.'
+  'events', '', 'Table with the columns of the training table.'
 )
 _STATES = flags.DEFINE_string(
-  'states', '', 'States to go on from, of an earlier call.'
+  'states',
+  '',
+  'States to go on from: a store, which is updated where it is, or a .npz'
+  ' file.',
 )
 _OUT_STATES = flags.DEFINE_string(
-  'out_states', None, 'File for the states afterwards; may be --states.'
+  'out_states',
+  '',
+  'States afterwards: a store, which is made if there is none and gone on from'
+  ' if there is, or a .npz file with all states, which may be --states.',
+)
+_LATE = flags.DEFINE_enum(
+  'late',
+  'error',
+  ['error', 'drop', 'replay'],
+  'Events earlier than the last one played of their user: stop, drop and count'
+  ' them, or play the stored events again with them in their place.',
+)
+_KEEP_EVENTS = flags.DEFINE_integer(
+  'keep_events',
+  64,
+  'Last events of every user that are stored, to be recognized and replayed.',
+  lower_bound=1,
+)
+_EVENT_COLUMN = flags.DEFINE_string(
+  'event_column', '', 'Column of ids by which events are recognized.'
 )
 _OUT = flags.DEFINE_string(
   'out',
@@ -33,7 +58,7 @@ _K = flags.DEFINE_integer('k', 10, 'Items per user.', lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
   'exclude_seen',
   True,
-  'Leave out items of the run and of the table that the user already has.',
+  'Leave out what the run, the table and the stored events say the user has.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
@@ -43,15 +68,17 @@ flags.adopt_module_key_flags(cli)
 def main() -> int:
   """Plays the events; says what was done."""
   from twotsrec.runs import online
+  from twotsrec.runs import online_batches
 
   options = online.Options(
-    events=cli.required(_EVENTS),
+    events=_EVENTS.value,
     states=_STATES.value,
-    out_states=cli.required(_OUT_STATES),
+    out_states=_OUT_STATES.value,
     out=_OUT.value,
     k=_K.value,
     exclude_seen=_EXCLUDE_SEEN.value,
-    columns=_COLUMNS(),
+    rules=online_batches.Rules(_LATE.value, _KEEP_EVENTS.value),
+    columns=_COLUMNS()._replace(event=_EVENT_COLUMN.value),
   )
   print(online.run(cli.required(_WORKDIR), options, quiet=_QUIET.value))
   return 0

@@ -125,6 +125,7 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     column_names=reading.column_names or None,
     id_type=reading.id_type,
     on_bad_rows=reading.bad_rows,
+    event=reading.event or None,
   )
 
 

@@ -32,6 +32,7 @@ class TableOptions(NamedTuple):
   # Whether the rows of a user are said to be in the order of time; if they are
   # not, it is an error.
   in_order: bool = False
+  event: str = ''  # column with ids of the events, or ''
 
 
 class FeatureOptions(NamedTuple):

@@ -36,6 +36,7 @@ _KINDS = {
   'behavior': cells.TEXT,
   'split': cells.TEXT,
   'order': cells.INTEGER,
+  'event': cells.TEXT,
 }
 _DROP = '--bad_rows=drop drops and counts such rows'
 Dropped = rows_lib.Dropped
@@ -75,6 +76,7 @@ class Table(NamedTuple):
   lines: np.ndarray | None = None
   # What `order` was made of if it is no column, for reports.
   ordered_by: str = ''
+  event: ids.Column | None = None  # ids of events, text[N], or None
 
 
 def make(
@@ -100,6 +102,7 @@ def read_table(
   column_names: Sequence[str] | None = None,
   id_type: str = 'auto',
   on_bad_rows: str = 'error',
+  event: str | None = None,
 ) -> Table:
   """Reads an interaction table.
 
@@ -113,6 +116,7 @@ def read_table(
     id_type: 'int', 'string', or 'auto': integers if the first id of the
       column is one as Python would write it (so not '007').
     on_bad_rows: 'error', or 'drop' to count and leave out bad rows.
+    event: column with ids of the events, or None.
   Returns:
     A Table with at least one row.
   """
@@ -132,7 +136,8 @@ def read_table(
       f'{columns.item!r}; name two columns with --user_column and '
       '--item_column'
     )
-  roles = {role: name for role, name in columns._asdict().items() if name}
+  named = {**columns._asdict(), 'event': event}
+  roles = {role: name for role, name in named.items() if name}
   wanted = {name: _KINDS[role] for role, name in roles.items()}
   read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
   return _collect(path, roles, read, id_type, on_bad_rows == 'drop')

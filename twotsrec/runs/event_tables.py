@@ -1,30 +1,37 @@
 """Tables of new events, in the order in which they happened."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
+from twotsrec.runs import event_identity
 from twotsrec.runs import recommend
 
 _TIME = 'timestamp'  # column that is read if there is one
+_BY_EVENT = ('items', 'when', 'identity', 'as_logged', 'lines')
 
 
 class Events(NamedTuple):
-  """Events by user.
+  """Events by user, in the order of the file.
 
   Attributes:
-    ids: external ids of users, [n].
+    ids: external ids of users, ascending [n].
     user: i32[n], users of the run; -1 for the others.
     offsets: i64[n + 1].
     items: i32[N], 0 for an unknown one.
-    when: f64[N], does not fall inside a user; -inf where nothing tells.
-    is_time: whether `when` is a time, and not a position inside this table.
+    when: f64[N], orders the events of a user: times, or positions inside this
+      table; -inf where nothing tells.
+    is_time: whether `when` is a time.
+    identity: i64[N], by the ids of events or else as `as_logged`; see
+      `event_identity`.
+    as_logged: i64[N], by item and time, as the run knows its own events.
     lines: i64[N], where in the file.
+    path: of the file, for messages.
   """
 
   ids: np.ndarray
@@ -33,7 +40,20 @@ class Events(NamedTuple):
   items: np.ndarray
   when: np.ndarray
   is_time: bool
+  identity: np.ndarray
+  as_logged: np.ndarray
   lines: np.ndarray
+  path: str
+
+  @property
+  def row(self) -> np.ndarray:
+    """i64[N], the user of every event, 0..n-1."""
+    return np.repeat(np.arange(len(self.ids)), np.diff(self.offsets))
+
+  @property
+  def time(self) -> np.ndarray:
+    """f64[N], NaN where none is known."""
+    return self.when if self.is_time else np.full(len(self.when), np.nan)
 
 
 def read(
@@ -47,25 +67,62 @@ def read(
   Raises:
     types.UserError: a file that cannot be read.
   """
-  table = pipeline.read_table(path, _reading(prepared, path, columns))
+  return of_table(
+    prepared, pipeline.read_table(path, _reading(prepared, path, columns))
+  )
+
+
+def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
+  """The rows of a table, of `tables.make` or of a file, by user."""
   items = ids_lib.encode_items(prepared.item_ids, table.item)
   user_ids, user = ids_lib.number(table.user)
   user_of_run = ids_lib.encode(prepared.user_ids, user_ids)
   if prepared.user_ids.dtype.kind == 'U':
     user_ids = user_ids.astype(str)
   order = np.argsort(user, kind='stable')
+  nothing = np.full(len(user), -np.inf)
   when = table.time if table.order is None else table.order
-  when = np.full(len(user), -np.inf) if when is None else when
+  time = np.full(len(user), np.nan) if table.time is None else table.time
+  as_logged = event_identity.of_times(
+    event_identity.of_items(items, table.item), time
+  )
+  identity = as_logged
+  if table.event is not None:
+    identity = event_identity.of_ids(table.event)
   lines = np.arange(1, len(user) + 1) if table.lines is None else table.lines
   return Events(
     ids=user_ids,
     user=user_of_run,
     offsets=np.searchsorted(user[order], np.arange(len(user_ids) + 1)),
     items=items[order],
-    when=when[order].astype(np.float64),
+    when=(nothing if when is None else when)[order].astype(np.float64),
     is_time=table.order is None and table.time is not None,
+    identity=identity[order],
+    as_logged=as_logged[order],
     lines=lines[order],
+    path=table.path,
   )
+
+
+def without(events: Events, gone: np.ndarray) -> Events:
+  """The users without some of their events, bool[N]."""
+  before = np.concatenate([[0], np.cumsum(~gone)])
+  columns = {name: getattr(events, name)[~gone] for name in _BY_EVENT}
+  return events._replace(offsets=before[events.offsets], **columns)
+
+
+def slices(events: Events, users_at_once: int) -> Iterator[Events]:
+  """The events of some users after the other."""
+  for first in range(0, len(events.ids), users_at_once):
+    offsets = events.offsets[first : first + users_at_once + 1]
+    mine = slice(offsets[0], offsets[-1])
+    users = slice(first, first + users_at_once)
+    yield events._replace(
+      ids=events.ids[users],
+      user=events.user[users],
+      offsets=offsets - offsets[0],
+      **{name: getattr(events, name)[mine] for name in _BY_EVENT},
+    )
 
 
 def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
@@ -80,36 +137,6 @@ def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
   some = (events.user >= 0) & (offsets[users + 1] > offsets[users])
   times[some] = np.asarray(prepared.times)[offsets[users[some] + 1] - 1]
   return times
-
-
-def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
-  """Refuses events that go back in time, inside a user.
-
-  `last_time`, f64[n], is of what the users' states have seen.
-
-  Raises:
-    types.UserError: the first such row of the file.
-  """
-  first = events.offsets[:-1]
-  before = np.concatenate([[-np.inf], events.when[:-1]])
-  before[first] = last_time if events.is_time else -np.inf
-  wrong = np.flatnonzero(events.when < before)
-  if not len(wrong):
-    return
-  at = wrong[np.argmin(events.lines[wrong])]
-  user = events.ids[np.searchsorted(first, at, side='right') - 1]
-  way_out = 'sort the table'
-  if at in first:
-    way_out = 'leave out the events that the state of this user has seen'
-  raise types.UserError(
-    f'{path}, line {events.lines[at]}: user {str(user)!r} goes back in time,'
-    f' from {before[at]:.15g} to {events.when[at]:.15g}; {way_out}'
-  )
-
-
-def now(events: Events, last_time: np.ndarray) -> np.ndarray:
-  """Time of the last event of every user after the table, f64[n]."""
-  return events.when[events.offsets[1:] - 1] if events.is_time else last_time
 
 
 def _reading(prepared, path, given) -> pipeline.TableOptions:

@@ -1,14 +1,15 @@
 """New events of a finished 2TS run: states that follow them, and what is next.
 
-A table of events, in the order in which they happened, is played through the
-states of its users. States outlive the process in a file, so that the next
-table goes on from there.
+A table of events is played through the states of its users, which live in a
+store that outlives the process. Events that were played before are left out, so
+a call that failed or was killed is simply made again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+import contextlib
+import os
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from twotsrec import models
@@ -17,30 +18,37 @@ from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
+from twotsrec.runs import event_checks
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import online_batches
 from twotsrec.runs import recommend
 from twotsrec.runs import state_files
+from twotsrec.runs import state_store
 from twotsrec.serving import online
+from twotsrec.serving import online_windows
 from twotsrec.serving import writers
 from twotsrec.training import progress
 from twotsrec.training import run_directory
 
-_USERS = 4096  # recommended to at once
+_RECOMMENDED = 4096  # users who are recommended to at once
+_BATCH = 65_536  # users whose events are played wholly or not at all
 
 
 class Options(NamedTuple):
   """Events to play, and where the results go.
 
   Attributes:
-    events: table of events in the order in which they happened.
-    states: file of states that an earlier call wrote; '' for none.
-    out_states: file for the states of its users and those of `events`.
+    events: table of events; '' to only copy `states` to `out_states`.
+    states: a store, or a .npz file, that an earlier call wrote; '' for none.
+    out_states: a .npz file that gets all states afterwards, or a store, which
+      is made if there is none; '' where `states` is a store.
     out: a .csv, .jsonl or .parquet file for recommendations to the users of
       `events`; '' for none.
     k: items per user.
-    exclude_seen: leave out what the run and `events` know the user has. A
-      state does not tell its items, so those of earlier calls may come back.
+    exclude_seen: leave out what the run, `events` and the events that are
+      stored say the user has. Older ones of earlier calls may come back.
+    rules: what becomes of late events, and how many events are stored.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
   """
@@ -51,59 +59,21 @@ class Options(NamedTuple):
   out: str = ''
   k: int = 10
   exclude_seen: bool = True
+  rules: online_batches.Rules = online_batches.Rules()
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
 
 def open_service(workdir: str) -> online.Service:
-  """States of the users of a finished 2TS run, ready to move.
+  """The service of `open_run`."""
+  return open_run(workdir)[0]
+
+
+def open_run(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
+  """A finished 2TS run, ready to move the states of users, and its data.
 
   Raises:
     types.UserError: no finished run, or one of another model.
   """
-  return _open(workdir)[0]
-
-
-def run(workdir: str, options: Options, quiet: bool = False) -> str:
-  """Plays events through a finished 2TS run; a line that says what was done.
-
-  Raises:
-    types.UserError: events that go back in time, states that do not belong to
-      the run, or a file that cannot be read or written.
-  """
-  if options.out:
-    writers.check_path(options.out)
-  service, prepared = _open(workdir)
-  events = event_tables.read(prepared, options.events, options.columns)
-  stored = (
-    state_files.load(options.states, service)
-    if options.states
-    else state_files.nobody(service)
-  )
-  row = state_files.rows_of(stored, events.ids)
-  last_time = event_tables.last_times(prepared, events)
-  last_time[row >= 0] = stored.last_time[row[row >= 0]]
-  event_tables.check_order(events, last_time, options.events)
-  state = _begin(service, events, stored, row)
-  with progress.reporter(
-    len(events.ids), 'events', quiet=quiet, unit='users'
-  ) as show:
-    state = online.play(service, state, events.offsets, events.items, show=show)
-  message = _message(events, row)
-  if options.out:
-    rows = _rows(service, prepared, events, state, options)
-    count = writers.write(options.out, rows)
-    message += f'; {_count(count, "row")} in {options.out}'
-  # States last: a call that fails before has not played its events.
-  new = state_files.Stored(
-    events.ids, event_tables.now(events, last_time), state
-  )
-  stored = state_files.merge(stored, new)
-  state_files.save(options.out_states, service, stored)
-  users = _count(len(stored.ids), 'user')
-  return f'{message}; states of {users} in {options.out_states}'
-
-
-def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
   config = run_directory.typed_config(workdir)
   make = recipes.of(config).service
   if make is None:
@@ -116,65 +86,213 @@ def _open(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
   return make(experiment, params), experiment.prepared
 
 
-def _begin(service, events, stored, row) -> online.State:
-  """Stored states, or else those of the run, or else new ones."""
-  mine = row >= 0
+def run(workdir: str, options: Options, quiet: bool = False) -> str:
+  """Plays events through a finished 2TS run; a line that says what was done.
 
-  def pick(fresh, old):
-    chosen = np.array(fresh)
-    chosen[mine] = np.asarray(old)[row[mine]]
-    return chosen
+  A store may have several writers at once. The events of up to 65,536 users are
+  played wholly or not at all, and before the next ones.
 
-  state = online.start(service, events.user)
-  return jax.tree.map(pick, state, stored.state)
+  Raises:
+    types.UserError: late events where these are an error, states that do not
+      belong to the run, or a file that cannot be read or written.
+  """
+  _check(options)
+  service, prepared = open_run(workdir)
+  events = None
+  if options.events:
+    events = event_tables.read(prepared, options.events, options.columns)
+  with _opened(options, service) as store:
+    said = []
+    if events is not None:
+      said.append(_play(store, prepared, events, options, quiet))
+    out = options.out_states
+    if out and _is_file(store, out):
+      state_files.save(out, service, state_store.read_all(store))
+    users = _count(state_store.count(store), 'user')
+  return '; '.join([*said, f'states of {users} in {out or options.states}'])
 
 
-def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
+def _check(options):
+  """Refuses options that do not go together."""
+  if options.out:
+    writers.check_path(options.out)
+  if options.rules.late not in event_checks.LATE:
+    raise types.UserError(
+      f'--late is {options.rules.late!r}; allowed:'
+      f' {", ".join(event_checks.LATE)}'
+    )
+  if not options.events and not (options.states and options.out_states):
+    raise types.UserError(
+      '--events is missing; to copy states give --states and --out_states'
+    )
+  if options.out and not options.events:
+    raise types.UserError(
+      '--out is for the users of --events; name a table, or leave --out out'
+    )
+  is_store = options.states and not state_files.is_archive(options.states)
+  if not options.out_states and not is_store:
+    raise types.UserError(
+      '--out_states is missing: a file for the states afterwards, such as'
+      ' states.db'
+    )
+
+
+@contextlib.contextmanager
+def _opened(options, service) -> Iterator[state_store.Store]:
+  """The store to play in: --states, or --out_states, or one in memory."""
+  states, out = options.states, options.out_states
+  if states and not state_files.is_archive(states):
+    if out and not (_same(states, out) or state_files.is_archive(out)):
+      raise types.UserError(
+        f'--out_states={out}: {states} is a store, which is updated where it'
+        ' is; leave --out_states out, or name a .npz file'
+      )
+    with state_store.opened(states, service, create=False) as store:
+      yield store
+    return
+  in_file = state_files.is_archive(out)
+  with contextlib.ExitStack() as stack:
+    if in_file:
+      stack.enter_context(state_files.locked(out))
+    path = state_store.IN_MEMORY if in_file else out
+    store = stack.enter_context(state_store.opened(path, service))
+    if states:
+      _import(store, states)
+    yield store
+
+
+def _import(store, path):
+  """Puts the states of a file into an empty store."""
+  stored = state_files.load(path, store.service)
+  with state_store.writing(store):
+    if state_store.count(store):
+      raise types.UserError(
+        f'{store.path} has states already; leave --states={path} out to go on'
+        ' from them, or name another --out_states'
+      )
+    state_store.write(store, stored)
+    state_store.reach(store, float(np.max(stored.last_time, initial=-np.inf)))
+
+
+def _same(path, other) -> bool:
+  return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _is_file(store, path) -> bool:
+  """Whether states go to a file of their own, and not to the store itself."""
+  return store.path == state_store.IN_MEMORY or not _same(store.path, path)
+
+
+def _play(store, prepared, events, options, quiet) -> str:
+  """Plays a table; says what was done."""
+  times = prepared.times
+  log = None
+  if times is not None and len(times):
+    log = float(np.min(times)), float(np.max(times))
+  absurd, why = event_checks.absurd(events, log, state_store.reached(store))
+  sound = event_tables.without(events, absurd)
+  pieces = list(event_tables.slices(sound, _BATCH))
+  if len(pieces) > 1 and options.rules.late == 'error':
+    for piece in pieces:  # before anything is played
+      online_batches.check(store, prepared, piece, options.rules)
+  played = [
+    online_batches.Played(
+      refused=int(np.sum(absurd)),
+      refused_users=len(np.unique(events.row[absurd])),
+    )
+  ]
+  with progress.reporter(
+    len(events.ids), 'events', quiet=quiet, unit='users'
+  ) as show:
+    rows = _batches(store, prepared, pieces, options, played, show)
+    with contextlib.closing(rows):
+      count = writers.write(options.out, rows) if options.out else _drain(rows)
+  message = _message(events, online_batches.together(played), why)
+  if options.out:
+    message += f'; {_count(count, "row")} in {options.out}'
+  return message
+
+
+def _drain(rows) -> int:
+  return sum(1 for _ in rows)
+
+
+def _batches(
+  store, prepared, pieces, options, played, show
+) -> Generator[writers.Rows, None, None]:
+  """Plays batch after batch; recommendations, if they are asked for.
+
+  What a batch gives is written before the batch counts as played.
+  """
+  done = 0
+  for events in pieces:
+    with state_store.writing(store):
+      stored, batch = online_batches.play(
+        store,
+        prepared,
+        events,
+        options.rules,
+        show=lambda users, count, done=done: show(done + users, count),
+      )
+      played.append(batch)
+      if options.out:
+        yield from _rows(store.service, prepared, events, stored, options)
+    done += len(events.ids)
+
+
+def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
-  seen = _seen(prepared, events) if options.exclude_seen else None
-  for first in range(0, len(events.ids), _USERS):
-    part = np.arange(first, min(first + _USERS, len(events.ids)))
+  seen = _seen(prepared, events, stored) if options.exclude_seen else None
+  for first in range(0, len(events.ids), _RECOMMENDED):
+    part = np.arange(first, min(first + _RECOMMENDED, len(events.ids)))
     best = online.recommend(
       service,
-      online.State(*(leaf[part] for leaf in state)),
+      online.State(*(leaf[part] for leaf in stored.state)),
       options.k,
       None if seen is None else gathers.exclusions(seen, part),
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
 
-def _seen(prepared, events) -> gathers.Exclusions:
-  """Items of every user by the run and the table."""
-  every = np.arange(len(events.ids))
+def _seen(prepared, events, stored) -> gathers.Exclusions:
+  """Items of every user by the run, the table and the events stored before."""
   owned = gathers.exclusions(
     recommend.owned(prepared), np.maximum(events.user, 0)
   )
-  row = np.repeat(every, owned.counts)
-  mine, played = events.user[row] >= 0, events.items > 0
-  row = np.concatenate(
-    [row[mine], np.repeat(every, np.diff(events.offsets))[played]]
-  )
-  items = np.concatenate([owned.items[mine], events.items[played]])
+  row = np.repeat(np.arange(len(events.ids)), owned.counts)
+  mine = events.user[row] >= 0
+  window = stored.window
+  row = np.concatenate([row[mine], events.row, online_windows.rows(window)])
+  items = np.concatenate([owned.items[mine], events.items, window.item])
   order = np.argsort(row, kind='stable')
+  order = order[items[order] > 0]
   offsets = np.searchsorted(row[order], np.arange(len(events.ids) + 1))
   return gathers.Exclusions(offsets, items[order])
 
 
-def _message(events, row) -> str:
-  """Says how many events were played."""
-  new = int(np.sum((events.user < 0) & (row < 0)))
-  message = (
+def _message(events, played, why) -> str:
+  """Says what became of the events."""
+  clauses = [
     f'{_count(len(events.items), "event")} of'
-    f' {_count(len(events.ids), "user")}, {new:,} of them new'
-  )
-  skipped = int(np.sum(events.items == 0))
-  if skipped:
-    an_item, was = ('an item', 'was') if skipped == 1 else ('items', 'were')
-    message += (
-      f'; {_count(skipped, "event")} with {an_item} the model does not know'
-      f' {was} skipped'
-    )
-  return message
+    f' {_count(len(events.ids), "user")}, {played.new_users:,} of them new'
+  ]
+  an_item = 'an item' if played.unknown == 1 else 'items'
+  users = _count(played.refused_users, 'user')
+  for number, what in (
+    (
+      played.unknown,
+      f'with {an_item} the model does not know @ skipped',
+    ),
+    (played.repeated, '@ played before'),
+    (played.late, 'came late and @ dropped'),
+    (played.placed, 'came late and @ played in their place'),
+    (played.too_late, 'came too late for the events that are stored'),
+    (played.refused, f'of {users} @ refused: {why}'),
+  ):
+    if number:
+      was = 'was' if number == 1 else 'were'
+      clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
+  return '; '.join(clauses)
 
 
 def _count(number, noun):

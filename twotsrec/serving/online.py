@@ -216,12 +216,14 @@ def play(
   offsets: np.ndarray,
   items: np.ndarray,
   *,
-  rows_at_once: int = 1024,
+  rows_at_once: int = 256,
   show: Callable[[int, int], None] = lambda users, events: None,
 ) -> State:
   """The states after many events, as host arrays.
 
-  Users with as many events go together, so that batches are full.
+  Users with as many events go together. Every batch is filled up to the same
+  size, so that one program plays all events: a state has the same bits whether
+  its events come in one go or in many, and whoever else is played with it.
 
   Args:
     service: the run.
@@ -234,11 +236,14 @@ def play(
   host = on_host(state)
   length = np.diff(offsets)
   order = np.argsort(-length, kind='stable')
-  size = min(rows_at_once, max(len(order), 1))
+  size = rows_at_once
   for first in range(0, len(order), size):
     mine = order[first : first + size]
     filled = np.append(mine, np.zeros(size - len(mine), mine.dtype))
     left = np.where(np.arange(size) < len(mine), length[filled], 0)
+    if not left.any():  # nor is anything left of those behind
+      show(len(order), 0)
+      break
     part = State(*(jnp.array(leaf[filled]) for leaf in host))
     for step in range(left.max()):
       event = np.where(step < left, offsets[filled] + step, 0)

@@ -1,0 +1,134 @@
+"""Batches of events that are played in a store, wholly or not at all."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.runs import event_checks
+from twotsrec.runs import event_tables
+from twotsrec.runs import state_store
+from twotsrec.serving import online_windows
+
+
+class Rules(NamedTuple):
+  """How events are played.
+
+  Attributes:
+    late: what becomes of an event earlier than the last one played of its user:
+      'error', 'drop' (it is counted), or 'replay' (the stored events are played
+      again with it in its place).
+    keep_events: last events of every user that are stored, at least; so many
+      are recognized and can be played again.
+  """
+
+  late: str = 'error'
+  keep_events: int = 64
+
+
+class Played(NamedTuple):
+  """What became of events, by number.
+
+  Attributes:
+    new_users: users whom neither the run nor the store had.
+    unknown: played, but with items that the model does not know.
+    repeated: played before, or twice in the table.
+    late: earlier than one that was played, and dropped.
+    placed: late ones that were played in their place.
+    too_late: earlier than the stored events of their user, and left out.
+    refused: of users with a time that cannot be right.
+    refused_users: these users.
+  """
+
+  new_users: int = 0
+  unknown: int = 0
+  repeated: int = 0
+  late: int = 0
+  placed: int = 0
+  too_late: int = 0
+  refused: int = 0
+  refused_users: int = 0
+
+
+def together(parts: Sequence[Played]) -> Played:
+  """The sum of all parts."""
+  return Played(*map(sum, zip(*parts, strict=True)))
+
+
+def play(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  events: event_tables.Events,
+  rules: Rules,
+  show: Callable[[int, int], None] = lambda users, events: None,
+) -> tuple[online_windows.Stored, Played]:
+  """Plays events in a store, inside of `state_store.writing`.
+
+  Args:
+    store: open.
+    prepared: data of its run.
+    events: of users who all fit into memory.
+    rules: how.
+    show: called with users done and events played since the last call.
+  Returns:
+    The users of `events` afterwards, and what became of their events.
+  Raises:
+    types.UserError: a late event, where the rules say so.
+  """
+  before, is_old = _current(store, prepared, events)
+  chosen = event_checks.choose(events, before, prepared, rules.late)
+  window = chosen.window
+  after = online_windows.play(
+    store.service, before, window, rules.keep_events, show
+  )
+  state_store.write(store, after)
+  reached = np.fmax.reduce(window.time, initial=-np.inf)
+  state_store.reach(store, float(reached))
+  return after, Played(
+    new_users=int(np.sum((events.user < 0) & ~is_old)),
+    unknown=int(np.sum(window.item == 0)),
+    repeated=int(np.sum(chosen.repeated)),
+    late=int(np.sum(chosen.late)),
+    placed=int(np.sum(chosen.placed)),
+    too_late=int(np.sum(chosen.too_late)),
+  )
+
+
+def check(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  events: event_tables.Events,
+  rules: Rules,
+) -> None:
+  """Raises what `play` would raise now, and plays nothing."""
+  before, _ = _current(store, prepared, events)
+  event_checks.choose(events, before, prepared, rules.late)
+
+
+def _current(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  events: event_tables.Events,
+) -> tuple[online_windows.Stored, np.ndarray]:
+  """The users as the store has them, or else as the run left them.
+
+  Also who of them is in the store, bool[n].
+  """
+  last_time = event_tables.last_times(prepared, events)
+  fresh = online_windows.begin(
+    store.service, events.ids, events.user, last_time
+  )
+  old, place = state_store.read(store, events.ids)
+  for name in ('last_time', 'floor'):
+    getattr(fresh, name)[place] = getattr(old, name)
+  for name in ('start', 'state'):
+    pairs = zip(getattr(fresh, name), getattr(old, name), strict=True)
+    for leaf, values in pairs:
+      leaf[place] = values
+  counts = np.zeros(len(events.ids) + 1, np.int64)
+  counts[place + 1] = np.diff(old.window.offsets)
+  window = old.window._replace(offsets=np.cumsum(counts))
+  is_old = np.zeros(len(events.ids), bool)
+  is_old[place] = True
+  return fresh._replace(window=window), is_old
