@@ -44,7 +44,7 @@ from twotsrec import types
     ('copf', {'data__num_negatives': 7}, 'plugin.name=none'),
     ('copf', {'routing__cold': 'trunk'}, 'plugin.name=none'),
     ('copf', {'train__inner_rate': 0.5}, 'model.name=multi_behavior'),
-    ('copf', {'evaluation__num_candidates': 9}, 'model.name=multi_behavior'),
+    ('copf', {'evaluation__num_candidates': 9}, 'evaluation.candidates=unb'),
     ('copf_d', {'head__unique_weight': 1.0}, 'fusion.post_behavior=merged'),
     ('summation', {'head__gate_order': 'behavior'}, 'head.gate=none'),
     (

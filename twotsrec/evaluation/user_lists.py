@@ -6,7 +6,6 @@ of them is at place b + i. Of rivals and held-out items that all tie any order
 counts the same, as in `metrics`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +76,7 @@ def average_precision(at: Places, k: int) -> np.ndarray:
   return summed / at.size * at.held / np.minimum(at.held, k)
 
 
-def _of_runs(first: Sequence[int], total: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_runs(first: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
   """Start and length of the run of each of all elements, i64[total] both."""
   counts = np.diff(first, append=total)
   return np.repeat(first, counts), np.repeat(counts, counts)
