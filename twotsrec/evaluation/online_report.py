@@ -122,8 +122,8 @@ def target_metrics(
   if 'better_sampled' in per_target:
     ranked['_sampled'] = 'sampled'
   for ending, rule in ranked.items():
-    sampled = rule == 'sampled'
-    number = per_target['num_sampled' if sampled else 'num_negatives' + ending]
+    # A list is never empty.
+    number = 1 if rule == 'sampled' else of('num_negatives', ending)
     pair = of('better', ending), of('tied', ending)
     made = {
       'mrr': metrics.reciprocal_rank(*pair),
