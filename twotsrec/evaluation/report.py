@@ -207,7 +207,7 @@ def rival_notes(part: Mapping[str, Any]) -> list[str]:
   if told['without']:
     lines.append(
       f'{told["without"]:,} {total} have no rival and are not ranked: their'
-      ' users have touched every other item'
+      ' users have had every other item'
     )
   few = [
     f'{count:,} fewer than {k}'
@@ -216,8 +216,8 @@ def rival_notes(part: Mapping[str, Any]) -> list[str]:
   ]
   if few:
     lines.append(
-      f'{total[3:]} with few rivals: {", ".join(few)}; hr and recall at such a'
-      ' K are 1 for them, whatever the model'
+      f'rivals {total}: {", ".join(few)}; at such a K an item is found by any'
+      ' model'
     )
   return lines
 

@@ -148,7 +148,7 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
       f'{names}: held-out items by the last behavior their user had shown'
       ' toward them in training'
     )
-  if protocol['candidates'] == 'catalog':
+  if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
     lines.append(
       'catalog: every other item competes, those of the user too, since'
       f' {protocol["had_before"]:.1%} of the held-out items are among them'
