@@ -34,7 +34,9 @@ VARIANTS = (
   'frozen_user', 'ccf',
 )  # fmt: skip
 STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
-CANDIDATES = ('all', 'sampled', 'unbought', 'never_interacted')
+CANDIDATES = (
+  'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog',
+)  # fmt: skip
 
 # When settings are read, and what reads a section.
 _RAW = read_if('data.prepared', '', way_out='give it to launch/prepare.py')
@@ -339,11 +341,17 @@ class ClosedFormConfig:
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
-  candidates: str = one_of(*CANDIDATES)  # sec. 4.1.1 for ML
+  # The rivals of a held-out item: 'all' its user never had (sec. 4.1.1 for ML),
+  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought
+  # before; 'catalog' every other item. A held-out item that could not be such a
+  # rival is not ranked. 'auto' is all, unbought where behaviors come before the
+  # target, or catalog where a twentieth of the items would not be ranked.
+  candidates: str = one_of(*CANDIDATES)
   num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
   ks: tuple[int, ...] = at_least(1, (1, 5, 10, 20))
   auc_ties: float = between(0, 1, 0.5)  # 0 is the strict inequality of eq. 14
-  rank_ties: float = between(0, 1, 0.5)  # 0 optimistic, 1 pessimistic
+  # Mean over the places of a tie; 0 its first (optimistic), 1 its last.
+  rank_ties: float = between(0, 1, 0.5)
   user_tile: int = at_least(1, 256)  # memory; results do not depend on it
   item_tile: int = at_least(1, 4096)  # the same
   bootstrap: int = at_least(0, 1000)  # resamples of users, 95 % intervals

@@ -97,20 +97,31 @@ def test_a_behavior_without_pairs_is_no_error():
   assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(feed))
 
 
-@pytest.mark.parametrize(
-  ('change', 'message'),
-  [
-    ((2, slice(None), False), "no training pair of the target behavior 'buy'"),
-    ((0, 2, True), "1 users have 'view' of all 8 items"),
-  ],
-)
-def test_a_log_without_positives_or_negatives_is_refused(change, message):
-  behavior, rows, value = change
+@pytest.mark.parametrize('value', [False, True])
+def test_a_log_without_positives_or_negatives_is_refused(value):
   dense = [mask.copy() for mask in toys.masks()]
-  dense[behavior][rows] = value
+  dense[2][:] = value
+  message = "no training pair of the target behavior 'buy'"
   with pytest.raises(types.UserError, match=message) as caught:
     _make(dense)
   assert '\n' not in str(caught.value)
+
+
+def test_a_user_of_every_item_gives_no_pair_of_the_behavior():
+  dense = [mask.copy() for mask in toys.masks()]
+  dense[0][2] = True
+  feed, layout = _make(dense)
+  _, plain = _make()
+  others = np.arange(toys.USERS) != 2
+  np.testing.assert_array_equal(layout.drawn[0], plain.drawn[0] * others)
+  np.testing.assert_array_equal(layout.drawn[1:], plain.drawn[1:])
+  kept = behavior_feeds.with_negatives(toys.behaviors(dense)).train
+  np.testing.assert_array_equal(np.diff(kept[0].offsets)[2], 0)
+  np.testing.assert_array_equal(
+    kept[0].items, toys.seen(dense[0] & others[:, None]).items
+  )
+  for pairs, mask in zip(feed.pairs, dense):
+    np.testing.assert_array_equal(_mask(pairs), mask)
 
 
 def test_an_unknown_label_lists_the_known_ones():

@@ -75,8 +75,19 @@ def test_a_held_out_event_of_another_behavior_is_an_error():
 def test_nothing_is_noted_of_a_log_that_lacks_nothing():
   rows = [(0, item, code, TRAIN) for item in (1, 2) for code in range(3)]
   rows += [(0, 1, 2, VALIDATION), (0, 2, 2, TEST)]
-  data = log(rows, 1, 2)
+  data = log(rows, 1, 3)
   assert behaviors.notes(data, behaviors.of_prepared(data)) == []
+
+
+def test_users_of_every_item_are_noted():
+  rows = [(0, item, 0, TRAIN) for item in (1, 2)]
+  rows += [(1, 1, 2, TRAIN), (1, 2, 2, TEST)]
+  data = log(rows, 2, 2)
+  noted = behaviors.notes(data, behaviors.of_prepared(data))
+  assert noted[1] == (
+    "1 of 2 users have 'view' of all 2 items, so they have no negatives and"
+    ' take no part in its training'
+  )
 
 
 def test_notes_count_what_limits_learning():

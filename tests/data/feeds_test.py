@@ -143,13 +143,42 @@ def _tiny(items, split):
   return prepared, groups
 
 
-def test_a_user_of_every_item_is_named():
+def test_a_log_without_negatives_names_the_way_out():
   prepared, groups = _tiny([1, 2, 3, 4], [0, 0, 1, 2])
-  with pytest.raises(types.UserError, match='zoe has touched all 4 items'):
+  with pytest.raises(types.UserError, match='touched all 4 items.*=train'):
     feeds.make_feed(prepared, groups, _data())
   # Without the held-out items there is something left to draw.
   feed = feeds.make_feed(prepared, groups, _data(negative_exclude='train'))
   assert len(feed.user) == 1
+  full, groups = _tiny([1, 2, 3, 1], [0, 0, 0, 2])
+  for exclude in ('all', 'train'):
+    with pytest.raises(types.UserError, match='use a log with more items'):
+      feeds.make_feed(full, groups, _data(negative_exclude=exclude))
+
+
+@pytest.mark.parametrize('make', [feeds.make_feed, feeds.make_sequence_feed])
+def test_a_user_of_every_item_gives_no_example(make):
+  prepared, _ = worlds.log(num_items=30)
+  user = np.append(prepared.event_users, np.full(30, 12, np.int32))
+  full = prepared_lib.build(
+    user,
+    np.append(prepared.items, np.arange(1, 31, dtype=np.int32)),
+    np.append(prepared.split, np.repeat([0, 1, 2], [28, 1, 1]).astype(np.int8)),
+    user_ids=np.arange(13),
+    item_ids=np.arange(30),
+  )
+  groups = groups_lib.Groups(
+    np.zeros(13, np.int32), np.zeros(0), np.ones(1, np.int64), np.zeros(1)
+  )
+  feed, plain = make(full, groups, _data()), make(prepared, groups, _data())
+  for column in ('first', 'last', 'target', 'user', 'weight'):
+    np.testing.assert_array_equal(
+      getattr(feed, column), getattr(plain, column), err_msg=column
+    )
+  everybody = make(full, groups, _data(num_negatives=0))
+  assert len(everybody.user) > len(feed.user)
+  on_train = make(full, groups, _data(negative_exclude='train'))
+  assert len(on_train.user) == len(everybody.user)
 
 
 def test_no_sequences_at_all_is_an_error():

@@ -267,3 +267,39 @@ def test_unsorted_events_are_refused():
       user_ids=np.arange(2),
       item_ids=np.arange(1),
     )
+
+
+@settings
+@hypothesis.given(
+  strategies.lists(strategies.integers(1, 5), min_size=3, max_size=12),
+  strategies.data(),
+)
+def test_known_events_equal_a_loop_over_histories(items, data):
+  split = sorted(
+    data.draw(strategies.sampled_from([TRAIN, VALIDATION, TEST])) for _ in items
+  )
+  behaviors = [data.draw(strategies.integers(0, 1)) for _ in items]
+  cut = data.draw(strategies.integers(1, len(items) - 1))
+  user = np.repeat([0, 1], [cut, len(items) - cut])
+  order = np.lexsort((split, user))
+  rule = data.draw(strategies.sampled_from([prepared.EARLIER, prepared.FIXED]))
+  log = prepared.build(
+    user,
+    np.array(items),
+    np.array(split)[order],
+    user_ids=np.arange(2),
+    item_ids=np.arange(5),
+    behaviors=np.array(behaviors),
+    behavior_names=('view', 'buy'),
+    history_rule=rule,
+  )
+  known, again = np.zeros((2, len(items)), bool)
+  for code in (VALIDATION, TEST):
+    for event, owner, item, end in zip(*prepared.targets(log, code)):
+      start = log.user_offsets[owner]
+      same = log.items[start:end] == item
+      known[event] = same.any()
+      again[event] = (same & (log.behaviors[start:end] == 1)).any()
+  np.testing.assert_array_equal(log.known, known)
+  np.testing.assert_array_equal(log.again, again)
+  np.testing.assert_array_equal(log._replace(behaviors=None).again, known)

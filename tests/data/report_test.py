@@ -58,12 +58,42 @@ def test_new_users_and_cold_items_of_held_out_events_are_counted():
     'new_users': 1,
     'new_user_share': 3 / 5,
     'cold_item_share': 3 / 5,
+    'known': 1,
+    'known_share': 1 / 5,
+    'same': 0,
   }
   assert held['validation']['new_user_share'] == 1.0
   assert held['validation']['cold_item_share'] == 0.0
   text = report.text(data)
   assert '60.00% by 1 of 2 users without train events' in text
   assert '60.00% of cold items' in text
+
+
+def test_held_out_events_that_stand_in_train_are_told():
+  # Of user 0's test events one is a train row, one has its pair at another
+  # time, one has another behavior; user 1 has its pair nowhere else.
+  columns = {
+    'times': np.array([1, 2, 3, 1, 9, 3, 1, 2]),
+    'behaviors': np.array([1, 1, 0, 1, 1, 1, 1, 1]),
+  }
+  make = lambda **given: prepared.build(
+    np.array([0, 0, 0, 0, 0, 0, 1, 1]),
+    np.array([1, 2, 3, 1, 2, 3, 1, 2]),
+    np.array([0, 0, 0, 2, 2, 2, 0, 2]),
+    user_ids=np.arange(2),
+    item_ids=np.arange(3),
+    behavior_names=('view', 'buy'),
+    **given,
+  )
+  held = report.describe_held_out(make(**columns))['test']
+  assert (held['known'], held['known_share'], held['same']) == (3, 3 / 4, 1)
+  text = report.text(make(**columns), config.GroupConfig(num_groups=1))
+  assert '3 of 4 test events (75.0%) are of items that their user has' in text
+  assert '1 of them the very same rows' in text
+  assert 'warning: 1 of 4 test events stand in train with the same' in text
+  # Without times nothing tells two events of a pair apart.
+  untimed = report.describe_held_out(make(behaviors=columns['behaviors']))
+  assert (untimed['test']['known'], untimed['test']['same']) == (3, 0)
 
 
 def test_a_split_without_events_is_not_described():

@@ -116,8 +116,20 @@ class DrawTest(absltest.TestCase):
     np.testing.assert_array_equal(np.sort(lists[0, 1:]), negatives)
 
   def test_too_few_unseen_items_is_a_user_error(self):
-    with pytest.raises(types.UserError, match='fewer than num_candidates=58'):
+    with pytest.raises(types.UserError, match='fewer than num_cand') as error:
       self._draw(self.targets, num=58)
+    most = int(str(error.value).split('at most ')[1].split(',')[0])
+    self._draw(self.targets, num=most)
+    with pytest.raises(types.UserError, match=f'at most {most},'):
+      self._draw(self.targets, num=most + 1)
+
+  def test_nothing_is_drawn_for_a_user_of_every_item(self):
+    offsets = np.append(0, np.full(30, 60))  # all are those of user 0
+    seen = prepared.SeenItems(offsets, np.arange(1, 61, dtype=np.int32))
+    lists = candidates.draw(self.targets, seen, 60, 12, 0)
+    full = self.targets.user == 0
+    self.assertTrue(np.all(lists[full, 1:] == 0))
+    self.assertTrue(np.all(lists[~full] > 0))
 
   def test_draws_are_uniform(self):
     num_rows, unseen, num = 4000, 10, 4

@@ -30,7 +30,9 @@ def make_targets(seed, users=40, items=2, shift=0.0, layout=0):
   return {
     'user': user,
     'group': group,
-    'rank': 1.0 + np.floor((1 - auc[0]) * 30),
+    'better': np.floor((1 - auc[0]) * 30).astype(int),
+    'tied': fixed.integers(3, size=user.size),
+    'num_negatives': np.full(user.size, 40),
     'user_auc': auc[0],
     'placement_group': auc[1],
     'placement_all': auc[2],
@@ -90,6 +92,32 @@ def test_one_seed_given_twice_is_that_seed():
   chex.assert_trees_all_close(
     once._replace(by_seed=0), twice._replace(by_seed=0), rtol=1e-10
   )
+
+
+def test_items_without_rivals_are_as_if_they_were_not_there():
+  base, other = make_targets(1), make_targets(2)
+  number = np.random.default_rng(0).choice([0, 40], size=base['user'].size)
+  lacking = [one | {'num_negatives': number} for one in (base, other)]
+  without = [
+    {name: values[number > 0] for name, values in one.items()}
+    for one in lacking
+  ]
+  differences = [against(*pair).difference for pair in (lacking, without)]
+  np.testing.assert_allclose(*differences, rtol=1e-10)
+
+
+def test_ties_are_the_mean_over_their_places_unless_asked_otherwise():
+  targets = make_targets(3)
+  for ties in (0.0, 0.5, 1.0):
+    table = comparison.tabulate(targets, GROUPS, KS, ['hr@10'], ties=ties)
+    hits = [
+      np.mean([place <= 10 for place in places])
+      if ties == 0.5
+      else float(places[-int(ties)] <= 10)
+      for better, tied in zip(targets['better'], targets['tied'])
+      for places in [range(better + 1, better + tied + 2)]
+    ]
+    assert comparison.values(table)[-2, 0] == pytest.approx(np.mean(hits))
 
 
 # ---- Intervals and p-values
@@ -273,7 +301,7 @@ def saved(**changes):
   """Bytes of an .npz file with the arrays that a comparison reads."""
   targets = make_targets(0)
   size = targets['user'].size
-  more = {n: np.arange(size) for n in ('event', 'item', 'num_negatives')}
+  more = {n: np.arange(size) for n in ('event', 'item')}
   arrays = {**targets, **more, **changes}
   file = io.BytesIO()
   np.savez_compressed(
@@ -284,7 +312,8 @@ def saved(**changes):
 
 def test_arrays_come_back_as_they_were_saved():
   read = comparison.read_targets(saved(), GROUPS)
-  assert sorted(read) == sorted((*comparison.KEYS, *comparison.VALUES))
+  names = (*comparison.KEYS, *comparison.COUNTS, *comparison.VALUES)
+  assert sorted(read) == sorted(names)
   for name, values in make_targets(0).items():
     np.testing.assert_array_equal(read[name], values)
 
@@ -292,17 +321,17 @@ def test_arrays_come_back_as_they_were_saved():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'rank': None}, 'cannot be read'),
+    ({'tied': None}, 'cannot be read'),
     ({'item': np.array(['a', None])}, 'cannot be read'),
     ({'item': np.ones(3, int)}, 'item has another length than event'),
     ({'item': np.ones(3)}, r'item is float64\[3\]'),
-    ({'rank': np.ones(3, int)}, r'rank is int64\[3\]'),
+    ({'better': np.ones(3)}, r'better is float64\[3\]'),
     ({'event': np.ones((2, 2), int)}, r'event is int64\[2, 2\]'),
     ({'event': np.ones(0, int)}, r'event is int64\[0\]'),
     ({'group': make_targets(0)['group'] - 1}, r'groups -1\.\.1'),
     ({'group': make_targets(0)['group'] + 1}, r'groups 1\.\.3 where .* 3'),
-    ({'rank': make_targets(0)['rank'] * np.nan}, 'a rank of nan'),
-    ({'rank': make_targets(0)['rank'] * 0}, 'a rank of 0'),
+    ({'better': make_targets(0)['better'] - 40}, 'better is -'),
+    ({'tied': make_targets(0)['tied'] - 1}, 'tied is -1'),
   ],
 )
 def test_other_arrays_are_refused(changes, message):

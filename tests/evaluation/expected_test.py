@@ -10,10 +10,14 @@ from scipy import stats
 from twotsrec.evaluation import expected
 
 
-def _over_all_lists(above, others, n, value):
-  """Mean of value(rank) over every list of n of the others."""
-  lists = itertools.combinations(range(others), min(n, others))
-  return np.mean([value(1 + sum(i < above for i in one)) for one in lists])
+def _over_all_lists(better, tied, others, n, value):
+  """Mean of value(rank) over every list of n of the others, and place in it."""
+  means = []
+  for one in itertools.combinations(range(others), min(n, others)):
+    first = 1 + sum(i < better for i in one)
+    last = first + sum(better <= i < better + tied for i in one)
+    means.append(np.mean([value(rank) for rank in range(first, last + 1)]))
+  return np.mean(means)
 
 
 _VALUES = {
@@ -37,10 +41,14 @@ class ExpectedTest(parameterized.TestCase):
     (1, 1), (5, 2), (7, 6), (7, 7), (4, 9), (9, 4), (2, 1), (1, 5)
   )
   def test_is_the_mean_over_all_lists(self, others, n):
-    above = np.arange(others + 1)
-    actual = _actual(above, 0, others, n)
+    better, tied = np.array(
+      [(b, t) for b in range(others + 1) for t in range(others - b + 1)]
+    ).T
+    actual = _actual(better, tied, others, n)
     for name, value in _VALUES.items():
-      wanted = [_over_all_lists(g, others, n, value) for g in above]
+      wanted = [
+        _over_all_lists(b, t, others, n, value) for b, t in zip(better, tied)
+      ]
       np.testing.assert_allclose(actual[name], wanted, atol=1e-12, err_msg=name)
 
   @parameterized.parameters((3705, 499), (499, 499), (700, 499), (40, 20))
@@ -65,10 +73,15 @@ class ExpectedTest(parameterized.TestCase):
       expected.reciprocal_rank(above, 0, others, 499), wanted, rtol=1e-7
     )
 
-  def test_half_the_ties_count_and_an_odd_one_is_the_mean_of_both(self):
-    for name, values in _actual(2, np.array([4, 3]), 11, 5).items():
-      at = _actual(np.array([3, 4]), 0, 11, 5)[name]
-      np.testing.assert_allclose(values, [at[1], at.mean()], err_msg=name)
+  @parameterized.parameters((0, 3705), (7, 1), (3000, 400), (20_000, 3))
+  def test_a_tie_is_the_mean_over_the_items_above(self, better, tied):
+    others = 3705 if better < 3705 else 1_000_000
+    above = np.arange(better, better + tied + 1)
+    for name, values in _actual(above, 0, others, 499).items():
+      actual = _actual(better, tied, others, 499)[name]
+      np.testing.assert_allclose(
+        actual, values.mean(), rtol=1e-7, atol=1e-9, err_msg=name
+      )
 
   def test_few_others_are_all_candidates(self):
     better, others = np.array([0, 3, 9]), np.array([3, 3, 20])
@@ -78,10 +91,9 @@ class ExpectedTest(parameterized.TestCase):
       expected.hit(better, 0, others, 499, 4), [1.0, 1.0, 0.0]
     )
 
-  def test_nobody_else_is_the_first_rank(self):
-    np.testing.assert_array_equal(
-      [expected.reciprocal_rank(0, 0, 0, 9), expected.hit(0, 0, 0, 9, 1)], 1.0
-    )
+  def test_nobody_else_is_no_rank(self):
+    values = np.array([*_actual(0, 0, np.array([0, 1]), 9).values()])
+    np.testing.assert_array_equal(np.isnan(values), [[True, False]] * 3)
 
   @hypothesis.given(
     others=st.integers(1, 60), n=st.integers(1, 70), data=st.data()

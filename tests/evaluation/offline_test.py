@@ -223,10 +223,46 @@ class RankTest(absltest.TestCase):
       self.assertEqual(actual[user], expected)
 
   def test_what_was_bought_is_known_of_behaviors_alone(self):
-    for candidates in ('never_interacted', 'unbought'):
-      asked = dataclasses.replace(self.config, candidates=candidates)
-      with pytest.raises(types.UserError, match='these data have no behaviors'):
-        _protocol(self.data, prepared.TEST, asked)
+    asked = dataclasses.replace(self.config, candidates='unbought')
+    with pytest.raises(types.UserError, match='these data have no behaviors'):
+      _protocol(self.data, prepared.TEST, asked)
+
+  def test_users_of_every_item_are_ranked_by_nothing(self):
+    full = np.arange(1, 81)
+    items = np.concatenate([self.data.items, full]).astype(np.int32)
+    user = np.append(self.data.event_users, np.full(80, 60, np.int32))
+    split = np.append(self.data.split, np.full(80, prepared.TRAIN, np.int8))
+    split[-2:] = prepared.TEST
+    before, _ = self._evaluate()
+    self.data = prepared.build(
+      user, items, split, user_ids=np.arange(61), item_ids=np.arange(80)
+    )
+    self.groups = groups_data.assign(
+      self.data, config.GroupConfig(num_groups=3)
+    )
+    sampled = {'candidates': 'sampled', 'num_candidates': 5}
+    for protocol in ({}, sampled, {'user_tile': 16, 'item_tile': 24}):
+      part, rows = self._evaluate(**protocol)
+      self.assertEqual(part['rivals']['without'], 2)
+      self.assertEqual(rows['num_negatives'][-2:].tolist(), [0, 0])
+      for name, cell in part['overall'].items():
+        self.assertEqual(cell['count'], before['overall'][name]['count'], name)
+        if not protocol:
+          np.testing.assert_allclose(
+            cell['value'], before['overall'][name]['value']
+          )
+      group = self.groups.user_group
+      self.assertEqual(part['groups'][group[-1]]['without_rivals'], 2)
+
+  def test_a_constant_scorer_hits_by_chance_in_every_protocol(self):
+    constant = jnp.ones((81, 1))
+    self.params = types.Params({'item': {'embedding': constant}}, {})
+    for protocol in ({}, {'candidates': 'sampled', 'num_candidates': 18}):
+      part, rows = self._evaluate(**protocol)
+      number = rows['num_negatives']
+      self.assertAlmostEqual(
+        part['overall']['hr@10']['value'], np.mean(10 / (number + 1))
+      )
 
   def test_empty_split_is_a_user_error(self):
     with pytest.raises(types.UserError, match='validation split is empty'):
@@ -382,7 +418,7 @@ class BehaviorsTest(absltest.TestCase):
       for candidates in ('all', 'unbought')
     }
     self.assertIn('without a buy of the user', told['unbought'])
-    self.assertIn('had shown view or cart toward it', told['all'])
+    self.assertIn('the user had before are not ranked', told['all'])
 
 
 def _movielens(shared_data) -> prepared.Prepared:

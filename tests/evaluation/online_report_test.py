@@ -51,12 +51,24 @@ def _values(ranked, rule, metric, options=_OPTIONS):
       'recall@3': lambda: expected.hit(*known, 3),
       'ndcg@3': lambda: expected.ndcg(*known, 3),
     }[metric]()
-  rank = 1 + better + 0.5 * tied
-  return {
-    'mrr': lambda: 1 / rank,
-    'recall@3': lambda: (rank <= 3).astype(float),
-    'ndcg@3': lambda: np.where(rank <= 3, 1 / np.log2(1 + rank), 0.0),
-  }[metric]()
+  value = {
+    'mrr': lambda rank: 1 / rank,
+    'recall@3': lambda rank: rank <= 3,
+    'ndcg@3': lambda rank: (rank <= 3) / np.log2(1 + rank),
+  }[metric]
+  spans = zip(better + 1, better + tied + 2)
+  return np.array([np.mean(value(np.arange(*span))) for span in spans])
+
+
+def had_before(data, ranked):
+  """Whether the user of an event had its item before, one by one."""
+  users = prepared.event_users(data)
+  return np.array(
+    [
+      data.items[event] in data.items[data.user_offsets[users[event]] : event]
+      for event in ranked['event']
+    ]
+  )
 
 
 class BuildTest(parameterized.TestCase):
@@ -85,6 +97,8 @@ class BuildTest(parameterized.TestCase):
     )  # fmt: skip
     self.assertCountEqual(self.report['rules'], rules)
     user, warm = self.ranked['user'], self.ranked['warm']
+    known = self.ranked['known']
+    self.assertTrue(known.any())
     for row in self.report['rows']:
       for part, subset in (('all', True), ('warm', warm)):
         chosen = self._chosen(row['name']) & subset
@@ -95,10 +109,15 @@ class BuildTest(parameterized.TestCase):
           for metric in ('mrr', 'recall@3', 'ndcg@3'):
             values = _values(self.ranked, rule, metric)
             cells = row[part][rule][metric]
-            own = [values[chosen & (user == u)].mean() for u in users]
+            # What the user had stands alone among what the user had not.
+            ranked = chosen & ~(known & rule.endswith('_without_past'))
+            own = [
+              values[ranked & (user == u)].mean()
+              for u in np.unique(user[ranked])
+            ]
             self.assertAlmostEqual(cells['by_user']['value'], np.mean(own))
             self.assertAlmostEqual(
-              cells['by_event']['value'], values[chosen].mean()
+              cells['by_event']['value'], values[ranked].mean()
             )
 
   def test_shares_of_new_users_and_cold_items(self):
@@ -147,12 +166,14 @@ class BuildTest(parameterized.TestCase):
   @hypothesis.given(seed=st.integers(0, 10_000))
   @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
   def test_without_the_past_nobody_ranks_lower(self, seed):
-    _, ranked = _ranked(seed, num_users=6)
+    data, ranked = _ranked(seed, num_users=6)
     values = online_report.target_metrics(ranked, lists=8, k=3)
     for metric in ('mrr', 'recall@3', 'ndcg@3'):
       whole = values['all', metric]
       kept = values['all_without_past', metric]
-      self.assertTrue(np.all(kept >= whole))
+      new = ~had_before(data, ranked)
+      self.assertTrue(np.all(kept[new] >= whole[new]))
+      self.assertTrue(np.all(np.isnan(kept[~new])))
 
 
 class TableTest(parameterized.TestCase):
@@ -197,21 +218,41 @@ class RunReportTest(parameterized.TestCase):
     groups = groups_data.assign(data, config.GroupConfig(num_groups=2))
     options = config.EvaluationConfig(bootstrap=20, ks=(1, 5))
     part, arrays = online_report.for_run_report(ranked, data, groups, options)
-    better = ranked['better_without_past']
-    rank = 1 + better + 0.5 * ranked['tied_without_past']
+    self.assertEqual(
+      part['rivals']['had_before'], np.sum(had_before(data, ranked))
+    )
+    new = {name: x[~had_before(data, ranked)] for name, x in ranked.items()}
+    better = new['better_without_past']
+    rank = 1 + better + 0.5 * new['tied_without_past']
     np.testing.assert_array_equal(arrays['rank'], rank)
     np.testing.assert_array_equal(
       arrays['user_auc'],
-      metrics.user_auc(rank, ranked['num_negatives_without_past']),
+      metrics.user_auc(rank, new['num_negatives_without_past']),
     )
     np.testing.assert_array_equal(
-      arrays['group'], groups.user_group[ranked['user']]
+      arrays['group'], groups.user_group[new['user']]
     )
-    wanted = report.build(arrays, prepared.train_counts(data), 2, options)
+    wanted = report.build(
+      arrays,
+      prepared.train_counts(data),
+      2,
+      options,
+      left_out=part['rivals']['had_before'],
+    )
     self.assertEqual(part, wanted)
-    self.assertAlmostEqual(part['overall']['mrr']['value'], np.mean(1 / rank))
     self.assertIsNone(part['overall']['auc']['value'])
     json.dumps(part, allow_nan=False)
+
+  def test_with_the_past_everything_is_ranked_among_everything(self):
+    data, ranked = _ranked(num_users=40)
+    groups = groups_data.assign(data, config.GroupConfig(num_groups=2))
+    options = config.EvaluationConfig(bootstrap=0)
+    part, arrays = online_report.for_run_report(
+      ranked, data, groups, options, with_past=True
+    )
+    np.testing.assert_array_equal(arrays['better'], ranked['better'])
+    self.assertEqual(part['rivals']['had_before'], 0)
+    self.assertEqual(part['overall']['mrr']['count'], len(ranked['event']))
 
   def test_its_arrays_can_be_compared(self):
     data, ranked = _ranked(num_users=40)

@@ -8,11 +8,16 @@ from twotsrec.evaluation import report
 
 
 def _per_target():
-  """Users 0 and 1 in group 1, user 2 with three items and user 3 in group 2."""
+  """Users 0 and 1 in group 1, user 2 with three items and user 3 in group 2.
+
+  User 3 has no rival, and the last item but one of user 2 three.
+  """
   return {
     'user': np.array([2, 0, 2, 1, 3, 2]),
     'group': np.array([1, 0, 1, 0, 1, 1]),
-    'rank': np.array([1.0, 2.0, 4.0, 8.5, 1.0, 16.0]),
+    'better': np.array([0, 1, 3, 3, 0, 15]),
+    'tied': np.array([0, 0, 0, 3, 0, 0]),
+    'num_negatives': np.array([20, 20, 3, 20, 0, 20]),
     'user_auc': np.array([1.0, 0.9, 0.8, 0.5, np.nan, 0.3]),
     'placement_group': np.array([0.9, 0.5, 0.7, 0.3, 0.8, 0.2]),
     'placement_all': np.array([0.8, 0.6, 0.6, 0.4, 0.7, 0.1]),
@@ -35,13 +40,20 @@ class BuildTest(absltest.TestCase):
   def test_means_are_over_items_or_users_as_documented(self):
     overall = self.part['overall']
     expected = {
-      'auc': (0.8 + 0.6 + 0.6 + 0.4 + 0.7 + 0.1) / 6,
+      'auc': (0.8 + 0.6 + 0.6 + 0.4 + 0.1) / 5,
       'user_auc': (0.9 + 0.5 + (1.0 + 0.8 + 0.3) / 3) / 3,
-      'hr@5': 4 / 6,
-      'recall@5': (1 + 0 + 2 / 3 + 1) / 4,
-      'ndcg@1': 2 / 6,
-      'ndcg@5': (1 + 1 / np.log2(3) + 1 / np.log2(5) + 1) / 6,
-      'mrr': (1 + 1 / 2 + 1 / 4 + 1 / 8.5 + 1 + 1 / 16) / 6,
+      'hr@5': (3 + 2 / 4) / 5,
+      'recall@5': (1 + 2 / 4 + 2 / 3) / 3,
+      'ndcg@1': 1 / 5,
+      'ndcg@5': (
+        1
+        + 1 / np.log2(3)
+        + 1 / np.log2(5)
+        + (1 / np.log2(5) + 1 / np.log2(6)) / 4
+      )
+      / 5,
+      'mrr': (1 + 1 / 2 + 1 / 4 + (1 / 4 + 1 / 5 + 1 / 6 + 1 / 7) / 4 + 1 / 16)
+      / 5,
     }
     for name, value in expected.items():
       self.assertAlmostEqual(overall[name]['value'], value, msg=name)
@@ -49,15 +61,42 @@ class BuildTest(absltest.TestCase):
   def test_counts_say_what_a_mean_rests_on(self):
     overall = self.part['overall']
     counts = {name: overall[name]['count'] for name in overall}
-    self.assertEqual(counts['auc'], 6)
-    self.assertEqual(counts['hr@1'], 6)
-    self.assertEqual(counts['recall@1'], 4)
-    self.assertEqual(counts['user_auc'], 3)  # one user has no negatives
+    # One of the four users has no rivals.
+    self.assertEqual(counts['auc'], 5)
+    self.assertEqual(counts['hr@1'], 5)
+    self.assertEqual(counts['recall@1'], 3)
+    self.assertEqual(counts['user_auc'], 3)
+
+  def test_items_that_lack_rivals_are_counted_and_told(self):
+    self.assertEqual(
+      self.part['rivals'],
+      {
+        'held_out': 6,
+        'had_before': 0,
+        'without': 1,
+        'fewer_than': {'1': 0, '5': 1},
+      },
+    )
+    lacking = [row['without_rivals'] for row in self.part['groups']]
+    self.assertEqual(lacking, [0, 1, 0])
+    none, few = report.rival_notes(self.part)
+    self.assertStartsWith(none, '1 of 6 held-out items have no rival')
+    self.assertIn('1 fewer than 5;', few)
+
+  def test_a_log_with_rivals_enough_says_nothing(self):
+    many = _per_target() | {'num_negatives': np.full(6, 20)}
+    self.assertEqual(report.rival_notes(_build(many, 3, (1, 5))), [])
+    self.assertEqual(report.rival_notes({}), [])  # of an older report
+
+  def test_nobody_with_a_rival_leaves_no_value(self):
+    part = _build(_per_target() | {'num_negatives': np.zeros(6, int)}, 3, (5,))
+    values = {cell['value'] for cell in part['overall'].values()}
+    self.assertEqual(values, {None})
 
   def test_groups_pool_their_own_pairs(self):
     first, second, empty = self.part['groups']
     self.assertAlmostEqual(first['auc']['value'], (0.5 + 0.3) / 2)
-    self.assertAlmostEqual(second['auc']['value'], (0.9 + 0.7 + 0.8 + 0.2) / 4)
+    self.assertAlmostEqual(second['auc']['value'], (0.9 + 0.7 + 0.2) / 3)
     self.assertEqual((first['group'], first['users']), (1, 2))
     self.assertEqual((first['min_activity'], first['max_activity']), (3, 5))
     self.assertEqual((second['min_activity'], second['max_activity']), (20, 40))
@@ -99,13 +138,13 @@ class PartsTest(absltest.TestCase):
   def test_a_part_has_the_means_of_its_items(self):
     cart, view, new = self.part['parts']
     self.assertEqual((cart['name'], cart['users']), ('cart', 2))
-    self.assertAlmostEqual(cart['hr@5']['value'], 2 / 3)
+    self.assertAlmostEqual(cart['hr@5']['value'], (1 + 1 + 2 / 4) / 3)
     self.assertAlmostEqual(cart['auc']['value'], (0.8 + 0.6 + 0.4) / 3)
     self.assertEqual((view['name'], view['users']), ('view', 0))
     self.assertIsNone(view['hr@5']['value'])
     # A user with held-out items in two parts counts in both.
     self.assertEqual((new['name'], new['users']), ('new', 3))
-    self.assertAlmostEqual(new['hr@5']['value'], 2 / 3)
+    self.assertAlmostEqual(new['hr@5']['value'], 1 / 2)
     self.assertLessEqual(new['hr@5']['low'], new['hr@5']['value'])
     json.dumps(self.part, allow_nan=False)
 
@@ -114,7 +153,7 @@ class PartsTest(absltest.TestCase):
     rows = [line.split() for line in table.split('\n')[2:]]
     self.assertEqual(rows[2][:2], ['all', '4'])
     self.assertEqual(rows[3:], [
-      ['cart', '2', '0.6667'], ['view', '0', '-'], ['new', '3', '0.6667']
+      ['cart', '2', '0.8333'], ['view', '0', '-'], ['new', '3', '0.5000']
     ])  # fmt: skip
     self.assertLen({len(line) for line in table.split('\n')[1:]}, 1)
 

@@ -1,6 +1,7 @@
 import pytest
 
 from tests import behavior_toys as toys
+from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
 
@@ -43,7 +44,7 @@ from twotsrec import types
     ('copf', {'data__num_negatives': 7}, 'plugin.name=none'),
     ('copf', {'routing__cold': 'trunk'}, 'plugin.name=none'),
     ('copf', {'train__inner_rate': 0.5}, 'model.name=multi_behavior'),
-    ('copf', {'evaluation__num_candidates': 9}, 'model.name=multi_behavior'),
+    ('copf', {'evaluation__num_candidates': 9}, 'evaluation.candidates=unb'),
     ('copf_d', {'head__unique_weight': 1.0}, 'fusion.post_behavior=merged'),
     ('summation', {'head__gate_order': 'behavior'}, 'head.gate=none'),
     (
@@ -68,17 +69,14 @@ def test_what_nothing_reads_is_refused(variant, changes, blamed):
   assert f'changes nothing with {blamed}' in message
 
 
-@pytest.mark.parametrize(
-  ('changes', 'message'),
-  [
-    ({'evaluation__candidates': 'all'}, 'use unbought .COPF., or never_inter'),
-    ({'evaluation__candidates': 'sampled'}, "'sampled' leaves out what a user"),
-    ({'groups__key': 'sample_history_len'}, 'use user_train_count'),
-  ],
-)
-def test_a_protocol_that_would_mislead_is_refused(changes, message):
-  with pytest.raises(types.UserError, match=message):
-    recipes.check(toys.config(**changes))
+def test_groups_of_samples_are_refused():
+  with pytest.raises(types.UserError, match='use user_train_count'):
+    recipes.check(toys.config(groups__key='sample_history_len'))
+
+
+@pytest.mark.parametrize('candidates', config_lib.CANDIDATES)
+def test_any_candidates_can_be_asked_for(candidates):
+  recipes.check(toys.config(evaluation__candidates=candidates))
 
 
 def test_plugins_leave_a_gradient_in_one_pass():

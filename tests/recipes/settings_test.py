@@ -24,8 +24,7 @@ RECIPES = {
     copf.preset('synthetic-behaviors'),
     'closed_form.* two_time.* data.negative_exclude train.method train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
-    ' train.objective train.log_groups aggregator.table_gradients'
-    ' evaluation.num_candidates',
+    ' train.objective train.log_groups aggregator.table_gradients',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -130,7 +129,7 @@ def test_a_recipe_of_the_user_is_checked_as_any_other():
     ({'head__alpha': 0.5}, 'or use model.name=multi_behavior'),
     (
       {'evaluation__num_candidates': 7},
-      'nothing with evaluation.candidates=all; leave it at 100, or use'
+      'nothing with evaluation.candidates=auto; leave it at 100, or use'
       ' evaluation.candidates=sampled',
     ),
   ],

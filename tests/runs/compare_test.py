@@ -9,6 +9,7 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare
+from twotsrec.runs import compared_runs
 
 GROUPS, KS = 3, [5, 10]
 _EVALUATION = config.EvaluationConfig(ks=tuple(KS), bootstrap=0)
@@ -40,7 +41,8 @@ def make_targets(seed=0, shift=0.0, users=60) -> dict[str, np.ndarray]:
     'item': user + 1,
     'group': user % GROUPS,
     'num_negatives': np.full(users, 40),
-    'rank': 1.0 + np.floor((1 - auc) * 40),
+    'better': np.floor((1 - auc) * 40).astype(int),
+    'tied': user % 2,
     'user_auc': auc,
     'placement_group': auc,
     'placement_all': auc,
@@ -55,7 +57,11 @@ def write_run(
   activity = np.arange(100)
   built = built or report_lib.build(per_target, activity, GROUPS, _EVALUATION)
   folder.mkdir()
-  report = {'protocol': {**PROTOCOL, **protocol}, 'test': built}
+  report = {
+    'schema': compared_runs.SCHEMA,
+    'protocol': {**PROTOCOL, **protocol},
+    'test': built,
+  }
   (folder / 'config.json').write_text('{}')
   (folder / 'report.json').write_text(json.dumps(report))
   np.savez(folder / 'per_target.npz', **per_target)

@@ -9,6 +9,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import offline
+from twotsrec.runs import compared_runs
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports
 from twotsrec.runs import tables
@@ -19,6 +20,8 @@ METRICS = (
   'hr@1', 'hr@5', 'hr@10', 'hr@20',
   'ndcg@1', 'ndcg@5', 'ndcg@10', 'ndcg@20',
   'recall@1', 'recall@5', 'recall@10', 'recall@20',
+  'precision@1', 'precision@5', 'precision@10', 'precision@20',
+  'map@1', 'map@5', 'map@10', 'map@20',
   'mrr',
 )  # fmt: skip
 
@@ -48,7 +51,7 @@ def test_the_report_has_its_parts(report):
     'schema', 'protocol', 'dataset', 'validation', 'test', 'baselines',
     'training', 'versions',
   }  # fmt: skip
-  assert report['schema'] == reports.SCHEMA_VERSION
+  assert report['schema'] == compared_runs.SCHEMA
   assert set(report['training']) == {
     'epochs', 'steps', 'selected_epoch', 'selected_step', 'selected_value',
     *runs.TIMING,
@@ -66,7 +69,8 @@ def test_a_part_has_every_metric_with_its_interval(report, part):
   assert [group['group'] for group in part['groups']] == [1, 2, 3]
   for group in part['groups']:
     assert set(group) == {
-      'group', 'users', 'min_activity', 'max_activity', *METRICS
+      'group', 'users', 'without_rivals', 'min_activity', 'max_activity',
+      *METRICS,
     }  # fmt: skip
   assert tuple(part['overall']) == METRICS
   for row in (part['overall'], *part['groups']):
@@ -86,6 +90,9 @@ def test_the_dataset_is_counted(report, loaded):
     'train': prepared.num_events - 2 * prepared.num_users,
     'validation': prepared.num_users,
     'test': prepared.num_users,
+    'held_out': dict.fromkeys(
+      ('validation', 'test'), {'known': 0, 'known_share': 0.0, 'same': 0}
+    ),
   }
 
 
@@ -185,6 +192,26 @@ def test_with_behaviors_the_rules_are_the_baselines():
   assert part['parts'][0]['users'] == report['test']['parts'][0]['users']
 
 
+@pytest.mark.parametrize('candidates', ['auto', 'all', 'sampled'])
+def test_what_was_viewed_is_not_given_away_whatever_the_model(candidates):
+  experiment, params = experiment_lib.load(str(finished.behaviors()))
+  changes = {'evaluation__candidates': candidates}
+  if candidates == 'sampled':
+    changes['evaluation__num_candidates'] = 5
+  asked = _changed(experiment, **behavior_runs.SETTINGS | changes)
+  told = reports.protocol(asked)
+  assert told['candidates'] == {'auto': 'unbought'}.get(candidates, candidates)
+  reminder = offline.rules(asked)['view_reminder']
+  for ranker in (experiment_lib.ranker(asked, params), reminder):
+    ranked = reports.evaluate(asked, ranker, 'test', quiet=True)
+    parts = np.bincount(ranked.rows['part'], minlength=3)
+    if candidates == 'auto':
+      assert parts[:2].all() and ranked.part['rivals']['had_before'] == 0
+    else:  # of the parts only `new` is ranked among what was never touched
+      assert not parts[:2].any()
+      assert ranked.part['rivals']['had_before'] == 40 - parts[2] > 0
+
+
 def test_unbought_needs_behaviors(loaded):
   experiment = _changed(loaded[0], evaluation__candidates='unbought')
   with pytest.raises(types.UserError, match='data have no behaviors') as error:
@@ -226,4 +253,5 @@ def test_arrays_per_target_are_those_of_the_report(report):
   with np.load(finished.run() / 'per_target.npz') as arrays:
     rank = arrays['rank']
   value = report['test']['overall']['hr@10']['value']
+  # The small log has no ties.
   np.testing.assert_allclose(np.mean(rank <= 10), value)

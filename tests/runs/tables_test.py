@@ -27,7 +27,9 @@ def test_the_table_stands_beside_popularity_with_its_protocol(report):
     assert f'{group["user_auc"]["value"]:.4f}' in line.split()
   overall = report['baselines']['popularity']['overall']
   assert f'{overall["auc"]["value"]:.4f}' in lines[5].split()
-  assert 'leave_last_out, all candidates, mid rank for ties' in lines[-1]
+  assert (
+    'leave_last_out, all candidates, ties: mean over their places' in lines[-1]
+  )
 
 
 def test_a_table_without_a_cut_off_at_ten_takes_the_largest():

@@ -92,7 +92,7 @@ def write_copf(
 
 def _with_parts(seed, worse):
   targets = compare_test.make_targets(seed, users=COPF_USERS)
-  targets['rank'] = np.maximum(targets['rank'] + worse, 1.0)
+  targets['better'] = np.maximum(targets['better'] + worse, 0)
   targets['part'] = targets['user'] // GROUPS % len(PARTS)
   return targets
 

@@ -51,13 +51,14 @@ def make(
     user_group: i32[U].
     config: samples and batch size; which losses want pairs of their own.
   Raises:
-    types.UserError: no pair of the target, or a user without a negative.
+    types.UserError: no pair of the target with a negative.
   """
   fields.refuse_section(config.head, 'head')
-  _check(behaviors)
+  trained = with_negatives(behaviors)
+  _check(trained)
   samples = config.behavior.samples
   sets = list(behaviors.train)
-  drawn = [np.minimum(np.diff(seen.offsets), samples) for seen in sets]
+  drawn = [np.minimum(np.diff(s.offsets), samples) for s in trained.train]
   unique = _unique(behaviors, config) if config.head.unique_weight else {}
   for (task, _), seen in unique.items():
     sets.append(seen)
@@ -84,7 +85,7 @@ def make_target_feed(
   Negatives are items without such a pair, as in `make`.
 
   Raises:
-    types.UserError: no pair of the target, or a user without a negative.
+    types.UserError: no pair of the target with a negative.
   """
   _check(behaviors)
   pairs = behaviors.train[-1]
@@ -120,20 +121,32 @@ def edges(
   ]
 
 
+def with_negatives(
+  behaviors: behaviors_lib.Behaviors,
+) -> behaviors_lib.Behaviors:
+  """The pairs to which a negative can be drawn.
+
+  Of a behavior that a user has shown toward every item none is left.
+  """
+  train = []
+  for seen in behaviors.train:
+    full = feeds.of_everything(seen, behaviors.num_items)
+    if full.any():
+      counts = np.diff(seen.offsets)
+      kept = np.repeat(~full, counts)
+      offsets = np.append(0, np.cumsum(np.where(full, 0, counts)))
+      seen = prepared_lib.SeenItems(offsets, seen.items[kept])
+    train.append(seen)
+  return behaviors._replace(train=tuple(train))
+
+
 def _check(behaviors):
-  names = behaviors.names
   if not len(behaviors.train[-1].items):
     raise types.UserError(
-      f'no training pair of the target behavior {names[-1]!r} is left; use'
+      'no training pair of the target behavior'
+      f' {behaviors.names[-1]!r} is left to which a negative can be drawn; use'
       ' another target, split or filters'
     )
-  for name, seen in zip(names, behaviors.train, strict=True):
-    full = np.diff(seen.offsets) >= behaviors.num_items
-    if np.any(full):
-      raise types.UserError(
-        f'{int(full.sum())} users have {name!r} of all {behaviors.num_items}'
-        ' items, so no negative can be drawn; leave them out of the log'
-      )
 
 
 def _unique(behaviors, config):

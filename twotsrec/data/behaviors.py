@@ -64,6 +64,14 @@ def notes(data: prepared_lib.Prepared, behaviors: Behaviors) -> list[str]:
     for name, pairs in zip(behaviors.names, behaviors.train, strict=True)
     if not len(pairs.items)
   ]
+  for name, pairs in zip(behaviors.names, behaviors.train, strict=True):
+    full = int(np.sum(np.diff(pairs.offsets) >= behaviors.num_items))
+    if full:
+      lines.append(
+        f'{full:,} of {behaviors.num_users:,} users have {name!r} of all'
+        f' {behaviors.num_items:,} items, so they have no negatives and take no'
+        ' part in its training'
+      )
   target = behaviors.train[-1]
   if without := int(np.sum(np.diff(target.offsets) == 0)):
     lines.append(

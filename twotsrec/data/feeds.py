@@ -69,10 +69,11 @@ def make_feed(
   """One example per observed item of a split.
 
   Training items have a history (the first event of a user is none); held-out
-  items are all there, with or without one.
+  items are all there, with or without one. Where negatives are drawn, users who
+  have none give no example.
 
   Raises:
-    types.UserError: no example, or a user without a possible negative.
+    types.UserError: no example.
   """
   targets = prepared_lib.targets(prepared, split)
   user, event, end = targets.user, targets.event, targets.history_end
@@ -91,10 +92,11 @@ def make_sequence_feed(
   """One example per user: the most recent L + 1 training events.
 
   Every position but the first is an observed item, so a user's history is
-  encoded once for all of them (the original SASRec's training).
+  encoded once for all of them (the original SASRec's training). Users without
+  a possible negative give no example.
 
   Raises:
-    types.UserError: no user has two training events.
+    types.UserError: no user has two training events and a negative.
   """
   offsets = np.asarray(prepared.user_offsets)
   counts = prepared_lib.train_counts(prepared)
@@ -104,6 +106,23 @@ def make_sequence_feed(
   group = groups_lib.of_events(groups, user, end)
   weight = (end - first).astype(np.float32)
   return _to_device(prepared, data, first, end, first + 1, user, group, weight)
+
+
+def of_everything(seen: prepared_lib.SeenItems, num_items: int) -> np.ndarray:
+  """Users who have all I items, so that there is no negative, bool[U]."""
+  return np.diff(seen.offsets) >= num_items
+
+
+def _no_negative(prepared, exclude) -> types.UserError:
+  """The error of a log in which nobody who trains has a negative."""
+  trained = prepared_lib.seen_items(prepared, 'train')
+  way_out = 'use a log with more items'
+  if exclude == 'all' and not of_everything(trained, prepared.num_items).all():
+    way_out = 'set data.negative_exclude=train'
+  return types.UserError(
+    f'all users have touched all {prepared.num_items} items, so no negative can'
+    f' be drawn; {way_out}'
+  )
 
 
 def _to_device(prepared, data, first, last, target, user, group, weight):
@@ -120,16 +139,14 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
       ' feed; split the log'
     )
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
-  full = np.diff(seen.offsets)[user] >= prepared.num_items
   if data.num_negatives:
     require_choice(prepared)
-  if data.num_negatives and np.any(full):
-    who = prepared.user_ids[user[np.argmax(full)]]
-    raise types.UserError(
-      f'user {who} has touched all {prepared.num_items} items, so no negative'
-      ' can be drawn; set data.negative_exclude=train, or leave such users'
-      ' out of the log'
-    )
+    chosen = ~of_everything(seen, prepared.num_items)[user]
+    if not chosen.any():
+      raise _no_negative(prepared, data.negative_exclude)
+    if not chosen.all():
+      columns = first, last, target, user, group, weight
+      first, last, target, user, group, weight = (x[chosen] for x in columns)
   return Feed(
     items=i32(prepared.items),
     first=i32(first),

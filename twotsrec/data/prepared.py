@@ -61,6 +61,22 @@ class Prepared(_Arrays):
     users.flags.writeable = False
     return users
 
+  @functools.cached_property
+  def known(self) -> np.ndarray:
+    """Held-out events of items that stand in their history, bool[N].
+
+    By any behavior; the history is that of `targets`.
+    """
+    return _in_history(self, slice(None))
+
+  @functools.cached_property
+  def again(self) -> np.ndarray:
+    """The same by the target behavior, which is the last of them, bool[N]."""
+    if self.behaviors is None:
+      return self.known
+    last = len(self.manifest['behaviors']) - 1
+    return _in_history(self, np.asarray(self.behaviors) == last)
+
   @property
   def num_users(self) -> int:
     """U."""
@@ -217,6 +233,25 @@ def targets(data: Prepared, split: int) -> Targets:
     item=np.asarray(data.items)[event],
     history_end=history_end.astype(np.int64),
   )
+
+
+def _in_history(data: Prepared, among: Any) -> np.ndarray:
+  """Held-out events whose item the chosen events of their history have."""
+  width = data.num_items + 1
+  pairs = event_users(data).astype(np.int64) * width + np.asarray(data.items)
+  # In the order of events, so that the first of a pair stands first.
+  own = np.arange(data.num_events)[among]
+  distinct, first = np.unique(pairs[own], return_index=True)
+  found = np.zeros(data.num_events, np.bool_)
+  for split in (VALIDATION, TEST) if own.size else ():
+    held = targets(data, split)
+    wanted = pairs[held.event]
+    place = np.searchsorted(distinct, wanted)
+    place = np.minimum(place, distinct.size - 1)
+    before = own[first[place]] < held.history_end
+    found[held.event] = (distinct[place] == wanted) & before
+  found.flags.writeable = False
+  return found
 
 
 def train_counts(data: Prepared) -> np.ndarray:

@@ -57,12 +57,15 @@ def describe(
 def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
   """Shares of new users and items in the held-out splits that have events.
 
-  The shares are of held-out events: by users without a train event (T = 0),
-  and of items that are never in train.
+  The shares are of held-out events: by users without a train event (T = 0), of
+  items that are never in train, and of items that their user has in train
+  (`known`); `same` counts the events among these that stand in train as they
+  are, with user, item, behavior and time.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
   user = data.event_users
   warm_user, warm_item = _warm(data)
+  known, same = _in_train(data)
   described = {}
   for code in (prepared_lib.VALIDATION, prepared_lib.TEST):
     rows = np.flatnonzero(split == code)
@@ -74,8 +77,66 @@ def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
         'new_users': int(np.sum(~warm_user[users])),
         'new_user_share': float(np.mean(~warm_user[user[rows]])),
         'cold_item_share': float(np.mean(~warm_item[items[rows]])),
+        'known': int(np.sum(known[rows])),
+        'known_share': float(np.mean(known[rows])),
+        'same': int(np.sum(same[rows])),
       }
   return described
+
+
+def _in_train(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
+  """Held-out events whose pair, and which, stand in train, bool[N] each."""
+  train = np.asarray(data.split) == prepared_lib.TRAIN
+  pair = data.event_users.astype(np.int64) * (data.num_items + 1)
+  pair += np.asarray(data.items)
+  # Events of pairs that are held out; they are mostly few.
+  wanted = np.unique(pair[~train])
+  place = np.minimum(np.searchsorted(wanted, pair), max(wanted.size - 1, 0))
+  rows = np.flatnonzero(wanted[place] == pair) if wanted.size else place[:0]
+  trained = np.bincount(place[rows], train[rows], wanted.size) > 0
+  known = ~train
+  known[rows] &= trained[place[rows]]
+  same = np.zeros_like(known)
+  if data.times is None:  # nothing tells two events of a pair apart
+    return known, same
+  columns = [place[rows], np.asarray(data.times)[rows]]
+  if data.behaviors is not None:
+    columns.append(np.asarray(data.behaviors)[rows])
+  number = np.zeros(rows.size, np.int64)
+  for column in columns:
+    _, code = np.unique(column, return_inverse=True)
+    _, number = np.unique(
+      number * (code.max(initial=0) + 1) + code, return_inverse=True
+    )
+  same[rows] = np.isin(number, number[train[rows]]) & ~train[rows]
+  return known, same
+
+
+def known_lines(held_out: dict[str, dict[str, Any]]) -> list[str]:
+  """What held-out events stand in train, a line for each split with some."""
+  lines = []
+  for name, held in held_out.items():
+    if held['known']:
+      line = (
+        f'{held["known"]:,} of {held["events"]:,} {name} events'
+        f' ({held["known_share"]:.1%}) are of items that their user has in'
+        ' train'
+      )
+      if held['same']:
+        line += f', {held["same"]:,} of them the very same rows'
+      lines.append(line)
+  return lines
+
+
+def warnings(held_out: dict[str, dict[str, Any]]) -> list[str]:
+  """Lines about held-out events that stand in train as they are."""
+  return [
+    f'{held["same"]:,} of {held["events"]:,} {name} events stand in train with'
+    ' the same user, item and time, so what is trained has seen the answers;'
+    ' take them out of one of the two'
+    for name, held in held_out.items()
+    if held['same']
+  ]
 
 
 def _warm(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +216,7 @@ def text(
       f'mean {facts["mean_activity"]:.2f}; ' + ', '.join(quantiles),
     ),
   ]
+  lines += [('known', line) for line in known_lines(facts['held_out'])]
   paragraphs = [f'{name:<16} {value}' for name, value in lines]
   paragraphs.append('cold: never in train.')
   if of_items := facts.get('item_features'):
@@ -167,6 +229,7 @@ def text(
     )
   if facts['behaviors']:
     paragraphs += ['', *_behavior_lines(facts)]
+  paragraphs += [f'warning: {line}' for line in warnings(facts['held_out'])]
   return '\n'.join(paragraphs + ['', *_group_lines(facts)])
 
 

@@ -41,25 +41,46 @@ def draw(
     num: negatives per target.
     seed: of the lists.
   Returns:
-    i32[T, 1 + num], the target first.
+    i32[T, 1 + num], the target first; 0 beside a target without any negative.
+  Raises:
+    types.UserError: a target with some negatives, but too few.
   """
   total = targets.item.size
   lists = np.zeros((total, 1 + num), np.int32)
   lists[:, 0] = targets.item
   for first in range(0, total, _ROWS_AT_ONCE):
-    rows = slice(first, first + _ROWS_AT_ONCE)
-    excluded = gathers.exclusions(seen, targets.user[rows], targets.item[rows])
-    unseen = num_items - excluded.counts
-    for short in np.flatnonzero(unseen < num)[:1]:
-      raise types.UserError(
-        f'user {targets.user[rows][short]} (counted from 0) has {unseen[short]}'
-        f' items never interacted with, fewer than num_candidates={num}'
-        ' negatives; lower evaluation.num_candidates or use'
-        " evaluation.candidates='all'"
-      )
+    rows = np.arange(first, min(first + _ROWS_AT_ONCE, total))
+    unseen, excluded = _unseen(targets, seen, num_items, rows)
+    if not unseen.all():
+      rows = rows[unseen > 0]
+      unseen, excluded = _unseen(targets, seen, num_items, rows)
+    if np.any(unseen < num):
+      raise _too_few(targets, seen, num_items, num)
     ranks = distinct_ranks(targets.event[rows], unseen, num, seed)
     lists[rows, 1:] = complement(ranks, excluded)
   return lists
+
+
+def _unseen(targets, seen, num_items, rows):
+  """Number of negatives of these targets, i64[b], and what is none of them."""
+  user, item = targets.user[rows], targets.item[rows]
+  excluded = gathers.exclusions(seen, user, item)
+  return num_items - excluded.counts, excluded
+
+
+def _too_few(targets, seen, num_items, num) -> types.UserError:
+  pieces = np.array_split(
+    np.arange(targets.item.size), -(-targets.item.size // _ROWS_AT_ONCE)
+  )
+  unseen = np.concatenate(
+    [_unseen(targets, seen, num_items, rows)[0] for rows in pieces]
+  )
+  short = np.unique(targets.user[(unseen > 0) & (unseen < num)])
+  return types.UserError(
+    f'{len(short):,} users have fewer than num_candidates={num} items never'
+    ' interacted with; set evaluation.num_candidates to at most'
+    f" {unseen[unseen > 0].min()}, or use evaluation.candidates='all'"
+  )
 
 
 def digest(lists: np.ndarray) -> str:

@@ -33,7 +33,8 @@ ALPHA = 0.05  # level of the marks, as of the 95 % intervals
 
 # Arrays of a run by held-out item: what says which it is, and what is compared.
 KEYS = ('event', 'user', 'item', 'group', 'num_negatives')
-VALUES = ('rank', 'user_auc', 'placement_group', 'placement_all')
+COUNTS = ('better', 'tied')
+VALUES = ('user_auc', 'placement_group', 'placement_all')
 
 
 class Table(NamedTuple):
@@ -90,7 +91,7 @@ class Comparison(NamedTuple):
 def read_targets(
   content: bytes, num_groups: int, by: str = 'group'
 ) -> dict[str, np.ndarray]:
-  """The arrays of `KEYS` and `VALUES`, [T], in the bytes of an .npz file.
+  """Arrays of `KEYS`, `COUNTS` and `VALUES`, [T], in the bytes of an .npz file.
 
   Args:
     content: of the file.
@@ -104,7 +105,7 @@ def read_targets(
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
       arrays = {
         name: np.load(io.BytesIO(archive.read(f'{name}.npy')))
-        for name in dict.fromkeys((*KEYS, by, *VALUES))
+        for name in dict.fromkeys((*KEYS, by, *COUNTS, *VALUES))
       }
   # Cut off, altered (RuntimeError: it seems encrypted), or other arrays.
   except (
@@ -121,8 +122,9 @@ def read_targets(
   first, last = arrays[by].min(), arrays[by].max()
   if first < 0 or last >= num_groups:
     raise ValueError(f'{by}s {first}..{last} where there are {num_groups}')
-  if not arrays['rank'].min() >= 1:
-    raise ValueError(f'a rank of {arrays["rank"].min()}')
+  for name in COUNTS:
+    if arrays[name].min() < 0:
+      raise ValueError(f'{name} is {arrays[name].min()}')
   return arrays
 
 
@@ -132,15 +134,18 @@ def tabulate(
   ks: Sequence[int],
   metrics: Sequence[str],
   by: str = 'group',
+  ties: float = metrics_lib.MEAN,
 ) -> Table:
   """Sums over the held-out items of each user, by group and overall.
 
   Args:
-    per_target: arrays [T]: user, group (0..G-1), and those of `VALUES`.
+    per_target: arrays [T]: user, group (0..G-1), num_negatives, and those of
+      `COUNTS` and `VALUES`.
     num_groups: G.
     ks: cut-offs, all that `metrics` name.
     metrics: M of `report.metric_names(ks)`.
     by: array that tells the rows; parts share the negatives of everybody.
+    ties: `evaluation.rank_ties` of the run.
   """
   own_placement = 'placement_group' if by == 'group' else 'placement_all'
   everybody = np.unique(per_target['user'])
@@ -151,7 +156,7 @@ def tabulate(
     if row < num_groups:
       chosen, placement = per_target[by] == row, own_placement
       part = {name: values[chosen] for name, values in per_target.items()}
-    columns = report.columns(part, ks, placement)
+    columns = report.columns(part, ks, placement, ties)
     users, sums, counts = report.user_sums(
       part['user'], [columns[name] for name in metrics]
     )

@@ -24,6 +24,7 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import auc
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
+from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import rules as rules_lib
@@ -51,7 +52,7 @@ def rank(
   """
   config, prepared, groups, _ = experiment
   evaluation = config.evaluation
-  targets = _held_out(experiment, split)
+  targets, left_out = _held_out(experiment, split)
   routes = None
   if ranker.routing is not None:
     routes = routing_lib.of_targets(
@@ -73,7 +74,9 @@ def rank(
   order = np.argsort(targets.event)
   rows = {name: values[order] for name, values in rows.items()}
   activity = prepared_lib.train_counts(prepared)
-  part = report_lib.build(rows, activity, len(groups.sizes), evaluation, parts)
+  part = report_lib.build(
+    rows, activity, len(groups.sizes), evaluation, parts, left_out
+  )
   return contracts.Ranked(part, rows)
 
 
@@ -84,23 +87,20 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
     types.UserError: what the data cannot serve, and the way out.
   """
   prepared, evaluation = experiment.prepared, experiment.config.evaluation
-  asked, events = evaluation.candidates, held_out(experiment, split)
+  events, index = held_out(experiment, split), prepared_lib.SPLITS.index(split)
+  asked = protocols.resolved(prepared, evaluation.candidates)
   names = behaviors.names(prepared)
-  if asked in ('unbought', 'never_interacted') and not names:
-    raise types.UserError(
-      f'evaluation.candidates is {asked!r}, but these data have no behaviors,'
-      " so nothing says what was bought; use 'all' or 'sampled'"
-    )
   described = {
     'split': split,
     'candidates': 'all' if asked == 'sampled' and not events else asked,
     'auc_ties': evaluation.auc_ties,
     'rank_ties': evaluation.rank_ties,
-    'negatives': _negatives(names, asked),
+    'negatives': protocols.in_words(prepared, asked, index),
+    'had_before': protocols.share_known(prepared, asked, index),
     'bootstrap': evaluation.bootstrap,
   }
   if events:
-    targets = _held_out(experiment, split)  # some are new
+    targets, _ = _held_out(experiment, split)  # some can be ranked
     if asked == 'sampled':
       lists = _lists(experiment, targets)
       described['num_candidates'] = evaluation.num_candidates
@@ -117,47 +117,19 @@ def held_out(experiment: contracts.Experiment, split: str) -> int:
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
 
 
-def _negatives(names: tuple[str, ...], asked: str) -> str:
-  """The candidates of a held-out item in words."""
-  if asked == 'unbought':
-    return (
-      f'items without a {names[-1]} of the user in the splits before; other'
-      ' behaviors leave an item in'
-    )
-  text = 'items the user never interacted with in the whole data'
-  if asked == 'never_interacted':
-    return (
-      f'{text}; held-out items toward which the user had shown'
-      f' {" or ".join(names[:-1])} are left out'
-    )
-  if len(names) > 1:
-    text += (
-      ', by any behavior; a held-out item is ranked among them also where the'
-      f' user had shown {" or ".join(names[:-1])} toward it'
-    )
-  return text
-
-
 def _held_out(
   experiment: contracts.Experiment, split: str
-) -> prepared_lib.Targets:
-  """Events to rank: those of a split, or the discoveries among them."""
+) -> tuple[prepared_lib.Targets, int]:
+  """Events to rank, and how many others the split has."""
   prepared = experiment.prepared
-  targets = prepared_lib.targets(prepared, prepared_lib.SPLITS.index(split))
-  if not targets.user.size:
-    raise types.UserError(
-      f'the {split} split is empty; prepare the data with one'
-      ' (data.validation=True holds one event per user out)'
-    )
-  if experiment.config.evaluation.candidates != 'never_interacted':
-    return targets
-  new = behaviors.is_new(prepared, targets)
-  if not np.any(new):
-    raise types.UserError(
-      "evaluation.candidates is 'never_interacted', but no held-out item of the"
-      f" {split} split is new to its user; use 'unbought'"
-    )
-  return prepared_lib.Targets(*(column[new] for column in targets))
+  return protocols.targets(
+    prepared, _asked(experiment), prepared_lib.SPLITS.index(split)
+  )
+
+
+def _asked(experiment: contracts.Experiment) -> str:
+  asked = experiment.config.evaluation.candidates
+  return protocols.resolved(experiment.prepared, asked)
 
 
 def _sorted_by_group(
@@ -178,22 +150,12 @@ def _sorted_by_group(
 
 
 def _among(experiment, targets, split) -> rules_lib.Rule | np.ndarray:
-  """The rule for the candidates, or lists of them.
-
-  What the user interacted with in the whole data is no negative; or with
-  'unbought' only what the user bought in the splits before: a purchase held out
-  for validation is left out when test items are ranked, a test item is not left
-  out when validation items are.
-  """
-  prepared, evaluation = experiment.prepared, experiment.config.evaluation
-  if evaluation.candidates == 'unbought':
-    before = prepared_lib.SPLITS.index(split)
-    bought = behaviors.bought(prepared, before)
-    return rules_lib.without(bought, prepared.num_items, rules_lib.UNBOUGHT)
-  if evaluation.candidates == 'sampled':
+  """The rule for the candidates, or lists of them."""
+  asked = _asked(experiment)
+  if asked == 'sampled':
     return _lists(experiment, targets)
-  seen = prepared_lib.seen_items(prepared, 'all')
-  return rules_lib.without(seen, prepared.num_items)
+  index = prepared_lib.SPLITS.index(split)
+  return protocols.rule(experiment.prepared, asked, index)
 
 
 def _lists(experiment, targets) -> np.ndarray:
@@ -322,6 +284,12 @@ def make_metric(
   ranked = report_lib.metric_names(evaluation.ks)
   known = [*ranked, 'group_auc']
   require_selection_events(experiment, train)
+  protocols.require_rivals(
+    experiment.prepared,
+    _asked(experiment),
+    prepared_lib.SPLITS.index(train.select_on),
+    f'{train.select_metric} to select by; {last_epoch(experiment)}',
+  )
   if train.select_metric not in known:
     raise types.UserError(
       f'train.select_metric {train.select_metric!r}; known: loss, none,'
@@ -354,6 +322,11 @@ def require_selection_events(
   if not held_out(experiment, train.select_on):
     raise types.UserError(
       f'no {train.select_on} events to select on; prepare the data with some'
-      ' (data.validation=True), or take the last epoch with'
-      ' train.select_metric=none'
+      f' (data.validation=True), or {last_epoch(experiment)}'
     )
+
+
+def last_epoch(experiment: contracts.Experiment) -> str:
+  """The way out of a selection that cannot be made."""
+  stage = 'train' if experiment.config.plugin.name == 'none' else 'plugin'
+  return f'take the last epoch with {stage}.select_metric=none'

@@ -86,7 +86,8 @@ def describe(
   Returns:
     Arrays [T]: event, user, item, split, position (k = 1 for the first event
     of the user in its split), train_count of the user, warm (whether the item
-    occurs in training; a model may have left some of it out).
+    occurs in training; a model may have left some of it out), known (whether
+    the user had the item before).
   """
   users, split = prepared_data.event_users(prepared), np.asarray(prepared.split)
   starts = (np.diff(users, prepend=-1) > 0) | (np.diff(split, prepend=-1) > 0)
@@ -103,6 +104,7 @@ def describe(
     'position': event - first + 1,
     'train_count': prepared_data.train_counts(prepared)[users[event]],
     'warm': trained[items[event]],
+    'known': prepared.known[event],
   }
 
 

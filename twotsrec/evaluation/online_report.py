@@ -5,11 +5,13 @@ Rules name the candidates of a held-out event:
   sampled    the same with one list per event, fixed for all models
   all        all items
 and `expected_without_past` and `all_without_past`, where the items of the
-user's earlier events leave. Means: `by_user`, over users of each user's mean
-(2TS fig. 3), and `by_event`, over events (2TS sec. 4). A row has a part for all
-events and one for the `warm` ones, whose item occurs in training, the same for
-all models; an item that a model never trained on (new, or left out of its
-training) may score 0 and so be above or below everything.
+user's earlier events leave; events of such an item take no part in these, for
+it would stand alone among new ones. Nor does an event without a rival. Means:
+`by_user`, over users of each user's mean (2TS fig. 3), and `by_event`, over
+events (2TS sec. 4). A row has a part for all events and one for the `warm`
+ones, whose item occurs in training, the same for all models; an item that a
+model never trained on (new, or left out of its training) may score 0 and so be
+above or below everything.
 """
 
 from collections.abc import Mapping
@@ -120,12 +122,23 @@ def target_metrics(
   if 'better_sampled' in per_target:
     ranked['_sampled'] = 'sampled'
   for ending, rule in ranked.items():
-    rank = metrics.rank_from_counts(of('better', ending), of('tied', ending))
-    values |= {
-      (rule, 'mrr'): metrics.reciprocal_rank(rank),
-      (rule, f'recall@{k}'): metrics.hit(rank, k),
-      (rule, f'ndcg@{k}'): metrics.ndcg(rank, k),
+    # A list is never empty.
+    number = 1 if rule == 'sampled' else of('num_negatives', ending)
+    pair = of('better', ending), of('tied', ending)
+    made = {
+      'mrr': metrics.reciprocal_rank(*pair),
+      f'recall@{k}': metrics.hit(*pair, k),
+      f'ndcg@{k}': metrics.ndcg(*pair, k),
     }
+    values |= {
+      (rule, name): metrics.among_rivals(value, number)
+      for name, value in made.items()
+    }
+  if 'known' in per_target:  # older runs do not tell
+    for rule, name in values:
+      if rule.endswith('_without_past'):
+        new = ~np.asarray(per_target['known'], np.bool_)
+        values[rule, name] = np.where(new, values[rule, name], np.nan)
   return values
 
 
@@ -134,18 +147,25 @@ def for_run_report(
   prepared: prepared_data.Prepared,
   groups: groups_data.Groups,
   evaluation: config.EvaluationConfig,
+  with_past: bool = False,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """The standard part of report.json, and the rows of `per_target.npz`.
 
-  Events rank among all items but those of the user's past. There is no pooled
+  Events rank among all items but those of the user's past, and events of such
+  an item are left out; or `with_past`, all among all items. There is no pooled
   AUC: the queries of two users, or of two events, share no scale. `per_target`
   has the arrays of `online.rank`, of one split.
   """
+  ending, left_out = '' if with_past else '_without_past', 0
+  if not with_past:
+    new = ~per_target['known']
+    left_out = int(np.sum(~new))
+    per_target = {name: values[new] for name, values in per_target.items()}
   event, user = per_target['event'], per_target['user']
   counts = counting.Counts(
-    better=per_target['better_without_past'],
-    tied=per_target['tied_without_past'],
-    num_negatives=per_target['num_negatives_without_past'],
+    better=per_target['better' + ending],
+    tied=per_target['tied' + ending],
+    num_negatives=per_target['num_negatives' + ending],
     positive_score=per_target['score'],
   )
   nowhere = np.full(event.size, np.nan)
@@ -157,7 +177,9 @@ def for_run_report(
     evaluation,
   )
   activity = prepared_data.train_counts(prepared)
-  part = report.build(arrays, activity, len(groups.sizes), evaluation)
+  part = report.build(
+    arrays, activity, len(groups.sizes), evaluation, left_out=left_out
+  )
   return part, arrays
 
 

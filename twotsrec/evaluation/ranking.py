@@ -69,7 +69,7 @@ def rank_targets(
   Args:
     task: what is ranked by what.
     among: the rule for the candidates; or lists i32[T, 1 + n], the target
-      first, then its negatives.
+      first, then its negatives, or 0 in the place of one.
     sizes: of the tiles.
     fold: a reduction over the candidates' scores; it needs lists or a rule of
       `rules.without`.
@@ -166,9 +166,9 @@ def _rank_lists(cut, lists, fold, progress) -> counting.Counts:
   step = write if fold else None
   counts = counting.add_up(parts, num_rows, 1, step, scores, progress)
   if fold:
-    everything = np.ones((num_rows, num_columns - 1), np.bool_)
     state = fold.init(counts.positive_score)
-    state = fold.step(state, np.arange(num_rows), scores[:, 1:], everything)
+    there = lists[:, 1:] > 0
+    state = fold.step(state, np.arange(num_rows), scores[:, 1:], there)
     counts = counts._replace(folded=state)
   return counts
 
@@ -178,21 +178,23 @@ def _tiles_of_lists(cut, lists) -> Iterator[counting.Part]:
   num_columns = lists.shape[1]
   users, columns, _ = cut.tiling
   starts = range(0, num_columns, columns)
-  target = np.zeros(users, np.int32)
+  target, whole = np.zeros(users, np.int32), bool(np.all(lists))
   for part in cut.parts:
     size = part.rows.size
     ids = np.zeros((users, columns * len(starts)), np.int32)
     ids[:size, :num_columns] = lists[part.rows]
     scores = _score(cut, part, _encode(cut, part), ids)
     own, last = scores[:, 0], num_columns - 1
-    pieces = [scores]
+    pieces, lacking = [scores], [ids == 0]
     if len(starts) > 1:
       pieces = jnp.split(scores, len(starts), axis=1)
+      lacking = np.split(ids == 0, len(starts), axis=1)
+    masks = [None if whole else rules.Pairs(mask) for mask in lacking]
     tallies = [
-      counting.tally(piece, own, target, (first, last, size), (None,))
-      for first, piece in zip(starts, pieces)
+      counting.tally(piece, own, target, (first, last, size), (mask,))
+      for first, piece, mask in zip(starts, pieces, masks)
     ]
-    number = [np.full(size, last)]
+    number = [np.count_nonzero(lists[part.rows], axis=1) - 1]
     yield counting.Part(part.rows, own, number, tallies, scores=scores)
 
 

@@ -4,9 +4,14 @@ Means, where a user may have several held-out items:
   auc       pooled over all pairs of a group (of everybody for the overall row)
   user_auc  per item against its user's negatives, mean per user, mean of users
   recall@K  the user's share of held-out items found, mean over users
+  precision@K, map@K  of the user's list with all its held-out items, mean over
+            users (`user_lists`)
   hr@K, ndcg@K, mrr   mean over held-out items
 With one held-out item per user recall@K equals hr@K. `count` says how many
-items (auc, hr, ndcg, mrr) or users (user_auc, recall) a value rests on.
+items (auc, hr, ndcg, mrr) or users (the others) a value rests on. A
+held-out item without a rival takes no part in any of them, and `rivals` counts
+such items; it also counts those with fewer than K rivals, which are among the
+first K whatever the model.
 
 A part holds the held-out items toward which their users had shown a behavior
 before (see `behaviors`). Its users are in any group, so its AUC compares with
@@ -14,8 +19,10 @@ the negatives of everybody.
 
 Intervals resample users. For the pooled AUC they resample the placements of
 the positives (the share of the pooled negatives below each one) and take the
-negatives as given; where a model scores all items of some users higher than
-those of others this is wider than resampling both sides.
+negatives as given. Where a model scores all items of some users higher than
+those of others this is wider than resampling both sides, since a user's own
+negatives would rise and fall with the positive; where scores of users share
+their scale it is narrower, since how negatives vary is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +36,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import counting
+from twotsrec.evaluation import user_lists
 
 
 class Column(NamedTuple):
@@ -54,7 +62,8 @@ def per_target(
   """Columns of `per_target.npz`, one row per held-out item.
 
   `group` is i32[T], 0..G-1; `counts` are of one rule, and `placements` of
-  `auc.placements`, against the own group and everybody.
+  `auc.placements`, against the own group and everybody. Metrics rest on both
+  ends of a tie, better and better + tied; `rank` is the mean place.
   """
   pair = counts.better, counts.tied
   # A tie that earns the credit `auc_ties` ranks 1 - auc_ties of the way down.
@@ -77,7 +86,8 @@ def per_target(
 
 def metric_names(ks: Sequence[int]) -> list[str]:
   """Names in the order of the report."""
-  at_k = [f'{name}@{k}' for name in ('hr', 'ndcg', 'recall') for k in ks]
+  names = ('hr', 'ndcg', 'recall', 'precision', 'map')
+  at_k = [f'{name}@{k}' for name in names for k in ks]
   return ['auc', 'user_auc', *at_k, 'mrr']
 
 
@@ -115,22 +125,101 @@ def columns(
   per_target: Mapping[str, np.ndarray],
   ks: Sequence[int],
   placement: str = 'placement_group',
+  ties: float = metrics.MEAN,
 ) -> dict[str, Column]:
   """The metrics of held-out items, in the order of the report.
 
-  `per_target` has arrays [T]: rank, user_auc and the placement, which is
-  'placement_group' or 'placement_all'.
+  Args:
+    per_target: arrays [T]: user, better, tied, num_negatives, user_auc and the
+      placement.
+    ks: cut-offs.
+    placement: 'placement_group' or 'placement_all'.
+    ties: see `metrics`.
   """
-  rank = np.asarray(per_target['rank'], np.float64)
-  hits = {k: metrics.hit(rank, k) for k in ks}
+  better, tied = per_target['better'], per_target['tied']
+  number = per_target['num_negatives']
+  ranked = lambda values: metrics.among_rivals(values, number)
+  hits = {k: ranked(metrics.hit(better, tied, k, ties)) for k in ks}
+  gains = {k: ranked(metrics.ndcg(better, tied, k, ties)) for k in ks}
   return {
-    'auc': Column(per_target[placement]),
-    'user_auc': Column(per_target['user_auc'], by_user=True),
+    'auc': Column(ranked(per_target[placement])),
+    'user_auc': Column(ranked(per_target['user_auc']), by_user=True),
     **{f'hr@{k}': Column(values) for k, values in hits.items()},
-    **{f'ndcg@{k}': Column(metrics.ndcg(rank, k)) for k in ks},
+    **{f'ndcg@{k}': Column(values) for k, values in gains.items()},
     **{f'recall@{k}': Column(hits[k], by_user=True) for k in ks},
-    'mrr': Column(metrics.reciprocal_rank(rank)),
+    **_of_lists(per_target, ks),
+    'mrr': Column(ranked(metrics.reciprocal_rank(better, tied, ties))),
   }
+
+
+def _of_lists(per_target, ks) -> dict[str, Column]:
+  """Metrics of the lists of users, of those held-out items that have rivals."""
+  ranked = np.asarray(per_target['num_negatives']) > 0
+  names = 'user', 'better', 'tied'
+  at = user_lists.places(*(np.asarray(per_target[n])[ranked] for n in names))
+  columns = {}
+  for name, value in (
+    ('precision', user_lists.precision),
+    ('map', user_lists.average_precision),
+  ):
+    for k in ks:
+      values = np.full(ranked.size, np.nan)
+      values[ranked] = value(at, k)
+      columns[f'{name}@{k}'] = Column(values, by_user=True)
+  return columns
+
+
+def rivals(
+  number: np.ndarray, ks: Sequence[int], left_out: int = 0
+) -> dict[str, Any]:
+  """How many held-out items lack rivals, for the report.
+
+  Args:
+    number: i64[T], candidates beside each of them.
+    ks: cut-offs.
+    left_out: held-out items beside the T, which their users had before.
+  Returns:
+    {'held_out', 'had_before': those left out, 'without': a rival, 'fewer_than':
+    {K: with some rivals but fewer than K}}.
+  """
+  number = np.asarray(number)
+  few = {str(k): int(np.sum((number > 0) & (number < k))) for k in sorted(ks)}
+  return {
+    'held_out': number.size + left_out,
+    'had_before': left_out,
+    'without': int(np.sum(number == 0)),
+    'fewer_than': few,
+  }
+
+
+def rival_notes(part: Mapping[str, Any]) -> list[str]:
+  """Lines under a table about held-out items that lack rivals."""
+  told = part.get('rivals')
+  if not told:
+    return []
+  lines, total = [], f'of {told["held_out"]:,} held-out items'
+  if told['had_before']:
+    lines.append(
+      f'{told["had_before"]:,} {total} are not ranked: their users had them'
+      ' before, and what a user had does not compete'
+      ' (evaluation.candidates=catalog ranks all)'
+    )
+  if told['without']:
+    lines.append(
+      f'{told["without"]:,} {total} have no rival and are not ranked: their'
+      ' users have had every other item'
+    )
+  few = [
+    f'{count:,} fewer than {k}'
+    for k, count in told['fewer_than'].items()
+    if count
+  ]
+  if few:
+    lines.append(
+      f'rivals {total}: {", ".join(few)}; at such a K an item is found by any'
+      ' model'
+    )
+  return lines
 
 
 def user_sums(
@@ -183,26 +272,30 @@ def build(
   num_groups: int,
   evaluation: config.EvaluationConfig,
   part_names: Sequence[str] = (),
+  left_out: int = 0,
 ) -> dict[str, Any]:
   """One split's part of report.json.
 
   Args:
-    per_target: arrays [T]: user, group (0..G-1), rank, user_auc,
-      placement_group, placement_all; and part, if there are any.
+    per_target: arrays [T]: user, group (0..G-1), better, tied, num_negatives,
+      user_auc, placement_group, placement_all; and part, if there are any.
     activity: i64[U], training interactions of each user.
     num_groups: G.
     evaluation: cut-offs, and resamples for the intervals with their seed; 0
       resamples leave the intervals null.
     part_names: in order of per_target['part']; () for no parts.
+    left_out: held-out items beside the T, see `rivals`.
   Returns:
-    {'overall': {metric: {value, low, high, count}}, 'groups': [{'group' from
-    1, 'users', 'min_activity', 'max_activity', metric: ...}]}; with parts also
-    'parts': [{'name', 'users', metric: ...}].
+    {'overall': {metric: {value, low, high, count}}, 'rivals': as `rivals`,
+    'groups': [{'group' from 1, 'users', 'without_rivals': held-out items,
+    'min_activity', 'max_activity', metric: ...}]}; with parts also 'parts':
+    [{'name', 'users', metric: ...}].
   """
+  lacking = np.asarray(per_target['num_negatives']) == 0
 
   def summarize(chosen, placement):
     subset = {name: values[chosen] for name, values in per_target.items()}
-    by_name = columns(subset, evaluation.ks, placement)
+    by_name = columns(subset, evaluation.ks, placement, evaluation.rank_ties)
     users, sums, counts = user_sums(subset['user'], by_name.values())
     cells = means(sums, counts, evaluation.bootstrap, evaluation.seed)
     return users, dict(zip(by_name, cells, strict=True))
@@ -216,6 +309,7 @@ def build(
       {
         'group': group + 1,
         'users': int(users.size),
+        'without_rivals': int(np.sum(lacking[per_target['group'] == group])),
         'min_activity': int(active.min()) if users.size else None,
         'max_activity': int(active.max()) if users.size else None,
         **cells,
@@ -224,7 +318,8 @@ def build(
   for part, name in enumerate(part_names):
     users, cells = summarize(per_target['part'] == part, 'placement_all')
     parts.append({'name': name, 'users': int(users.size), **cells})
-  built = {'overall': overall, 'groups': groups}
+  told = rivals(per_target['num_negatives'], evaluation.ks, left_out)
+  built = {'overall': overall, 'rivals': told, 'groups': groups}
   return built | {'parts': parts} if part_names else built
 
 

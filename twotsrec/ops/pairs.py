@@ -96,7 +96,8 @@ def draw(
   weight = (place < ends[-1]).astype(jnp.float32)
   # Filling points at an item that exists, whatever it is.
   positive = jnp.maximum(pairs.items[at], 1)
-  return Pairs(slot, positive, negative[:, 0], weight)
+  negative = jnp.minimum(negative[:, 0], num_items)  # of a user of every item
+  return Pairs(slot, positive, negative, weight)
 
 
 def places_for(drawn: np.ndarray, batch_size: int) -> int:

@@ -20,7 +20,7 @@ penalty on relations and biases, and a rate times .96 an epoch. The paper's are
 transfer.
 Departure: the authors select the best epoch on the test and give ties to the
 lower item. Here a validation purchase is drawn for a user, because the test set
-must not decide, and ties get the mid rank.
+must not decide, and a tie is the mean over its places.
 Departure: the paper says nothing of `candidates=never_interacted`, and our plan
 counted held-out items that were shown before as missed. Here they are left out:
 a rank among strangers would mean nothing for them, and an AUC of 0 less.

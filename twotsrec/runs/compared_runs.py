@@ -6,11 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec import metrics
 from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
+# Version of report.json. Before 2 a tie took its middle place, and an item
+# without rivals was first; `per_target.npz` has what both rest on.
+SCHEMA = 2
 # What a row is in report['test'] -> the array per held-out item that tells it.
 BY = {'groups': 'group', 'parts': 'part'}
 
@@ -21,6 +25,13 @@ class Run(NamedTuple):
   workdir: str
   protocol: dict[str, Any]
   test: dict[str, Any]
+  # Whether its numbers mean what those of this version mean.
+  is_current: bool = True
+
+  @property
+  def ties(self) -> float:
+    """What `evaluation.rank_ties` was."""
+    return self.protocol.get('rank_ties', metrics.MEAN)
 
 
 def open_run(workdir: str) -> Run:
@@ -46,7 +57,8 @@ def open_run(workdir: str) -> Run:
     )
   if report['test'] is None:
     raise types.UserError(f'{workdir} has no test events to compare on')
-  return Run(workdir, report['protocol'], report['test'])
+  is_current = report.get('schema') == SCHEMA
+  return Run(workdir, report['protocol'], report['test'], is_current)
 
 
 def _missing(report: Any) -> str | None:

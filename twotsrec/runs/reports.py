@@ -9,16 +9,16 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import own
 from twotsrec import recipes
+from twotsrec.data import report as data_report
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
+from twotsrec.runs import compared_runs
 from twotsrec.training import files
 from twotsrec.training import machine
 from twotsrec.training import online_rows
 from twotsrec.training import progress
 from twotsrec.training import run_directory
-
-SCHEMA_VERSION = 1
 
 
 def check_protocol(experiment: contracts.Experiment) -> None:
@@ -52,7 +52,7 @@ def write(
   seconds = time.perf_counter() - begin
   part = lambda ranked: None if ranked is None else ranked.part
   report = {
-    'schema': SCHEMA_VERSION,
+    'schema': compared_runs.SCHEMA,
     'protocol': protocol(experiment, _selects(served.training)),
     'dataset': dataset(experiment),
     'validation': part(model['validation']),
@@ -166,4 +166,16 @@ def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
   manifest = experiment.prepared.manifest
   notes = recipes.of(experiment.config).notes(experiment)
   described = {'source': manifest['source'], **manifest['counts']}
+  held_out = data_report.describe_held_out(experiment.prepared)
+  described['held_out'] = {
+    split: {name: held[name] for name in ('known', 'known_share', 'same')}
+    for split, held in held_out.items()
+  }
   return described | ({'notes': notes} if notes is not None else {})
+
+
+def warnings(experiment: contracts.Experiment) -> list[str]:
+  """What in the data limits a run, or what it says, a line each."""
+  held_out = data_report.describe_held_out(experiment.prepared)
+  notes = recipes.of(experiment.config).notes(experiment) or ()
+  return [*notes, *data_report.warnings(held_out)]

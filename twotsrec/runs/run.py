@@ -90,7 +90,7 @@ def train(
     @functools.cache
     def open_run():
       """Once, and not before all that can be wrong has shown."""
-      for note in recipe.notes(experiment) or ():
+      for note in reports.warnings(experiment):
         _LOGGER.warning('%s', note)
       held.enter_context(run_directory.locked(workdir))
       more_epochs.record(workdir, _open(config, workdir))

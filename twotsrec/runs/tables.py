@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from twotsrec import metrics as metrics_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
@@ -147,13 +148,22 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
       f'{names}: held-out items by the last behavior their user had shown'
       ' toward them in training'
     )
+  if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
+    lines.append(
+      'catalog: every other item competes, those of the user too, since'
+      f' {protocol["had_before"]:.1%} of the held-out items are among them'
+      ' (evaluation.candidates=all ranks the other ones alone)'
+    )
+  lines += report_lib.rival_notes(one)
   on_test = [n for n, own in protocols.items() if own['selected_on_test']]
   return [*lines, *report_lib.selected_on_test(on_test)]
 
 
 def _ranking(protocol):
   rank_ties = protocol['rank_ties']
-  ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
+  ties = f'rank_ties {rank_ties}'
+  if rank_ties == metrics_lib.MEAN:
+    ties = 'ties: mean over their places'
   return (
     f'{protocol["candidates"]} candidates, {ties}; activity: training'
     ' interactions of a user'

@@ -168,6 +168,7 @@ def means(
       run.protocol['ks'],
       metrics,
       column,
+      run.ties,
     )
     for run in runs
   ).table

@@ -19,6 +19,7 @@ from twotsrec.evaluation import buckets
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import online_report
+from twotsrec.evaluation import report as report_lib
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import plans
 from twotsrec.studies import results
@@ -319,12 +320,11 @@ def tabulate(
   threshold: int,
 ) -> comparison.Table:
   """Sums over events of each user: inactive users, active users, everybody."""
-  users, index = np.unique(per_target['user'], return_inverse=True)
+  columns = [report_lib.Column(values[name]) for name in COLUMNS]
+  users, sums, events = report_lib.user_sums(per_target['user'], columns)
   active = np.zeros(users.size, bool)
+  index = np.searchsorted(users, per_target['user'])
   active[index] = per_target['train_count'] > threshold
-  add = lambda x: np.bincount(index, weights=x, minlength=users.size)
-  sums = np.stack([add(values[name]) for name in COLUMNS], axis=1)
-  events = np.repeat(add(np.ones(index.size))[:, None], len(COLUMNS), axis=1)
   rows = (~active, active, np.ones(users.size, bool))
   by_row = lambda x: np.stack([x * chosen[:, None] for chosen in rows], axis=1)
   return comparison.Table(users, by_row(sums), by_row(events))

@@ -19,6 +19,7 @@ from twotsrec.training import files
 
 NAME = 'online.npz'
 _FACTS = ('event', 'user', 'position', 'train_count', 'warm')
+_ADDED = ('known',)  # facts that older runs lack
 _STATES = ('movement', 'norm')
 _COUNTS = tuple(
   f'{name}{ending}'
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
 
 def kept(ranks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """The arrays of `online.rank` that means and pairs are made of."""
-  names = (*_FACTS, *_STATES, *_COUNTS, *_SAMPLED)
+  names = (*_FACTS, *_ADDED, *_STATES, *_COUNTS, *_SAMPLED)
   return {name: ranks[name] for name in names if name in ranks}
 
 
@@ -84,6 +85,7 @@ def read(workdir: str | os.PathLike) -> Rows:
         for name in archive.namelist()
       }
     facts = {name: arrays[name] for name in _FACTS}
+    facts |= {name: arrays[name] for name in _ADDED if name in arrays}
     states = {name: arrays[name] for name in _STATES}
     ranked = [*_COUNTS, *(name for name in _SAMPLED if name in arrays)]
     model = {name: arrays[name] for name in ranked}

@@ -31,7 +31,7 @@ SEQUENCE = (
 )
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* plugin.* fusion.* head.* behavior.*'),
-  Reads('evaluation.*', but='evaluation.num_candidates'),
+  Reads('evaluation.*'),
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
     'train.batch_size train.learning_rate train.beta2 train.epochs'
@@ -164,12 +164,6 @@ def multi_behavior(config: config_lib.Config) -> None:
   check(config, MULTI_BEHAVIOR)
   if config.behavior.aggregate != 'behaviors':
     _check_prior(config)
-  if config.evaluation.candidates in ('all', 'sampled'):
-    raise types.UserError(
-      f'evaluation.candidates {config.evaluation.candidates!r} leaves out what'
-      ' a user touched but for the held-out item, which would stand alone among'
-      ' strangers; use unbought (COPF), or never_interacted'
-    )
   _refuse_samples(
     config, f'model.name={config.model.name} trains users; use user_train_count'
   )

@@ -26,6 +26,15 @@ def of_histories(experiment: contracts.Experiment) -> contracts.Source:
   every_position = config.train.objective == 'every_position'
   make = feeds.make_sequence_feed if every_position else feeds.make_feed
   feed = make(prepared, experiment.groups, config.data)
+  counts = np.bincount(
+    np.asarray(feed.group), minlength=config.groups.num_groups
+  )
+  for group in np.flatnonzero(counts == 0)[:1]:
+    raise types.UserError(
+      f'users of group {group + 1} have touched all {prepared.num_items} items,'
+      ' so it has nothing to train on; lower groups.num_groups (now'
+      f' {config.groups.num_groups})'
+    )
   return sampled(config, feed, batch_of(config, prepared.num_items))
 
 
@@ -35,6 +44,7 @@ def of_pairs(
   user_group: np.ndarray,
 ) -> contracts.Source:
   """Training pairs of the target behavior, of users without a history."""
+  behaviors = behavior_feeds.with_negatives(behaviors)
   feed = behavior_feeds.make_target_feed(behaviors, user_group)
   return sampled(config, feed, batch_of(config, behaviors.num_items, length=1))
 
@@ -77,6 +87,7 @@ def of_users(
 def _pairs_by_part(config, behaviors, user_group) -> jax.Array:
   """f32[K] by behavior, f32[G] by group of its user where it has a loss."""
   options, number = config.behavior, config.groups.num_groups
+  behaviors = behavior_feeds.with_negatives(behaviors)
   if options.aggregate == 'loss':  # one weighted sum, COPF eq. 16
     return jnp.ones(len(behaviors.names))
   sizes = [len(seen.items) for seen in behaviors.train]

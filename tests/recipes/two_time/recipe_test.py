@@ -197,8 +197,16 @@ def test_two_variants_are_compared_event_by_event():
 
 
 def test_the_protocol_says_how_events_are_ranked():
-  protocol = _report(finished.two_time('2ts'))['protocol']
-  assert protocol['candidates'] == 'all'
+  report = _report(finished.two_time('2ts'))
+  protocol, prepared = report['protocol'], _loaded('2ts')[0].prepared
+  # Users of the small log come back to items, so these compete.
+  test = np.asarray(prepared.split) == prepared_lib.TEST
+  assert protocol['had_before'] == np.mean(prepared.known[test]) > 0.05
+  assert protocol['candidates'] == 'catalog'
+  assert 'those of the earlier events among them' in protocol['negatives']
+  with np.load(finished.two_time('2ts') / 'per_target.npz') as rows:
+    assert np.all(rows['num_negatives'] == prepared.num_items - 1)
+  assert 'catalog: every other item competes' in tables.of_report(report)
   assert protocol['candidate_lists'] == 10
   assert protocol['selection'] == 'validation mrr of each network'
 

@@ -38,6 +38,7 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.evaluation import players as players_lib
+from twotsrec.evaluation import protocols
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
@@ -159,7 +160,8 @@ def rank(
   """Ranks a split's events as they come, as `contracts.Recipe.rank`.
 
   Popularity is ranked the same way. The part of the report ranks among all
-  items without the user's past; the protocol `online` has the paper's rules.
+  items without the user's past, or with it where users come back to items; the
+  protocol `online` has the paper's rules.
   """
   prepared, config = experiment.prepared, experiment.config
   index = prepared_lib.SPLITS.index(split)
@@ -172,7 +174,7 @@ def rank(
     progress=show,
   )
   part, rows = online_report.for_run_report(
-    ranks, prepared, experiment.groups, config.evaluation
+    ranks, prepared, experiment.groups, config.evaluation, _with_past(prepared)
   )
   return contracts.Ranked(
     part=part,
@@ -180,6 +182,12 @@ def rank(
     protocols={'online': _online_part(experiment, ranks)},
     events=online_rows.kept(ranks),
   )
+
+
+def _with_past(prepared) -> bool:
+  """Whether the headline ranks among all items, those of the past too."""
+  share = protocols.share_known(prepared, protocols.CATALOG)
+  return share >= protocols.MANY
 
 
 def _queries(experiment, ranker, split) -> online.Queries:
@@ -232,11 +240,15 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """Protocol of the ranking of events, for the report."""
   options = experiment.config.two_time
+  with_past = _with_past(experiment.prepared)
+  negatives = 'items that are not among the earlier events of the user'
+  if with_past:
+    negatives = 'all other items, those of the earlier events among them'
   return {
     **offline.protocol(experiment, split),
     'variant': options.variant,
-    'candidates': 'all',
-    'negatives': 'items that are not among the earlier events of the user',
+    'candidates': protocols.CATALOG if with_past else 'all',
+    'negatives': negatives,
     'order': 'online: an event is scored, then it moves the state',
     'candidate_lists': options.evaluation_lists,
     'lists_seed': experiment.config.evaluation.seed,

@@ -1,0 +1,71 @@
+import itertools
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from twotsrec.evaluation import user_lists
+
+
+def literal(held, rivals, k):
+  """(precision, average precision) over all orders of equal scores."""
+  entries = [(score, True) for score in held]
+  entries += [(score, False) for score in rivals]
+  found = []
+  for order in itertools.permutations(range(len(entries))):
+    ranked = [entries[i] for i in order]
+    scores = [score for score, _ in ranked]
+    if scores != sorted(scores, reverse=True):
+      continue
+    relevant = np.array([is_held for _, is_held in ranked[:k]])
+    at = np.cumsum(relevant) / np.arange(1, relevant.size + 1)
+    found.append((relevant.sum() / k, at[relevant].sum() / min(k, len(held))))
+  return np.mean(found, axis=0)
+
+
+def actual(lists, k):
+  """The same of several users, {user: (held, rivals)}."""
+  rows = [
+    (user, sum(r > score for r in rivals), sum(r == score for r in rivals))
+    for user, (held, rivals) in lists.items()
+    for score in held
+  ]
+  rows = np.random.default_rng(0).permutation(rows)
+  at = user_lists.places(*rows.T)
+  values = [
+    user_lists.precision(at, k), user_lists.average_precision(at, k)
+  ]  # fmt: skip
+  return {
+    user: [np.mean(value[rows[:, 0] == user]) for value in values]
+    for user in lists
+  }
+
+
+SCORES = st.lists(st.integers(0, 2), min_size=1, max_size=3)
+
+
+@hypothesis.given(
+  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3), st.integers(1, 7)
+)
+@hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+def test_lists_are_the_mean_over_all_orders_of_their_ties(lists, k):
+  by_user = dict(enumerate(lists))
+  for user, values in actual(by_user, k).items():
+    np.testing.assert_allclose(values, literal(*by_user[user], k), atol=1e-12)
+
+
+def test_whole_lists_agree_with_sklearn():
+  generator = np.random.default_rng(1)
+  scores = generator.permutation(40).astype(float)
+  held, rivals = scores[:12], scores[12:]
+  _, found = actual({0: (held, rivals)}, 40)[0]
+  labels = [1] * 12 + [0] * 28
+  expected = sklearn_metrics.average_precision_score(labels, scores)
+  assert found == pytest.approx(expected)
+
+
+def test_more_held_out_items_than_places_fill_them():
+  precision, average = actual({0: (list(range(9, 1, -1)), [0, 1])}, 5)[0]
+  assert (precision, average) == (pytest.approx(1.0), pytest.approx(1.0))

@@ -1,0 +1,156 @@
+"""What held-out items compete with, by the data and whatever the model.
+
+Under 'all', 'sampled' and 'never_interacted' what a user had does not compete,
+under 'unbought' what the user bought. A held-out item of this kind would stand
+alone among strangers: whatever remembers the user's items puts it first. So it
+is not ranked, but counted, and 'catalog' is there to rank every item among all
+others. 'auto' takes it where many held-out items are of this kind.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import rules
+
+AUTO, CATALOG, UNBOUGHT = 'auto', 'catalog', 'unbought'
+MANY = 0.05  # share of held-out items
+
+
+def resolved(prepared: prepared_lib.Prepared, asked: str) -> str:
+  """The candidates that 'auto' comes to, or those that are asked for.
+
+  Raises:
+    types.UserError: candidates that the data do not tell.
+  """
+  names = behaviors.names(prepared)
+  if asked == UNBOUGHT and not names:
+    raise types.UserError(
+      f'evaluation.candidates is {asked!r}, but these data have no behaviors,'
+      " so nothing says what was bought; use 'all', 'sampled' or 'catalog'"
+    )
+  if asked != AUTO:
+    return asked
+  usual = UNBOUGHT if len(names) > 1 else 'all'
+  return CATALOG if share_known(prepared, usual) >= MANY else usual
+
+
+def share_known(
+  prepared: prepared_lib.Prepared, asked: str, split: int | None = None
+) -> float:
+  """Share of held-out events of items that do not compete; 0 of none.
+
+  Args:
+    prepared: the data.
+    asked: what competes; under 'catalog' it is what the user had.
+    split: VALIDATION or TEST; None for both.
+  """
+  splits = np.asarray(prepared.split)
+  held = splits != prepared_lib.TRAIN if split is None else splits == split
+  known = prepared.again if asked == UNBOUGHT else prepared.known
+  return float(np.mean(known[held])) if held.any() else 0.0
+
+
+def targets(
+  prepared: prepared_lib.Prepared, asked: str, split: int
+) -> tuple[prepared_lib.Targets, int]:
+  """Events of a split to rank, and how many others it has.
+
+  Raises:
+    types.UserError: there are none.
+  """
+  held, name = prepared_lib.targets(prepared, split), prepared_lib.SPLITS[split]
+  if not held.user.size:
+    raise types.UserError(
+      f'the {name} split is empty; prepare the data with one'
+      ' (data.validation=True holds one event per user out)'
+    )
+  if asked == CATALOG:
+    return held, 0
+  known = prepared.again if asked == UNBOUGHT else prepared.known
+  new = ~known[held.event]
+  if not new.any():
+    others = ["'catalog'"]
+    if asked != UNBOUGHT and behaviors.names(prepared):
+      others.insert(0, "'unbought'")
+    raise types.UserError(
+      f'evaluation.candidates is {asked!r}, but no held-out item of the {name}'
+      f' split is new to its user; use {" or ".join(others)}'
+    )
+  chosen = prepared_lib.Targets(*(column[new] for column in held))
+  return chosen, int(np.sum(~new))
+
+
+def rule(prepared: prepared_lib.Prepared, asked: str, split: int) -> rules.Rule:
+  """The rule for all candidates of held-out items; lists are drawn from it.
+
+  What the user interacted with in the whole data does not compete; or with
+  'unbought' only what the user bought in the splits before: a purchase held out
+  for validation is left out when test items are ranked, a test item is not left
+  out when validation items are.
+  """
+  name, num_items = rules.UNSEEN, prepared.num_items
+  if asked == CATALOG:
+    nothing = np.zeros(prepared.num_users + 1, np.int64)
+    seen = prepared_lib.SeenItems(nothing, np.zeros(0, np.int32))
+    name = rules.ALL
+  elif asked == UNBOUGHT:
+    seen = behaviors.bought(prepared, split)
+    name = rules.UNBOUGHT
+  else:
+    seen = prepared_lib.seen_items(prepared, 'all')
+  return rules.without(seen, num_items, name)
+
+
+def in_words(prepared: prepared_lib.Prepared, asked: str, split: int) -> str:
+  """The candidates of a held-out item, for the report."""
+  names = behaviors.names(prepared)
+  if asked == CATALOG:
+    return 'all other items, those of the user among them'
+  left_out = share_known(prepared, asked, split) > 0
+  if asked == UNBOUGHT:
+    text = (
+      f'items without a {names[-1]} of the user in the splits before; other'
+      ' behaviors leave an item in'
+    )
+    return text + ('; items bought before are not ranked' if left_out else '')
+  text = 'items the user never interacted with in the whole data'
+  if len(names) > 1:
+    text += ', by any behavior'
+  return text + (
+    '; items the user had before are not ranked' if left_out else ''
+  )
+
+
+def require_rivals(
+  prepared: prepared_lib.Prepared, asked: str, split: int, lacking: str
+) -> None:
+  """Refuses to go on where all items of a split lack rivals.
+
+  Raises:
+    types.UserError: how many; `lacking` says what there is not, and the way
+      out.
+  """
+  held, _ = targets(prepared, asked, split)
+  among = rule(prepared, asked, split)
+  if not _any_rival(among, held):
+    total = held.user.size
+    raise types.UserError(
+      f'{total:,} of {total:,} {prepared_lib.SPLITS[split]} items have no'
+      ' rival, since their users have touched every other item, so there is no'
+      f' {lacking}'
+    )
+
+
+def _any_rival(among: rules.Rule, held: prepared_lib.Targets) -> bool:
+  """Looks at some users at a time, of whom the first mostly have rivals."""
+  excluded: Callable[..., Any] = among.excluded
+  for first in range(0, held.user.size, 4096):
+    part = prepared_lib.Targets(*(x[first : first + 4096] for x in held))
+    if np.any(excluded(part).number > 0):
+      return True
+  return False

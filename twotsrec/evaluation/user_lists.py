@@ -1,0 +1,82 @@
+"""Precision and average precision: held-out items of a user in one list.
+
+A held-out item is ranked without the other ones of its user. In one list with
+them it stands lower by as many as are above it: with b rivals above, the i-th
+of them is at place b + i. Of rivals and held-out items that all tie any order
+counts the same, as in `metrics`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from twotsrec import metrics
+
+
+class Places(NamedTuple):
+  """Where held-out items stand in the lists of their users; arrays [T].
+
+  Attributes:
+    above: rivals and held-out items that score higher.
+    found: the held-out items among these.
+    together: held-out items that share the tie, the item itself among them.
+    size: places of the tie.
+    held: held-out items of the user.
+  """
+
+  above: np.ndarray
+  found: np.ndarray
+  together: np.ndarray
+  size: np.ndarray
+  held: np.ndarray
+
+
+def places(user: np.ndarray, better: np.ndarray, tied: np.ndarray) -> Places:
+  """Joins the ranks i64[T] of the held-out items of users i64[T]."""
+  order = np.lexsort((tied, better, user))
+  columns = np.stack([np.asarray(c)[order] for c in (user, better, tied)])
+  change = np.diff(columns, axis=1, prepend=-1) != 0
+  # Without rivals between them it is the same in any order.
+  runs = [np.flatnonzero(change[:1].any(axis=0))]
+  runs.append(np.flatnonzero(change.any(axis=0)))
+  starts, counts = zip(*(_of_runs(first, order.size) for first in runs))
+  made = Places(
+    above=columns[1] + starts[1] - starts[0],
+    found=starts[1] - starts[0],
+    together=counts[1],
+    size=columns[2] + counts[1],
+    held=counts[0],
+  )
+  back = np.argsort(order)
+  return Places(*(column[back] for column in made))
+
+
+def precision(at: Places, k: int) -> np.ndarray:
+  """Share of held-out items among a user's first k places, f64[T].
+
+  The value is the mean over the held-out items of a user.
+  """
+  found = metrics.hit(at.above, at.size - 1, k)
+  return found * at.held / k
+
+
+def average_precision(at: Places, k: int) -> np.ndarray:
+  """Precision at the places of held-out items among the first k, f64[T].
+
+  Their sum over min(k, held-out items); the value is the mean over the held-out
+  items of a user.
+  """
+  places = np.clip(k - at.above, 0, at.size)
+  inverse = metrics.harmonic(at.above + places) - metrics.harmonic(at.above)
+  # At the q-th place of a tie (q - 1) (m - 1) / (size - 1) of its other
+  # held-out items are found already; sum over q / (above + q).
+  more = (at.together - 1) / np.maximum(at.size - 1, 1)
+  summed = (at.found + 1) * inverse
+  summed = summed + more * (places - (at.above + 1) * inverse)
+  return summed / at.size * at.held / np.minimum(at.held, k)
+
+
+def _of_runs(first: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
+  """Start and length of the run of each of all elements, i64[total] both."""
+  counts = np.diff(first, append=total)
+  return np.repeat(first, counts), np.repeat(counts, counts)
