@@ -67,8 +67,11 @@ def describe_devices() -> Iterator[str]:
     return
   try:
     devices = jax.devices()
-  except RuntimeError as error:  # a backend that is asked for and absent
-    yield f'devices     unknown: {str(error).splitlines()[0]}'
+  # A backend that is asked for and absent; one without a plugin says nothing.
+  except (RuntimeError, AssertionError) as error:
+    asked = os.environ.get('JAX_PLATFORMS', '')
+    why = (str(error) or f'JAX_PLATFORMS={asked} is not installed').splitlines()
+    yield f'devices     unknown: {why[0]}'
     return
   for device in devices:
     yield f'device      {device.id}: {device.platform}, {device.device_kind}'

@@ -52,6 +52,7 @@ def main() -> int:
   if bool(_RUNS.value) == bool(_NUMBERS.value):
     raise types.UserError('give either --runs or --numbers; see --help')
   if _NUMBERS.value:
+    cli.refuse_unread('with --numbers; leave it out', ['names'])
     with files.explained(pathlib.Path(_NUMBERS.value), 'read'):
       reports = files.read_json(pathlib.Path(_NUMBERS.value))['reports']
   else:

@@ -212,6 +212,12 @@ def flip_last_byte(path):
   path.write_bytes(content)
 
 
+def other_rule(path):
+  content = path.read_bytes()
+  assert b'"earlier"' in content
+  path.write_bytes(content.replace(b'"earlier"', b'"fixed"'))
+
+
 def shorten(path):
   path.write_bytes(path.read_bytes()[:-1])
 
@@ -224,6 +230,7 @@ def shorten(path):
     (flip_last_byte, 'items.npy', 'items.npy is damaged: its content'),
     (pathlib.Path.unlink, 'manifest.json', 'not a prepared directory'),
     (shorten, 'manifest.json', None),
+    (other_rule, 'manifest.json', 'manifest.json is damaged: its content'),
   ],
 )
 def test_damage_is_named(tmp_path, damage, file, message):

@@ -30,7 +30,8 @@ script = sys.argv.pop(1)
 sys.argv[0] = script
 try:
   runpy.run_path(script, run_name='__main__')
-except SystemExit:
+except SystemExit as ended:
+  assert not ended.code
   print('imported:', *sorted(name for name in sys.modules if '.' not in name))
 """
 

@@ -168,6 +168,11 @@ def test_a_loss_that_is_not_finite_is_an_error_with_its_step(capsys, tmp_path):
     (['--config.model.name=sasrec', '--config.model.num_heads=5'], 'divide'),
     (['--config.model.dropout=0.1'], 'it takes width, compute_dtype, hidden'),
     (['--data_root=DIR', '--config.data.dataset=ml-1m'], 'no file DIR/ml-1m'),
+    (['--data_root=DIR'], 'nothing reads it with data.dataset=synthetic'),
+    (
+      ['--data_root=DIR', '--config.data.prepared=mine'],
+      'nothing reads it with data.prepared=mine',
+    ),
     (['--epochs=3'], "Unknown command line flag 'epochs'"),
     (['extra'], "unexpected argument 'extra'"),
   ],
@@ -198,15 +203,28 @@ def test_a_wrong_command_is_two_lines_and_leaves_nothing(
       'get_config = config_dict.ConfigDict',
       'not a twotsrec.config.Config',
     ),
+    ('x = (', '--config, line 1: SyntaxError'),
+    ('\nimport nowhere', '--config, line 2: ModuleNotFoundError'),
+    (
+      'def get_config():\n  return 1 / 0',
+      '--config, line 2: ZeroDivisionError: division by zero',
+    ),
+    ('def get_config():\n  raise ValueError("no")', 'none.py: no; see --help'),
   ],
 )
 def test_a_config_file_that_is_none_is_named(capsys, tmp_path, text, message):
   path = tmp_path / 'none.py'
   if text:
     path.write_text(text, encoding='utf-8')
-  ended = _train(capsys, f'--workdir={tmp_path / "run"}', config=path)
-  assert ended.code == 2 and message in ended.err
-  assert len(ended.err.splitlines()) <= 2
+  for flags in ([], ['--config.train.epochs=3']):
+    workdir = f'--workdir={tmp_path / "run"}'
+    ended = _train(capsys, workdir, *flags, config=path)
+    assert ended.code == 2
+    # A field is changed before it is known what was made.
+    assert message in ended.err or (flags and 'ConfigDict' in text)
+    assert len(ended.err.splitlines()) <= 2
+  ended = _train(capsys, '--config.train.epochs=3', config='')
+  assert ended.code == 2 and 'an empty string; name a file' in ended.err
   assert not (tmp_path / 'run').exists()
 
 
@@ -227,6 +245,8 @@ def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
     capsys,
     f'--workdir={tmp_path}',
     '--data_root=there',
+    '--config.data.dataset=ml-1m',
+    '--config.data.cache_dir=~/cache',
     '--config.model.hidden=(7,)',
     '--config.evaluation.ks=(1,3)',
     '--config.aggregator.prior=(0.5,0.25,0.25)',
@@ -236,6 +256,7 @@ def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
   assert ended.code == 143  # `train` said it was stopped
   (config,) = seen
   assert config.data.data_root == 'there'
+  assert config.data.cache_dir == os.path.expanduser('~/cache')
   assert config.model.hidden == (7,) and config.model.causal is True
   assert config.evaluation.ks == (1, 3)
   assert config.aggregator.prior == (0.5, 0.25, 0.25)

@@ -13,6 +13,8 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import offline
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as run_lib
+from twotsrec.training import files
 from twotsrec.training import run_directory
 
 
@@ -69,6 +71,31 @@ def test_a_finished_run_is_loaded_from_its_directory_alone(tmp_path):
   assert experiment.config == runs.config()
   _, expected = experiment_lib.load(str(finished.run()))
   runs.assert_same_arrays(params, expected)
+
+
+@pytest.mark.parametrize('name', ['items', 'user_offsets', 'item_ids'])
+def test_a_changed_byte_of_the_data_is_refused_and_copied_again(tmp_path, name):
+  workdir = finished.copy(tmp_path)
+  path = workdir / 'ids' / f'{name}.npy'
+  content = bytearray(path.read_bytes())
+  content[-4] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(types.UserError, match='repeat the training command') as e:
+    experiment_lib.load(str(workdir))
+  assert f'delete {workdir / "ids"}' in str(e.value)
+  shutil.rmtree(workdir / 'ids')
+  report = run_lib.train(runs.config(), str(workdir), quiet=True)
+  assert report == files.read_json(workdir / 'report.json')
+  experiment, _ = experiment_lib.load(str(workdir))
+  expected, _ = experiment_lib.load(str(finished.run()))
+  np.testing.assert_array_equal(
+    experiment.prepared.items, expected.prepared.items
+  )
+  shutil.rmtree(workdir / 'ids')
+  report['protocol']['dataset_digest'] = 'of other data'
+  files.write_json(workdir / 'report.json', report)
+  with pytest.raises(types.UserError, match='data have changed'):
+    run_lib.train(runs.config(), str(workdir), quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -38,6 +39,20 @@ def trained(tmp_path_factory):
   for name, workdir in workdirs.items():
     run_lib.train(_config(name), str(workdir), quiet=True)
   return workdirs
+
+
+def test_a_copy_that_was_changed_in_the_run_is_refused(trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained['ease'], workdir)
+  (copy,) = workdir.glob('own/*/ease.py')
+  copy.write_text(copy.read_text() + '\n')
+  with pytest.raises(types.UserError, match='this copy of ease.py was changed'):
+    experiment_lib.load(str(workdir))
+  shutil.copyfile(ease.__file__, copy)
+  experiment_lib.load(str(workdir))
+  copy.unlink()
+  with pytest.raises(types.UserError, match='cannot read'):
+    experiment_lib.load(str(workdir))
 
 
 @pytest.mark.parametrize('name', OWN)

@@ -1,6 +1,9 @@
 import csv
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import polars
@@ -100,6 +103,62 @@ def test_a_failure_on_the_way_leaves_the_old_file(
 def test_unknown_ending_lists_the_known_ones():
   with pytest.raises(types.UserError, match=r'\.csv, \.jsonl, \.parquet'):
     writers.check_path('out.xlsx')
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='no such limit')
+@pytest.mark.parametrize('ending', ['csv', 'jsonl', 'parquet'])
+def test_no_room_is_a_user_error_in_every_format(
+  tmp_path: pathlib.Path, ending: str
+):
+  # A process of its own, whose files may have 4 KiB and no more.
+  script = f"""
+import resource, numpy as np
+from twotsrec import types
+from twotsrec.serving import writers
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+ids = np.random.default_rng(0).integers(1, 10**6, (500, 20))
+users = np.arange(500)
+rows = writers.to_rows(users, np.arange(10**6), ids, np.float32(1 / ids))
+try:
+  writers.write({str(tmp_path / 'out.')!r} + {ending!r}, [rows] * 3)
+except types.UserError as error:
+  print(error)
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', script],
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    check=True,
+  )
+  path = tmp_path / f'out.{ending}'
+  assert done.stdout == (
+    f'cannot write {path}: File too large; choose a folder with room and write'
+    ' permission\n'
+  )
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_place_of_the_file_is_refused_before_work(tmp_path):
+  (tmp_path / 'top.csv').mkdir()
+  with pytest.raises(types.UserError, match='is a folder; name a file in it'):
+    writers.check_path(str(tmp_path / 'top.csv'))
+  writers.check_path(str(tmp_path / 'top.csv' / 'top.csv'))
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(types.UserError, match='no folder that can be written'):
+    writers.check_path(str(tmp_path / 'file' / 'a' / 'top.csv'))
+
+
+def test_text_with_any_line_end_is_one_cell(tmp_path: pathlib.Path):
+  names = np.array(['a\rb', 'c\nd', 'e\r\nf', ' g'])
+  rows = writers.to_rows(
+    names, names, np.array([[1], [2], [3], [4]]), np.ones((4, 1), np.float32)
+  )
+  path = tmp_path / 'out.csv'
+  writers.write(str(path), [rows])
+  with path.open(newline='', encoding='utf-8') as file:
+    _, *read = csv.reader(file)
+  assert [row[:2] for row in read] == [[name, name] for name in names]
 
 
 def test_unwritable_place_is_a_user_error(tmp_path: pathlib.Path):

@@ -130,13 +130,13 @@ def save(features: ItemFeatures, data: prepared_lib.Prepared) -> None:
 
 
 def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
-  """Memory-maps the features saved beside prepared data; None without any."""
+  """Maps features saved beside prepared data, verified; None without any."""
   folder = pathlib.Path(data.path) / FOLDER
   if not data.path or not folder.is_dir():
     return None
   try:
     manifest, arrays = directories.load(
-      folder / MANIFEST, VERSION, ('names', 'items'), _AGAIN
+      folder / MANIFEST, VERSION, ('names', 'items'), _AGAIN, verify=True
     )
   except FileNotFoundError as error:
     raise directories.damaged(

@@ -108,7 +108,7 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
   digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
   folder = pathlib.Path(options.cache_dir) / f'{options.dataset}-{digest}'
   if (folder / prepared_lib.MANIFEST).is_file():
-    data = prepared_lib.load(str(folder))
+    data = prepared_lib.load(str(folder), verify=True)
     # A process may have ended between the data and their features.
     wants_features = data.manifest['report'].get('item_features')
     if not wants_features or features.load(data) is not None:
@@ -130,7 +130,7 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
 
 
 def _load(options: config.DataConfig) -> prepared_lib.Prepared:
-  data = prepared_lib.load(options.prepared)
+  data = prepared_lib.load(options.prepared, verify=True)
   order = data.manifest['behaviors']
   if options.behaviors and list(options.behaviors) != order:
     raise types.UserError(

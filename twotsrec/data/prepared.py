@@ -27,6 +27,8 @@ MANIFEST = 'manifest.json'
 # Of `Prepared`, each a file of the directory; the optional ones may lack.
 _ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
 _OPTIONAL = ('times', 'behaviors')
+# What of the manifest its digest is of.
+_IDENTITY = ('arrays', 'behaviors', 'history_rule', 'version')
 _PIECE = 1 << 20  # events counted at once
 _AGAIN = 'prepare the data again'
 
@@ -176,11 +178,10 @@ def assemble(
     'history_rule': history_rule,
     'version': VERSION,
   }
-  content = directories.json_bytes(identity)
   per_split = split_counts(arrays['split']).tolist()
   manifest = {
     **identity,
-    'digest': hashlib.sha256(content).hexdigest(),
+    'digest': _digest(identity),
     'source': source,
     'counts': {
       'users': len(arrays['user_ids']),
@@ -192,6 +193,11 @@ def assemble(
     'report': report or {},
   }
   return Prepared(**arrays, manifest=manifest)
+
+
+def _digest(identity: dict[str, Any]) -> str:
+  content = {name: identity[name] for name in _IDENTITY}
+  return hashlib.sha256(directories.json_bytes(content)).hexdigest()
 
 
 def split_counts(split: np.ndarray) -> np.ndarray:
@@ -330,21 +336,27 @@ def fill(data: Prepared, folder: pathlib.Path) -> None:
   directories.save(folder, arrays, MANIFEST, data.manifest)
 
 
-def load(path: str, verify: bool = False) -> Prepared:
-  """Memory-maps a prepared directory; see `directories.load` for `verify`."""
+def load(path: str, verify: bool = False, again: str = _AGAIN) -> Prepared:
+  """Memory-maps a prepared directory.
+
+  With `verify` all of it is read, and refused unless it is what was written;
+  `again` tells how to make it again.
+  """
   file = pathlib.Path(path) / MANIFEST
   try:
     manifest, arrays = directories.load(
-      file, VERSION, ('digest',), _AGAIN, verify
+      file, VERSION, ('digest', *_IDENTITY), again, verify
     )
   except FileNotFoundError as error:
+    way_out = again if again != _AGAIN else 'make one with launch/prepare.py'
     raise types.UserError(
-      f'{file.parent} is not a prepared directory (no {MANIFEST}); make one '
-      'with launch/prepare.py'
+      f'{file.parent} is not a prepared directory (no {MANIFEST}); {way_out}'
     ) from error
+  if verify and _digest(manifest) != manifest['digest']:
+    raise directories.damaged(file, 'its content has changed', again)
   for name in _ARRAYS:
     if name not in arrays:
-      raise directories.damaged(file, f'it does not name {name}', _AGAIN)
+      raise directories.damaged(file, f'it does not name {name}', again)
   columns: dict[str, Any] = {**dict.fromkeys(_OPTIONAL), **arrays}
   return Prepared(**columns, manifest=manifest, path=str(path))
 

@@ -35,9 +35,15 @@ def load_data(config: config_lib.Config) -> prepared_lib.Prepared:
   return pipeline.from_config(config.data)
 
 
-def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
+def keep_data(
+  workdir: str, prepared: prepared_lib.Prepared, digest: str = ''
+) -> None:
   """Copies the prepared data into the run, which then needs nothing else.
 
+  Args:
+    workdir: the run.
+    prepared: its data.
+    digest: what they must have; '' goes by a copy that is there.
   Raises:
     types.UserError: the run was started on other data.
   """
@@ -45,13 +51,28 @@ def keep_data(workdir: str, prepared: prepared_lib.Prepared) -> None:
   for unfinished in path.parent.glob(f'.{path.name}.*'):
     shutil.rmtree(unfinished)  # of a process that was killed
   if path.exists():
-    digest = prepared_lib.load(str(path)).manifest['digest']
-    if digest != prepared.manifest['digest']:
-      raise types.UserError(
-        f'the data have changed since the run in {workdir} was started;'
-        ' restore them, or use another --workdir'
-      )
+    digest = _copy(workdir).manifest['digest']
+  if digest and digest != prepared.manifest['digest']:
+    raise types.UserError(
+      f'the data have changed since the run in {workdir} was started;'
+      ' restore them, or use another --workdir'
+    )
   prepared_lib.save(prepared, str(path))
+
+
+def restore_data(config: config_lib.Config, workdir: str, digest: str) -> None:
+  """Copies the data of a finished run again, if somebody deleted the copy."""
+  if not run_directory.ids_path(workdir).exists():
+    keep_data(workdir, load_data(config), digest)
+
+
+def _copy(workdir: str) -> prepared_lib.Prepared:
+  """The data of a run, verified: a changed number would be another item."""
+  return prepared_lib.load(
+    str(run_directory.ids_path(workdir)),
+    verify=True,
+    again='repeat the training command, which copies the data again',
+  )
 
 
 def load(workdir: str) -> tuple[contracts.Experiment, Any]:
@@ -71,8 +92,7 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
     )
   report = files.read_json(report_path)
   recipe = recipes.of(config)
-  prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
-  experiment = make(recipe.in_force(config, report), prepared)
+  experiment = make(recipe.in_force(config, report), _copy(workdir))
   template = jax.eval_shape(lambda: recipe.template(experiment))
   # What a run put together itself has no step of a phase.
   selected = report['training'].get('selected_step', 0)

@@ -6,10 +6,10 @@ only when everything is written.
 
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
-import csv
 import json
 import os
 import pathlib
+import re
 import shutil
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import polars
 
 from twotsrec import types
 
+# What Polars says around the reason of the system.
+_SYSTEM = re.compile(r'^.*?error: (?=[^:]* \(os error)| \(os error \d+\)$')
 COLUMNS = ('user_id', 'item_id', 'rank', 'score')
 
 
@@ -77,10 +79,11 @@ def write(path: str, chunks: Iterable[Rows]) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     writer(temporary, counted())
     os.replace(temporary, target)
-  except OSError as error:
+  except (OSError, polars.exceptions.PolarsError) as error:
+    reason = getattr(error, 'strerror', None) or _SYSTEM.sub('', str(error))
     raise types.UserError(
-      f'cannot write {target}: {error.strerror or error}; choose a folder '
-      'with room and write permission'
+      f'cannot write {target}: {reason}; choose a folder with room and write'
+      ' permission'
     ) from error
   finally:
     with contextlib.suppress(OSError):
@@ -90,7 +93,21 @@ def write(path: str, chunks: Iterable[Rows]) -> int:
 
 def check_path(path: str) -> None:
   """A user error, before any work is done, if `write` could not take it."""
-  _writer_for(pathlib.Path(path))
+  target = pathlib.Path(path)
+  _writer_for(target)
+  if target.is_dir():
+    raise types.UserError(
+      f'{target} is a folder; name a file in it, such as'
+      f' {target / ("top" + target.suffix)}'
+    )
+  above = next(
+    folder for folder in target.absolute().parents if folder.exists()
+  )
+  if not (above.is_dir() and os.access(above, os.W_OK)):
+    raise types.UserError(
+      f'cannot write {target}: {above} is no folder that can be written;'
+      ' choose one with write permission'
+    )
 
 
 def _writer_for(path: pathlib.Path) -> Callable[..., None]:
@@ -103,12 +120,13 @@ def _writer_for(path: pathlib.Path) -> Callable[..., None]:
 
 
 def _write_csv(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
-  with path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file, lineterminator='\n')
-    writer.writerow(COLUMNS)
+  with path.open('wb') as file:
+    file.write(','.join(COLUMNS).encode() + b'\n')
     for rows in chunks:
-      columns = [column.tolist() for column in rows[:3]]
-      writer.writerows(zip(*columns, _shortest(rows.score), strict=True))
+      frame = polars.DataFrame(
+        {**rows._asdict(), 'score': _shortest(rows.score)}
+      )
+      frame.write_csv(file, include_header=False)
 
 
 def _write_jsonl(path: pathlib.Path, chunks: Iterable[Rows]) -> None:

@@ -205,7 +205,8 @@ def _systems(plan, done, options) -> dict[str, System]:
 
 
 def _details(workdir, chosen, options, systems, reference) -> Details:
-  prepared = prepared_lib.load(str(run_directory.ids_path(workdir)))
+  path = run_directory.ids_path(workdir)
+  prepared = prepared_lib.load(str(path), verify=True)
   counts = prepared_lib.train_counts(prepared)
   active = stream_jobs.is_active(counts, chosen.threshold)
   moved = None

@@ -53,7 +53,11 @@ def keep(workdir: str | os.PathLike, config: config_lib.Config) -> None:
 def restored(
   workdir: str | os.PathLike, config: config_lib.Config
 ) -> config_lib.Config:
-  """The configuration of a run with the copies in place of the files."""
+  """The configuration of a run with the copies in place of the files.
+
+  Raises:
+    types.UserError: a copy is missing, or is not what was copied.
+  """
   record = pathlib.Path(workdir) / _FOLDER / _RECORD
   if not record.is_file():
     return config
@@ -62,7 +66,14 @@ def restored(
     section, field = setting.split('.')
     name = getattr(getattr(config, section), field)
     place = _place(workdir, digest, name)
-    setattr(getattr(config, section), field, f'{place}:{own.split(name)[1]}')
+    value = f'{place}:{own.split(name)[1]}'
+    if own.digest(value, f'{setting}, of the run') != digest:
+      raise types.UserError(
+        f'{place}: this copy of {own.split(name)[0].name} was changed since the'
+        ' run was started; put the file there again, or train in a new'
+        ' --workdir'
+      )
+    setattr(getattr(config, section), field, value)
   return config
 
 
