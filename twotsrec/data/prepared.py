@@ -61,6 +61,34 @@ class Prepared(_Arrays):
     users.flags.writeable = False
     return users
 
+  @functools.cached_property
+  def again(self) -> np.ndarray:
+    """Held-out events of items that their user had before, bool[N].
+
+    Before is in the history that `targets` gives; with behaviors the user has
+    shown the target behavior, which is the last, toward the item.
+    """
+    own = np.arange(self.num_events)
+    if self.behaviors is not None:
+      last = len(self.manifest['behaviors']) - 1
+      own = np.flatnonzero(np.asarray(self.behaviors) == last)
+    pairs = self.event_users.astype(np.int64) * (self.num_items + 1)
+    pairs += np.asarray(self.items)
+    again = np.zeros(self.num_events, np.bool_)
+    for split in (VALIDATION, TEST):
+      held = targets(self, split)
+      wanted, place = np.unique(pairs[held.event], return_inverse=True)
+      if not wanted.size:
+        continue
+      at = np.minimum(np.searchsorted(wanted, pairs[own]), wanted.size - 1)
+      same = wanted[at] == pairs[own]
+      first = np.full(wanted.size, self.num_events)
+      # Backwards, so that the first event of a pair is written last.
+      first[at[same][::-1]] = own[same][::-1]
+      again[held.event] = first[place] < held.history_end
+    again.flags.writeable = False
+    return again
+
   @property
   def num_users(self) -> int:
     """U."""

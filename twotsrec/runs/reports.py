@@ -10,8 +10,10 @@ from twotsrec import contracts
 from twotsrec import own
 from twotsrec import recipes
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
+from twotsrec.runs import verdict
 from twotsrec.training import files
 from twotsrec.training import machine
 from twotsrec.training import online_rows
@@ -58,6 +60,7 @@ def write(
     'validation': part(model['validation']),
     'test': part(model['test']),
     'baselines': {name: part(rule['test']) for name, rule in rules.items()},
+    **_verdict(experiment, model, rules, workdir, served.training),
     **_protocols({'model': model, **rules}),
     **served.sections,
     'training': {
@@ -68,6 +71,14 @@ def write(
     'versions': machine.versions(),
   }
   return _save(report, model['test'], rules, workdir)
+
+
+def _verdict(experiment, model, rules, workdir, training):
+  """How the model stands to the rules, if it can be said."""
+  of_test = {name: rule['test'] for name, rule in rules.items()}
+  phases = training.get('phases', ())
+  section = verdict.of(experiment, model['test'], of_test, workdir, phases)
+  return {'verdict': section} if section else {}
 
 
 def _rank(experiment, ranker, splits, quiet):
@@ -99,9 +110,17 @@ def _protocols(systems):
 def _save(report, test, rules, workdir) -> dict[str, Any]:
   """Writes the rows per held-out item and then the report; as it is on disk."""
   path = run_directory.report_path(workdir)
-  target = path.with_name('per_target.npz')
-  with files.explained(target, 'write'), files.replacing(target) as file:
-    np.savez_compressed(file, **(test.rows if test else {}))
+  rows = {
+    name: rule['test'].rows
+    for name, rule in rules.items()
+    if test and set(comparison.VALUES) <= rule['test'].rows.keys()
+  }
+  for target, arrays in (
+    (run_directory.targets_path(workdir), test.rows if test else {}),
+    (run_directory.rules_path(workdir), comparison.of_rules(rows)),
+  ):
+    with files.explained(target, 'write'), files.replacing(target) as file:
+      np.savez_compressed(file, **arrays)
   if test and test.events:
     events = {name: rule['test'].events for name, rule in rules.items()}
     online_rows.save(workdir, test.events, events)
