@@ -58,6 +58,7 @@ def test_new_users_and_cold_items_of_held_out_events_are_counted():
     'new_users': 1,
     'new_user_share': 3 / 5,
     'cold_item_share': 3 / 5,
+    'again_share': 2 / 5,  # item 1 of user 0, item 3 of user 1
   }
   assert held['validation']['new_user_share'] == 1.0
   assert held['validation']['cold_item_share'] == 0.0

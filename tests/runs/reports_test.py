@@ -46,7 +46,7 @@ def _evaluate(experiment, params, split='test'):
 def test_the_report_has_its_parts(report):
   assert set(report) == {
     'schema', 'protocol', 'dataset', 'validation', 'test', 'baselines',
-    'training', 'versions',
+    'lists', 'verdict', 'training', 'versions',
   }  # fmt: skip
   assert report['schema'] == reports.SCHEMA_VERSION
   assert set(report['training']) == {

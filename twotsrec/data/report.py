@@ -57,8 +57,8 @@ def describe(
 def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
   """Shares of new users and items in the held-out splits that have events.
 
-  The shares are of held-out events: by users without a train event (T = 0),
-  and of items that are never in train.
+  The shares are of held-out events: by users without a train event (T = 0), of
+  items that are never in train, and of items that their user had before.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
   user = data.event_users
@@ -74,6 +74,7 @@ def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
         'new_users': int(np.sum(~warm_user[users])),
         'new_user_share': float(np.mean(~warm_user[user[rows]])),
         'cold_item_share': float(np.mean(~warm_item[items[rows]])),
+        'again_share': float(np.mean(data.again[rows])),
       }
   return described
 
@@ -211,8 +212,14 @@ def _new(held: dict[str, Any] | None) -> str:
   return (
     f'  ({held["new_user_share"]:.2%} by {held["new_users"]:,} of '
     f'{held["users"]:,} users without train events, '
-    f'{held["cold_item_share"]:.2%} of cold items)'
+    f'{held["cold_item_share"]:.2%} of cold items'
+    f'{_again(held["again_share"])})'
   )
+
+
+def _again(share: float) -> str:
+  """Which of the rows of a report such events are in."""
+  return f', {share:.2%} of items that their user had before' if share else ''
 
 
 def _first_lines(lines: list[int]) -> str:

@@ -233,7 +233,7 @@ def compare(
   ratios = _resampled(sums, base.counts, resamples, seed)
   for i, other in enumerate(others):
     difference = values(base._replace(sums=sums[:, i]))
-    flat = ratios[:, i].reshape(resamples, -1)
+    flat = ratios[:, i].reshape(resamples, difference.size)
     low, high = bootstrap.percentiles(flat)
     p = bootstrap.p_values(flat).reshape(difference.shape)
     compared.append(

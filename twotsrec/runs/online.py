@@ -20,6 +20,7 @@ from twotsrec.evaluation import gathers
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
+from twotsrec.runs import seen
 from twotsrec.runs import state_files
 from twotsrec.serving import online
 from twotsrec.serving import writers
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     k: items per user.
     exclude_seen: leave out what the run and `events` know the user has. A
       state does not tell its items, so those of earlier calls may come back.
+      None is as the evaluation did, see `seen`.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
   """
@@ -50,7 +52,7 @@ class Options(NamedTuple):
   out_states: str
   out: str = ''
   k: int = 10
-  exclude_seen: bool = True
+  exclude_seen: bool | None = None
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
 
@@ -90,9 +92,12 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
     state = online.play(service, state, events.offsets, events.items, show=show)
   message = _message(events, row)
   if options.out:
+    exclude, note = seen.leave_out(workdir, options.exclude_seen)
+    options = options._replace(exclude_seen=exclude)
     rows = _rows(service, prepared, events, state, options)
     count = writers.write(options.out, rows)
     message += f'; {_count(count, "row")} in {options.out}'
+    message += f' ({note})' if note else ''
   # States last: a call that fails before has not played its events.
   new = state_files.Stored(
     events.ids, event_tables.now(events, last_time), state
@@ -131,14 +136,14 @@ def _begin(service, events, stored, row) -> online.State:
 
 def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
-  seen = _seen(prepared, events) if options.exclude_seen else None
+  owned = _seen(prepared, events) if options.exclude_seen else None
   for first in range(0, len(events.ids), _USERS):
     part = np.arange(first, min(first + _USERS, len(events.ids)))
     best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in state)),
       options.k,
-      None if seen is None else gathers.exclusions(seen, part),
+      None if owned is None else gathers.exclusions(owned, part),
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 

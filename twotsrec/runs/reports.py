@@ -13,6 +13,7 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
+from twotsrec.runs import beyond
 from twotsrec.runs import verdict
 from twotsrec.training import files
 from twotsrec.training import machine
@@ -47,10 +48,14 @@ def write(
   # A paper's own protocol shows its rules for both splits.
   has_own = any(ranked and ranked.protocols for ranked in model.values())
   splits = offline.SPLITS if has_own else ('test',)
+  beside = recipe.rules(experiment)
   rules = {
     name: _rank(experiment, rule, splits, quiet=True)
-    for name, rule in recipe.rules(experiment).items()
+    for name, rule in beside.items()
   }
+  lists = None
+  if model['test']:
+    lists = beyond.of(experiment, model['test'], {'model': ranker, **beside})
   seconds = time.perf_counter() - begin
   part = lambda ranked: None if ranked is None else ranked.part
   report = {
@@ -60,6 +65,7 @@ def write(
     'validation': part(model['validation']),
     'test': part(model['test']),
     'baselines': {name: part(rule['test']) for name, rule in rules.items()},
+    'lists': lists,
     **_verdict(experiment, model, rules, workdir, served.training),
     **_protocols({'model': model, **rules}),
     **served.sections,

@@ -8,6 +8,7 @@ from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import lists
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online_report
 from twotsrec.evaluation import report as report_lib
@@ -37,11 +38,44 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
   )
   lines = _lines(parts, (), about, protocols)
   lines += _online(reports) if 'online' in first else []
+  lines += _lists(reports) if first.get('lists') else []
   for name, report in reports.items():
     if 'verdict' in report:
       whose = name if len(reports) > 1 else ''
       lines += ['', *verdict.lines(report['verdict'], whose)]
   return '\n'.join(lines)
+
+
+def _lists(reports):
+  """What the lists are like, by group, rules beside the models."""
+  one = next(iter(reports.values()))
+  section = one['lists']
+  systems = {k: v for k, v in section['systems'].items() if k != 'model'}
+  for name, report in reports.items():
+    if report.get('lists'):
+      systems[name] = report['lists']['systems']['model']
+  spans = [
+    {name: row[name] for name in ('group', 'min_activity', 'max_activity')}
+    for row in one['test']['groups']
+  ]
+  shown = {
+    name: {
+      'overall': system['overall'],
+      'groups': [span | row for span, row in zip(spans, system['groups'])],
+    }
+    for name, system in systems.items()
+  }
+  kept = 'may be among them' if section['seen'] else 'are left out'
+  return [
+    '',
+    report_lib.format_table(shown, lists.NAMES),
+    f'lists of {section["k"]} for {section["users"]:,} users; items that a user'
+    f' has {kept}',
+    'coverage: share of all items in the lists; novelty: mean -log2 of the'
+    ' share of training users who have an item; popular: share of items among'
+    f' the most popular {lists.POPULAR:.0%}; distance: mean 1 - cosine of the'
+    ' training users of two items of a list',
+  ]
 
 
 def _online(reports):

@@ -243,10 +243,12 @@ def _others(experiment, section) -> Iterable[str]:
   ):
     yield f'--config=configs/closed_form.py{_data_flags(config)} {_NEW}, EASE'
   below = section['rules'].get('seen_again', {}).get('overall', {})
-  if below.get('standing') in (verdict_lib.BELOW, verdict_lib.LEVEL):
+  discoveries = {'evaluation.candidates': 'never_interacted'}
+  not_above = below.get('standing') in (verdict_lib.BELOW, verdict_lib.LEVEL)
+  if not_above and accepted(config, discoveries):
     yield (
       f'--config.evaluation.candidates=never_interacted {_NEW}, to rank what is'
-      ' new to its user; for what people come back to seen_again is as good'
+      ' new to its user; seen_again is hard to beat at the rest'
     )
 
 
