@@ -2,10 +2,12 @@
 
 python launch/compare.py --runs=runs/base,runs/ga --names=base,+GA
 python launch/compare.py --runs=runs/base0+runs/base1,runs/ga0+runs/ga1
+python launch/compare.py --runs=runs/base:popularity,runs/base
 
-The first run is the reference; '+' joins the seeds of a system. Nothing is
-evaluated again. With several behaviors --by=parts tells held-out items apart by
-what their user had shown toward them.
+The first run is the reference; '+' joins the seeds of a system, and RUN:RULE is
+a rule that stands beside the model in the table of a run. Nothing is evaluated
+again. --by=parts tells held-out items apart by what their user had shown toward
+them: items that they had, or other behaviors.
 """
 
 from absl import flags
@@ -13,7 +15,10 @@ from absl import flags
 import cli
 
 _RUNS = flags.DEFINE_list(
-  'runs', None, "Run directories, the reference first; '+' joins seeds."
+  'runs',
+  None,
+  "Run directories, the reference first; '+' joins seeds, DIR:RULE is a rule"
+  ' beside a run.',
 )
 _NAMES = flags.DEFINE_list('names', [], 'Names of the systems in the table.')
 _METRICS = flags.DEFINE_list(

@@ -57,8 +57,9 @@ _OUT = flags.DEFINE_string(
 _K = flags.DEFINE_integer('k', 10, 'Items per user.', lower_bound=1)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
   'exclude_seen',
-  True,
-  'Leave out what the run, the table and the stored events say the user has.',
+  None,
+  'Leave out what the run, the table and the stored events say the user has;'
+  ' default: unless the evaluation of the run ranked such items.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()

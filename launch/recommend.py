@@ -21,7 +21,10 @@ _HISTORY = flags.DEFINE_string(
   'Table with the columns of the training table; its users need not be known.',
 )
 _EXCLUDE_SEEN = flags.DEFINE_bool(
-  'exclude_seen', True, 'Leave out items the user already has.'
+  'exclude_seen',
+  None,
+  'Leave out items the user already has; default: unless the evaluation of the'
+  ' run ranked such items.',
 )
 _ROUTING = flags.DEFINE_enum(
   'routing',

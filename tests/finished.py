@@ -14,11 +14,15 @@ import pathlib
 import shutil
 import tempfile
 
+import numpy as np
+
 from tests import small_runs as runs
 from tests import two_time_toys
 from tests.gold import runs as gold
 from tests.runs import behavior_runs
 from twotsrec import config as config_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import splits
 from twotsrec.training import run_directory
 
 FOLDER = 'TWOTSREC_TEST_RUNS'  # variable: where the runs of this session are
@@ -47,6 +51,29 @@ def two_time(variant: str = '2ts') -> pathlib.Path:
 def behaviors() -> pathlib.Path:
   """Directory of a sequence model on the log with behaviors."""
   return kept('behaviors', runs.config(**behavior_runs.SETTINGS))
+
+
+@functools.cache
+def coming_back() -> pathlib.Path:
+  """Directory of EASE on a log where users come back to items."""
+  rng = np.random.default_rng(5)
+  user = np.repeat(np.arange(30, dtype=np.int32), rng.integers(5, 12, 30))
+  item = rng.integers(1, 16, user.size).astype(np.int32)
+  again = np.flatnonzero(np.diff(user, prepend=-1) == 0)
+  again = again[rng.random(again.size) < 0.4]
+  item[again] = item[again - 1]
+  split = splits.leave_last_out(user, True)
+  ids = {'user_ids': np.arange(30), 'item_ids': np.arange(15)}
+  data = prepared_lib.build(user, item, split, **ids)
+  path = folder() / 'coming_back.data'
+  with _alone(path.name):
+    prepared_lib.save(data, str(path))
+  changes = {'model.name': 'ease', 'data.prepared': str(path)}
+  changes |= {'groups.num_groups': 3, 'evaluation.bootstrap': 20}
+  changes |= {'closed_form.l2': 2.0, 'evaluation.ks': (1, 3)}
+  config = config_lib.Config()
+  config_lib.change(config, changes)
+  return kept('coming_back', config)
 
 
 def kept(name: str, config: config_lib.Config) -> pathlib.Path:

@@ -124,13 +124,18 @@ def test_only_target_events_are_held_out_and_no_held_out_pair_is_trained_on(
   assert np.all(of_target[held_out])
   pairs = list(zip(events.user.tolist(), events.item.tolist(), strict=True))
   heldout_pairs = [pairs[n] for n in np.flatnonzero(held_out)]
-  assert len(set(heldout_pairs)) == len(heldout_pairs)
   in_training = np.flatnonzero(kept & of_target & (held.split == TRAIN))
-  assert not set(heldout_pairs) & {pairs[n] for n in in_training}
-  if name in ('global_time', 'date'):
-    # Training ends at the first cut.
+  if name in target_splits.MOMENTS:
+    # Training ends at the first cut, and nothing of it is dropped for a repeat.
     first = np.min(events.time[held_out])
     assert np.all(events.time[kept & (held.split == TRAIN)] < first)
+    assert np.all(kept[of_target & (events.time < first)])
+    heldout_pairs = [
+      (held.split[n], *pairs[n]) for n in np.flatnonzero(held_out)
+    ]
+  else:
+    assert not set(heldout_pairs) & {pairs[n] for n in in_training}
+  assert len(set(heldout_pairs)) == len(heldout_pairs)
 
 
 def test_global_time_gives_its_fractions_of_the_target_events():
@@ -159,6 +164,34 @@ def test_date_drops_upstream_events_from_the_first_cut_on():
   assert outcome(events, held) == 'tt-v-e'
   held = hold_out(events, 'date', False, **cuts)
   assert outcome(events, held) == 'tttt-e'
+
+
+def test_what_is_bought_after_a_moment_is_given_all_before_it():
+  rows = [(1, 1, 'buy'), (1, 2, 'buy'), (1, 3, 'view'), (1, 4, 'buy')]
+  rows += [(1, 3, 'cart'), (2, 1, 'buy'), (2, 1, 'view')]  # before time 7
+  rows += [(1, 1, 'buy'), (1, 5, 'view'), (1, 5, 'buy'), (1, 5, 'buy')]
+  rows += [(1, 1, 'buy'), (2, 1, 'buy')]
+  events = timed(rows, dedup='none')
+  by_user = np.argsort([row[0] for row in rows], kind='stable')
+
+  def told(letters):
+    return ''.join(np.array(list(letters))[by_user])
+
+  held = hold_out(events, 'date', True, test_from=7)
+  assert outcome(events, held) == told('tttvttte-e--e')
+  held = hold_out(events, 'date', False, test_from=7)
+  assert outcome(events, held) == told('ttttttte-e--e')
+  # A pair of validation is asked for again in the test.
+  held = hold_out(events, 'date', True, validation_from=7, test_from=11)
+  assert outcome(events, held) == told('tttttttv-v-ee')
+
+
+def test_nobody_to_lend_a_validation_before_the_moment_is_said():
+  events = timed([(1, 1, 'buy'), (1, 2, 'view'), (1, 3, 'buy')])
+  with pytest.raises(
+    types.UserError, match='no user has 3 training buy events'
+  ):
+    hold_out(events, 'date', True, test_from=2)
 
 
 def test_a_repeated_purchase_is_not_trained_on_when_it_is_held_out():

@@ -68,6 +68,57 @@ def test_names_are_in_order_and_parts_in_reverse():
   assert behaviors.part_names(data) == ('cart', 'view', 'new')
 
 
+def _with_repeats(seed, with_behaviors=False, history=prepared.EARLIER):
+  """A log of few items, so that users come back to them."""
+  rng = np.random.default_rng(seed)
+  counts = rng.integers(4, 9, 5)
+  user = np.repeat(np.arange(5, dtype=np.int32), counts)
+  from_end = np.cumsum(counts)[user] - 1 - np.arange(user.size)
+  split = np.where(from_end < 2, prepared.TEST, prepared.TRAIN)
+  split[from_end == 2] = prepared.VALIDATION
+  behavior = rng.integers(0, 2, user.size)
+  behavior[split != prepared.TRAIN] = 1
+  return prepared.build(
+    user,
+    rng.integers(1, 7, user.size).astype(np.int32),
+    split.astype(np.int8),
+    user_ids=np.arange(5),
+    item_ids=np.arange(6),
+    behaviors=behavior.astype(np.int8) if with_behaviors else None,
+    behavior_names=('view', 'buy') if with_behaviors else (),
+    history_rule=history,
+  )
+
+
+@pytest.mark.parametrize('history', [prepared.EARLIER, prepared.FIXED])
+@pytest.mark.parametrize('with_behaviors', [False, True])
+def test_again_is_what_the_user_had_in_the_history_given(
+  with_behaviors, history
+):
+  data = _with_repeats(4, with_behaviors, history)
+  names = behaviors.part_names(data)
+  assert names == ('again', *(['view'] if with_behaviors else []), 'new')
+  found = set()
+  for split in (prepared.VALIDATION, prepared.TEST):
+    targets = prepared.targets(data, split)
+    new = behaviors.is_new(data, targets)
+    parts = behaviors.parts(data, targets)
+    for row, (part, event, user, item, end) in enumerate(zip(parts, *targets)):
+      before = range(data.user_offsets[user], end)
+      same = [e for e in before if data.items[e] == item]
+      had, shown = bool(same), False
+      if with_behaviors:
+        had = any(data.behaviors[e] == 1 for e in same)
+        in_train = [e for e in same if data.split[e] == prepared.TRAIN]
+        shown = any(data.behaviors[e] == 0 for e in in_train)
+      expected = 'again' if had else 'view' if shown else 'new'
+      assert names[part] == expected
+      assert data.again[event] == had
+      assert new[row] == (expected == 'new')
+      found.add(expected)
+  assert found == set(names)
+
+
 @pytest.mark.parametrize('alone', [False, True])
 def test_without_upstream_behaviors_there_are_no_parts(alone):
   data = toys.log(np.random.default_rng(2), num_users=4, num_items=20)

@@ -395,9 +395,28 @@ class BehaviorsTest(absltest.TestCase):
       self.assertLessEqual(row['hr@5']['low'], row['hr@5']['value'])
       self.assertEqual(row['hr@5']['count'], rank.size)
 
-  def test_a_log_without_behaviors_has_no_parts(self):
-    data = self.data._replace(behaviors=None)
-    self.data = data
+  def test_a_log_without_behaviors_has_parts_where_users_come_back(self):
+    self.data = self.data._replace(behaviors=None)
+    part, per_target = self._evaluate(candidates='all')
+    self.assertEqual([p['name'] for p in part['parts']], ['again', 'new'])
+    new = per_target['part'] == 1
+    self.assertBetween(np.sum(new), 1, new.size - 1)
+    # Ranking discoveries alone is the part of them.
+    discoveries, ranked = self._evaluate(candidates='never_interacted')
+    for name in ('event', 'rank', 'user_auc', 'num_negatives'):
+      np.testing.assert_array_equal(ranked[name], per_target[name][new])
+    for name in ('hr@5', 'mrr', 'user_auc'):
+      self.assertEqual(discoveries['overall'][name], part['parts'][1][name])
+
+  def test_a_log_where_nobody_comes_back_has_no_parts(self):
+    bought = np.flatnonzero(self.data.behaviors == 2)
+    self.data = prepared.build(
+      self.data.event_users[bought],
+      self.data.items[bought],
+      self.data.split[bought],
+      user_ids=self.data.user_ids,
+      item_ids=self.data.item_ids,
+    )
     part, per_target = self._evaluate(candidates='all')
     self.assertNotIn('parts', part)
     self.assertNotIn('part', per_target)

@@ -100,7 +100,7 @@ def test_templates_have_the_shapes_of_what_is_made(dense_pairs):
 
 
 def test_a_matrix_that_no_machine_holds_is_refused(monkeypatch, dense_pairs):
-  monkeypatch.setattr(closed_form, '_LARGEST', 4)
+  monkeypatch.setattr(closed_form, 'LARGEST', 4)
   with pytest.raises(types.UserError, match='use item_knn') as error:
     closed_form.ease(scipy.sparse.csr_matrix(dense_pairs), 1.0)
   assert len(str(error.value).splitlines()) == 1

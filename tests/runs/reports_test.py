@@ -49,7 +49,7 @@ def _evaluate(experiment, params, split='test'):
 def test_the_report_has_its_parts(report):
   assert set(report) == {
     'schema', 'protocol', 'dataset', 'validation', 'test', 'baselines',
-    'training', 'versions',
+    'lists', 'verdict', 'training', 'versions',
   }  # fmt: skip
   assert report['schema'] == compared_runs.SCHEMA
   assert set(report['training']) == {

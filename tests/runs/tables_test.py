@@ -22,14 +22,24 @@ def test_the_table_stands_beside_popularity_with_its_protocol(report):
   table = tables.of_report(report)
   lines = table.splitlines()
   assert lines[0].split() == list(report_lib.default_names((5, 10)))
-  assert lines[1].split()[3:] == ['popularity', 'din'] * 4
+  systems = ['popularity', 'item_knn', 'din']
+  assert lines[1].split()[3:] == systems * 4
   for group, line in zip(report['test']['groups'], lines[2:]):
     assert f'{group["user_auc"]["value"]:.4f}' in line.split()
   overall = report['baselines']['popularity']['overall']
   assert f'{overall["auc"]["value"]:.4f}' in lines[5].split()
-  assert (
-    'leave_last_out, all candidates, ties: mean over their places' in lines[-1]
-  )
+  about = 'leave_last_out, all candidates, ties: mean over their places'
+  assert about in lines[6]
+  lists = lines.index('') + 1
+  assert lines[lists].split() == ['coverage', 'novelty', 'popular', 'distance']
+  assert lines[lists + 1].split()[3:] == systems * 4
+  found = lines[lists + 5].split()[2:]  # 'all' has no activity
+  every = [report['lists']['systems'][n] for n in (*systems[:2], 'model')]
+  assert found == [
+    f'{system["overall"][name]["value"]:.4f}'
+    for name in ('coverage', 'novelty', 'popular', 'distance')
+    for system in every
+  ]
 
 
 def test_a_table_without_a_cut_off_at_ten_takes_the_largest():
@@ -53,7 +63,11 @@ def test_with_behaviors_the_rules_and_the_parts_are_shown():
   for part, line in zip(parts, lines[6:9]):
     assert line[1] == f'{part["users"]:,}'
     assert line[5] == f'{part["hr@10"]["value"]:.4f}'
-  assert 'unbought candidates' in table and 'cart, view, new: ' in table
+  assert 'unbought candidates' in table and '\ncart, view: ' in table
+  protocol = {**report['protocol'], 'strip_heldout': True}
+  stripped = tables.of_report({**report, 'protocol': protocol})
+  assert 'toward them in training; new: the rest' in table
+  assert 'in the log; these events are taken out of what is trained' in stripped
   again = tables.side_by_side([str(run)], ['din'], 'test', [], quiet=True)
   assert again.splitlines()[:9] == table.splitlines()[:9]
   with pytest.raises(types.UserError, match='must differ: buy_popularity, '):
@@ -65,7 +79,7 @@ def test_runs_stand_side_by_side(tmp_path, report):
   both = [str(once), str(copy)]
   table = tables.side_by_side(both, ['base', 'again'], 'test', ['auc'], True)
   lines = table.splitlines()
-  assert lines[1].split()[3:] == ['popularity', 'base', 'again']
+  assert lines[1].split()[3:] == ['popularity', 'item_knn', 'base', 'again']
   for group, line in zip(report['test']['groups'], lines[2:]):
     assert line.split()[-2:] == [f'{group["auc"]["value"]:.4f}'] * 2
 

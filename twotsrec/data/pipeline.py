@@ -262,6 +262,8 @@ def _assemble(
   if events.order is not None:
     ordered_by = events.ordered_by or 'position'
   fixed = name == 'given' and ordered_by == 'row'
+  if events.behavior is not None:  # what is bought after a moment
+    fixed |= name in target_splits.MOMENTS
   return prepared_lib.build(
     events.user,
     events.item,

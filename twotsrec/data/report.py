@@ -10,6 +10,7 @@ from twotsrec.data import behaviors
 from twotsrec.data import groups
 from twotsrec.data import orders
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import target_splits
 
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -46,6 +47,7 @@ def describe(
     'activity': {f'{at:.0%}': v for at, v in zip(_QUANTILES, shares)},
     'mean_activity': float(np.mean(activity)),
     'behaviors': behaviors.describe(data) if has_behaviors else [],
+    'given': _given(data) if has_behaviors else '',
     'notes': behaviors.notes(data, behaviors.of_prepared(data))
     if has_behaviors
     else [],
@@ -242,8 +244,18 @@ def _behavior_lines(facts: dict[str, Any]) -> list[str]:
   # The longest name of a behavior, but room for a header at least.
   first = max(len(row[0]) for row in [header, *rows])
   lines = _aligned([header, *rows], (first, 10, 10, 10, 9, 9))
-  lines.append('The last behavior is the target; it alone is held out.')
+  lines.append(
+    f'The last behavior is the target; it alone is held out{facts["given"]}.'
+  )
   return lines + [f'note: {line}' for line in facts['notes']]
+
+
+def _given(data: prepared_lib.Prepared) -> str:
+  """What held-out target events are given, where a moment decides."""
+  split = data.manifest['options'].get('split', [''])[0]
+  if split not in target_splits.MOMENTS:
+    return ''
+  return ': what comes after a moment, given all before it'
 
 
 def _aligned(rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:

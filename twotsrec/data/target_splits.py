@@ -15,8 +15,15 @@ upstream events are train events, or they are dropped, never held out:
     global_time, date   dropped from the first cut on: training ends there.
     given               dropped if labeled as held out.
 
-A held-out pair of user and item is never a train pair of the target: its other
-target events are dropped (there are none after de-duplication).
+Under global_time and date the question is what a user buys after a moment,
+given all before it: histories end at the moment, what was bought before and is
+bought again is held out as such, and of several purchases of an item in one
+held-out split the first counts. With a test_from date alone nothing before the
+moment is dropped: validation is the last target event before it of every user
+with `MIN_FOR_VALIDATION` of them.
+
+Elsewhere a held-out pair of user and item is never a train pair of the target:
+its other target events are dropped (there are none after de-duplication).
 """
 
 from typing import NamedTuple
@@ -34,6 +41,7 @@ AFTER_HELD = 'upstream event after a held-out event of its user'
 AFTER_CUT = 'upstream event at or after the first cut'
 LABELED = 'upstream event labeled as held out'
 REPEATED = 'other target event of a held-out pair'
+MOMENTS = ('global_time', 'date')  # what is bought after a moment
 
 
 class Held(NamedTuple):
@@ -67,7 +75,13 @@ def hold_out(
       rule, events.user[of_target], time, unit=unit
     )
     upstream = _too_late(events, rule, split)
-  repeated = _repeated(events, of_target, split)
+    if rule.name == 'date' and rule.validation and not rule.validation_from:
+      before = of_target & (split == prepared_lib.TRAIN)
+      split[_last_of_users(events.user, before, unit)] = prepared_lib.VALIDATION
+  if rule.name in MOMENTS:
+    repeated = _bought_twice(events, of_target, split)
+  else:
+    repeated = _repeated(events, of_target, split)
   held_out = of_target & (split == prepared_lib.VALIDATION)
   if rule.name == 'given' and rule.validation and not np.any(held_out):
     lendable = of_target & ~repeated & (split == prepared_lib.TRAIN)
@@ -89,16 +103,33 @@ def _draw_validation(
   rows = np.flatnonzero(lendable)
   # By item: the draw must not depend on the order of the rows.
   rows = rows[np.lexsort((item[rows], user[rows]))]
-  start = np.flatnonzero(np.diff(user[rows], prepend=-1))
-  count = np.diff(start, append=len(rows))
+  start, count = _users_with_enough(user[rows], unit)
+  generator = np.random.default_rng(seed)
+  return rows[start + generator.integers(0, count)]
+
+
+def _last_of_users(
+  user: np.ndarray, lendable: np.ndarray, unit: str
+) -> np.ndarray:
+  """Positions of the last lendable event of every user with enough of them."""
+  rows = np.flatnonzero(lendable)
+  start, count = _users_with_enough(user[rows], unit)
+  return rows[start + count - 1]
+
+
+def _users_with_enough(
+  user: np.ndarray, unit: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """First place and number of the events of users with enough, in order."""
+  start = np.flatnonzero(np.diff(user, prepend=-1))
+  count = np.diff(start, append=len(user))
   enough = count >= MIN_FOR_VALIDATION
   if not np.any(enough):
     raise types.UserError(
       f'nothing is left for validation: no user has {MIN_FOR_VALIDATION} '
       f'training {unit}; turn validation off, or give a validation part'
     )
-  generator = np.random.default_rng(seed)
-  return rows[start[enough] + generator.integers(0, count[enough])]
+  return start[enough], count[enough]
 
 
 def _too_late(
@@ -106,7 +137,7 @@ def _too_late(
 ) -> dict[str, np.ndarray]:
   """Events that come after a held-out event, cause -> bool[N]."""
   held_out = np.flatnonzero(split != prepared_lib.TRAIN)
-  if rule.name in ('global_time', 'date'):
+  if rule.name in MOMENTS:
     time = np.asarray(events.time)
     # The fractions are of the target events. A cut is the time of an event,
     # so the first held-out event has it.
@@ -143,6 +174,19 @@ def _given(
   labeled = split != prepared_lib.TRAIN
   # Upstream ones stay out of training, and do not count as held out.
   return np.where(of_target, split, prepared_lib.TRAIN), {LABELED: labeled}
+
+
+def _bought_twice(
+  events: interactions.Interactions, of_target: np.ndarray, split: np.ndarray
+) -> np.ndarray:
+  """Target events of a pair after its first in the same held-out split."""
+  rows = np.flatnonzero(of_target & (split != prepared_lib.TRAIN))
+  pair = events.user[rows].astype(np.int64) * (len(events.item_ids) + 1)
+  pair = (pair + events.item[rows]) * len(prepared_lib.SPLITS) + split[rows]
+  _, first = np.unique(pair, return_index=True)  # rows are in order of time
+  gone = np.zeros(len(split), bool)
+  gone[np.delete(rows, first)] = True
+  return gone
 
 
 def _repeated(

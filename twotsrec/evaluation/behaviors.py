@@ -1,17 +1,20 @@
-"""Held-out items of one behavior where users have shown others before.
+"""Held-out items apart by what their users had shown toward them before.
 
-Two things follow from it. With candidates='unbought' an item is a negative as
-long as the user has not shown the target behavior toward it: what was merely
-viewed competes with the held-out item (COPF sec. 5.1.2, authors' code). And a
-report has parts by what the user had shown toward the held-out item itself,
-since to remind of it and to find it are different tasks.
+To bring an item back and to find it are different tasks, so a report has parts.
+`again` are items that their users had, as in `prepared.Prepared.again`; where
+other behaviors come before the target, there is a part for each of them; the
+rest is `new`. A log without repeats and without behaviors has no parts.
+
+With candidates='unbought' an item is a negative as long as the user has not
+shown the target behavior toward it: what was merely viewed competes with the
+held-out item (COPF sec. 5.1.2, authors' code).
 """
 
 import numpy as np
 
 from twotsrec.data import prepared as prepared_data
 
-NEW = 'new'
+AGAIN, NEW = 'again', 'new'
 
 
 def names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
@@ -32,8 +35,9 @@ def bought(
 
 def part_names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
   """The parts of a report, most telling behavior first; () without parts."""
-  upstream = names(prepared)[:-1]
-  return (*reversed(upstream), NEW) if upstream else ()
+  shown = (AGAIN,) if np.any(prepared.again) else ()
+  shown += tuple(reversed(names(prepared)[:-1]))
+  return (*shown, NEW) if shown else ()
 
 
 def parts(
@@ -41,20 +45,22 @@ def parts(
 ) -> np.ndarray:
   """Part of every held-out item, i32[T], an index into `part_names`.
 
-  It is the last upstream behavior that the user shows toward the item in the
-  training events, or else `NEW`. Stripping such events from what is trained on
-  does not change it.
+  It is `AGAIN` for an item that the user had, or else the last upstream
+  behavior that the user shows toward it in the training events, or else `NEW`.
+  Stripping such events from what is trained on does not change it.
   """
   width = prepared.num_items + 1
   wanted = targets.user.astype(np.int64) * width + targets.item
   in_train = np.asarray(prepared.split) == prepared_data.TRAIN
   events = prepared_data.event_users(prepared).astype(np.int64) * width
   events += np.asarray(prepared.items)
-  num_upstream = len(names(prepared)) - 1
-  part = np.full(wanted.shape, num_upstream, np.int32)
-  for behavior in range(num_upstream):  # the later ones have the last word
+  new = max(len(part_names(prepared)) - 1, 0)
+  part = np.full(wanted.shape, new, np.int32)
+  # The later ones have the last word.
+  for behavior in range(len(names(prepared)) - 1):
     chosen = in_train & (np.asarray(prepared.behaviors) == behavior)
-    part[np.isin(wanted, events[chosen])] = num_upstream - 1 - behavior
+    part[np.isin(wanted, events[chosen])] = new - 1 - behavior
+  part[prepared.again[targets.event]] = 0
   return part
 
 
@@ -62,4 +68,4 @@ def is_new(
   prepared: prepared_data.Prepared, targets: prepared_data.Targets
 ) -> np.ndarray:
   """Whether the user had shown nothing toward the item, bool[T]."""
-  return parts(prepared, targets) == len(names(prepared)) - 1
+  return parts(prepared, targets) == max(len(part_names(prepared)) - 1, 0)

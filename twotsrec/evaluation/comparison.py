@@ -35,6 +35,7 @@ ALPHA = 0.05  # level of the marks, as of the 95 % intervals
 KEYS = ('event', 'user', 'item', 'group', 'num_negatives')
 COUNTS = ('better', 'tied')
 VALUES = ('user_auc', 'placement_group', 'placement_all')
+OF_RULES = (*COUNTS, *VALUES)  # what differs between systems
 
 
 class Table(NamedTuple):
@@ -88,8 +89,22 @@ class Comparison(NamedTuple):
   by_seed: np.ndarray
 
 
+def of_rules(
+  rows: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+  """What differs between the rows of several rules, {'rule/array': [T]}."""
+  return {
+    f'{rule}/{name}': values[name]
+    for rule, values in rows.items()
+    for name in OF_RULES
+  }
+
+
 def read_targets(
-  content: bytes, num_groups: int, by: str = 'group'
+  content: bytes,
+  num_groups: int,
+  by: str = 'group',
+  of_rule: tuple[bytes, str] | None = None,
 ) -> dict[str, np.ndarray]:
   """Arrays of `KEYS`, `COUNTS` and `VALUES`, [T], in the bytes of an .npz file.
 
@@ -97,21 +112,17 @@ def read_targets(
     content: of the file.
     num_groups: G, or how many parts there are.
     by: array that tells the rows, 'group' or 'part'; it is read too.
+    of_rule: content of a file of `of_rules` and the name of a rule, to read
+      what is its own of that rule.
   Raises:
     ValueError: why they are not what `evaluate` has written.
   """
-  try:
-    # Members are read whole before NumPy sees them: that verifies checksums.
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-      arrays = {
-        name: np.load(io.BytesIO(archive.read(f'{name}.npy')))
-        for name in dict.fromkeys((*KEYS, by, *COUNTS, *VALUES))
-      }
-  # Cut off, altered (RuntimeError: it seems encrypted), or other arrays.
-  except (
-    zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
-  ) as error:  # fmt: skip
-    raise ValueError('its arrays cannot be read') from error
+  names = [*dict.fromkeys((*KEYS, by, *COUNTS, *VALUES))]
+  arrays = _members(content, names)
+  if of_rule:
+    beside, rule = of_rule
+    own = _members(beside, [f'{rule}/{name}' for name in OF_RULES])
+    arrays |= dict(zip(OF_RULES, own.values(), strict=True))
   targets = arrays['event'].shape
   for name, array in arrays.items():
     right_kind = array.dtype.kind in ('f' if name in VALUES else 'iu')
@@ -126,6 +137,23 @@ def read_targets(
     if arrays[name].min() < 0:
       raise ValueError(f'{name} is {arrays[name].min()}')
   return arrays
+
+
+def _members(content: bytes, names: Sequence[str]) -> dict[str, np.ndarray]:
+  """Arrays in the bytes of an .npz file.
+
+  Members are read whole before NumPy sees them: that verifies checksums.
+  """
+  try:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+      return {
+        name: np.load(io.BytesIO(archive.read(f'{name}.npy'))) for name in names
+      }
+  # Cut off, altered (RuntimeError: it seems encrypted), or other arrays.
+  except (
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
+  ) as error:  # fmt: skip
+    raise ValueError('its arrays cannot be read') from error
 
 
 def tabulate(
@@ -211,7 +239,7 @@ def compare(
   ratios = _resampled(sums, base.counts, resamples, seed)
   for i, other in enumerate(others):
     difference = values(base._replace(sums=sums[:, i]))
-    flat = ratios[:, i].reshape(resamples, -1)
+    flat = ratios[:, i].reshape(resamples, difference.size)
     low, high = bootstrap.percentiles(flat)
     p = bootstrap.p_values(flat).reshape(difference.shape)
     compared.append(

@@ -31,8 +31,11 @@ from twotsrec.evaluation import rules as rules_lib
 from twotsrec.evaluation import tiles
 from twotsrec.models import closed_form
 from twotsrec.models import reminders
+from twotsrec.models import seen_again as seen_again_lib
 
 SPLITS = ('validation', 'test')
+# Products for `item_knn` beside a model that did not ask for it.
+_AFFORDABLE = 1e10
 
 
 # ---- Ranking
@@ -172,26 +175,65 @@ def _lists(experiment, targets) -> np.ndarray:
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   """Untrained rankers that stand beside a model in every table.
 
-  Popularity; with behaviors the reminder rules, on what is trained on.
+  Popularity; where users come back to items, what they had before it; item-item
+  neighbors where that takes no more than `_AFFORDABLE` products. With behaviors
+  the reminder rules instead, on what is trained on.
   """
   config, prepared = experiment.config, experiment.prepared
-  asked = {
-    name: closed_form_ranker(experiment, name)
-    for name in config.evaluation.rules
-  }
-  if not behaviors.names(prepared):
-    return {'popularity': popularity(experiment), **asked}
+  if behaviors.names(prepared):
+    made = _reminders(experiment)
+  else:
+    made = {'popularity': popularity(experiment)}
+    if np.any(prepared.again):
+      made['seen_again'] = seen_again(experiment)
+    if config.model.name != 'item_knn' and _can_afford_neighbors(experiment):
+      made['item_knn'] = closed_form_ranker(experiment, 'item_knn')
+  for name in config.evaluation.rules:
+    if name not in made:
+      made[name] = closed_form_ranker(experiment, name)
+  return made
+
+
+def _can_afford_neighbors(experiment) -> bool:
+  """Whether neighbors are fitted and ranked in about half a minute."""
+  prepared = experiment.prepared
+  counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)
+  neighbors = experiment.config.closed_form.neighbors
+  ranked = held_out(experiment, 'test') * prepared.num_items * neighbors
+  return max(ranked, 10 * np.sum(counts**2)) <= _AFFORDABLE
+
+
+def _reminders(experiment) -> dict[str, contracts.Ranker]:
+  """The rules of a log with behaviors."""
+  config, prepared = experiment.config, experiment.prepared
   trained_on = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
-  reminding = {
+  made = reminders.rules(trained_on)
+  if np.any(prepared.again):
+    made['bought_again'] = reminders.bought_again(trained_on)
+  return {
     name: contracts.Ranker(
       model=model,
       params=params,
       context=None,
       history_length=config.data.history_length,
     )
-    for name, (model, params) in reminders.rules(trained_on).items()
+    for name, (model, params) in made.items()
   }
-  return reminding | asked
+
+
+def seen_again(experiment: contracts.Experiment) -> contracts.Ranker:
+  """What a user had, in the better order of the two, then popularity."""
+  prepared = experiment.prepared
+  model, params = seen_again_lib.rule(
+    np.asarray(item_counts(prepared), np.float64),
+    seen_again_lib.better_order(prepared),
+  )
+  return contracts.Ranker(
+    model=model,
+    params=params,
+    context=None,
+    history_length=_longest_history(prepared),
+  )
 
 
 def closed_form_ranker(
@@ -219,8 +261,12 @@ def closed_form_ranker(
     model=closed_form.make_model(name, prepared.num_items, options),
     params=params,
     context={},
-    history_length=int(np.max(np.diff(prepared.user_offsets), initial=1)),
+    history_length=_longest_history(prepared),
   )
+
+
+def _longest_history(prepared):
+  return int(np.max(np.diff(prepared.user_offsets), initial=1))
 
 
 def _train_pairs(prepared):

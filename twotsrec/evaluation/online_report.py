@@ -24,6 +24,7 @@ from twotsrec import metrics
 from twotsrec import types
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared as prepared_data
+from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import comparison
@@ -169,16 +170,21 @@ def for_run_report(
     positive_score=per_target['score'],
   )
   nowhere = np.full(event.size, np.nan)
+  targets = prepared_data.Targets(event, user, per_target['item'], event)
   arrays = report.per_target(
-    prepared_data.Targets(event, user, per_target['item'], event),
+    targets,
     groups_data.of_events(groups, user, event),
     counts,
     (nowhere, nowhere),
     evaluation,
   )
+  parts = ()
+  if np.any(prepared.again):  # states read one kind of event
+    parts = behaviors.part_names(prepared)
+    arrays['part'] = behaviors.parts(prepared, targets)
   activity = prepared_data.train_counts(prepared)
   part = report.build(
-    arrays, activity, len(groups.sizes), evaluation, left_out=left_out
+    arrays, activity, len(groups.sizes), evaluation, parts, left_out
   )
   return part, arrays
 

@@ -53,6 +53,14 @@ def rules(
   return made
 
 
+def bought_again(
+  behaviors: behaviors_lib.Behaviors,
+) -> tuple[types.Model, types.Params]:
+  """What the user has bought on top, then all others; both by purchases."""
+  buys = item_counts(behaviors.train[-1], behaviors.num_items)
+  return _rule(behaviors.train[-1], buys, buys)
+
+
 def reminder(
   behaviors: behaviors_lib.Behaviors,
   popularity: np.ndarray,
@@ -70,9 +78,13 @@ def reminder(
     A model that reads inputs['user'] (to nobody, -1, it is popularity), and
     its parameters.
   """
-  num_items = behaviors.num_items
   appeal = popularity if appeal is None else appeal
-  offsets, items = _unbought(behaviors, touched)
+  return _rule(_unbought(behaviors, touched), popularity, appeal)
+
+
+def _rule(pairs, popularity, appeal) -> tuple[types.Model, types.Params]:
+  """Pairs of users and items (offsets, items) on top, by appeal."""
+  (offsets, items), num_items = pairs, popularity.size - 1
   longest = int(np.max(np.diff(offsets), initial=0))
   table = {
     'id': jnp.arange(num_items + 1, dtype=jnp.int32),

@@ -68,7 +68,8 @@ def systems(
 
   Args:
     runs: one directory per system, or several that are joined by '+'. An
-      existing directory with a '+' in its name is taken as it is.
+      existing directory with a '+' in its name is taken as it is. DIR:RULE is
+      a rule that stands beside the model of a run, as in DIR:popularity.
     names: of the systems; () names them by their directories.
   """
   if names and len(names) != len(runs):
@@ -80,7 +81,7 @@ def systems(
       ' A0+A1,B0+B1 for two seeds each'
     )
   if not names:
-    names = ['+'.join(pathlib.Path(d).name for d in dirs) for dirs in split]
+    names = ['+'.join(map(_short, dirs)) for dirs in split]
     names = names if len(set(names)) == len(names) else runs
   repeated = [name for name in names if list(names).count(name) > 1]
   if repeated:
@@ -88,6 +89,12 @@ def systems(
       f'two systems are named {repeated[0]!r}; give others with --names'
     )
   return dict(zip(names, split))
+
+
+def _short(name: str) -> str:
+  """The name of a rule, or of a directory without those above it."""
+  workdir, rule = compared_runs.parse(name)
+  return rule or pathlib.Path(workdir).name
 
 
 def compare(
@@ -199,7 +206,7 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
   if len(systems) < 2:
     raise types.UserError(
       f'{len(systems)} system to compare ({", ".join(systems)}); name two or'
-      ' more, the reference first: DIR_A,DIR_B'
+      ' more, the reference first: DIR_A,DIR_B, or DIR:popularity,DIR'
     )
   number = {name: len(dirs) for name, dirs in systems.items()}
   if len(set(number.values())) > 1 or not all(number.values()):
@@ -209,7 +216,8 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
     )
   named = set()
   for workdir in (d for dirs in systems.values() for d in dirs):
-    path = os.path.realpath(workdir)
+    folder, rule = compared_runs.parse(workdir)
+    path = os.path.realpath(folder), rule
     if path in named:
       raise types.UserError(f'{workdir} is named twice; name each run once')
     named.add(path)

@@ -1,7 +1,6 @@
 """Finished runs as a comparison reads them: their report and their arrays."""
 
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +19,21 @@ BY = {'groups': 'group', 'parts': 'part'}
 
 
 class Run(NamedTuple):
-  """A run as its report has it, before its arrays are read."""
+  """A run as its report has it, before its arrays are read.
+
+  Attributes:
+    workdir: the run directory.
+    protocol: of the report.
+    test: the part of the model, or of the rule.
+    rule: a rule that stands beside the model, in its place; '' is the model.
+  """
 
   workdir: str
   protocol: dict[str, Any]
   test: dict[str, Any]
   # Whether its numbers mean what those of this version mean.
   is_current: bool = True
+  rule: str = ''
 
   @property
   def ties(self) -> float:
@@ -34,13 +41,25 @@ class Run(NamedTuple):
     return self.protocol.get('rank_ties', metrics.MEAN)
 
 
-def open_run(workdir: str) -> Run:
-  """Reads the report.
+def parse(name: str) -> tuple[str, str]:
+  """'DIR' or 'DIR:RULE' as (run directory, rule).
+
+  An existing directory with a colon in its name is taken as it is.
+  """
+  if os.path.isdir(name) or ':' not in name:
+    return name, ''
+  workdir, _, rule = name.rpartition(':')
+  return workdir, rule
+
+
+def open_run(name: str) -> Run:
+  """Reads the report of a run, or of a rule beside it, see `parse`.
 
   Raises:
-    types.UserError: not a run directory, not finished, damaged, or nothing to
-      compare on.
+    types.UserError: not a run directory, not finished, damaged, nothing to
+      compare on, or no such rule.
   """
+  workdir, rule = parse(name)
   run_directory.read_config(workdir)  # says so if it is no run directory
   path = run_directory.report_path(workdir)
   if not path.is_file():
@@ -58,7 +77,16 @@ def open_run(workdir: str) -> Run:
   if report['test'] is None:
     raise types.UserError(f'{workdir} has no test events to compare on')
   is_current = report.get('schema') == SCHEMA
-  return Run(workdir, report['protocol'], report['test'], is_current)
+  if not rule:
+    return Run(workdir, report['protocol'], report['test'], is_current)
+  rules = report.get('baselines', {})
+  if rule not in rules:
+    raise types.UserError(
+      f'{name}: no rule {rule!r} stands beside the model of {workdir}; known:'
+      f' {", ".join(rules) or "none"}'
+    )
+  protocol = {**report['protocol'], 'selected_on_test': False}
+  return Run(workdir, protocol, rules[rule], is_current, rule)
 
 
 def _missing(report: Any) -> str | None:
@@ -84,11 +112,16 @@ def per_target(run: Run, by: str) -> dict[str, np.ndarray]:
   Raises:
     types.UserError: they are missing or damaged.
   """
-  path = pathlib.Path(run.workdir) / 'per_target.npz'
+  path, beside = run_directory.targets_path(run.workdir), None
   with files.explained(path, 'read'):
     content = path.read_bytes()
+  if run.rule:
+    path = run_directory.rules_path(run.workdir)
+    with files.explained(path, 'read'):
+      beside = path.read_bytes(), run.rule
+  number, array = len(run.test[by]), BY[by]
   try:
-    return comparison.read_targets(content, len(run.test[by]), BY[by])
+    return comparison.read_targets(content, number, array, beside)
   except ValueError as error:
     raise damaged(path, str(error)) from error
 
@@ -105,8 +138,8 @@ def part_names(run: Run, by: str) -> list[str]:
     return []
   if not run.test.get('parts'):
     raise types.UserError(
-      f'{run.workdir} has no parts, since its data have no behaviors; compare'
-      ' by groups'
+      f'{run.workdir} has no parts, since its data have no behaviors and'
+      ' nobody comes back to an item; compare by groups'
     )
   return [part['name'] for part in run.test['parts']]
 

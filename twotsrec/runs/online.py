@@ -23,6 +23,7 @@ from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import online_batches
 from twotsrec.runs import recommend
+from twotsrec.runs import seen
 from twotsrec.runs import state_files
 from twotsrec.runs import state_store
 from twotsrec.serving import online
@@ -47,7 +48,8 @@ class Options(NamedTuple):
       `events`; '' for none.
     k: items per user.
     exclude_seen: leave out what the run, `events` and the events that are
-      stored say the user has. Older ones of earlier calls may come back.
+      stored say the user has. Older ones of earlier calls may come back. None
+      is as the evaluation did, see `seen`.
     rules: what becomes of late events, and how many events are stored.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
@@ -58,7 +60,7 @@ class Options(NamedTuple):
   out_states: str
   out: str = ''
   k: int = 10
-  exclude_seen: bool = True
+  exclude_seen: bool | None = None
   rules: online_batches.Rules = online_batches.Rules()
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
@@ -98,6 +100,10 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
   """
   _check(options)
   service, prepared = open_run(workdir)
+  note = ''
+  if options.out:
+    exclude, note = seen.leave_out(workdir, options.exclude_seen)
+    options = options._replace(exclude_seen=exclude)
   events = None
   if options.events:
     events = event_tables.read(prepared, options.events, options.columns)
@@ -105,6 +111,7 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
     said = []
     if events is not None:
       said.append(_play(store, prepared, events, options, quiet))
+      said += [note] if note else []
     out = options.out_states
     if out and _is_file(store, out):
       state_files.save(out, service, state_store.read_all(store))
@@ -242,14 +249,14 @@ def _batches(
 
 def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
-  seen = _seen(prepared, events, stored) if options.exclude_seen else None
+  owned = _seen(prepared, events, stored) if options.exclude_seen else None
   for first in range(0, len(events.ids), _RECOMMENDED):
     part = np.arange(first, min(first + _RECOMMENDED, len(events.ids)))
     best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in stored.state)),
       options.k,
-      None if seen is None else gathers.exclusions(seen, part),
+      None if owned is None else gathers.exclusions(owned, part),
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 

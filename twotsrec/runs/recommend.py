@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
@@ -14,6 +15,7 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import behaviors
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import seen
 from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
@@ -29,7 +31,7 @@ class Options(NamedTuple):
       uses the histories of the run.
     exclude_seen: leave out what the user already has; of data with behaviors
       what was bought, since a purchase often follows a view. A `history` is
-      left out whole.
+      left out whole. None is as the evaluation did, see `seen`.
     columns: how to read `history`; whatever is left at its default is as in
       the training table.
     routing: mode in place of the configured one, for a model with plugins.
@@ -38,7 +40,7 @@ class Options(NamedTuple):
   k: int = 20
   users: str | None = None
   history: str | None = None
-  exclude_seen: bool = True
+  exclude_seen: bool | None = None
   columns: pipeline.TableOptions = pipeline.TableOptions()
   routing: str = ''
 
@@ -73,6 +75,7 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
   config = routing_lib.override(experiment.config, options.routing)
   experiment = experiment._replace(config=config)
   ranker = experiment_lib.ranker(experiment, params)
+  exclude_seen, note = seen.leave_out(workdir, options.exclude_seen)
   if options.history and not ranker.reads_history:
     raise types.UserError(
       f'--history: {config.model.name} knows the users of its training data'
@@ -87,7 +90,7 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     work.requests,
     num_items=prepared.num_items,
     k=options.k,
-    exclude_seen=options.exclude_seen,
+    exclude_seen=exclude_seen,
   )
   with progress.reporter(
     len(work.user_ids), 'recommend', quiet=quiet, unit='users'
@@ -100,7 +103,7 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
       f'; {work.unknown_items:,} history rows with items the model does not'
       ' know were left out'
     )
-  return message
+  return '\n'.join(filter(None, (message, note)))
 
 
 def _rows(user_ids, item_ids, chunks, show) -> Iterator[writers.Rows]:
@@ -119,19 +122,29 @@ def _known(experiment, ranker, path: str | None) -> _Work:
   users = np.arange(prepared.num_users)
   if path is not None:
     users = _listed(prepared, path)
+  user_ids = np.asarray(prepared.user_ids)[users]
+  return _Work(user_ids, requests(experiment, ranker, users))
+
+
+def requests(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  users: np.ndarray,
+) -> Iterable[recommend_lib.Request]:
+  """Requests for users i64[n] of the run, in pieces."""
+  prepared = experiment.prepared
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
     routes = routing_lib.of_users(
       prepared, experiment.groups, users, key, ranker.routing
     )
-  requests = recommend_lib.known_users(
+  return recommend_lib.known_users(
     prepared,
     owned(prepared),
     users,
     history_length=ranker.history_length,
     routes=routes,
   )
-  return _Work(np.asarray(prepared.user_ids)[users], requests)
 
 
 def owned(prepared: prepared_lib.Prepared) -> prepared_lib.SeenItems:

@@ -11,9 +11,12 @@ from twotsrec import own
 from twotsrec import recipes
 from twotsrec.data import report as data_report
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
+from twotsrec.runs import beyond
 from twotsrec.runs import compared_runs
+from twotsrec.runs import verdict
 from twotsrec.training import files
 from twotsrec.training import machine
 from twotsrec.training import online_rows
@@ -45,10 +48,14 @@ def write(
   # A paper's own protocol shows its rules for both splits.
   has_own = any(ranked and ranked.protocols for ranked in model.values())
   splits = offline.SPLITS if has_own else ('test',)
+  beside = recipe.rules(experiment)
   rules = {
     name: _rank(experiment, rule, splits, quiet=True)
-    for name, rule in recipe.rules(experiment).items()
+    for name, rule in beside.items()
   }
+  lists = None
+  if model['test']:
+    lists = beyond.of(experiment, model['test'], {'model': ranker, **beside})
   seconds = time.perf_counter() - begin
   part = lambda ranked: None if ranked is None else ranked.part
   report = {
@@ -58,6 +65,8 @@ def write(
     'validation': part(model['validation']),
     'test': part(model['test']),
     'baselines': {name: part(rule['test']) for name, rule in rules.items()},
+    'lists': lists,
+    **_verdict(experiment, model, rules, workdir, served.training),
     **_protocols({'model': model, **rules}),
     **served.sections,
     'training': {
@@ -68,6 +77,14 @@ def write(
     'versions': machine.versions(),
   }
   return _save(report, model['test'], rules, workdir)
+
+
+def _verdict(experiment, model, rules, workdir, training):
+  """How the model stands to the rules, if it can be said."""
+  of_test = {name: rule['test'] for name, rule in rules.items()}
+  phases = training.get('phases', ())
+  section = verdict.of(experiment, model['test'], of_test, workdir, phases)
+  return {'verdict': section} if section else {}
 
 
 def _rank(experiment, ranker, splits, quiet):
@@ -99,9 +116,17 @@ def _protocols(systems):
 def _save(report, test, rules, workdir) -> dict[str, Any]:
   """Writes the rows per held-out item and then the report; as it is on disk."""
   path = run_directory.report_path(workdir)
-  target = path.with_name('per_target.npz')
-  with files.explained(target, 'write'), files.replacing(target) as file:
-    np.savez_compressed(file, **(test.rows if test else {}))
+  rows = {
+    name: rule['test'].rows
+    for name, rule in rules.items()
+    if test and set(comparison.VALUES) <= rule['test'].rows.keys()
+  }
+  for target, arrays in (
+    (run_directory.targets_path(workdir), test.rows if test else {}),
+    (run_directory.rules_path(workdir), comparison.of_rules(rows)),
+  ):
+    with files.explained(target, 'write'), files.replacing(target) as file:
+      np.savez_compressed(file, **arrays)
   if test and test.events:
     events = {name: rule['test'].events for name, rule in rules.items()}
     online_rows.save(workdir, test.events, events)

@@ -8,11 +8,14 @@ from twotsrec import metrics as metrics_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import lists
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online_report
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports as reports_lib
+from twotsrec.runs import verdict
 from twotsrec.training import run_directory
 
 
@@ -35,7 +38,45 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
     f' {", then ".join(selections)}; 95 % intervals in report.json'
   )
   lines = _lines(parts, (), about, protocols)
-  return '\n'.join(lines + (_online(reports) if 'online' in first else []))
+  lines += _online(reports) if 'online' in first else []
+  lines += _lists(reports) if first.get('lists') else []
+  for name, report in reports.items():
+    if 'verdict' in report:
+      whose = name if len(reports) > 1 else ''
+      lines += ['', *verdict.lines(report['verdict'], whose)]
+  return '\n'.join(lines)
+
+
+def _lists(reports):
+  """What the lists are like, by group, rules beside the models."""
+  one = next(iter(reports.values()))
+  section = one['lists']
+  systems = {k: v for k, v in section['systems'].items() if k != 'model'}
+  for name, report in reports.items():
+    if report.get('lists'):
+      systems[name] = report['lists']['systems']['model']
+  spans = [
+    {name: row[name] for name in ('group', 'min_activity', 'max_activity')}
+    for row in one['test']['groups']
+  ]
+  shown = {
+    name: {
+      'overall': system['overall'],
+      'groups': [span | row for span, row in zip(spans, system['groups'])],
+    }
+    for name, system in systems.items()
+  }
+  kept = 'may be among them' if section['seen'] else 'are left out'
+  return [
+    '',
+    report_lib.format_table(shown, lists.NAMES),
+    f'lists of {section["k"]} for {section["users"]:,} users; items that a user'
+    f' has {kept}',
+    'coverage: share of all items in the lists; novelty: mean -log2 of the'
+    ' share of training users who have an item; popular: share of items among'
+    f' the most popular {lists.POPULAR:.0%}; distance: mean 1 - cosine of the'
+    ' training users of two items of a list',
+  ]
 
 
 def _online(reports):
@@ -139,15 +180,12 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
   if not metrics:
     # With behaviors three rules stand beside a model, and COPF reports no AUC;
     # the queries of 2TS share no scale, so there is none to pool.
-    ranked_only = 'parts' in one or one['overall']['auc']['value'] is None
+    auc = one['overall']['auc']['value']
+    ranked_only = 'behaviors' in protocol or auc is None
     metrics = report_lib.default_names(protocol['ks'], ranked_only)
   lines = [report_lib.format_table(parts, metrics), about]
   if one.get('parts'):
-    names = ', '.join(part['name'] for part in one['parts'])
-    lines.append(
-      f'{names}: held-out items by the last behavior their user had shown'
-      ' toward them in training'
-    )
+    lines.append(_legend([part['name'] for part in one['parts']], protocol))
   if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
     lines.append(
       'catalog: every other item competes, those of the user too, since'
@@ -157,6 +195,29 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
   lines += report_lib.rival_notes(one)
   on_test = [n for n, own in protocols.items() if own['selected_on_test']]
   return [*lines, *report_lib.selected_on_test(on_test)]
+
+
+def _legend(parts, protocol):
+  """What the parts are, as they are under this protocol."""
+  *shown, new = parts
+  said, before = [], 'had'
+  if behaviors.AGAIN in shown:
+    shown.remove(behaviors.AGAIN)
+    if target := protocol.get('behaviors', [])[-1:]:
+      before = f'had shown {target[0]} toward'
+    said.append(f'{behaviors.AGAIN}: held-out items that their user {before}')
+  if shown:
+    where = 'in training'
+    if protocol.get('strip_heldout'):
+      where = (
+        'in the log; these events are taken out of what is trained on'
+        ' (data.strip_heldout)'
+      )
+    said.append(
+      f'{", ".join(shown)}: held-out items by the last behavior their user had'
+      f' shown toward them {where}'
+    )
+  return '; '.join([*said, f'{new}: the rest'])
 
 
 def _ranking(protocol):

@@ -4,7 +4,8 @@ Layout:
   config.json      the configuration; the same resumes, another is refused
   metrics.jsonl    one JSON object per line
   checkpoints/     latest/ to resume from, best/ to evaluate and recommend
-  report.json      written last
+  report.json      written last; per_target.npz and rules.npz have the ranks of
+                   held-out items, by the model and by the rules beside it
   own/             copies of own parts, files that the configuration names
   ids/             the prepared data, so that no other directory is needed
 """
@@ -39,6 +40,8 @@ def _place(*names: str) -> Callable[[str | os.PathLike], pathlib.Path]:
 config_path = _place('config.json')
 metrics_path = _place('metrics.jsonl')
 report_path = _place('report.json')
+targets_path = _place('per_target.npz')
+rules_path = _place('rules.npz')
 ids_path = _place('ids')
 # Folders for `checkpoints`.
 latest_path = _place('checkpoints', 'latest')

@@ -1,0 +1,73 @@
+"""Beyond accuracy: what lists of recommendations are like, by group.
+
+The lists are those that recommend.py gives, of a fixed sample of the users with
+ranked items, so that making them takes little beside the ranking itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from twotsrec import contracts
+from twotsrec.evaluation import lists as lists_lib
+from twotsrec.evaluation import tiles
+from twotsrec.runs import recommend
+from twotsrec.runs import seen
+from twotsrec.serving import recommend as serving
+
+USERS = 1000  # of the sample, at most
+
+
+def of(
+  experiment: contracts.Experiment,
+  ranked: contracts.Ranked,
+  systems: Mapping[str, contracts.Ranker],
+) -> dict[str, Any]:
+  """The section `lists` of a report.
+
+  Args:
+    experiment: of the run.
+    ranked: held-out items of the split that is reported.
+    systems: {name: ranker}, the model and the rules beside it.
+  Returns:
+    {'k', 'users', 'seen': whether items that a user has may be in a list,
+    'systems': {name: what `lists.build` returns}}.
+  """
+  prepared, evaluation = experiment.prepared, experiment.config.evaluation
+  k = min(
+    10 if 10 in evaluation.ks else max(evaluation.ks, default=10),
+    prepared.num_items,
+  )
+  users, row = np.unique(ranked.rows['user'], return_index=True)
+  if users.size > USERS:
+    generator = np.random.default_rng(evaluation.seed)
+    chosen = np.sort(generator.choice(users.size, USERS, replace=False))
+    users, row = users[chosen], row[chosen]
+  group = ranked.rows['group'][row]
+  leave_out = seen.share(ranked.part) < seen.FEW
+  values = lists_lib.make_values(prepared, evaluation.seed)
+  made = {}
+  for name, ranker in systems.items():
+    chunks = serving.recommend(
+      ranker,
+      recommend.requests(experiment, ranker, users),
+      num_items=prepared.num_items,
+      k=k,
+      sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+      exclude_seen=leave_out,
+    )
+    lists = np.concatenate([chunk.ids for chunk in chunks])
+    made[name] = lists_lib.build(
+      lists,
+      group,
+      values(lists),
+      len(experiment.groups.sizes),
+      prepared.num_items,
+    )
+  return {
+    'k': k,
+    'users': users.size,
+    'seen': not leave_out,
+    'systems': made,
+  }
