@@ -204,8 +204,8 @@ def _longer(config, curves, lacking) -> Iterable[str]:
       yield (
         f'--config.{name}.patience={patience}'
         f' --config.{name}.epochs={max(_LONG, 2 * ran)} {_NEW}; the loss of a'
-        ' model that has learned what is popular can stand still for many epochs'
-        ' and fall again'
+        ' model that has learned what is popular can stand still for many'
+        ' epochs and fall again'
       )
     else:
       how = _NEW
