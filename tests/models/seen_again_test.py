@@ -67,5 +67,5 @@ def test_the_order_that_finds_training_repeats_sooner_is_taken(seed):
       if len(own) and own[-1] in own[:-1]:
         order = _order(np.zeros(ITEMS + 1), first, own[:-1])
         gains[first] += 1 / (1 + order.index(own[-1]))
-  best = max(gains, key=gains.get)  # of equal ones the first
+  best = max(gains, key=lambda first: gains[first])  # of equal ones the first
   assert seen_again.better_order(data) == best

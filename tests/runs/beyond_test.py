@@ -43,4 +43,4 @@ def test_the_report_tells_of_the_lists_that_recommend_gives(run, tmp_path):
 def test_popularity_is_what_is_least_novel():
   systems = files.read_json(finished.run() / 'report.json')['lists']['systems']
   novelty = {k: v['overall']['novelty']['value'] for k, v in systems.items()}
-  assert min(novelty, key=novelty.get) == 'popularity'
+  assert min(novelty, key=lambda name: novelty[name]) == 'popularity'

@@ -130,8 +130,7 @@ def test_what_selection_saw_is_told():
 def _changed(config, advice):
   """The configuration that flags of an advice give, which must be accepted."""
   flags = re.findall(r'--config\.([\w.]+)=(\S+)', advice)
-  if '--config=' in advice:
-    path = re.search(r'--config=(\S+)', advice)[1]
+  for path in re.findall(r'--config=(\S+)', advice):
     config = runpy.run_path(path)['get_config']()
   for path, value in flags:
     section, field = path.split('.')

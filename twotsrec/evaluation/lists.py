@@ -86,10 +86,10 @@ def build(
   def cells(chosen):
     covered = np.unique(lists[chosen])
     share = np.count_nonzero(covered) / num_items
-    found = {'coverage': share if np.any(chosen) else np.nan}
+    found = {'coverage': float(share) if np.any(chosen) else np.nan}
     for name, column in values.items():
       finite = column[chosen & np.isfinite(column)]
-      found[name] = np.mean(finite) if finite.size else np.nan
+      found[name] = float(np.mean(finite)) if finite.size else np.nan
     shown = {
       name: {'value': metrics_lib.or_none(v)} for name, v in found.items()
     }

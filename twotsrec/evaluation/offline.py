@@ -200,7 +200,7 @@ def _can_afford_neighbors(experiment) -> bool:
   counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)
   neighbors = experiment.config.closed_form.neighbors
   ranked = held_out(experiment, 'test') * prepared.num_items * neighbors
-  return max(ranked, 10 * np.sum(counts**2)) <= _AFFORDABLE
+  return max(ranked, 10 * float(np.sum(counts**2))) <= _AFFORDABLE
 
 
 def _reminders(experiment) -> dict[str, contracts.Ranker]:

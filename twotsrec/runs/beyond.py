@@ -23,8 +23,8 @@ def of(
   experiment: contracts.Experiment,
   ranked: contracts.Ranked,
   systems: Mapping[str, contracts.Ranker],
-) -> dict[str, Any]:
-  """The section `lists` of a report.
+) -> dict[str, Any] | None:
+  """The section `lists` of a report; None of rows that tell no user and group.
 
   Args:
     experiment: of the run.
@@ -34,6 +34,8 @@ def of(
     {'k', 'users', 'seen': whether items that a user has may be in a list,
     'systems': {name: what `lists.build` returns}}.
   """
+  if not {'user', 'group'} <= ranked.rows.keys():
+    return None
   prepared, evaluation = experiment.prepared, experiment.config.evaluation
   k = min(
     10 if 10 in evaluation.ks else max(evaluation.ks, default=10),

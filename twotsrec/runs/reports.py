@@ -1,6 +1,7 @@
 """The report of a run."""
 
 import dataclasses
+import pathlib
 import time
 from typing import Any
 
@@ -121,10 +122,11 @@ def _save(report, test, rules, workdir) -> dict[str, Any]:
     for name, rule in rules.items()
     if test and set(comparison.VALUES) <= rule['test'].rows.keys()
   }
-  for target, arrays in (
-    (run_directory.targets_path(workdir), test.rows if test else {}),
-    (run_directory.rules_path(workdir), comparison.of_rules(rows)),
-  ):
+  every: dict[pathlib.Path, dict[str, Any]] = {
+    run_directory.targets_path(workdir): test.rows if test else {},
+    run_directory.rules_path(workdir): comparison.of_rules(rows),
+  }
+  for target, arrays in every.items():
     with files.explained(target, 'write'), files.replacing(target) as file:
       np.savez_compressed(file, **arrays)
   if test and test.events:

@@ -33,7 +33,7 @@ _ENDS = {
 }
 _FEW = 3  # evaluations of which nothing can be said
 _TOLERANCE = 0.02  # of the span of all values: smaller changes are none
-_LONG = 40  # epochs in which models left a plateau
+_LONG, _PATIENCE = 40, 20  # in which models left the plateau of popularity
 _NEW = 'in a new --workdir'
 
 
@@ -200,11 +200,12 @@ def _longer(config, curves, lacking) -> Iterable[str]:
   asked = getattr(config, name)
   if ends & {IMPROVING, SHORT} or (lacking and FLAT in ends):
     if ran < asked.epochs:  # out of patience
-      more = max(_LONG, 2 * ran)
+      patience = max(_PATIENCE, 2 * asked.patience)
       yield (
-        f'--config.{name}.patience=0 --config.{name}.epochs={more} {_NEW}; the'
-        ' loss of a model that has learned what is popular can stand still for'
-        ' many epochs and fall again'
+        f'--config.{name}.patience={patience}'
+        f' --config.{name}.epochs={max(_LONG, 2 * ran)} {_NEW}; the loss of a'
+        ' model that has learned what is popular can stand still for many'
+        ' epochs and fall again'
       )
     else:
       how = _NEW
