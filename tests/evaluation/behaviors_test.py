@@ -47,8 +47,8 @@ def test_everything_bought_has_all_splits():
 @hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
 @hypothesis.given(logs(), st.sampled_from([prepared.VALIDATION, prepared.TEST]))
 def test_a_part_is_the_last_behavior_shown_in_training(data, split):
-  names = behaviors.part_names(data)
   targets = prepared.targets(data, split)
+  names = behaviors.part_names(data, targets.event)
   actual = behaviors.parts(data, targets)
   assert actual.dtype == np.int32
   for part, user, item in zip(actual, targets.user, targets.item, strict=True):
@@ -65,7 +65,7 @@ def test_a_part_is_the_last_behavior_shown_in_training(data, split):
 def test_names_are_in_order_and_parts_in_reverse():
   data = toys.behavior_log(np.random.default_rng(1), 4, 9)
   assert behaviors.names(data) == toys.BEHAVIORS
-  assert behaviors.part_names(data) == ('cart', 'view', 'new')
+  assert behaviors.part_names(data, np.arange(3)) == ('cart', 'view', 'new')
 
 
 def _with_repeats(seed, with_behaviors=False, history=prepared.EARLIER):
@@ -96,14 +96,17 @@ def test_again_is_what_the_user_had_in_the_history_given(
   with_behaviors, history
 ):
   data = _with_repeats(4, with_behaviors, history)
-  names = behaviors.part_names(data)
-  assert names == ('again', *(['view'] if with_behaviors else []), 'new')
+  others = (*(['view'] if with_behaviors else []), 'new')
+  names = ('again', *others)
   found = set()
   for split in (prepared.VALIDATION, prepared.TEST):
     targets = prepared.targets(data, split)
-    new = behaviors.is_new(data, targets)
+    assert behaviors.part_names(data, targets.event) == names
+    alone = targets.event[~data.again[targets.event]]
+    expected = others if with_behaviors else ()
+    assert behaviors.part_names(data, alone) == expected
     parts = behaviors.parts(data, targets)
-    for row, (part, event, user, item, end) in enumerate(zip(parts, *targets)):
+    for part, event, user, item, end in zip(parts, *targets):
       before = range(data.user_offsets[user], end)
       same = [e for e in before if data.items[e] == item]
       had, shown = bool(same), False
@@ -114,7 +117,6 @@ def test_again_is_what_the_user_had_in_the_history_given(
       expected = 'again' if had else 'view' if shown else 'new'
       assert names[part] == expected
       assert data.again[event] == had
-      assert new[row] == (expected == 'new')
       found.add(expected)
   assert found == set(names)
 
@@ -128,4 +130,4 @@ def test_without_upstream_behaviors_there_are_no_parts(alone):
       manifest={**data.manifest, 'behaviors': ['buy']},
     )
   assert behaviors.names(data) == (('buy',) if alone else ())
-  assert behaviors.part_names(data) == ()
+  assert behaviors.part_names(data, np.arange(3)) == ()

@@ -228,5 +228,5 @@ def test_taobao_gives_the_known_numbers(shared_data, tmp_path):
   for name, values in known.items():
     np.testing.assert_allclose(found[name], values, atol=5e-4, err_msg=name)
   sizes = np.bincount(shown.parts(data, targets)).tolist()
-  assert shown.part_names(data) == ('cart', 'view', 'new')
+  assert shown.part_names(data, targets.event) == ('cart', 'view', 'new')
   assert sizes == [3381, 9782, 2286]  # of the authors' files

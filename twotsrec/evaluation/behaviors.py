@@ -33,9 +33,16 @@ def bought(
   return prepared_data.distinct_items(prepared, chosen)
 
 
-def part_names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
-  """The parts of a report, most telling behavior first; () without parts."""
-  shown = (AGAIN,) if np.any(prepared.again) else ()
+def part_names(
+  prepared: prepared_data.Prepared, event: np.ndarray
+) -> tuple[str, ...]:
+  """The parts of a report, most telling behavior first; () without parts.
+
+  Args:
+    prepared: the data.
+    event: i64[T], the held-out events that are ranked.
+  """
+  shown = (AGAIN,) if np.any(prepared.again[event]) else ()
   shown += tuple(reversed(names(prepared)[:-1]))
   return (*shown, NEW) if shown else ()
 
@@ -54,7 +61,7 @@ def parts(
   in_train = np.asarray(prepared.split) == prepared_data.TRAIN
   events = prepared_data.event_users(prepared).astype(np.int64) * width
   events += np.asarray(prepared.items)
-  new = max(len(part_names(prepared)) - 1, 0)
+  new = max(len(part_names(prepared, targets.event)) - 1, 0)
   part = np.full(wanted.shape, new, np.int32)
   # The later ones have the last word.
   for behavior in range(len(names(prepared)) - 1):
@@ -62,10 +69,3 @@ def parts(
     part[np.isin(wanted, events[chosen])] = new - 1 - behavior
   part[prepared.again[targets.event]] = 0
   return part
-
-
-def is_new(
-  prepared: prepared_data.Prepared, targets: prepared_data.Targets
-) -> np.ndarray:
-  """Whether the user had shown nothing toward the item, bool[T]."""
-  return parts(prepared, targets) == max(len(part_names(prepared)) - 1, 0)

@@ -71,7 +71,7 @@ def rank(
   )
   placements = auc.placements(counts.folded, evaluation.auc_ties)
   rows = report_lib.per_target(targets, group, counts, placements, evaluation)
-  parts = behaviors.part_names(prepared)
+  parts = behaviors.part_names(prepared, targets.event)
   if parts:
     rows['part'] = behaviors.parts(prepared, targets)
   order = np.argsort(targets.event)

@@ -179,8 +179,8 @@ def for_run_report(
     evaluation,
   )
   parts = ()
-  if np.any(prepared.again):  # states read one kind of event
-    parts = behaviors.part_names(prepared)
+  if np.any(prepared.again[event]):  # states read one kind of event
+    parts = behaviors.part_names(prepared, event)
     arrays['part'] = behaviors.parts(prepared, targets)
   activity = prepared_data.train_counts(prepared)
   part = report.build(

@@ -44,12 +44,13 @@ def against(
   for by, number in (('group', num_groups), ('part', len(parts))):
     if not number or not rules:
       continue
-    systems = [
-      comparison.pool(
-        [comparison.tabulate(rows, number, evaluation.ks, metrics, by)]
+    tables = [
+      comparison.tabulate(
+        rows, number, evaluation.ks, metrics, by, evaluation.rank_ties
       )
       for rows in (model, *rules.values())
     ]
+    systems = [comparison.pool([table]) for table in tables]
     compared = comparison.compare(
       systems, evaluation.bootstrap, evaluation.seed
     )

@@ -120,7 +120,7 @@ def _save(report, test, rules, workdir) -> dict[str, Any]:
   rows = {
     name: rule['test'].rows
     for name, rule in rules.items()
-    if test and set(comparison.VALUES) <= rule['test'].rows.keys()
+    if test and set(comparison.OF_RULES) <= rule['test'].rows.keys()
   }
   every: dict[pathlib.Path, dict[str, Any]] = {
     run_directory.targets_path(workdir): test.rows if test else {},

@@ -57,13 +57,15 @@ def of(
     curve}, 'lines': sentences and 'try': flags with what they do.
   """
   rows = {name: rule.rows for name, rule in rules.items() if rule}
-  needed = {*comparison.KEYS, *comparison.VALUES}
+  needed = {*comparison.KEYS, *comparison.OF_RULES}
   if test is None or not all(
     needed <= r.keys() for r in (test.rows, *rows.values())
   ):
     return None
   config, prepared = experiment.config, experiment.prepared
-  parts = behaviors.part_names(prepared) if 'part' in test.rows else ()
+  parts = ()
+  if 'part' in test.rows:
+    parts = behaviors.part_names(prepared, test.rows['event'])
   groups = len(experiment.groups.sizes)
   section = verdict_lib.against(
     test.rows, rows, groups, config.evaluation, parts
