@@ -146,6 +146,13 @@ def _column(
     'dates': dtype in (polars.Date, polars.Datetime),
     'strings': dtype in (polars.String, polars.Categorical, polars.Enum),
   }
+  if sort['floats'] and 'whole floats' in kind.typed:
+    # What pandas writes for integers of which some are missing.
+    numbers = series.fill_nan(None)
+    whole = (numbers.abs() <= 2.0**53) & (numbers % 1 == 0)
+    if whole.fill_null(True).all():
+      return numbers.cast(polars.Int64)
+    sort['floats'] = False
   if not any(sort[word] and word in kind.typed for word in sort):
     raise types.UserError(
       f'{path}: column {series.name!r} has type {dtype}; allowed: {kind.typed};'

@@ -12,6 +12,7 @@ import csv
 import io
 import itertools
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ _BLOCK_BYTES = 1 << 25  # several hundred thousand rows
 _HEADER_BYTES = 1 << 16  # longer lines are read on
 _STAND_IN = '\0'  # of a delimiter of several bytes; text has none
 _SNIFFED = ('\t', '::', ',', ';', '|', ' ')
+_LINE_END = re.compile(rb'\r\n|\r|\n')
 _ZLIB_MAGIC = (b'x\x01', b'x^')  # polars would unpack what begins so
 
 
@@ -154,6 +156,12 @@ def _first_record(
   path: pathlib.Path, chunk: text_files.Lines, delimiter: str
 ) -> tuple[list[str], text_files.Lines]:
   """The fields of the first record of a chunk, and the rest of the chunk."""
+  end = _LINE_END.search(chunk.data)
+  if end and b'"' not in chunk.data[: end.start()]:
+    # Nothing but this line is to be decoded.
+    record, rest = chunk.data[: end.start()].decode(), chunk.data[end.end() :]
+    fields = record.split(_byte(delimiter).decode())
+    return _restored(fields, delimiter), text_files.Lines(chunk.first + 1, rest)
   text = io.StringIO(chunk.data.decode(), newline='')
   reader = _csv_reader(text, delimiter)
   try:
@@ -239,14 +247,18 @@ def _cut(
 def _quotes_enclose(
   buffer: np.ndarray, quotes: np.ndarray, separator: int
 ) -> bool:
-  """Whether quotes only open and close fields; none is inside of a field."""
+  """Whether quotes only open and close fields, or are doubled inside of one."""
   if quotes.size % 2:
     return False
   opening, closing = quotes[0::2], quotes[1::2]
   before = buffer[np.maximum(opening - 1, 0)]
   after = buffer[closing + 1]  # the last byte is a line end
+  # A doubled quote looks like the end of a field and the start of another.
+  doubled = opening[1:] == closing[:-1] + 1
   starts = (before == separator) | (before == ord('\n')) | (opening == 0)
   stops = (after == separator) | (after == ord('\n'))
+  starts[1:] |= doubled
+  stops[:-1] |= doubled
   return bool(np.all(starts & stops))
 
 

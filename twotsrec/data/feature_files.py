@@ -12,6 +12,7 @@ from twotsrec.data import cells
 from twotsrec.data import choices
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
+from twotsrec.data import whole
 
 KINDS = choices.FEATURE_KINDS
 CATEGORICAL, MULTIVALUED, DENSE = KINDS
@@ -96,11 +97,8 @@ def read(
     '; correct it'
     + (as_text(fault.name) if kinds.get(fault.name) == DENSE else '')
   )
-  parts = [
-    rows_lib.parse(block, parsers, remedy)
-    for block in tables.blocks(path, wanted, delimiter=delimiter)
-  ]
-  read_rows = rows_lib.join(parts)
+  blocks = tables.blocks(path, wanted, delimiter=delimiter)
+  read_rows = rows_lib.parse(whole.gathered(blocks), parsers, remedy)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
   of_kind = lambda wanted: {

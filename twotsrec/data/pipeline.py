@@ -125,6 +125,7 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     column_names=reading.column_names or None,
     id_type=reading.id_type,
     on_bad_rows=reading.bad_rows,
+    forms=reading.forms,
   )
 
 
@@ -291,8 +292,9 @@ def _assemble(
 def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:
   """Lines of the report that only some sources have."""
   extras: dict[str, Any] = {}
-  if source.notes:
-    extras['source_notes'] = source.notes
+  notes = {**(source.notes or {}), **source.table.notes}
+  if notes:
+    extras['source_notes'] = notes
   if options.features is not None:
     extras['item_features'] = list(options.features.columns)
   elif source.features is not None:

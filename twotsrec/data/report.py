@@ -10,6 +10,7 @@ from twotsrec.data import behaviors
 from twotsrec.data import groups
 from twotsrec.data import orders
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import times
 
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -38,6 +39,7 @@ def describe(
     'counts': dict(counts),
     'density': len(prepared_lib.seen_items(data).items) / cells,
     'tied_times': _tied_share(data),
+    'span': _span(data),
     'cold_users': int(np.sum(~warm_users)),
     'cold_items': int(np.sum(~warm_items[1:])),
     'train_positives': int(np.sum(positives)),
@@ -117,6 +119,14 @@ def _tied_share(data: prepared_lib.Prepared) -> float | None:
   same = (np.diff(user[by_time]) == 0) & (np.diff(times[by_time]) == 0)
   tied = np.append(same, False) | np.append(False, same)
   return float(np.mean(tied))
+
+
+def _span(data: prepared_lib.Prepared) -> list[str] | None:
+  """The first and the last time, as dates."""
+  if data.times is None or not len(data.times):
+    return None
+  seconds = np.asarray(data.times)
+  return [times.shown(np.min(seconds)), times.shown(np.max(seconds))]
 
 
 def text(
@@ -224,4 +234,5 @@ def _times(facts: dict[str, Any]) -> str:
   tied = 'none'
   if facts['tied_times'] is not None:
     tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'
-  return f'{tied}; ordered by {facts.get("ordered_by", "row")}'
+  tied = f'{tied}; ordered by {facts.get("ordered_by", "row")}'
+  return ' to '.join(facts['span']) + f'; {tied}' if facts['span'] else tied

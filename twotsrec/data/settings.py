@@ -29,6 +29,7 @@ class TableOptions(NamedTuple):
   column_names: tuple[str, ...] = ()
   id_type: str = 'auto'  # 'auto', 'int' or 'string'
   bad_rows: str = 'error'  # 'error' or 'drop'
+  forms: tables.Forms = tables.Forms()  # of cells, and which rows to read
   # Whether the rows of a user are said to be in the order of time; if they are
   # not, it is an error.
   in_order: bool = False
@@ -174,6 +175,7 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
     values['columns'] = reading.columns._asdict()
     for name in ('delimiter', 'column_names', 'id_type'):
       values[name] = getattr(reading, name)
+    values['forms'] = reading.forms._asdict()
   values['filters'] = options.filters._asdict()
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.
