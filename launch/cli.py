@@ -10,7 +10,7 @@ traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import errno
 import signal
@@ -77,6 +77,27 @@ def required(flag: Any) -> Any:
     reason = str(error).splitlines()[-1].strip()
     raise types.UserError(f'--{flag.name}: {reason}') from error
   return flag.value
+
+
+def refuse_unread(why: str, flag_names: Iterable[str]) -> None:
+  """Refuses flags of the command line that nothing reads.
+
+  Args:
+    why: what follows 'nothing reads it' and says what to do.
+    flag_names: without dashes.
+  Raises:
+    types.UserError: the flags among them that were given.
+  """
+  given = [f'--{name}' for name in flag_names if flags.FLAGS[name].present]
+  if given:
+    it = 'it' if len(given) == 1 else 'them'
+    raise types.UserError(f'{", ".join(given)}: nothing reads {it} {why}')
+
+
+def column_flag_names(*but: str) -> list[str]:
+  """Names of the flags of `column_flags`, without some."""
+  own = flags.FLAGS.get_flags_for_module(sys.modules[__name__])
+  return sorted(flag.name for flag in own if flag.name not in but)
 
 
 def experiment(config_flag: Any, data_root: str | None) -> config.Config:

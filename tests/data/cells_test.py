@@ -15,7 +15,6 @@ import pytest
 from twotsrec.data import cells
 from twotsrec.data import times
 
-
 # At the ends of a text; the White_Space of Unicode.
 _SPACE = '[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+'
 WHITE_SPACE = re.compile(rf'\A{_SPACE}|{_SPACE}\Z')

@@ -220,15 +220,17 @@ def test_a_one_item_catalog_is_prepared(tmp_path):
   assert data.manifest['report']['duplicates'] == 3
 
 
-def test_mixed_ids_across_tables_are_an_error(tmp_path):
+def test_ids_that_are_text_in_one_table_are_text_in_all(tmp_path):
   for name, user in (('train', '1'), ('test', 'ann')):
     (tmp_path / f'{name}.csv').write_text(f'user_id,item_id\n{user},1\n')
-  with pytest.raises(types.UserError, match='--id_type=string'):
-    pipeline.prepare(
-      pipeline.Options(
-        table=str(tmp_path / 'train.csv'), test_table=str(tmp_path / 'test.csv')
-      )
+  data = pipeline.prepare(
+    pipeline.Options(
+      table=str(tmp_path / 'train.csv'),
+      test_table=str(tmp_path / 'test.csv'),
+      split=pipeline.SplitOptions(validation=False),
     )
+  )
+  assert data.user_ids.tolist() == ['1', 'ann']
 
 
 @pytest.mark.parametrize(

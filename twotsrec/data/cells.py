@@ -65,6 +65,8 @@ class Block(NamedTuple):
   # i64[M], the wrong number of fields; BROKEN or HEADER_AGAIN for other causes.
   ragged_fields: np.ndarray
   num_fields: int  # the right number of fields
+  # Of several files: the lines before each, and its path.
+  files: tuple[tuple[int, pathlib.Path], ...] = ()
   unit: str = 'line'  # what `lines` count: 'line' or 'row'
   # What is wrong with ragged lines that have 0 fields.
   broken: str = 'broken quotes'
@@ -197,9 +199,7 @@ ID = Kind(
   'integers of 64 bits, or any text with --id_type=string',
   _ID_TYPES,
 )
-TEXT_ID = Kind(
-  parse_texts, f'text of at most {MAX_ID_BYTES} bytes', _ID_TYPES
-)
+TEXT_ID = Kind(parse_texts, f'text of at most {MAX_ID_BYTES} bytes', _ID_TYPES)
 
 
 def empty_file(path: os.PathLike, needs: str) -> types.UserError:

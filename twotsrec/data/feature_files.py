@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +71,7 @@ def read(
     text_ids: whether item ids are text, or else integers.
   """
   kinds = _parse_columns(columns)
-  path = pathlib.Path(path)
+  path = tables.files(path)[0]
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   names = tables.column_names(path, delimiter)

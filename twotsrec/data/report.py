@@ -34,10 +34,13 @@ def describe(
   return {
     'source': data.manifest['source'],
     'digest': data.manifest['digest'],
+    'dedup': data.manifest['options'].get('filters', {}).get('dedup', 'none'),
     **data.manifest['report'],
     'kept': counts['events'],
     'counts': dict(counts),
-    'density': len(prepared_lib.seen_items(data).items) / cells,
+    'disliked': _disliked(data),
+    'density': len(prepared_lib.distinct_items(data, slice(None)).items)
+    / cells,
     'tied_times': _tied_share(data),
     'span': _span(data),
     'cold_users': int(np.sum(~warm_users)),
@@ -121,6 +124,17 @@ def _tied_share(data: prepared_lib.Prepared) -> float | None:
   return float(np.mean(tied))
 
 
+def _disliked(data: prepared_lib.Prepared) -> int:
+  """Pairs that were rated too low for an event, and stay seen."""
+  return 0 if data.disliked_items is None else len(data.disliked_items)
+
+
+def _kept(facts: dict[str, Any]) -> str:
+  """What became of rows that repeat a user, an item and a behavior."""
+  rule = facts['dedup']
+  return 'all kept' if rule == 'none' else f'the {rule} of each kept'
+
+
 def _span(data: prepared_lib.Prepared) -> list[str] | None:
   """The first and the last time, as dates."""
   if data.times is None or not len(data.times):
@@ -147,7 +161,15 @@ def text(
     *[('  dropped', line) for line in dropped],
     ('  kept', f'{facts["kept"]:,}'),
     *[('  note', f'{count:,}  {what}') for what, count in notes],
-    ('duplicates', f'{facts.get("duplicates", 0):,} repeated pairs'),
+    (
+      'duplicates',
+      f'{facts.get("duplicates", 0):,} repeated pairs, {_kept(facts)}',
+    ),
+    *[
+      ('rated low', f'{count:,} pairs, neither recommended nor ranked')
+      for count in [facts['disliked']]
+      if count
+    ],
     ('times', _times(facts)),
     ('users', f'{counts["users"]:,}  ({facts["cold_users"]:,} cold)'),
     ('items', f'{counts["items"]:,}  ({facts["cold_items"]:,} cold)'),

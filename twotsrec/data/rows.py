@@ -62,8 +62,7 @@ def parse(
   faults = _faults(block, parsers, parsed)
   if faults and remedy:
     fault = min(faults, key=lambda fault: fault.lines[0])
-    what = f'{block.path}, {_described(block, fault)}'
-    raise types.UserError(f'{what}{remedy(fault)}')
+    raise types.UserError(f'{_described(block, fault)}{remedy(fault)}')
   rows = Rows(
     {name: column.values for name, column in parsed.items()},
     block.lines,
@@ -179,7 +178,11 @@ def _concatenated(columns: list[Any]) -> Values:
 
 def _described(block: cells.Block, fault: Fault) -> str:
   """A sentence with the place of the first row of a fault, and its cause."""
-  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
+  line, path, row = int(fault.lines[0]), block.path, int(fault.rows[0])
+  for before, one in block.files:
+    if before < fault.lines[0]:
+      line, path = int(fault.lines[0]) - before, one
+  where = f'{path}, {block.unit} {line}'
   if fault.name:
     value = cells.text_at(block.columns[fault.column], row)
     value = repr(value if len(value) <= 60 else value[:60] + '...')

@@ -5,11 +5,15 @@ leave to drop, the first bad row is an error that names file, line and value.
 What a column holds is decided from all of its rows, whatever their order.
 """
 
+import atexit
 from collections.abc import Iterable, Sequence
 import functools
+import glob
 import os
 import pathlib
+import shutil
 import stat
+import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +29,9 @@ from twotsrec.data import text_files
 from twotsrec.data import times
 from twotsrec.data import whole
 
-_DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
-_JSON_LINES = ('.jsonl', '.ndjson')
+# None: told by the first line; .inter is a file of RecBole.
+_DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None, '.inter': '\t'}
+_JSON_LINES = ('.jsonl', '.ndjson', '.json')
 _PARQUET = '.parquet'
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
@@ -118,13 +123,15 @@ def read_table(
   column_names: Sequence[str] | None = None,
   id_type: str = 'auto',
   on_bad_rows: str = 'error',
-  forms: Forms = Forms(),
+  forms: Forms | None = None,
 ) -> Table:
   """Reads an interaction table.
 
   Args:
-    path: .csv, .tsv or .txt, JSON lines (.jsonl or .ndjson), all also with .gz
-      or .zst; .parquet; any other text file if `delimiter` is given.
+    path: .csv, .tsv, .txt, .inter, JSON lines (.jsonl, .ndjson or .json), all
+      also compressed; .parquet; any other text file if `delimiter` is given; a
+      folder of such files, several with commas between, or a pattern such as
+      part-*.csv.
     columns: which columns to read.
     delimiter: one or more characters; by default told by the extension, and
       by the first line of a .txt file.
@@ -136,6 +143,7 @@ def read_table(
   Returns:
     A Table with at least one row.
   """
+  forms = forms or Forms()
   for name, value, allowed in (
     ('id_type', id_type, _ID_TYPES),
     ('bad_rows', on_bad_rows, _ON_BAD_ROWS),
@@ -147,8 +155,8 @@ def read_table(
       )
   times.check(times.Writing(forms.time_unit, forms.time_format))
   conditions = _conditions(forms.where)
-  path = pathlib.Path(path)
-  _format(path, delimiter)
+  paths = files(path)
+  path = paths[0]
   if not columns.user or not columns.item or columns.user == columns.item:
     raise types.UserError(
       f'{path}: users come from column {columns.user!r} and items from '
@@ -158,8 +166,11 @@ def read_table(
   roles = {role: name for role, name in columns._asdict().items() if name}
   wanted = dict.fromkeys(conditions, cells.ANY_TEXT)
   wanted |= {name: _KINDS[role] for role, name in roles.items()}
-  read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
-  block = whole.without_headers(whole.gathered(read))
+  read = functools.partial(
+    blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
+  )
+  block = whole.joined([whole.gathered(read(path)) for path in paths])
+  block = whole.without_headers(block)
   if column_names:
     whole.refuse_unnamed_header(block, [columns.user, columns.item])
   block, left_out = whole.where(block, conditions)
@@ -173,7 +184,8 @@ def read_table(
     dropped={**left_out, **rows.dropped},
     notes={**rows.notes, **notes},
   )
-  return _table(path, rows)
+  table = _table(path, rows)
+  return table if len(paths) == 1 else table._replace(lines=None)
 
 
 def join(parts: dict[str, Table]) -> Table:
@@ -232,11 +244,81 @@ def blocks(
   )
 
 
+def files(path: str | os.PathLike) -> list[pathlib.Path]:
+  """The files that a path names, each as it can be read several times.
+
+  Raises:
+    types.UserError: none.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    found = [
+      file
+      for file in sorted(path.rglob('*'))
+      if file.is_file()
+      and not any(
+        part.startswith(('.', '_')) for part in file.relative_to(path).parts
+      )
+    ]
+    if not found:
+      raise types.UserError(f'{path}: a folder without a file; name a table')
+    kinds = sorted({_kind(file) for file in found})
+    if len(kinds) > 1:
+      raise types.UserError(
+        f'{path}: a folder with files of several kinds ({", ".join(kinds)}); '
+        f'name those to read, as in {path}/*{kinds[0]}'
+      )
+    return found
+  text = str(path)
+  if not path.exists() and ',' in text:
+    return [file for part in text.split(',') for file in files(part)]
+  if not path.exists() and set(text) & set('*?['):
+    found = sorted(map(pathlib.Path, glob.glob(text, recursive=True)))
+    if not found:
+      raise types.UserError(f'{path}: no file has a name of this pattern')
+    return found
+  return [_at_rest(path)]
+
+
+def _at_rest(path: pathlib.Path) -> pathlib.Path:
+  """The path, or a copy of what can be read but once, such as a pipe."""
+  try:
+    mode = path.stat().st_mode
+    if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
+      return path
+    return _copied(str(path))
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise types.UserError(
+      f'{path}: no such file; looked in {path.absolute().parent}'
+    ) from error
+  except OSError as error:
+    raise text_files.unreadable(path, error) from error
+
+
+@functools.cache  # read once
+def _copied(path: str) -> pathlib.Path:
+  """A copy of all that comes out of a pipe, until the program ends."""
+  folder = tempfile.mkdtemp(prefix='twotsrec-')
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  copy = pathlib.Path(folder) / f'{os.path.basename(path)}.txt'
+  with open(path, 'rb') as source, copy.open('wb') as target:
+    shutil.copyfileobj(source, target)
+  with copy.open('rb') as file:
+    first = file.read(1)
+  return copy.rename(copy.with_suffix('.jsonl')) if first == b'{' else copy
+
+
+def is_delimited(path: str, delimiter: str | None = None) -> bool:
+  """Whether a file is text with a delimiter, whose columns may be named."""
+  kind, _ = _format(files(path)[0], delimiter)
+  return kind != _PARQUET and kind not in _JSON_LINES
+
+
 def column_names(
   path: str | os.PathLike, delimiter: str | None = None
 ) -> list[str]:
   """Names of all columns of a table; of JSON lines those of the first line."""
-  path = pathlib.Path(path)
+  path = files(path)[0]
   kind, delimiter = _format(path, delimiter)
   if kind == _PARQUET:
     return columnar.parquet_names(path)
@@ -248,36 +330,31 @@ def column_names(
 def _format(
   path: pathlib.Path, delimiter: str | None
 ) -> tuple[str, str | None]:
-  """Checks that the file is there; its extension, and delimiter if that tells.
+  """The kind of a file by its name, and its delimiter if that tells.
 
   A delimiter that is given goes with any extension but those of Parquet and
   JSON lines.
   """
-  try:
-    mode = path.stat().st_mode
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise types.UserError(
-      f'{path}: no such file; looked in {path.absolute().parent}'
-    ) from error
-  except OSError as error:
-    raise text_files.unreadable(path, error) from error
-  if stat.S_ISDIR(mode):
-    raise types.UserError(f'{path}: a folder, not a table; name a file in it')
-  name = path.name.lower()
-  for packed in text_files.COMPRESSED:
-    name = name.removesuffix(packed)
-  kind = pathlib.PurePath(name).suffix
+  kind = _kind(path)
   if path.suffix.lower() == _PARQUET or kind in _JSON_LINES:
     return kind, None
   if delimiter is not None:
     return kind, delimiter.replace('\\t', '\t')  # as typed in a shell
   if kind not in _DELIMITERS:
     raise types.UserError(
-      f'{path}: unknown extension {kind!r}; known: .csv, .tsv, .txt, .jsonl '
-      'and .ndjson (also with .gz or .zst) and .parquet; for another text file '
-      'pass --delimiter'
+      f'{path}: unknown extension {kind!r}; known: {", ".join(_DELIMITERS)}, '
+      f'{", ".join(_JSON_LINES)} (also with {", ".join(text_files.COMPRESSED)})'
+      ' and .parquet; for another text file pass --delimiter'
     )
   return kind, _DELIMITERS[kind]
+
+
+def _kind(path: pathlib.Path) -> str:
+  """The extension of a file, but for that of its compression."""
+  name = path.name.lower()
+  for packed in text_files.COMPRESSED:
+    name = name.removesuffix(packed)
+  return pathlib.PurePath(name).suffix
 
 
 def _judged(
@@ -302,6 +379,9 @@ def _judged(
     writing = times.Writing(forms.time_unit, forms.time_format)
     parse = functools.partial(times.parse, writing=writing)
     kinds['time'] = times.KIND._replace(parse=parse)
+    if forms.time_format:
+      allowed = f'dates of the form --time_format={forms.time_format}'
+      kinds['time'] = kinds['time']._replace(allowed=allowed)
   if forms.decimal == ',' and 'rating' in roles:
     parse = functools.partial(cells.parse_numbers, comma=True)
     kinds['rating'] = cells.NUMBER._replace(parse=parse)

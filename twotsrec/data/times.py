@@ -44,13 +44,14 @@ class Writing(NamedTuple):
   form: str = ''  # of dates, as for strptime; '' for ISO-8601 and numbers
 
 
-def parse(raw: polars.Series, writing: Writing = Writing()) -> cells.Parsed:
+def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
   """Unix seconds, i64[R] or f64[R].
 
   Anything but finite times from 0 on is a fault, and so are the numbers of
   another scale than most, where the unit is not given. Dates without a zone
   are UTC. A note says what the numbers count if it is not seconds.
   """
+  writing = writing or Writing()
   if raw.dtype == polars.String:
     parsed, counts = _of_text(cells.tidied(raw), writing)
   else:
@@ -133,7 +134,9 @@ def _of_text(
   integers = text.cast(polars.Int64, strict=False)
   numeric = cells.is_integer(text, integers)
   if numeric.all():
-    return cells.Parsed(np.array(integers), _no_faults(text)), numeric.to_numpy()
+    return cells.Parsed(
+      np.array(integers), _no_faults(text)
+    ), numeric.to_numpy()
   seconds, micros = _iso(text)
   dated = seconds.is_not_null()
   seconds = integers.zip_with(numeric, seconds)
@@ -209,7 +212,7 @@ def _formed(
   parsed = cells.completed(text, seconds, good, _no_date)
   notes = ()
   if not given:
-    example = text.filter(good)[0]
+    example = text.filter(good).min()
     notes = ((f'{text.name} cells that are dates like {example}', len(text)),)
   values = np.array(parsed.values)
   return parsed._replace(values=values, notes=notes), np.zeros(len(text), bool)
@@ -221,7 +224,10 @@ def _strptime(text: polars.Series, form: str) -> polars.Series:
     dates = text.str.to_date(form, strict=False)
     return dates.cast(polars.Datetime('us'))
   moments = text.str.to_datetime(
-    form, strict=False, time_unit='us', time_zone='UTC' if _zoned(form) else None
+    form,
+    strict=False,
+    time_unit='us',
+    time_zone='UTC' if _zoned(form) else None,
   )
   return moments.dt.replace_time_zone(None) if _zoned(form) else moments
 
@@ -269,7 +275,9 @@ def _unit(values: np.ndarray) -> str:
     return 's'
   first, last = np.min(values), np.max(values)
   fitting = (
-    unit for unit, (low, high) in _SCALES.items() if low <= first and last < high
+    unit
+    for unit, (low, high) in _SCALES.items()
+    if low <= first and last < high
   )
   return next(fitting, 's')
 

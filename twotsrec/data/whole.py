@@ -28,6 +28,20 @@ def gathered(blocks: Iterable[cells.Block]) -> cells.Block:
   )
 
 
+def joined(blocks: Sequence[cells.Block]) -> cells.Block:
+  """One block of the rows of several files; their lines are counted on."""
+  if len(blocks) == 1:
+    return blocks[0]
+  files, parts, before = [], [], 0
+  for block in blocks:
+    files.append((before, block.path))
+    lines, ragged = block.lines + before, block.ragged_lines + before
+    parts.append(block._replace(lines=lines, ragged_lines=ragged))
+    last = max((int(n[-1]) for n in (lines, ragged) if len(n)), default=before)
+    before = last
+  return gathered(parts)._replace(files=tuple(files))
+
+
 def without_headers(block: cells.Block) -> cells.Block:
   """Rows that repeat the names of all columns become lines that are no rows.
 

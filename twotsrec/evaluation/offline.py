@@ -96,7 +96,7 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
     'candidates': 'all' if asked == 'sampled' and not events else asked,
     'auc_ties': evaluation.auc_ties,
     'rank_ties': evaluation.rank_ties,
-    'negatives': _negatives(names, asked),
+    'negatives': _negatives(names, asked, prepared_lib.forgotten(prepared)),
     'bootstrap': evaluation.bootstrap,
   }
   if events:
@@ -117,14 +117,19 @@ def held_out(experiment: contracts.Experiment, split: str) -> int:
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
 
 
-def _negatives(names: tuple[str, ...], asked: str) -> str:
-  """The candidates of a held-out item in words."""
+def _negatives(names: tuple[str, ...], asked: str, forgotten: int) -> str:
+  """The candidates of a held-out item in words.
+
+  `forgotten` rows were rated too low and are known no more.
+  """
   if asked == 'unbought':
     return (
       f'items without a {names[-1]} of the user in the splits before; other'
       ' behaviors leave an item in'
     )
   text = 'items the user never interacted with in the whole data'
+  if forgotten:
+    text += f' but for {forgotten:,} rows rated below the least rating'
   if asked == 'never_interacted':
     return (
       f'{text}; held-out items toward which the user had shown'
