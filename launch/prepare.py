@@ -36,7 +36,7 @@ _DATA_ROOT = flags.DEFINE_string(
   'data_root', '', 'Folder of named datasets, or of published files.'
 )
 _TABLE = flags.DEFINE_string(
-  'table', '', 'A CSV, TSV, JSON lines or Parquet file.'
+  'table', '', 'A CSV, TSV, JSON lines or Parquet file, or several of a kind.'
 )
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)

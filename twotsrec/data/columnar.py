@@ -139,10 +139,13 @@ def _block(
   columns: dict[str, polars.Series],
   lines: np.ndarray,
   ragged: np.ndarray,
-  **words: str,
+  unit: str = 'line',
+  broken: str = 'broken quotes',
 ) -> cells.Block:
   none = np.zeros(len(ragged), np.int64)
-  return cells.Block(path, lines, columns, ragged, none, len(columns), **words)
+  return cells.Block(
+    path, lines, columns, ragged, none, len(columns), unit=unit, broken=broken
+  )
 
 
 def _reason(error: Exception) -> str:

@@ -92,9 +92,9 @@ def concatenate(columns: Sequence[Column]) -> Column:
 
 def as_text(column: Column) -> Column:
   """A column of text; integers as Python writes them."""
-  if is_text(column):
+  if isinstance(column, Texts) or is_text(column):
     return column
-  return texts(polars.Series(column).cast(polars.String))
+  return texts(polars.Series(values=column).cast(polars.String))
 
 
 def is_text(column: Column) -> bool:

@@ -180,6 +180,8 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
       values[name] = getattr(reading, name)
     values['forms'] = reading.forms._asdict()
   values['filters'] = options.filters._asdict()
+  if options.filters.min_rating is None:
+    del values['filters']['dislikes']  # nothing is rated too low
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.
   return json.loads(json.dumps(values))

@@ -403,8 +403,9 @@ def _table(path: pathlib.Path, rows: rows_lib.Rows) -> Table:
   arrays = {role: column(values) for role, values in rows.columns.items()}
   notes = dict(rows.notes)
   for role in ('user', 'item'):
-    if ids.is_text(arrays[role]):
-      count, (one, other) = whole.alike(polars.Series(arrays[role].names))
+    values = arrays[role]
+    if isinstance(values, ids.Texts):
+      count, (one, other) = whole.alike(polars.Series(values.names))
       if count:
         what = f'{role} ids are like another but for case, width or zeros'
         notes[f'{what}, such as {one[:40]!r} and {other[:40]!r}'] = count

@@ -13,7 +13,7 @@ import itertools
 import lzma
 import os
 import pathlib
-from typing import IO, NamedTuple
+from typing import NamedTuple, Protocol
 import zipfile
 import zlib
 
@@ -38,6 +38,12 @@ _DAMAGED = (
   *(EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
   *(zipfile.BadZipFile, NotImplementedError, RuntimeError),
 )
+
+
+class _Stream(Protocol):
+  """What bytes are read from."""
+
+  def read(self, size: int = -1, /) -> bytes: ...
 
 
 class Lines(NamedTuple):
@@ -130,10 +136,10 @@ def _unpacked(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
     raise unreadable(path, error) from error
 
 
-def _opened(path: pathlib.Path, file: IO[bytes], kind: str) -> IO[bytes]:
+def _opened(path: pathlib.Path, file: io.BufferedReader, kind: str) -> _Stream:
   """The content of a file of a kind of compression, or '' for none."""
   if kind == 'gzip':
-    return gzip.open(file)
+    return gzip.open(file, 'rb')
   if kind == 'bzip2':
     return bz2.open(file)
   if kind == 'xz':
@@ -156,7 +162,7 @@ def _opened(path: pathlib.Path, file: IO[bytes], kind: str) -> IO[bytes]:
   return file
 
 
-def _in_utf8(stream: IO[bytes], block_bytes: int) -> Iterator[bytes]:
+def _in_utf8(stream: _Stream, block_bytes: int) -> Iterator[bytes]:
   """The blocks of a stream; those of UTF-16 are decoded."""
   data = stream.read(block_bytes)
   # A smaller block may hold half of the mark.
