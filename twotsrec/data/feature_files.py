@@ -10,6 +10,7 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import choices
 from twotsrec.data import rows as rows_lib
+from twotsrec.data import table_files
 from twotsrec.data import tables
 from twotsrec.data import whole
 
@@ -71,7 +72,7 @@ def read(
     text_ids: whether item ids are text, or else integers.
   """
   kinds = _parse_columns(columns)
-  path = tables.files(path)[0]
+  path = table_files.named(path)[0]
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   names = tables.column_names(path, delimiter)

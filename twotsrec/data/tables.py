@@ -5,15 +5,10 @@ leave to drop, the first bad row is an error that names file, line and value.
 What a column holds is decided from all of its rows, whatever their order.
 """
 
-import atexit
 from collections.abc import Iterable, Sequence
 import functools
-import glob
 import os
 import pathlib
-import shutil
-import stat
-import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,14 +20,10 @@ from twotsrec.data import columnar
 from twotsrec.data import delimited
 from twotsrec.data import ids
 from twotsrec.data import rows as rows_lib
-from twotsrec.data import text_files
+from twotsrec.data import table_files
 from twotsrec.data import times
 from twotsrec.data import whole
 
-# None: told by the first line; .inter is a file of RecBole.
-_DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None, '.inter': '\t'}
-_JSON_LINES = ('.jsonl', '.ndjson', '.json')
-_PARQUET = '.parquet'
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
 
@@ -155,7 +146,7 @@ def read_table(
       )
   times.check(times.Writing(forms.time_unit, forms.time_format))
   conditions = _conditions(forms.where)
-  paths = files(path)
+  paths = table_files.named(path)
   path = paths[0]
   if not columns.user or not columns.item or columns.user == columns.item:
     raise types.UserError(
@@ -234,127 +225,33 @@ def blocks(
   column_names: Sequence[str] | None = None,
 ) -> Iterable[cells.Block]:
   """Columns by name of a file of any format of `read_table`, in blocks."""
-  kind, delimiter = _format(path, delimiter)
-  if kind == _PARQUET:
+  kind, delimiter = table_files.of(path, delimiter)
+  if kind == table_files.PARQUET:
     return [columnar.read_parquet(path, wanted)]
-  if kind in _JSON_LINES:
+  if kind in table_files.JSON_LINES:
     return columnar.read_json_lines(path, wanted)
   return delimited.read(
     path, list(wanted), delimiter=delimiter, column_names=column_names
   )
 
 
-def files(path: str | os.PathLike) -> list[pathlib.Path]:
-  """The files that a path names, each as it can be read several times.
-
-  Raises:
-    types.UserError: none.
-  """
-  path = pathlib.Path(path)
-  if path.is_dir():
-    found = [
-      file
-      for file in sorted(path.rglob('*'))
-      if file.is_file()
-      and not any(
-        part.startswith(('.', '_')) for part in file.relative_to(path).parts
-      )
-    ]
-    if not found:
-      raise types.UserError(f'{path}: a folder without a file; name a table')
-    kinds = sorted({_kind(file) for file in found})
-    if len(kinds) > 1:
-      raise types.UserError(
-        f'{path}: a folder with files of several kinds ({", ".join(kinds)}); '
-        f'name those to read, as in {path}/*{kinds[0]}'
-      )
-    return found
-  text = str(path)
-  if not path.exists() and ',' in text:
-    return [file for part in text.split(',') for file in files(part)]
-  if not path.exists() and set(text) & set('*?['):
-    found = sorted(map(pathlib.Path, glob.glob(text, recursive=True)))
-    if not found:
-      raise types.UserError(f'{path}: no file has a name of this pattern')
-    return found
-  return [_at_rest(path)]
-
-
-def _at_rest(path: pathlib.Path) -> pathlib.Path:
-  """The path, or a copy of what can be read but once, such as a pipe."""
-  try:
-    mode = path.stat().st_mode
-    if not stat.S_ISFIFO(mode) and not stat.S_ISCHR(mode):
-      return path
-    return _copied(str(path))
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise types.UserError(
-      f'{path}: no such file; looked in {path.absolute().parent}'
-    ) from error
-  except OSError as error:
-    raise text_files.unreadable(path, error) from error
-
-
-@functools.cache  # read once
-def _copied(path: str) -> pathlib.Path:
-  """A copy of all that comes out of a pipe, until the program ends."""
-  folder = tempfile.mkdtemp(prefix='twotsrec-')
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  copy = pathlib.Path(folder) / f'{os.path.basename(path)}.txt'
-  with open(path, 'rb') as source, copy.open('wb') as target:
-    shutil.copyfileobj(source, target)
-  with copy.open('rb') as file:
-    first = file.read(1)
-  return copy.rename(copy.with_suffix('.jsonl')) if first == b'{' else copy
-
-
 def is_delimited(path: str, delimiter: str | None = None) -> bool:
   """Whether a file is text with a delimiter, whose columns may be named."""
-  kind, _ = _format(files(path)[0], delimiter)
-  return kind != _PARQUET and kind not in _JSON_LINES
+  kind, _ = table_files.of(table_files.named(path)[0], delimiter)
+  return kind != table_files.PARQUET and kind not in table_files.JSON_LINES
 
 
 def column_names(
   path: str | os.PathLike, delimiter: str | None = None
 ) -> list[str]:
   """Names of all columns of a table; of JSON lines those of the first line."""
-  path = files(path)[0]
-  kind, delimiter = _format(path, delimiter)
-  if kind == _PARQUET:
+  path = table_files.named(path)[0]
+  kind, delimiter = table_files.of(path, delimiter)
+  if kind == table_files.PARQUET:
     return columnar.parquet_names(path)
-  if kind in _JSON_LINES:
+  if kind in table_files.JSON_LINES:
     return columnar.json_names(path)
   return delimited.header(path, delimiter)
-
-
-def _format(
-  path: pathlib.Path, delimiter: str | None
-) -> tuple[str, str | None]:
-  """The kind of a file by its name, and its delimiter if that tells.
-
-  A delimiter that is given goes with any extension but those of Parquet and
-  JSON lines.
-  """
-  kind = _kind(path)
-  if path.suffix.lower() == _PARQUET or kind in _JSON_LINES:
-    return kind, None
-  if delimiter is not None:
-    return kind, delimiter.replace('\\t', '\t')  # as typed in a shell
-  if kind not in _DELIMITERS:
-    raise types.UserError(
-      f'{path}: unknown extension {kind!r}; known: {", ".join(_DELIMITERS)}, '
-      f'{", ".join(_JSON_LINES)} (also with {", ".join(text_files.COMPRESSED)})'
-      ' and .parquet; for another text file pass --delimiter'
-    )
-  return kind, _DELIMITERS[kind]
-
-
-def _kind(path: pathlib.Path) -> str:
-  """The extension of a file, but for that of its compression."""
-  name = path.name.lower()
-  for packed in text_files.COMPRESSED:
-    name = name.removesuffix(packed)
-  return pathlib.PurePath(name).suffix
 
 
 def _judged(

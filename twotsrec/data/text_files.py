@@ -91,8 +91,12 @@ def read(
 
 
 def name_of(path: str | os.PathLike) -> str:
-  """The name of a file as text; bytes that are no UTF-8 as escapes."""
-  name = os.path.basename(os.path.abspath(path))
+  """The name of a file as text; bytes that are no UTF-8 as escapes.
+
+  Of several files with commas between, all names.
+  """
+  several = [path] if os.path.exists(path) else os.fspath(path).split(',')
+  name = ','.join(os.path.basename(os.path.abspath(one)) for one in several)
   return os.fsencode(name).decode('utf-8', 'backslashreplace')
 
 
