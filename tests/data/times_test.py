@@ -79,6 +79,8 @@ def test_compact_dates_are_dates_if_all_are(form):
     datetime.datetime.strptime(text, form).replace(tzinfo=datetime.UTC)
     for text in texts
   ]
+  typed = times.parse(polars.Series('ts', list(map(int, texts))))
+  assert typed.values.tolist() == [day.timestamp() for day in wanted]
   parsed = times.parse(column([*texts, '']))
   assert parsed.values[:3].tolist() == [day.timestamp() for day in wanted]
   assert parsed.faults.tolist() == [0, 0, 0, cells.EMPTY]

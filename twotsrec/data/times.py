@@ -52,6 +52,8 @@ def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
   are UTC. A note says what the numbers count if it is not seconds.
   """
   writing = writing or Writing()
+  if raw.dtype.is_integer() and (writing.form or _maybe_compact(raw)):
+    raw = raw.cast(polars.String)
   if raw.dtype == polars.String:
     parsed, counts = _of_text(cells.tidied(raw), writing)
   else:
@@ -234,6 +236,12 @@ def _strptime(text: polars.Series, form: str) -> polars.Series:
 
 def _zoned(form: str) -> bool:
   return any(zone in form for zone in ('%z', '%:z', '%#z', '%Z', '%+'))
+
+
+def _maybe_compact(numbers: polars.Series) -> bool:
+  """Whether all integers have as many digits as a compact date has."""
+  digits = {len(str(end)) for end in (numbers.min(), numbers.max())}
+  return len(digits) == 1 and digits <= set(_COMPACT)
 
 
 def _compact_form(text: polars.Series) -> str:
