@@ -186,6 +186,26 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   bad_rows = flags.DEFINE_enum(
     'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
   )
+  unit = flags.DEFINE_enum(
+    'time_unit',
+    'auto',
+    ['auto', 's', 'ms', 'us', 'ns'],
+    'What times that are numbers count; default: told by all of them.',
+  )
+  form = flags.DEFINE_string(
+    'time_format', '', 'How dates are written, as for strptime; default: ISO.'
+  )
+  decimal = flags.DEFINE_enum(
+    'decimal', '.', ['.', ','], 'The decimal sign of ratings.'
+  )
+  spared = flags.DEFINE_list(
+    'keep_ids', [], 'Names such as NA that are ids, not missing values.'
+  )
+  where = flags.DEFINE_multi_string(
+    'where',
+    [],
+    'COLUMN=VALUE[,VALUE] of the rows to read; the others are as if not there.',
+  )
 
   def options():
     from twotsrec.data import pipeline
@@ -199,6 +219,13 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
       column_names=tuple(names.value),
       id_type=id_type.value,
       bad_rows=bad_rows.value,
+      forms=tables.Forms(
+        time_unit=unit.value,
+        time_format=form.value,
+        decimal=decimal.value,
+        keep_ids=tuple(spared.value),
+        where=tuple(where.value),
+      ),
     )
 
   return options

@@ -36,7 +36,7 @@ _DATA_ROOT = flags.DEFINE_string(
   'data_root', '', 'Folder of named datasets, or of published files.'
 )
 _TABLE = flags.DEFINE_string(
-  'table', '', 'A CSV, TSV, JSON lines or Parquet file.'
+  'table', '', 'A CSV, TSV, JSON lines or Parquet file, or several of a kind.'
 )
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
@@ -63,13 +63,22 @@ _VALIDATION_FROM = flags.DEFINE_string(
 _TEST_FROM = flags.DEFINE_string(
   'test_from', '', 'First date of test, with --split=date.'
 )
-_MIN_RATING = flags.DEFINE_float('min_rating', None, 'Drop lower ratings.')
+_MIN_RATING = flags.DEFINE_float(
+  'min_rating', None, 'Lower ratings are no events.'
+)
+_DISLIKES = flags.DEFINE_enum(
+  'dislikes',
+  'seen',
+  choices.DISLIKES,
+  'Items rated lower: neither recommended nor ranked (seen), forgotten (drop),'
+  ' or as seen and trained against (negatives).',
+)
 _DEDUP = flags.DEFINE_enum(
   'dedup',
   None,
   choices.DEDUP,
-  'Which of equal interactions to keep; default: first with behaviors, else'
-  ' none.',
+  'Which of equal user, item and behavior to keep, or none is dropped; default:'
+  ' first for the datasets of COPF, else none.',
 )
 _MIN_USER = flags.DEFINE_integer('min_user', 1, 'Fewest events of a user.')
 _MIN_ITEM = flags.DEFINE_integer('min_item', 1, 'Fewest events of an item.')
@@ -126,6 +135,7 @@ _EVENTS = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer(
   'seed', 0, 'Seed of a built-in log, and of a drawn validation.', 0
 )
+_OF_TEXT = ('delimiter', 'column_names')
 _OUT = flags.DEFINE_string('out', None, 'Directory to write.')
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace prepared data.')
 
@@ -136,6 +146,7 @@ def main() -> int:
   from twotsrec.data import pipeline
   from twotsrec.data import report
 
+  _refuse_unread()
   grouping = config.GroupConfig(
     key=_GROUP_KEY.value, balance=_GROUP_BALANCE.value
   )
@@ -152,6 +163,7 @@ def main() -> int:
       reading=_COLUMNS()._replace(in_order=_ROWS_IN_ORDER.value),
       filters=interactions.Filters(
         min_rating=_MIN_RATING.value,
+        dislikes=_DISLIKES.value,
         dedup=_DEDUP.value or '',
         min_user=_MIN_USER.value,
         min_item=_MIN_ITEM.value,
@@ -187,6 +199,73 @@ def _training(data) -> str:
     f'python launch/train.py --config=configs/{name}.py'
     f' --config.data.prepared={_OUT.value} --workdir=runs/mine'
   )
+
+
+def _refuse_unread() -> None:
+  """Refuses flags that say nothing about what is prepared here."""
+  from twotsrec.data import tables
+
+  table, dataset = _TABLE.value, _DATASET.value
+  reading = _COLUMNS()
+  columns, forms = reading.columns, reading.forms
+  drawn = _BEHAVIORS.value or columns.behavior or dataset in choices.BUILT_IN
+  of_text = not table or tables.is_delimited(table, reading.delimiter or None)
+  parts = [_VALIDATION_TABLE.name, _TEST_TABLE.name]
+  of_features = ('feature_item_column', 'feature_separator')
+  of_features += ('missing_features', 'extra_features')
+  for unread, why, names in (
+    (not table, 'without --table=FILE', cli.column_flag_names() + parts),
+    (not of_text, f'of {table}, which names its columns', _OF_TEXT),
+    (not columns.time, 'without --time_column', ('time_unit', 'time_format')),
+    (not columns.rating, 'without --rating_column', ('decimal',)),
+    (
+      _MIN_RATING.value is None,
+      'without --min_rating',
+      ('dislikes', 'rating_column'),
+    ),
+    (
+      reading.id_type == 'int' and forms.keep_ids,
+      'with --id_type=int',
+      ('keep_ids',),
+    ),
+    (
+      not dataset or dataset in choices.BUILT_IN,
+      'without a --dataset in files',
+      ('data_root',),
+    ),
+    (
+      dataset not in choices.BUILT_IN,
+      'without a built-in log (--dataset=' + ', '.join(choices.BUILT_IN) + ')',
+      ('users',),
+    ),
+    (
+      dataset != choices.BUILT_IN[-1],
+      f'without --dataset={choices.BUILT_IN[-1]}',
+      ('events',),
+    ),
+    (bool(_EVENTS.value), 'beside --events', ('users',)),
+    (
+      max(_MIN_USER.value, _MIN_ITEM.value) <= 1,
+      'without --min_user or --min_item',
+      ('core',),
+    ),
+    (not _FEATURES.value, 'without --features=FILE', of_features),
+    (
+      not drawn and not _named_with_behaviors(),
+      'here, because nothing is drawn',
+      ('seed',),
+    ),
+  ):
+    if unread:
+      cli.refuse_unread(why + '; leave it out', names)
+
+
+def _named_with_behaviors() -> bool:
+  """Whether the dataset has behaviors, so that a validation may be drawn."""
+  from twotsrec.data import settings
+
+  source = settings.named(_DATASET.value)
+  return bool(_RELEASE.value or (source and source.behaviors))
 
 
 def _features() -> settings.FeatureOptions | None:

@@ -2,6 +2,8 @@
 
 import datetime
 import math
+import re
+import unicodedata
 
 from hypothesis import given
 from hypothesis import settings
@@ -11,10 +13,20 @@ import polars
 import pytest
 
 from twotsrec.data import cells
+from twotsrec.data import times
+
+# At the ends of a text; the White_Space of Unicode.
+_SPACE = '[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+'
+WHITE_SPACE = re.compile(rf'\A{_SPACE}|{_SPACE}\Z')
 
 
 def column(texts):
   return polars.Series(texts, dtype=polars.String)
+
+
+def in_seconds(raw):
+  """Times whose unit is given, so that no column is judged by its scale."""
+  return times.parse(raw, times.Writing(unit='s'))
 
 
 SMALL = settings(max_examples=50, deadline=None, derandomize=True)
@@ -33,9 +45,10 @@ SMALL = settings(max_examples=50, deadline=None, derandomize=True)
 )
 def test_integer_ids_are_the_texts_that_python_writes(texts):
   parsed = cells.parse_integer_ids(column(texts))
-  for text, value, fault in zip(
+  for cell, value, fault in zip(
     texts, parsed.values.tolist(), parsed.faults.tolist(), strict=True
   ):
+    text = cell.strip(' ')  # blanks around a cell are no part of it
     try:
       plain = str(int(text)) == text
     except ValueError:
@@ -75,12 +88,13 @@ def test_numbers_are_those_of_float(values):
 def test_dates_are_unix_seconds(moments, separator, offset):
   zone = datetime.timezone(datetime.timedelta(minutes=offset))
   moments = [
-    moment.replace(tzinfo=zone, year=max(moment.year, 1971))
+    # Up to then, microseconds are exact as integers of 53 bits.
+    moment.replace(tzinfo=zone, year=min(max(moment.year, 1971), 2250))
     for moment in moments
     if (moment.month, moment.day) != (2, 29)
   ]
   texts = [moment.isoformat(separator) for moment in moments]
-  parsed = cells.parse_times(column(texts))
+  parsed = times.parse(column(texts))
   np.testing.assert_array_equal(
     parsed.values, [moment.timestamp() for moment in moments]
   )
@@ -91,7 +105,7 @@ def test_dates_are_unix_seconds(moments, separator, offset):
   'text', ['2021-07-01', '2021-07-01 00:00:00', '2021-07-01T00:00Z']
 )
 def test_a_date_without_an_offset_is_utc_and_whole(text):
-  parsed = cells.parse_times(column([text]))
+  parsed = times.parse(column([text]))
   days = datetime.date(2021, 7, 1) - datetime.date(1970, 1, 1)
   assert parsed.values.tolist() == [days.days * 86400]
   assert parsed.values.dtype == np.int64
@@ -117,7 +131,7 @@ def test_columns_of_plain_dates_are_unix_seconds(moments, form, mixed):
     for text in texts
   ]
   raw = column(texts + ['2.5'] * mixed)
-  parsed = cells.parse_times(raw)
+  parsed = times.parse(raw)
   np.testing.assert_array_equal(parsed.values, expected + [2.5] * mixed)
   np.testing.assert_array_equal(
     parsed.faults == cells.NEGATIVE, parsed.values < 0
@@ -130,12 +144,12 @@ def test_columns_of_plain_dates_are_unix_seconds(moments, form, mixed):
 )
 def test_days_that_do_not_exist_are_not_times(text):
   good = '2021-07-01 00:00:00'[: len(text)]
-  parsed = cells.parse_times(column([good, text, good]))
+  parsed = times.parse(column([good, text, good]))
   assert parsed.faults.tolist() == [0, cells.NOT_TIME, 0]
 
 
 def test_times_are_floats_if_one_is():
-  parsed = cells.parse_times(column(['1', '2.5']))
+  parsed = times.parse(column(['1', '2.5']))
   assert parsed.values.tolist() == [1.0, 2.5]
 
 
@@ -147,14 +161,17 @@ def test_an_order_key_may_be_negative_or_zero_filled():
 
 @SMALL
 @given(st.lists(st.text(min_size=1).filter(lambda s: '\0' not in s)))
-def test_texts_are_kept_as_they_are(texts):
+def test_texts_are_kept_but_for_blanks_and_composed(texts):
   texts = [text.encode('utf-8', 'ignore').decode() for text in texts]
   parsed = cells.parse_texts(column(texts))
   for text, value, fault in zip(
     texts, parsed.values.to_list(), parsed.faults.tolist(), strict=True
   ):
+    text = unicodedata.normalize('NFC', WHITE_SPACE.sub('', text))
     if len(text.encode()) > cells.MAX_ID_BYTES:
       assert fault == cells.TOO_LONG
+    elif text in cells.MISSING_NAMES:
+      assert fault == cells.MISSING
     else:
       assert (value, fault) == (text, 0 if text else cells.EMPTY)
 
@@ -163,11 +180,11 @@ def test_texts_are_kept_as_they_are(texts):
 def test_a_column_of_dates_of_one_form_is_parsed_as_each_of_them(form):
   moments = [datetime.datetime(1999 + n, 2, 28, n, 7, 59) for n in range(9)]
   texts = [moment.strftime(form) for moment in moments]
-  together = cells.parse_times(column(texts))
-  alone = [cells.parse_times(column([text, '1'])) for text in texts]
+  together = times.parse(column(texts))
+  alone = [times.parse(column([text, '1'])) for text in texts]
   assert together.values.tolist() == [int(each.values[0]) for each in alone]
   assert not np.any(together.faults)
-  wrong = cells.parse_times(column([*texts, '2021-02-30' + texts[0][10:]]))
+  wrong = times.parse(column([*texts, '2021-02-30' + texts[0][10:]]))
   assert wrong.faults.tolist() == [0] * 9 + [cells.NOT_TIME]
 
 
@@ -185,7 +202,7 @@ def test_a_column_is_parsed_as_its_cells_alone(texts):
   for parse in (
     cells.parse_integer_ids,
     cells.parse_order,
-    cells.parse_times,
+    in_seconds,
     cells.parse_numbers,
   ):
     together = parse(column(texts))
@@ -203,7 +220,7 @@ def test_numbers_are_decimal_and_finite(text):
   # What `float` takes besides: 1_000, nan, spaces.
   try:
     number = float(text)
-    good = math.isfinite(number) and not set(text) & set('_ ')
+    good = math.isfinite(number) and not set(text.strip(' ')) & set('_ ')
   except ValueError:
     good = False
   parsed = cells.parse_numbers(column([text]))
@@ -217,14 +234,14 @@ def test_typed_columns_are_parsed_like_text():
   for parse in (
     cells.parse_integer_ids,
     cells.parse_order,
-    cells.parse_times,
+    in_seconds,
     cells.parse_numbers,
   ):
     parsed = parse(integers)
     assert parsed.faults.tolist() == [0, cells.EMPTY, 0]
     assert parsed.values[[0, 2]].tolist() == [5, 2**40]
   floats = polars.Series([1.5, None, float('nan'), -1.0])
-  assert cells.parse_times(floats).faults.tolist() == [
+  assert times.parse(floats).faults.tolist() == [
     0, cells.EMPTY, cells.NOT_TIME, cells.NEGATIVE,
   ]  # fmt: skip
   assert cells.parse_numbers(floats).faults.tolist() == [

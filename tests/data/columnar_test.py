@@ -148,7 +148,7 @@ TEXTS = st.text(
   | st.sampled_from('"\\,\n\r1'),
   min_size=1,
   max_size=6,
-)
+).filter(lambda text: cells.tidied(polars.Series([text]))[0] == text)
 
 
 @SMALL
@@ -173,8 +173,11 @@ def test_json_lines_equal_the_same_table_in_csv(tmp_path, rows, name):
   with (tmp_path / 't.csv').open('w', newline='') as file:
     writer = csv.writer(file, quoting=csv.QUOTE_ALL)
     writer.writerows([columns, *rows])
-  json_table = tables.read_table(path, wanted, id_type='string')
-  text = tables.read_table(tmp_path / 't.csv', wanted, id_type='string')
+  forms = tables.Forms(time_unit='s', keep_ids=cells.MISSING_NAMES)
+  json_table, text = (
+    tables.read_table(file, wanted, id_type='string', forms=forms)
+    for file in (path, tmp_path / 't.csv')
+  )
   assert_same(json_table, text, but=('path', 'lines'))
   assert json_table.lines.tolist() == list(range(1, len(rows) + 1))
   assert tables.column_names(path) == list(columns)
@@ -196,7 +199,7 @@ BAD_LINES = '\n'.join([
 
 def test_bad_json_lines_are_counted_or_are_errors(tmp_path):
   path = table_files.write(tmp_path, BAD_LINES, 't.jsonl')
-  table = tables.read_table(path, PLAIN, on_bad_rows='drop')
+  table = tables.read_table(path, PLAIN, id_type='int', on_bad_rows='drop')
   assert table.user.tolist() == [1, 1, 9]
   assert table.item.tolist() == [2, 7, 10]
   assert table.lines.tolist() == [1, 3, 10]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests import worlds
+from tests.evaluation import toys
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import feeds
@@ -92,6 +93,33 @@ def test_negatives_are_items_the_user_never_touched(exclude):
     assert not set(drawn) & set(events[:-2])
     heldout_drawn |= bool(set(drawn) & set(events[-2:]))
   assert heldout_drawn == (exclude == 'train')
+
+
+@pytest.mark.parametrize('mode', ['seen', 'negatives'])
+def test_what_was_rated_low_is_no_negative_or_is_trained_against(mode):
+  prepared, groups = worlds.log()
+  low = toys.disliked(np.random.default_rng(0), prepared)
+  prepared = toys.with_disliked(prepared, low)
+  options = {'filters': {'dislikes': mode}}
+  prepared = prepared._replace(
+    manifest={**prepared.manifest, 'options': options}
+  )
+  for make, every in (
+    (feeds.make_feed, False),
+    (feeds.make_sequence_feed, True),
+  ):
+    feed = make(prepared, groups, _data(negative_exclude='train'))
+    batch = _batch(feed, np.tile(np.arange(len(feed.user)), 6), 1, every)
+    drawn = {user: set() for user in batch.user}
+    for user, rows in zip(batch.user, batch.candidates[..., 1:], strict=True):
+      first = rows[..., 0] if mode == 'negatives' and low[user] else None
+      rest = rows if first is None else rows[..., 1:]
+      assert not set(rest.ravel()) & set(low[user])
+      if first is not None:
+        assert set(first.ravel()) <= set(low[user])
+        drawn[user] |= set(first.ravel())
+    if mode == 'negatives':
+      assert sum(len(items) > 1 for items in drawn.values()) > 3
 
 
 def test_negatives_depend_on_key_and_example_not_on_the_batch():

@@ -207,6 +207,47 @@ def test_low_ratings_are_dropped_and_counted():
   assert events.dropped['rating below 4'].rows == 1
 
 
+def disliked_ids(events):
+  """{(user id, item id)} of what stays seen."""
+  pairs = events.disliked
+  users = events.user_ids[pairs.user].tolist()
+  return set(zip(users, events.item_ids[pairs.item - 1].tolist(), strict=True))
+
+
+def test_what_was_rated_low_stays_seen_where_user_and_item_are_left():
+  rng = np.random.default_rng(0)
+  user, item = rng.integers(0, 12, 90), rng.integers(100, 112, 90)
+  table = small_logs.table(user, item, rating=rng.integers(1, 6, 90) / 1.0)
+  filters = Filters(min_rating=3, min_user=4, min_item=4)
+  events = interactions.from_table(table, filters)
+  left_users, left_items = set(events.user_ids), set(events.item_ids)
+  low = {
+    (u, i)
+    for u, i, rating in zip(user, item, table.rating, strict=True)
+    if rating < 3 and u in left_users and i in left_items
+  }
+  assert low and disliked_ids(events) == low
+  forgotten = interactions.from_table(table, filters._replace(dislikes='drop'))
+  assert forgotten.disliked is None
+  np.testing.assert_array_equal(forgotten.item, events.item)
+
+
+def test_a_behavior_that_is_not_named_is_an_error_or_a_counted_row():
+  table = small_logs.table(
+    [1, 1, 2], [5, 6, 5], behavior=np.array(['view', 'veiw', 'buy'])
+  )
+  table = table._replace(lines=np.array([2, 3, 4]), path='log.csv')
+  with pytest.raises(types.UserError, match=r"log.csv, line 3: .*'veiw'"):
+    interactions.from_table(table, behaviors=('view', 'buy'))
+  events = interactions.from_table(
+    table, behaviors=('view', 'buy'), drop_unknown=True
+  )
+  assert events.behavior.tolist() == [0, 1]
+  assert events.dropped == {
+    'behavior is not view or buy': tables.Dropped(1, (3,))
+  }
+
+
 def test_behaviors_are_numbered_in_the_order_given_and_kept_apart():
   table = small_logs.table(
     [1, 1, 1], [5, 5, 5], behavior=np.array(['view', 'buy', 'view'])
@@ -244,7 +285,7 @@ def test_a_rating_no_row_reaches_is_an_error():
     interactions.from_table(table, Filters(min_rating=4))
 
 
-def test_of_equal_rows_with_behaviors_the_earliest_is_kept_by_default():
+def test_of_equal_rows_with_behaviors_the_earliest_is_kept_if_asked_for():
   table = small_logs.table(
     [1, 1, 1],
     [5, 5, 5],
@@ -252,10 +293,11 @@ def test_of_equal_rows_with_behaviors_the_earliest_is_kept_by_default():
     time=np.array([9, 1, 2]),
   )
   names = ('view', 'buy')
-  events = interactions.from_table(table, behaviors=names)
+  events = interactions.from_table(table, Filters(dedup='first'), names)
   assert events.time.tolist() == [1, 2]
   assert events.dropped['duplicate, first one kept'].rows == 1
-  every = interactions.from_table(table, Filters(dedup='none'), names)
+  every = interactions.from_table(table, behaviors=names)
+  assert every.duplicates == 1
   assert every.time.tolist() == [1, 2, 9]
   plain = interactions.from_table(table._replace(behavior=None))
   assert plain.time.tolist() == [1, 2, 9]

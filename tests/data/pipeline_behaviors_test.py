@@ -6,9 +6,11 @@ import pytest
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import interactions
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
 from twotsrec.data import tables
+from twotsrec.data import target_splits
 
 BUYS = (
   'user_id,item_id,behavior,t\n'
@@ -33,7 +35,10 @@ def test_a_table_with_behaviors_holds_out_the_target_alone(tmp_path):
   path = tmp_path / 'log.csv'
   path.write_text(BUYS)
   names = ('view', 'cart', 'buy')
-  data = pipeline.prepare(with_behaviors(path, behaviors=names))
+  once = with_behaviors(path, behaviors=names)._replace(
+    filters=interactions.Filters(dedup='first')
+  )
+  data = pipeline.prepare(once)
   assert data.manifest['behaviors'] == list(names)
   held_out = data.split != prepared.TRAIN
   assert set(data.behaviors[held_out].tolist()) == {2}
@@ -49,6 +54,11 @@ def test_a_table_with_behaviors_holds_out_the_target_alone(tmp_path):
     own = slice(*data.user_offsets[user : user + 2])
     test = data.split[own] == prepared.TEST
     assert np.all(data.times[own] <= data.times[own][test])
+  # Nothing is dropped for being there twice without being asked for.
+  every = pipeline.prepare(once._replace(filters=interactions.Filters()))
+  assert every.manifest['options']['filters']['dedup'] == 'none'
+  assert every.manifest['report']['duplicates'] == 1
+  assert every.num_events == data.num_events + 1
 
 
 def test_items_that_only_dropped_events_have_are_not_in_the_data(tmp_path):
@@ -83,7 +93,10 @@ def test_one_behavior_is_the_target_without_saying_so(tmp_path):
   path.write_text(BUYS.replace('view', 'buy').replace('cart', 'buy'))
   data = pipeline.prepare(with_behaviors(path))
   assert data.manifest['behaviors'] == ['buy']
-  assert data.manifest['report']['dropped']['duplicate, first one kept']
+  told = data.manifest['report']
+  assert told['duplicates'] == 1
+  # A pair is not held out and trained on at once, which is told as well.
+  assert set(told['dropped']) <= {target_splits.REPEATED}
 
 
 @pytest.fixture

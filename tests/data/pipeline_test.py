@@ -7,6 +7,7 @@ import pytest
 
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import behaviors
 from twotsrec.data import datasets
 from twotsrec.data import features
 from twotsrec.data import interactions
@@ -220,15 +221,17 @@ def test_a_one_item_catalog_is_prepared(tmp_path):
   assert data.manifest['report']['duplicates'] == 3
 
 
-def test_mixed_ids_across_tables_are_an_error(tmp_path):
+def test_ids_that_are_text_in_one_table_are_text_in_all(tmp_path):
   for name, user in (('train', '1'), ('test', 'ann')):
     (tmp_path / f'{name}.csv').write_text(f'user_id,item_id\n{user},1\n')
-  with pytest.raises(types.UserError, match='--id_type=string'):
-    pipeline.prepare(
-      pipeline.Options(
-        table=str(tmp_path / 'train.csv'), test_table=str(tmp_path / 'test.csv')
-      )
+  data = pipeline.prepare(
+    pipeline.Options(
+      table=str(tmp_path / 'train.csv'),
+      test_table=str(tmp_path / 'test.csv'),
+      split=pipeline.SplitOptions(validation=False),
     )
+  )
+  assert data.user_ids.tolist() == ['1', 'ann']
 
 
 @pytest.mark.parametrize(
@@ -387,3 +390,34 @@ def test_lines_of_several_tables_are_not_told(tmp_path):
 def test_a_configuration_cannot_carry_dates():
   with pytest.raises(types.UserError, match='run launch/prepare.py'):
     pipeline.from_config(config.DataConfig(split='date'))
+
+
+@pytest.mark.parametrize('dislikes', interactions.DISLIKES)
+def test_what_is_rated_low_is_forgotten_only_where_that_was_asked_for(
+  tmp_path, dislikes
+):
+  path = tmp_path / 'log.csv'
+  rows = [(u, i, 1 + (u * i) % 5) for u in range(4) for i in range(9)]
+  text = ''.join(f'{u},{i},{stars},view\n' for u, i, stars in rows)
+  path.write_text('user_id,item_id,stars,what\n' + text)
+  options = pipeline.Options(
+    table=str(path),
+    reading=pipeline.TableOptions(columns=tables.Columns(rating='stars')),
+    filters=interactions.Filters(min_rating=2, dislikes=dislikes),
+  )
+  data = pipeline.prepare(options)
+  low = sum(stars < 2 for *_, stars in rows)
+  kept = 0 if data.disliked_items is None else len(data.disliked_items)
+  assert kept + prepared.forgotten(data) == low
+  assert (kept == 0) == (dislikes == 'drop')
+  assert data.num_events + low == len(rows)
+  assert prepared.teaches_dislikes(data) == (dislikes == 'negatives')
+  columns = tables.Columns(rating='stars', behavior='what')
+  told = pipeline.prepare(
+    options._replace(reading=pipeline.TableOptions(columns=columns))
+  )
+  if dislikes == 'negatives':
+    with pytest.raises(types.UserError, match='--dislikes=seen'):
+      behaviors.of_prepared(told)
+  else:
+    assert behaviors.of_prepared(told).num_items == data.num_items

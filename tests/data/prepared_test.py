@@ -11,6 +11,7 @@ import pytest
 
 from tests.data import small_logs
 from twotsrec import types
+from twotsrec.data import interactions
 from twotsrec.data import prepared
 
 TRAIN, VALIDATION, TEST = prepared.TRAIN, prepared.VALIDATION, prepared.TEST
@@ -92,6 +93,28 @@ def test_seen_items_equal_sets_per_user(counts):
       chosen = np.isin(data.split[events], kept)
       actual = seen.items[slice(*seen.offsets[user : user + 2])]
       assert actual.tolist() == sorted(set(data.items[events][chosen].tolist()))
+
+
+def test_what_was_rated_low_is_seen_in_memory_and_on_disk(tmp_path):
+  user, item = np.array([0, 0, 1]), np.array([1, 2, 2])
+  # An event of the pair makes it no dislike; the order and repeats do not tell.
+  low = interactions.Pairs(np.array([1, 0, 1, 1, 0]), np.array([3, 2, 1, 3, 3]))
+  facts = {'user_ids': np.arange(2), 'item_ids': np.arange(3)}
+  split = np.array([TRAIN, TEST, TRAIN])
+  data = prepared.build(user, item, split, disliked=low, **facts)
+  for one in (data, prepared.save(data, str(tmp_path / 'out'))):
+    assert one.disliked_offsets.tolist() == [0, 1, 3]
+    assert one.disliked_items.tolist() == [3, 1, 3]
+    seen = prepared.seen_items(one)
+    assert seen.offsets.tolist() == [0, 3, 6]
+    assert seen.items.tolist() == [1, 2, 3, 1, 2, 3]
+    assert prepared.seen_items(one, 'train').items.tolist() == [1, 3, 1, 2, 3]
+  plain = prepared.build(user, item, split, **facts)
+  assert plain.disliked_items is None
+  none_left = interactions.Pairs(user, item)
+  same = prepared.build(user, item, split, disliked=none_left, **facts)
+  assert same.manifest['digest'] == plain.manifest['digest']
+  assert same.manifest['digest'] != data.manifest['digest']
 
 
 def test_an_unknown_exclude_lists_the_known_ones():

@@ -10,6 +10,7 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import delimited
 from twotsrec.data import rows as rows_lib
+from twotsrec.data import times
 
 PARSERS = {'a': ('a', cells.parse_order), 'b': ('b', cells.parse_texts)}
 TEXT = 'a,b\n1,x\nz,\n3,\n4,y,5\n,\n5,z\n\nw,t\n'
@@ -52,7 +53,7 @@ def test_without_leave_to_drop_the_first_bad_row_is_described(tmp_path):
 
 def test_one_column_may_have_two_uses(tmp_path):
   (block,) = blocks(tmp_path)
-  parsers = {'id': ('a', cells.parse_order), 'time': ('a', cells.parse_times)}
+  parsers = {'id': ('a', cells.parse_order), 'time': ('a', times.parse)}
   rows = rows_lib.parse(block, parsers)
   assert rows.columns['id'].tolist() == rows.columns['time'].tolist()
   assert rows.rows_read == 7

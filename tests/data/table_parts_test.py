@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from tests.data import small_logs
-from twotsrec import types
 from twotsrec.data import tables
 
 
@@ -44,7 +43,9 @@ def test_times_of_the_first_part_alone_order_it_and_the_rest_follows(kind):
   assert joined.order.dtype == np.int64
 
 
-def test_ids_of_other_kinds_are_an_error():
+def test_ids_that_are_text_in_one_table_are_text_in_all():
   one, two = small_logs.table([1], [5]), small_logs.table([1], ['x'])
-  with pytest.raises(types.UserError, match='item ids are integers in one'):
-    tables.join({'train': one, 'test': two})
+  for parts in ({'train': one, 'test': two}, {'train': two, 'test': one}):
+    joined = tables.join(parts)
+    assert joined.user.tolist() == [1, 1]
+    assert sorted(joined.item.tolist()) == ['5', 'x']

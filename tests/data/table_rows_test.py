@@ -6,9 +6,11 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+import polars
 import pytest
 
 from tests.data import table_files
+from twotsrec.data import cells
 from twotsrec.data import tables
 
 PLAIN = table_files.PLAIN
@@ -25,28 +27,14 @@ BAD_ROWS = [
   (PLAIN, '{},2', '', 'user_id is empty', "user_id '' is empty"),
   (PLAIN, '{}', '1', 'wrong number of fields', 'fields, 1 instead of 2'),
   (PLAIN, '{}', '1,2,3', 'wrong number of fields', 'fields, 3 instead of 2'),
-  (PLAIN, '1,{}', 'x7', 'item_id is not an integer', "'x7' is not an integer"),
-  (PLAIN, '1,{}', '07', 'item_id is not an integer', 'mixed types'),
-  (PLAIN, '1,{}', '1.0', 'item_id is not an integer', '--id_type=string'),
-  (
-    PLAIN,
-    '1,{}',
-    str(2**63),
-    'item_id does not fit a 64-bit integer',
-    '--id_type=string',
-  ),
-  (
-    PLAIN,
-    '{},2',
-    '-' + '9' * 30,
-    'user_id does not fit a 64-bit integer',
-    '99',
-  ),
+  (PLAIN, '1,{}', 'NA', 'item_id stands for a missing value', '--keep_ids=NA '),
+  (PLAIN, 'user_id,item_id{}', '', 'the header again', 'the header again'),
+  (PLAIN, '{}, 3', ' ', 'user_id is empty', "user_id ' ' is empty"),
   (TIMED, '1,2,{}', '', 'timestamp is empty', "timestamp ''"),
   (TIMED, '1,2,{}', '-3', 'timestamp is negative', "timestamp '-3'"),
   (TIMED, '1,2,{}', '-0.5', 'timestamp is negative', 'Unix seconds from 0'),
   (TIMED, '1,2,{}', '1969-12-31', 'timestamp is negative', '1969'),
-  (TIMED, '1,2,{}', 'nan', 'timestamp is not a time', "'nan'"),
+  (TIMED, '1,2,{}', 'nan', 'timestamp stands for a missing value', "'nan'"),
   (TIMED, '1,2,{}', 'inf', 'timestamp is not a time', "'inf'"),
   (TIMED, '1,2,{}', '1e999', 'timestamp is not a time', "'1e999'"),
   (TIMED, '1,2,{}', 'noon', 'timestamp is not a time', '2021-07-01'),
@@ -59,7 +47,7 @@ BAD_ROWS = [
     '9999',
   ),
   (RATED, '1,2,{}', '', 'rating is empty', "rating ''"),
-  (RATED, '1,2,{}', 'NaN', 'rating is not a finite number', "'NaN'"),
+  (RATED, '1,2,{}', 'NaN', 'rating stands for a missing value', "'NaN'"),
   (RATED, '1,2,{}', 'good', 'rating is not a finite number', "'good'"),
   (RATED, '1,2,{}', '1_0', 'rating is not a finite number', "'1_0'"),
   (RATED, '"1"x,2,{}', '3', 'broken quotes', 'double the quotes'),
@@ -87,14 +75,33 @@ def test_a_bad_row_is_an_error_or_is_counted(
   assert table.item.tolist() == [6, 6]
 
 
-def test_text_ids_are_the_way_out_of_mixed_types_and_overflow(tmp_path):
-  cells = ['5', 'x7', '07', str(2**63)]
-  path = write(
-    tmp_path, 'user_id,item_id\n' + ''.join(f'{c},1\n' for c in cells)
-  )
-  table = tables.read_table(path, PLAIN, id_type='string')
-  assert table.user.tolist() == cells
-  assert table.item.tolist() == ['1'] * 4
+@pytest.mark.parametrize(
+  ('cell', 'cause'),
+  [
+    ('x7', 'item_id is not an integer'),
+    ('07', 'item_id is not an integer'),
+    ('1.0', 'item_id is not an integer'),
+    (str(2**63), 'item_id does not fit a 64-bit integer'),
+    ('-' + '9' * 30, 'item_id does not fit a 64-bit integer'),
+  ],
+)
+def test_one_id_that_is_no_integer_makes_all_text_or_is_a_bad_row(
+  tmp_path, cell, cause
+):
+  rows = ['5,6', f'5,{cell}', '5,7']
+  for order in (rows, rows[::-1], [rows[1], rows[0], rows[2]]):
+    path = write(tmp_path, '\n'.join(['user_id,item_id', *order, '']))
+    table = tables.read_table(path, PLAIN)
+    assert table.user.tolist() == [5, 5, 5]
+    assert table.item.tolist() == [row[2:] for row in order]
+    (note,) = (note for note in table.notes if 'no integers' in note)
+    assert repr(cell) in note and table.notes[note] == 1
+    line = 2 + order.index(rows[1])
+    text = message(path, id_type='int')
+    assert f', line {line}: {cause.split()[0]} {cell!r}' in text
+    assert '--id_type=string' in text
+    table = tables.read_table(path, PLAIN, id_type='int', on_bad_rows='drop')
+    assert table.dropped == {cause: tables.Dropped(1, (line,))}
 
 
 def test_integer_ids_can_be_demanded(tmp_path):
@@ -115,9 +122,9 @@ def test_an_overlong_id_is_a_bad_row(tmp_path):
 
 
 def test_the_first_bad_line_is_told_whatever_its_cause(tmp_path):
-  path = write(tmp_path, 'user_id,item_id\n1,2\n3,x\n4\n')
+  path = write(tmp_path, 'user_id,item_id\n1,2\n3,\n4\n')
   assert ', line 3:' in message(path)
-  path = write(tmp_path, 'user_id,item_id\n1,2\n4\n3,x\n')
+  path = write(tmp_path, 'user_id,item_id\n1,2\n4\n3,\n')
   assert ', line 3:' in message(path)
 
 
@@ -150,7 +157,7 @@ TEXTS = st.text(
   | st.sampled_from('",\n\r; \'1'),
   min_size=1,
   max_size=12,
-)
+).filter(lambda text: cells.tidied(polars.Series([text]))[0] == text)
 
 
 def csv_bytes(header, rows, line_end, quoting, bom) -> bytes:
@@ -194,7 +201,10 @@ def test_integers_read_back_equal(tmp_path, rows, line_end, quoting, bom, name):
 def test_texts_read_back_equal(tmp_path, rows, style, bom):
   header = ('user_id', 'a "title", long', 'item_id')
   data = csv_bytes(header, rows, *style, bom)
-  table = tables.read_table(write(tmp_path, data), PLAIN, id_type='string')
+  spared = tables.Forms(keep_ids=cells.MISSING_NAMES)
+  table = tables.read_table(
+    write(tmp_path, data), PLAIN, id_type='string', forms=spared
+  )
   assert table.user.tolist() == [row[0] for row in rows]
   assert table.item.tolist() == [row[2] for row in rows]
 
@@ -211,7 +221,9 @@ def test_kept_and_dropped_rows_add_up(tmp_path, rows):
   # The quotes are balanced per line or broken, never open at the end.
   rows = [row if row.count('"') % 2 == 0 else row + '"' for row in rows]
   content = '\n'.join(['user_id,item_id,timestamp', '8,9,1', *rows])
-  table = tables.read_table(write(tmp_path, content), TIMED, on_bad_rows='drop')
+  table = tables.read_table(
+    write(tmp_path, content), TIMED, id_type='int', on_bad_rows='drop'
+  )
   dropped = sum(fault.rows for fault in table.dropped.values())
   assert len(table.user) + dropped == table.rows_read
   assert len(table.user) == len(table.item) == len(table.time)

@@ -36,6 +36,8 @@ class _World:
   def __init__(self):
     rng = np.random.default_rng(0)
     self.data = toys.behavior_log(rng, num_users=13, num_items=_ITEMS)
+    self.disliked = toys.disliked(np.random.default_rng(1), self.data)
+    self.data = toys.with_disliked(self.data, self.disliked)
     parts = [prepared.targets(self.data, s) for s in (1, 2)]
     event = np.argsort(np.concatenate([part.event for part in parts]))
     self.targets = prepared.Targets(
@@ -86,14 +88,15 @@ class _World:
     )
     start, end = data.user_offsets[user : user + 2]
     own = data.items[start:end]
+    low = self.disliked[user]
     bought = (data.behaviors[start:end] == 2) & (
       data.split[start:end] < prepared.VALIDATION
     )
     gone = {
       'all': [],
-      'unseen': own,
-      'unbought': own[bought],
-      'past': data.items[start:event],
+      'unseen': [*own, *low],
+      'unbought': [*own[bought], *low],
+      'past': [*data.items[start:event], *low],
     }
     if name in ('listed', 'own lists'):
       return lists[row, 1:]

@@ -212,3 +212,24 @@ def _factor_score(net, table, user, item):
   experts = experts / table['gate'][item][:, None]
   own = net['factor'][user].reshape(len(gate), -1)
   return sum(g * a @ b for g, a, b in zip(gate, own, experts))
+
+
+def disliked(rng, data: prepared.Prepared) -> list[list[int]]:
+  """Items of every user that the user has no event of; none for some."""
+  everything = np.arange(1, data.num_items + 1)
+  users = zip(data.user_offsets[:-1], data.user_offsets[1:], strict=True)
+  left = [np.setdiff1d(everything, data.items[a:b]) for a, b in users]
+  counts = rng.integers(0, 4, len(left))
+  return [
+    sorted(rng.choice(items, min(len(items), count), replace=False).tolist())
+    for items, count in zip(left, counts, strict=True)
+  ]
+
+
+def with_disliked(data: prepared.Prepared, low: list[list[int]]):
+  """The data with such items of every user."""
+  offsets = np.concatenate([[0], np.cumsum([len(items) for items in low])])
+  return data._replace(
+    disliked_offsets=offsets.astype(np.int64),
+    disliked_items=np.concatenate(low).astype(np.int32),
+  )

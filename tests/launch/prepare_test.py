@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import polars
 import pytest
 from scipy import sparse
 
@@ -164,3 +165,90 @@ def test_wrong_input_is_one_line_without_a_traceback(
   assert len(done.err.splitlines()) <= 2
   assert 'Traceback' not in done.err
   assert not list(tmp_path.iterdir())
+
+
+LOG = 'user_id,item_id,t,stars\n' + ''.join(
+  f'{user},{item},{item},{1 + (user + item) % 5}\n'
+  for user in range(4)
+  for item in range(6)
+)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'unread'),
+  [
+    (['--users=3', '--events=5'], '--users'),
+    (['--events=5'], '--events'),
+    (['--data_root=x'], '--data_root'),
+    (['--time_unit=ms'], '--time_unit'),
+    (['--decimal=,'], '--decimal'),
+    (['--dislikes=drop'], '--dislikes'),
+    (['--rating_column=stars'], '--rating_column'),
+    (['--id_type=int', '--keep_ids=NA'], '--keep_ids'),
+    (['--core=single_pass'], '--core'),
+    (['--extra_features=drop'], '--extra_features'),
+    (['--seed=1'], '--seed'),
+  ],
+)
+def test_a_flag_that_nothing_reads_is_refused(tmp_path, capsys, flags, unread):
+  table, out = tmp_path / 'log.csv', tmp_path / 'out'
+  table.write_text(LOG)
+  done = run(capsys, f'--table={table}', f'--out={out}', *flags)
+  assert done.code == 2
+  assert f'{unread}: nothing reads it' in done.err
+  assert len(done.err.splitlines()) == 1
+  assert not out.exists()
+
+
+def test_flags_of_tables_are_refused_with_another_source(tmp_path, capsys):
+  out = f'--out={tmp_path / "out"}'
+  done = run(
+    capsys, '--dataset=synthetic', '--time_column=t', '--where=a=b', out
+  )
+  assert '--time_column, --where: nothing reads them' in done.err
+  path = tmp_path / 't.parquet'
+  polars.DataFrame({'user_id': [1], 'item_id': [2]}).write_parquet(path)
+  done = run(capsys, f'--table={path}', '--column_names=user_id,item_id', out)
+  assert '--column_names: nothing reads it' in done.err
+
+
+def test_what_was_rated_low_is_told_and_stays_seen(tmp_path, capsys):
+  table, out = tmp_path / 'log.csv', tmp_path / 'out'
+  table.write_text(LOG)
+  flags = ['--rating_column=stars', '--min_rating=2', '--time_column=t']
+  done = run(capsys, f'--table={table}', *flags, f'--out={out}')
+  assert (done.code, done.err) == (0, '')
+  low = sum(line.endswith(',1') for line in LOG.splitlines())
+  assert f'rated low        {low} pairs' in done.out
+  assert '1970-01-01 00:00:00 to 1970-01-01 00:00:05; ' in done.out
+  data = prepared.load(str(out), verify=True)
+  assert len(data.disliked_items) == low
+  assert len(prepared.seen_items(data).items) == data.num_events + low
+  done = run(
+    capsys, f'--table={table}', *flags, '--dislikes=drop', f'--out={out}2'
+  )
+  assert 'rated low' not in done.out
+  assert prepared.load(f'{out}2').disliked_items is None
+
+
+def test_a_file_name_that_is_no_text_is_shown_with_escapes(tmp_path, capsys):
+  table, out = os.fsencode(tmp_path / 'caf') + b'\xe9.csv', tmp_path / 'out'
+  with open(table, 'w') as file:
+    file.write(LOG)
+  done = run(capsys, f'--table={os.fsdecode(table)}', f'--out={out}')
+  assert (done.code, done.err) == (0, '')
+  manifest = prepared.load(str(out), verify=True).manifest
+  assert manifest['source'] == manifest['options']['table'] == 'caf\\xe9.csv'
+  assert 'source           caf\\xe9.csv' in done.out
+
+
+def test_purchases_alone_and_their_repeats_are_counted(tmp_path, capsys):
+  table, out = tmp_path / 'log.csv', tmp_path / 'out'
+  rows = [f'{u},{i},{e}\n' for u in range(3) for i in range(5) for e in 'vpp']
+  table.write_text('user_id,item_id,event\n' + ''.join(rows))
+  flags = ['--where=event=p', '--num_groups=1', f'--out={out}']
+  done = run(capsys, f'--table={table}', *flags)
+  assert (done.code, done.err) == (0, '')
+  assert '15  event is not p (--where), lines 2, 5' in done.out
+  assert 'duplicates       15 repeated pairs, all kept' in done.out
+  assert prepared.load(str(out)).num_events == 30

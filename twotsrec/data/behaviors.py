@@ -33,6 +33,8 @@ def of_prepared(
       them.
   """
   behavior, names = _behavior_of(data)
+  if data.behaviors is not None:
+    prepared_lib.refuse_dislikes(data, 'a model of several behaviors')
   in_train = np.asarray(data.split) == prepared_lib.TRAIN
   if np.any(~in_train & (behavior != len(names) - 1)):
     raise types.UserError(

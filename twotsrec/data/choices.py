@@ -8,6 +8,7 @@ module that gives a name its meaning stands beside it.
 SPLITS = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
 # data.interactions
 DEDUP = ('none', 'first', 'last')
+DISLIKES = ('seen', 'drop', 'negatives')
 CORES = ('fixed_point', 'single_pass')
 # data.groups
 GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')

@@ -12,6 +12,8 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import text_files
 
+# A library that panics over a damaged file raises what is no Exception.
+_OF_POLARS = (polars.exceptions.PolarsError, polars.exceptions.PanicException)
 _BLOCK_BYTES = 1 << 25
 
 
@@ -23,7 +25,7 @@ def read_parquet(
     cells.require_columns(path, parquet_names(path), list(wanted))
     scan = polars.scan_parquet(path, glob=False)
     frame = scan.select(list(wanted)).collect()
-  except polars.exceptions.PolarsError as error:
+  except _OF_POLARS as error:
     raise types.UserError(
       f'{path}: not a Parquet file, or a damaged one ({_reason(error)}); write '
       'it again'
@@ -38,8 +40,16 @@ def read_parquet(
 
 
 def parquet_names(path: pathlib.Path) -> list[str]:
-  """Names of the columns of a Parquet file that can be read."""
-  return polars.scan_parquet(path, glob=False).collect_schema().names()
+  """Names of the columns of a Parquet file."""
+  try:
+    return polars.scan_parquet(path, glob=False).collect_schema().names()
+  except _OF_POLARS as error:
+    raise types.UserError(
+      f'{path}: not a Parquet file, or a damaged one ({_reason(error)}); write '
+      'it again'
+    ) from error
+  except OSError as error:
+    raise text_files.unreadable(path, error) from error
 
 
 def read_json_lines(
@@ -50,16 +60,20 @@ def read_json_lines(
   """Reads keys of a file with a JSON object on every line, in blocks.
 
   Values of any type are read as text, so that 7 and "7" are one id. A key that
-  a line lacks is an empty cell, but the first line has all of them. A line that
-  is no JSON object is ragged, with 0 fields.
+  a line lacks is an empty cell, but some line has each of them. A line that is
+  no JSON object is ragged, with 0 fields.
   """
   chunks = text_files.read(path, block_bytes)
   first = next(chunks, None)
   if first is None:
     raise cells.empty_file(path, 'it needs a JSON object on every line')
-  cells.require_columns(path, _keys(path, first), list(wanted))
+  keys = _keys(path, first)
+  absent = set(wanted) - set(keys)
   for chunk in itertools.chain([first], chunks):
+    absent -= {n for n in absent if json.dumps(n).encode() in chunk.data}
     yield _json_block(path, chunk, list(wanted))
+  if absent:
+    cells.require_columns(path, keys, sorted(absent))
 
 
 def json_names(path: pathlib.Path) -> list[str]:
@@ -125,10 +139,13 @@ def _block(
   columns: dict[str, polars.Series],
   lines: np.ndarray,
   ragged: np.ndarray,
-  **words: str,
+  unit: str = 'line',
+  broken: str = 'broken quotes',
 ) -> cells.Block:
   none = np.zeros(len(ragged), np.int64)
-  return cells.Block(path, lines, columns, ragged, none, len(columns), **words)
+  return cells.Block(
+    path, lines, columns, ragged, none, len(columns), unit=unit, broken=broken
+  )
 
 
 def _reason(error: Exception) -> str:
@@ -146,6 +163,13 @@ def _column(
     'dates': dtype in (polars.Date, polars.Datetime),
     'strings': dtype in (polars.String, polars.Categorical, polars.Enum),
   }
+  if sort['floats'] and 'whole floats' in kind.typed:
+    # What pandas writes for integers of which some are missing.
+    numbers = series.fill_nan(None)
+    whole = (numbers.abs() <= 2.0**53) & (numbers % 1 == 0)
+    if whole.fill_null(True).all():
+      return numbers.cast(polars.Int64)
+    sort['floats'] = False
   if not any(sort[word] and word in kind.typed for word in sort):
     raise types.UserError(
       f'{path}: column {series.name!r} has type {dtype}; allowed: {kind.typed};'

@@ -12,6 +12,7 @@ import csv
 import io
 import itertools
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ _BLOCK_BYTES = 1 << 25  # several hundred thousand rows
 _HEADER_BYTES = 1 << 16  # longer lines are read on
 _STAND_IN = '\0'  # of a delimiter of several bytes; text has none
 _SNIFFED = ('\t', '::', ',', ';', '|', ' ')
+_LINE_END = re.compile(rb'\r\n|\r|\n')
+_TYPED = re.compile(r'(.+):(?:token|float)(?:_seq)?')
 _ZLIB_MAGIC = (b'x\x01', b'x^')  # polars would unpack what begins so
 
 
@@ -76,6 +79,8 @@ def read(
       hint = ' (the names are those of --column_names)'
       _check_headerless(path, chunk.first, first_row, column_names)
     chunks = itertools.chain([chunk], chunks)
+  if not set(wanted) <= set(names):
+    names = _bare(names)
   cells.require_columns(path, names, wanted, hint)
   fields = {name: names.index(name) for name in wanted}
   layout = _Layout(path, delimiter, len(names), fields, not as_it_is)
@@ -87,7 +92,14 @@ def read(
 def header(path: pathlib.Path, delimiter: str | None = None) -> list[str]:
   """The fields of the first record of a file that can be read."""
   delimiter, chunks = _open(path, delimiter, _HEADER_BYTES)
-  return _first_record(path, next(chunks), delimiter)[0]
+  return _bare(_first_record(path, next(chunks), delimiter)[0])
+
+
+def _bare(names: list[str]) -> list[str]:
+  """Names of columns without blanks around them and without RecBole's types."""
+  names = [name.strip() for name in names]
+  typed = [_TYPED.fullmatch(name) for name in names]
+  return [match[1] for match in typed if match] if all(typed) else names
 
 
 def _open(
@@ -154,8 +166,15 @@ def _first_record(
   path: pathlib.Path, chunk: text_files.Lines, delimiter: str
 ) -> tuple[list[str], text_files.Lines]:
   """The fields of the first record of a chunk, and the rest of the chunk."""
+  end = _LINE_END.search(chunk.data)
+  if end and b'"' not in chunk.data[: end.start()]:
+    # Nothing but this line is to be decoded.
+    record, rest = chunk.data[: end.start()].decode(), chunk.data[end.end() :]
+    fields = record.split(_byte(delimiter).decode())
+    return _restored(fields, delimiter), text_files.Lines(chunk.first + 1, rest)
   text = io.StringIO(chunk.data.decode(), newline='')
-  reader = _csv_reader(text, delimiter)
+  layout = _Layout(path, delimiter, 0, {}, True)
+  reader = _csv_reader(text, layout)
   try:
     fields = next(reader)
   except csv.Error as error:
@@ -202,8 +221,6 @@ def _plain_block(
     lines = chunk.first + np.searchsorted(line_ends, ends - lengths + 1)
   if not good.all():
     data = buffer[np.repeat(good, lengths)].tobytes()
-  if data.startswith(_ZLIB_MAGIC):
-    return None
   return cells.Block(
     layout.path,
     lines[good],
@@ -223,8 +240,10 @@ def _cut(
   if not data:
     frame = polars.DataFrame(schema=schema)
   else:
+    packed = data.startswith(_ZLIB_MAGIC)
     frame = polars.read_csv(
-      data,
+      b'-\n' + data if packed else data,
+      skip_rows=int(packed),
       has_header=False,
       schema=schema,
       columns=[name_of(field + 1) for field in layout.wanted.values()],
@@ -239,14 +258,18 @@ def _cut(
 def _quotes_enclose(
   buffer: np.ndarray, quotes: np.ndarray, separator: int
 ) -> bool:
-  """Whether quotes only open and close fields; none is inside of a field."""
+  """Whether quotes only open and close fields, or are doubled inside of one."""
   if quotes.size % 2:
     return False
   opening, closing = quotes[0::2], quotes[1::2]
   before = buffer[np.maximum(opening - 1, 0)]
   after = buffer[closing + 1]  # the last byte is a line end
+  # A doubled quote looks like the end of a field and the start of another.
+  doubled = opening[1:] == closing[:-1] + 1
   starts = (before == separator) | (before == ord('\n')) | (opening == 0)
   stops = (after == separator) | (after == ord('\n'))
+  starts[1:] |= doubled
+  stops[:-1] |= doubled
   return bool(np.all(starts & stops))
 
 
@@ -255,7 +278,8 @@ def _csv_block(
 ) -> cells.Block:
   """Cells of lines with any quotes, by the csv module.
 
-  A quoted field may run into the next chunk, which is then read as well.
+  A quoted field may run into the next chunk, which is then read as well. Lines
+  without a quote, but for those inside a quoted field, are left to polars.
   """
   # newline='' splits at LF, CRLF and CR and keeps them: they may be quoted.
   cut = lambda data: io.StringIO(data.decode(), newline='')
@@ -270,10 +294,15 @@ def _csv_block(
         return
       lines.extend(cut(following.data))
 
-  reader = _csv_reader(source(), layout.delimiter, layout.quotes)
-  rows, row_lines, ragged = [], [], []
+  rows, row_lines, ragged, plain, plain_lines = [], [], [], [], []
+  line, reader = chunk.first, _csv_reader(source(), layout)
   while lines:
-    line = chunk.first + reader.line_num
+    if '"' not in lines[0]:
+      plain.append(lines.popleft())
+      plain_lines.append(line)
+      line += 1
+      continue
+    before = reader.line_num
     try:
       row = next(reader)
     except csv.Error as error:
@@ -284,12 +313,16 @@ def _csv_block(
           'the quote, and double quotes inside a field'
         ) from error
       ragged.append((line, 0))
+      # What the reader has begun is not to be gone on with.
+      line += reader.line_num - before
+      reader = _csv_reader(source(), layout)
       continue
     if len(row) == layout.num_fields:
       rows.append(row)
       row_lines.append(line)
     elif row:
       ragged.append((line, len(row)))
+    line += reader.line_num - before
   columns = {
     name: polars.Series(
       _restored([row[field] for row in rows], layout.delimiter),
@@ -298,7 +331,7 @@ def _csv_block(
     for name, field in layout.wanted.items()
   }
   ragged_lines, ragged_fields = np.array(ragged, np.int64).reshape(-1, 2).T
-  return cells.Block(
+  block = cells.Block(
     layout.path,
     np.array(row_lines, np.int64),
     columns,
@@ -306,13 +339,42 @@ def _csv_block(
     ragged_fields,
     layout.num_fields,
   )
+  rest = text_files.Lines(0, ''.join(plain).encode())
+  unquoted = _plain_block(rest, layout) if plain else None
+  if unquoted is None:  # nothing was left
+    return block
+  numbers = np.array(plain_lines, np.int64)
+  return _merged(
+    block,
+    unquoted._replace(
+      lines=numbers[unquoted.lines], ragged_lines=numbers[unquoted.ragged_lines]
+    ),
+  )
 
 
-def _csv_reader(lines, delimiter: str, quotes: bool = True):
+def _merged(one: cells.Block, other: cells.Block) -> cells.Block:
+  """The rows of two blocks of one file, in the order of their lines."""
+  lines = np.concatenate([one.lines, other.lines])
+  ragged = np.concatenate([one.ragged_lines, other.ragged_lines])
+  order, order_of_ragged = np.argsort(lines), np.argsort(ragged)
+  fields = np.concatenate([one.ragged_fields, other.ragged_fields])
+  columns = {
+    name: polars.concat([column, other.columns[name]], rechunk=True)[order]
+    for name, column in one.columns.items()
+  }
+  return one._replace(
+    lines=lines[order],
+    columns=columns,
+    ragged_lines=ragged[order_of_ragged],
+    ragged_fields=fields[order_of_ragged],
+  )
+
+
+def _csv_reader(lines: Iterator[str], layout: _Layout):
   return csv.reader(
     lines,
-    delimiter=_byte(delimiter).decode(),
-    quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    delimiter=_byte(layout.delimiter).decode(),
+    quoting=csv.QUOTE_MINIMAL if layout.quotes else csv.QUOTE_NONE,
     strict=True,
   )
 

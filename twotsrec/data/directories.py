@@ -93,7 +93,8 @@ def save(
 def json_bytes(value: Any) -> bytes:
   """The one way to write a JSON value, so that equal ones have equal bytes."""
   text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
-  return (text + '\n').encode()
+  # A path may hold bytes that are no text.
+  return (text + '\n').encode(errors='backslashreplace')
 
 
 def load(

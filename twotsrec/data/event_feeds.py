@@ -57,6 +57,7 @@ def make(
   keep = np.asarray(prepared.split) == prepared_lib.TRAIN
   if held_out is not None:
     keep[np.asarray(held_out)] = False
+  prepared_lib.refuse_dislikes(prepared, 'a model of 2TS')
   event = np.flatnonzero(keep)
   if not len(event):
     raise types.UserError(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,9 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import choices
 from twotsrec.data import rows as rows_lib
+from twotsrec.data import table_files
 from twotsrec.data import tables
+from twotsrec.data import whole
 
 KINDS = choices.FEATURE_KINDS
 CATEGORICAL, MULTIVALUED, DENSE = KINDS
@@ -71,7 +72,7 @@ def read(
     text_ids: whether item ids are text, or else integers.
   """
   kinds = _parse_columns(columns)
-  path = pathlib.Path(path)
+  path = table_files.named(path)[0]
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   names = tables.column_names(path, delimiter)
@@ -96,11 +97,8 @@ def read(
     '; correct it'
     + (as_text(fault.name) if kinds.get(fault.name) == DENSE else '')
   )
-  parts = [
-    rows_lib.parse(block, parsers, remedy)
-    for block in tables.blocks(path, wanted, delimiter=delimiter)
-  ]
-  read_rows = rows_lib.join(parts)
+  blocks = tables.blocks(path, wanted, delimiter=delimiter)
+  read_rows = rows_lib.parse(whole.gathered(blocks), parsers, remedy)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
   of_kind = lambda wanted: {

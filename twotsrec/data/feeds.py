@@ -32,6 +32,10 @@ class Feed(NamedTuple):
   # f32[E], positions an example trains (1, or those of a sequence).
   weight: jax.Array
   complements: sampling.Complements  # what negatives must stay out of
+  # Items to train against, of every user, or None: those of user u are
+  # disliked[disliked_offsets[u] : disliked_offsets[u + 1]], i32[U + 1], i32[M].
+  disliked_offsets: jax.Array | None = None
+  disliked: jax.Array | None = None
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -156,7 +160,43 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     group=i32(group),
     weight=jnp.asarray(weight, jnp.float32),
     complements=sampling.make_complements(seen.offsets, seen.items),
+    **_disliked(prepared),
   )
+
+
+def _disliked(prepared: prepared_lib.Prepared) -> dict[str, jax.Array]:
+  """Columns of what is trained against, where that was asked for."""
+  offsets, items = prepared.disliked_offsets, prepared.disliked_items
+  asked = prepared_lib.teaches_dislikes(prepared)
+  if not asked or offsets is None or items is None:
+    return {}
+  return {'disliked_offsets': i32(offsets), 'disliked': i32(items)}
+
+
+def _with_disliked(
+  feed: Feed, negatives: jax.Array, user: jax.Array, keys: jax.Array
+) -> jax.Array:
+  """The first negative of a user with dislikes becomes one of them, at random.
+
+  Args:
+    feed: the columns.
+    negatives: i32[B, ..., C].
+    user: i32[B].
+    keys: of the negatives, [B].
+  """
+  if feed.disliked is None or feed.disliked_offsets is None:
+    return negatives
+  shape = negatives.shape[1:-1]
+  draw = lambda key, count: jax.random.randint(
+    jax.random.fold_in(key, negatives.shape[-1]), shape, 0, count
+  )
+  first, last = feed.disliked_offsets[user], feed.disliked_offsets[user + 1]
+  place = jax.vmap(draw)(keys, jnp.maximum(last - first, 1))
+  wide = lambda column: jnp.reshape(column, (-1, *(1 for _ in shape)))
+  place = jnp.minimum(place + wide(first), feed.disliked.shape[0] - 1)
+  some = wide(last > first)
+  one = jnp.where(some, feed.disliked[place], negatives[..., 0])
+  return negatives.at[..., 0].set(one)
 
 
 def make_batch(
@@ -201,6 +241,8 @@ def make_batch(
     negatives = jnp.reshape(negatives, (*history.shape, num_negatives))
   else:
     positive = feed.items[target]
+  if num_negatives:
+    negatives = _with_disliked(feed, negatives, user, keys)
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
   weight = take(feed.weight, examples, 0.0)
   return types.Batch(history, candidates, user, group, weight)

@@ -90,6 +90,13 @@ def concatenate(columns: Sequence[Column]) -> Column:
   return Texts(names, np.concatenate(codes))
 
 
+def as_text(column: Column) -> Column:
+  """A column of text; integers as Python writes them."""
+  if isinstance(column, Texts) or is_text(column):
+    return column
+  return texts(polars.Series(values=column).cast(polars.String))
+
+
 def is_text(column: Column) -> bool:
   """Whether a column holds text, or else numbers."""
   return isinstance(column, Texts) or column.dtype.kind == 'U'

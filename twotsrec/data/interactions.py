@@ -12,11 +12,14 @@ from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import ids
 from twotsrec.data import orders
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
 DEDUP = choices.DEDUP
+DISLIKES = choices.DISLIKES
 CORES = choices.CORES
+_UNKNOWN = -1  # number of a behavior that is not named
 _MAX_BEHAVIORS = 127  # stored as i8
 
 
@@ -25,13 +28,25 @@ class Filters(NamedTuple):
 
   min_rating: float | None = None  # keep ratings of at least this, or None
   # Of equal (user, item, behavior) keep all ('none'), the 'first' or the 'last'
-  # in time; '' is 'first' with behaviors, 'none' without.
+  # in time; '' is 'first' for the named datasets with behaviors (COPF sec.
+  # 5.1.1), else 'none'.
   dedup: str = ''
   min_user: int = 1  # fewest interactions of a kept user
   min_item: int = 1  # fewest interactions of a kept item
   # 'fixed_point' repeats the two minima until nothing changes, so both hold at
   # the end; 'single_pass' counts once, on what comes in.
   core: str = 'fixed_point'
+  # What becomes of items that a user rated lower: 'seen' is no event, but
+  # neither recommended nor ranked nor drawn as a negative; 'negatives' is the
+  # same, but each event is trained against one of them; 'drop' forgets them.
+  dislikes: str = 'seen'
+
+
+class Pairs(NamedTuple):
+  """Users and items that belong together, in the numbering of their events."""
+
+  user: np.ndarray  # i32[M], 0..U-1
+  item: np.ndarray  # i32[M], 1..I
 
 
 class Interactions(NamedTuple):
@@ -53,6 +68,7 @@ class Interactions(NamedTuple):
   dropped: dict[str, tables.Dropped]  # {cause: count and first lines}
   duplicates: int = 0  # rows that repeat a (user, item, behavior), kept or not
   ordered_by: str = ''  # see `tables.Table`
+  disliked: Pairs | None = None  # rated below the threshold, if they stay seen
 
 
 _COLUMNS = ('user', 'item', 'time', 'order', 'behavior', 'split', 'lines')
@@ -63,6 +79,7 @@ def from_table(
   filters: Filters | None = None,
   behaviors: tuple[str, ...] = (),
   in_order: bool = False,
+  drop_unknown: bool = False,
 ) -> Interactions:
   """Filters, numbers and sorts the rows of a table.
 
@@ -76,6 +93,8 @@ def from_table(
       behavior but the target may be without rows.
     in_order: whether the rows of a user are said to be in the order of time;
       it is an error then if they are not.
+    drop_unknown: whether rows of a behavior that is not named are dropped and
+      counted; they are an error otherwise.
   """
   filters = filters or Filters()
   _check_filters(filters)
@@ -84,7 +103,7 @@ def from_table(
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   _check_times(table, user, in_order)
-  behavior, behavior_names = _number_behaviors(table.behavior, behaviors)
+  behavior, behavior_names = _number_behaviors(table, behaviors, drop_unknown)
   events = Interactions(
     user=user,
     item=item + 1,
@@ -100,16 +119,10 @@ def from_table(
     dropped=table.dropped,
     ordered_by=table.ordered_by,
   )
-  if filters.min_rating is not None:
-    if table.rating is None:
-      raise types.UserError('min_rating needs a rating column; give one')
-    low = table.rating < filters.min_rating
-    events = _drop(events, {f'rating below {filters.min_rating:g}': low})
-    if not len(events.user):
-      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
+  events = _only_wanted(events, table.rating, filters)
   repeated = np.diff(np.sort(_pairs(events))) == 0
   events = events._replace(duplicates=int(np.sum(repeated)))
-  dedup = dedup_rule(filters, behavior is not None)
+  dedup = filters.dedup or 'none'
   if dedup != 'none':
     cause = f'duplicate, {dedup} one kept'
     events = _drop(events, {cause: _repeated(events, dedup)})
@@ -119,10 +132,26 @@ def from_table(
   return _numbered(taken(events._replace(lines=None), order))
 
 
-def dedup_rule(filters: Filters, has_behaviors: bool) -> str:
-  """The one of equal rows that stays, 'first' or 'last'; 'none' drops none."""
-  # COPF sec. 5.1.1: the earliest of a user, an item and a behavior.
-  return filters.dedup or ('first' if has_behaviors else 'none')
+def _only_wanted(
+  events: Interactions, rating: np.ndarray | None, filters: Filters
+) -> Interactions:
+  """Events of a behavior that is named, and of a rating that is high enough."""
+  known = np.ones(len(events.user), bool)
+  gone = {}
+  if events.behavior is not None:
+    known = events.behavior != _UNKNOWN
+    gone[f'behavior is not {" or ".join(events.behavior_names)}'] = ~known
+  if filters.min_rating is not None:
+    if rating is None:
+      raise types.UserError('min_rating needs a rating column; give one')
+    low = known & (rating < filters.min_rating)
+    gone[f'{prepared_lib.LOW} {filters.min_rating:g}'] = low
+    if not np.any(known & ~low):
+      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
+    if filters.dislikes != 'drop':
+      pairs = Pairs(events.user[low], events.item[low])
+      events = events._replace(disliked=pairs)
+  return _drop(events, gone)
 
 
 def without(
@@ -289,13 +318,27 @@ def _numbered(events: Interactions) -> Interactions:
     item=item + 1,
     user_ids=events.user_ids[used_users],
     item_ids=events.item_ids[used_items - 1],
+    disliked=_renumbered(events.disliked, used_users, used_items),
   )
 
 
+def _renumbered(
+  pairs: Pairs | None, used_users: np.ndarray, used_items: np.ndarray
+) -> Pairs | None:
+  """Pairs of users and items that are both used, in their new numbering."""
+  if pairs is None:
+    return None
+  user = ids.encode(used_users, pairs.user)
+  item = ids.encode(used_items, pairs.item)
+  left = (user >= 0) & (item >= 0)
+  return Pairs(user[left], item[left] + 1)
+
+
 def _number_behaviors(
-  behavior: ids.Column | None, names: tuple[str, ...]
+  table: tables.Table, names: tuple[str, ...], drop_unknown: bool
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
-  if behavior is None:
+  """Places of the behaviors among the names, i8[N], or _UNKNOWN; the names."""
+  if table.behavior is None:
     if names:
       raise types.UserError(
         f'behaviors are {",".join(names)}, but there is no behavior column; '
@@ -307,25 +350,31 @@ def _number_behaviors(
     raise types.UserError(
       f'behaviors are {",".join(names)}; name {repeated[0]!r} once'
     )
-  distinct, codes = ids.number(behavior)
+  distinct, codes = ids.number(table.behavior)
   present = distinct.tolist()
   names = tuple(names) or tuple(present)
-  unknown = sorted(set(present) - set(names))
-  if unknown:
-    raise types.UserError(
-      f'the behavior column has {unknown[0]!r}, which is not among '
-      f'{",".join(names)}; add it to --behaviors'
-    )
   if len(names) > _MAX_BEHAVIORS:
     raise types.UserError(
       f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+    )
+  position = np.array(
+    [names.index(name) if name in names else _UNKNOWN for name in present],
+    np.int8,
+  )
+  unknown = np.flatnonzero(position[codes] == _UNKNOWN)
+  if unknown.size and not drop_unknown:
+    line = '' if table.lines is None else f', line {table.lines[unknown[0]]}'
+    raise types.UserError(
+      f'{table.path}{line}: the behavior column has '
+      f'{present[codes[unknown[0]]]!r}, which is not among {",".join(names)} '
+      f'({unknown.size} such rows); add it to --behaviors, or --bad_rows=drop '
+      'drops and counts such rows'
     )
   if names[-1] not in present:
     raise types.UserError(
       f'no row is of the target behavior {names[-1]!r}; the behavior column '
       f'has {", ".join(present)}: name one of them last in --behaviors'
     )
-  position = np.array([names.index(name) for name in present], np.int8)
   return position[codes], names
 
 
@@ -336,6 +385,7 @@ def _nothing_left(reason: str) -> types.UserError:
 def _check_filters(filters: Filters) -> None:
   for name, value, allowed in (
     ('dedup', filters.dedup, ('', *DEDUP)),
+    ('dislikes', filters.dislikes, DISLIKES),
     ('core', filters.core, CORES),
   ):
     if value not in allowed:

@@ -18,6 +18,7 @@ from twotsrec.data import feature_files
 from twotsrec.data import ids
 from twotsrec.data import raw_rows
 from twotsrec.data import rows as rows_lib
+from twotsrec.data import times
 
 FOLDER = 'lastfm-dataset-1K'
 FILE = 'userid-timestamp-artid-artname-traid-traname.tsv'
@@ -89,7 +90,7 @@ def _read(
   )
   parsers = {name: (name, cells.parse_any) for name in COLUMNS}
   parsers['user'] = ('user', cells.parse_texts)
-  parsers['time'] = ('time', cells.parse_times)
+  parsers['time'] = ('time', times.parse)
   parts = []
   for block in blocks:
     rows = rows_lib.parse(block, parsers)

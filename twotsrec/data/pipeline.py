@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -27,6 +26,7 @@ from twotsrec.data import synthetic_behaviors
 from twotsrec.data import synthetic_stream
 from twotsrec.data import tables
 from twotsrec.data import target_splits
+from twotsrec.data import text_files
 
 # Names of columns that look like an order -> the flag that uses them.
 _TIMES = ('timestamp', 'time', 'ts', 'datetime', 'date')
@@ -52,7 +52,11 @@ def prepare(
     return _stream(options, out_dir, overwrite)
   source = _read(options)
   events = interactions.from_table(
-    source.table, options.filters, options.behaviors, options.reading.in_order
+    source.table,
+    options.filters,
+    options.behaviors,
+    options.reading.in_order,
+    options.reading.bad_rows == 'drop',
   )
   if len(events.behavior_names) > 1 and not options.behaviors:
     raise types.UserError(
@@ -126,6 +130,7 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     id_type=reading.id_type,
     on_bad_rows=reading.bad_rows,
     event=reading.event or None,
+    forms=reading.forms,
   )
 
 
@@ -272,10 +277,11 @@ def _assemble(
     item_ids=events.item_ids,
     times=events.time,
     behaviors=events.behavior,
+    disliked=events.disliked,
     behavior_names=events.behavior_names,
     history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
     source=options.dataset
-    or os.path.basename(options.table or os.path.abspath(options.release)),
+    or text_files.name_of(options.table or options.release),
     options=settings.recorded(options, name),
     report={
       'rows_read': events.rows_read,
@@ -294,8 +300,9 @@ def _assemble(
 def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:
   """Lines of the report that only some sources have."""
   extras: dict[str, Any] = {}
-  if source.notes:
-    extras['source_notes'] = source.notes
+  notes = {**(source.notes or {}), **source.table.notes}
+  if notes:
+    extras['source_notes'] = notes
   if options.features is not None:
     extras['item_features'] = list(options.features.columns)
   elif source.features is not None:

@@ -26,7 +26,8 @@ VERSION = 1
 MANIFEST = 'manifest.json'
 # Of `Prepared`, each a file of the directory; the optional ones may lack.
 _ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
-_OPTIONAL = ('times', 'behaviors')
+_OPTIONAL = ('times', 'behaviors', 'disliked_offsets', 'disliked_items')
+LOW = 'rating below'  # begins the cause of rows that are rated too low
 # What of the manifest its digest is of.
 _IDENTITY = ('arrays', 'behaviors', 'history_rule', 'version')
 _PIECE = 1 << 20  # events counted at once
@@ -50,6 +51,10 @@ class _Arrays(NamedTuple):
   item_ids: np.ndarray
   manifest: dict[str, Any]  # counts, options, digests and the history rule
   path: str = ''  # the directory, '' for data that was never saved
+  # Items that users rated too low for an event, and that they have in no other:
+  # those of user u are disliked_items[disliked_offsets[u : u + 2]], ascending.
+  disliked_offsets: np.ndarray | None = None  # i64[U + 1], or None
+  disliked_items: np.ndarray | None = None  # i32[M], 1..I, or None
 
 
 class Prepared(_Arrays):
@@ -121,9 +126,12 @@ def build(
   item_ids: np.ndarray,
   times: np.ndarray | None = None,
   behaviors: np.ndarray | None = None,
+  disliked: Any = None,
   **facts: Any,
 ) -> Prepared:
   """Prepared data in memory, with path ''.
+
+  `disliked` has pairs of user i32[M] and item i32[M], in any order, or is None.
 
   Events are sorted by user i32[N], 0..U-1, and by split inside a user. See
   `_Arrays` for the other columns and `assemble` for the facts.
@@ -144,6 +152,12 @@ def build(
     'user_ids': user_ids,
     'item_ids': item_ids,
   }
+  if disliked is not None:
+    pairs = np.unique(_pairs(disliked.user, disliked.item, len(item_ids)))
+    pairs = np.setdiff1d(pairs, _pairs(user, item, len(item_ids)), True)
+    if len(pairs):
+      kept = items_of_pairs(pairs, len(user_ids), len(item_ids))
+      arrays['disliked_offsets'], arrays['disliked_items'] = kept
   return assemble(arrays, **facts)
 
 
@@ -268,12 +282,66 @@ def train_counts(data: Prepared) -> np.ndarray:
 
 
 def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
-  """Distinct items of every user: 'all' events, or 'train' events only."""
-  if exclude == 'all':
-    return distinct_items(data, slice(None))
-  if exclude == 'train':
-    return distinct_items(data, np.asarray(data.split) == TRAIN)
-  raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
+  """Distinct items of every user's events: 'all', or those of 'train' only.
+
+  Items that the user rated too low for an event are among them.
+  """
+  if exclude not in ('all', 'train'):
+    raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
+  in_train = np.asarray(data.split) == TRAIN
+  chosen = slice(None) if exclude == 'all' else in_train
+  return with_disliked(data, distinct_items(data, chosen))
+
+
+def with_disliked(data: Prepared, items: SeenItems) -> SeenItems:
+  """Items of users, and those that they rated too low for an event."""
+  if data.disliked_offsets is None or data.disliked_items is None:
+    return items
+  low = SeenItems(data.disliked_offsets, data.disliked_items)
+  pairs = np.union1d(
+    *(
+      _pairs(np.repeat(np.arange(data.num_users), counts), of, data.num_items)
+      for counts, of in (
+        (np.diff(items.offsets), items.items),
+        (np.diff(low.offsets), low.items),
+      )
+    )
+  )
+  return items_of_pairs(pairs, data.num_users, data.num_items)
+
+
+def teaches_dislikes(data: Prepared) -> bool:
+  """Whether items that were rated too low are trained against."""
+  filters = data.manifest['options'].get('filters', {})
+  return (
+    data.disliked_items is not None and filters.get('dislikes') == 'negatives'
+  )
+
+
+def refuse_dislikes(data: Prepared, reader: str) -> None:
+  """Raises UserError for dislikes to train against where nothing does so."""
+  if teaches_dislikes(data):
+    raise types.UserError(
+      f'{data.path or "the log"} was prepared with --dislikes=negatives, which '
+      f'{reader} does not read; prepare it with --dislikes=seen'
+    )
+
+
+def forgotten(data: Prepared) -> int:
+  """Rows that were rated too low for an event, and are known no more."""
+  filters = data.manifest['options'].get('filters', {})
+  dropped = data.manifest['report'].get('dropped', {})
+  # Older data have no word for it, and forgot such rows.
+  if filters.get('dislikes', 'drop') != 'drop':
+    return 0
+  return sum(
+    rows['count'] for cause, rows in dropped.items() if cause.startswith(LOW)
+  )
+
+
+def _pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
+  """One number for every pair of user and item, i64[M]."""
+  return np.asarray(user, np.int64) * (num_items + 1) + item
 
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:

@@ -11,6 +11,7 @@ from twotsrec.data import groups
 from twotsrec.data import orders
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import target_splits
+from twotsrec.data import times
 
 _QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -34,11 +35,15 @@ def describe(
   return {
     'source': data.manifest['source'],
     'digest': data.manifest['digest'],
+    'dedup': data.manifest['options'].get('filters', {}).get('dedup', 'none'),
     **data.manifest['report'],
     'kept': counts['events'],
     'counts': dict(counts),
-    'density': len(prepared_lib.seen_items(data).items) / cells,
+    'disliked': _disliked(data),
+    'density': len(prepared_lib.distinct_items(data, slice(None)).items)
+    / cells,
     'tied_times': _tied_share(data),
+    'span': _span(data),
     'cold_users': int(np.sum(~warm_users)),
     'cold_items': int(np.sum(~warm_items[1:])),
     'train_positives': int(np.sum(positives)),
@@ -182,6 +187,25 @@ def _tied_share(data: prepared_lib.Prepared) -> float | None:
   return float(np.mean(tied))
 
 
+def _disliked(data: prepared_lib.Prepared) -> int:
+  """Pairs that were rated too low for an event, and stay seen."""
+  return 0 if data.disliked_items is None else len(data.disliked_items)
+
+
+def _kept(facts: dict[str, Any]) -> str:
+  """What became of rows that repeat a user, an item and a behavior."""
+  rule = facts['dedup']
+  return 'all kept' if rule == 'none' else f'the {rule} of each kept'
+
+
+def _span(data: prepared_lib.Prepared) -> list[str] | None:
+  """The first and the last time, as dates."""
+  if data.times is None or not len(data.times):
+    return None
+  seconds = np.asarray(data.times)
+  return [times.shown(np.min(seconds)), times.shown(np.max(seconds))]
+
+
 def text(
   data: prepared_lib.Prepared, options: config.GroupConfig | None = None
 ) -> str:
@@ -200,7 +224,15 @@ def text(
     *[('  dropped', line) for line in dropped],
     ('  kept', f'{facts["kept"]:,}'),
     *[('  note', f'{count:,}  {what}') for what, count in notes],
-    ('duplicates', f'{facts.get("duplicates", 0):,} repeated pairs'),
+    (
+      'duplicates',
+      f'{facts.get("duplicates", 0):,} repeated pairs, {_kept(facts)}',
+    ),
+    *[
+      ('rated low', f'{count:,} pairs, neither recommended nor ranked')
+      for count in [facts['disliked']]
+      if count
+    ],
     ('times', _times(facts)),
     ('users', f'{counts["users"]:,}  ({facts["cold_users"]:,} cold)'),
     ('items', f'{counts["items"]:,}  ({facts["cold_items"]:,} cold)'),
@@ -299,4 +331,5 @@ def _times(facts: dict[str, Any]) -> str:
   tied = 'none'
   if facts['tied_times'] is not None:
     tied = f'{facts["tied_times"]:.2%} of events tie with another of their user'
-  return f'{tied}; ordered by {facts.get("ordered_by", "row")}'
+  tied = f'{tied}; ordered by {facts.get("ordered_by", "row")}'
+  return ' to '.join(facts['span']) + f'; {tied}' if facts['span'] else tied

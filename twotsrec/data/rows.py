@@ -11,6 +11,7 @@ from twotsrec.data import cells
 
 FIRST_LINES = 5  # kept for every cause
 _WAYS_OUT = {'broken quotes': '; double the quotes inside a quoted field'}
+_HEADER_AGAIN = 'the header again'
 Values = np.ndarray | polars.Series  # numbers, or texts
 # Name of the values -> their column and one of the parsers of `cells`.
 Parsers = dict[str, tuple[str, Callable[[polars.Series], cells.Parsed]]]
@@ -30,6 +31,7 @@ class Rows(NamedTuple):
   lines: np.ndarray  # i64[R]
   rows_read: int  # R and the dropped rows
   dropped: dict[str, Dropped]  # cause -> rows
+  notes: dict[str, int] = {}  # what was changed in cells -> how often
 
 
 class Fault(NamedTuple):
@@ -60,13 +62,13 @@ def parse(
   faults = _faults(block, parsers, parsed)
   if faults and remedy:
     fault = min(faults, key=lambda fault: fault.lines[0])
-    what = f'{block.path}, {_described(block, fault)}'
-    raise types.UserError(f'{what}{remedy(fault)}')
+    raise types.UserError(f'{_described(block, fault)}{remedy(fault)}')
   rows = Rows(
     {name: column.values for name, column in parsed.items()},
     block.lines,
     len(block.lines) + len(block.ragged_lines),
     {},
+    _summed([note for column in parsed.values() for note in column.notes]),
   )
   good, dropped = np.ones(len(block.lines), bool), {}
   for fault in faults:
@@ -91,6 +93,7 @@ def join(parts: Sequence[Rows]) -> Rows:
     np.concatenate([part.lines for part in parts]),
     sum(part.rows_read for part in parts),
     total,
+    _summed([note for part in parts for note in part.notes.items()]),
   )
 
 
@@ -125,14 +128,23 @@ def _add(
   return total
 
 
+def _summed(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
+  """Counts by what was counted."""
+  total: dict[str, int] = {}
+  for what, count in counts:
+    total[what] = total.get(what, 0) + count
+  return total
+
+
 def _faults(
   block: cells.Block, parsers: Parsers, parsed: dict[str, cells.Parsed]
 ) -> list[Fault]:
   faults = []
-  broken = block.ragged_fields == 0
+  fields = block.ragged_fields
   for cause, which in (
-    (block.broken, broken),
-    ('wrong number of fields', ~broken),
+    (block.broken, fields == cells.BROKEN),
+    (_HEADER_AGAIN, fields == cells.HEADER_AGAIN),
+    ('wrong number of fields', fields > 0),
   ):
     if which.any():
       rows = np.flatnonzero(which)
@@ -159,22 +171,24 @@ def _taken(rows: Rows, good: np.ndarray) -> Rows:
   )
 
 
-def _concatenated(columns: list[Values]) -> Values:
-  # Ids count as numbers until the first of them is read: those parts are empty.
-  texts = [column for column in columns if isinstance(column, polars.Series)]
-  numbers = [column for column in columns if isinstance(column, np.ndarray)]
-  return polars.concat(texts) if texts else np.concatenate(numbers)
+def _concatenated(columns: list[Any]) -> Values:
+  of_text = isinstance(columns[0], polars.Series)
+  return polars.concat(columns) if of_text else np.concatenate(columns)
 
 
 def _described(block: cells.Block, fault: Fault) -> str:
   """A sentence with the place of the first row of a fault, and its cause."""
-  where, row = f'{block.unit} {fault.lines[0]}', int(fault.rows[0])
+  line, path, row = int(fault.lines[0]), block.path, int(fault.rows[0])
+  for before, one in block.files:
+    if before < fault.lines[0]:
+      line, path = int(fault.lines[0]) - before, one
+  where = f'{path}, {block.unit} {line}'
   if fault.name:
     value = cells.text_at(block.columns[fault.column], row)
     value = repr(value if len(value) <= 60 else value[:60] + '...')
     return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
-  if fault.cause == block.broken:
-    return f'{where}: {block.broken}{_WAYS_OUT.get(block.broken, "")}'
+  if fault.cause in (block.broken, _HEADER_AGAIN):
+    return f'{where}: {fault.cause}{_WAYS_OUT.get(fault.cause, "")}'
   return (
     f'{where}: {fault.cause}, {block.ragged_fields[row]} instead of '
     f'{block.num_fields}'

@@ -1,7 +1,6 @@
 """Options that decide how a log is prepared, and the part that is recorded."""
 
 import json
-import os
 from typing import Any, NamedTuple
 
 from twotsrec import config
@@ -14,6 +13,7 @@ from twotsrec.data import release
 from twotsrec.data import splits
 from twotsrec.data import synthetic_behaviors
 from twotsrec.data import tables
+from twotsrec.data import text_files
 
 BUILT_IN = choices.BUILT_IN
 SplitOptions = splits.Rule
@@ -29,6 +29,7 @@ class TableOptions(NamedTuple):
   column_names: tuple[str, ...] = ()
   id_type: str = 'auto'  # 'auto', 'int' or 'string'
   bad_rows: str = 'error'  # 'error' or 'drop'
+  forms: tables.Forms = tables.Forms()  # of cells, and which rows to read
   # Whether the rows of a user are said to be in the order of time; if they are
   # not, it is an error.
   in_order: bool = False
@@ -139,7 +140,10 @@ def complete(options: Options) -> Options:
     or (built_in if options.dataset == SYNTHETIC_BEHAVIORS else ())
   )
   options = options._replace(behaviors=behaviors)
-  dedup = interactions.dedup_rule(options.filters, _has_behaviors(options))
+  # The datasets of COPF keep the first of equal rows (COPF sec. 5.1.1); of a
+  # table nothing is dropped without being asked.
+  first = not options.table and _has_behaviors(options)
+  dedup = options.filters.dedup or ('first' if first else 'none')
   return options._replace(filters=options.filters._replace(dedup=dedup))
 
 
@@ -160,12 +164,12 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
   if options.features is None:
     del values['features']
   else:
-    file = os.path.basename(options.features.file)
+    file = text_files.name_of(options.features.file)
     values['features'] = options.features._replace(file=file)._asdict()
   for name in ('table', 'validation_table', 'test_table'):
-    values[name] = os.path.basename(values[name])
+    values[name] = text_files.name_of(values[name]) if values[name] else ''
   if options.release:
-    values['release'] = os.path.basename(os.path.abspath(options.release))
+    values['release'] = text_files.name_of(options.release)
   # How to read another file of the same form.
   reading = values.pop('reading')
   source = named(options.dataset)
@@ -175,7 +179,10 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
     values['columns'] = reading.columns._asdict()
     for name in ('delimiter', 'column_names', 'id_type'):
       values[name] = getattr(reading, name)
+    values['forms'] = reading.forms._asdict()
   values['filters'] = options.filters._asdict()
+  if options.filters.min_rating is None:
+    del values['filters']['dislikes']  # nothing is rated too low
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.
   return json.loads(json.dumps(values))

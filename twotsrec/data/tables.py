@@ -2,13 +2,13 @@
 
 Every row is either kept or counted under the cause it was dropped for; without
 leave to drop, the first bad row is an error that names file, line and value.
+What a column holds is decided from all of its rows, whatever their order.
 """
 
 from collections.abc import Iterable, Sequence
 import functools
 import os
 import pathlib
-import stat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,24 +20,24 @@ from twotsrec.data import columnar
 from twotsrec.data import delimited
 from twotsrec.data import ids
 from twotsrec.data import rows as rows_lib
-from twotsrec.data import text_files
+from twotsrec.data import table_files
+from twotsrec.data import times
+from twotsrec.data import whole
 
-_DELIMITERS = {'.csv': ',', '.tsv': '\t', '.txt': None}  # None: first line
-_JSON_LINES = ('.jsonl', '.ndjson')
-_PARQUET = '.parquet'
 _ID_TYPES = ('auto', 'int', 'string')
 _ON_BAD_ROWS = ('error', 'drop')
 
 _KINDS = {
   'user': cells.ID,
   'item': cells.ID,
-  'time': cells.TIME,
+  'time': times.KIND,
   'rating': cells.NUMBER,
   'behavior': cells.TEXT,
   'split': cells.TEXT,
   'order': cells.INTEGER,
   'event': cells.TEXT,
 }
+_OF_TEXT = ('user', 'item', 'behavior', 'split', 'event')
 _DROP = '--bad_rows=drop drops and counts such rows'
 Dropped = rows_lib.Dropped
 
@@ -56,6 +56,18 @@ class Columns(NamedTuple):
   behavior: str | None = None
   split: str | None = None
   order: str | None = None
+
+
+class Forms(NamedTuple):
+  """How cells are written, and which rows are wanted."""
+
+  time_unit: str = 'auto'  # of times that are numbers, see `times.Writing`
+  time_format: str = ''  # of times that are dates, as for strptime
+  decimal: str = '.'  # in numbers, or ','
+  # Names such as NA that are ids, and stand for no missing value.
+  keep_ids: tuple[str, ...] = ()
+  # 'column=value,value' of the rows to read; those of every condition.
+  where: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):
@@ -77,6 +89,8 @@ class Table(NamedTuple):
   # What `order` was made of if it is no column, for reports.
   ordered_by: str = ''
   event: ids.Column | None = None  # ids of events, text[N], or None
+  # What was changed in cells, or could be -> how often, for reports.
+  notes: dict[str, int] = {}
 
 
 def make(
@@ -103,33 +117,41 @@ def read_table(
   id_type: str = 'auto',
   on_bad_rows: str = 'error',
   event: str | None = None,
+  forms: Forms | None = None,
 ) -> Table:
   """Reads an interaction table.
 
   Args:
-    path: .csv, .tsv or .txt, JSON lines (.jsonl or .ndjson), all also with .gz
-      or .zst; .parquet; any other text file if `delimiter` is given.
+    path: .csv, .tsv, .txt, .inter, JSON lines (.jsonl, .ndjson or .json), all
+      also compressed; .parquet; any other text file if `delimiter` is given; a
+      folder of such files, several with commas between, or a pattern such as
+      part-*.csv.
     columns: which columns to read.
     delimiter: one or more characters; by default told by the extension, and
       by the first line of a .txt file.
     column_names: names of all columns of a file without a header line.
-    id_type: 'int', 'string', or 'auto': integers if the first id of the
-      column is one as Python would write it (so not '007').
+    id_type: 'int', 'string', or 'auto': integers if all ids of the column are
+      such as Python would write them (so not '007').
     on_bad_rows: 'error', or 'drop' to count and leave out bad rows.
     event: column with ids of the events, or None.
+    forms: of the cells, and the rows to read.
   Returns:
     A Table with at least one row.
   """
+  forms = forms or Forms()
   for name, value, allowed in (
     ('id_type', id_type, _ID_TYPES),
     ('bad_rows', on_bad_rows, _ON_BAD_ROWS),
+    ('decimal', forms.decimal, ('.', ',')),
   ):
     if value not in allowed:
       raise types.UserError(
         f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
       )
-  path = pathlib.Path(path)
-  _format(path, delimiter)
+  times.check(times.Writing(forms.time_unit, forms.time_format))
+  conditions = _conditions(forms.where)
+  paths = table_files.named(path)
+  path = paths[0]
   if not columns.user or not columns.item or columns.user == columns.item:
     raise types.UserError(
       f'{path}: users come from column {columns.user!r} and items from '
@@ -138,25 +160,42 @@ def read_table(
     )
   named = {**columns._asdict(), 'event': event}
   roles = {role: name for role, name in named.items() if name}
-  wanted = {name: _KINDS[role] for role, name in roles.items()}
-  read = blocks(path, wanted, delimiter=delimiter, column_names=column_names)
-  return _collect(path, roles, read, id_type, on_bad_rows == 'drop')
+  wanted = dict.fromkeys(conditions, cells.ANY_TEXT)
+  wanted |= {name: _KINDS[role] for role, name in roles.items()}
+  read = functools.partial(
+    blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
+  )
+  block = whole.joined([whole.gathered(read(path)) for path in paths])
+  block = whole.without_headers(block)
+  if column_names:
+    whole.refuse_unnamed_header(block, [columns.user, columns.item])
+  block, left_out = whole.where(block, conditions)
+  kinds, notes = _judged(block, roles, id_type, forms)
+  parsers = {role: (roles[role], kind.parse) for role, kind in kinds.items()}
+  drop = on_bad_rows == 'drop'
+  remedy = None if drop else functools.partial(_remedy, kinds, block)
+  rows = rows_lib.parse(block, parsers, remedy)
+  rows = rows._replace(
+    rows_read=rows.rows_read + sum(gone.rows for gone in left_out.values()),
+    dropped={**left_out, **rows.dropped},
+    notes={**rows.notes, **notes},
+  )
+  table = _table(path, rows)
+  return table if len(paths) == 1 else table._replace(lines=None)
 
 
 def join(parts: dict[str, Table]) -> Table:
   """One table with a split column from the table of each split, train first.
 
   Where only some have times, these order their rows and the others come after
-  them: the table has no `time` then, because not every event has one.
+  them: the table has no `time` then, because not every event has one. Ids that
+  are integers in one table and text in another are text.
   """
   columns = {}
   for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
     arrays = [getattr(part, role) for part in parts.values()]
     if role in ('user', 'item') and len(set(map(ids.is_text, arrays))) > 1:
-      raise types.UserError(
-        f'{role} ids are integers in one table and text in another; use '
-        '--id_type=string'
-      )
+      arrays = [ids.as_text(array) for array in arrays]
     absent = any(array is None for array in arrays)
     columns[role] = None if absent else ids.concatenate(arrays)
   first = next(iter(parts.values()))
@@ -175,6 +214,11 @@ def join(parts: dict[str, Table]) -> Table:
       for name, part in parts.items()
       for cause, rows in part.dropped.items()
     },
+    notes={
+      f'{what} ({name} table)': count
+      for name, part in parts.items()
+      for what, count in part.notes.items()
+    },
   )
 
 
@@ -186,89 +230,68 @@ def blocks(
   column_names: Sequence[str] | None = None,
 ) -> Iterable[cells.Block]:
   """Columns by name of a file of any format of `read_table`, in blocks."""
-  kind, delimiter = _format(path, delimiter)
-  if kind == _PARQUET:
+  kind, delimiter = table_files.of(path, delimiter)
+  if kind == table_files.PARQUET:
     return [columnar.read_parquet(path, wanted)]
-  if kind in _JSON_LINES:
+  if kind in table_files.JSON_LINES:
     return columnar.read_json_lines(path, wanted)
   return delimited.read(
     path, list(wanted), delimiter=delimiter, column_names=column_names
   )
 
 
+def is_delimited(path: str, delimiter: str | None = None) -> bool:
+  """Whether a file is text with a delimiter, whose columns may be named."""
+  kind, _ = table_files.of(table_files.named(path)[0], delimiter)
+  return kind != table_files.PARQUET and kind not in table_files.JSON_LINES
+
+
 def column_names(
   path: str | os.PathLike, delimiter: str | None = None
 ) -> list[str]:
   """Names of all columns of a table; of JSON lines those of the first line."""
-  path = pathlib.Path(path)
-  kind, delimiter = _format(path, delimiter)
-  if kind == _PARQUET:
+  path = table_files.named(path)[0]
+  kind, delimiter = table_files.of(path, delimiter)
+  if kind == table_files.PARQUET:
     return columnar.parquet_names(path)
-  if kind in _JSON_LINES:
+  if kind in table_files.JSON_LINES:
     return columnar.json_names(path)
   return delimited.header(path, delimiter)
 
 
-def _format(
-  path: pathlib.Path, delimiter: str | None
-) -> tuple[str, str | None]:
-  """Checks that the file is there; its extension, and delimiter if that tells.
-
-  A delimiter that is given goes with any extension but those of Parquet and
-  JSON lines.
-  """
-  try:
-    mode = path.stat().st_mode
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise types.UserError(
-      f'{path}: no such file; looked in {path.absolute().parent}'
-    ) from error
-  except OSError as error:
-    raise text_files.unreadable(path, error) from error
-  if stat.S_ISDIR(mode):
-    raise types.UserError(f'{path}: a folder, not a table; name a file in it')
-  name = path.name.lower()
-  for packed in text_files.COMPRESSED:
-    name = name.removesuffix(packed)
-  kind = pathlib.PurePath(name).suffix
-  if path.suffix.lower() == _PARQUET or kind in _JSON_LINES:
-    return kind, None
-  if delimiter is not None:
-    return kind, delimiter.replace('\\t', '\t')  # as typed in a shell
-  if kind not in _DELIMITERS:
-    raise types.UserError(
-      f'{path}: unknown extension {kind!r}; known: .csv, .tsv, .txt, .jsonl '
-      'and .ndjson (also with .gz or .zst) and .parquet; for another text file '
-      'pass --delimiter'
-    )
-  return kind, _DELIMITERS[kind]
-
-
-def _collect(
-  path: pathlib.Path,
-  roles: dict[str, str],
-  read: Iterable[cells.Block],
-  id_type: str,
-  drop: bool,
-) -> Table:
-  """Parses blocks, keeps good rows, and counts or reports bad ones."""
-  kinds = {role: _KINDS[role] for role in roles}
+def _judged(
+  block: cells.Block, roles: dict[str, str], id_type: str, forms: Forms
+) -> tuple[dict[str, cells.Kind], dict[str, int]]:
+  """What the cells of every role are, and notes about its ids."""
+  kinds, notes = {role: _KINDS[role] for role in roles}, {}
+  parse_texts = functools.partial(cells.parse_texts, spared=forms.keep_ids)
   for role in ('user', 'item'):
-    kinds[role] = {'string': cells.TEXT_ID}.get(id_type, cells.ID)
-  unsettled = {'user', 'item'} if id_type == 'auto' else set()
-  remedy = None if drop else functools.partial(_remedy, id_type)
-  parts = []
-  for block in read:
-    for role in sorted(unsettled):
-      # Empty ids, which are a fault either way, do not tell.
-      integer = cells.starts_with_integer(block.columns[roles[role]])
-      if integer is not None:
-        unsettled.remove(role)
-        kinds[role] = cells.ID if integer else cells.TEXT_ID
-    parsers = {role: (name, kinds[role].parse) for role, name in roles.items()}
-    parts.append(rows_lib.parse(block, parsers, remedy))
-  rows = rows_lib.join(parts)
-  del parts
+    ids_of_role = block.columns[roles[role]]
+    if id_type == 'string' or (
+      id_type == 'auto' and not cells.are_integers(ids_of_role, forms.keep_ids)
+    ):
+      kinds[role] = cells.TEXT_ID._replace(parse=parse_texts)
+      count, example = whole.mixed(ids_of_role, forms.keep_ids)
+      if count and id_type == 'auto':
+        what = f'{roles[role]} ids are text for those that are no integers, '
+        notes[f'{what}such as {example[:40]!r}'] = count
+  for role in {'behavior', 'split', 'event'} & set(roles):
+    kinds[role] = cells.TEXT._replace(parse=parse_texts)
+  if 'time' in roles:
+    writing = times.Writing(forms.time_unit, forms.time_format)
+    parse = functools.partial(times.parse, writing=writing)
+    kinds['time'] = times.KIND._replace(parse=parse)
+    if forms.time_format:
+      allowed = f'dates of the form --time_format={forms.time_format}'
+      kinds['time'] = kinds['time']._replace(allowed=allowed)
+  if forms.decimal == ',' and 'rating' in roles:
+    parse = functools.partial(cells.parse_numbers, comma=True)
+    kinds['rating'] = cells.NUMBER._replace(parse=parse)
+  return kinds, notes
+
+
+def _table(path: pathlib.Path, rows: rows_lib.Rows) -> Table:
+  """A table of parsed rows; an error if there is none."""
   if not rows.rows_read:
     raise types.UserError(
       f'{path}: a header but no rows; the table needs at least one row'
@@ -279,10 +302,38 @@ def _collect(
       f'dropped ({rows_lib.causes(rows.dropped)}); check --delimiter and the '
       'column names'
     )
-  arrays = {role: column(rows.columns[role]) for role in roles}
+  arrays = {role: column(values) for role, values in rows.columns.items()}
+  notes = dict(rows.notes)
+  for role in ('user', 'item'):
+    values = arrays[role]
+    if isinstance(values, ids.Texts):
+      count, (one, other) = whole.alike(polars.Series(values.names))
+      if count:
+        what = f'{role} ids are like another but for case, width or zeros'
+        notes[f'{what}, such as {one[:40]!r} and {other[:40]!r}'] = count
   return make(str(path), rows.dropped, rows.rows_read, **arrays)._replace(
-    lines=rows.lines
+    lines=rows.lines, notes=notes
   )
+
+
+def _conditions(where: Sequence[str]) -> dict[str, tuple[str, ...]]:
+  """Column -> the values that its rows may have."""
+  conditions = {}
+  for condition in where:
+    name, equal, values = condition.partition('=')
+    allowed = tuple(value.strip() for value in values.split(','))
+    if not name.strip() or not equal or not all(allowed):
+      raise types.UserError(
+        f'--where={condition} is no condition; write --where=column=value or '
+        '--where=column=value,value'
+      )
+    if name.strip() in conditions:
+      raise types.UserError(
+        f'--where names {name.strip()!r} twice; give all its values at once, '
+        f'as in --where={name.strip()}=value,value'
+      )
+    conditions[name.strip()] = allowed
+  return conditions
 
 
 def column(values: rows_lib.Values) -> ids.Column:
@@ -290,13 +341,23 @@ def column(values: rows_lib.Values) -> ids.Column:
   return ids.texts(values) if isinstance(values, polars.Series) else values
 
 
-def _remedy(id_type: str, fault: rows_lib.Fault) -> str:
+def _remedy(
+  kinds: dict[str, cells.Kind], block: cells.Block, fault: rows_lib.Fault
+) -> str:
+  """The end of an error: what is allowed, and the ways out."""
   if not fault.name:
     return f'; correct it, or {_DROP}'
-  kind, mixed = _KINDS[fault.name], ''
-  if kind == cells.ID and fault.code == cells.NOT_INTEGER and id_type == 'auto':
-    mixed = ', but the column began with integers (mixed types)'
-  return f'{mixed}; allowed: {kind.allowed}; {_DROP}'
+  if fault.code == cells.OTHER_SCALE:
+    return (
+      '; give all times of the column one unit (seconds and milliseconds are '
+      f'1,000 apart), or {_DROP}, --time_unit=s takes all as seconds'
+    )
+  if fault.code == cells.MISSING and fault.name in _OF_TEXT:
+    cell = cells.text_at(block.columns[fault.column], int(fault.rows[0]))
+    return f'; {_DROP}, --keep_ids={cell.strip()} takes it as a name'
+  if fault.code in (cells.EMPTY, cells.MISSING):
+    return f'; correct it, or {_DROP}'
+  return f'; allowed: {kinds[fault.name].allowed}; {_DROP}'
 
 
 def _order_by_time(parts: list[Table]) -> np.ndarray:

@@ -1,11 +1,20 @@
-"""Whole lines of a text file: plain, gzip or zstd, checked to be UTF-8."""
+"""Whole lines of a text file, plain or compressed, in UTF-8 or UTF-16.
 
+Compression and encoding are told by the first bytes of a file, whatever its
+name says.
+"""
+
+import bz2
+import codecs
 from collections.abc import Iterator
 import gzip
 import io
 import itertools
+import lzma
+import os
 import pathlib
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+import zipfile
 import zlib
 
 import polars
@@ -14,9 +23,27 @@ from twotsrec import types
 
 _MAX_LINE_BYTES = 1 << 24
 _BOM = b'\xef\xbb\xbf'
-_GZIP_MAGIC = b'\x1f\x8b'
-_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-COMPRESSED = {'.gz': ('gzip', _GZIP_MAGIC), '.zst': ('zstd', _ZSTD_MAGIC)}
+# First bytes of a compressed file.
+_MAGIC = {
+  b'\x1f\x8b': 'gzip',
+  b'BZh': 'bzip2',
+  b'\xfd7zXZ\0': 'xz',
+  b'PK\x03\x04': 'zip',
+  b'\x28\xb5\x2f\xfd': 'zstd',
+}
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Endings of a name that are none of the kind of a table.
+COMPRESSED = ('.gz', '.bz2', '.xz', '.zip', '.zst')
+_DAMAGED = (
+  *(EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError),
+  *(zipfile.BadZipFile, NotImplementedError, RuntimeError),
+)
+
+
+class _Stream(Protocol):
+  """What bytes are read from."""
+
+  def read(self, size: int = -1, /) -> bytes: ...
 
 
 class Lines(NamedTuple):
@@ -31,9 +58,9 @@ def read(
 ) -> Iterator[Lines]:
   """Yields the lines of a file in blocks, from the first that is not blank.
 
-  Gzip and zstd are recognized by their first bytes. Zstd is unpacked in
-  memory; otherwise no more than about `block_bytes` (uncompressed) are. With
-  `as_it_is`, a line that is not UTF-8 is read as Latin-1.
+  Zstd is unpacked in memory; otherwise no more than about `block_bytes`
+  (uncompressed) are. With `as_it_is`, a line that is not UTF-8 is read as
+  Latin-1.
 
   Raises:
     types.UserError: a file that cannot be read or unpacked, bytes that are no
@@ -63,6 +90,16 @@ def read(
     line += _count(whole)
 
 
+def name_of(path: str | os.PathLike) -> str:
+  """The name of a file as text; bytes that are no UTF-8 as escapes.
+
+  Of several files with commas between, all names.
+  """
+  several = [path] if os.path.exists(path) else os.fspath(path).split(',')
+  name = ','.join(os.path.basename(os.path.abspath(one)) for one in several)
+  return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
 def unreadable(path: pathlib.Path, error: OSError) -> types.UserError:
   """The user error for a file that the system does not let us read."""
   return types.UserError(
@@ -80,29 +117,71 @@ def _count(data: bytes) -> int:
 
 def _unpacked(path: pathlib.Path, block_bytes: int) -> Iterator[bytes]:
   """Bytes of a plain or compressed file, its faults raised as user errors."""
+  kind = ''
   try:
     with path.open('rb') as file:
-      head = file.peek(4)[:4]
-      name, magic = COMPRESSED.get(path.suffix.lower(), ('', b''))
-      if head and not head.startswith(magic):
-        raise types.UserError(
-          f'{path}: not a {name} file, whatever its name says; rename it '
-          f'without {path.suffix}, or compress it with {name}'
-        )
-      stream = file
-      if head.startswith(_GZIP_MAGIC):
-        stream = gzip.GzipFile(fileobj=file)
-      elif head == _ZSTD_MAGIC:
-        stream = _unpack_zstd(path)
-      while data := stream.read(block_bytes):
-        yield data
-  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+      head = file.peek(8)[:8]
+      for magic, kind_of_magic in _MAGIC.items():
+        kind = kind_of_magic if head.startswith(magic) else kind
+      yield from _in_utf8(_opened(path, file, kind), block_bytes)
+  except _DAMAGED as error:
+    if not kind:
+      raise
     what = 'truncated' if isinstance(error, EOFError) else 'damaged'
     raise types.UserError(
-      f'{path}: the gzip file is {what} ({error}); copy or download it again'
+      f'{path}: the {kind} file is {what} ({error}); copy or download it again'
     ) from error
   except OSError as error:
+    if kind and error.errno is None:  # of bz2
+      raise types.UserError(
+        f'{path}: the {kind} file is damaged ({error}); copy or download it'
+        ' again'
+      ) from error
     raise unreadable(path, error) from error
+
+
+def _opened(path: pathlib.Path, file: io.BufferedReader, kind: str) -> _Stream:
+  """The content of a file of a kind of compression, or '' for none."""
+  if kind == 'gzip':
+    return gzip.open(file, 'rb')
+  if kind == 'bzip2':
+    return bz2.open(file)
+  if kind == 'xz':
+    return lzma.open(file)
+  if kind == 'zstd':
+    return _unpack_zstd(path)
+  if kind == 'zip':
+    archive = zipfile.ZipFile(file)
+    names = [
+      name
+      for name in archive.namelist()
+      if not name.endswith('/') and not name.startswith('__MACOSX/')
+    ]
+    if len(names) != 1:
+      listed = ', '.join(names[:5])
+      raise types.UserError(
+        f'{path}: holds {len(names)} files ({listed}); unpack it, and name one'
+      )
+    return archive.open(names[0])
+  return file
+
+
+def _in_utf8(stream: _Stream, block_bytes: int) -> Iterator[bytes]:
+  """The blocks of a stream; those of UTF-16 are decoded."""
+  data = stream.read(block_bytes)
+  # A smaller block may hold half of the mark.
+  while data and len(data) < 2 and (more := stream.read(block_bytes)):
+    data += more
+  decoder = None
+  if data.startswith(_UTF16):
+    decoder = codecs.getincrementaldecoder('utf-16')(errors='replace')
+  while data:
+    text = data if decoder is None else decoder.decode(data).encode()
+    if text:
+      yield text
+    data = stream.read(block_bytes)
+  if decoder is not None and (text := decoder.decode(b'', True).encode()):
+    yield text
 
 
 def _unpack_zstd(path: pathlib.Path) -> io.BytesIO:

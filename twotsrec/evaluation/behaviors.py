@@ -27,10 +27,14 @@ def names(prepared: prepared_data.Prepared) -> tuple[str, ...]:
 def bought(
   prepared: prepared_data.Prepared, before: int = len(prepared_data.SPLITS)
 ) -> prepared_data.SeenItems:
-  """Distinct items with the target behavior, in the splits before `before`."""
+  """Distinct items with the target behavior, in the splits before `before`.
+
+  Those that the user rated too low for an event are among them.
+  """
   chosen = np.asarray(prepared.behaviors) == len(names(prepared)) - 1
   chosen &= np.asarray(prepared.split) < before
-  return prepared_data.distinct_items(prepared, chosen)
+  items = prepared_data.distinct_items(prepared, chosen)
+  return prepared_data.with_disliked(prepared, items)
 
 
 def part_names(

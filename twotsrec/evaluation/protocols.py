@@ -119,6 +119,8 @@ def in_words(prepared: prepared_lib.Prepared, asked: str, split: int) -> str:
     )
     return text + ('; items bought before are not ranked' if left_out else '')
   text = 'items the user never interacted with in the whole data'
+  if forgotten := prepared_lib.forgotten(prepared):
+    text += f' but for {forgotten:,} rows rated below the least rating'
   if len(names) > 1:
     text += ', by any behavior'
   return text + (

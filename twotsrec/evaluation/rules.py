@@ -141,7 +141,7 @@ def without(
 
 
 def past(prepared: prepared_data.Prepared) -> Rule:
-  """All but the items of the user's earlier events.
+  """All but the items of the user's earlier events, and those rated too low.
 
   A held-out item that the user had before stays. Sorts all events once: a
   user's past at an event is a prefix of the user's distinct items in the order
@@ -149,10 +149,16 @@ def past(prepared: prepared_data.Prepared) -> Rule:
   """
   offsets, num_items = np.asarray(prepared.user_offsets), prepared.num_items
   first, before, items = _first_events(prepared)
+  low = _disliked_before(prepared)
+  # What a user dislikes comes before all events of the user.
+  if prepared.disliked_items is not None:
+    place = np.repeat(before[offsets[:-1]], np.diff(low))
+    items = np.insert(items, place, prepared.disliked_items)
 
   def excluded(targets):
-    start = before[offsets[targets.user]]
-    length = before[targets.event] - start
+    user = targets.user
+    start = before[offsets[user]] + low[user]
+    length = before[targets.event] + low[user + 1] - start
     own = ~first[targets.event]  # the item itself does not leave
 
     def masks(rows, columns):
@@ -202,6 +208,13 @@ def listed(prepared: prepared_data.Prepared, num: int, seed: int = 0) -> Rule:
     )
 
   return Rule(LISTED, excluded)
+
+
+def _disliked_before(prepared: prepared_data.Prepared) -> np.ndarray:
+  """Items that all earlier users rated too low for an event, i64[U + 1]."""
+  if prepared.disliked_offsets is None:
+    return np.zeros(prepared.num_users + 1, np.int64)
+  return np.asarray(prepared.disliked_offsets)
 
 
 def _first_events(prepared):

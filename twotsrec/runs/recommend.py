@@ -194,6 +194,12 @@ def like_training(
   }
   if 'column_names' in same:
     same['column_names'] = tuple(same['column_names'])
+  if 'forms' in trained and reading.forms == usual.forms:
+    forms = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in trained['forms'].items()
+    }
+    same['forms'] = tables.Forms(**forms)
   reading = reading._replace(**same)
   if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
     reading = reading._replace(id_type='string')
