@@ -14,8 +14,9 @@ the negatives of everybody.
 
 Intervals resample users. For the pooled AUC they resample the placements of
 the positives (the share of the pooled negatives below each one) and take the
-negatives as given; where a model scores all items of some users higher than
-those of others this is wider than resampling both sides.
+negatives as given: that is narrower than resampling both sides by what chance
+there is in the negatives, and wider where a model scores all items of some
+users higher than those of others, whose negatives would come with them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
