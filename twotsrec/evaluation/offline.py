@@ -27,6 +27,7 @@ from twotsrec.evaluation import candidates
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import rules as rules_lib
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.models import closed_form
 from twotsrec.models import reminders
@@ -105,6 +106,8 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
       lists = _lists(experiment, targets)
       described['num_candidates'] = evaluation.num_candidates
       described['negatives_digest'] = candidates.digest(lists)
+  if evaluation.users:
+    described['users'] = min(evaluation.users, prepared.num_users)
   if names:
     described['behaviors'] = list(names)
     described['strip_heldout'] = experiment.config.data.strip_heldout
@@ -149,6 +152,8 @@ def _held_out(
       f'the {split} split is empty; prepare the data with one'
       ' (data.validation=True holds one event per user out)'
     )
+  evaluation = experiment.config.evaluation
+  targets = samples.of_targets(prepared, targets, evaluation)
   if experiment.config.evaluation.candidates != 'never_interacted':
     return targets
   new = behaviors.is_new(prepared, targets)

@@ -34,7 +34,19 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
     f' {", then ".join(selections)}; 95 % intervals in report.json'
   )
   lines = _lines(parts, (), about, protocols)
+  lines += _as_they_were(reports)
   return '\n'.join(lines + (_online(reports) if 'online' in first else []))
+
+
+def _as_they_were(reports):
+  """Which runs were finished before their training ended."""
+  for name, report in reports.items():
+    early = report.get('training', {}).get('as_it_was')
+    if early:
+      yield (
+        f'{name} was finished as it was, after {early["epochs"]} of'
+        f' {early["of"]} epochs'
+      )
 
 
 def _online(reports):
@@ -154,7 +166,9 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
 def _ranking(protocol):
   rank_ties = protocol['rank_ties']
   ties = 'mid rank for ties' if rank_ties == 0.5 else f'rank_ties {rank_ties}'
+  drawn = protocol.get('users')
+  ranked = f' of {drawn:,} users drawn once' if drawn else ''
   return (
-    f'{protocol["candidates"]} candidates, {ties}; activity: training'
+    f'{protocol["candidates"]} candidates{ranked}, {ties}; activity: training'
     ' interactions of a user'
   )
