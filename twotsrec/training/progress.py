@@ -33,7 +33,8 @@ class Stopped(Exception):
 def say(text: str, quiet: bool = False) -> None:
   """A line among those of `reporter`."""
   if not quiet:
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(text + '\n')
+    sys.stderr.flush()
 
 
 def of_totals(report: Report, start: int = 0) -> Callable[[int, int], None]:
