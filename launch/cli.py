@@ -4,9 +4,10 @@ A script imports inside `main` what brings arrays or trains, so that --help and
 a mistyped flag are answered at once.
 
 Exit codes: 0 success, 2 wrong input or a machine that cannot do it, 130
-interrupted, 141 a reader of the output that has gone, 143 stopped by SIGTERM
-with the state saved. What a user can mend is one or two lines on stderr, never
-a traceback; nothing is said to a reader that has gone.
+interrupted, 141 a reader of the output that has gone, 143 stopped by SIGTERM; a
+command that trains has saved its state by then. What a user can mend is one or
+two lines on stderr, never a traceback; nothing is said to a reader that has
+gone.
 """
 
 from __future__ import annotations
@@ -143,11 +144,32 @@ def experiment(config_flag: Any, data_root: str | None) -> config.Config:
   return given
 
 
-def stop_on_signal() -> Callable[[], bool]:
-  """From now on SIGTERM only asks to stop; returns whether it has come."""
-  stop = []
-  signal.signal(signal.SIGTERM, lambda number, frame: stop.append(number))
-  return lambda: bool(stop)
+def stop_on_signal() -> Callable[[], int]:
+  """From now on SIGTERM and Ctrl-C only ask to stop; returns which has come.
+
+  The function that is returned gives the number of the signal, 0 for none. A
+  second Ctrl-C ends the program at once.
+  """
+  came = []
+
+  def ask(number, frame):
+    if number == signal.SIGINT and came:
+      raise KeyboardInterrupt
+    came.append(number)
+    if number == signal.SIGINT:
+      # Not print: a signal may come while something is printed.
+      os.write(2, b'\nstopping when it is saved; Ctrl-C again ends at once\n')
+
+  signal.signal(signal.SIGTERM, ask)
+  if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as under nohup
+    signal.signal(signal.SIGINT, ask)
+  return lambda: came[0] if came else 0
+
+
+def stopped(place: str, stop: Callable[[], int], more: str = '') -> int:
+  """Says where a stopped command saved, and how to go on; its exit code."""
+  print(f'stopped and saved in {place}; the same command resumes{more}')
+  return 128 + (stop() or signal.SIGTERM)
 
 
 def column_flags() -> Callable[[], pipeline.TableOptions]:

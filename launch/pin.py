@@ -6,7 +6,6 @@ Each is a run directory of its own: WORKDIR/base, WORKDIR/ga, WORKDIR/ga_pn.
 """
 
 import pathlib
-import signal
 
 from absl import flags
 from ml_collections import config_flags
@@ -29,7 +28,7 @@ _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
 def main() -> int:
-  """Trains what is missing and prints one table; 143 after a SIGTERM."""
+  """Trains what is missing and prints one table; 143 or 130 if stopped."""
   from twotsrec.recipes import pin
   from twotsrec.runs import systems
   from twotsrec.runs import tables
@@ -39,8 +38,7 @@ def main() -> int:
   stop = cli.stop_on_signal()
   reports = systems.train(config, workdir, stop, _QUIET.value, _BESIDE.value)
   if reports is None:
-    print(f'stopped and saved in {workdir}; the same command resumes')
-    return 128 + signal.SIGTERM
+    return cli.stopped(workdir, stop)
   named = {pin.SYSTEMS[name]: report for name, report in reports.items()}
   print(tables.of_reports(named))
   places = ','.join(str(pathlib.Path(workdir) / name) for name in reports)

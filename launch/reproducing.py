@@ -4,7 +4,6 @@ from collections.abc import Callable
 import functools
 import importlib.util
 import pathlib
-import signal
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -68,7 +67,7 @@ def define(study: study_lib.Study) -> Flags:
 
 
 def run(study: study_lib.Study, given: Flags) -> int:
-  """Trains what is missing and writes the document; 143 after a SIGTERM."""
+  """Trains what is missing and writes the document; 143 or 130 if stopped."""
   request = study_lib.ask(
     study,
     {name: holder.value for name, holder in given.own.items()},
@@ -82,8 +81,7 @@ def run(study: study_lib.Study, given: Flags) -> int:
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
     if not plans.train(plan, stop, given.quiet.value, tell):
-      print(f'stopped and saved in {request.out}; the same command resumes')
-      return 128 + signal.SIGTERM
+      return cli.stopped(request.out, stop)
   print(f'written to {document.write(plan)}')
   return 0
 

@@ -3,8 +3,6 @@
 python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
 """
 
-import signal
-
 from absl import flags
 from ml_collections import config_flags
 
@@ -19,21 +17,30 @@ _WORKDIR = flags.DEFINE_string(
 _DATA_ROOT = flags.DEFINE_string(
   'data_root', None, 'Folder of the named datasets.'
 )
+_FINISH = flags.DEFINE_bool(
+  'finish',
+  False,
+  'Train no more: rank and report the best epoch so far. Needs no --config.',
+)
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
 def main() -> int:
-  """Trains, prints the table by group; 143 after a SIGTERM."""
+  """Trains, prints the table by group; 143 or 130 if it was stopped."""
   from twotsrec.runs import run
   from twotsrec.runs import tables
+  from twotsrec.training import run_directory
 
-  config = cli.experiment(_CONFIG, _DATA_ROOT.value)
+  if _FINISH.value and _CONFIG.value is None:
+    config = run_directory.typed_config(cli.required(_WORKDIR))
+  else:
+    config = cli.experiment(_CONFIG, _DATA_ROOT.value)
   workdir = cli.required(_WORKDIR)
   stop = cli.stop_on_signal()
-  report = run.train(config, workdir, stop, _QUIET.value)
+  report = run.train(config, workdir, stop, _QUIET.value, finish=_FINISH.value)
   if report is None:
-    print(f'stopped and saved in {workdir}; the same command resumes')
-    return 128 + signal.SIGTERM
+    as_it_is = ', with --finish it takes the best epoch so far'
+    return cli.stopped(workdir, stop, as_it_is)
   print(tables.of_report(report))
   return 0
 

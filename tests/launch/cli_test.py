@@ -3,6 +3,7 @@ import importlib
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import types as python_types
@@ -214,3 +215,28 @@ def test_a_home_folder_is_spelled_out_wherever_it_starts_a_value(cli):
     '--x=a~/b',
   ]
   assert [cli._at_home(argument) for argument in given] == expected
+
+
+def test_ctrl_c_asks_to_stop_once_and_stops_the_second_time(cli, capfd):
+  kept = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    stop = cli.stop_on_signal()
+    assert not stop()
+    signal.raise_signal(signal.SIGINT)
+    assert stop() == signal.SIGINT
+    assert 'Ctrl-C again ends at once' in capfd.readouterr().err
+    assert cli.stopped('runs/x', stop) == 130
+    assert 'saved in runs/x; the same command resumes' in capfd.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+    # What ignores Ctrl-C, as under nohup, goes on ignoring it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = cli.stop_on_signal()
+    signal.raise_signal(signal.SIGINT)
+    assert not stop()
+    signal.raise_signal(signal.SIGTERM)
+    assert cli.stopped('runs/x', stop) == 143
+  finally:
+    for number, handler in kept.items():
+      signal.signal(number, handler)

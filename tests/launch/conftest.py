@@ -11,11 +11,12 @@ from twotsrec.runs import run as run_lib
 
 @pytest.fixture
 def undone(monkeypatch):
-  """Puts back who listens to SIGTERM, and where modules are looked for."""
-  kept = signal.getsignal(signal.SIGTERM)
+  """Puts back who listens to signals, and where modules are looked for."""
+  kept = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
   monkeypatch.setattr(sys, 'path', [*sys.path])
   yield
-  signal.signal(signal.SIGTERM, kept)
+  for number, handler in kept.items():
+    signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -24,10 +24,11 @@ QUICKSTART = scripts.ROOT / 'configs' / 'quickstart.py'
 
 @pytest.fixture(autouse=True)
 def signals():
-  """Puts back who listens to SIGTERM."""
-  kept = signal.getsignal(signal.SIGTERM)
+  """Puts back who listens to SIGTERM and Ctrl-C."""
+  kept = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
   yield
-  signal.signal(signal.SIGTERM, kept)
+  for number, handler in kept.items():
+    signal.signal(number, handler)
 
 
 # ---- Killed at any moment
@@ -42,8 +43,13 @@ def start(tmp_path_factory):
     'PYTHONPATH': str(scripts.ROOT),
     'JAX_PLATFORMS': 'cpu',
   }
+  # A shell's background jobs, and what they start, ignore Ctrl-C.
+  heeding = (
+    'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);'
+    ' os.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+  )
   command = [
-    sys.executable,
+    *(sys.executable, '-c', heeding),
     str(scripts.LAUNCH / 'train.py'),
     f'--config={QUICKSTART}',
     *runs.flags(),
@@ -82,23 +88,25 @@ def _wait_for_more(process, workdir: pathlib.Path, epochs: int):
 def test_killed_at_random_moments_it_ends_as_if_never_interrupted(
   start, tmp_path
 ):
-  """Twice kill -9, once SIGTERM, against a run in this process."""
+  """kill -9, Ctrl-C and SIGTERM, against a run in this process."""
   workdir = tmp_path / 'run'
   generator = random.Random(0)
-  for _ in range(2):
-    process = start(workdir)
-    _wait_for_more(process, workdir, 2)
-    time.sleep(generator.uniform(0.0, 0.2))
-    process.kill()
-    code, _, _ = _finish(process)
-    assert code == -signal.SIGKILL
-    assert not (workdir / 'report.json').exists()
   process = start(workdir)
-  _wait_for_more(process, workdir, 1)
-  process.terminate()
-  code, out, err = _finish(process)
-  assert code == 128 + signal.SIGTERM == 143
-  assert 'the same command resumes' in out and 'Traceback' not in err
+  _wait_for_more(process, workdir, 2)
+  time.sleep(generator.uniform(0.0, 0.2))
+  process.kill()
+  code, _, _ = _finish(process)
+  assert code == -signal.SIGKILL
+  assert not (workdir / 'report.json').exists()
+  for number in (signal.SIGINT, signal.SIGTERM):
+    process = start(workdir)
+    _wait_for_more(process, workdir, 1)
+    process.send_signal(number)
+    code, out, err = _finish(process)
+    assert code == 128 + number
+    assert 'the same command resumes, with --finish' in out
+    assert 'Traceback' not in err
+  assert code == 143 and 'Ctrl-C' not in err
   code, out, err = _finish(start(workdir))
   assert code == 0, err
   whole = tmp_path / 'whole'
@@ -228,6 +236,14 @@ def test_a_config_file_that_is_none_is_named(capsys, tmp_path, text, message):
   assert not (tmp_path / 'run').exists()
 
 
+def test_a_run_is_finished_without_its_config(capsys):
+  ended = scripts.run(
+    capsys, 'train', f'--workdir={finished.run()}', '--finish', '--quiet'
+  )
+  table = tables.of_report(runs.untimed_report(finished.run()))
+  assert ended == (0, table + '\n', '')
+
+
 def test_what_is_missing_is_named(capsys, tmp_path):
   ended = scripts.run(capsys, 'train', f'--workdir={tmp_path / "run"}')
   assert ended.code == 2 and '--config is missing' in ended.err
@@ -239,7 +255,7 @@ def test_what_is_missing_is_named(capsys, tmp_path):
 def test_flags_change_the_configuration(capsys, monkeypatch, tmp_path):
   seen = []
   monkeypatch.setattr(
-    run_lib, 'train', lambda config, *rest: seen.append(config)
+    run_lib, 'train', lambda config, *rest, **options: seen.append(config)
   )
   ended = _train(
     capsys,

@@ -7,9 +7,11 @@ import pytest
 
 from tests import small_runs as runs
 from tests.training import loops
+from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import plans
 from twotsrec.training import checkpoints
+from twotsrec.training import loop
 from twotsrec.training import run_directory
 from twotsrec.training import steps
 
@@ -186,3 +188,20 @@ def test_parameters_are_kept_after_the_epochs_that_are_asked_for(tmp_path):
   again = loops.fit(tmp_path, phase)
   runs.assert_same_arrays(again.params, fitted.params)
   loops.assert_undisturbed(tmp_path, fitted)
+
+
+def test_how_long_training_takes_is_told_once_after_a_second(capsys):
+  fitted = loops.changed(judge=None)
+  how = fitted.how._replace(train=config_lib.TrainConfig(epochs=5, patience=2))
+  asked = []
+  then = lambda: asked.append(0) or 'ranking takes about 0:07'
+  tell = loop._make_tell(fitted._replace(how=how), False, then)
+  tell(8, 0.5, 0, 100)
+  assert not asked and capsys.readouterr().err == ''
+  tell(12, 1.5, 0, 100)  # twenty steps in two seconds
+  tell(12, 1.5, 0, 100)
+  assert capsys.readouterr().err == (
+    'training: about 0:10 an epoch without its validation, 0:50 for the 5 to'
+    ' come, less if patience ends it; then ranking takes about 0:07\n'
+  )
+  assert len(asked) == 1

@@ -7,6 +7,7 @@ adds the sums up, one part behind the device.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
 import itertools
 from typing import Any, NamedTuple
 
@@ -49,6 +50,44 @@ class Fold(NamedTuple):
 
   init: Callable[[np.ndarray], Any]
   step: Callable[[Any, np.ndarray, np.ndarray, np.ndarray | None], Any]
+
+
+class Kept(NamedTuple):
+  """Progress of a ranking that can stop between two tiles and go on later.
+
+  Called with (targets done, T), like any other progress.
+
+  Attributes:
+    show: the progress.
+    load: () -> what was last kept, {name: array}, or None.
+    pause: (make) -> None, asked after every tile of items; `make` gives what
+      has to be kept. It raises where the work has to stop.
+  """
+
+  show: Callable[[int, int], None]
+  load: Callable[[], dict[str, np.ndarray] | None]
+  pause: Callable[[Callable[[], dict[str, np.ndarray]]], None]
+
+  def __call__(self, done: int, total: int) -> None:
+    self.show(done, total)
+
+
+class Sums(NamedTuple):
+  """What `add_up` has so far.
+
+  Attributes:
+    done: bool[T], rows that are counted to the end.
+    better, tied, number: i64[K, T], as in `Counts`.
+    score: f32[T].
+    state: of the fold, without rows that are not done.
+  """
+
+  done: np.ndarray
+  better: np.ndarray
+  tied: np.ndarray
+  number: np.ndarray
+  score: np.ndarray
+  state: Any
 
 
 class Tally(NamedTuple):
@@ -122,21 +161,24 @@ def add_up(
   step: Callable[..., Any] | None = None,
   state: Any = None,
   progress: Callable[[int, int], None] | None = None,
+  start: Sums | None = None,
 ) -> Counts:
   """Adds up parts that are computed one ahead of what is read.
 
   Args:
-    parts: every row in one or more of them.
+    parts: every row in one or more of them, but for those done in `start`.
     total: T.
     num_rules: K.
     step: of a `Fold`, taken with every part; None for no fold.
     state: the fold's first state.
-    progress: called with (rows done, T).
+    progress: called with (rows done, T); a `Kept` may stop in between.
+    start: sums to go on from, of `begin`; they change in place.
   Raises:
     types.UserError: a score is not a number.
   """
-  better, tied, number = np.zeros((3, num_rules, total), np.int64)
-  score, done = np.zeros(total, np.float32), 0
+  sums = start or begin(total, num_rules, state)
+  done, better, tied, number, score, state = sums
+  whole = state
   for part in one_ahead(parts):
     rows, size = part.rows, part.rows.size
     for counted in part.tallies:
@@ -149,10 +191,46 @@ def add_up(
     if part.last:
       number[:, rows] = part.number
       score[rows] = np.asarray(part.own)[:size]
-      done += size
-      if progress:
-        progress(done, total)
+      done[rows], whole = True, state
+    if isinstance(progress, Kept):
+      progress.pause(functools.partial(_to_keep, sums, whole))
+    if progress and part.last:
+      progress(int(done.sum()), total)
   return Counts(better, tied, number, score, state)
+
+
+def begin(
+  total: int,
+  num_rules: int,
+  state: Any,
+  kept: dict[str, np.ndarray] | None = None,
+) -> Sums:
+  """Sums of nothing; or those that were kept, where they are of `state`.
+
+  `state` is the fold's first one, made of the same scores.
+  """
+  better, tied, number = np.zeros((3, num_rules, total), np.int64)
+  done, score = np.zeros(total, np.bool_), np.zeros(total, np.float32)
+  sums = Sums(done, better, tied, number, score, state)
+  if kept is None:
+    return sums
+  leaves, tree = jax.tree.flatten(state)
+  folded = [kept[f'fold{i}'] for i in range(len(leaves))]
+  sums = sums._replace(
+    **{name: kept[name].copy() for name in Sums._fields[:-1]},
+    state=jax.tree.unflatten(tree, folded),
+  )
+  # Rows under way when it was kept begin again.
+  for counts in (sums.better, sums.tied):
+    counts[:, ~sums.done] = 0
+  return sums
+
+
+def _to_keep(sums, whole):
+  """Arrays for `begin`; `whole` is the fold of the rows that are done."""
+  folded = jax.tree.leaves(whole)
+  named = {f'fold{i}': leaf for i, leaf in enumerate(folded)}
+  return {name: getattr(sums, name) for name in Sums._fields[:-1]} | named
 
 
 def of_rule(counts: Counts, rule: int) -> Counts:

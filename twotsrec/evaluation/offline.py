@@ -28,6 +28,7 @@ from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import rules as rules_lib
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.models import closed_form
 from twotsrec.models import reminders
@@ -108,6 +109,8 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
       lists = _lists(experiment, targets)
       described['num_candidates'] = evaluation.num_candidates
       described['negatives_digest'] = candidates.digest(lists)
+  if evaluation.users:
+    described['users'] = min(evaluation.users, prepared.num_users)
   if names:
     described['behaviors'] = list(names)
     described['strip_heldout'] = experiment.config.data.strip_heldout
@@ -125,9 +128,11 @@ def _held_out(
 ) -> tuple[prepared_lib.Targets, int]:
   """Events to rank, and how many others the split has."""
   prepared = experiment.prepared
-  return protocols.targets(
+  targets, left_out = protocols.targets(
     prepared, _asked(experiment), prepared_lib.SPLITS.index(split)
   )
+  evaluation = experiment.config.evaluation
+  return samples.of_targets(prepared, targets, evaluation), left_out
 
 
 def _asked(experiment: contracts.Experiment) -> str:

@@ -73,7 +73,8 @@ def rank_targets(
     sizes: of the tiles.
     fold: a reduction over the candidates' scores; it needs lists or a rule of
       `rules.without`.
-    progress: called with (targets done, T).
+    progress: called with (targets done, T). With a `counting.Kept` the tiles
+      that were ranked before, from the same scores, are not ranked again.
   Returns:
     Counts with leaves [T], of the one rule.
   """
@@ -93,8 +94,26 @@ def rank_targets(
 def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
   positive, encodings = _score_targets(cut)
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
+  start = _resumed(cut, progress, positive, state)
+  if start is not None:
+    left = [part for part in cut.parts if not start.done[part.rows[0]]]
+    cut = cut._replace(parts=left)
   parts = _tiles_of_items(cut, rule, positive, encodings)
-  return counting.add_up(parts, positive.size, 1, step, state, progress)
+  total = positive.size
+  return counting.add_up(parts, total, 1, step, state, progress, start)
+
+
+def _resumed(cut, progress, positive, state) -> counting.Sums | None:
+  """Sums that were kept, if of whole tiles that had the same scores."""
+  kept = progress.load() if isinstance(progress, counting.Kept) else None
+  if kept is None or kept['score'].shape != positive.shape:
+    return None
+  done = kept['done']
+  if not np.array_equal(kept['score'][done], positive[done]):
+    return None
+  if any(done[p.rows].any() != done[p.rows].all() for p in cut.parts):
+    return None  # tiles of another size
+  return counting.begin(positive.size, 1, state, kept)
 
 
 def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:

@@ -63,10 +63,7 @@ def open_run(name: str) -> Run:
   run_directory.read_config(workdir)  # says so if it is no run directory
   path = run_directory.report_path(workdir)
   if not path.is_file():
-    raise types.UserError(
-      f'{workdir}: training has not finished (no {path.name}); run'
-      ' launch/train.py with the same --workdir to finish it'
-    )
+    raise run_directory.unfinished(workdir)
   report = files.read_json(path)
   missing = _missing(report)
   if missing:

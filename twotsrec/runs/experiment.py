@@ -86,10 +86,7 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   config = run_directory.typed_config(workdir)
   report_path = run_directory.report_path(workdir)
   if not report_path.is_file():
-    raise types.UserError(
-      f'{workdir}: training has not finished (no {report_path.name}); run'
-      ' launch/train.py with the same --workdir to finish it'
-    )
+    raise run_directory.unfinished(workdir)
   report = files.read_json(report_path)
   recipe = recipes.of(config)
   experiment = make(recipe.in_force(config, report), _copy(workdir))

@@ -1,5 +1,6 @@
 """The report of a run."""
 
+from collections.abc import Callable
 import dataclasses
 import pathlib
 import time
@@ -17,6 +18,7 @@ from twotsrec.evaluation import offline
 from twotsrec.recipes import pin
 from twotsrec.runs import beyond
 from twotsrec.runs import compared_runs
+from twotsrec.runs import rankings
 from twotsrec.runs import verdict
 from twotsrec.training import files
 from twotsrec.training import machine
@@ -36,22 +38,45 @@ def check_protocol(experiment: contracts.Experiment) -> None:
 
 
 def write(
-  served: contracts.Served, workdir: str, quiet: bool = False
+  served: contracts.Served,
+  workdir: str,
+  quiet: bool = False,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Evaluates what was trained and writes `report.json`.
 
   The rows per held-out item go to `per_target.npz`, for paired comparisons.
+
+  Raises:
+    progress.Stopped: it was asked to stop; what is ranked by then is not
+      ranked again.
   """
   begin, experiment = time.perf_counter(), served.experiment
   recipe = recipes.of(experiment.config)
   ranker = recipe.ranker(experiment, served.params)
-  model = _rank(experiment, ranker, offline.SPLITS, quiet)
+  if not quiet:
+    ahead = rankings.forecast(experiment, ranker)
+    progress.say(ahead, quiet=not ahead)
+  every = experiment.config.train.checkpoint_every
+  model = {
+    split: evaluate(
+      experiment,
+      ranker,
+      split,
+      quiet,
+      rankings.keeping(workdir, split, should_stop, every),
+      rankings.done(workdir, split),
+    )
+    if offline.held_out(experiment, split)
+    else None
+    for split in offline.SPLITS
+  }
   # A paper's own protocol shows its rules for both splits.
   has_own = any(ranked and ranked.protocols for ranked in model.values())
   splits = offline.SPLITS if has_own else ('test',)
   beside = recipe.rules(experiment)
   rules = {
-    name: _rank(experiment, rule, splits, quiet=True)
+    name: _rank(experiment, rule, splits, rankings.stopping(should_stop))
     for name, rule in beside.items()
   }
   lists = None
@@ -77,7 +102,9 @@ def write(
     },
     'versions': machine.versions(),
   }
-  return _save(report, model['test'], rules, workdir)
+  saved = _save(report, model['test'], rules, workdir)
+  rankings.clear(workdir)
+  return saved
 
 
 def _verdict(experiment, model, rules, workdir, training):
@@ -88,10 +115,10 @@ def _verdict(experiment, model, rules, workdir, training):
   return {'verdict': section} if section else {}
 
 
-def _rank(experiment, ranker, splits, quiet):
-  """{split: Ranked}, None where nothing is held out."""
+def _rank(experiment, rule, splits, watch):
+  """{split: Ranked} without a display, None where nothing is held out."""
   return {
-    split: evaluate(experiment, ranker, split, quiet)
+    split: evaluate(experiment, rule, split, quiet=True, watch=watch)
     if offline.held_out(experiment, split)
     else None
     for split in splits
@@ -141,14 +168,20 @@ def evaluate(
   ranker: contracts.Ranker,
   split: str,
   quiet: bool = False,
+  watch: rankings.Watch = lambda show: show,
+  start: int = 0,
 ) -> contracts.Ranked:
-  """Ranks a split, 'validation' or 'test', as the recipe does."""
-  count = offline.held_out(experiment, split)
+  """Ranks a split, 'validation' or 'test', as the recipe does.
+
+  `watch` may stop it, and knows what was ranked before, `start` items.
+  """
+  count = rankings.count(experiment, split)
   rank = recipes.of(experiment.config).rank
   with progress.reporter(
-    count, f'evaluate {split}', quiet=quiet, unit='held-out items'
+    count, f'evaluate {split}', quiet=quiet, unit='held-out items', start=start
   ) as show:
-    return rank(experiment, ranker, split, progress.of_totals(show))
+    shown = watch(progress.of_totals(show, start))
+    return rank(experiment, ranker, split, shown)
 
 
 def protocol(

@@ -15,15 +15,18 @@ from twotsrec import fields
 from twotsrec import own
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes import pin
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import more_epochs
+from twotsrec.runs import rankings
 from twotsrec.runs import reports
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import loop
 from twotsrec.training import own_files
 from twotsrec.training import phases
+from twotsrec.training import progress
 from twotsrec.training import run_directory
 
 # Where things are, how often they are saved and how much memory they take,
@@ -42,10 +45,6 @@ _ORIGIN = 'start.json'
 _LOGGER = logging.getLogger('twotsrec')
 
 
-class _Stopped(Exception):
-  """The run was asked to stop, and is saved."""
-
-
 class _Verified(Exception):
   """The first phase can be made: nothing is left to refuse before it."""
 
@@ -56,6 +55,7 @@ def train(
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
   parts: Mapping[str, Any] | None = None,
+  finish: bool = False,
 ) -> dict[str, Any] | None:
   """Trains, selects, evaluates; repeating the call resumes.
 
@@ -68,6 +68,8 @@ def train(
     quiet: no progress display.
     parts: of one's own, {'aggregator.name': make}: functions that stand at the
       top of a file, in place of `file.py:make` in the configuration.
+    finish: trains no more: the best epoch so far, or the last checkpoint, is
+      ranked and reported. A later call without it goes on training.
   Returns:
     The report, also in workdir/report.json; None if it was stopped.
   Raises:
@@ -79,14 +81,17 @@ def train(
     config_lib.change(config, names)
   recipe = recipes.of(config)
   recipe.check(config)
+  if finish:
+    run_directory.read_config(workdir)  # says so if it is no run directory
   # Another config is refused, and a finished run is done.
-  if is_finished(config, workdir):
+  if is_finished(config, workdir, finish):
     _check_trunk_stands(config, workdir)
     report = files.read_json(run_directory.report_path(workdir))
     digest = report['protocol']['dataset_digest']
     experiment_lib.restore_data(config, workdir, digest)
     return report
-  experiment = experiment_lib.make(config, experiment_lib.load_data(config))
+  data = _data_of(config, workdir, finish)
+  experiment = experiment_lib.make(config, data)
   reports.check_protocol(experiment)
   with contextlib.ExitStack() as held:
 
@@ -97,7 +102,11 @@ def train(
         _LOGGER.warning('%s', note)
       held.enter_context(run_directory.locked(workdir))
       more_epochs.record(workdir, _open(config, workdir))
+      _take_back(workdir, finish)
       experiment_lib.keep_data(workdir, experiment.prepared)
+
+    ahead = functools.cache(lambda: rankings.forecast(experiment))
+    early = []
 
     def fit(name, learner, source, how, start=None):
       folder = pathlib.Path(workdir) / name
@@ -108,9 +117,11 @@ def train(
       folder.mkdir(parents=True, exist_ok=True)
       if begin.origin:
         files.write_json(folder / _ORIGIN, begin.origin)
-      fitted = loop.fit(phase, str(folder), should_stop, quiet)
+      fitted = loop.fit(phase, str(folder), should_stop, quiet, finish, ahead)
       if fitted.params is None or should_stop():
-        raise _Stopped
+        raise progress.Stopped
+      if not loop.has_ended(phase, fitted.progress):
+        early.append({'epochs': fitted.progress.epoch, 'of': how.train.epochs})
       return fitted
 
     work = contracts.Work(
@@ -118,14 +129,20 @@ def train(
     )
     try:
       served = recipe.train(experiment, work)
-    except _Stopped:
+    except progress.Stopped:
       return None
     open_run()  # of a recipe without phases
     if not served.saved:
       # What serves is put together once, when all has been trained: step 0.
       best = run_directory.best_path(workdir)
       checkpoints.save(best, 0, {'params': served.params}, {}, keep=1)
-    return reports.write(served, workdir, quiet)
+    if early:
+      training = {**served.training, 'as_it_was': early[0]}
+      served = served._replace(training=training)
+    try:
+      return reports.write(served, workdir, quiet, should_stop)
+    except progress.Stopped:
+      return None
 
 
 def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
@@ -147,8 +164,12 @@ def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
     recipe.train(experiment, work)
 
 
-def is_finished(config: config_lib.Config, workdir: str) -> bool:
+def is_finished(
+  config: config_lib.Config, workdir: str, finish: bool = False
+) -> bool:
   """Whether the directory holds all that is asked for, with its report.
+
+  A run that was finished as it was holds it only for `finish`.
 
   Raises:
     types.UserError: it holds a run with another configuration.
@@ -156,7 +177,30 @@ def is_finished(config: config_lib.Config, workdir: str) -> bool:
   if not run_directory.config_path(workdir).is_file():
     return False
   more = _open(config, workdir)
-  return run_directory.report_path(workdir).is_file() and not more
+  if more or not run_directory.report_path(workdir).is_file():
+    return False
+  return finish or not _was_finished_early(workdir)
+
+
+def _was_finished_early(workdir):
+  report = files.read_json(run_directory.report_path(workdir))
+  return isinstance(report, dict) and 'as_it_was' in report.get('training', ())
+
+
+def _take_back(workdir, finish):
+  """The report of a run that was finished as it was, which now goes on."""
+  report = run_directory.report_path(workdir)
+  if not finish and report.is_file() and _was_finished_early(workdir):
+    with files.explained(report, 'write'):
+      report.unlink()
+
+
+def _data_of(config, workdir, finish):
+  """The prepared data; those of the run where it is only finished."""
+  kept = run_directory.ids_path(workdir)
+  if finish and kept.is_dir():
+    return prepared_lib.load(str(kept))
+  return experiment_lib.load_data(config)
 
 
 def _open(config, workdir):

@@ -38,6 +38,7 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
     f' {", then ".join(selections)}; 95 % intervals in report.json'
   )
   lines = _lines(parts, (), about, protocols)
+  lines += _as_they_were(reports)
   lines += _online(reports) if 'online' in first else []
   lines += _lists(reports) if first.get('lists') else []
   for name, report in reports.items():
@@ -77,6 +78,17 @@ def _lists(reports):
     f' the most popular {lists.POPULAR:.0%}; distance: mean 1 - cosine of the'
     ' training users of two items of a list',
   ]
+
+
+def _as_they_were(reports):
+  """Which runs were finished before their training ended."""
+  for name, report in reports.items():
+    early = report.get('training', {}).get('as_it_was')
+    if early:
+      yield (
+        f'{name} was finished as it was, after {early["epochs"]} of'
+        f' {early["of"]} epochs'
+      )
 
 
 def _online(reports):
@@ -225,7 +237,9 @@ def _ranking(protocol):
   ties = f'rank_ties {rank_ties}'
   if rank_ties == metrics_lib.MEAN:
     ties = 'ties: mean over their places'
+  drawn = protocol.get('users')
+  ranked = f' of {drawn:,} users drawn once' if drawn else ''
   return (
-    f'{protocol["candidates"]} candidates, {ties}; activity: training'
+    f'{protocol["candidates"]} candidates{ranked}, {ties}; activity: training'
     ' interactions of a user'
   )

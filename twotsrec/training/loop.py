@@ -74,6 +74,7 @@ class _Run(NamedTuple):
   workdir: str
   should_stop: Callable[[], bool]
   quiet: bool
+  tell: Callable[[int, float, int, int], None]
 
   @property
   def config(self) -> config_lib.TrainConfig:
@@ -93,6 +94,8 @@ def fit(
   workdir: str,
   should_stop: Callable[[], bool] = lambda: False,
   quiet: bool = False,
+  finish: bool = False,
+  then: Callable[[], str] = str,
 ) -> contracts.Trained:
   """Trains until early stopping or the last epoch, resuming if it can.
 
@@ -101,18 +104,24 @@ def fit(
     workdir: run directory.
     should_stop: asked between calls; saves and returns when true.
     quiet: no progress display.
+    finish: trains no more, and takes the best epoch so far, or the last
+      checkpoint where none was judged.
+    then: gives what follows and how long it takes, '' for nothing, to stand in
+      the estimate that is shown after the first steps.
   Returns:
     The selected parameters, a list by group if groups select on their own, or
     None if it was interrupted; and Progress.
   Raises:
-    types.UserError: a loss or gradient is not finite.
+    types.UserError: a loss or gradient is not finite; nothing to finish.
   """
-  run = _Run(phase, workdir, should_stop, quiet)
+  run = _Run(phase, workdir, should_stop, quiet, _make_tell(phase, quiet, then))
   live = _resumed(run)
   run_directory.truncate_metrics(workdir, live.progress.metrics_bytes)
-  if not _is_finished(run, live.progress):
+  if finish and not has_ended(phase, live.progress):
+    live = _as_it_is(run, live)
+  elif not has_ended(phase, live.progress):
     live = _epochs(run, *_compile(phase, live))
-  if not _is_finished(run, live.progress):
+  if not finish and not has_ended(phase, live.progress):
     return contracts.Trained(params=None, progress=live.progress)
   selected = [
     checkpoints.restore_step(path, {'params': params}, best.step)
@@ -151,12 +160,55 @@ def _host(progress):
   return progress._asdict() | {'best': [b._asdict() for b in progress.best]}
 
 
-def _is_finished(run, progress):
+def has_ended(phase: phases.Phase, progress: Progress) -> bool:
   """By the configuration in force, which may ask for more than the last."""
-  config = run.config
+  config = phase.how.train
   out_of_patience = 0 < config.patience <= progress.stale
   enough = progress.epoch >= config.min_epochs
   return progress.epoch >= config.epochs or (out_of_patience and enough)
+
+
+def _as_it_is(run, live) -> _Live:
+  """What can be served of a phase under way; its checkpoints stay."""
+  progress = live.progress
+  if not progress.steps:
+    raise types.UserError(
+      f'nothing has been trained in {run.workdir}, so there is nothing to'
+      ' finish; run the same command without --finish'
+    )
+  if progress.best:
+    return live
+  epoch = progress.epoch + (progress.step_in_epoch > 0)
+  return _keep_best(run, live, [None] * len(_parts(run, live)), epoch=epoch)
+
+
+def _make_tell(phase, quiet, then):
+  """Returns a function that says once how long the phase takes.
+
+  It takes (steps, seconds, epochs done, steps of an epoch), and waits for a
+  second of updates, since the first may be slow.
+  """
+  steps, seconds, waits = 0, 0.0, not quiet
+
+  def tell(done, took, epoch, num_steps):
+    nonlocal steps, seconds, waits
+    if not waits:
+      return
+    steps, seconds = steps + done, seconds + took
+    if seconds < 1.0:
+      return
+    waits, left = False, phase.how.train.epochs - epoch
+    each = seconds / steps * num_steps
+    one, all_left = map(progress_lib.duration, (each, each * left))
+    text = (
+      f'training: about {one} an epoch without its validation, {all_left} for'
+      f' the {left} to come'
+    )
+    text += ', less if patience ends it' if phase.how.train.patience else ''
+    following = then()
+    progress_lib.say(text + (f'; then {following}' if following else ''))
+
+  return tell
 
 
 def _call(runner, phase, live, plan, epoch, start, stop):
@@ -188,7 +240,7 @@ def _moved(live, **progress):
 
 def _epochs(run, runner, live) -> _Live:
   """Runs the remaining epochs."""
-  while not _is_finished(run, live.progress):
+  while not has_ended(run.phase, live.progress):
     begin = time.perf_counter()
     plan = jnp.asarray(run.phase.source.plan_of(live.progress.epoch))
     waited = live.progress.wait_seconds + time.perf_counter() - begin
@@ -216,6 +268,7 @@ def _one_epoch(run, runner, live, plan) -> _Live:
     while start < num_steps:
       stop = min(start + chunk, num_steps)
       live, seconds = _advance(run, runner, live, plan, stop)
+      run.tell(stop - start, seconds, live.progress.epoch, num_steps)
       # Calls of about a second: rare enough to cost nothing, frequent enough
       # for a live display and a quick answer to a signal.
       chunk = max(1, round((stop - start) / max(seconds, 1e-3)))
@@ -332,14 +385,15 @@ def _parts(run, live) -> list[tuple[pathlib.Path, Any]]:
   return list(zip(run_directory.best_paths(run.workdir, number), parts))
 
 
-def _keep_best(run, live, values, better=None) -> _Live:
+def _keep_best(run, live, values, better=None, epoch=None) -> _Live:
   """Saves the parts numbered in `better`, or all, with what they are worth."""
+  epoch = live.progress.epoch + 1 if epoch is None else epoch
   parts, step = _parts(run, live), int(live.train.step)
   better = range(len(parts)) if better is None else better
   best = dict(enumerate(live.progress.best))
   for j in better:
     value = None if values[j] is None else float(values[j])
-    best[j] = Best(value, live.progress.epoch + 1, step)
+    best[j] = Best(value, epoch, step)
   live = _moved(live, best=tuple(best.values()))
   for j in better:
     path, params = parts[j]

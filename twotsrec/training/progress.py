@@ -26,9 +26,23 @@ def duration(seconds: float) -> str:
   return f'{minutes}:{rest:02d}'
 
 
-def of_totals(report: Report) -> Callable[[int, int], None]:
-  """(done, total) -> None, for work that tells how much is done by now."""
-  before = [0]
+class Stopped(Exception):
+  """The work was asked to stop, and is saved."""
+
+
+def say(text: str, quiet: bool = False) -> None:
+  """A line among those of `reporter`."""
+  if not quiet:
+    sys.stderr.write(text + '\n')
+    sys.stderr.flush()
+
+
+def of_totals(report: Report, start: int = 0) -> Callable[[int, int], None]:
+  """(done, total) -> None, for work that tells how much is done by now.
+
+  `start` is what was done before.
+  """
+  before = [start]
 
   def show(done, total):
     del total

@@ -143,6 +143,15 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
   return config
 
 
+def unfinished(workdir: str | os.PathLike) -> types.UserError:
+  """The error of a run without a report, with both ways to one."""
+  return types.UserError(
+    f'{workdir}: training has not finished (no {report_path(workdir).name});'
+    ' run launch/train.py with the same --workdir to finish it, or with'
+    ' --finish to take it as it is'
+  )
+
+
 @contextlib.contextmanager
 def locked(workdir: str | os.PathLike) -> Iterator[None]:
   """Keeps a second process out of the directory; dies with this one."""

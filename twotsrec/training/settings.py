@@ -56,7 +56,10 @@ TWO_TIME_SCALE = (
   Reads('train.beta2 train.select_on train.checkpoint_every train.keep'),
   Reads('train.seed'),
   Reads('plugin.*', but='plugin.trunk plugin.trunk_gradient plugin.select*'),
-  Reads('evaluation.*', but='evaluation.candidates evaluation.num_candidates'),
+  Reads(
+    'evaluation.*',
+    but='evaluation.candidates evaluation.num_candidates evaluation.users',
+  ),
 )
 
 
