@@ -56,10 +56,3 @@ def parts(
     chosen = in_train & (np.asarray(prepared.behaviors) == behavior)
     part[np.isin(wanted, events[chosen])] = num_upstream - 1 - behavior
   return part
-
-
-def is_new(
-  prepared: prepared_data.Prepared, targets: prepared_data.Targets
-) -> np.ndarray:
-  """Whether the user had shown nothing toward the item, bool[T]."""
-  return parts(prepared, targets) == len(names(prepared)) - 1
