@@ -9,6 +9,7 @@ from tests import small_runs as runs
 from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict as verdict_lib
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
@@ -125,6 +126,18 @@ def test_what_selection_saw_is_told():
   for line in (*report['verdict']['lines'], *report['verdict']['try']):
     assert line in text
   assert _report(finished.coming_back())['verdict']['validation'] == {}
+
+
+def test_neighbors_that_take_long_are_asked_for(monkeypatch):
+  experiment, _ = experiment_lib.load(str(finished.run('ga')))
+  assert 'item_knn' in offline.rules(experiment)
+  assert not [*verdict._absent(experiment, ['popularity', 'item_knn'])]
+  monkeypatch.setattr(offline, '_AFFORDABLE', 1e3)
+  rules = offline.rules(experiment)
+  (line,) = verdict._absent(experiment, rules)
+  assert list(rules) == ['popularity'] and 'item_knn' in line
+  asked = runs.config(evaluation__rules=('item_knn',))
+  assert 'item_knn' in offline.rules(experiment._replace(config=asked))
 
 
 def _changed(config, advice):

@@ -26,7 +26,10 @@ def leave_out(workdir: str, asked: bool | None = None) -> tuple[bool, str]:
   report = files.read_json(run_directory.report_path(workdir))
   again = share(report.get('test') or report.get('validation') or {})
   out = again < FEW if asked is None else asked
-  evaluated = f'{again:.1%} of the ranked held-out items are such'
+  evaluated = (
+    f'{again:.1%} of the ranked held-out items are such, its row'
+    f' {behaviors.AGAIN!r}'
+  )
   if not out and asked is None:
     return out, (
       f'items a user has may be among them, as in the evaluation ({evaluated});'
@@ -34,9 +37,8 @@ def leave_out(workdir: str, asked: bool | None = None) -> tuple[bool, str]:
     )
   if out and again:
     return out, (
-      f'items a user has are left out, unlike in the evaluation ({evaluated};'
-      f' its row {behaviors.NEW!r} is about the others); --noexclude_seen lists'
-      ' them too'
+      f'items a user has are left out, unlike in the evaluation ({evaluated});'
+      ' --noexclude_seen lists them too'
     )
   return out, ''
 

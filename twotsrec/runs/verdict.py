@@ -19,6 +19,7 @@ from twotsrec import recipes
 from twotsrec import types
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import comparison
+from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict as verdict_lib
 from twotsrec.models import closed_form
 from twotsrec.recipes import pin
@@ -78,7 +79,7 @@ def of(
   advice = list(_advice(experiment, section, curves))
   return section | {
     'validation': curves,
-    'lines': [*_standings(section), *_ends(curves)],
+    'lines': [*_standings(section), *_absent(experiment, rows), *_ends(curves)],
     'try': advice,
   }
 
@@ -111,6 +112,19 @@ def _standings(section) -> Iterable[str]:
         verdict_lib.UNCLEAR,
       ):
         yield f'of {part} items {_sentence(rule, row, metric)}'
+
+
+def _absent(experiment, rules) -> Iterable[str]:
+  """Says so where neighbors were too many to stand beside a model."""
+  config, prepared = experiment.config, experiment.prepared
+  usual = recipes.of(config).rules is offline.rules
+  if (
+    usual
+    and not behaviors.names(prepared)
+    and ('item_knn' not in (*rules, config.model.name))
+  ):
+    flag = '--config.evaluation.rules="\'item_knn\',"'
+    yield f'not beside item_knn, which takes long on such a log: {flag} {_NEW}'
 
 
 def _sentence(rule, row, metric) -> str:
