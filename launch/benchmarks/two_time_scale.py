@@ -88,7 +88,7 @@ def online(say: timing.Say) -> Sequence[timing.Work]:
     say: gets a line about progress.
   """
   say('compiling online updates')
-  service = _online_service()
+  service = online_service()
   users = np.arange(_USERS)
   items = np.random.default_rng(0).integers(1, _ITEMS + 1, (_STEPS, _BATCH))
   mixed, inactive = np.resize(users, _BATCH), np.resize(users[::2], _BATCH)
@@ -167,7 +167,7 @@ def _made_up_events() -> event_feeds.EventFeed:
   )
 
 
-def _online_service() -> online_lib.Service:
+def online_service() -> online_lib.Service:
   """2TS that nobody trained; every other user is active."""
   config = config_lib.Config()
   config.model.width = _WIDTH

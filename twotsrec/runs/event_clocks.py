@@ -65,7 +65,7 @@ def plausible(
     span = max(span, end - begin)
     low, high = min(low, begin), max(high, end)
   elif log is None and len(last):
-    low, high = min(low, np.max(first)), max(high, np.min(last))
+    low, high = min(low, np.min(last)), max(high, np.min(last))
   ticks = _ticks(high if log is None else log[1], now)
   if not ticks:
     allowed = _OTHER_SPANS * span or np.inf

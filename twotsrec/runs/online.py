@@ -19,6 +19,7 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.runs import event_checks
+from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import online_batches
@@ -299,6 +300,11 @@ def _message(events, played, why) -> str:
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
+  if np.all(events.identity == event_identity.NONE):
+    clauses.append(
+      'without times or --event_column they are not recognized if they come'
+      ' again'
+    )
   return '; '.join(clauses)
 
 

@@ -68,7 +68,8 @@ def play(
   Args:
     store: open.
     prepared: data of its run.
-    events: of users who all fit into memory.
+    events: of users who all fit into memory; `event_checks.absurd` has looked
+      at their times.
     rules: how.
     show: called with users done and events played since the last call.
   Returns:

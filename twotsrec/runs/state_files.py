@@ -45,6 +45,9 @@ def locked(path: str) -> Iterator[None]:
 
   For a file that is read, changed and replaced.
   """
+  if os.name == 'nt':  # where a folder cannot be opened, nor locked
+    yield
+    return
   folder = pathlib.Path(path).absolute().parent
   with files.explained(path, 'write'):
     folder.mkdir(parents=True, exist_ok=True)

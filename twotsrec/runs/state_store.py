@@ -112,11 +112,13 @@ def read(
   """The users among `ids` that are there, and their places in it, i64[m]."""
   run = store.database.execute
   with _explained(store.path):
+    run('SAVEPOINT reading')  # one step, also outside of `writing`
     run('DELETE FROM wanted')
     store.database.executemany(
       'INSERT INTO wanted VALUES (?, ?)', enumerate(ids.tolist())
     )
     rows = run(_FIND).fetchall()
+    run('RELEASE reading')
   return _unpacked(store, rows), np.array([row[0] for row in rows], np.int64)
 
 
@@ -204,29 +206,47 @@ def wrong_file(path: str | os.PathLike) -> types.UserError:
 
 def _begin(database, path):
   """The tables, made if the file is new."""
+  _patiently(lambda: _check_kind(database, path))
+  database.execute('PRAGMA temp_store=MEMORY')
   database.execute(_WANTED)
   if path != IN_MEMORY:
     _patiently(lambda: database.execute('PRAGMA journal_mode=WAL'))
-  value = lambda name: database.execute(f'PRAGMA {name}').fetchone()[0]
   database.execute('BEGIN IMMEDIATE')
   try:
-    empty = not value('schema_version')
-    if empty:
+    if _is_empty(database):
       for statement in _SCHEMA.split(';')[:-1]:
         database.execute(statement)
       database.execute(f'PRAGMA application_id={_APPLICATION}')
       database.execute(f'PRAGMA user_version={_VERSION}')
-    if value('application_id') != _APPLICATION:
-      raise wrong_file(path)
-    if value('user_version') != _VERSION:
-      raise types.UserError(
-        f'{path}: version {value("user_version")} of the format, and this'
-        f' program reads {_VERSION}; use the program that wrote it'
-      )
+    _check_kind(database, path)
   except BaseException:
     database.execute('ROLLBACK')
     raise
   database.execute('COMMIT')
+
+
+def _check_kind(database, path):
+  """Refuses a database of another program or another version."""
+  if _is_empty(database):
+    return
+  if _pragma(database, 'application_id') != _APPLICATION:
+    raise wrong_file(path)
+  version = _pragma(database, 'user_version')
+  if version != _VERSION:
+    raise types.UserError(
+      f'{path}: version {version} of the format, and this program reads'
+      f' {_VERSION}; use the program that wrote it'
+    )
+
+
+def _is_empty(database) -> bool:
+  """Whether a database has no tables yet."""
+  query = 'SELECT COUNT(*) FROM sqlite_master'
+  return not database.execute(query).fetchone()[0]
+
+
+def _pragma(database, name) -> int:
+  return database.execute(f'PRAGMA {name}').fetchone()[0]
 
 
 def _patiently(action):

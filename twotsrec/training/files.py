@@ -69,10 +69,11 @@ def fsync(path: str | os.PathLike) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Yields a file that takes the name `path` once it is complete.
 
-  If writing fails, the old file stays and the new one goes.
+  If writing fails, the old file stays and the new one goes. Of two processes
+  that write the same file, one has the last word, and nobody reads a mixture.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f'.tmp-{path.name}')
+  temporary = path.with_name(f'.tmp-{os.getpid()}-{path.name}')
   try:
     with open(temporary, 'wb') as file:
       yield file
