@@ -19,7 +19,7 @@ from twotsrec import types
 from twotsrec.data import cells
 from twotsrec.data import tables
 
-EXAMPLES = int(os.environ.get('TWOTSREC_GENERATED_TABLES', '250'))
+EXAMPLES = int(os.environ.get('TWOTSREC_GENERATED_TABLES', '120'))
 NAMES = ('user', 'item', 'ts', 'rating')
 WANTED = tables.Columns('user', 'item', 'ts', 'rating')
 IDS = (

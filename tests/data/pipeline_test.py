@@ -397,7 +397,7 @@ def test_what_is_rated_low_is_forgotten_only_where_that_was_asked_for(
   tmp_path, dislikes
 ):
   path = tmp_path / 'log.csv'
-  rows = [(u, i, 1 + (u * i) % 5) for u in range(4) for i in range(9)]
+  rows = [(u, i, 1 + (u + i) % 5) for u in range(4) for i in range(9)]
   text = ''.join(f'{u},{i},{stars},view\n' for u, i, stars in rows)
   path.write_text('user_id,item_id,stars,what\n' + text)
   options = pipeline.Options(
