@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -195,7 +195,7 @@ def like_training(
   if 'column_names' in same:
     same['column_names'] = tuple(same['column_names'])
   if 'forms' in trained and reading.forms == usual.forms:
-    forms = {
+    forms: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in trained['forms'].items()
     }
