@@ -97,13 +97,8 @@ def writing(store: Store) -> Iterator[None]:
   """Nobody else writes meanwhile; an error undoes what was written inside."""
   with _explained(store.path):
     store.database.execute('BEGIN IMMEDIATE')
-    try:
+    with store.database:  # commits, or rolls back
       yield
-    except BaseException:
-      with contextlib.suppress(sqlite3.Error):
-        store.database.execute('ROLLBACK')
-      raise
-    store.database.execute('COMMIT')
 
 
 def read(
@@ -212,17 +207,13 @@ def _begin(database, path):
   if path != IN_MEMORY:
     _patiently(lambda: database.execute('PRAGMA journal_mode=WAL'))
   database.execute('BEGIN IMMEDIATE')
-  try:
+  with database:  # commits, or rolls back
     if _is_empty(database):
       for statement in _SCHEMA.split(';')[:-1]:
         database.execute(statement)
       database.execute(f'PRAGMA application_id={_APPLICATION}')
       database.execute(f'PRAGMA user_version={_VERSION}')
     _check_kind(database, path)
-  except BaseException:
-    database.execute('ROLLBACK')
-    raise
-  database.execute('COMMIT')
 
 
 def _check_kind(database, path):
