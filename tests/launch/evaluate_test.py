@@ -16,7 +16,7 @@ def test_runs_are_evaluated_side_by_side(capsys):
   assert ended.code == 0
   lines = ended.out.splitlines()
   assert lines[0].split() == ['auc', 'user_auc', 'hr@10', 'ndcg@10']
-  assert lines[1].split()[3:5] == ['popularity', '+GA']
+  assert lines[1].split()[3:6] == ['popularity', 'item_knn', '+GA']
   overall = report['validation']['overall']
   assert lines[-1].startswith(
     'validation, all candidates, ties: mean over their places'
