@@ -196,6 +196,7 @@ def test_how_long_training_takes_is_told_once_after_a_second(capsys):
   asked = []
   then = lambda: asked.append(0) or 'ranking takes about 0:07'
   tell = loop._make_tell(fitted._replace(how=how), False, then)
+  tell(8, 5.0, 0, 100)  # slow, and not counted
   tell(8, 0.5, 0, 100)
   assert not asked and capsys.readouterr().err == ''
   tell(12, 1.5, 0, 100)  # twenty steps in two seconds

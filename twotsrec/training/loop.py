@@ -186,13 +186,14 @@ def _make_tell(phase, quiet, then):
   """Returns a function that says once how long the phase takes.
 
   It takes (steps, seconds, epochs done, steps of an epoch), and waits for a
-  second of updates, since the first may be slow.
+  second of updates after the first call, which is slow.
   """
-  steps, seconds, waits = 0, 0.0, not quiet
+  steps, seconds, calls, waits = 0, 0.0, 0, not quiet
 
   def tell(done, took, epoch, num_steps):
-    nonlocal steps, seconds, waits
-    if not waits:
+    nonlocal steps, seconds, calls, waits
+    calls += 1
+    if not waits or calls == 1:
       return
     steps, seconds = steps + done, seconds + took
     if seconds < 1.0:
