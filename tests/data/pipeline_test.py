@@ -9,6 +9,7 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.data import behaviors
 from twotsrec.data import datasets
+from twotsrec.data import dislikes as dislikes_lib
 from twotsrec.data import features
 from twotsrec.data import interactions
 from twotsrec.data import pipeline
@@ -408,10 +409,10 @@ def test_what_is_rated_low_is_forgotten_only_where_that_was_asked_for(
   data = pipeline.prepare(options)
   low = sum(stars < 2 for *_, stars in rows)
   kept = 0 if data.disliked_items is None else len(data.disliked_items)
-  assert kept + prepared.forgotten(data) == low
+  assert kept + dislikes_lib.forgotten(data) == low
   assert (kept == 0) == (dislikes == 'drop')
   assert data.num_events + low == len(rows)
-  assert prepared.teaches_dislikes(data) == (dislikes == 'negatives')
+  assert dislikes_lib.teaches(data) == (dislikes == 'negatives')
   columns = tables.Columns(rating='stars', behavior='what')
   told = pipeline.prepare(
     options._replace(reading=pipeline.TableOptions(columns=columns))

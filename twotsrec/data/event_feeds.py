@@ -14,6 +14,7 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
+from twotsrec.data import dislikes
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
@@ -57,7 +58,7 @@ def make(
   keep = np.asarray(prepared.split) == prepared_lib.TRAIN
   if held_out is not None:
     keep[np.asarray(held_out)] = False
-  prepared_lib.refuse_dislikes(prepared, 'a model of 2TS')
+  dislikes.refuse(prepared, 'a model of 2TS')
   event = np.flatnonzero(keep)
   if not len(event):
     raise types.UserError(

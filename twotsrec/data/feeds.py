@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import dislikes
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
@@ -167,7 +168,7 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
 def _disliked(prepared: prepared_lib.Prepared) -> dict[str, jax.Array]:
   """Columns of what is trained against, where that was asked for."""
   offsets, items = prepared.disliked_offsets, prepared.disliked_items
-  asked = prepared_lib.teaches_dislikes(prepared)
+  asked = dislikes.teaches(prepared)
   if not asked or offsets is None or items is None:
     return {}
   return {'disliked_offsets': i32(offsets), 'disliked': i32(items)}

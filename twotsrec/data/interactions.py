@@ -10,9 +10,9 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import choices
+from twotsrec.data import dislikes
 from twotsrec.data import ids
 from twotsrec.data import orders
-from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
@@ -145,7 +145,7 @@ def _only_wanted(
     if rating is None:
       raise types.UserError('min_rating needs a rating column; give one')
     low = known & (rating < filters.min_rating)
-    gone[f'{prepared_lib.LOW} {filters.min_rating:g}'] = low
+    gone[f'{dislikes.LOW} {filters.min_rating:g}'] = low
     if not np.any(known & ~low):
       raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
     if filters.dislikes != 'drop':

@@ -27,7 +27,6 @@ MANIFEST = 'manifest.json'
 # Of `Prepared`, each a file of the directory; the optional ones may lack.
 _ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
 _OPTIONAL = ('times', 'behaviors', 'disliked_offsets', 'disliked_items')
-LOW = 'rating below'  # begins the cause of rows that are rated too low
 # What of the manifest its digest is of.
 _IDENTITY = ('arrays', 'behaviors', 'history_rule', 'version')
 _PIECE = 1 << 20  # events counted at once
@@ -308,35 +307,6 @@ def with_disliked(data: Prepared, items: SeenItems) -> SeenItems:
     )
   )
   return items_of_pairs(pairs, data.num_users, data.num_items)
-
-
-def teaches_dislikes(data: Prepared) -> bool:
-  """Whether items that were rated too low are trained against."""
-  filters = data.manifest['options'].get('filters', {})
-  return (
-    data.disliked_items is not None and filters.get('dislikes') == 'negatives'
-  )
-
-
-def refuse_dislikes(data: Prepared, reader: str) -> None:
-  """Raises UserError for dislikes to train against where nothing does so."""
-  if teaches_dislikes(data):
-    raise types.UserError(
-      f'{data.path or "the log"} was prepared with --dislikes=negatives, which '
-      f'{reader} does not read; prepare it with --dislikes=seen'
-    )
-
-
-def forgotten(data: Prepared) -> int:
-  """Rows that were rated too low for an event, and are known no more."""
-  filters = data.manifest['options'].get('filters', {})
-  dropped = data.manifest['report'].get('dropped', {})
-  # Older data have no word for it, and forgot such rows.
-  if filters.get('dislikes', 'drop') != 'drop':
-    return 0
-  return sum(
-    rows['count'] for cause, rows in dropped.items() if cause.startswith(LOW)
-  )
 
 
 def _pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:

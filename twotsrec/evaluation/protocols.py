@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import dislikes
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import rules
@@ -119,7 +120,7 @@ def in_words(prepared: prepared_lib.Prepared, asked: str, split: int) -> str:
     )
     return text + ('; items bought before are not ranked' if left_out else '')
   text = 'items the user never interacted with in the whole data'
-  if forgotten := prepared_lib.forgotten(prepared):
+  if forgotten := dislikes.forgotten(prepared):
     text += f' but for {forgotten:,} rows rated below the least rating'
   if len(names) > 1:
     text += ', by any behavior'

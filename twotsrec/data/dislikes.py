@@ -1,0 +1,35 @@
+"""What becomes of rows that are rated too low for an event."""
+
+from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+
+LOW = 'rating below'  # begins the cause of such rows in a report
+
+
+def teaches(data: prepared_lib.Prepared) -> bool:
+  """Whether items that were rated too low are trained against."""
+  filters = data.manifest['options'].get('filters', {})
+  return (
+    data.disliked_items is not None and filters.get('dislikes') == 'negatives'
+  )
+
+
+def refuse(data: prepared_lib.Prepared, reader: str) -> None:
+  """Raises UserError for dislikes to train against where nothing does so."""
+  if teaches(data):
+    raise types.UserError(
+      f'{data.path or "the log"} was prepared with --dislikes=negatives, which '
+      f'{reader} does not read; prepare it with --dislikes=seen'
+    )
+
+
+def forgotten(data: prepared_lib.Prepared) -> int:
+  """Rows that were rated too low for an event, and are known no more."""
+  filters = data.manifest['options'].get('filters', {})
+  dropped = data.manifest['report'].get('dropped', {})
+  # Older data have no word for it, and forgot such rows.
+  if filters.get('dislikes', 'drop') != 'drop':
+    return 0
+  return sum(
+    rows['count'] for cause, rows in dropped.items() if cause.startswith(LOW)
+  )
