@@ -44,6 +44,12 @@ def main() -> int:
   """Plays the events; says what was done."""
   from twotsrec.runs import online
 
+  cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  if not _OUT.value:
+    cli.refuse_unread(
+      'without --out=FILE; leave it out, or name a file',
+      ['k', 'exclude_seen'],
+    )
   options = online.Options(
     events=cli.required(_EVENTS),
     states=_STATES.value,

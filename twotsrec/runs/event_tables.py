@@ -9,9 +9,7 @@ from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
-from twotsrec.runs import recommend
-
-_TIME = 'timestamp'  # column that is read if there is one
+from twotsrec.runs import new_events
 
 
 class Events(NamedTuple):
@@ -25,6 +23,7 @@ class Events(NamedTuple):
     when: f64[N], does not fall inside a user; -inf where nothing tells.
     is_time: whether `when` is a time, and not a position inside this table.
     lines: i64[N], where in the file.
+    disliked: rows below the run's minimum rating, which are seen only.
   """
 
   ids: np.ndarray
@@ -34,6 +33,7 @@ class Events(NamedTuple):
   when: np.ndarray
   is_time: bool
   lines: np.ndarray
+  disliked: tables.Table
 
 
 def read(
@@ -41,13 +41,13 @@ def read(
 ) -> Events:
   """The table, by user; the order of the file stays inside a user.
 
-  Columns that are left at their default are as in the training table, but times
-  and positions may be absent.
+  Columns, ids and filters are those of the training table, see `new_events`.
 
   Raises:
     types.UserError: a file that cannot be read.
   """
-  table = pipeline.read_table(path, _reading(prepared, path, columns))
+  rows = new_events.read(prepared, path, columns)
+  table = rows.table
   items = ids_lib.encode_items(prepared.item_ids, table.item)
   user_ids, user = ids_lib.number(table.user)
   user_of_run = ids_lib.encode(prepared.user_ids, user_ids)
@@ -65,6 +65,7 @@ def read(
     when=when[order].astype(np.float64),
     is_time=table.order is None and table.time is not None,
     lines=lines[order],
+    disliked=rows.disliked,
   )
 
 
@@ -110,21 +111,3 @@ def check_order(events: Events, last_time: np.ndarray, path: str) -> None:
 def now(events: Events, last_time: np.ndarray) -> np.ndarray:
   """Time of the last event of every user after the table, f64[n]."""
   return events.when[events.offsets[1:] - 1] if events.is_time else last_time
-
-
-def _reading(prepared, path, given) -> pipeline.TableOptions:
-  """Reads as training did, and a time only where the table has one."""
-  reading = recommend.like_training(prepared, given)
-  names = reading.column_names or tables.column_names(
-    path, reading.delimiter or None
-  )
-  absent = {
-    role: None
-    for role in ('time', 'order')
-    if getattr(given.columns, role) is None
-    and getattr(reading.columns, role) not in names
-  }
-  columns = reading.columns._replace(**absent)
-  if columns.time is None and columns.order is None and _TIME in names:
-    columns = columns._replace(time=_TIME)
-  return reading._replace(columns=columns)

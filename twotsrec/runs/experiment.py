@@ -9,6 +9,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import features
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -57,7 +58,11 @@ def keep_data(
       f'the data have changed since the run in {workdir} was started;'
       ' restore them, or use another --workdir'
     )
-  prepared_lib.save(prepared, str(path))
+  kept = prepared_lib.save(prepared, str(path))
+  of_items = features.load(prepared)
+  if of_items is not None and features.load(kept) is None:
+    # Lists are chosen by values; numbers, which may be large, stay behind.
+    features.save(features.without_dense(of_items), kept)
 
 
 def restore_data(config: config_lib.Config, workdir: str, digest: str) -> None:

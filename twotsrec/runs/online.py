@@ -14,6 +14,7 @@ import numpy as np
 from twotsrec import models
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
@@ -22,6 +23,7 @@ from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
 from twotsrec.runs import state_files
 from twotsrec.serving import online
+from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 from twotsrec.training import run_directory
@@ -132,8 +134,10 @@ def _begin(service, events, stored, row) -> online.State:
 def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   seen = _seen(prepared, events) if options.exclude_seen else None
-  for first in range(0, len(events.ids), _USERS):
-    part = np.arange(first, min(first + _USERS, len(events.ids)))
+  size = recommend_lib.chunk_size(options.k, service.num_items)
+  size = min(_USERS, size)
+  for first in range(0, len(events.ids), size):
+    part = np.arange(first, min(first + size, len(events.ids)))
     best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in state)),
@@ -155,9 +159,20 @@ def _seen(prepared, events) -> gathers.Exclusions:
     [row[mine], np.repeat(every, np.diff(events.offsets))[played]]
   )
   items = np.concatenate([owned.items[mine], events.items[played]])
+  if len(events.disliked.user):
+    of, disliked = _disliked(prepared, events)
+    row, items = np.append(row, of), np.append(items, disliked)
   order = np.argsort(row, kind='stable')
   offsets = np.searchsorted(row[order], np.arange(len(events.ids) + 1))
   return gathers.Exclusions(offsets, items[order])
+
+
+def _disliked(prepared, events) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of users and items that the table says they do not like."""
+  row = ids_lib.encode(events.ids, events.disliked.user)
+  items = ids_lib.encode_items(prepared.item_ids, events.disliked.item)
+  both = (row >= 0) & (items > 0)
+  return row[both], items[both]
 
 
 def _message(events, row) -> str:

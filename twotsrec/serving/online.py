@@ -177,7 +177,9 @@ def recommend(
   k: int,
   exclude: gathers.Exclusions | None = None,
 ) -> recommend_lib.Chunk:
-  """The k best items of every user, (ids i32[B, k], scores f32[B, k]).
+  """The k best items of every user, (ids i32[B, K], scores f32[B, K]).
+
+  Lists are cut at the catalog: K = min(k, I).
 
   Args:
     service: the run.
