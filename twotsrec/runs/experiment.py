@@ -65,10 +65,29 @@ def keep_data(
     features.save(features.without_dense(of_items), kept)
 
 
-def restore_data(config: config_lib.Config, workdir: str, digest: str) -> None:
+def restore_data(
+  config: config_lib.Config, workdir: str, report: dict[str, Any]
+) -> None:
   """Copies the data of a finished run again, if somebody deleted the copy."""
   if not run_directory.ids_path(workdir).exists():
+    digest = report.get('protocol', {}).get('dataset_digest', '')
     keep_data(workdir, load_data(config), digest)
+
+
+def read_report(workdir: str) -> dict[str, Any]:
+  """The report of a finished run.
+
+  Raises:
+    types.UserError: it is not what a run writes.
+  """
+  path = run_directory.report_path(workdir)
+  report = files.read_json(path)
+  if not isinstance(report, dict) or 'training' not in report:
+    raise types.UserError(
+      f'{path} lacks training, so it is damaged; delete it and repeat the'
+      ' training command, which writes it again'
+    )
+  return report
 
 
 def _copy(workdir: str) -> prepared_lib.Prepared:
@@ -95,7 +114,7 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
       f'{workdir}: training has not finished (no {report_path.name}); run'
       ' launch/train.py with the same --workdir to finish it'
     )
-  report = files.read_json(report_path)
+  report = read_report(workdir)
   recipe = recipes.of(config)
   experiment = make(recipe.in_force(config, report), _copy(workdir))
   template = jax.eval_shape(lambda: recipe.template(experiment))

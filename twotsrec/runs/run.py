@@ -82,9 +82,8 @@ def train(
   # Another config is refused, and a finished run is done.
   if is_finished(config, workdir):
     _check_trunk_stands(config, workdir)
-    report = files.read_json(run_directory.report_path(workdir))
-    digest = report['protocol']['dataset_digest']
-    experiment_lib.restore_data(config, workdir, digest)
+    report = experiment_lib.read_report(workdir)
+    experiment_lib.restore_data(config, workdir, report)
     return report
   experiment = experiment_lib.make(config, experiment_lib.load_data(config))
   reports.check_protocol(experiment)
