@@ -35,6 +35,7 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
   True,
   'Leave out items of the run and of the table that the user already has.',
 )
+_ITEMS = cli.item_flags()
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
@@ -48,7 +49,7 @@ def main() -> int:
   if not _OUT.value:
     cli.refuse_unread(
       'without --out=FILE; leave it out, or name a file',
-      ['k', 'exclude_seen'],
+      ['k', 'exclude_seen', 'items', 'exclude_items', 'items_where'],
     )
   options = online.Options(
     events=cli.required(_EVENTS),
@@ -57,6 +58,7 @@ def main() -> int:
     out=_OUT.value,
     k=_K.value,
     exclude_seen=_EXCLUDE_SEEN.value,
+    **_ITEMS(),
     columns=_COLUMNS(),
   )
   print(online.run(cli.required(_WORKDIR), options, quiet=_QUIET.value))

@@ -30,17 +30,7 @@ _HISTORY = flags.DEFINE_string(
 _HISTORY_ALONE = flags.DEFINE_bool(
   'history_alone', False, 'Take users of the run from --history alone, too.'
 )
-_ITEMS = flags.DEFINE_string(
-  'items', None, 'File with the ids of items to choose from, one per line.'
-)
-_EXCLUDE_ITEMS = flags.DEFINE_string(
-  'exclude_items', None, 'File with the ids of items to leave out.'
-)
-_ITEMS_WHERE = flags.DEFINE_multi_string(
-  'items_where',
-  [],
-  'NAME=VALUE,VALUE: choose from items with one of these values of a feature.',
-)
+_ITEMS = cli.item_flags()
 _SIMILAR_TO = flags.DEFINE_string(
   'similar_to',
   None,
@@ -72,9 +62,7 @@ def main() -> int:
     history=_HISTORY.value,
     alone=_HISTORY_ALONE.value,
     exclude_seen=_EXCLUDE_SEEN.value,
-    items=_ITEMS.value,
-    exclude_items=_EXCLUDE_ITEMS.value,
-    where=tuple(_ITEMS_WHERE.value),
+    **_ITEMS(),
     similar_to=_SIMILAR_TO.value,
     columns=_COLUMNS(),
     routing=_ROUTING.value or '',

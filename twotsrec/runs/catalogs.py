@@ -38,7 +38,7 @@ def read_ids(path: str, flag: str, what: str) -> np.ndarray:
 
 def encode(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
   """Positions of texts among ids, i32[n]; -1 for whatever is none of them."""
-  if ids.dtype.kind != 'U':
+  if ids.dtype.kind != 'U' and wanted.dtype.kind == 'U':
     # Only a text that is written as a number would be is one.
     ids, order = np.unique(ids.astype(str), return_index=True)
     place = ids_lib.encode(ids, wanted)

@@ -8,6 +8,7 @@ from twotsrec.data import ids as ids_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import gathers
+from twotsrec.runs import catalogs
 from twotsrec.runs import new_events
 
 
@@ -73,7 +74,7 @@ def join(
     names = names.astype(str)
   user = np.full(len(names), -1, np.int32)
   if not alone:
-    user = _users(prepared, names)
+    user = catalogs.encode(prepared.user_ids, names)
   item = ids_lib.encode_items(prepared.item_ids, table.item)
   # Checked before anything is left out.
   target = new_events.is_target(prepared, table)
@@ -99,14 +100,6 @@ def join(
     unknown_items=int(np.sum(item == 0)),
     repeated=int(np.sum(repeated)),
   )
-
-
-def _users(prepared, names) -> np.ndarray:
-  """Users of the run, i32[n]; a name of another kind is somebody new."""
-  is_number = prepared.user_ids.dtype.kind != 'U'
-  if is_number and names.dtype.kind == 'U':
-    return np.full(len(names), -1, np.int32)
-  return ids_lib.encode(prepared.user_ids, names)
 
 
 def _new_rows(prepared, table, person, item) -> tuple[_Rows, bool]:

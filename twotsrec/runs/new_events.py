@@ -51,6 +51,7 @@ def read(
   least = (prepared.manifest['options'].get('filters') or {}).get('min_rating')
   _refuse_unread(prepared, given.columns, least)
   table = pipeline.read_table(path, reading(prepared, path, given))
+  table = table._replace(user=_like_users(prepared, table.user))
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:
     low = table.rating < least
@@ -117,9 +118,22 @@ def _like_training(prepared, given) -> pipeline.TableOptions:
   if 'column_names' in same:
     same['column_names'] = tuple(same['column_names'])
   given = given._replace(**same)
-  if given.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
+  if given.id_type == 'auto':
+    # Somebody new may have any name, where those of the run are numbers, too.
     given = given._replace(id_type='string')
   return given
+
+
+def _like_users(prepared, column: ids_lib.Column) -> ids_lib.Column:
+  """Users as numbers, if those of the run are and all of these can be."""
+  if prepared.user_ids.dtype.kind == 'U' or not ids_lib.is_text(column):
+    return column
+  names, codes = ids_lib.number(column)
+  try:
+    numbers = names.astype(np.int64)
+  except (ValueError, OverflowError):
+    return column
+  return numbers[codes] if np.all(numbers.astype(str) == names) else column
 
 
 def _refuse_unread(prepared, columns, least) -> None:

@@ -18,6 +18,7 @@ from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
+from twotsrec.runs import catalogs
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
@@ -43,6 +44,8 @@ class Options(NamedTuple):
     k: items per user.
     exclude_seen: leave out what the run and `events` know the user has. A
       state does not tell its items, so those of earlier calls may come back.
+    items, exclude_items, where: which items may be recommended, see
+      `catalogs.allowed`.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
   """
@@ -53,6 +56,9 @@ class Options(NamedTuple):
   out: str = ''
   k: int = 10
   exclude_seen: bool = True
+  items: str | None = None
+  exclude_items: str | None = None
+  where: tuple[str, ...] = ()
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
 
@@ -134,15 +140,20 @@ def _begin(service, events, stored, row) -> online.State:
 def _rows(service, prepared, events, state, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   seen = _seen(prepared, events) if options.exclude_seen else None
-  size = recommend_lib.chunk_size(options.k, service.num_items)
+  allowed = catalogs.allowed(
+    prepared, options.items, options.exclude_items, options.where
+  )
+  k = min(options.k, int(np.sum(allowed)))
+  size = recommend_lib.chunk_size(k, service.num_items)
   size = min(_USERS, size)
   for first in range(0, len(events.ids), size):
     part = np.arange(first, min(first + size, len(events.ids)))
     best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in state)),
-      options.k,
+      k,
       None if seen is None else gathers.exclusions(seen, part),
+      allowed,
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
