@@ -48,7 +48,8 @@ def read(
     types.UserError: a file that cannot be read, or a column that is named and
       that nothing reads.
   """
-  least = (prepared.manifest['options'].get('filters') or {}).get('min_rating')
+  filters = prepared.manifest['options'].get('filters') or {}
+  least = filters.get('min_rating')
   _refuse_unread(prepared, given.columns, least)
   table = pipeline.read_table(path, reading(prepared, path, given))
   table = table._replace(user=_like_users(prepared, table.user))
@@ -57,7 +58,8 @@ def read(
     low = table.rating < least
   return NewEvents(
     table=_some(table, ~low),
-    disliked=_some(table, low),
+    # A run that was told to forget such rows forgets these, too.
+    disliked=_some(table, low & (filters.get('dislikes') != 'drop')),
     unrated=least is not None and table.rating is None,
   )
 

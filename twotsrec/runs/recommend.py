@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
@@ -178,21 +179,32 @@ def _known(experiment, ranker, options) -> _Work:
         f'{strange:,} users that the run does not know get what is popular'
       )
   is_known = users >= 0
-  users = users[is_known]
+  chunk = recommend_lib.chunk_size(options.k, prepared.num_items)
+  asked = requests(experiment, ranker, users[is_known], chunk)
+  return _Work(user_ids, is_known, asked, notes)
+
+
+def requests(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  users: np.ndarray,
+  chunk: int = recommend_lib.CHUNK,
+) -> Iterable[recommend_lib.Request]:
+  """Requests for users i64[n] of the run, in pieces of `chunk`."""
+  prepared = experiment.prepared
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
     routes = routing_lib.of_users(
       prepared, experiment.groups, users, key, ranker.routing
     )
-  requests = recommend_lib.known_users(
+  return recommend_lib.known_users(
     prepared,
     owned(prepared),
     users,
     history_length=ranker.history_length,
     routes=routes,
-    chunk=recommend_lib.chunk_size(options.k, prepared.num_items),
+    chunk=chunk,
   )
-  return _Work(user_ids, is_known, requests, notes)
 
 
 def _listed(prepared, path, unknown) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +229,7 @@ def _raw(experiment, ranker, options) -> _Work:
   events = new_events.read(prepared, path, options.columns)
   mine = histories.join(prepared, events, options.alone)
   rows = len(events.table.user)
-  if rows == mine.unknown_items:
+  if rows and rows == mine.unknown_items:
     raise types.UserError(
       f'{path}: none of its {rows:,} items is in the training data; the'
       ' ids must be those of the training table'

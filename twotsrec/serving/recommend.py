@@ -23,7 +23,7 @@ from twotsrec.ops import rows as rows_lib
 # Users are few enough for lists as long as the catalog.
 _LIST_ITEMS = 1 << 23
 _SIZES = tiles.Sizes(256, tiles.MOST_ITEMS)
-_CHUNK = 8192
+CHUNK = 8192  # users of a request
 # Numbers that a product of queries and items holds for a pair, at most: then
 # one slice is fastest. The tiles of others stay in slices.
 _FEW = 2
@@ -69,7 +69,7 @@ def known_users(
   *,
   history_length: int,
   routes: types.Route | None = None,
-  chunk: int = _CHUNK,
+  chunk: int = CHUNK,
 ) -> Iterator[Request]:
   """Requests for users i64[n] of the prepared data, with all their events.
 
@@ -92,7 +92,7 @@ def raw_histories(
   *,
   history_length: int,
   routes: types.Route | None = None,
-  chunk: int = _CHUNK,
+  chunk: int = CHUNK,
   seen: Any = None,
   users: np.ndarray | None = None,
 ) -> Iterator[Request]:
@@ -117,7 +117,7 @@ def raw_histories(
 
 def chunk_size(k: int, num_items: int) -> int:
   """Users of a request whose lists are of a bounded size together."""
-  return min(_CHUNK, max(8, _LIST_ITEMS // max(1, min(k, num_items))))
+  return min(CHUNK, max(8, _LIST_ITEMS // max(1, min(k, num_items))))
 
 
 def _requests(events, seen, users, length, routes, chunk) -> Iterator[Request]:
