@@ -259,7 +259,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _at_home(argument: str) -> str:
   """An argument with ~ spelled out, which a shell does not do after '='."""
-  return _HOME.sub(lambda found: os.path.expanduser(found[0]), argument)
+  return _HOME.sub(lambda match: os.path.expanduser(match[0]), argument)
 
 
 def _unreadable(error: OSError) -> str:

@@ -96,9 +96,9 @@ def _having(prepared, condition) -> np.ndarray:
       ' --features=FILE and train on them, or name the items in --items=FILE'
     )
   if name not in of_items.vocabularies:
-    known = ', '.join(of_items.vocabularies) or 'none with values'
+    names = ', '.join(of_items.vocabularies) or 'none with values'
     raise types.UserError(
-      f'--items_where={condition}: features are {known}; write NAME=VALUE'
+      f'--items_where={condition}: features are {names}; write NAME=VALUE'
     )
   vocabulary = of_items.vocabularies[name]
   wanted = np.array(values.split(','))

@@ -58,11 +58,11 @@ def keep_data(
       f'the data have changed since the run in {workdir} was started;'
       ' restore them, or use another --workdir'
     )
-  kept = prepared_lib.save(prepared, str(path))
+  copied = prepared_lib.save(prepared, str(path))
   of_items = features.load(prepared)
-  if of_items is not None and features.load(kept) is None:
+  if of_items is not None and features.load(copied) is None:
     # Lists are chosen by values; numbers, which may be large, stay behind.
-    features.save(features.without_dense(of_items), kept)
+    features.save(features.without_dense(of_items), copied)
 
 
 def restore_data(

@@ -119,10 +119,10 @@ def _new_rows(prepared, table, person, item) -> tuple[_Rows, bool]:
 
 def _old_rows(prepared, user, by_time) -> _Rows:
   """What the run knows of these users."""
-  known = np.flatnonzero(user >= 0)
+  of_run = np.flatnonzero(user >= 0)
   offsets = np.asarray(prepared.user_offsets)
-  first = offsets[user[known]]
-  counts = offsets[user[known] + 1] - first
+  first = offsets[user[of_run]]
+  counts = offsets[user[of_run] + 1] - first
   event = np.arange(prepared.num_events)
   row, event, _ = gathers.slices(event, first, counts)
   when = np.full(len(event), -np.inf)
@@ -132,7 +132,7 @@ def _old_rows(prepared, user, by_time) -> _Rows:
   if prepared.behaviors is not None:
     behavior = np.asarray(prepared.behaviors)[event]
   item = np.asarray(prepared.items)[event]
-  return _Rows(known[row], item, when, np.zeros(len(event), bool), behavior)
+  return _Rows(of_run[row], item, when, np.zeros(len(event), bool), behavior)
 
 
 def _repeated(rows: _Rows) -> np.ndarray:
@@ -164,9 +164,9 @@ def _without_duplicates(prepared, rows: _Rows) -> _Rows:
 
 def _pairs(prepared, user):
   """(person, item) of what the run says that they have."""
-  known = np.flatnonzero(user >= 0)
-  have = gathers.exclusions(owned(prepared), user[known])
-  return [(np.repeat(known, have.counts), have.items)]
+  of_run = np.flatnonzero(user >= 0)
+  have = gathers.exclusions(owned(prepared), user[of_run])
+  return [(np.repeat(of_run, have.counts), have.items)]
 
 
 def _distinct(pairs, num_people, num_items) -> prepared_lib.SeenItems:

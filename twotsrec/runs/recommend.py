@@ -66,7 +66,7 @@ class _Work(NamedTuple):
   """Requests of the users of whom something is known, and all ids in order."""
 
   user_ids: np.ndarray
-  is_known: np.ndarray  # bool[n]; the others get what is popular
+  in_run: np.ndarray  # bool[n]; the others get what is popular
   requests: Iterable[recommend_lib.Request]
   notes: list[str]  # for the message
 
@@ -140,26 +140,26 @@ def _rows(
   work, item_ids, chunks, popular, without, show
 ) -> Iterator[writers.Rows]:
   """Chunks with external ids; names who has no list in `without`."""
-  known, done, first = np.flatnonzero(work.is_known), 0, 0
+  places, done, first = np.flatnonzero(work.in_run), 0, 0
   nobody = recommend_lib.Chunk(*(leaf[:0] for leaf in popular))
-  for chunk in chunks if len(known) else [nobody]:
+  for chunk in chunks if len(places) else [nobody]:
     done += len(chunk.ids)
     # Up to the next one who is known, whoever stands between.
-    end = int(known[done]) if done < len(known) else len(work.user_ids)
+    end = int(places[done]) if done < len(places) else len(work.user_ids)
     users = work.user_ids[first:end]
-    lists = _filled(chunk, work.is_known[first:end], popular)
+    lists = _filled(chunk, work.in_run[first:end], popular)
     without += map(str, users[~np.any(lists.ids > 0, axis=1)].tolist())
     yield writers.to_rows(users, item_ids, *lists)
     show(end, end - first)
     first = end
 
 
-def _filled(chunk, is_known, popular) -> recommend_lib.Chunk:
+def _filled(chunk, in_run, popular) -> recommend_lib.Chunk:
   """Lists of neighbors; whom the run does not know gets what is popular."""
   filled = []
   for own, others in zip(chunk, popular, strict=True):
-    filled.append(np.repeat(others, len(is_known), axis=0))
-    filled[-1][is_known] = own
+    filled.append(np.repeat(others, len(in_run), axis=0))
+    filled[-1][in_run] = own
   return recommend_lib.Chunk(*filled)
 
 
@@ -178,10 +178,10 @@ def _known(experiment, ranker, options) -> _Work:
       notes.append(
         f'{strange:,} users that the run does not know get what is popular'
       )
-  is_known = users >= 0
+  in_run = users >= 0
   chunk = recommend_lib.chunk_size(options.k, prepared.num_items)
-  asked = requests(experiment, ranker, users[is_known], chunk)
-  return _Work(user_ids, is_known, asked, notes)
+  asked = requests(experiment, ranker, users[in_run], chunk)
+  return _Work(user_ids, in_run, asked, notes)
 
 
 def requests(
@@ -250,8 +250,8 @@ def _raw(experiment, ranker, options) -> _Work:
     seen=mine.seen,
     users=mine.user,
   )
-  is_known = np.ones(len(mine.ids), bool)
-  return _Work(mine.ids, is_known, requests, list(_notes(events, mine)))
+  in_run = np.ones(len(mine.ids), bool)
+  return _Work(mine.ids, in_run, requests, list(_notes(events, mine)))
 
 
 def _notes(events, mine) -> Iterator[str]:
