@@ -172,6 +172,39 @@ def stopped(place: str, stop: Callable[[], int], more: str = '') -> int:
   return 128 + (stop() or signal.SIGTERM)
 
 
+def item_flags() -> Callable[[], dict[str, Any]]:
+  """Defines the flags that tell which items may be recommended.
+
+  Returns:
+    A function that gives them as the options of a run name them.
+  """
+  holders = {
+    'items': flags.DEFINE_string(
+      'items',
+      None,
+      'File with the ids of items to choose from, one per line.',
+      module_name=sys.argv[0],
+    ),
+    'exclude_items': flags.DEFINE_string(
+      'exclude_items',
+      None,
+      'File with the ids of items to leave out.',
+      module_name=sys.argv[0],
+    ),
+    'where': flags.DEFINE_multi_string(
+      'items_where',
+      [],
+      'NAME=VALUE,VALUE: choose from items with one of these values of a'
+      ' feature.',
+      module_name=sys.argv[0],
+    ),
+  }
+  return lambda: {
+    name: tuple(holder.value) if name == 'where' else holder.value
+    for name, holder in holders.items()
+  }
+
+
 def column_flags() -> Callable[[], pipeline.TableOptions]:
   """Defines the flags that tell how to read a table.
 
@@ -275,7 +308,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _at_home(argument: str) -> str:
   """An argument with ~ spelled out, which a shell does not do after '='."""
-  return _HOME.sub(lambda found: os.path.expanduser(found[0]), argument)
+  return _HOME.sub(lambda match: os.path.expanduser(match[0]), argument)
 
 
 def _unreadable(error: OSError) -> str:
@@ -356,11 +389,18 @@ def _explanation(error: Exception) -> str | None:
   first = (str(error) or type(error).__name__).strip().splitlines()[0]
   if isinstance(error, types.UserError):
     return str(error)
-  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in first:
+  if (
+    isinstance(error, MemoryError)
+    or 'RESOURCE_EXHAUSTED' in first
+    or "can't start new thread" in first
+    or getattr(error, 'errno', None) == errno.ENOMEM
+  ):
     return (
       f'not enough memory: {first}; ask for less at once, or use a machine'
       ' that has more'
     )
+  if isinstance(error, UnicodeEncodeError) and error.encoding == 'utf-8':
+    return f'{error.object!a} is not UTF-8; rename it'
   if isinstance(error, OSError) and error.errno not in _OUR_FAULTS:
     where = error.filename or 'cannot read or write'
     return f'{where}: {error.strerror or first}'

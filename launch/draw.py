@@ -53,8 +53,13 @@ def main() -> int:
     raise types.UserError('give either --runs or --numbers; see --help')
   if _NUMBERS.value:
     cli.refuse_unread('with --numbers; leave it out', ['names'])
-    with files.explained(pathlib.Path(_NUMBERS.value), 'read'):
-      reports = files.read_json(pathlib.Path(_NUMBERS.value))['reports']
+    numbers = files.read_json(_NUMBERS.value)
+    if not isinstance(numbers, dict) or 'reports' not in numbers:
+      raise types.UserError(
+        f'--numbers={_NUMBERS.value} has no reports; name a .json that this'
+        ' script wrote, or give --runs'
+      )
+    reports = numbers['reports']
   else:
     reports = collect(_RUNS.value, _NAMES.value)
   if out.suffix == '.json':
@@ -92,6 +97,11 @@ def collect(
         f'{workdir} has no report.json; finish it with its own command first'
       )
     report = files.read_json(path)
+    if not isinstance(report, dict) or not {'test', 'baselines'} <= {*report}:
+      raise types.UserError(
+        f'{path} lacks test or baselines; delete it and finish {workdir} with'
+        ' its own command again'
+      )
     if report['test'] is None:
       raise types.UserError(f'{workdir} has no test events; nothing to draw')
     systems[name] = report['test']

@@ -61,6 +61,7 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
   'Leave out what the run, the table and the stored events say the user has;'
   ' default: unless the evaluation of the run ranked such items.',
 )
+_ITEMS = cli.item_flags()
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)
@@ -71,6 +72,12 @@ def main() -> int:
   from twotsrec.runs import online
   from twotsrec.runs import online_batches
 
+  cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  if not _OUT.value:
+    cli.refuse_unread(
+      'without --out=FILE; leave it out, or name a file',
+      ['k', 'exclude_seen', 'items', 'exclude_items', 'items_where'],
+    )
   options = online.Options(
     events=_EVENTS.value,
     states=_STATES.value,
@@ -79,6 +86,7 @@ def main() -> int:
     k=_K.value,
     exclude_seen=_EXCLUDE_SEEN.value,
     rules=online_batches.Rules(_LATE.value, _KEEP_EVENTS.value),
+    **_ITEMS(),
     columns=_COLUMNS()._replace(event=_EVENT_COLUMN.value),
   )
   print(online.run(cli.required(_WORKDIR), options, quiet=_QUIET.value))

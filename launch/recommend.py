@@ -15,10 +15,26 @@ _K = flags.DEFINE_integer('k', 20, 'Items per user.', lower_bound=1)
 _USERS = flags.DEFINE_string(
   'users', None, 'File with one user id per line; default: all users.'
 )
+_UNKNOWN_USERS = flags.DEFINE_enum(
+  'unknown_users',
+  'error',
+  choices.UNKNOWN_USERS,
+  'What becomes of users in --users whom the run does not know.',
+)
 _HISTORY = flags.DEFINE_string(
   'history',
   None,
-  'Table with the columns of the training table; its users need not be known.',
+  'Table of new events, read like the training table; of users of the run,'
+  ' whose events are added to what the run knows, and of new ones.',
+)
+_HISTORY_ALONE = flags.DEFINE_bool(
+  'history_alone', False, 'Take users of the run from --history alone, too.'
+)
+_ITEMS = cli.item_flags()
+_SIMILAR_TO = flags.DEFINE_string(
+  'similar_to',
+  None,
+  'File of item ids, or ids with commas: write the nearest items of each.',
 )
 _EXCLUDE_SEEN = flags.DEFINE_bool(
   'exclude_seen',
@@ -41,17 +57,40 @@ def main() -> int:
   """Writes the recommendations; says how many."""
   from twotsrec.runs import recommend
 
+  _refuse_unread()
   options = recommend.Options(
     k=_K.value,
     users=_USERS.value,
+    unknown_users=_UNKNOWN_USERS.value,
     history=_HISTORY.value,
+    alone=_HISTORY_ALONE.value,
     exclude_seen=_EXCLUDE_SEEN.value,
+    **_ITEMS(),
+    similar_to=_SIMILAR_TO.value,
     columns=_COLUMNS(),
     routing=_ROUTING.value or '',
   )
   out = cli.required(_OUT)
   print(recommend.run(cli.required(_WORKDIR), out, options, quiet=_QUIET.value))
   return 0
+
+
+def _refuse_unread() -> None:
+  if _HISTORY.value:
+    cli.refuse_unread('in a history; leave it out', ['split_column'])
+  else:
+    cli.refuse_unread(
+      'without --history=TABLE; leave it out, or name a table',
+      [*cli.column_flag_names(), 'history_alone'],
+    )
+  if _SIMILAR_TO.value:
+    cli.refuse_unread(
+      'with --similar_to; leave it out', ['exclude_seen', 'routing']
+    )
+  if not _USERS.value:
+    cli.refuse_unread(
+      'without --users=FILE; leave it out, or name a file', ['unknown_users']
+    )
 
 
 if __name__ == '__main__':

@@ -96,6 +96,14 @@ def test_an_unknown_configuration_field_lists_the_known_ones(
   assert found is None if expected is None else expected in found
 
 
+def _of_name(name):
+  """What a library raises that takes names in UTF-8 alone."""
+  try:
+    name.encode()
+  except UnicodeEncodeError as error:
+    return error
+
+
 def _of_import():
   """What an extension raises that is interrupted while it is imported."""
   try:
@@ -118,6 +126,9 @@ def _of_import():
     ),
     (OSError(errno.EIO, 'I/O error', 'a'), 2, 'error: a: I/O error'),
     (OSError(errno.EISDIR, 'Is a directory', 'b'), 2, 'error: b: Is a'),
+    (OSError(errno.ENOMEM, 'Cannot allocate'), 2, 'not enough memory: '),
+    (RuntimeError("can't start new thread"), 2, 'not enough memory: '),
+    (_of_name('caf\udce9'), 2, "error: 'caf\\udce9' is not UTF-8; rename it"),
     (_of_import(), 130, 'interrupted'),
   ],
 )

@@ -54,7 +54,9 @@ def test_wrong_input_is_one_line_and_no_file(capsys, tmp_path, workdir):
   for flags, message in (
     ([], '--out_states is missing'),
     ([out, '--events='], '--events is missing'),
-    ([out, '--k=0'], 'k'),
+    ([out, '--k=3'], '--k: nothing reads it without --out=FILE'),
+    ([out, '--split_column=x'], '--split_column: nothing reads it'),
+    ([out, '--k=0'], 'not a positive integer'),
     ([out, f'--out={folder / "top.txt"}'], 'must end in .csv'),
     ([out, '--events=none.csv'], 'none.csv'),
     ([out, f'--states={table}'], f'{table} holds no states'),

@@ -40,6 +40,26 @@ def test_wrong_input_is_two_lines_and_no_file(capsys, tmp_path):
   for flags, message in (
     ([], '--out is missing'),
     ([out, '--k=0'], 'k'),
+    (
+      [out, '--time_column=ts', '--users=none.txt'],
+      '--time_column: nothing reads it without --history',
+    ),
+    (
+      [out, '--similar_to=7', '--exclude_seen'],
+      '--exclude_seen: nothing reads it with --similar_to',
+    ),
+    (
+      [out, '--unknown_users=skip'],
+      '--unknown_users: nothing reads it without --users',
+    ),
+    (
+      [out, '--user_column=u', '--delimiter=;'],
+      '--delimiter, --user_column: nothing reads them',
+    ),
+    (
+      [out, '--history=none.csv', '--split_column=part'],
+      '--split_column: nothing reads it in a history',
+    ),
     ([out, '--users=none.txt'], 'cannot read none.txt'),
     ([out, '--history=none.csv'], 'none.csv'),
     ([f'--out={tmp_path / "top.txt"}'], 'must end in .csv'),

@@ -98,6 +98,18 @@ def test_a_changed_byte_of_the_data_is_refused_and_copied_again(tmp_path, name):
     run_lib.train(runs.config(), str(workdir), quiet=True)
 
 
+def test_a_report_without_what_serving_needs_is_written_again(tmp_path):
+  workdir = finished.copy(tmp_path)
+  files.write_json(workdir / 'report.json', {})
+  with pytest.raises(types.UserError, match='lacks training.*delete it'):
+    experiment_lib.load(str(workdir))
+  with pytest.raises(types.UserError, match='lacks training.*delete it'):
+    run_lib.train(runs.config(), str(workdir), quiet=True)
+  (workdir / 'report.json').unlink()
+  run_lib.train(runs.config(), str(workdir), quiet=True)
+  experiment_lib.load(str(workdir))
+
+
 @pytest.mark.parametrize(
   ('missing', 'message'),
   [

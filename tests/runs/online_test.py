@@ -103,6 +103,20 @@ def test_known_users_are_recommended_what_launch_recommend_says(
   assert count == len(expected)
 
 
+def test_lists_are_of_the_items_that_are_named(workdir, service, tmp_path):
+  table = _table(tmp_path / 'e.csv', ['102,1003,500', '99,1001,4'])
+  listed, gone = tmp_path / 'items.txt', tmp_path / 'gone.txt'
+  listed.write_text('1001\n1002\n1004\n1005\nnone\n', encoding='utf-8')
+  gone.write_text('1002\n', encoding='utf-8')
+  _, _, every = _play(workdir, tmp_path, table, k=10**12)
+  chosen = {'items': str(listed), 'exclude_items': str(gone)}
+  _, _, some = _play(workdir, tmp_path, table, k=10**12, **chosen)
+  pairs = lambda top: [(row['user_id'], row['item_id']) for row in top]
+  left = {'1001', '1004', '1005'}
+  assert pairs(some) == [pair for pair in pairs(every) if pair[1] in left]
+  assert some and len(every) <= 2 * service.num_items
+
+
 def test_a_table_moves_the_states_of_its_users(workdir, service, tmp_path):
   rows = ['102,1003,500', '99,1001,4', '102,1004,500', '99,777,5', '111,5,900']
   said, states, top = _play(workdir, tmp_path, _table(tmp_path / 'e.csv', rows))

@@ -1,16 +1,13 @@
-import csv
 import dataclasses
-import functools
 import json
 import shutil
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests import finished
 from tests import small_runs as runs
+from tests.runs import recommended
 from tests.runs import turned
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
@@ -18,74 +15,12 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import offline
-from twotsrec.ops import rows
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
 
-K = 4
-
-
-@functools.cache
-def _loaded():
-  return experiment_lib.load(str(finished.run()))
-
-
-@functools.cache
-def _scorer():
-  """history i32[L] -> scores of items 1..I, all at once."""
-  experiment, params = _loaded()
-  model, context = experiment.system.model, experiment.system.context
-
-  @jax.jit
-  def score(history):
-    table = params.tables['item']
-    inputs = {'history': history[None]}
-    history_rows = rows.gather(table, history[None])
-    encoded = model.encode(params.net, history_rows, context, inputs)
-    items = jnp.arange(1, experiment.prepared.num_items + 1)
-    return model.score(params.net, encoded, rows.gather(table, items))[0]
-
-  return score
-
-
-def _expected(own, k=K, exclude_seen=True, sign=1):
-  """Items of a user with the history `own`, best first, or worst if -1."""
-  length = _loaded()[0].system.sizes.history_length
-  history = np.zeros(length, np.int32)
-  history[: len(own[-length:])] = own[-length:]
-  scores = sign * np.array(_scorer()(history))
-  if exclude_seen:
-    scores[np.asarray(own, np.int64) - 1] = -np.inf
-  order = np.argsort(-scores, kind='stable')[:k]
-  return [int(i) + 1 for i in order if np.isfinite(scores[i])]
-
-
-def _run(out, workdir=None, **options):
-  message = recommend.run(
-    str(workdir or finished.run()),
-    str(out),
-    recommend.Options(**{'k': K, **options}),
-    quiet=True,
-  )
-  with open(out, encoding='utf-8') as file:
-    lines = list(csv.DictReader(file))
-  found = {}
-  for line in lines:
-    items = found.setdefault(line['user_id'], [])
-    items.append(line['item_id'])
-    assert int(line['rank']) == len(items)
-  return found, message
-
-
-def _own(user):
-  prepared = _loaded()[0].prepared
-  return prepared.items[prepared.user_offsets[user] :][
-    : np.diff(prepared.user_offsets)[user]
-  ]
-
-
-def _names(items):
-  return [str(_loaded()[0].prepared.item_ids[item - 1]) for item in items]
+K = recommended.K
+_loaded, _expected = recommended.loaded, recommended.expected
+_run, _own, _names = recommended.run, recommended.own, recommended.names
 
 
 def test_all_users_get_their_best_unseen_items(tmp_path):
@@ -133,7 +68,7 @@ def test_a_raw_history_is_served_by_its_length(tmp_path, turned_run):
   lines = [f'{n},{names[i]}' for n, items in own.items() for i in items]
   table = tmp_path / 'new.csv'
   table.write_text('user_id,item_id\n' + '\n'.join(lines), encoding='utf-8')
-  found, _ = _run(tmp_path / 'top.csv', history=str(table))
+  found, _ = _run(tmp_path / 'top.csv', history=str(table), alone=True)
   for clicks, sign in ((first, 1), (first + 1, -1)):
     expected = _names(_expected(own[clicks] + 1, sign=sign))
     assert found[str(clicks)] == expected
@@ -246,6 +181,7 @@ def test_a_time_column_orders_the_history(tmp_path):
   found, _ = _run(
     tmp_path / 'top.csv',
     history=str(table),
+    alone=True,
     columns=pipeline.TableOptions(columns=columns),
   )
   assert found == {'1': _names(_expected([1, 2, 3]))}
@@ -290,6 +226,26 @@ def renamed(tmp_path):
   del prepared
   prepared_lib.save(text, str(workdir / 'ids'), overwrite=True)
   return workdir
+
+
+def test_a_run_with_a_minimum_rating_reads_ratings(tmp_path, renamed):
+  path = renamed / 'ids'
+  prepared = prepared_lib.load(str(path))
+  options = prepared.manifest['options'] | {'filters': {'min_rating': 4.0}}
+  options['columns'] = options['columns'] | {'rating': 'stars'}
+  manifest = prepared.manifest | {'options': options}
+  (path / 'manifest.json').write_text(json.dumps(manifest), encoding='utf-8')
+  liked, bad = (f'n{int(name):05d}' for name in _names([7, 2]))
+  table = tmp_path / 'new.csv'
+  text = f'who;what;stars\nzoe;{liked};5\nzoe;{bad};1\n'
+  table.write_text(text, encoding='utf-8')
+  found, message = _run(tmp_path / 'a.csv', renamed, history=str(table), k=99)
+  assert "1 history rows below the run's --min_rating" in message
+  names = [f'n{int(name):05d}' for name in _names(_expected([7], 99))]
+  assert found == {'zoe': [name for name in names if name != bad]}
+  table.write_text(f'who;what\nzoe;{liked}\n', encoding='utf-8')
+  _, message = _run(tmp_path / 'a.csv', renamed, history=str(table))
+  assert 'no ratings, so all of its rows count as liked' in message
 
 
 def test_text_ids_are_those_of_the_training_table(tmp_path, renamed):
@@ -348,7 +304,7 @@ def test_what_cannot_be_asked_is_refused_before_work(tmp_path, monkeypatch):
   monkeypatch.setattr(experiment_lib, 'load', None)
   both = recommend.Options(users='a', history='b')
   for out, options, message in (
-    ('top.csv', both, 'not both'),
+    ('top.csv', both, 'not two of them'),
     ('top.xlsx', recommend.Options(), 'must end in .csv, .jsonl, .parquet'),
   ):
     with pytest.raises(types.UserError, match=message):

@@ -145,13 +145,70 @@ class RecommendTest(parameterized.TestCase):
     with pytest.raises(types.UserError, match='plugin.select=global'):
       serve(params, blended)
 
-  def test_places_without_an_item_hold_zero(self):
+  def test_a_list_is_cut_at_the_catalog_and_places_without_an_item_are_zero(
+    self,
+  ):
     users = np.arange(3)
-    ids, scores = self._recommend(users, 40, sizes=tiles.Sizes(items=8))
-    expected = _loop(self.data, self.params, users, 40, True)
-    np.testing.assert_array_equal(ids, expected[0])
-    np.testing.assert_array_equal(scores, expected[1])
-    self.assertTrue(np.all(ids[:, 31:] == 0))
+    expected = _loop(self.data, self.params, users, 31, True)
+    for k in (31, 40, 10**12):
+      ids, scores = self._recommend(users, k, sizes=tiles.Sizes(items=8))
+      np.testing.assert_array_equal(ids, expected[0])
+      np.testing.assert_array_equal(scores, expected[1])
+    self.assertTrue(np.any(ids == 0))
+
+  def test_a_model_that_holds_much_for_a_pair_is_told_from_a_product(self):
+    request = next(
+      recommend.known_users(
+        self.data, self.seen, np.arange(3), history_length=_LENGTH
+      )
+    )
+    plain = _ranker(self.params)
+    self.assertLessEqual(recommend._numbers_of_a_pair(plain, request, None), 2)
+
+    def score(net, encoded, candidate_rows, *, key=None):
+      # As DIN does: every candidate beside every position of the history.
+      scores = _MODEL.score(net, encoded, candidate_rows)
+      return jnp.sum(jnp.repeat(scores[..., None] / 9, 9, axis=2), axis=2)
+
+    wide = _ranker(self.params, _MODEL._replace(score=score))
+    self.assertGreaterEqual(
+      recommend._numbers_of_a_pair(wide, request, None), 9
+    )
+
+  def test_items_that_are_not_allowed_stand_in_no_list(self):
+    users = np.arange(23)
+    allowed = np.arange(32) % 3 == 1
+    every, _ = self._recommend(users, 31)
+    some, _ = self._recommend(users, 31, allowed=allowed)
+    for all_of, chosen in zip(every, some):
+      expected = [i for i in all_of if i and allowed[i]]
+      self.assertEqual(chosen[chosen > 0].tolist(), expected)
+
+  def test_requests_for_long_lists_have_few_users(self):
+    self.assertEqual(recommend.chunk_size(20, 10**6), 8192)
+    self.assertEqual(recommend.chunk_size(10**12, 2**20), 8)
+    self.assertEqual(recommend.chunk_size(10**12, 10), 8192)
+
+  def test_the_best_of_blocks_are_the_best_of_all_in_ties_too(self):
+    # Few values, so that every list ends inside a tie.
+    values = np.random.default_rng(0).integers(0, 4, (5, 403))
+    scores = values.astype(np.float32)
+    k, ids = 3, np.arange(1, 404, dtype=np.int32)
+    self.assertGreaterEqual(scores.shape[1], 2 * k * recommend._BLOCK)
+    excluded = np.random.default_rng(1).random((5, 403)) < 0.9
+    best, _, has_nan = recommend._merge(
+      np.zeros((5, k), np.int32),
+      np.full((5, k), -np.inf, np.float32),
+      False,
+      ids,
+      scores,
+      excluded,
+      k,
+    )
+    scores[excluded] = -np.inf
+    order = np.argsort(-scores, axis=1, kind='stable')[:, :k]
+    np.testing.assert_array_equal(best, ids[order])
+    self.assertFalse(has_nan)
 
   def test_negative_zero_ties_with_zero(self):
     table = np.array([[0.0], [0.0], [1.0], [-0.0], [0.0]], np.float32)

@@ -15,6 +15,8 @@ GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
 GROUP_BALANCES = ('users', 'samples')
 # data.routing
 ROUTING = ('frozen', 'dynamic', 'soft')
+# runs.recommend
+UNKNOWN_USERS = ('error', 'skip', 'popular')
 # data.feature_files and data.features
 FEATURE_KINDS = ('categorical', 'multivalued', 'dense')
 MISSING_FEATURES = ('error', 'zero')

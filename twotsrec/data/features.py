@@ -129,6 +129,16 @@ def save(features: ItemFeatures, data: prepared_lib.Prepared) -> None:
     raise directories.cannot_write(target, error) from error
 
 
+def without_dense(made: ItemFeatures) -> ItemFeatures:
+  """The features that have values by name."""
+  return made._replace(
+    dense=made.dense[:, :0],
+    dense_names=(),
+    mean=made.mean[:0],
+    deviation=made.deviation[:0],
+  )
+
+
 def load(data: prepared_lib.Prepared) -> ItemFeatures | None:
   """Maps features saved beside prepared data, verified; None without any."""
   folder = pathlib.Path(data.path) / FOLDER

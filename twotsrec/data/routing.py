@@ -119,9 +119,14 @@ def of_histories(
   groups: groups_lib.Groups,
   key: str,
   options: config_lib.RoutingConfig,
+  home: np.ndarray | None = None,
 ) -> types.Route:
-  """Routes of anybody, from the lengths i64[n] of the histories alone."""
-  home = np.full(len(clicks), UNKNOWN, np.int32)
+  """Routes of anybody, from the lengths i64[n] of the histories.
+
+  `home` are the groups i32[n] of those who trained; None is UNKNOWN for all.
+  """
+  if home is None:
+    home = np.full(len(clicks), UNKNOWN, np.int32)
   return route(activity(clicks, key), clicks, home, groups, options)
 
 

@@ -10,9 +10,8 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
 from twotsrec.runs import event_identity
-from twotsrec.runs import recommend
+from twotsrec.runs import new_events
 
-_TIME = 'timestamp'  # column that is read if there is one
 _BY_EVENT = ('items', 'when', 'identity', 'as_logged', 'lines')
 
 
@@ -32,6 +31,8 @@ class Events(NamedTuple):
     as_logged: i64[N], by item and time, as the run knows its own events.
     lines: i64[N], where in the file.
     path: of the file, for messages.
+    disliked: rows below the run's minimum rating, which are seen only; None
+      where there are none.
   """
 
   ids: np.ndarray
@@ -44,6 +45,7 @@ class Events(NamedTuple):
   as_logged: np.ndarray
   lines: np.ndarray
   path: str
+  disliked: tables.Table | None = None
 
   @property
   def row(self) -> np.ndarray:
@@ -61,15 +63,13 @@ def read(
 ) -> Events:
   """The table, by user; the order of the file stays inside a user.
 
-  Columns that are left at their default are as in the training table, but times
-  and positions may be absent.
+  Columns, ids and filters are those of the training table, see `new_events`.
 
   Raises:
     types.UserError: a file that cannot be read.
   """
-  return of_table(
-    prepared, pipeline.read_table(path, _reading(prepared, path, columns))
-  )
+  rows = new_events.read(prepared, path, columns)
+  return of_table(prepared, rows.table)._replace(disliked=rows.disliked)
 
 
 def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
@@ -137,21 +137,3 @@ def last_times(prepared: prepared_lib.Prepared, events: Events) -> np.ndarray:
   some = (events.user >= 0) & (offsets[users + 1] > offsets[users])
   times[some] = np.asarray(prepared.times)[offsets[users[some] + 1] - 1]
   return times
-
-
-def _reading(prepared, path, given) -> pipeline.TableOptions:
-  """Reads as training did, and a time only where the table has one."""
-  reading = recommend.like_training(prepared, given)
-  names = reading.column_names or tables.column_names(
-    path, reading.delimiter or None
-  )
-  absent = {
-    role: None
-    for role in ('time', 'order')
-    if getattr(given.columns, role) is None
-    and getattr(reading.columns, role) not in names
-  }
-  columns = reading.columns._replace(**absent)
-  if columns.time is None and columns.order is None and _TIME in names:
-    columns = columns._replace(time=_TIME)
-  return reading._replace(columns=columns)

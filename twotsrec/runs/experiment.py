@@ -9,6 +9,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import features
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -57,13 +58,36 @@ def keep_data(
       f'the data have changed since the run in {workdir} was started;'
       ' restore them, or use another --workdir'
     )
-  prepared_lib.save(prepared, str(path))
+  copied = prepared_lib.save(prepared, str(path))
+  of_items = features.load(prepared)
+  if of_items is not None and features.load(copied) is None:
+    # Lists are chosen by values; numbers, which may be large, stay behind.
+    features.save(features.without_dense(of_items), copied)
 
 
-def restore_data(config: config_lib.Config, workdir: str, digest: str) -> None:
+def restore_data(
+  config: config_lib.Config, workdir: str, report: dict[str, Any]
+) -> None:
   """Copies the data of a finished run again, if somebody deleted the copy."""
   if not run_directory.ids_path(workdir).exists():
+    digest = report.get('protocol', {}).get('dataset_digest', '')
     keep_data(workdir, load_data(config), digest)
+
+
+def read_report(workdir: str) -> dict[str, Any]:
+  """The report of a finished run.
+
+  Raises:
+    types.UserError: it is not what a run writes.
+  """
+  path = run_directory.report_path(workdir)
+  report = files.read_json(path)
+  if not isinstance(report, dict) or 'training' not in report:
+    raise types.UserError(
+      f'{path} lacks training, so it is damaged; delete it and repeat the'
+      ' training command, which writes it again'
+    )
+  return report
 
 
 def _copy(workdir: str) -> prepared_lib.Prepared:
@@ -87,7 +111,7 @@ def load(workdir: str) -> tuple[contracts.Experiment, Any]:
   report_path = run_directory.report_path(workdir)
   if not report_path.is_file():
     raise run_directory.unfinished(workdir)
-  report = files.read_json(report_path)
+  report = read_report(workdir)
   recipe = recipes.of(config)
   experiment = make(recipe.in_force(config, report), _copy(workdir))
   template = jax.eval_shape(lambda: recipe.template(experiment))

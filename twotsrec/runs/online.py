@@ -15,9 +15,11 @@ import numpy as np
 from twotsrec import models
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
+from twotsrec.runs import catalogs
 from twotsrec.runs import event_checks
 from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
@@ -29,6 +31,7 @@ from twotsrec.runs import state_files
 from twotsrec.runs import state_store
 from twotsrec.serving import online
 from twotsrec.serving import online_windows
+from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 from twotsrec.training import run_directory
@@ -51,6 +54,8 @@ class Options(NamedTuple):
     exclude_seen: leave out what the run, `events` and the events that are
       stored say the user has. Older ones of earlier calls may come back. None
       is as the evaluation did, see `seen`.
+    items, exclude_items, where: which items may be recommended, see
+      `catalogs.allowed`.
     rules: what becomes of late events, and how many events are stored.
     columns: how to read `events`; whatever is left at its default is as in the
       training table.
@@ -62,6 +67,9 @@ class Options(NamedTuple):
   out: str = ''
   k: int = 10
   exclude_seen: bool | None = None
+  items: str | None = None
+  exclude_items: str | None = None
+  where: tuple[str, ...] = ()
   rules: online_batches.Rules = online_batches.Rules()
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
@@ -251,13 +259,19 @@ def _batches(
 def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   owned = _seen(prepared, events, stored) if options.exclude_seen else None
-  for first in range(0, len(events.ids), _RECOMMENDED):
-    part = np.arange(first, min(first + _RECOMMENDED, len(events.ids)))
+  allowed = catalogs.allowed(
+    prepared, options.items, options.exclude_items, options.where
+  )
+  k = min(options.k, int(np.sum(allowed)))
+  size = min(_RECOMMENDED, recommend_lib.chunk_size(k, service.num_items))
+  for first in range(0, len(events.ids), size):
+    part = np.arange(first, min(first + size, len(events.ids)))
     best = online.recommend(
       service,
       online.State(*(leaf[part] for leaf in stored.state)),
-      options.k,
+      k,
       None if owned is None else gathers.exclusions(owned, part),
+      allowed,
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
@@ -272,10 +286,21 @@ def _seen(prepared, events, stored) -> gathers.Exclusions:
   window = stored.window
   row = np.concatenate([row[mine], events.row, online_windows.rows(window)])
   items = np.concatenate([owned.items[mine], events.items, window.item])
+  if events.disliked is not None:
+    of, disliked = _disliked(prepared, events.ids, events.disliked)
+    row, items = np.append(row, of), np.append(items, disliked)
   order = np.argsort(row, kind='stable')
   order = order[items[order] > 0]
   offsets = np.searchsorted(row[order], np.arange(len(events.ids) + 1))
   return gathers.Exclusions(offsets, items[order])
+
+
+def _disliked(prepared, ids, table) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of users and items that the table says they do not like."""
+  row = ids_lib.encode(ids, table.user)
+  items = ids_lib.encode_items(prepared.item_ids, table.item)
+  both = (row >= 0) & (items > 0)
+  return row[both], items[both]
 
 
 def _message(events, played, why) -> str:

@@ -1,8 +1,7 @@
 """Recommendations from a run directory: known users, or any raw history."""
 
 from collections.abc import Iterable, Iterator
-import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,28 +9,42 @@ from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
-from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
-from twotsrec.data import tables
-from twotsrec.evaluation import behaviors
+from twotsrec.runs import catalogs
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import histories
+from twotsrec.runs import new_events
 from twotsrec.runs import seen
+from twotsrec.runs import similar
 from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
+
+owned = histories.owned
+_NAMED = 5  # users without a list in a message
 
 
 class Options(NamedTuple):
   """Whom to recommend what.
 
   Attributes:
-    k: items per user.
-    users: file with one known user id per line; None is every known user.
-    history: table of interactions to recommend from, with its own users; None
-      uses the histories of the run.
+    k: items per user; more than there are is all of them.
+    users: file with one user id per line; None is every known user.
+    unknown_users: what becomes of those whom the run does not know: 'error',
+      'skip', or 'popular' for the items with most train events.
+    history: table of new events, of known users and of new ones with any name;
+      None uses the histories of the run.
+    alone: take known users of `history` from the table alone, too; else its
+      events are added to what the run knows.
     exclude_seen: leave out what the user already has; of data with behaviors
       what was bought, since a purchase often follows a view. A `history` is
       left out whole. None is as the evaluation did, see `seen`.
+    items: file with the ids of items that may be recommended; None is all.
+    exclude_items: file with the ids of items that may not.
+    where: conditions on item features, 'name=value,value': items that have one
+      of the values, for each condition.
+    similar_to: a file of item ids, or ids with commas: then their nearest items
+      are written, see `similar.run`, and no user takes part.
     columns: how to read `history`; whatever is left at its default is as in
       the training table.
     routing: mode in place of the configured one, for a model with plugins.
@@ -39,18 +52,25 @@ class Options(NamedTuple):
 
   k: int = 20
   users: str | None = None
+  unknown_users: str = 'error'
   history: str | None = None
+  alone: bool = False
   exclude_seen: bool | None = None
+  items: str | None = None
+  exclude_items: str | None = None
+  where: tuple[str, ...] = ()
+  similar_to: str | None = None
   columns: pipeline.TableOptions = pipeline.TableOptions()
   routing: str = ''
 
 
 class _Work(NamedTuple):
-  """Requests with the external ids of their users, in order."""
+  """Requests of the users of whom something is known, and all ids in order."""
 
   user_ids: np.ndarray
+  in_run: np.ndarray  # bool[n]; the others get what is popular
   requests: Iterable[recommend_lib.Request]
-  unknown_items: int = 0
+  notes: list[str]  # for the message
 
 
 def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
@@ -62,15 +82,26 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     options: whom and what.
     quiet: no progress display.
   Returns:
-    A line that says what was written.
+    A line that says what was written, and who has no list.
   Raises:
     types.UserError: unknown user, no usable history, unwritable file.
   """
-  if options.users and options.history:
-    raise types.UserError('give --users or --history, not both')
+  given = [options.users, options.history, options.similar_to]
+  if sum(map(bool, given)) > 1:
+    raise types.UserError(
+      'give --users, --history or --similar_to, not two of them'
+    )
   writers.check_path(out)
   experiment, params = experiment_lib.load(workdir)
   prepared = experiment.prepared
+  allowed = catalogs.allowed(
+    prepared, options.items, options.exclude_items, options.where
+  )
+  k = min(options.k, int(np.sum(allowed)))
+  if options.similar_to:
+    return similar.run(
+      experiment, params, options.similar_to, allowed, k, out, quiet
+    )
   routing_lib.check_mode(options.routing, [experiment.config])
   config = routing_lib.override(experiment.config, options.routing)
   experiment = experiment._replace(config=config)
@@ -81,57 +112,88 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
       f'--history: {config.model.name} knows the users of its training data'
       ' only; leave it out, or name some of them with --users'
     )
-  if options.history:
-    work = _raw(experiment, ranker, options.history, options.columns)
-  else:
-    work = _known(experiment, ranker, options.users)
+  make = _raw if options.history else _known
+  work = make(experiment, ranker, options)
   chunks = recommend_lib.recommend(
     ranker,
     work.requests,
     num_items=prepared.num_items,
-    k=options.k,
+    k=k,
     exclude_seen=exclude_seen,
+    allowed=allowed,
   )
+  popular = catalogs.popular(prepared, allowed, k)
+  without: list[str] = []
   with progress.reporter(
     len(work.user_ids), 'recommend', quiet=quiet, unit='users'
   ) as show:
-    rows = _rows(work.user_ids, prepared.item_ids, chunks, show)
+    rows = _rows(work, prepared.item_ids, chunks, popular, without, show)
     count = writers.write(out, rows)
   message = f'{count:,} rows for {len(work.user_ids):,} users in {out}'
-  if work.unknown_items:
-    message += (
-      f'; {work.unknown_items:,} history rows with items the model does not'
-      ' know were left out'
+  if without:
+    few = ', '.join(without[:_NAMED]) + ', ...' * (len(without) > _NAMED)
+    work.notes.append(
+      f'{len(without):,} of them have no list, as no item is left for them:'
+      f' {few}'
     )
-  return '\n'.join(filter(None, (message, note)))
+  return '\n'.join(filter(None, ('; '.join([message, *work.notes]), note)))
 
 
-def _rows(user_ids, item_ids, chunks, show) -> Iterator[writers.Rows]:
-  """Chunks with external ids."""
-  done = 0
-  for chunk in chunks:
-    users = user_ids[done : done + len(chunk.ids)]
-    yield writers.to_rows(users, item_ids, *chunk)
-    done += len(users)
-    show(done, len(users))
+def _rows(
+  work, item_ids, chunks, popular, without, show
+) -> Iterator[writers.Rows]:
+  """Chunks with external ids; names who has no list in `without`."""
+  places, done, first = np.flatnonzero(work.in_run), 0, 0
+  nobody = recommend_lib.Chunk(*(leaf[:0] for leaf in popular))
+  for chunk in chunks if len(places) else [nobody]:
+    done += len(chunk.ids)
+    # Up to the next one who is known, whoever stands between.
+    end = int(places[done]) if done < len(places) else len(work.user_ids)
+    users = work.user_ids[first:end]
+    lists = _filled(chunk, work.in_run[first:end], popular)
+    without += map(str, users[~np.any(lists.ids > 0, axis=1)].tolist())
+    yield writers.to_rows(users, item_ids, *lists)
+    show(end, end - first)
+    first = end
 
 
-def _known(experiment, ranker, path: str | None) -> _Work:
+def _filled(chunk, in_run, popular) -> recommend_lib.Chunk:
+  """Lists of neighbors; whom the run does not know gets what is popular."""
+  filled = []
+  for own, others in zip(chunk, popular, strict=True):
+    filled.append(np.repeat(others, len(in_run), axis=0))
+    filled[-1][in_run] = own
+  return recommend_lib.Chunk(*filled)
+
+
+def _known(experiment, ranker, options) -> _Work:
   """Users of the run, with everything the run knows of them."""
-  prepared = experiment.prepared
+  prepared, notes = experiment.prepared, []
   users = np.arange(prepared.num_users)
-  if path is not None:
-    users = _listed(prepared, path)
-  user_ids = np.asarray(prepared.user_ids)[users]
-  return _Work(user_ids, requests(experiment, ranker, users))
+  user_ids = np.asarray(prepared.user_ids)
+  if options.users is not None:
+    user_ids, users = _listed(prepared, options.users, options.unknown_users)
+    strange = int(np.sum(users < 0))
+    if strange and options.unknown_users == 'skip':
+      user_ids, users = user_ids[users >= 0], users[users >= 0]
+      notes.append(f'{strange:,} users that the run does not know were skipped')
+    elif strange:
+      notes.append(
+        f'{strange:,} users that the run does not know get what is popular'
+      )
+  in_run = users >= 0
+  chunk = recommend_lib.chunk_size(options.k, prepared.num_items)
+  asked = requests(experiment, ranker, users[in_run], chunk)
+  return _Work(user_ids, in_run, asked, notes)
 
 
 def requests(
   experiment: contracts.Experiment,
   ranker: contracts.Ranker,
   users: np.ndarray,
+  chunk: int = recommend_lib.CHUNK,
 ) -> Iterable[recommend_lib.Request]:
-  """Requests for users i64[n] of the run, in pieces."""
+  """Requests for users i64[n] of the run, in pieces of `chunk`."""
   prepared = experiment.prepared
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
@@ -144,95 +206,71 @@ def requests(
     users,
     history_length=ranker.history_length,
     routes=routes,
+    chunk=chunk,
   )
 
 
-def owned(prepared: prepared_lib.Prepared) -> prepared_lib.SeenItems:
-  """Items that every user already has."""
-  if behaviors.names(prepared):
-    return behaviors.bought(prepared)
-  return prepared_lib.seen_items(prepared, 'all')
+def _listed(prepared, path, unknown) -> tuple[np.ndarray, np.ndarray]:
+  """Ids in a file, and their users i64[n], -1 for unknown ones."""
+  wanted = catalogs.read_ids(path, '--users', 'user')
+  if unknown == 'error':
+    users = ids_lib.encode(prepared.user_ids, wanted)
+    for strange in wanted[users < 0][:1]:
+      raise types.UserError(
+        f'--users: user {str(strange)!r} in {path} is not in the training data;'
+        ' recommend to new users with --history=TABLE, or choose'
+        ' --unknown_users=skip or popular'
+      )
+    return np.asarray(prepared.user_ids)[users], users.astype(np.int64)
+  users = catalogs.encode(prepared.user_ids, wanted).astype(np.int64)
+  return wanted, users
 
 
-def _listed(prepared: prepared_lib.Prepared, path: str) -> np.ndarray:
-  """Internal users of the ids in a file, i64[n]."""
-  try:
-    text = pathlib.Path(path).read_text(encoding='utf-8-sig')
-  except (OSError, UnicodeDecodeError) as error:
-    raise types.UserError(f'--users: cannot read {path}: {error}') from error
-  lines = [line.strip() for line in text.splitlines()]
-  wanted = np.array([line for line in lines if line])
-  if not wanted.size:
-    raise types.UserError(f'--users: {path} names no user; one id per line')
-  users = ids_lib.encode(prepared.user_ids, wanted)
-  for unknown in wanted[users < 0][:1]:
+def _raw(experiment, ranker, options) -> _Work:
+  """Anybody, from a table of new events and from what the run knows."""
+  prepared, path = experiment.prepared, options.history
+  events = new_events.read(prepared, path, options.columns)
+  mine = histories.join(prepared, events, options.alone)
+  rows = len(events.table.user)
+  if rows and rows == mine.unknown_items:
     raise types.UserError(
-      f'--users: user {str(unknown)!r} in {path} is not in the training data;'
-      ' recommend to new users with --history=TABLE'
-    )
-  return users.astype(np.int64)
-
-
-def like_training(
-  prepared: prepared_lib.Prepared, reading: pipeline.TableOptions
-) -> pipeline.TableOptions:
-  """`reading`; what is left at its default is as in the training table."""
-  trained, usual = prepared.manifest['options'], pipeline.TableOptions()
-  names = trained.get('columns') or {}
-  # A history needs no rating, behavior or split.
-  columns = {
-    role: names[role]
-    for role in ('user', 'item', 'time', 'order')
-    if names.get(role)
-    and getattr(reading.columns, role) == getattr(tables.Columns(), role)
-  }
-  reading = reading._replace(columns=reading.columns._replace(**columns))
-  same = {
-    name: trained[name]
-    for name in ('delimiter', 'column_names', 'id_type')
-    if name in trained and getattr(reading, name) == getattr(usual, name)
-  }
-  if 'column_names' in same:
-    same['column_names'] = tuple(same['column_names'])
-  if 'forms' in trained and reading.forms == usual.forms:
-    forms: dict[str, Any] = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in trained['forms'].items()
-    }
-    same['forms'] = tables.Forms(**forms)
-  reading = reading._replace(**same)
-  if reading.id_type == 'auto' and prepared.item_ids.dtype.kind == 'U':
-    reading = reading._replace(id_type='string')
-  return reading
-
-
-def _raw(experiment, ranker, path: str, columns) -> _Work:
-  """Anybody, from a table of interactions."""
-  prepared = experiment.prepared
-  table = pipeline.read_table(path, like_training(prepared, columns))
-  item = ids_lib.encode_items(prepared.item_ids, table.item)
-  in_catalog = item > 0
-  if not np.any(in_catalog):
-    raise types.UserError(
-      f'{path}: none of its {len(item):,} items is in the training data; the'
+      f'{path}: none of its {rows:,} items is in the training data; the'
       ' ids must be those of the training table'
     )
-  user_ids, user = ids_lib.number(table.user)
-  when = np.zeros(len(user)) if table.time is None else table.time
-  when = when if table.order is None else table.order
-  # A stable sort: rows of equal time keep the order of the table.
-  order = np.lexsort((when, user))
-  order = order[in_catalog[order]]
-  offsets = np.searchsorted(user[order], np.arange(len(user_ids) + 1))
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
+    home = routing_lib.training_group(prepared, experiment.groups)[mine.user]
+    home = np.where(mine.user < 0, routing_lib.UNKNOWN, home)
     routes = routing_lib.of_histories(
-      np.diff(offsets), experiment.groups, key, ranker.routing
+      np.diff(mine.offsets), experiment.groups, key, ranker.routing, home
     )
   requests = recommend_lib.raw_histories(
-    item[order],
-    offsets.astype(np.int64),
+    mine.items,
+    mine.offsets,
     history_length=ranker.history_length,
     routes=routes,
+    chunk=recommend_lib.chunk_size(options.k, prepared.num_items),
+    seen=mine.seen,
+    users=mine.user,
   )
-  return _Work(user_ids, requests, int(np.sum(~in_catalog)))
+  in_run = np.ones(len(mine.ids), bool)
+  return _Work(mine.ids, in_run, requests, list(_notes(events, mine)))
+
+
+def _notes(events, mine) -> Iterator[str]:
+  if np.any(mine.user >= 0):
+    yield f'the run knows {int(np.sum(mine.user >= 0)):,} of them'
+  if mine.unknown_items:
+    yield (
+      f'{mine.unknown_items:,} history rows with items the model does not'
+      ' know were left out'
+    )
+  if mine.repeated:
+    yield f'{mine.repeated:,} history rows that the run has already count once'
+  if len(events.disliked.user):
+    yield (
+      f"{len(events.disliked.user):,} history rows below the run's"
+      ' --min_rating were taken as seen'
+    )
+  if events.unrated:
+    yield 'the table has no ratings, so all of its rows count as liked'

@@ -86,9 +86,8 @@ def train(
   # Another config is refused, and a finished run is done.
   if is_finished(config, workdir, finish):
     _check_trunk_stands(config, workdir)
-    report = files.read_json(run_directory.report_path(workdir))
-    digest = report['protocol']['dataset_digest']
-    experiment_lib.restore_data(config, workdir, digest)
+    report = experiment_lib.read_report(workdir)
+    experiment_lib.restore_data(config, workdir, report)
     return report
   data = _data_of(config, workdir, finish)
   experiment = experiment_lib.make(config, data)

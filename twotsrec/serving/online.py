@@ -176,14 +176,18 @@ def recommend(
   state: State,
   k: int,
   exclude: gathers.Exclusions | None = None,
+  allowed: np.ndarray | None = None,
 ) -> recommend_lib.Chunk:
-  """The k best items of every user, (ids i32[B, k], scores f32[B, k]).
+  """The k best items of every user, (ids i32[B, K], scores f32[B, K]).
+
+  Lists are cut at the catalog: K = min(k, I).
 
   Args:
     service: the run.
     state: of B users.
     k: items per user; id 0 and -inf where items run out.
     exclude: internal items of each row that are left out; None for none.
+    allowed: bool[I + 1], items that may be recommended at all; None is all.
   Raises:
     types.UserError: k below 1, or scores that are not numbers.
   """
@@ -206,6 +210,7 @@ def recommend(
       [request],
       num_items=service.num_items,
       k=k,
+      allowed=allowed,
     )
   return recommend_lib.Chunk(*map(np.concatenate, zip(*chunks, strict=True)))
 

@@ -4,7 +4,7 @@ Rows are written chunk by chunk under a temporary name, which becomes the file
 only when everything is written.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 import json
 import os
@@ -55,12 +55,15 @@ def to_rows(
   )
 
 
-def write(path: str, chunks: Iterable[Rows]) -> int:
+def write(
+  path: str, chunks: Iterable[Rows], names: Sequence[str] = COLUMNS
+) -> int:
   """Writes all chunks; the format is that of the file's ending.
 
   Args:
     path: FILE.csv, FILE.jsonl or FILE.parquet; an old file is replaced.
     chunks: of `to_rows`.
+    names: of the columns.
   Returns:
     The number of rows written.
   """
@@ -77,7 +80,7 @@ def write(path: str, chunks: Iterable[Rows]) -> int:
 
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    writer(temporary, counted())
+    writer(temporary, counted(), names)
     os.replace(temporary, target)
   except (OSError, polars.exceptions.PolarsError) as error:
     reason = getattr(error, 'strerror', None) or _SYSTEM.sub('', str(error))
@@ -119,9 +122,9 @@ def _writer_for(path: pathlib.Path) -> Callable[..., None]:
   return _WRITERS[path.suffix]
 
 
-def _write_csv(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+def _write_csv(path, chunks, names) -> None:
   with path.open('wb') as file:
-    file.write(','.join(COLUMNS).encode() + b'\n')
+    file.write(','.join(names).encode() + b'\n')
     for rows in chunks:
       frame = polars.DataFrame(
         {**rows._asdict(), 'score': _shortest(rows.score)}
@@ -129,17 +132,17 @@ def _write_csv(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
       frame.write_csv(file, include_header=False)
 
 
-def _write_jsonl(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+def _write_jsonl(path, chunks, names) -> None:
   with path.open('w', encoding='utf-8') as file:
     for rows in chunks:
       columns = [column.tolist() for column in rows[:3]]
       scores = map(float, _shortest(rows.score))
       for row in zip(*columns, scores, strict=True):
-        named = dict(zip(COLUMNS, row, strict=True))
+        named = dict(zip(names, row, strict=True))
         file.write(json.dumps(named, ensure_ascii=False) + '\n')
 
 
-def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
+def _write_parquet(path, chunks, names) -> None:
   """One part per chunk, then one file streamed from the parts."""
   folder = path.with_name(path.name + '.parts')
   folder.mkdir()
@@ -147,12 +150,12 @@ def _write_parquet(path: pathlib.Path, chunks: Iterable[Rows]) -> None:
     parts = []
     for rows in chunks:
       parts.append(folder / f'{len(parts)}.parquet')
-      polars.DataFrame(rows._asdict()).write_parquet(parts[-1])
+      polars.DataFrame(dict(zip(names, rows))).write_parquet(parts[-1])
     if not parts:
       empty = np.zeros(0, np.int64)
       nothing = Rows(empty, empty, empty, np.zeros(0, np.float32))
       parts.append(folder / '0.parquet')
-      polars.DataFrame(nothing._asdict()).write_parquet(parts[-1])
+      polars.DataFrame(dict(zip(names, nothing))).write_parquet(parts[-1])
     polars.scan_parquet(parts).sink_parquet(path)
   finally:
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""Which items may be recommended, and files of ids that say so."""
+
+from collections.abc import Sequence
+import pathlib
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import features
+from twotsrec.data import ids as ids_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import offline
+from twotsrec.serving import recommend as recommend_lib
+
+_SHOWN = 10  # values of a feature in a message
+
+
+def read_ids(path: str, flag: str, what: str) -> np.ndarray:
+  """The ids of a file, one per line, text [n].
+
+  Args:
+    path: of the file; blank lines say nothing.
+    flag: that names it, for messages.
+    what: the ids are of.
+  Raises:
+    types.UserError: a file that cannot be read, or has no id.
+  """
+  try:
+    text = pathlib.Path(path).read_text(encoding='utf-8-sig')
+  except (OSError, UnicodeDecodeError) as error:
+    raise types.UserError(f'{flag}: cannot read {path}: {error}') from error
+  lines = [line.strip() for line in text.splitlines()]
+  wanted = np.array([line for line in lines if line])
+  if not wanted.size:
+    raise types.UserError(f'{flag}: {path} names no {what}; one id per line')
+  return wanted
+
+
+def encode(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+  """Positions of texts among ids, i32[n]; -1 for whatever is none of them."""
+  if ids.dtype.kind != 'U' and wanted.dtype.kind == 'U':
+    # Only a text that is written as a number would be is one.
+    ids, order = np.unique(ids.astype(str), return_index=True)
+    place = ids_lib.encode(ids, wanted)
+    return np.where(place < 0, -1, order[place]).astype(np.int32)
+  return ids_lib.encode(ids, wanted)
+
+
+def allowed(
+  prepared: prepared_lib.Prepared,
+  only: str | None = None,
+  without: str | None = None,
+  where: Sequence[str] = (),
+) -> np.ndarray:
+  """Items that may be recommended, bool[I + 1]; item 0 never.
+
+  Args:
+    prepared: data of the run.
+    only: file of the ids of items that may; None is all.
+    without: file of the ids of items that may not; unknown ones do no harm.
+    where: 'feature=value,value' of items that may; those of every condition.
+  Raises:
+    types.UserError: no item is left, or none of `only` is known.
+  """
+  mask = np.ones(prepared.num_items + 1, bool)
+  mask[0] = False
+  if only is not None:
+    wanted = read_ids(only, '--items', 'item')
+    item = encode(prepared.item_ids, wanted) + 1
+    if not np.any(item):
+      raise types.UserError(
+        f'--items: none of the {len(wanted):,} ids in {only} is in the training'
+        f' data, whose ids are like {str(prepared.item_ids[0])!r}'
+      )
+    mask &= np.isin(np.arange(len(mask)), item)
+  if without is not None:
+    wanted = read_ids(without, '--exclude_items', 'item')
+    mask[encode(prepared.item_ids, wanted) + 1] = False
+  for condition in where:
+    mask &= _having(prepared, condition)
+  if not np.any(mask):
+    raise types.UserError(
+      'no item is left to recommend by --items, --exclude_items and'
+      ' --items_where; leave one of them out'
+    )
+  return mask
+
+
+def _having(prepared, condition) -> np.ndarray:
+  """Items with one of the values of a feature, bool[I + 1]."""
+  name, _, values = condition.partition('=')
+  of_items = features.load(prepared)
+  if of_items is None:
+    raise types.UserError(
+      '--items_where: the run has no item features; prepare the data with'
+      ' --features=FILE and train on them, or name the items in --items=FILE'
+    )
+  if name not in of_items.vocabularies:
+    names = ', '.join(of_items.vocabularies) or 'none with values'
+    raise types.UserError(
+      f'--items_where={condition}: features are {names}; write NAME=VALUE'
+    )
+  vocabulary = of_items.vocabularies[name]
+  wanted = np.array(values.split(','))
+  codes = encode(np.asarray(vocabulary), wanted) + 1
+  for strange in wanted[codes == 0][:1]:
+    some = ', '.join(map(str, vocabulary[:_SHOWN]))
+    raise types.UserError(
+      f'--items_where={condition}: no item has {str(strange)!r} in {name};'
+      f' values are {some}' + ', ...' * (len(vocabulary) > _SHOWN)
+    )
+  columns = {**of_items.categorical, **of_items.multivalued}
+  has = np.isin(columns[name], codes)
+  return has if has.ndim == 1 else np.any(has, axis=1)
+
+
+def popular(
+  prepared: prepared_lib.Prepared, allowed: np.ndarray, k: int
+) -> recommend_lib.Chunk:
+  """The k allowed items with most train events, a list for one, [1, k]."""
+  counts = np.where(allowed, offline.item_counts(prepared), -1)
+  ids = np.argsort(-counts, kind='stable')[:k].astype(np.int32)
+  return recommend_lib.Chunk(ids[None], counts[ids][None].astype(np.float32))

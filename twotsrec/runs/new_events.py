@@ -1,0 +1,172 @@
+"""New events of anybody, read as a finished run has read its own.
+
+Whoever recommends from a table of events, or moves states with them, reads it
+here: the columns, ids and filters are those of the training table, and times,
+ratings and behaviors are read where the table has them.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import ids as ids_lib
+from twotsrec.data import pipeline
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import tables
+from twotsrec.evaluation import behaviors
+
+_TIME = 'timestamp'  # column that is read if there is one
+# Of the options of reading, how a file of the same form is read.
+_FORM = ('delimiter', 'column_names', 'id_type')
+
+
+class NewEvents(NamedTuple):
+  """Rows of a table, in the order of the file.
+
+  Attributes:
+    table: rows that are events for the run.
+    disliked: rows below its minimum rating: seen, and nothing else.
+    unrated: whether the run has a minimum rating and the table no ratings.
+  """
+
+  table: tables.Table
+  disliked: tables.Table
+  unrated: bool = False
+
+
+def read(
+  prepared: prepared_lib.Prepared, path: str, given: pipeline.TableOptions
+) -> NewEvents:
+  """Reads a table of new events.
+
+  Args:
+    prepared: data of the run.
+    path: of the table.
+    given: how to read it; what is left at its default is as in training.
+  Raises:
+    types.UserError: a file that cannot be read, or a column that is named and
+      that nothing reads.
+  """
+  filters = prepared.manifest['options'].get('filters') or {}
+  least = filters.get('min_rating')
+  _refuse_unread(prepared, given.columns, least)
+  table = pipeline.read_table(path, reading(prepared, path, given))
+  table = table._replace(user=_like_users(prepared, table.user))
+  low = np.zeros(len(table.user), bool)
+  if least is not None and table.rating is not None:
+    low = table.rating < least
+  return NewEvents(
+    table=_some(table, ~low),
+    # A run that was told to forget such rows forgets these, too.
+    disliked=_some(table, low & (filters.get('dislikes') != 'drop')),
+    unrated=least is not None and table.rating is None,
+  )
+
+
+def reading(
+  prepared: prepared_lib.Prepared, path: str, given: pipeline.TableOptions
+) -> pipeline.TableOptions:
+  """Options as training had them, with the columns that the table has."""
+  trained = prepared.manifest['options']
+  options = _like_training(prepared, given)
+  names = options.column_names or tables.column_names(
+    path, options.delimiter or None
+  )
+  wanted = {'time': True, 'order': True}
+  wanted['rating'] = 'min_rating' in (trained.get('filters') or {})
+  wanted['behavior'] = bool(behaviors.names(prepared))
+  named = trained.get('columns') or {}
+  columns = options.columns
+  for role, is_read in wanted.items():
+    if getattr(given.columns, role) is None:
+      name = named.get(role) if is_read else None
+      name = name if name in names else None
+      columns = columns._replace(**{role: name})
+  if columns.time is None and columns.order is None and _TIME in names:
+    columns = columns._replace(time=_TIME)
+  forms = options.forms
+  if forms != given.forms:  # of training: new events may lack a column of it
+    where = tuple(w for w in forms.where if w.partition('=')[0] in names)
+    forms = forms._replace(where=where)
+  return options._replace(columns=columns, forms=forms)
+
+
+def is_target(prepared: prepared_lib.Prepared, table: tables.Table):
+  """Rows of the behavior that a user does once, bool[N]; all without any."""
+  if table.behavior is None:
+    return np.ones(len(table.user), bool)
+  names = behaviors.names(prepared)
+  for strange in sorted(set(np.unique(table.behavior).tolist()) - set(names)):
+    raise types.UserError(
+      f'{table.path}: behavior {strange!r} is not one of the run, which has'
+      f' {", ".join(names)}; leave such rows out'
+    )
+  return np.asarray(table.behavior == names[-1])
+
+
+def _like_training(prepared, given) -> pipeline.TableOptions:
+  """`given`; what is left at its default is as in the training table."""
+  trained, usual = prepared.manifest['options'], pipeline.TableOptions()
+  names = trained.get('columns') or {}
+  columns = {
+    role: names[role]
+    for role in ('user', 'item')
+    if names.get(role)
+    and getattr(given.columns, role) == getattr(usual.columns, role)
+  }
+  given = given._replace(columns=given.columns._replace(**columns))
+  same = {
+    name: trained[name]
+    for name in _FORM
+    if name in trained and getattr(given, name) == getattr(usual, name)
+  }
+  if 'column_names' in same:
+    same['column_names'] = tuple(same['column_names'])
+  if 'forms' in trained and given.forms == usual.forms:
+    forms: dict[str, Any] = {
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in trained['forms'].items()
+    }
+    same['forms'] = tables.Forms(**forms)
+  given = given._replace(**same)
+  if given.id_type == 'auto':
+    # Somebody new may have any name, where those of the run are numbers, too.
+    given = given._replace(id_type='string')
+  return given
+
+
+def _like_users(prepared, column: ids_lib.Column) -> ids_lib.Column:
+  """Users as numbers, if those of the run are and all of these can be."""
+  if prepared.user_ids.dtype.kind == 'U' or not ids_lib.is_text(column):
+    return column
+  names, codes = ids_lib.number(column)
+  try:
+    numbers = names.astype(np.int64)
+  except (ValueError, OverflowError):
+    return column
+  return numbers[codes] if np.all(numbers.astype(str) == names) else column
+
+
+def _refuse_unread(prepared, columns, least) -> None:
+  for role, is_read, why in (
+    ('rating', least is not None, 'the run has no --min_rating'),
+    ('behavior', behaviors.names(prepared), 'the run has no behaviors'),
+    ('split', False, 'new events have no part'),
+  ):
+    name = getattr(columns, role)
+    if name is not None and not is_read:
+      raise types.UserError(
+        f'--{role}_column={name}: nothing reads it, since {why}; leave it out'
+      )
+
+
+def _some(table: tables.Table, rows: np.ndarray) -> tables.Table:
+  """Some rows of a table, bool[N]."""
+  return table._replace(
+    **{
+      name: column[rows]
+      for name, column in table._asdict().items()
+      if isinstance(column, np.ndarray | ids_lib.Texts)
+    }
+  )

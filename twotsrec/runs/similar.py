@@ -1,0 +1,93 @@
+"""Items like items, from a run directory alone."""
+
+from collections.abc import Iterator
+import os
+from typing import Any
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.runs import catalogs
+from twotsrec.serving import similar
+from twotsrec.serving import writers
+from twotsrec.training import progress
+
+COLUMNS = ('similar_to', 'item_id', 'rank', 'score')
+
+
+def run(
+  experiment: Any,
+  params: Any,
+  asked: str,
+  allowed: np.ndarray,
+  k: int,
+  out: str,
+  quiet: bool = False,
+) -> str:
+  """Writes the k nearest items of some items to `out`.
+
+  They are near by the cosine of the item vectors that the model has trained, or
+  for a model without any (EASE, item_knn) by that of their users in training.
+
+  Args:
+    experiment: of a finished run.
+    params: of the run.
+    asked: a file of item ids, one per line, or ids with commas between them.
+    allowed: bool[I + 1], items that may stand in a list.
+    k: items of a list.
+    out: as `writers.write` takes it; similar_to, item_id, rank, score.
+    quiet: no progress display.
+  Returns:
+    A line that says what was written.
+  Raises:
+    types.UserError: an unknown item, or an unwritable file.
+  """
+  prepared = experiment.prepared
+  items = _items(prepared, asked)
+  chunks = similar.nearest(_similarity(prepared, params), items, allowed, k)
+  item_ids = np.asarray(prepared.item_ids)
+  with progress.reporter(
+    len(items), 'similar items', quiet=quiet, unit='items'
+  ) as show:
+
+    def rows() -> Iterator[writers.Rows]:
+      done = 0
+      for chunk in chunks:
+        part = items[done : done + len(chunk.ids)]
+        yield writers.to_rows(item_ids[part - 1], item_ids, *chunk)
+        done += len(part)
+        show(done, len(part))
+
+    count = writers.write(out, rows(), COLUMNS)
+  return f'{count:,} rows for {len(items):,} items in {out}'
+
+
+def _items(prepared, asked) -> np.ndarray:
+  """Internal items i64[n] of a file of ids, or of a list of them."""
+  if os.path.exists(asked):
+    wanted = catalogs.read_ids(asked, '--similar_to', 'item')
+  else:
+    wanted = np.array([name.strip() for name in asked.split(',')])
+  items = catalogs.encode(prepared.item_ids, wanted) + 1
+  for strange in wanted[items == 0][:1]:
+    raise types.UserError(
+      f'--similar_to: {str(strange)!r} is neither a file nor an item of the'
+      f' training data, whose ids are like {str(prepared.item_ids[0])!r}'
+    )
+  return items.astype(np.int64)
+
+
+def _similarity(prepared, params) -> similar.Similarity:
+  table = params.tables['item'] if isinstance(params, types.Params) else {}
+  if table and 'weights' not in table:
+    vectors = [np.asarray(leaf, np.float32) for leaf in table.values()]
+    rows = [leaf.reshape(len(leaf), -1) for leaf in vectors]
+    return similar.of_vectors(np.concatenate(rows, axis=1))
+  # Weights between items are no vectors, and groups of their own share none.
+  in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  return similar.of_users(
+    prepared_lib.event_users(prepared)[in_train],
+    np.asarray(prepared.items)[in_train],
+    prepared.num_items,
+  )
