@@ -16,6 +16,7 @@ skipped and counted. The second command copies all states to one file, which
 from absl import flags
 
 import cli
+import item_flags
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(
@@ -61,7 +62,7 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
   'Leave out what the run, the table and the stored events say the user has;'
   ' default: unless the evaluation of the run ranked such items.',
 )
-_ITEMS = cli.item_flags()
+_ITEMS = item_flags.define()
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = cli.column_flags()
 flags.adopt_module_key_flags(cli)

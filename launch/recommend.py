@@ -7,6 +7,7 @@ python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 from absl import flags
 
 import cli
+import item_flags
 from twotsrec.data import choices
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
@@ -30,7 +31,7 @@ _HISTORY = flags.DEFINE_string(
 _HISTORY_ALONE = flags.DEFINE_bool(
   'history_alone', False, 'Take users of the run from --history alone, too.'
 )
-_ITEMS = cli.item_flags()
+_ITEMS = item_flags.define()
 _SIMILAR_TO = flags.DEFINE_string(
   'similar_to',
   None,

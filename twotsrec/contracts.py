@@ -207,6 +207,8 @@ class Recipe(NamedTuple):
     in_force: (config, report) -> the configuration that a finished run chose.
     service: (experiment, parameters) -> serving.online.Service, states of users
       that follow new events; None where a model has none.
+    section: (config) -> the section of the settings that has the epochs and the
+      patience of the last phase.
     grows: whether a finished run can go on with more epochs: it has one phase,
       and nothing in it but its end depends on their number.
   """
@@ -223,4 +225,5 @@ class Recipe(NamedTuple):
   notes: Callable[[Experiment], list[str] | None] = lambda experiment: None
   in_force: Callable[..., Any] = lambda config, report: config
   service: Callable[..., Any] | None = None
+  section: Callable[[Any], str] = lambda config: 'train'
   grows: bool = False

@@ -36,7 +36,8 @@ RECIPES = {
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
-    ' routing.* evaluation.candidates evaluation.num_candidates',
+    ' routing.* evaluation.users evaluation.candidates'
+    ' evaluation.num_candidates',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}

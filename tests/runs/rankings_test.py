@@ -83,7 +83,8 @@ def test_a_split_that_was_ranked_is_not_ranked_again(tmp_path, monkeypatch):
 
   monkeypatch.setattr(ranking, '_tiles_of_items', watched)
   assert run_lib.train(runs.config(), str(workdir), quiet=True)
-  assert ranked == [0, 25, 25]  # validation, test, and popularity on it
+  # Validation; test, and popularity and neighbors on it.
+  assert ranked == [0, 25, 25, 25]
 
 
 def test_what_cannot_be_read_is_ranked_again(tmp_path):

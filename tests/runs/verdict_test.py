@@ -131,10 +131,10 @@ def test_what_selection_saw_is_told():
 def test_neighbors_that_take_long_are_asked_for(monkeypatch):
   experiment, _ = experiment_lib.load(str(finished.run('ga')))
   assert 'item_knn' in offline.rules(experiment)
-  assert not [*verdict._absent(experiment, ['popularity', 'item_knn'])]
+  assert not [*verdict._absent(experiment)]
   monkeypatch.setattr(offline, '_AFFORDABLE', 1e3)
   rules = offline.rules(experiment)
-  (line,) = verdict._absent(experiment, rules)
+  (line,) = verdict._absent(experiment)
   assert list(rules) == ['popularity'] and 'item_knn' in line
   asked = runs.config(evaluation__rules=('item_knn',))
   assert 'item_knn' in offline.rules(experiment._replace(config=asked))
@@ -171,7 +171,7 @@ def test_every_advice_is_accepted_by_a_recipe(run):
   }.get(run, lambda: finished.run(run))()
   experiment, _ = experiment_lib.load(str(workdir))
   config = run_directory.typed_config(workdir)
-  asked = getattr(config, verdict._section(config)).epochs
+  asked = getattr(config, recipes.of(config).section(config)).epochs
   given = set()
   for end in (verdict.IMPROVING, verdict.FLAT, verdict.PAST, verdict.SHORT):
     for ran in (asked, asked - 1):

@@ -63,6 +63,7 @@ class Forms(NamedTuple):
 
   time_unit: str = 'auto'  # of times that are numbers, see `times.Writing`
   time_format: str = ''  # of times that are dates, as for strptime
+  one_scale: bool = True  # of times that are numbers, see `times.Writing`
   decimal: str = '.'  # in numbers, or ','
   # Names such as NA that are ids, and stand for no missing value.
   keep_ids: tuple[str, ...] = ()
@@ -278,7 +279,7 @@ def _judged(
   for role in {'behavior', 'split', 'event'} & set(roles):
     kinds[role] = cells.TEXT._replace(parse=parse_texts)
   if 'time' in roles:
-    writing = times.Writing(forms.time_unit, forms.time_format)
+    writing = times.Writing(forms.time_unit, forms.time_format, forms.one_scale)
     parse = functools.partial(times.parse, writing=writing)
     kinds['time'] = times.KIND._replace(parse=parse)
     if forms.time_format:

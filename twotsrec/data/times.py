@@ -42,6 +42,7 @@ class Writing(NamedTuple):
 
   unit: str = 'auto'  # of numbers: one of UNITS, or told by their scale
   form: str = ''  # of dates, as for strptime; '' for ISO-8601 and numbers
+  one_scale: bool = True  # numbers of another scale than most are faults
 
 
 def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
@@ -65,8 +66,9 @@ def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
   if unit == 'auto':
     # A date is what it says; a number may be of another unit.
     strange = _strange(values, faults == 0) & counts
-    faults[strange] = cells.OTHER_SCALE
-    unit = _unit(values[(faults == 0) & counts])
+    unit = _unit(values[(faults == 0) & counts & ~strange])
+    if writing.one_scale:
+      faults[strange] = cells.OTHER_SCALE
   notes = parsed.notes
   if unit in _NAMES and np.any(counts):
     counts = counts & (faults == 0)

@@ -191,7 +191,7 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
     made = {'popularity': popularity(experiment)}
     if np.any(prepared.again):
       made['seen_again'] = seen_again(experiment)
-    if config.model.name != 'item_knn' and _can_afford_neighbors(experiment):
+    if can_afford_neighbors(experiment):
       made['item_knn'] = closed_form_ranker(experiment, 'item_knn')
   for name in config.evaluation.rules:
     if name not in made:
@@ -199,7 +199,7 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   return made
 
 
-def _can_afford_neighbors(experiment) -> bool:
+def can_afford_neighbors(experiment) -> bool:
   """Whether neighbors are fitted and ranked in about half a minute."""
   prepared = experiment.prepared
   counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)

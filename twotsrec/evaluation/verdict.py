@@ -72,9 +72,9 @@ def _row(one, row, metrics) -> dict[str, Any]:
     values = {
       'model': one.reference[at],
       'rule': one.other[at],
-      'difference': -one.difference[at],
-      'low': -one.high[at],
-      'high': -one.low[at],
+      'difference': 0.0 - one.difference[at],
+      'low': 0.0 - one.high[at],
+      'high': 0.0 - one.low[at],
       'p': one.p[at],
     }
     cells[metric] = {k: metrics_lib.or_none(v) for k, v in values.items()}

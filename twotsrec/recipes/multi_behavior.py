@@ -231,5 +231,6 @@ RECIPE = contracts.Recipe(
   protocol=offline.protocol,
   systems=systems,
   notes=notes,
+  section=pin.section,
   grows=True,
 )

@@ -170,5 +170,6 @@ RECIPE = contracts.Recipe(
   protocol=offline.protocol,
   systems=pin.systems,
   notes=notes,
+  section=pin.section,
   grows=True,
 )

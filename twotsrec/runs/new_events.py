@@ -36,7 +36,10 @@ class NewEvents(NamedTuple):
 
 
 def read(
-  prepared: prepared_lib.Prepared, path: str, given: pipeline.TableOptions
+  prepared: prepared_lib.Prepared,
+  path: str,
+  given: pipeline.TableOptions,
+  one_scale: bool = True,
 ) -> NewEvents:
   """Reads a table of new events.
 
@@ -44,6 +47,7 @@ def read(
     prepared: data of the run.
     path: of the table.
     given: how to read it; what is left at its default is as in training.
+    one_scale: whether a time of another scale than most is refused here.
   Raises:
     types.UserError: a file that cannot be read, or a column that is named and
       that nothing reads.
@@ -51,7 +55,9 @@ def read(
   filters = prepared.manifest['options'].get('filters') or {}
   least = filters.get('min_rating')
   _refuse_unread(prepared, given.columns, least)
-  table = pipeline.read_table(path, reading(prepared, path, given))
+  options = reading(prepared, path, given)
+  forms = options.forms._replace(one_scale=one_scale)
+  table = pipeline.read_table(path, options._replace(forms=forms))
   table = table._replace(user=_like_users(prepared, table.user))
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:

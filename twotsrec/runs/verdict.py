@@ -22,7 +22,6 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict as verdict_lib
 from twotsrec.models import closed_form
-from twotsrec.recipes import pin
 from twotsrec.training import run_directory
 
 IMPROVING, FLAT, PAST, SHORT = 'improving', 'flat', 'past its best', 'too short'
@@ -79,7 +78,7 @@ def of(
   advice = list(_advice(experiment, section, curves))
   return section | {
     'validation': curves,
-    'lines': [*_standings(section), *_absent(experiment, rows), *_ends(curves)],
+    'lines': [*_standings(section), *_absent(experiment), *_ends(curves)],
     'try': advice,
   }
 
@@ -114,14 +113,15 @@ def _standings(section) -> Iterable[str]:
         yield f'of {part} items {_sentence(rule, row, metric)}'
 
 
-def _absent(experiment, rules) -> Iterable[str]:
+def _absent(experiment) -> Iterable[str]:
   """Says so where neighbors were too many to stand beside a model."""
   config, prepared = experiment.config, experiment.prepared
   usual = recipes.of(config).rules is offline.rules
   if (
     usual
     and not behaviors.names(prepared)
-    and ('item_knn' not in (*rules, config.model.name))
+    and not config.evaluation.rules
+    and not offline.can_afford_neighbors(experiment)
   ):
     flag = '--config.evaluation.rules="\'item_knn\',"'
     yield f'not beside item_knn, which takes long on such a log: {flag} {_NEW}'
@@ -206,13 +206,14 @@ def _advice(experiment, section, curves) -> Iterable[str]:
   if curves:
     yield from _longer(experiment.config, curves, lacking)
   if lacking:
-    yield from _others(experiment, section)
+    yield from _others(experiment, section, bool(curves))
 
 
 def _longer(config, curves, lacking) -> Iterable[str]:
   """More epochs, or smaller steps."""
   ends = {curve['end'] for curve in curves.values()}
-  name, ran = _section(config), max(c['epochs'] for c in curves.values())
+  name = recipes.of(config).section(config)
+  ran = max(curve['epochs'] for curve in curves.values())
   asked = getattr(config, name)
   if ends & {IMPROVING, SHORT} or (lacking and FLAT in ends):
     if ran < asked.epochs:  # out of patience
@@ -233,31 +234,20 @@ def _longer(config, curves, lacking) -> Iterable[str]:
     yield f'--config.train.learning_rate={rate:.2g} {_NEW}'
 
 
-def _section(config) -> str:
-  """Where the epochs of the last phase are set."""
-  if config.model.name == 'two_time_scale':
-    return 'two_time'
-  return 'plugin' if pin.has_plugins(config) else 'train'
-
-
-def _others(experiment, section) -> Iterable[str]:
+def _others(experiment, section, is_trained) -> Iterable[str]:
   """Another model, or another question."""
   config, prepared = experiment.config, experiment.prepared
-  if config.model.name == 'multi_behavior':
-    if accepted(config, {'behavior.prior': 'pattern'}):
-      yield f'--config.behavior.prior=pattern {_NEW}'
+  if accepted(config, {'behavior.prior': 'pattern'}):
+    yield f'--config.behavior.prior=pattern {_NEW}'
     return
+  several = bool(behaviors.names(prepared))
   for name in ('gru4rec', 'sasrec'):
-    change = {'model.name': name}
-    if name != config.model.name and accepted(config, change):
+    if not several and accepted(config, {'model.name': name}):
       yield f'--config.model.name={name} {_NEW}'
       break
-  small = prepared.num_items <= closed_form.LARGEST
-  if (
-    small
-    and config.model.name not in closed_form.NAMES
-    and not (behaviors.names(prepared))
-  ):
+  if several and accepted(config, {'model.name': 'multi_behavior'}):
+    yield f'--config=configs/copf/taobao.py{_data_flags(config)} {_NEW}, COPF'
+  if is_trained and not several and prepared.num_items <= closed_form.LARGEST:
     yield f'--config=configs/closed_form.py{_data_flags(config)} {_NEW}, EASE'
   below = section['rules'].get('seen_again', {}).get('overall', {})
   discoveries = {'evaluation.candidates': 'never_interacted'}

@@ -283,4 +283,5 @@ RECIPE = contracts.Recipe(
   systems=systems,
   in_force=in_force,
   service=two_time_states.make_service,
+  section=lambda config: 'two_time',
 )
