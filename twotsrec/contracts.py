@@ -208,7 +208,7 @@ class Recipe(NamedTuple):
     service: (experiment, parameters) -> serving.online.Service, states of users
       that follow new events; None where a model has none.
     section: (config) -> the section of the settings that has the epochs and the
-      patience of the last phase.
+      patience of the last phase; by default that of plugins, if there are any.
     grows: whether a finished run can go on with more epochs: it has one phase,
       and nothing in it but its end depends on their number.
   """
@@ -225,5 +225,7 @@ class Recipe(NamedTuple):
   notes: Callable[[Experiment], list[str] | None] = lambda experiment: None
   in_force: Callable[..., Any] = lambda config, report: config
   service: Callable[..., Any] | None = None
-  section: Callable[[Any], str] = lambda config: 'train'
+  section: Callable[[Any], str] = lambda config: (
+    'train' if config.plugin.name == 'none' else 'plugin'
+  )
   grows: bool = False

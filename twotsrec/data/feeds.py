@@ -247,3 +247,33 @@ def make_batch(
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
   weight = take(feed.weight, examples, 0.0)
   return types.Batch(history, candidates, user, group, weight)
+
+
+def has_negatives(prepared: prepared_lib.Prepared, split: int) -> bool:
+  """Whether a user with events of a split has not touched every item."""
+  users = np.unique(prepared_lib.targets(prepared, split).user)
+  seen = prepared_lib.seen_items(prepared, 'all')
+  return bool(np.any(~of_everything(seen, prepared.num_items)[users]))
+
+
+def notes(
+  prepared: prepared_lib.Prepared, config: config_lib.Config
+) -> list[str] | None:
+  """Users who take no part, since they have touched every item."""
+  if not config.data.num_negatives:
+    return None
+  parts = {config.data.negative_exclude: 'training'}
+  if config.train.select_metric == 'loss':
+    told = parts.get('all', '')
+    parts['all'] = f'{told}{told and " or "}the validation loss'
+  lines = []
+  for exclude, part in parts.items():
+    seen = prepared_lib.seen_items(prepared, exclude)
+    if count := int(np.sum(of_everything(seen, prepared.num_items))):
+      where = 'train on' if exclude == 'train' else 'have touched'
+      lines.append(
+        f'{count:,} of {prepared.num_users:,} users {where} all'
+        f' {prepared.num_items:,} items, so they have no negatives and take no'
+        f' part in {part}'
+      )
+  return lines or None

@@ -18,6 +18,7 @@ from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
@@ -196,6 +197,7 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   for name in config.evaluation.rules:
     if name not in made:
       made[name] = closed_form_ranker(experiment, name)
+  made.pop(config.model.name, None)  # it does not stand beside itself
   return made
 
 
@@ -363,9 +365,11 @@ def make_metric(
 
 
 def require_selection_events(
-  experiment: contracts.Experiment, train: config_lib.TrainConfig
+  experiment: contracts.Experiment,
+  train: config_lib.TrainConfig,
+  negatives: bool = False,
 ) -> None:
-  """Refuses to select on a split without events.
+  """Refuses to select on a split without events, or without `negatives`.
 
   Raises:
     types.UserError: which split, and the ways out.
@@ -374,6 +378,12 @@ def require_selection_events(
     raise types.UserError(
       f'no {train.select_on} events to select on; prepare the data with some'
       f' (data.validation=True), or {last_epoch(experiment)}'
+    )
+  split = prepared_lib.SPLITS.index(train.select_on)
+  if negatives and not feeds.has_negatives(experiment.prepared, split):
+    raise types.UserError(
+      f'no user with {train.select_on} events has an item left that could be a'
+      ' negative, so there is no loss to select by; ' + last_epoch(experiment)
     )
 
 

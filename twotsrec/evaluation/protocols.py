@@ -56,6 +56,20 @@ def share_known(
   return float(np.mean(known[held])) if held.any() else 0.0
 
 
+def counts_past(prepared: prepared_lib.Prepared) -> bool:
+  """Whether all items compete, those of the user too, without being asked."""
+  return share_known(prepared, CATALOG) >= MANY
+
+
+def of_streams(prepared: prepared_lib.Prepared) -> dict[str, Any]:
+  """What the events of streams compete with, for the report."""
+  if counts_past(prepared):
+    words = 'all other items, those of the earlier events among them'
+    return {'candidates': CATALOG, 'negatives': words}
+  words = 'items that are not among the earlier events of the user'
+  return {'candidates': 'all', 'negatives': words}
+
+
 def targets(
   prepared: prepared_lib.Prepared, asked: str, split: int
 ) -> tuple[prepared_lib.Targets, int]:

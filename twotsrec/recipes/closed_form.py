@@ -59,13 +59,6 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   return described | {'selection': 'nothing: solved in one step'}
 
 
-def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
-  """The usual ones, without the model itself."""
-  made = offline.rules(experiment)
-  made.pop(experiment.config.model.name, None)
-  return made
-
-
 RECIPE = contracts.Recipe(
   check=check,
   build=build,
@@ -73,6 +66,6 @@ RECIPE = contracts.Recipe(
   template=pin.template,
   rank=offline.rank,
   ranker=ranker,
-  rules=rules,
+  rules=offline.rules,
   protocol=protocol,
 )

@@ -231,6 +231,5 @@ RECIPE = contracts.Recipe(
   protocol=offline.protocol,
   systems=systems,
   notes=notes,
-  section=pin.section,
   grows=True,
 )

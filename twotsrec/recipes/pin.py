@@ -112,11 +112,6 @@ def has_plugins(config: config_lib.Config) -> bool:
   return config.plugin.name != 'none'
 
 
-def section(config: config_lib.Config) -> str:
-  """Where the epochs of the last phase are set."""
-  return 'plugin' if has_plugins(config) else 'train'
-
-
 def of_stage(config: config_lib.Config) -> config_lib.Config:
   """With plugins, `train` is how stage 2 stops and selects (PIN sec. 3.3)."""
   plugin = config.plugin

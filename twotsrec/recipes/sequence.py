@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import numpy as np
 
 from twotsrec import contracts
 from twotsrec import models
@@ -92,13 +91,7 @@ def judge_of(
   if train.select_metric != 'loss':
     ranker_of = lambda params: ranker(experiment, params)
     return offline.make_metric(experiment, ranker_of, train)
-  offline.require_selection_events(experiment, train)
-  if not np.any(_negatives_of_held_out(experiment)):
-    raise types.UserError(
-      f'no user with {train.select_on} events has an item left that could be a'
-      ' negative, so there is no loss to select by; '
-      + offline.last_epoch(experiment)
-    )
+  offline.require_selection_events(experiment, train, negatives=True)
   # Among all items nobody touched, so never against the item itself.
   data = dataclasses.replace(config.data, negative_exclude='all')
   split = prepared_lib.SPLITS.index(train.select_on)
@@ -113,38 +106,6 @@ def judge_of(
   return validation.make_evaluate(
     loss, system.context, feed, train.batch_size, jax.random.key(data.seed)
   )
-
-
-def _negatives_of_held_out(experiment) -> np.ndarray:
-  """Whether users with events to select on have a negative, bool[n]."""
-  prepared = experiment.prepared
-  split = prepared_lib.SPLITS.index(experiment.config.train.select_on)
-  users = np.unique(prepared_lib.targets(prepared, split).user)
-  seen = prepared_lib.seen_items(prepared, 'all')
-  return ~feeds.of_everything(seen, prepared.num_items)[users]
-
-
-def notes(experiment: contracts.Experiment) -> list[str] | None:
-  """Users who take no part, since they have touched every item."""
-  config, prepared = experiment.config, experiment.prepared
-  if not config.data.num_negatives:
-    return None
-  parts = {config.data.negative_exclude: 'training'}
-  if config.train.select_metric == 'loss':
-    told = parts.get('all', '')
-    parts['all'] = f'{told}{told and " or "}the validation loss'
-  lines = []
-  for exclude, part in parts.items():
-    seen = prepared_lib.seen_items(prepared, exclude)
-    full = feeds.of_everything(seen, prepared.num_items)
-    if count := int(np.sum(full)):
-      where = 'train on' if exclude == 'train' else 'have touched'
-      lines.append(
-        f'{count:,} of {prepared.num_users:,} users {where} all'
-        f' {prepared.num_items:,} items, so they have no negatives and take no'
-        f' part in {part}'
-      )
-  return lines or None
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
@@ -169,7 +130,6 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
-  notes=notes,
-  section=pin.section,
+  notes=lambda experiment: feeds.notes(experiment.prepared, experiment.config),
   grows=True,
 )

@@ -116,7 +116,8 @@ def _standings(section) -> Iterable[str]:
 def _absent(experiment) -> Iterable[str]:
   """Says so where neighbors were too many to stand beside a model."""
   config, prepared = experiment.config, experiment.prepared
-  usual = recipes.of(config).rules is offline.rules
+  recipe = recipes.of(config)
+  usual = recipe.rules is offline.rules and recipe.grows
   if (
     usual
     and not behaviors.names(prepared)

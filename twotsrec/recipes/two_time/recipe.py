@@ -173,8 +173,9 @@ def rank(
     online.usual_rules(prepared, lists, seed),
     progress=show,
   )
+  with_past = protocols.counts_past(prepared)
   part, rows = online_report.for_run_report(
-    ranks, prepared, experiment.groups, config.evaluation, _with_past(prepared)
+    ranks, prepared, experiment.groups, config.evaluation, with_past
   )
   return contracts.Ranked(
     part=part,
@@ -182,12 +183,6 @@ def rank(
     protocols={'online': _online_part(experiment, ranks)},
     events=online_rows.kept(ranks),
   )
-
-
-def _with_past(prepared) -> bool:
-  """Whether the headline ranks among all items, those of the past too."""
-  share = protocols.share_known(prepared, protocols.CATALOG)
-  return share >= protocols.MANY
 
 
 def _queries(experiment, ranker, split) -> online.Queries:
@@ -232,23 +227,13 @@ def _online_part(experiment, ranks):
   }
 
 
-def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
-  """Popularity alone: states read one kind of event."""
-  return {'popularity': offline.popularity(experiment)}
-
-
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """Protocol of the ranking of events, for the report."""
   options = experiment.config.two_time
-  with_past = _with_past(experiment.prepared)
-  negatives = 'items that are not among the earlier events of the user'
-  if with_past:
-    negatives = 'all other items, those of the earlier events among them'
   return {
     **offline.protocol(experiment, split),
+    **protocols.of_streams(experiment.prepared),
     'variant': options.variant,
-    'candidates': protocols.CATALOG if with_past else 'all',
-    'negatives': negatives,
     'order': 'online: an event is scored, then it moves the state',
     'candidate_lists': options.evaluation_lists,
     'lists_seed': experiment.config.evaluation.seed,
@@ -278,7 +263,7 @@ RECIPE = contracts.Recipe(
   template=template,
   rank=rank,
   ranker=ranker,
-  rules=rules,
+  rules=lambda experiment: {'popularity': offline.popularity(experiment)},
   protocol=protocol,
   systems=systems,
   in_force=in_force,
