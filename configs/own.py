@@ -10,6 +10,11 @@ validation may stand at that of popularity for some epochs before it falls: so
 patience ends nothing in the first 25. Another model is named after a colon,
 `--config=configs/own.py:gru4rec`: gru4rec reads a history step by step, din
 reads it once for every candidate and takes by far the longest to rank.
+
+On the log that launch/benchmarks/shop.py makes, 25 epochs, the best the 15th:
+HR@10 .1597; popularity .0895, item-item neighbors .2160, and .4796 for showing
+again what a user had, since half of the held-out items are such. Of the other
+half it has .0782, neighbors .1257 and popularity .0679.
 """
 
 from twotsrec import config as config_lib
