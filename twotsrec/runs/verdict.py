@@ -274,6 +274,8 @@ def accepted(config: config_lib.Config, changes: Mapping[str, Any]) -> bool:
 def _data_flags(config) -> str:
   """The data of a run as flags for another model."""
   unread = ('data.history_length', 'data.num_negatives')
+  if config.data.prepared:  # which overrides a dataset by name
+    unread += ('data.dataset', 'data.data_root', 'data.cache_dir')
   flags = ''
   for path, field, value in fields.walk(config):
     in_data = path.startswith('data.') and path not in unread
