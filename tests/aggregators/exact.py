@@ -37,16 +37,21 @@ def _weighted(weights):
   return lambda vectors, seed: weights / np.sum(weights) @ vectors
 
 
-def _turned(vectors, seed):
-  """PCGrad, algorithm 1; the first step of GradVac, whose averages are 0."""
-  order = np.asarray(projection.draw_order(cases.key(seed), len(vectors)))
+def pcgrad(vectors, order):
+  """PCGrad, algorithm 1 [G, D]: conflicts with the original gradients."""
   turned = vectors.copy()
   for i, row in enumerate(order):
     for j in row:
       product = turned[i] @ vectors[j]
       if i != j and product < 0:
         turned[i] -= product / (vectors[j] @ vectors[j]) * vectors[j]
-  return turned.mean(0)
+  return turned
+
+
+def _turned(vectors, seed):
+  """PCGrad; the first step of GradVac, whose averages are 0."""
+  order = np.asarray(projection.draw_order(cases.key(seed), len(vectors)))
+  return pcgrad(vectors, order).mean(0)
 
 
 def _agreeing(vectors, seed):

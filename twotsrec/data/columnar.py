@@ -1,6 +1,7 @@
 """Columns of Parquet files and of JSON lines, in their types."""
 
 from collections.abc import Iterator
+import contextlib
 import itertools
 import json
 import pathlib
@@ -21,17 +22,10 @@ def read_parquet(
   path: pathlib.Path, wanted: dict[str, cells.Kind]
 ) -> cells.Block:
   """Columns of a Parquet file by name; `lines` are row numbers from 1."""
-  try:
-    cells.require_columns(path, parquet_names(path), list(wanted))
+  cells.require_columns(path, parquet_names(path), list(wanted))
+  with _readable(path):
     scan = polars.scan_parquet(path, glob=False)
     frame = scan.select(list(wanted)).collect()
-  except _OF_POLARS as error:
-    raise types.UserError(
-      f'{path}: not a Parquet file, or a damaged one ({_reason(error)}); write '
-      'it again'
-    ) from error
-  except OSError as error:
-    raise text_files.unreadable(path, error) from error
   columns = {
     name: _column(path, frame[name], kind) for name, kind in wanted.items()
   }
@@ -41,8 +35,15 @@ def read_parquet(
 
 def parquet_names(path: pathlib.Path) -> list[str]:
   """Names of the columns of a Parquet file."""
-  try:
+  with _readable(path):
     return polars.scan_parquet(path, glob=False).collect_schema().names()
+
+
+@contextlib.contextmanager
+def _readable(path) -> Iterator[None]:
+  """Says in a line why a Parquet file cannot be read."""
+  try:
+    yield
   except _OF_POLARS as error:
     raise types.UserError(
       f'{path}: not a Parquet file, or a damaged one ({_reason(error)}); write '

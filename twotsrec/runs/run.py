@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
@@ -75,10 +75,7 @@ def train(
   Raises:
     types.UserError: a setting, file or loss that makes no sense.
   """
-  if parts:
-    config = copy.deepcopy(config)
-    names = {setting: own.name_of(part) for setting, part in parts.items()}
-    config_lib.change(config, names)
+  config = _with_parts(config, parts or {})
   recipe = recipes.of(config)
   recipe.check(config)
   if finish:
@@ -93,55 +90,98 @@ def train(
   experiment = experiment_lib.make(config, data)
   reports.check_protocol(experiment)
   with contextlib.ExitStack() as held:
-
-    @functools.cache
-    def open_run():
-      """Once, and not before all that can be wrong has shown."""
-      for note in reports.warnings(experiment):
-        _LOGGER.warning('%s', note)
-      held.enter_context(run_directory.locked(workdir))
-      more_epochs.record(workdir, _open(config, workdir))
-      _take_back(workdir, finish)
-      experiment_lib.keep_data(workdir, experiment.prepared)
-
-    ahead = functools.cache(lambda: rankings.forecast(experiment))
-    early = []
-
-    def fit(name, learner, source, how, start=None):
-      folder = pathlib.Path(workdir) / name
-      begin = start() if start else contracts.Start(None)
-      _check_origin(folder, begin.origin)
-      phase = phases.make(learner, source, how, begin.params)
-      open_run()
-      folder.mkdir(parents=True, exist_ok=True)
-      if begin.origin:
-        files.write_json(folder / _ORIGIN, begin.origin)
-      fitted = loop.fit(phase, str(folder), should_stop, quiet, finish, ahead)
-      if fitted.params is None or should_stop():
-        raise progress.Stopped
-      if not loop.has_ended(phase, fitted.progress):
-        early.append({'epochs': fitted.progress.epoch, 'of': how.train.epochs})
-      return fitted
-
-    work = contracts.Work(
-      fit=fit, load=experiment_lib.load, workdir=pathlib.Path(workdir)
+    call = _Call(
+      experiment=experiment,
+      workdir=workdir,
+      should_stop=should_stop,
+      quiet=quiet,
+      finish=finish,
+      begin=functools.cache(lambda: _begin(experiment, workdir, finish, held)),
+      ahead=functools.cache(lambda: rankings.forecast(experiment)),
+      early=[],
     )
     try:
-      served = recipe.train(experiment, work)
+      return _reported(recipe, call)
     except progress.Stopped:
       return None
-    open_run()  # of a recipe without phases
-    if not served.saved:
-      # What serves is put together once, when all has been trained: step 0.
-      best = run_directory.best_path(workdir)
-      checkpoints.save(best, 0, {'params': served.params}, {}, keep=1)
-    if early:
-      training = {**served.training, 'as_it_was': early[0]}
-      served = served._replace(training=training)
-    try:
-      return reports.write(served, workdir, quiet, should_stop)
-    except progress.Stopped:
-      return None
+
+
+class _Call(NamedTuple):
+  """A call of `train` that trains.
+
+  Attributes:
+    begin: opens the directory, once.
+    ahead: says how long the ranking will take.
+    early: {'epochs', 'of'} of phases that were finished as they were.
+  """
+
+  experiment: contracts.Experiment
+  workdir: str
+  should_stop: Callable[[], bool]
+  quiet: bool
+  finish: bool
+  begin: Callable[[], None]
+  ahead: Callable[[], str]
+  early: list[dict[str, int]]
+
+
+def _with_parts(config, parts) -> config_lib.Config:
+  """The configuration with parts of one's own in it."""
+  if not parts:
+    return config
+  config = copy.deepcopy(config)
+  names = {setting: own.name_of(part) for setting, part in parts.items()}
+  config_lib.change(config, names)
+  return config
+
+
+def _begin(experiment, workdir, finish, held) -> None:
+  """Opens the directory, when all that can be wrong has shown."""
+  for note in reports.warnings(experiment):
+    _LOGGER.warning('%s', note)
+  held.enter_context(run_directory.locked(workdir))
+  more_epochs.record(workdir, _open(experiment.config, workdir))
+  _take_back(workdir, finish)
+  experiment_lib.keep_data(workdir, experiment.prepared)
+
+
+def _fit(call, name, learner, source, how, start=None) -> contracts.Trained:
+  """`contracts.Work.fit`: a phase, in a folder of its own."""
+  folder = pathlib.Path(call.workdir) / name
+  begin = start() if start else contracts.Start(None)
+  _check_origin(folder, begin.origin)
+  phase = phases.make(learner, source, how, begin.params)
+  call.begin()
+  folder.mkdir(parents=True, exist_ok=True)
+  if begin.origin:
+    files.write_json(folder / _ORIGIN, begin.origin)
+  fitted = loop.fit(
+    phase, str(folder), call.should_stop, call.quiet, call.finish, call.ahead
+  )
+  if fitted.params is None or call.should_stop():
+    raise progress.Stopped
+  if not loop.has_ended(phase, fitted.progress):
+    call.early.append({'epochs': fitted.progress.epoch, 'of': how.train.epochs})
+  return fitted
+
+
+def _reported(recipe, call) -> dict[str, Any]:
+  """Trains and writes the report; raises progress.Stopped if it is to stop."""
+  work = contracts.Work(
+    fit=functools.partial(_fit, call),
+    load=experiment_lib.load,
+    workdir=pathlib.Path(call.workdir),
+  )
+  served = recipe.train(call.experiment, work)
+  call.begin()  # of a recipe without phases
+  if not served.saved:
+    # What serves is put together once, when all has been trained: step 0.
+    best = run_directory.best_path(call.workdir)
+    checkpoints.save(best, 0, {'params': served.params}, {}, keep=1)
+  if call.early:
+    training = {**served.training, 'as_it_was': call.early[0]}
+    served = served._replace(training=training)
+  return reports.write(served, call.workdir, call.quiet, call.should_stop)
 
 
 def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
