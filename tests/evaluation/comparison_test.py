@@ -29,6 +29,7 @@ def make_targets(seed, users=40, items=2, shift=0.0, layout=0):
   auc = np.clip(rng.beta(4, 2, size=(3, user.size)) + shift, 0, 1)
   return {
     'user': user,
+    'item': np.arange(user.size),
     'group': group,
     'better': np.floor((1 - auc[0]) * 30).astype(int),
     'tied': fixed.integers(3, size=user.size),

@@ -14,6 +14,7 @@ def _per_target():
   """
   return {
     'user': np.array([2, 0, 2, 1, 3, 2]),
+    'item': np.arange(6),
     'group': np.array([1, 0, 1, 0, 1, 1]),
     'better': np.array([0, 1, 3, 3, 0, 15]),
     'tied': np.array([0, 0, 0, 3, 0, 0]),

@@ -69,3 +69,26 @@ def test_whole_lists_agree_with_sklearn():
 def test_more_held_out_items_than_places_fill_them():
   precision, average = actual({0: (list(range(9, 1, -1)), [0, 1])}, 5)[0]
   assert (precision, average) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+@hypothesis.given(
+  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3), st.integers(1, 7)
+)
+@hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+def test_items_that_compete_with_each_other_are_in_one_list(lists, k):
+  by_user = dict(enumerate(lists))
+  rows = [
+    (
+      user,
+      sum(s > score for s in (*held, *rivals)),
+      sum(s == score for s in (*held, *rivals)) - 1,  # but for itself
+    )
+    for user, (held, rivals) in by_user.items()
+    for score in held
+  ]
+  users, *pair = np.array(rows).T
+  at = user_lists.places(users, *pair, user_lists.TOGETHER)
+  made = user_lists.precision(at, k), user_lists.average_precision(at, k)
+  for user, (held, rivals) in by_user.items():
+    actual = [np.mean(value[users == user]) for value in made]
+    np.testing.assert_allclose(actual, literal(held, rivals, k), atol=1e-12)

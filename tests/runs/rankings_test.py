@@ -90,7 +90,12 @@ def test_a_split_that_was_ranked_is_not_ranked_again(tmp_path, monkeypatch):
 def test_what_cannot_be_read_is_ranked_again(tmp_path):
   workdir = _unreported(tmp_path)
   (workdir / 'ranking').mkdir()
-  (workdir / 'ranking' / 'test.npz').write_bytes(b'PK half of it')
+  kept = workdir / 'ranking' / 'test.npz'
+  kept.write_bytes(b'PK half of it')
+  assert rankings.done(str(workdir), 'test') == 0
+  np.savez(kept, done=np.ones(25, bool))
+  assert rankings.done(str(workdir), 'test') == 25
+  kept.write_bytes(kept.read_bytes()[:-30])
   assert rankings.done(str(workdir), 'test') == 0
   run_lib.train(runs.config(), str(workdir), quiet=True)
   assert runs.untimed_report(workdir) == runs.untimed_report(finished.run())

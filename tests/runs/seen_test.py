@@ -10,28 +10,36 @@ from twotsrec.runs import seen
 from twotsrec.training import files
 
 
-def _report(folder, **counts):
+def _report(folder, candidates, **counts):
   parts = [{'name': n, 'mrr': {'count': c}} for n, c in counts.items()]
-  (folder / 'report.json').write_text(json.dumps({'test': {'parts': parts}}))
+  report = {'test': {'parts': parts}, 'protocol': {'candidates': candidates}}
+  (folder / 'report.json').write_text(json.dumps(report))
   return str(folder)
 
 
 @pytest.mark.parametrize(
-  ('counts', 'asked', 'expected', 'words'),
+  ('counts', 'candidates', 'asked', 'expected', 'words'),
   [
-    ({}, None, True, ''),
-    ({'again': 0, 'new': 9}, None, True, ''),
-    ({'again': 4, 'new': 96}, None, True, 'unlike in the evaluation (4.0%'),
-    ({'again': 40, 'new': 60}, None, False, 'as in the evaluation (40.0%'),
-    ({'again': 40, 'new': 60}, True, True, 'unlike in the evaluation (40.0%'),
-    ({'again': 40, 'new': 60}, False, False, ''),
-    ({'cart': 5, 'new': 5}, None, True, ''),
+    ({}, 'all', None, True, ''),
+    ({'again': 0, 'new': 9}, 'all', None, True, ''),
+    # Few or many: as the evaluation did.
+    ({'again': 4, 'new': 96}, 'catalog', None, False, 'evaluation (4.0%'),
+    ({'again': 40, 'new': 60}, 'catalog', None, False, 'evaluation (40.0%'),
+    (
+      {'again': 40, 'new': 60},
+      'catalog',
+      True,
+      True,
+      'unlike in the evaluation (40.0%',
+    ),
+    ({'again': 40, 'new': 60}, 'catalog', False, False, ''),
+    ({'cart': 5, 'new': 5}, 'unbought', None, True, ''),
   ],
 )
 def test_lists_leave_out_what_the_evaluation_did_not_rank(
-  tmp_path, counts, asked, expected, words
+  tmp_path, counts, candidates, asked, expected, words
 ):
-  out, said = seen.leave_out(_report(tmp_path, **counts), asked)
+  out, said = seen.leave_out(_report(tmp_path, candidates, **counts), asked)
   assert out == expected
   assert words in said and bool(said) == bool(words)
   assert len(said.splitlines()) <= 1

@@ -35,6 +35,11 @@ ALPHA = 0.05  # level of the marks, as of the 95 % intervals
 KEYS = ('event', 'user', 'item', 'group', 'num_negatives')
 COUNTS = ('better', 'tied')
 VALUES = ('user_auc', 'placement_group', 'placement_all')
+# What reading an .npz file ends in that is cut off, altered (RuntimeError: it
+# seems encrypted), or another file.
+UNREADABLE = (
+  zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
+)  # fmt: skip
 OF_RULES = (*COUNTS, *VALUES)  # what differs between systems
 
 
@@ -118,7 +123,7 @@ def read_targets(
     ValueError: why they are not what `evaluate` has written.
   """
   names = [*dict.fromkeys((*KEYS, by, *COUNTS, *VALUES))]
-  arrays = _members(content, names)
+  arrays = _members(content, names, ['list'])
   if of_rule:
     beside, rule = of_rule
     own = _members(beside, [f'{rule}/{name}' for name in OF_RULES])
@@ -139,20 +144,23 @@ def read_targets(
   return arrays
 
 
-def _members(content: bytes, names: Sequence[str]) -> dict[str, np.ndarray]:
-  """Arrays in the bytes of an .npz file.
+def _members(
+  content: bytes, names: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+  """Arrays in the bytes of an .npz file, the optional ones if they are there.
 
   Members are read whole before NumPy sees them: that verifies checksums.
   """
   try:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+      names = [
+        *names,
+        *(n for n in optional if f'{n}.npy' in archive.namelist()),
+      ]
       return {
         name: np.load(io.BytesIO(archive.read(f'{name}.npy'))) for name in names
       }
-  # Cut off, altered (RuntimeError: it seems encrypted), or other arrays.
-  except (
-    zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
-  ) as error:  # fmt: skip
+  except UNREADABLE as error:
     raise ValueError('its arrays cannot be read') from error
 
 

@@ -73,6 +73,8 @@ def rank(
   )
   placements = auc.placements(counts.folded, evaluation.auc_ties)
   rows = report_lib.per_target(targets, group, counts, placements, evaluation)
+  if kind := protocols.list_of(prepared, _asked(experiment), targets):
+    rows['list'] = np.full(targets.event.shape, kind, np.int8)
   parts = behaviors.part_names(prepared, targets.event)
   if parts:
     rows['part'] = behaviors.parts(prepared, targets)
@@ -129,11 +131,14 @@ def _held_out(
 ) -> tuple[prepared_lib.Targets, int]:
   """Events to rank, and how many others the split has."""
   prepared = experiment.prepared
-  targets, left_out = protocols.targets(
-    prepared, _asked(experiment), prepared_lib.SPLITS.index(split)
+  return protocols.targets(
+    prepared,
+    _asked(experiment),
+    prepared_lib.SPLITS.index(split),
+    lambda held: samples.of_targets(
+      prepared, held, experiment.config.evaluation
+    ),
   )
-  evaluation = experiment.config.evaluation
-  return samples.of_targets(prepared, targets, evaluation), left_out
 
 
 def _asked(experiment: contracts.Experiment) -> str:

@@ -31,6 +31,7 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import expected
 from twotsrec.evaluation import report
+from twotsrec.evaluation import user_lists
 
 EVERYBODY = 'all'
 INACTIVE, ACTIVE = 'inactive', 'active'
@@ -178,6 +179,8 @@ def for_run_report(
     (nowhere, nowhere),
     evaluation,
   )
+  if np.unique(user).size < user.size:  # each after a history of its own
+    arrays['list'] = np.full(event.shape, user_lists.NO_LIST, np.int8)
   parts = ()
   if np.any(prepared.again[event]):  # states read one kind of event
     parts = behaviors.part_names(prepared, event)

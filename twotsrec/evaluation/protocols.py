@@ -17,8 +17,10 @@ from twotsrec.data import dislikes
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import user_lists
 
 AUTO, CATALOG, UNBOUGHT = 'auto', 'catalog', 'unbought'
+SAMPLED = 'sampled'
 MANY = 0.05  # share of held-out items
 
 
@@ -70,11 +72,32 @@ def of_streams(prepared: prepared_lib.Prepared) -> dict[str, Any]:
   return {'candidates': 'all', 'negatives': words}
 
 
+def list_of(
+  prepared: prepared_lib.Prepared, asked: str, held: prepared_lib.Targets
+) -> int:
+  """How held-out items of a user stand in one list, of `user_lists`."""
+  if np.unique(held.user).size == held.user.size:
+    return user_lists.APART  # there is one of each user
+  history = prepared.manifest['history_rule']
+  if asked == SAMPLED or history != prepared_lib.FIXED:
+    return user_lists.NO_LIST
+  among = asked in (CATALOG, UNBOUGHT)
+  return user_lists.TOGETHER if among else user_lists.APART
+
+
 def targets(
-  prepared: prepared_lib.Prepared, asked: str, split: int
+  prepared: prepared_lib.Prepared,
+  asked: str,
+  split: int,
+  chosen: Callable[..., prepared_lib.Targets] = lambda held: held,
 ) -> tuple[prepared_lib.Targets, int]:
   """Events of a split to rank, and how many others it has.
 
+  Args:
+    prepared: the data.
+    asked: what competes.
+    split: VALIDATION or TEST.
+    chosen: the events of the users who take part, of all events.
   Raises:
     types.UserError: there are none.
   """
@@ -84,6 +107,7 @@ def targets(
       f'the {name} split is empty; prepare the data with one'
       ' (data.validation=True holds one event per user out)'
     )
+  held = chosen(held)
   if asked == CATALOG:
     return held, 0
   known = prepared.again if asked == UNBOUGHT else prepared.known
@@ -96,8 +120,8 @@ def targets(
       f'evaluation.candidates is {asked!r}, but no held-out item of the {name}'
       f' split is new to its user; use {" or ".join(others)}'
     )
-  chosen = prepared_lib.Targets(*(column[new] for column in held))
-  return chosen, int(np.sum(~new))
+  ranked = prepared_lib.Targets(*(column[new] for column in held))
+  return ranked, int(np.sum(~new))
 
 
 def rule(prepared: prepared_lib.Prepared, asked: str, split: int) -> rules.Rule:

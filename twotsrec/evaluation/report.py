@@ -130,8 +130,8 @@ def columns(
   """The metrics of held-out items, in the order of the report.
 
   Args:
-    per_target: arrays [T]: user, better, tied, num_negatives, user_auc and the
-      placement.
+    per_target: arrays [T]: user, item, better, tied, num_negatives, user_auc
+      and the placement; and `list`, a kind of `user_lists`, if it is not APART.
     ks: cut-offs.
     placement: 'placement_group' or 'placement_all'.
     ties: see `metrics`.
@@ -153,10 +153,28 @@ def columns(
 
 
 def _of_lists(per_target, ks) -> dict[str, Column]:
-  """Metrics of the lists of users, of those held-out items that have rivals."""
+  """Metrics of the lists of users, of those held-out items that have rivals.
+
+  An item that a user has several times is one item of the list; each of its
+  rows has its part of the value.
+  """
   ranked = np.asarray(per_target['num_negatives']) > 0
-  names = 'user', 'better', 'tied'
-  at = user_lists.places(*(np.asarray(per_target[n])[ranked] for n in names))
+  kind = user_lists.APART
+  if 'list' in per_target and ranked.size:
+    kind = int(per_target['list'][0])
+  if kind == user_lists.NO_LIST:
+    ranked = np.zeros_like(ranked)
+  names = 'user', 'item', 'better', 'tied'
+  user, item, *pair = (np.asarray(per_target[n])[ranked] for n in names)
+  _, first, place, times = np.unique(
+    user.astype(np.int64) * (item.max(initial=0) + 1) + item,
+    return_index=True,
+    return_inverse=True,
+    return_counts=True,
+  )
+  at = user_lists.places(user[first], *(x[first] for x in pair), kind)
+  _, of_user, rows = np.unique(user, return_inverse=True, return_counts=True)
+  share = rows[of_user] / (at.held * times)[place]
   columns = {}
   for name, value in (
     ('precision', user_lists.precision),
@@ -164,7 +182,7 @@ def _of_lists(per_target, ks) -> dict[str, Column]:
   ):
     for k in ks:
       values = np.full(ranked.size, np.nan)
-      values[ranked] = value(at, k)
+      values[ranked] = value(at, k)[place] * share
       columns[f'{name}@{k}'] = Column(values, by_user=True)
   return columns
 

@@ -1,9 +1,12 @@
 """Precision and average precision: held-out items of a user in one list.
 
-A held-out item is ranked without the other ones of its user. In one list with
-them it stands lower by as many as are above it: with b rivals above, the i-th
-of them is at place b + i. Of rivals and held-out items that all tie any order
-counts the same, as in `metrics`.
+Where a held-out item is ranked without the other ones of its user (APART), it
+stands lower in one list with them by as many as are above it: with b rivals
+above, the i-th of them is at place b + i. Where they are among its rivals
+(TOGETHER), its place is that of the list. Items that are ranked after histories
+of their own, or in lists of their own, have no list in common (NO_LIST). Of
+rivals and held-out items that all tie any order counts the same, as in
+`metrics`.
 """
 
 from typing import NamedTuple
@@ -11,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import metrics
+
+APART, TOGETHER, NO_LIST = range(3)
 
 
 class Places(NamedTuple):
@@ -31,8 +36,10 @@ class Places(NamedTuple):
   held: np.ndarray
 
 
-def places(user: np.ndarray, better: np.ndarray, tied: np.ndarray) -> Places:
-  """Joins the ranks i64[T] of the held-out items of users i64[T]."""
+def places(
+  user: np.ndarray, better: np.ndarray, tied: np.ndarray, kind: int = APART
+) -> Places:
+  """Joins the ranks i64[T] of the distinct held-out items of users i64[T]."""
   order = np.lexsort((tied, better, user))
   columns = np.stack([np.asarray(c)[order] for c in (user, better, tied)])
   change = np.diff(columns, axis=1, prepend=-1) != 0
@@ -40,11 +47,12 @@ def places(user: np.ndarray, better: np.ndarray, tied: np.ndarray) -> Places:
   runs = [np.flatnonzero(change[:1].any(axis=0))]
   runs.append(np.flatnonzero(change.any(axis=0)))
   starts, counts = zip(*(_of_runs(first, order.size) for first in runs))
+  found, together = starts[1] - starts[0], counts[1]
   made = Places(
-    above=columns[1] + starts[1] - starts[0],
-    found=starts[1] - starts[0],
-    together=counts[1],
-    size=columns[2] + counts[1],
+    above=columns[1] + (found if kind == APART else 0),
+    found=found,
+    together=together,
+    size=columns[2] + (together if kind == APART else 1),
     held=counts[0],
   )
   back = np.argsort(order)

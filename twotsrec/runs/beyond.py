@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import contracts
+from twotsrec import recipes
 from twotsrec.evaluation import lists as lists_lib
 from twotsrec.evaluation import tiles
 from twotsrec.runs import recommend
@@ -47,7 +48,8 @@ def of(
     chosen = np.sort(generator.choice(users.size, USERS, replace=False))
     users, row = users[chosen], row[chosen]
   group = ranked.rows['group'][row]
-  leave_out = seen.share(ranked.part) < seen.FEW
+  protocol = recipes.of(experiment.config).protocol(experiment, 'test')
+  leave_out = not seen.were_ranked(protocol)
   values = lists_lib.make_values(prepared, evaluation.seed)
   made = {}
   for name, ranker in systems.items():

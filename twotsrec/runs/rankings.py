@@ -17,6 +17,7 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import tiles
@@ -102,9 +103,9 @@ def _path(workdir, split):
 def _load(path):
   """Whatever cannot be read is ranked again."""
   try:
-    with np.load(path) as arrays:
+    with open(path, 'rb') as file, np.load(file) as arrays:
       return dict(arrays)
-  except (OSError, ValueError, EOFError, KeyError):
+  except (OSError, *comparison.UNREADABLE):
     return None
 
 

@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import protocols
 from twotsrec.training import files
 from twotsrec.training import run_directory
-
-# Of the ranked held-out items. Below it, people rarely come back to an item,
-# and lists with what they have would be of little use.
-FEW = 0.05
 
 
 def leave_out(workdir: str, asked: bool | None = None) -> tuple[bool, str]:
@@ -25,7 +22,7 @@ def leave_out(workdir: str, asked: bool | None = None) -> tuple[bool, str]:
   """
   report = files.read_json(run_directory.report_path(workdir))
   again = share(report.get('test') or report.get('validation') or {})
-  out = again < FEW if asked is None else asked
+  out = not were_ranked(report['protocol']) if asked is None else asked
   evaluated = (
     f'{again:.1%} of the ranked held-out items are such, its row'
     f' {behaviors.AGAIN!r}'
@@ -41,6 +38,11 @@ def leave_out(workdir: str, asked: bool | None = None) -> tuple[bool, str]:
       ' --noexclude_seen lists them too'
     )
   return out, ''
+
+
+def were_ranked(protocol: Mapping[str, Any]) -> bool:
+  """Whether an evaluation ranked items that their users had."""
+  return protocol.get('candidates') == protocols.CATALOG
 
 
 def share(part: Mapping[str, Any]) -> float:
