@@ -137,6 +137,17 @@ def test_one_bad_clock_stops_nobody_else(workdir, tmp_path):
   assert 'the times of all users are far from those of the run' in message
 
 
+def test_one_user_with_many_events_scales_nobody_else(workdir, tmp_path):
+  now = 1_740_000_000
+  rows = [f'{user},1001,{now + user}' for user in range(91, 95)]
+  rows += [f'99,{1001 + n},{(now + n) * 1000}' for n in range(10)]
+  table = played.table(tmp_path / 'e.csv', rows)
+  _, states, _ = played.play(workdir, tmp_path, table, out='')
+  stored = state_files.load(states, online_recipe.open_service(workdir))
+  wanted = [now + user for user in range(91, 95)] + [now + 9]
+  np.testing.assert_array_equal(stored.last_time, wanted)
+
+
 def test_batches_of_a_table_are_the_table(workdir, tmp_path, monkeypatch):
   rows = [f'{user},{1001 + user % 7},{time}' for time in (500, 501)
           for user in range(90, 99)]  # fmt: skip
