@@ -201,12 +201,7 @@ def _is_file(store, path) -> bool:
 
 def _play(store, prepared, events, options, quiet) -> str:
   """Plays a table; says what was done."""
-  times = prepared.times
-  log = None
-  if times is not None and len(times):
-    log = float(np.min(times)), float(np.max(times))
-  absurd, why = event_checks.absurd(events, log, state_store.reached(store))
-  sound = event_tables.without(events, absurd)
+  sound, absurd, why = online_batches.sound(store, prepared, events)
   pieces = list(event_tables.slices(sound, _BATCH))
   if len(pieces) > 1 and options.rules.late == 'error':
     for piece in pieces:  # before anything is played
