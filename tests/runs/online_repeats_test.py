@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.runs import played
+from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.runs import online as online_recipe
 from twotsrec.runs import online_batches
@@ -171,17 +172,20 @@ def test_batches_of_a_table_are_the_table(workdir, tmp_path, monkeypatch):
     np.testing.assert_array_equal(state_store.read_all(store).last_time, 501)
 
 
-def test_a_failed_list_has_not_played_its_events(workdir, tmp_path):
+def test_a_failed_list_has_not_played_its_events(
+  workdir, tmp_path, monkeypatch
+):
   table = played.table(tmp_path / 'e.csv', ['99,1001,7'])
-  (tmp_path / 'file').write_text('')
   states = str(tmp_path / 's.db')
-  message = played.refused(
-    workdir,
-    tmp_path,
-    table,
-    out_states=states,
-    out=str(tmp_path / 'file' / 'top.csv'),
-  )
-  assert 'cannot write' in message
+  made = []
+
+  def write(path, rows):
+    made.append(next(rows))  # the events are played by now
+    raise types.UserError(f'cannot write {path}')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(online_recipe.writers, 'write', write)
+    message = played.refused(workdir, tmp_path, table, out_states=states)
+  assert 'cannot write' in message and len(made[0].user_id) == 3
   said, _, _ = played.play(workdir, tmp_path, table, out_states=states)
   assert '1 of them new' in said and 'before' not in said
