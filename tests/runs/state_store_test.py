@@ -148,6 +148,9 @@ def test_files_that_are_no_store_are_refused_and_left_alone(service, tmp_path):
   path.write_text('user,item\n1,2\n')
   assert 'holds no states' in _refused(path, service)
   assert path.read_text() == 'user,item\n1,2\n'
+  path.write_bytes(b'')
+  assert 'holds no states' in _refused(path, service, create=False)
+  assert path.read_bytes() == b''
   path.unlink()
   with contextlib.closing(sqlite3.connect(path)) as database:
     database.execute('CREATE TABLE mine (a)')

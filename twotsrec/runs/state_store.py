@@ -187,7 +187,8 @@ def _check_file(path, create):
     raise types.UserError(
       f'cannot read {path}: {error.strerror}; name a file that you can read'
     ) from error
-  if start not in (b'', MAGIC):
+  allowed = (b'', MAGIC) if create else (MAGIC,)  # SQLite begins empty files
+  if start not in allowed:
     raise wrong_file(path)
 
 
