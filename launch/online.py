@@ -73,7 +73,13 @@ def main() -> int:
   from twotsrec.runs import online
   from twotsrec.runs import online_batches
 
-  cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  if _EVENTS.value:
+    cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  else:
+    cli.refuse_unread(
+      'without --events=TABLE; leave it out, or name a table',
+      [*cli.column_flag_names(), 'event_column', 'late', 'keep_events'],
+    )
   if not _OUT.value:
     cli.refuse_unread(
       'without --out=FILE; leave it out, or name a file',
