@@ -72,6 +72,13 @@ def test_lists_are_of_the_items_that_are_named(workdir, service, tmp_path):
   left = {'1001', '1004', '1005'}
   assert pairs(some) == [pair for pair in pairs(every) if pair[1] in left]
   assert some and len(every) <= 2 * service.num_items
+  # Before a store is opened, and once for all batches.
+  listed.write_text('none\n', encoding='utf-8')
+  store = tmp_path / 's.db'
+  message = played.refused(
+    workdir, tmp_path, table, items=str(listed), out_states=str(store)
+  )
+  assert 'none of the 1 ids' in message and not store.exists()
 
 
 def test_a_table_moves_the_states_of_its_users(workdir, service, tmp_path):
