@@ -124,10 +124,14 @@ def test_late_events_are_dropped_or_played_in_their_place(
 def test_one_bad_clock_stops_nobody_else(workdir, tmp_path):
   rows = ['99,1001,500', '98,1001,500', '98,1002,4070908800', '97,1001,501']
   table = played.table(tmp_path / 'e.csv', rows)
-  said, consumed = _numbers(workdir, tmp_path, table)
-  assert consumed == {97: 1, 98: 0, 99: 1}
+  top = str(tmp_path / 'top.csv')
+  said, consumed = _numbers(workdir, tmp_path, table, out=top)
+  assert consumed == {97: 1, 99: 1}
+  assert {row['user_id'] for row in played.read(top)} == {'97', '99'}
+  assert said.startswith('4 events of 3 users, 2 of them new; ')
   assert (
-    '; 2 events of 1 user were refused: line 4 has 4070908800, and times from'
+    '; 2 events of 1 user, left out of states and lists, were refused: line 4'
+    ' has 4070908800, and times from'
   ) in said
   table = played.table(tmp_path / 'e.csv', [*rows[:2], rows[3]])
   said, consumed = _numbers(workdir, tmp_path, table)

@@ -106,10 +106,15 @@ def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
 
 
 def without(events: Events, gone: np.ndarray) -> Events:
-  """The users without some of their events, bool[N]."""
-  before = np.concatenate([[0], np.cumsum(~gone)])
-  columns = {name: getattr(events, name)[~gone] for name in _BY_EVENT}
-  return events._replace(offsets=before[events.offsets], **columns)
+  """Events without some, bool[N]; users who have none left are gone, too."""
+  offsets = np.concatenate([[0], np.cumsum(~gone)])[events.offsets]
+  left = np.diff(offsets) > 0
+  return events._replace(
+    ids=events.ids[left],
+    user=events.user[left],
+    offsets=np.append(0, offsets[1:][left]),
+    **{name: getattr(events, name)[~gone] for name in _BY_EVENT},
+  )
 
 
 def slices(events: Events, users_at_once: int) -> Iterator[Events]:

@@ -240,7 +240,7 @@ def _play(store, task, events, quiet) -> str:
     )
   ]
   with progress.reporter(
-    len(events.ids), 'events', quiet=quiet, unit='users'
+    len(sound.ids), 'events', quiet=quiet, unit='users'
   ) as show:
     rows = _batches(store, task, pieces, played, show)
     with contextlib.closing(rows):
@@ -337,7 +337,7 @@ def _message(events, played, why) -> str:
     (played.late, 'came late and @ dropped'),
     (played.placed, 'came late and @ played in their place'),
     (played.too_late, 'came too late for the events that are stored'),
-    (played.refused, f'of {users} @ refused: {why}'),
+    (played.refused, f'of {users}, left out of states and lists, @ refused: {why}'),
   ):
     if number:
       was = 'was' if number == 1 else 'were'
