@@ -17,6 +17,7 @@ from absl import flags
 
 import cli
 import item_flags
+from twotsrec.data import choices
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(
@@ -37,7 +38,7 @@ _OUT_STATES = flags.DEFINE_string(
 _LATE = flags.DEFINE_enum(
   'late',
   'error',
-  ['error', 'drop', 'replay'],
+  choices.LATE,
   'Events earlier than the last one played of their user: stop, drop and count'
   ' them, or play the stored events again with them in their place.',
 )
