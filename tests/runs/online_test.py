@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -198,6 +199,29 @@ def test_a_table_needs_no_times(workdir, service, tmp_path):
   kept = state_files.load(states, service)
   np.testing.assert_array_equal(kept.last_time, [-np.inf, 45])
   assert top == '' and not (tmp_path / 'top.csv').exists()
+
+
+def test_a_run_with_a_minimum_rating_reads_ratings(workdir, tmp_path):
+  rated = str(tmp_path / 'rated')
+  shutil.copytree(workdir, rated)
+  path = run_directory.ids_path(rated) / 'manifest.json'
+  manifest = files.read_json(path)
+  manifest['options'] |= {'filters': {'min_rating': 4.0}}
+  manifest['options'] |= {'columns': {'rating': 'stars'}}
+  files.write_json(path, manifest)
+  rows = ['99,1001,4,5', '99,1002,5,1']
+  table = tmp_path / 'e.csv'
+  header = 'user_id,item_id,timestamp,stars'
+  said, _, top = played.play(
+    rated, tmp_path, played.table(table, rows, header), k=99
+  )
+  assert said.startswith('1 event of 1 user') and 'no ratings' not in said
+  assert top and not {'1001', '1002'} & {row['item_id'] for row in top}
+  said, _, _ = played.play(
+    rated, tmp_path, played.table(table, [row[:-2] for row in rows])
+  )
+  assert said.startswith('2 events of 1 user')
+  assert '; the table has no ratings, so all of its rows count as liked' in said
 
 
 def test_files_that_are_no_states_are_refused(workdir, service, tmp_path):

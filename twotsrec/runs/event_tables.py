@@ -33,6 +33,7 @@ class Events(NamedTuple):
     path: of the file, for messages.
     disliked: rows below the run's minimum rating, which are seen only; None
       where there are none.
+    unrated: whether the run has a minimum rating and the table no ratings.
   """
 
   ids: np.ndarray
@@ -46,6 +47,7 @@ class Events(NamedTuple):
   lines: np.ndarray
   path: str
   disliked: tables.Table | None = None
+  unrated: bool = False
 
   @property
   def row(self) -> np.ndarray:
@@ -70,7 +72,9 @@ def read(
   """
   # Whose clock is wrong is for `event_checks`, which stops nobody else.
   rows = new_events.read(prepared, path, columns, one_scale=False)
-  return of_table(prepared, rows.table)._replace(disliked=rows.disliked)
+  return of_table(prepared, rows.table)._replace(
+    disliked=rows.disliked, unrated=rows.unrated
+  )
 
 
 def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:

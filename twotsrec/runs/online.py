@@ -337,11 +337,18 @@ def _message(events, played, why) -> str:
     (played.late, 'came late and @ dropped'),
     (played.placed, 'came late and @ played in their place'),
     (played.too_late, 'came too late for the events that are stored'),
-    (played.refused, f'of {users}, left out of states and lists, @ refused: {why}'),
+    (
+      played.refused,
+      f'of {users}, left out of states and lists, @ refused: {why}',
+    ),
   ):
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
+  if events.unrated:
+    clauses.append(
+      'the table has no ratings, so all of its rows count as liked'
+    )
   if np.all(events.identity == event_identity.NONE):
     clauses.append(
       'without times or --event_column they are not recognized if they come'
