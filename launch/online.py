@@ -17,6 +17,7 @@ from absl import flags
 
 import cli
 import item_flags
+from twotsrec.data import choices
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _EVENTS = flags.DEFINE_string(
@@ -37,7 +38,7 @@ _OUT_STATES = flags.DEFINE_string(
 _LATE = flags.DEFINE_enum(
   'late',
   'error',
-  ['error', 'drop', 'replay'],
+  choices.LATE,
   'Events earlier than the last one played of their user: stop, drop and count'
   ' them, or play the stored events again with them in their place.',
 )
@@ -73,7 +74,13 @@ def main() -> int:
   from twotsrec.runs import online
   from twotsrec.runs import online_batches
 
-  cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  if _EVENTS.value:
+    cli.refuse_unread('in a table of events; leave it out', ['split_column'])
+  else:
+    cli.refuse_unread(
+      'without --events=TABLE; leave it out, or name a table',
+      [*cli.column_flag_names(), 'event_column', 'late', 'keep_events'],
+    )
   if not _OUT.value:
     cli.refuse_unread(
       'without --out=FILE; leave it out, or name a file',

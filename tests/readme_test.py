@@ -198,6 +198,12 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
   assert (names['best'].ids > 0).all()  # 0 would print the last item's id
   assert names['played'].new_users == len(names['users'].ids) == 3
   assert capsys.readouterr().out
+  # One clock that counts milliseconds moves nobody.
+  assert text.count('1.7e9])') == 1
+  text = text.replace('1.7e9])', '1.7e12])').replace('.db', '2.db')
+  exec(compile(text, 'README.md', 'exec'), names)
+  assert names['absurd'].tolist() == [False, False, True] and names['why']
+  assert np.max(names['users'].last_time) == 1.7e9
 
 
 def _small(monkeypatch):

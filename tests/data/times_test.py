@@ -56,6 +56,21 @@ def test_numbers_of_another_scale_than_most_are_faults(factor):
     assert not times.parse(raw, times.Writing(unit='s')).faults.any()
 
 
+@pytest.mark.parametrize('factor', [1, 1000, 10**6])
+def test_numbers_of_another_scale_stay_if_they_are_no_faults(factor):
+  # Most rows say what numbers count, and only of those like them.
+  strange = SECONDS * 10**9 if factor == 1 else SECONDS
+  values = [(SECONDS + 9 * n) * factor for n in range(7)]
+  values[2] = strange
+  wanted = np.array([SECONDS + 9 * n for n in range(7)])
+  wanted[2] = strange
+  writing = times.Writing(one_scale=False)
+  for raw, places in in_orders(values):
+    parsed = times.parse(raw, writing)
+    assert not parsed.faults.any()
+    np.testing.assert_array_equal(parsed.values, wanted[places])
+
+
 def test_times_from_zero_on_are_of_one_scale():
   values = [0, 1, 50, 3_000, 10**5, 10**6]
   assert not times.parse(column(values)).faults.any()

@@ -54,6 +54,10 @@ def test_wrong_input_is_one_line_and_no_file(capsys, tmp_path, workdir):
   for flags, message in (
     ([], '--out_states is missing'),
     ([out, '--events='], '--events is missing'),
+    ([out, '--events=', '--late=drop'], '--late: nothing reads it without'),
+    ([out, '--events=', '--keep_events=9'], '--keep_events: nothing reads it'),
+    ([out, '--events=', '--event_column=n'], '--event_column: nothing reads'),
+    ([out, '--events=', '--time_unit=ms'], '--time_unit: nothing reads it'),
     ([out, '--k=3'], '--k: nothing reads it without --out=FILE'),
     ([out, '--split_column=x'], '--split_column: nothing reads it'),
     ([out, '--k=0'], 'not a positive integer'),

@@ -33,6 +33,16 @@ def test_milliseconds_are_judged_as_seconds_are():
     assert _refused([*scale(_GOOD), wrong], log=tuple(scale(_LOG))) == [wrong]
 
 
+@pytest.mark.parametrize('years', [1, 20])
+@pytest.mark.parametrize('users', [1, 3, 30])
+def test_a_table_of_another_scale_does_not_move_the_limits(years, users):
+  log = (_LOG[1] - years * 3.15e7, _LOG[1])
+  for scale in (60, 3600, 86400):
+    wrong = [(1.7e9 + 9 * n) / scale for n in range(users)]
+    assert _refused(wrong, log=log) == wrong
+    assert _refused([*_GOOD[:users], *wrong], log=log) == wrong
+
+
 def test_a_table_of_years_later_is_not_refused():
   hour = (1.6e9, 1.6e9 + 3600)
   assert not _refused([_NOW], log=hour)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.runs import played
+from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.runs import online as online_recipe
 from twotsrec.runs import online_batches
@@ -123,10 +124,14 @@ def test_late_events_are_dropped_or_played_in_their_place(
 def test_one_bad_clock_stops_nobody_else(workdir, tmp_path):
   rows = ['99,1001,500', '98,1001,500', '98,1002,4070908800', '97,1001,501']
   table = played.table(tmp_path / 'e.csv', rows)
-  said, consumed = _numbers(workdir, tmp_path, table)
-  assert consumed == {97: 1, 98: 0, 99: 1}
+  top = str(tmp_path / 'top.csv')
+  said, consumed = _numbers(workdir, tmp_path, table, out=top)
+  assert consumed == {97: 1, 99: 1}
+  assert {row['user_id'] for row in played.read(top)} == {'97', '99'}
+  assert said.startswith('4 events of 3 users, 2 of them new; ')
   assert (
-    '; 2 events of 1 user were refused: line 4 has 4070908800, and times from'
+    '; 2 events of 1 user, left out of states and lists, were refused: line 4'
+    ' has 4070908800, and times from'
   ) in said
   table = played.table(tmp_path / 'e.csv', [*rows[:2], rows[3]])
   said, consumed = _numbers(workdir, tmp_path, table)
@@ -135,6 +140,17 @@ def test_one_bad_clock_stops_nobody_else(workdir, tmp_path):
     workdir, tmp_path, played.table(tmp_path / 'e.csv', ['9,1001,4070908800'])
   )
   assert 'the times of all users are far from those of the run' in message
+
+
+def test_one_user_with_many_events_scales_nobody_else(workdir, tmp_path):
+  now = 1_740_000_000
+  rows = [f'{user},1001,{now + user}' for user in range(91, 95)]
+  rows += [f'99,{1001 + n},{(now + n) * 1000}' for n in range(10)]
+  table = played.table(tmp_path / 'e.csv', rows)
+  _, states, _ = played.play(workdir, tmp_path, table, out='')
+  stored = state_files.load(states, online_recipe.open_service(workdir))
+  wanted = [now + user for user in range(91, 95)] + [now + 9]
+  np.testing.assert_array_equal(stored.last_time, wanted)
 
 
 def test_batches_of_a_table_are_the_table(workdir, tmp_path, monkeypatch):
@@ -160,17 +176,20 @@ def test_batches_of_a_table_are_the_table(workdir, tmp_path, monkeypatch):
     np.testing.assert_array_equal(state_store.read_all(store).last_time, 501)
 
 
-def test_a_failed_list_has_not_played_its_events(workdir, tmp_path):
+def test_a_failed_list_has_not_played_its_events(
+  workdir, tmp_path, monkeypatch
+):
   table = played.table(tmp_path / 'e.csv', ['99,1001,7'])
-  (tmp_path / 'file').write_text('')
   states = str(tmp_path / 's.db')
-  message = played.refused(
-    workdir,
-    tmp_path,
-    table,
-    out_states=states,
-    out=str(tmp_path / 'file' / 'top.csv'),
-  )
-  assert 'cannot write' in message
+  made = []
+
+  def write(path, rows):
+    made.append(next(rows))  # the events are played by now
+    raise types.UserError(f'cannot write {path}')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(online_recipe.writers, 'write', write)
+    message = played.refused(workdir, tmp_path, table, out_states=states)
+  assert 'cannot write' in message and len(made[0].user_id) == 3
   said, _, _ = played.play(workdir, tmp_path, table, out_states=states)
   assert '1 of them new' in said and 'before' not in said

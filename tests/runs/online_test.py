@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,13 @@ def test_lists_are_of_the_items_that_are_named(workdir, service, tmp_path):
   left = {'1001', '1004', '1005'}
   assert pairs(some) == [pair for pair in pairs(every) if pair[1] in left]
   assert some and len(every) <= 2 * service.num_items
+  # Before a store is opened, and once for all batches.
+  listed.write_text('none\n', encoding='utf-8')
+  store = tmp_path / 's.db'
+  message = played.refused(
+    workdir, tmp_path, table, items=str(listed), out_states=str(store)
+  )
+  assert 'none of the 1 ids' in message and not store.exists()
 
 
 def test_a_table_moves_the_states_of_its_users(workdir, service, tmp_path):
@@ -191,6 +199,29 @@ def test_a_table_needs_no_times(workdir, service, tmp_path):
   kept = state_files.load(states, service)
   np.testing.assert_array_equal(kept.last_time, [-np.inf, 45])
   assert top == '' and not (tmp_path / 'top.csv').exists()
+
+
+def test_a_run_with_a_minimum_rating_reads_ratings(workdir, tmp_path):
+  rated = str(tmp_path / 'rated')
+  shutil.copytree(workdir, rated)
+  path = run_directory.ids_path(rated) / 'manifest.json'
+  manifest = files.read_json(path)
+  manifest['options'] |= {'filters': {'min_rating': 4.0}}
+  manifest['options'] |= {'columns': {'rating': 'stars'}}
+  files.write_json(path, manifest)
+  rows = ['99,1001,4,5', '99,1002,5,1']
+  table = tmp_path / 'e.csv'
+  header = 'user_id,item_id,timestamp,stars'
+  said, _, top = played.play(
+    rated, tmp_path, played.table(table, rows, header), k=99
+  )
+  assert said.startswith('1 event of 1 user') and 'no ratings' not in said
+  assert top and not {'1001', '1002'} & {row['item_id'] for row in top}
+  said, _, _ = played.play(
+    rated, tmp_path, played.table(table, [row[:-2] for row in rows])
+  )
+  assert said.startswith('2 events of 1 user')
+  assert '; the table has no ratings, so all of its rows count as liked' in said
 
 
 def test_files_that_are_no_states_are_refused(workdir, service, tmp_path):

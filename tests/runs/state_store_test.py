@@ -128,6 +128,20 @@ def test_a_writer_waits_for_another_one(service, tmp_path):
   assert order == [0, 7]
 
 
+def test_a_reader_waits_for_no_writer(service, tmp_path, monkeypatch):
+  path = str(tmp_path / 's.db')
+  monkeypatch.setattr(state_store, '_PATIENCE', 0.1)  # seconds, then an error
+  with state_store.opened(path, service) as store:
+    _put(store, _users(service, [1, 2]))
+    with state_store.writing(store):
+      state_store.write(store, _users(service, [1, 2, 3], time=9))
+      for create in (False, True):
+        with state_store.opened(path, service, create) as other:
+          _same(state_store.read_all(other), _users(service, [1, 2]))
+          some, _ = state_store.read(other, np.array([1, 2, 3]))
+          _same(some, _users(service, [1, 2]))
+
+
 def test_states_of_another_run_are_refused(service, tmp_path):
   path = tmp_path / 's.db'
   with state_store.opened(str(path), online_toys.without_users()):
@@ -148,6 +162,9 @@ def test_files_that_are_no_store_are_refused_and_left_alone(service, tmp_path):
   path.write_text('user,item\n1,2\n')
   assert 'holds no states' in _refused(path, service)
   assert path.read_text() == 'user,item\n1,2\n'
+  path.write_bytes(b'')
+  assert 'holds no states' in _refused(path, service, create=False)
+  assert path.read_bytes() == b''
   path.unlink()
   with contextlib.closing(sqlite3.connect(path)) as database:
     database.execute('CREATE TABLE mine (a)')

@@ -17,6 +17,8 @@ GROUP_BALANCES = ('users', 'samples')
 ROUTING = ('frozen', 'dynamic', 'soft')
 # runs.recommend
 UNKNOWN_USERS = ('error', 'skip', 'popular')
+# runs.event_checks
+LATE = ('error', 'drop', 'replay')
 # data.feature_files and data.features
 FEATURE_KINDS = ('categorical', 'multivalued', 'dense')
 MISSING_FEATURES = ('error', 'zero')

@@ -42,7 +42,8 @@ class Writing(NamedTuple):
 
   unit: str = 'auto'  # of numbers: one of UNITS, or told by their scale
   form: str = ''  # of dates, as for strptime; '' for ISO-8601 and numbers
-  one_scale: bool = True  # numbers of another scale than most are faults
+  # Numbers of another scale than most are faults, or else stay as they stand.
+  one_scale: bool = True
 
 
 def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
@@ -62,7 +63,7 @@ def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
   values, faults = parsed.values, parsed.faults
   good = faults == 0
   faults[good & (values < 0)] = cells.NEGATIVE
-  unit = writing.unit
+  unit, strange = writing.unit, np.zeros(len(values), bool)
   if unit == 'auto':
     # A date is what it says; a number may be of another unit.
     strange = _strange(values, faults == 0) & counts
@@ -71,7 +72,7 @@ def parse(raw: polars.Series, writing: Writing | None = None) -> cells.Parsed:
       faults[strange] = cells.OTHER_SCALE
   notes = parsed.notes
   if unit in _NAMES and np.any(counts):
-    counts = counts & (faults == 0)
+    counts = counts & (faults == 0) & ~strange
     values = _scaled(values, counts, UNITS[unit])
     count = int(np.sum(counts))
     notes = ((f'{raw.name} cells that count {_NAMES[unit]}', count),)

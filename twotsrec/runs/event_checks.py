@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.runs import event_clocks
@@ -15,7 +16,7 @@ from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.serving import online_windows
 
-LATE = ('error', 'drop', 'replay')
+LATE = choices.LATE
 
 
 class Chosen(NamedTuple):

@@ -43,8 +43,10 @@ def plausible(
   """What a time of a table may be.
 
   Dates may lie up to a day after now. Times may also lie ten lengths of the log
-  (at least a year) away from the times of the log, of the events played so far
-  and of most users of the table; of times that are no dates a hundred lengths.
+  (at least a year) before the log, and as far after the log, the events played
+  so far and most users of the table; of times that are no dates a hundred
+  lengths, in both directions from all of these. Where the log has dates, none
+  before 1973 goes with them, which is where minutes and hours fall.
 
   Args:
     log: first and last time of the log that the run was trained on, or None.
@@ -62,6 +64,9 @@ def plausible(
     # A quarter of the users may have bad clocks, in either direction.
     begin = np.quantile(first, 0.25, method='higher')
     end = np.quantile(last, 0.75, method='lower')
+    if log is not None and _ticks(log[1], now):
+      # A whole table may count minutes; the dates of the log are right.
+      begin = max(begin, low)
     span = max(span, end - begin)
     low, high = min(low, begin), max(high, end)
   elif log is None and len(last):
@@ -71,9 +76,10 @@ def plausible(
     allowed = _OTHER_SPANS * span or np.inf
     return Plausible(low - allowed, high + allowed, ticks)
   allowed = max(_SPANS * span, _YEAR * ticks)
+  begin = max(low - allowed, min(low, _EARLIEST * ticks))
   latest = (now + _DAY) * ticks
   end = min(high + allowed, latest) if many else latest
-  return Plausible(low - allowed, end, ticks)
+  return Plausible(begin, end, ticks)
 
 
 def written(value: float, ticks: float) -> str:

@@ -33,6 +33,7 @@ class Events(NamedTuple):
     path: of the file, for messages.
     disliked: rows below the run's minimum rating, which are seen only; None
       where there are none.
+    unrated: whether the run has a minimum rating and the table no ratings.
   """
 
   ids: np.ndarray
@@ -46,6 +47,7 @@ class Events(NamedTuple):
   lines: np.ndarray
   path: str
   disliked: tables.Table | None = None
+  unrated: bool = False
 
   @property
   def row(self) -> np.ndarray:
@@ -70,7 +72,9 @@ def read(
   """
   # Whose clock is wrong is for `event_checks`, which stops nobody else.
   rows = new_events.read(prepared, path, columns, one_scale=False)
-  return of_table(prepared, rows.table)._replace(disliked=rows.disliked)
+  return of_table(prepared, rows.table)._replace(
+    disliked=rows.disliked, unrated=rows.unrated
+  )
 
 
 def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
@@ -106,10 +110,15 @@ def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
 
 
 def without(events: Events, gone: np.ndarray) -> Events:
-  """The users without some of their events, bool[N]."""
-  before = np.concatenate([[0], np.cumsum(~gone)])
-  columns = {name: getattr(events, name)[~gone] for name in _BY_EVENT}
-  return events._replace(offsets=before[events.offsets], **columns)
+  """Events without some, bool[N]; users who have none left are gone, too."""
+  offsets = np.concatenate([[0], np.cumsum(~gone)])[events.offsets]
+  left = np.diff(offsets) > 0
+  return events._replace(
+    ids=events.ids[left],
+    user=events.user[left],
+    offsets=np.append(0, offsets[1:][left]),
+    **{name: getattr(events, name)[~gone] for name in _BY_EVENT},
+  )
 
 
 def slices(events: Events, users_at_once: int) -> Iterator[Events]:

@@ -24,8 +24,8 @@ from twotsrec.runs import event_checks
 from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import histories
 from twotsrec.runs import online_batches
-from twotsrec.runs import recommend
 from twotsrec.runs import seen
 from twotsrec.runs import state_files
 from twotsrec.runs import state_store
@@ -74,6 +74,22 @@ class Options(NamedTuple):
   columns: pipeline.TableOptions = pipeline.TableOptions()
 
 
+class _Task(NamedTuple):
+  """What all batches of a table share.
+
+  Attributes:
+    prepared: data of the run.
+    options: what is asked for.
+    owned: items that users of the run have, where these are left out.
+    allowed: bool[I + 1], items for lists, where there are lists.
+  """
+
+  prepared: prepared_lib.Prepared
+  options: Options
+  owned: prepared_lib.SeenItems | None
+  allowed: np.ndarray | None
+
+
 def open_service(workdir: str) -> online.Service:
   """The service of `open_run`."""
   return open_run(workdir)[0]
@@ -113,13 +129,13 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
   if options.out:
     exclude, note = seen.leave_out(workdir, options.exclude_seen)
     options = options._replace(exclude_seen=exclude)
-  events = None
+  task, events = _task(prepared, options), None
   if options.events:
     events = event_tables.read(prepared, options.events, options.columns)
   with _opened(options, service) as store:
     said = []
     if events is not None:
-      said.append(_play(store, prepared, events, options, quiet))
+      said.append(_play(store, task, events, quiet))
       said += [note] if note else []
     out = options.out_states
     if out and _is_file(store, out):
@@ -151,6 +167,16 @@ def _check(options):
       '--out_states is missing: a file for the states afterwards, such as'
       ' states.db'
     )
+
+
+def _task(prepared, options) -> _Task:
+  owned = allowed = None
+  if options.out:
+    allowed = catalogs.allowed(
+      prepared, options.items, options.exclude_items, options.where
+    )
+    owned = histories.owned(prepared) if options.exclude_seen else None
+  return _Task(prepared, options, owned, allowed)
 
 
 @contextlib.contextmanager
@@ -199,14 +225,10 @@ def _is_file(store, path) -> bool:
   return store.path == state_store.IN_MEMORY or not _same(store.path, path)
 
 
-def _play(store, prepared, events, options, quiet) -> str:
+def _play(store, task, events, quiet) -> str:
   """Plays a table; says what was done."""
-  times = prepared.times
-  log = None
-  if times is not None and len(times):
-    log = float(np.min(times)), float(np.max(times))
-  absurd, why = event_checks.absurd(events, log, state_store.reached(store))
-  sound = event_tables.without(events, absurd)
+  prepared, options = task.prepared, task.options
+  sound, absurd, why = online_batches.sound(store, prepared, events)
   pieces = list(event_tables.slices(sound, _BATCH))
   if len(pieces) > 1 and options.rules.late == 'error':
     for piece in pieces:  # before anything is played
@@ -218,9 +240,9 @@ def _play(store, prepared, events, options, quiet) -> str:
     )
   ]
   with progress.reporter(
-    len(events.ids), 'events', quiet=quiet, unit='users'
+    len(sound.ids), 'events', quiet=quiet, unit='users'
   ) as show:
-    rows = _batches(store, prepared, pieces, options, played, show)
+    rows = _batches(store, task, pieces, played, show)
     with contextlib.closing(rows):
       count = writers.write(options.out, rows) if options.out else _drain(rows)
   message = _message(events, online_batches.together(played), why)
@@ -234,7 +256,7 @@ def _drain(rows) -> int:
 
 
 def _batches(
-  store, prepared, pieces, options, played, show
+  store, task, pieces, played, show
 ) -> Generator[writers.Rows, None, None]:
   """Plays batch after batch; recommendations, if they are asked for.
 
@@ -245,24 +267,21 @@ def _batches(
     with state_store.writing(store):
       stored, batch = online_batches.play(
         store,
-        prepared,
+        task.prepared,
         events,
-        options.rules,
+        task.options.rules,
         show=lambda users, count, done=done: show(done + users, count),
       )
       played.append(batch)
-      if options.out:
-        yield from _rows(store.service, prepared, events, stored, options)
+      if task.allowed is not None:
+        yield from _rows(store.service, task, events, stored)
     done += len(events.ids)
 
 
-def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
+def _rows(service, task, events, stored) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
-  owned = _seen(prepared, events, stored) if options.exclude_seen else None
-  allowed = catalogs.allowed(
-    prepared, options.items, options.exclude_items, options.where
-  )
-  k = min(options.k, int(np.sum(allowed)))
+  owned = None if task.owned is None else _seen(task, events, stored)
+  k = min(task.options.k, int(np.sum(task.allowed)))
   size = min(_RECOMMENDED, recommend_lib.chunk_size(k, service.num_items))
   for first in range(0, len(events.ids), size):
     part = np.arange(first, min(first + size, len(events.ids)))
@@ -271,23 +290,21 @@ def _rows(service, prepared, events, stored, options) -> Iterator[writers.Rows]:
       online.State(*(leaf[part] for leaf in stored.state)),
       k,
       None if owned is None else gathers.exclusions(owned, part),
-      allowed,
+      task.allowed,
     )
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
 
-def _seen(prepared, events, stored) -> gathers.Exclusions:
+def _seen(task, events, stored) -> gathers.Exclusions:
   """Items of every user by the run, the table and the events stored before."""
-  owned = gathers.exclusions(
-    recommend.owned(prepared), np.maximum(events.user, 0)
-  )
+  owned = gathers.exclusions(task.owned, np.maximum(events.user, 0))
   row = np.repeat(np.arange(len(events.ids)), owned.counts)
   mine = events.user[row] >= 0
   window = stored.window
   row = np.concatenate([row[mine], events.row, online_windows.rows(window)])
   items = np.concatenate([owned.items[mine], events.items, window.item])
   if events.disliked is not None:
-    of, disliked = _disliked(prepared, events.ids, events.disliked)
+    of, disliked = _disliked(task.prepared, events.ids, events.disliked)
     row, items = np.append(row, of), np.append(items, disliked)
   order = np.argsort(row, kind='stable')
   order = order[items[order] > 0]
@@ -320,11 +337,18 @@ def _message(events, played, why) -> str:
     (played.late, 'came late and @ dropped'),
     (played.placed, 'came late and @ played in their place'),
     (played.too_late, 'came too late for the events that are stored'),
-    (played.refused, f'of {users} @ refused: {why}'),
+    (
+      played.refused,
+      f'of {users}, left out of states and lists, @ refused: {why}',
+    ),
   ):
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
+  if events.unrated:
+    clauses.append(
+      'the table has no ratings, so all of its rows count as liked'
+    )
   if np.all(events.identity == event_identity.NONE):
     clauses.append(
       'without times or --event_column they are not recognized if they come'

@@ -56,6 +56,30 @@ def together(parts: Sequence[Played]) -> Played:
   return Played(*map(sum, zip(*parts, strict=True)))
 
 
+def sound(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  events: event_tables.Events,
+) -> tuple[event_tables.Events, np.ndarray, str]:
+  """The events that may be played in a store.
+
+  Args:
+    store: open.
+    prepared: data of its run.
+    events: a whole table, which is judged as one.
+  Returns:
+    The table without users whose clock cannot be right; their events,
+    bool[N]; and a clause about the first of the wrong times, '' for none.
+  Raises:
+    types.UserError: nobody in the table has a time that may be right.
+  """
+  times, log = prepared.times, None
+  if times is not None and len(times):
+    log = float(np.min(times)), float(np.max(times))
+  absurd, why = event_checks.absurd(events, log, state_store.reached(store))
+  return event_tables.without(events, absurd), absurd, why
+
+
 def play(
   store: state_store.Store,
   prepared: prepared_lib.Prepared,
@@ -68,8 +92,7 @@ def play(
   Args:
     store: open.
     prepared: data of its run.
-    events: of users who all fit into memory; `event_checks.absurd` has looked
-      at their times.
+    events: of users who all fit into memory, of what `sound` leaves.
     rules: how.
     show: called with users done and events played since the last call.
   Returns:

@@ -20,7 +20,6 @@ from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 
-owned = histories.owned
 _NAMED = 5  # users without a list in a message
 
 
@@ -202,7 +201,7 @@ def requests(
     )
   return recommend_lib.known_users(
     prepared,
-    owned(prepared),
+    histories.owned(prepared),
     users,
     history_length=ranker.history_length,
     routes=routes,

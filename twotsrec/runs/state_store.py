@@ -69,6 +69,9 @@ def opened(
 ) -> Iterator[Store]:
   """A store for states of a run, closed in the end.
 
+  Opening waits for nobody once the store is there: who reads sees what was
+  written last.
+
   Args:
     path: the file; `IN_MEMORY` for none.
     service: the run.
@@ -84,8 +87,10 @@ def opened(
     with _explained(path):
       _begin(database, path)
       store = Store(database, service, path)
-      with writing(store):
-        _check_run(store)
+      if not _is_owned(store):
+        with writing(store):
+          _own(store)
+      _check_run(store)
     yield store
   finally:
     with contextlib.suppress(sqlite3.Error):
@@ -187,7 +192,8 @@ def _check_file(path, create):
     raise types.UserError(
       f'cannot read {path}: {error.strerror}; name a file that you can read'
     ) from error
-  if start not in (b'', MAGIC):
+  allowed = (b'', MAGIC) if create else (MAGIC,)  # SQLite begins empty files
+  if start not in allowed:
     raise wrong_file(path)
 
 
@@ -206,14 +212,20 @@ def _begin(database, path):
   database.execute(_WANTED)
   if path != IN_MEMORY:
     _patiently(lambda: database.execute('PRAGMA journal_mode=WAL'))
-  database.execute('BEGIN IMMEDIATE')
-  with database:  # commits, or rolls back
-    if _is_empty(database):
-      for statement in _SCHEMA.split(';')[:-1]:
-        database.execute(statement)
-      database.execute(f'PRAGMA application_id={_APPLICATION}')
-      database.execute(f'PRAGMA user_version={_VERSION}')
-    _check_kind(database, path)
+  if _is_empty(database):
+    database.execute('BEGIN IMMEDIATE')
+    with database:  # commits, or rolls back
+      _make(database)
+  _check_kind(database, path)
+
+
+def _make(database):
+  """The tables, unless another process was faster."""
+  if _is_empty(database):
+    for statement in _SCHEMA.split(';')[:-1]:
+      database.execute(statement)
+    database.execute(f'PRAGMA application_id={_APPLICATION}')
+    database.execute(f'PRAGMA user_version={_VERSION}')
 
 
 def _check_kind(database, path):
@@ -255,15 +267,30 @@ def _patiently(action):
       time.sleep(_PAUSE)
 
 
-def _check_run(store):
-  """Refuses states of another run; a new store belongs to this one."""
-  service = store.service
+def _run(service) -> dict[str, str]:
+  """What a store says of the run that it belongs to."""
   text = service.ids.user.dtype.kind == 'U'
-  ours = {
+  return {
     'ids': 'text' if text else 'integers',
     'cell': f'{service.cell} of width {service.width}',
     'digest': service.digest.hex(),
   }
+
+
+def _is_owned(store) -> bool:
+  return _about(store, 'digest', None) is not None
+
+
+def _own(store):
+  """Makes a store that of this run, unless another process was faster."""
+  if not _is_owned(store):
+    for name, value in _run(store.service).items():
+      _tell(store, name, value)
+
+
+def _check_run(store):
+  """Refuses states of another run."""
+  ours = _run(store.service)
   theirs = {name: _about(store, name, value) for name, value in ours.items()}
   for name, noun in (
     ('cell', 'networks'),
@@ -276,8 +303,6 @@ def _check_run(store):
         f' has {ours[name]}); use the run that they were made with, or begin'
         ' another file with --out_states'
       )
-  for name, value in ours.items():
-    _tell(store, name, value)
 
 
 def _about(store, name, default) -> Any:
