@@ -163,11 +163,7 @@ def read_table(
   roles = {role: name for role, name in named.items() if name}
   wanted = dict.fromkeys(conditions, cells.ANY_TEXT)
   wanted |= {name: _KINDS[role] for role, name in roles.items()}
-  read = functools.partial(
-    blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
-  )
-  block = whole.joined([whole.gathered(read(path)) for path in paths])
-  block = whole.without_headers(block)
+  block = gathered(paths, wanted, delimiter, column_names)
   if column_names:
     whole.refuse_unnamed_header(block, [columns.user, columns.item])
   block, left_out = whole.where(block, conditions)
@@ -223,7 +219,21 @@ def join(parts: dict[str, Table]) -> Table:
   )
 
 
-def blocks(
+def gathered(
+  paths: Sequence[pathlib.Path],
+  wanted: dict[str, cells.Kind],
+  delimiter: str | None = None,
+  column_names: Sequence[str] | None = None,
+) -> cells.Block:
+  """All rows of the files of a table, whose headers are no rows."""
+  read = functools.partial(
+    _blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
+  )
+  block = whole.joined([whole.gathered(read(path)) for path in paths])
+  return whole.without_headers(block)
+
+
+def _blocks(
   path: pathlib.Path,
   wanted: dict[str, cells.Kind],
   *,
