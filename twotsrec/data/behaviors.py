@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
-from twotsrec.data import dislikes
 from twotsrec.data import prepared as prepared_lib
 
 # The one behavior of a log that tells none apart.
@@ -34,8 +33,6 @@ def of_prepared(
       them.
   """
   behavior, names = _behavior_of(data)
-  if data.behaviors is not None:
-    dislikes.refuse(data, 'a model of several behaviors')
   in_train = np.asarray(data.split) == prepared_lib.TRAIN
   if np.any(~in_train & (behavior != len(names) - 1)):
     raise types.UserError(
