@@ -56,8 +56,7 @@ def read(
   least = filters.get('min_rating')
   _refuse_unread(prepared, given.columns, least)
   options = reading(prepared, path, given)
-  forms = options.forms._replace(one_scale=one_scale)
-  table = pipeline.read_table(path, options._replace(forms=forms))
+  table = pipeline.read_table(path, options, one_scale)
   table = table._replace(user=_like_users(prepared, table.user))
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:
@@ -92,8 +91,10 @@ def reading(
   if columns.time is None and columns.order is None and _TIME in names:
     columns = columns._replace(time=_TIME)
   forms = options.forms
-  if forms != given.forms:  # of training: new events may lack a column of it
-    where = tuple(w for w in forms.where if w.partition('=')[0] in names)
+  if not given.forms.where:  # of training: they may lack a column of it
+    where = tuple(
+      w for w in forms.where if w.partition('=')[0].strip() in names
+    )
     forms = forms._replace(where=where)
   return options._replace(columns=columns, forms=forms)
 
@@ -129,17 +130,31 @@ def _like_training(prepared, given) -> pipeline.TableOptions:
   }
   if 'column_names' in same:
     same['column_names'] = tuple(same['column_names'])
-  if 'forms' in trained and given.forms == usual.forms:
-    forms: dict[str, Any] = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in trained['forms'].items()
-    }
-    same['forms'] = tables.Forms(**forms)
+  same['forms'] = _forms(trained.get('forms') or {}, given.forms)
   given = given._replace(**same)
   if given.id_type == 'auto':
     # Somebody new may have any name, where those of the run are numbers, too.
     given = given._replace(id_type='string')
   return given
+
+
+def _forms(trained: dict[str, Any], given: tables.Forms) -> tables.Forms:
+  """`given`; every field that is left at its default is as in training."""
+  left = {
+    name
+    for name, usual in tables.Forms()._asdict().items()
+    if getattr(given, name) == usual
+  }
+  # A unit is of numbers and a form of dates, so that one rules out the other.
+  of_times = {'time_unit', 'time_format'}
+  if not of_times <= left:
+    left -= of_times
+  forms = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in trained.items()
+    if name in left
+  }
+  return given._replace(**forms)
 
 
 def _like_users(prepared, column: ids_lib.Column) -> ids_lib.Column:

@@ -1,0 +1,57 @@
+"""Tables of new events are read as the run has read its own."""
+
+import pytest
+
+from twotsrec.data import interactions
+from twotsrec.data import pipeline
+from twotsrec.data import tables
+from twotsrec.runs import new_events
+
+_TIMED = tables.Columns(time='when')
+
+
+def _run(folder, **forms):
+  """Data of a log with a time, a kind and forms of its own."""
+  path = folder / 'log.csv'
+  rows = ''.join(f'{u},{i},{i + 1}.09.2020,a\n' for u in (1, 2) for i in (3, 4, 5))
+  path.write_text('user_id,item_id,when,kind\n' + rows + 'NA,3,1.9.2020,b\n')
+  reading = pipeline.TableOptions(
+    columns=_TIMED,
+    forms=tables.Forms(
+      time_format='%d.%m.%Y', keep_ids=('NA',), where=('kind=a,b',), **forms
+    ),
+  )
+  return pipeline.prepare(pipeline.Options(table=str(path), reading=reading))
+
+
+@pytest.mark.parametrize(
+  ('given', 'when', 'seconds'),
+  [
+    (tables.Forms(), '2.9.2020', 1_599_004_800),
+    (tables.Forms(decimal=','), '2.9.2020', 1_599_004_800),
+    (tables.Forms(time_format='%Y/%m/%d'), '2020/9/2', 1_599_004_800),
+    (tables.Forms(time_unit='ms'), '1599004800000', 1_599_004_800),
+  ],
+)
+def test_every_form_that_is_not_given_is_as_in_training(
+  tmp_path, given, when, seconds
+):
+  path = tmp_path / 'new.csv'
+  path.write_text(f'user_id,item_id,when\nNA,3,{when}\n')
+  options = pipeline.TableOptions(columns=_TIMED, forms=given)
+  rows = new_events.read(_run(tmp_path), str(path), options).table
+  assert rows.user.tolist() == ['NA'] and rows.time.tolist() == [seconds]
+
+
+def test_conditions_of_training_hold_where_the_column_is_there(tmp_path):
+  path, run = tmp_path / 'new.csv', _run(tmp_path)
+  path.write_text('user_id,item_id,when,kind\n1,3,2.9.2020,a\n2,3,2.9.2020,c\n')
+  with path.open('a') as file:
+    file.write('3,3,2.9.2020,b\n')
+  options = pipeline.TableOptions(columns=_TIMED)
+  options = options._replace(forms=tables.Forms(keep_ids=('x',)))
+  rows = new_events.read(run, str(path), options).table
+  assert rows.user.tolist() == ['1', '3']
+  options = options._replace(forms=tables.Forms(where=('kind=c',)))
+  rows = new_events.read(run, str(path), options).table
+  assert rows.user.tolist() == ['2']
