@@ -1,10 +1,13 @@
 """Tables of new events are read as the run has read its own."""
 
+import numpy as np
 import pytest
 
-from twotsrec.data import interactions
+from tests.data import small_logs
+from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.data import tables
+from twotsrec.runs import event_tables
 from twotsrec.runs import new_events
 
 _TIMED = tables.Columns(time='when')
@@ -13,7 +16,9 @@ _TIMED = tables.Columns(time='when')
 def _run(folder, **forms):
   """Data of a log with a time, a kind and forms of its own."""
   path = folder / 'log.csv'
-  rows = ''.join(f'{u},{i},{i + 1}.09.2020,a\n' for u in (1, 2) for i in (3, 4, 5))
+  rows = ''.join(
+    f'{u},{i},{i + 1}.09.2020,a\n' for u in (1, 2) for i in (3, 4, 5)
+  )
   path.write_text('user_id,item_id,when,kind\n' + rows + 'NA,3,1.9.2020,b\n')
   reading = pipeline.TableOptions(
     columns=_TIMED,
@@ -55,3 +60,16 @@ def test_conditions_of_training_hold_where_the_column_is_there(tmp_path):
   options = options._replace(forms=tables.Forms(where=('kind=c',)))
   rows = new_events.read(run, str(path), options).table
   assert rows.user.tolist() == ['2']
+
+
+def test_somebody_new_may_have_a_name_where_the_run_has_numbers(tmp_path):
+  run, path = small_logs.make([2, 3]), tmp_path / 'new.csv'
+  items = run.item_ids[:2].tolist()
+  path.write_text(f'user_id,item_id\nbob,{items[0]}\n101,{items[1]}\nbob,x\n')
+  events = event_tables.read(run, str(path), pipeline.TableOptions())
+  assert events.ids.tolist() == ['101', 'bob']
+  assert events.user.tolist() == [1, -1]
+  assert events.items.tolist() == [2, 1, 0]
+  table = tables.make('t', user=np.array(['bob']), item=np.array(['x']))
+  with pytest.raises(types.UserError, match='none of its 1 items'):
+    event_tables.of_table(run, table)

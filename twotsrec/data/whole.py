@@ -126,7 +126,7 @@ def mixed(column: polars.Series, spared: Sequence[str]) -> tuple[int, str]:
   (0, '') if no id is an integer.
   """
   text = cells.tidied(column)
-  integers = cells.plain_integers(text)
+  integers, _ = cells.plain_integers(text)
   if not integers.any():
     return 0, ''
   missing = ['', *(n for n in cells.MISSING_NAMES if n not in spared)]
@@ -155,9 +155,8 @@ def _small(column: polars.Series) -> polars.Series:
   """The column as integers if all of its cells are plain ones."""
   if column.dtype != polars.String or not len(column):
     return column
-  if cells.plain_integers(column).fill_null(False).all():
-    return column.cast(polars.Int64)
-  return column
+  good, integers = cells.plain_integers(column)
+  return integers if good.all() else column
 
 
 def _concatenated(columns: list[polars.Series]) -> polars.Series:

@@ -8,7 +8,6 @@ from twotsrec.data import ids as ids_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import gathers
-from twotsrec.runs import catalogs
 from twotsrec.runs import new_events
 
 
@@ -74,7 +73,7 @@ def join(
     names = names.astype(str)
   user = np.full(len(names), -1, np.int32)
   if not alone:
-    user = catalogs.encode(prepared.user_ids, names)
+    user = ids_lib.encode(prepared.user_ids, names)
   item = ids_lib.encode_items(prepared.item_ids, table.item)
   # Checked before anything is left out.
   target = new_events.is_target(prepared, table)

@@ -99,6 +99,14 @@ def reading(
   return options._replace(columns=columns, forms=forms)
 
 
+def all_unknown(path: str, rows: int) -> types.UserError:
+  """What is said of a table that has no item of the run."""
+  return types.UserError(
+    f'{path}: none of its {rows:,} items is in the training data; the'
+    ' ids must be those of the training table'
+  )
+
+
 def is_target(prepared: prepared_lib.Prepared, table: tables.Table):
   """Rows of the behavior that a user does once, bool[N]; all without any."""
   if table.behavior is None:
@@ -162,11 +170,8 @@ def _like_users(prepared, column: ids_lib.Column) -> ids_lib.Column:
   if prepared.user_ids.dtype.kind == 'U' or not ids_lib.is_text(column):
     return column
   names, codes = ids_lib.number(column)
-  try:
-    numbers = names.astype(np.int64)
-  except (ValueError, OverflowError):
-    return column
-  return numbers[codes] if np.all(numbers.astype(str) == names) else column
+  numbers, able = ids_lib.integers(names)
+  return numbers[codes] if np.all(able) else column
 
 
 def _refuse_unread(prepared, columns, least) -> None:
