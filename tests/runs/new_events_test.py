@@ -73,3 +73,18 @@ def test_somebody_new_may_have_a_name_where_the_run_has_numbers(tmp_path):
   table = tables.make('t', user=np.array(['bob']), item=np.array(['x']))
   with pytest.raises(types.UserError, match='none of its 1 items'):
     event_tables.of_table(run, table)
+
+
+@pytest.mark.parametrize(
+  ('word', 'count'),
+  [({}, 0), ({'dislikes': 'drop'}, 0), ({'dislikes': 'seen'}, 1)],
+)
+def test_rows_rated_low_are_forgotten_as_in_training(tmp_path, word, count):
+  path, run = tmp_path / 'new.csv', small_logs.make([2, 3])
+  path.write_text('user_id,item_id,stars\n100,1000,1\n100,1001,5\n')
+  run.manifest['options'] = {
+    'columns': {'rating': 'stars'},
+    'filters': {'min_rating': 3, **word},
+  }
+  rows = new_events.read(run, str(path), pipeline.TableOptions())
+  assert len(rows.table.user) == 1 and len(rows.disliked.user) == count

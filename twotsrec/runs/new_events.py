@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import dislikes
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -64,7 +65,7 @@ def read(
   return NewEvents(
     table=_some(table, ~low),
     # A run that was told to forget such rows forgets these, too.
-    disliked=_some(table, low & (filters.get('dislikes') != 'drop')),
+    disliked=_some(table, low & (dislikes.rule(prepared) != 'drop')),
     unrated=least is not None and table.rating is None,
   )
 
