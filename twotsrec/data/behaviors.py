@@ -127,5 +127,4 @@ def _behavior_of(
 
 def _pairs(data: prepared_lib.Prepared) -> np.ndarray:
   """One number for user and item of every event, i64[N]."""
-  user = data.event_users.astype(np.int64)
-  return user * (data.num_items + 1) + np.asarray(data.items)
+  return prepared_lib.pairs(data.event_users, data.items, data.num_items)

@@ -314,7 +314,7 @@ def with_disliked(data: Prepared, items: SeenItems) -> SeenItems:
 
 def pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
   """One number for every pair of user and item, i64[M]."""
-  return np.asarray(user, np.int64) * (num_items + 1) + item
+  return np.asarray(user, np.int64) * (num_items + 1) + np.asarray(item)
 
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
