@@ -284,14 +284,14 @@ def _judged(
   parse_texts = functools.partial(cells.parse_texts, spared=forms.keep_ids)
   for role in ('user', 'item'):
     ids_of_role = block.columns[roles[role]]
-    if id_type == 'string' or (
-      id_type == 'auto' and not cells.are_integers(ids_of_role, forms.keep_ids)
-    ):
+    integers, count, example = id_type == 'int', 0, ''
+    if id_type == 'auto':
+      integers, count, example = whole.mixed(ids_of_role, forms.keep_ids)
+    if not integers:
       kinds[role] = cells.TEXT_ID._replace(parse=parse_texts)
-      count, example = whole.mixed(ids_of_role, forms.keep_ids)
-      if count and id_type == 'auto':
-        what = f'{roles[role]} ids are text for those that are no integers, '
-        notes[f'{what}such as {example[:40]!r}'] = count
+    if count:
+      what = f'{roles[role]} ids are text for those that are no integers, '
+      notes[f'{what}such as {example[:40]!r}'] = count
   for role in {'behavior', 'split', 'event'} & set(roles):
     kinds[role] = cells.TEXT._replace(parse=parse_texts)
   if 'time' in roles:

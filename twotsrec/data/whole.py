@@ -120,18 +120,23 @@ def taken(block: cells.Block, rows: np.ndarray) -> cells.Block:
   )
 
 
-def mixed(column: polars.Series, spared: Sequence[str]) -> tuple[int, str]:
-  """How many ids of a column of text are no integers, and one of them.
+def mixed(
+  column: polars.Series, spared: Sequence[str]
+) -> tuple[bool, int, str]:
+  """Whether all ids of a column are integers, as `cells.are_integers` says.
 
-  (0, '') if no id is an integer.
+  Also, where only some are, how many are none, and one of these.
   """
+  if column.dtype.is_integer():
+    return True, 0, ''
   text = cells.tidied(column)
   integers, _ = cells.plain_integers(text)
-  if not integers.any():
-    return 0, ''
+  others = text if not integers.any() else text.filter(~integers)
   missing = ['', *(n for n in cells.MISSING_NAMES if n not in spared)]
-  others = text.filter(~integers & ~text.is_in(missing))
-  return len(others), str(others.min())
+  others = others.filter(~others.is_in(missing))
+  if not len(others) or not integers.any():
+    return not len(others), 0, ''
+  return False, len(others), str(others.min())
 
 
 def alike(names: polars.Series) -> tuple[int, tuple[str, str]]:
