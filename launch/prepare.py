@@ -70,8 +70,9 @@ _DISLIKES = flags.DEFINE_enum(
   'dislikes',
   'seen',
   choices.DISLIKES,
-  'Items rated lower: neither recommended nor ranked (seen), forgotten (drop),'
-  ' or as seen and trained against (negatives).',
+  'Items rated lower: neither recommended nor ranked, and never negatives of'
+  ' sequence models of one behavior (seen); forgotten (drop); or as seen, and'
+  ' such models train against them (negatives).',
 )
 _DEDUP = flags.DEFINE_enum(
   'dedup',

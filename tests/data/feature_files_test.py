@@ -44,6 +44,17 @@ def test_parquet_gives_the_same(tmp_path):
   check_rows(feature_files.read(tmp_path / 't.parquet', ALL))
 
 
+@pytest.mark.parametrize('named', ['parts', 'parts/*.csv', 'a,b'])
+def test_rows_of_all_files_are_read(tmp_path, named):
+  header, *lines = TEXT.splitlines()
+  (tmp_path / 'parts').mkdir()
+  parts = [tmp_path / 'parts' / name for name in ('a.csv', 'b.csv')]
+  for part, rows in zip(parts, (lines[:1], lines[1:]), strict=True):
+    part.write_text('\n'.join([header, *rows, '']))
+  path = ','.join(map(str, parts)) if named == 'a,b' else tmp_path / named
+  check_rows(feature_files.read(path, ALL))
+
+
 def test_text_ids_keep_their_zeros(tmp_path):
   path = table_files.write(tmp_path, 'id;c\n007;1\n')
   rows = feature_files.read(

@@ -2,9 +2,7 @@ import hypothesis
 from hypothesis import strategies
 import numpy as np
 import polars
-import pytest
 
-from twotsrec import types
 from twotsrec.data import ids
 
 # Close together, where every possible value gets a mark, and far apart.
@@ -61,9 +59,14 @@ def test_numbers_and_text_are_looked_up_across_kinds():
   assert ids.encode(np.array([3, 5]), np.array([], str)).tolist() == []
 
 
-def test_text_for_integer_ids_is_an_error_that_shows_it():
-  with pytest.raises(types.UserError, match="integer ids, but here is 'x7'"):
-    ids.encode(np.array([3, 5]), np.array(['5', 'x7']))
+def test_a_text_is_the_integer_that_is_written_so_and_else_unknown():
+  known = np.array([-4, 0, 5])
+  asked = ['5', '05', 'x7', '-4', '-0', '0', '+5', ' 5', '5.0', '', '9' * 30]
+  expected = [2, -1, -1, 0, -1, 1, -1, -1, -1, -1, -1]
+  assert ids.encode(known, np.array(asked)).tolist() == expected
+  column = ids.texts(polars.Series(asked))
+  assert ids.encode(known, column).tolist() == expected
+  assert ids.encode(known, np.array([0.0, 0.5, 5.0])).tolist() == [1, -1, 2]
 
 
 @settings

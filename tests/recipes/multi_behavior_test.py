@@ -11,6 +11,8 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import interactions
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.recipes import multi_behavior
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
@@ -67,6 +69,24 @@ def test_an_epoch_sees_every_pair_that_its_users_give(aggregate, aggregator):
   assert np.all(moved.max(1) > 0)
   if aggregator == 'famo':  # it saw the losses after the updates
     assert np.any(state.aggregator_state.logits != 0)
+
+
+def test_dislikes_that_nothing_would_train_against_are_refused():
+  event = np.arange(3)
+  data = prepared_lib.build(
+    event,
+    event + 1,
+    np.zeros(3, np.int8),
+    user_ids=event,
+    item_ids=event,
+    behaviors=np.array([0, 1, 1]),
+    behavior_names=('view', 'buy'),
+    disliked=interactions.Pairs(np.array([0]), np.array([2])),
+    options={'filters': {'dislikes': 'negatives'}},
+  )
+  experiment = contracts.Experiment(toys.config('no_aggregation'), data, None)
+  with pytest.raises(types.UserError, match='--dislikes=seen'):
+    multi_behavior.build(experiment)
 
 
 def test_groups_are_as_large_as_their_pairs_with_a_loss():

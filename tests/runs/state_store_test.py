@@ -73,6 +73,18 @@ def test_users_come_back_as_they_were(service, tmp_path):
     np.testing.assert_array_equal(every.ids, [*range(9), 20])
 
 
+def test_somebody_with_a_name_may_join_people_with_numbers(service, tmp_path):
+  path = str(tmp_path / 'states.sqlite')
+  texts, numbers = np.array(['5', 'bob']), np.array([5])
+  with state_store.opened(path, service) as store:
+    _put(store, _users(service, [5, 6])._replace(ids=texts))
+    _put(store, _users(service, numbers, time=6.0))
+    assert state_store.count(store) == 2
+    stored, place = state_store.read(store, texts)
+    assert stored.ids.tolist() == ['5', 'bob'] and place.tolist() == [0, 1]
+    assert stored.last_time.tolist() == [6.0, 5.0]
+
+
 def test_a_store_and_a_file_are_the_same_states(service, tmp_path):
   file, stored = str(tmp_path / 's.npz'), _users(service, range(7))
   state_files.save(file, service, stored)

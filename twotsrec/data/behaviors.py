@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from twotsrec import types
-from twotsrec.data import dislikes
 from twotsrec.data import prepared as prepared_lib
 
 # The one behavior of a log that tells none apart.
@@ -34,8 +33,6 @@ def of_prepared(
       them.
   """
   behavior, names = _behavior_of(data)
-  if data.behaviors is not None:
-    dislikes.refuse(data, 'a model of several behaviors')
   in_train = np.asarray(data.split) == prepared_lib.TRAIN
   if np.any(~in_train & (behavior != len(names) - 1)):
     raise types.UserError(
@@ -130,5 +127,4 @@ def _behavior_of(
 
 def _pairs(data: prepared_lib.Prepared) -> np.ndarray:
   """One number for user and item of every event, i64[N]."""
-  user = data.event_users.astype(np.int64)
-  return user * (data.num_items + 1) + np.asarray(data.items)
+  return prepared_lib.pairs(data.event_users, data.items, data.num_items)

@@ -123,18 +123,18 @@ def are_integers(raw: polars.Series, spared: Sequence[str] = ()) -> bool:
   if raw.dtype.is_integer():
     return True
   text = tidied(raw)
-  good = plain_integers(text)
+  good, _ = plain_integers(text)
   rest = set() if good.all() else set(text.filter(~good).unique().to_list())
   return rest <= {'', *MISSING_NAMES} - set(spared)
 
 
-def plain_integers(text: polars.Series) -> polars.Series:
-  """Which texts are integers of 64 bits as Python writes them."""
+def plain_integers(text: polars.Series) -> tuple[polars.Series, polars.Series]:
+  """Which texts are integers of 64 bits as Python writes them; all integers."""
   integers = text.cast(polars.Int64, strict=False)
   some = integers.is_not_null()
-  if not some.any():
-    return some
-  return some & (integers.cast(polars.String) == text).fill_null(False)
+  if some.any():
+    some &= (integers.cast(polars.String) == text).fill_null(False)
+  return some, integers
 
 
 def parse_integer_ids(raw: polars.Series) -> Parsed:
@@ -142,8 +142,8 @@ def parse_integer_ids(raw: polars.Series) -> Parsed:
   if raw.dtype.is_integer():
     return _typed_integers(raw)
   text = tidied(raw)
-  integers = text.cast(polars.Int64, strict=False)
-  return completed(text, integers, plain_integers(text), _integer_id)
+  good, integers = plain_integers(text)
+  return completed(text, integers, good, _integer_id)
 
 
 def parse_order(raw: polars.Series) -> Parsed:

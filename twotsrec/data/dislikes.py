@@ -6,12 +6,18 @@ from twotsrec.data import prepared as prepared_lib
 LOW = 'rating below'  # begins the cause of such rows in a report
 
 
+def rule(data: prepared_lib.Prepared) -> str:
+  """What becomes of such rows, see `interactions.Filters`.
+
+  Older data have no word for it, and forgot them.
+  """
+  filters = data.manifest['options'].get('filters') or {}
+  return filters.get('dislikes', 'drop')
+
+
 def teaches(data: prepared_lib.Prepared) -> bool:
   """Whether items that were rated too low are trained against."""
-  filters = data.manifest['options'].get('filters', {})
-  return (
-    data.disliked_items is not None and filters.get('dislikes') == 'negatives'
-  )
+  return data.disliked_items is not None and rule(data) == 'negatives'
 
 
 def refuse(data: prepared_lib.Prepared, reader: str) -> None:
@@ -25,10 +31,8 @@ def refuse(data: prepared_lib.Prepared, reader: str) -> None:
 
 def forgotten(data: prepared_lib.Prepared) -> int:
   """Rows that were rated too low for an event, and are known no more."""
-  filters = data.manifest['options'].get('filters', {})
   dropped = data.manifest['report'].get('dropped', {})
-  # Older data have no word for it, and forgot such rows.
-  if filters.get('dislikes', 'drop') != 'drop':
+  if rule(data) != 'drop':
     return 0
   return sum(
     rows['count'] for cause, rows in dropped.items() if cause.startswith(LOW)

@@ -12,7 +12,6 @@ from twotsrec.data import choices
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import table_files
 from twotsrec.data import tables
-from twotsrec.data import whole
 
 KINDS = choices.FEATURE_KINDS
 CATEGORICAL, MULTIVALUED, DENSE = KINDS
@@ -62,7 +61,7 @@ def read(
   """Reads a table of item features.
 
   Args:
-    path: any format of `tables.read_table`.
+    path: any format of `tables.read_table`, also several files.
     columns: 'name:kind' of the columns to read, see KINDS. An empty cell of a
       categorical or multivalued column is no value; a dense one has a number
       in every row.
@@ -72,7 +71,8 @@ def read(
     text_ids: whether item ids are text, or else integers.
   """
   kinds = _parse_columns(columns)
-  path = table_files.named(path)[0]
+  paths = table_files.named(path)
+  path = paths[0]
   if not separator:
     raise types.UserError("the separator is ''; give one or more characters")
   names = tables.column_names(path, delimiter)
@@ -97,8 +97,8 @@ def read(
     '; correct it'
     + (as_text(fault.name) if kinds.get(fault.name) == DENSE else '')
   )
-  blocks = tables.blocks(path, wanted, delimiter=delimiter)
-  read_rows = rows_lib.parse(whole.gathered(blocks), parsers, remedy)
+  block = tables.gathered(paths, wanted, delimiter)
+  read_rows = rows_lib.parse(block, parsers, remedy)
   if not len(read_rows.lines):
     raise types.UserError(f'{path}: a header but no rows; give a row per item')
   of_kind = lambda wanted: {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars
 
-from twotsrec import types
+from twotsrec.data import cells
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,6 +102,13 @@ def is_text(column: Column) -> bool:
   return isinstance(column, Texts) or column.dtype.kind == 'U'
 
 
+def integers(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Integers of texts [N] that Python writes so: i64[N], and which, bool[N]."""
+  column = polars.Series(values=texts.tolist(), dtype=polars.String)
+  good, values = cells.plain_integers(column)
+  return values.fill_null(0).to_numpy(), good.to_numpy()
+
+
 def number(values: Column) -> tuple[np.ndarray, np.ndarray]:
   """Distinct ids and the position of every value among them.
 
@@ -131,38 +138,30 @@ def encode(ids: np.ndarray, values: Column) -> np.ndarray:
 
   Args:
     ids: ascending external ids, i64[M] or unicode [M].
-    values: external ids to look up [N]; text for integer ids is read as
-      numbers, numbers for text ids as text.
+    values: external ids to look up [N]. Of integer ids, a text is the one that
+      Python writes so (not '007'); of text ids, a number is what it is written.
   """
   if isinstance(values, Texts):
     used, codes = number(values)
     return encode(ids, used)[codes]
-  values = _as_kind(ids, np.asarray(values))
-  if len(ids) == 0:
+  values, able = np.asarray(values), True
+  if len(ids) == 0 or values.size == 0:
     return np.full(values.shape, -1, np.int32)
+  if ids.dtype.kind == 'U':
+    values = values.astype(str)
+  elif is_text(values):
+    values, able = integers(values)
   codes = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
-  return np.where(ids[codes] == values, codes, -1).astype(np.int32)
+  return np.where(able & (ids[codes] == values), codes, -1).astype(np.int32)
+
+
+def foreign(ids: np.ndarray, values: Column) -> bool:
+  """Whether ids are integers and no value is one."""
+  if ids.dtype.kind == 'U' or not is_text(values):
+    return False
+  return not np.any(integers(number(values)[0])[1])
 
 
 def encode_items(item_ids: np.ndarray, values: Column) -> np.ndarray:
   """Internal items 1..I, i32[N]; 0 (padding) for other values."""
   return encode(item_ids, values) + 1
-
-
-def _as_kind(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-  if ids.dtype.kind == values.dtype.kind or values.size == 0:
-    return values.astype(ids.dtype) if values.size == 0 else values
-  if ids.dtype.kind == 'U':
-    return values.astype(str)
-  try:
-    return values.astype(np.int64)
-  except (ValueError, OverflowError) as error:
-    raise types.UserError(
-      f'the data have integer ids, but here is {_first_text(values)!r}; use '
-      'the ids of the training table'
-    ) from error
-
-
-def _first_text(values: np.ndarray) -> str:
-  digits = np.char.isdecimal(np.char.lstrip(values.astype(str), '-'))
-  return str(values[np.argmin(digits)])

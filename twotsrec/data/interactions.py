@@ -13,6 +13,7 @@ from twotsrec.data import choices
 from twotsrec.data import dislikes
 from twotsrec.data import ids
 from twotsrec.data import orders
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 
@@ -37,8 +38,9 @@ class Filters(NamedTuple):
   # the end; 'single_pass' counts once, on what comes in.
   core: str = 'fixed_point'
   # What becomes of items that a user rated lower: 'seen' is no event, but
-  # neither recommended nor ranked nor drawn as a negative; 'negatives' is the
-  # same, but each event is trained against one of them; 'drop' forgets them.
+  # neither recommended nor ranked, and sequence models of one behavior never
+  # draw it as a negative; 'negatives' is the same, but they train each event
+  # against one of them; 'drop' forgets them.
   dislikes: str = 'seen'
 
 
@@ -263,8 +265,7 @@ def _when(events: Interactions) -> np.ndarray:
 
 def _pairs(events: Interactions) -> np.ndarray:
   """One number for user, item and behavior of every event, i64[N]."""
-  width = len(events.item_ids) + 1
-  pair = events.user.astype(np.int64) * width + events.item
+  pair = prepared_lib.pairs(events.user, events.item, len(events.item_ids))
   if events.behavior is not None:
     pair = pair * (_MAX_BEHAVIORS + 1) + events.behavior
   return pair

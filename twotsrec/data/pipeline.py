@@ -120,8 +120,10 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
   return prepare(wanted, str(folder))
 
 
-def read_table(path: str, reading: TableOptions) -> tables.Table:
-  """Reads one file as the options say."""
+def read_table(
+  path: str, reading: TableOptions, one_scale: bool = True
+) -> tables.Table:
+  """Reads one file as the options say; see `tables.read_table`."""
   return tables.read_table(
     path,
     reading.columns,
@@ -131,6 +133,7 @@ def read_table(path: str, reading: TableOptions) -> tables.Table:
     on_bad_rows=reading.bad_rows,
     event=reading.event or None,
     forms=reading.forms,
+    one_scale=one_scale,
   )
 
 

@@ -152,10 +152,10 @@ def build(
     'item_ids': item_ids,
   }
   if disliked is not None:
-    pairs = np.unique(_pairs(disliked.user, disliked.item, len(item_ids)))
-    pairs = np.setdiff1d(pairs, _pairs(user, item, len(item_ids)), True)
-    if len(pairs):
-      kept = items_of_pairs(pairs, len(user_ids), len(item_ids))
+    low = np.unique(pairs(disliked.user, disliked.item, len(item_ids)))
+    low = np.setdiff1d(low, pairs(user, item, len(item_ids)), True)
+    if len(low):
+      kept = items_of_pairs(low, len(user_ids), len(item_ids))
       arrays['disliked_offsets'], arrays['disliked_items'] = kept
   return assemble(arrays, **facts)
 
@@ -256,15 +256,18 @@ def targets(data: Prepared, split: int) -> Targets:
 
 def _in_history(data: Prepared, among: Any) -> np.ndarray:
   """Held-out events whose item the chosen events of their history have."""
-  width = data.num_items + 1
-  pairs = event_users(data).astype(np.int64) * width + np.asarray(data.items)
+  user, items = event_users(data), np.asarray(data.items)
+  of_user = np.zeros(data.num_users, bool)
+  of_user[user[np.asarray(data.split) != TRAIN]] = True
+  number = lambda rows: pairs(user[rows], items[rows], data.num_items)
   # In the order of events, so that the first of a pair stands first.
   own = np.arange(data.num_events)[among]
-  distinct, first = np.unique(pairs[own], return_index=True)
+  own = own[of_user[user[own]]]
+  distinct, first = np.unique(number(own), return_index=True)
   found = np.zeros(data.num_events, np.bool_)
   for split in (VALIDATION, TEST) if own.size else ():
     held = targets(data, split)
-    wanted = pairs[held.event]
+    wanted = number(held.event)
     place = np.searchsorted(distinct, wanted)
     place = np.minimum(place, distinct.size - 1)
     before = own[first[place]] < held.history_end
@@ -297,30 +300,30 @@ def with_disliked(data: Prepared, items: SeenItems) -> SeenItems:
   if data.disliked_offsets is None or data.disliked_items is None:
     return items
   low = SeenItems(data.disliked_offsets, data.disliked_items)
-  pairs = np.union1d(
+  both = np.union1d(
     *(
-      _pairs(np.repeat(np.arange(data.num_users), counts), of, data.num_items)
+      pairs(np.repeat(np.arange(data.num_users), counts), of, data.num_items)
       for counts, of in (
         (np.diff(items.offsets), items.items),
         (np.diff(low.offsets), low.items),
       )
     )
   )
-  return items_of_pairs(pairs, data.num_users, data.num_items)
+  return items_of_pairs(both, data.num_users, data.num_items)
 
 
-def _pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
+def pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
   """One number for every pair of user and item, i64[M]."""
-  return np.asarray(user, np.int64) * (num_items + 1) + item
+  return np.asarray(user, np.int64) * (num_items + 1) + np.asarray(item)
 
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
-  pairs = event_users(data)[chosen].astype(np.int64) * (data.num_items + 1)
+  user, items = event_users(data)[chosen], np.asarray(data.items)[chosen]
   # Sorting and comparing neighbors is several times faster than np.unique.
-  pairs = np.sort(pairs + np.asarray(data.items)[chosen])
-  pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-  return items_of_pairs(pairs, data.num_users, data.num_items)
+  numbers = np.sort(pairs(user, items, data.num_items))
+  numbers = numbers[np.diff(numbers, prepend=-1) > 0]
+  return items_of_pairs(numbers, data.num_users, data.num_items)
 
 
 def items_of_pairs(

@@ -23,7 +23,7 @@ def describe(
   counts = data.manifest['counts']
   activity = np.diff(data.user_offsets)
   shares = np.quantile(activity, _QUANTILES, method='lower').tolist()
-  warm_users, warm_items = _warm(data)
+  warm_users, warm_items = warm = _warm(data)
   positives = np.bincount(prepared_lib.targets(data, prepared_lib.TRAIN).user)
   cells = counts['users'] * counts['items']
   has_behaviors = data.behaviors is not None
@@ -48,7 +48,7 @@ def describe(
     'cold_items': int(np.sum(~warm_items[1:])),
     'train_positives': int(np.sum(positives)),
     'untrained_users': counts['users'] - np.count_nonzero(positives),
-    'held_out': describe_held_out(data),
+    'held_out': describe_held_out(data, warm),
     'activity': {f'{at:.0%}': v for at, v in zip(_QUANTILES, shares)},
     'mean_activity': float(np.mean(activity)),
     'behaviors': behaviors.describe(data) if has_behaviors else [],
@@ -61,17 +61,21 @@ def describe(
   }
 
 
-def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
+def describe_held_out(
+  data: prepared_lib.Prepared,
+  warm: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, dict[str, Any]]:
   """Shares of new users and items in the held-out splits that have events.
 
   The shares are of held-out events: by users without a train event (T = 0), of
   items that are never in train, and of items that their user has in train
   (`known`); `same` counts the events among these that stand in train as they
-  are, with user, item, behavior and time.
+  are, with user, item, behavior and time. `warm` has the users bool[U] and the
+  items bool[I + 1] with a train event, where they are there already.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
   user = data.event_users
-  warm_user, warm_item = _warm(data)
+  warm_user, warm_item = warm or _warm(data)
   known, same = _in_train(data)
   described = {}
   for code in (prepared_lib.VALIDATION, prepared_lib.TEST):
@@ -94,19 +98,35 @@ def describe_held_out(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
 def _in_train(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
   """Held-out events whose pair, and which, stand in train, bool[N] each."""
   train = np.asarray(data.split) == prepared_lib.TRAIN
-  pair = data.event_users.astype(np.int64) * (data.num_items + 1)
-  pair += np.asarray(data.items)
-  # Events of pairs that are held out; they are mostly few.
-  wanted = np.unique(pair[~train])
-  place = np.minimum(np.searchsorted(wanted, pair), max(wanted.size - 1, 0))
-  rows = np.flatnonzero(wanted[place] == pair) if wanted.size else place[:0]
-  trained = np.bincount(place[rows], train[rows], wanted.size) > 0
-  known = ~train
-  known[rows] &= trained[place[rows]]
-  same = np.zeros_like(known)
-  if data.times is None:  # nothing tells two events of a pair apart
+  known, same = np.zeros_like(train), np.zeros_like(train)
+  held = np.flatnonzero(~train)
+  if not held.size:
     return known, same
-  columns = [place[rows], np.asarray(data.times)[rows]]
+  user, items = data.event_users, np.asarray(data.items)
+  # Only training events of users and of items that are held out may matter.
+  of_user = np.zeros(data.num_users, bool)
+  of_item = np.zeros(data.num_items + 1, bool)
+  of_user[user[held]], of_item[items[held]] = True, True
+  near = np.flatnonzero(train & of_user[user] & of_item[items])
+  pairs = lambda rows: prepared_lib.pairs(
+    user[rows], items[rows], data.num_items
+  )
+  wanted, place = np.unique(pairs(held), return_inverse=True)
+  of_near = pairs(near)
+  at = np.minimum(np.searchsorted(wanted, of_near), len(wanted) - 1)
+  hits = wanted[at] == of_near
+  trained = np.zeros(len(wanted), bool)
+  trained[at[hits]] = True
+  known[held] = trained[place]
+  # Without times nothing tells two events of a pair apart.
+  if data.times is None or not np.any(trained):
+    return known, same
+  mine = trained[place]
+  rows = np.concatenate([near[hits], held[mine]])
+  columns = [
+    np.concatenate([at[hits], place[mine]]),
+    np.asarray(data.times)[rows],
+  ]
   if data.behaviors is not None:
     columns.append(np.asarray(data.behaviors)[rows])
   number = np.zeros(rows.size, np.int64)

@@ -63,7 +63,6 @@ class Forms(NamedTuple):
 
   time_unit: str = 'auto'  # of times that are numbers, see `times.Writing`
   time_format: str = ''  # of times that are dates, as for strptime
-  one_scale: bool = True  # of times that are numbers, see `times.Writing`
   decimal: str = '.'  # in numbers, or ','
   # Names such as NA that are ids, and stand for no missing value.
   keep_ids: tuple[str, ...] = ()
@@ -119,6 +118,7 @@ def read_table(
   on_bad_rows: str = 'error',
   event: str | None = None,
   forms: Forms | None = None,
+  one_scale: bool = True,
 ) -> Table:
   """Reads an interaction table.
 
@@ -136,6 +136,7 @@ def read_table(
     on_bad_rows: 'error', or 'drop' to count and leave out bad rows.
     event: column with ids of the events, or None.
     forms: of the cells, and the rows to read.
+    one_scale: whether a time of another scale than most is a bad row.
   Returns:
     A Table with at least one row.
   """
@@ -149,7 +150,8 @@ def read_table(
       raise types.UserError(
         f'--{name}={value} is unknown; allowed: {", ".join(allowed)}'
       )
-  times.check(times.Writing(forms.time_unit, forms.time_format))
+  writing = times.Writing(forms.time_unit, forms.time_format, one_scale)
+  times.check(writing)
   conditions = _conditions(forms.where)
   paths = table_files.named(path)
   path = paths[0]
@@ -163,15 +165,11 @@ def read_table(
   roles = {role: name for role, name in named.items() if name}
   wanted = dict.fromkeys(conditions, cells.ANY_TEXT)
   wanted |= {name: _KINDS[role] for role, name in roles.items()}
-  read = functools.partial(
-    blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
-  )
-  block = whole.joined([whole.gathered(read(path)) for path in paths])
-  block = whole.without_headers(block)
+  block = gathered(paths, wanted, delimiter, column_names)
   if column_names:
     whole.refuse_unnamed_header(block, [columns.user, columns.item])
   block, left_out = whole.where(block, conditions)
-  kinds, notes = _judged(block, roles, id_type, forms)
+  kinds, notes = _judged(block, roles, id_type, forms, writing)
   parsers = {role: (roles[role], kind.parse) for role, kind in kinds.items()}
   drop = on_bad_rows == 'drop'
   remedy = None if drop else functools.partial(_remedy, kinds, block)
@@ -223,7 +221,21 @@ def join(parts: dict[str, Table]) -> Table:
   )
 
 
-def blocks(
+def gathered(
+  paths: Sequence[pathlib.Path],
+  wanted: dict[str, cells.Kind],
+  delimiter: str | None = None,
+  column_names: Sequence[str] | None = None,
+) -> cells.Block:
+  """All rows of the files of a table, whose headers are no rows."""
+  read = functools.partial(
+    _blocks, wanted=wanted, delimiter=delimiter, column_names=column_names
+  )
+  block = whole.joined([whole.gathered(read(path)) for path in paths])
+  return whole.without_headers(block)
+
+
+def _blocks(
   path: pathlib.Path,
   wanted: dict[str, cells.Kind],
   *,
@@ -261,25 +273,28 @@ def column_names(
 
 
 def _judged(
-  block: cells.Block, roles: dict[str, str], id_type: str, forms: Forms
+  block: cells.Block,
+  roles: dict[str, str],
+  id_type: str,
+  forms: Forms,
+  writing: times.Writing,
 ) -> tuple[dict[str, cells.Kind], dict[str, int]]:
   """What the cells of every role are, and notes about its ids."""
   kinds, notes = {role: _KINDS[role] for role in roles}, {}
   parse_texts = functools.partial(cells.parse_texts, spared=forms.keep_ids)
   for role in ('user', 'item'):
     ids_of_role = block.columns[roles[role]]
-    if id_type == 'string' or (
-      id_type == 'auto' and not cells.are_integers(ids_of_role, forms.keep_ids)
-    ):
+    integers, count, example = id_type == 'int', 0, ''
+    if id_type == 'auto':
+      integers, count, example = whole.mixed(ids_of_role, forms.keep_ids)
+    if not integers:
       kinds[role] = cells.TEXT_ID._replace(parse=parse_texts)
-      count, example = whole.mixed(ids_of_role, forms.keep_ids)
-      if count and id_type == 'auto':
-        what = f'{roles[role]} ids are text for those that are no integers, '
-        notes[f'{what}such as {example[:40]!r}'] = count
+    if count:
+      what = f'{roles[role]} ids are text for those that are no integers, '
+      notes[f'{what}such as {example[:40]!r}'] = count
   for role in {'behavior', 'split', 'event'} & set(roles):
     kinds[role] = cells.TEXT._replace(parse=parse_texts)
   if 'time' in roles:
-    writing = times.Writing(forms.time_unit, forms.time_format, forms.one_scale)
     parse = functools.partial(times.parse, writing=writing)
     kinds['time'] = times.KIND._replace(parse=parse)
     if forms.time_format:

@@ -181,8 +181,7 @@ def _bought_twice(
 ) -> np.ndarray:
   """Target events of a pair after its first in the same held-out split."""
   rows = np.flatnonzero(of_target & (split != prepared_lib.TRAIN))
-  pair = events.user[rows].astype(np.int64) * (len(events.item_ids) + 1)
-  pair = (pair + events.item[rows]) * len(prepared_lib.SPLITS) + split[rows]
+  pair = _pairs(events, rows) * len(prepared_lib.SPLITS) + split[rows]
   _, first = np.unique(pair, return_index=True)  # rows are in order of time
   gone = np.zeros(len(split), bool)
   gone[np.delete(rows, first)] = True
@@ -195,8 +194,7 @@ def _repeated(
   """Target events of held-out pairs but the last and latest held, bool[N]."""
   gone = np.zeros(len(split), bool)
   rows = np.flatnonzero(of_target)
-  pair = events.user[rows].astype(np.int64) * (len(events.item_ids) + 1)
-  pair += events.item[rows]
+  pair = _pairs(events, rows)
   rows = rows[np.lexsort((split[rows], pair))]
   pair = np.sort(pair)
   last = np.flatnonzero(np.diff(pair, append=-1))
@@ -205,3 +203,10 @@ def _repeated(
   in_held_pair[last] = False
   gone[rows[in_held_pair]] = True
   return gone
+
+
+def _pairs(events: interactions.Interactions, rows: np.ndarray) -> np.ndarray:
+  """One number for user and item of some events, i64[R]."""
+  return prepared_lib.pairs(
+    events.user[rows], events.item[rows], len(events.item_ids)
+  )

@@ -265,7 +265,11 @@ def _compact_form(text: polars.Series) -> str:
 def _strange(values: np.ndarray, good: np.ndarray) -> np.ndarray:
   """Good times that a gap in scale divides from most of the others, bool[R]."""
   strange = np.zeros(len(values), bool)
-  if not np.any(good) or np.max(values[good]) < _FROM:
+  if not np.any(good):
+    return strange
+  first, last = np.min(values[good]), np.max(values[good])
+  # No two times are further apart than the ends are.
+  if last < _FROM or last < _GAP * float(first):
     return strange
   ordered = np.sort(values[good]).astype(np.float64)
   low, high = ordered[:-1], ordered[1:]

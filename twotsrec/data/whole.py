@@ -120,18 +120,23 @@ def taken(block: cells.Block, rows: np.ndarray) -> cells.Block:
   )
 
 
-def mixed(column: polars.Series, spared: Sequence[str]) -> tuple[int, str]:
-  """How many ids of a column of text are no integers, and one of them.
+def mixed(
+  column: polars.Series, spared: Sequence[str]
+) -> tuple[bool, int, str]:
+  """Whether all ids of a column are integers, as `cells.are_integers` says.
 
-  (0, '') if no id is an integer.
+  Also, where only some are, how many are none, and one of these.
   """
+  if column.dtype.is_integer():
+    return True, 0, ''
   text = cells.tidied(column)
-  integers = cells.plain_integers(text)
-  if not integers.any():
-    return 0, ''
+  integers, _ = cells.plain_integers(text)
+  others = text if not integers.any() else text.filter(~integers)
   missing = ['', *(n for n in cells.MISSING_NAMES if n not in spared)]
-  others = text.filter(~integers & ~text.is_in(missing))
-  return len(others), str(others.min())
+  others = others.filter(~others.is_in(missing))
+  if not len(others) or not integers.any():
+    return not len(others), 0, ''
+  return False, len(others), str(others.min())
 
 
 def alike(names: polars.Series) -> tuple[int, tuple[str, str]]:
@@ -155,9 +160,8 @@ def _small(column: polars.Series) -> polars.Series:
   """The column as integers if all of its cells are plain ones."""
   if column.dtype != polars.String or not len(column):
     return column
-  if cells.plain_integers(column).fill_null(False).all():
-    return column.cast(polars.Int64)
-  return column
+  good, integers = cells.plain_integers(column)
+  return integers if good.all() else column
 
 
 def _concatenated(columns: list[polars.Series]) -> polars.Series:

@@ -21,6 +21,7 @@ from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
+from twotsrec.data import dislikes
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.models import behavior_heads
@@ -61,6 +62,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """Graphs and model, with plugins if there are any."""
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
+  dislikes.refuse(prepared, 'a model of several behaviors')
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   behavior_heads.check_behaviors(behaviors.names)
   shape = (behaviors.num_users, behaviors.num_items)
@@ -140,12 +142,7 @@ def _update(experiment, source, unique) -> updates.Update:
     aggregator = aggregators.make(config.aggregator)
     init_method = lambda key, params: aggregator.init(len(sizes), params)
   gradient = behavior_steps.make_gradient(
-    system.model,
-    config,
-    behaviors.num_users,
-    sizes,
-    aggregator,
-    unique,
+    system.model, config, behaviors.num_users, sizes, aggregator, unique
   )
   # A rate that falls once an epoch, as in the authors' code.
   every = max(behaviors.num_users // config.train.batch_size, 1)

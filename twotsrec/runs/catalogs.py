@@ -36,16 +36,6 @@ def read_ids(path: str, flag: str, what: str) -> np.ndarray:
   return wanted
 
 
-def encode(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-  """Positions of texts among ids, i32[n]; -1 for whatever is none of them."""
-  if ids.dtype.kind != 'U' and wanted.dtype.kind == 'U':
-    # Only a text that is written as a number would be is one.
-    ids, order = np.unique(ids.astype(str), return_index=True)
-    place = ids_lib.encode(ids, wanted)
-    return np.where(place < 0, -1, order[place]).astype(np.int32)
-  return ids_lib.encode(ids, wanted)
-
-
 def allowed(
   prepared: prepared_lib.Prepared,
   only: str | None = None,
@@ -66,7 +56,7 @@ def allowed(
   mask[0] = False
   if only is not None:
     wanted = read_ids(only, '--items', 'item')
-    item = encode(prepared.item_ids, wanted) + 1
+    item = ids_lib.encode(prepared.item_ids, wanted) + 1
     if not np.any(item):
       raise types.UserError(
         f'--items: none of the {len(wanted):,} ids in {only} is in the training'
@@ -75,7 +65,7 @@ def allowed(
     mask &= np.isin(np.arange(len(mask)), item)
   if without is not None:
     wanted = read_ids(without, '--exclude_items', 'item')
-    mask[encode(prepared.item_ids, wanted) + 1] = False
+    mask[ids_lib.encode(prepared.item_ids, wanted) + 1] = False
   for condition in where:
     mask &= _having(prepared, condition)
   if not np.any(mask):
@@ -102,7 +92,7 @@ def _having(prepared, condition) -> np.ndarray:
     )
   vocabulary = of_items.vocabularies[name]
   wanted = np.array(values.split(','))
-  codes = encode(np.asarray(vocabulary), wanted) + 1
+  codes = ids_lib.encode(np.asarray(vocabulary), wanted) + 1
   for strange in wanted[codes == 0][:1]:
     some = ', '.join(map(str, vocabulary[:_SHOWN]))
     raise types.UserError(

@@ -80,6 +80,13 @@ def read(
 def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
   """The rows of a table, of `tables.make` or of a file, by user."""
   items = ids_lib.encode_items(prepared.item_ids, table.item)
+  # Numbers may be of new items; names where the run has numbers are a mistake.
+  if (
+    len(items)
+    and not np.any(items)
+    and ids_lib.foreign(prepared.item_ids, table.item)
+  ):
+    raise new_events.all_unknown(table.path, len(items))
   user_ids, user = ids_lib.number(table.user)
   user_of_run = ids_lib.encode(prepared.user_ids, user_ids)
   if prepared.user_ids.dtype.kind == 'U':

@@ -8,7 +8,6 @@ from twotsrec.data import ids as ids_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import gathers
-from twotsrec.runs import catalogs
 from twotsrec.runs import new_events
 
 
@@ -74,7 +73,7 @@ def join(
     names = names.astype(str)
   user = np.full(len(names), -1, np.int32)
   if not alone:
-    user = catalogs.encode(prepared.user_ids, names)
+    user = ids_lib.encode(prepared.user_ids, names)
   item = ids_lib.encode_items(prepared.item_ids, table.item)
   # Checked before anything is left out.
   target = new_events.is_target(prepared, table)
@@ -155,9 +154,10 @@ def _without_duplicates(prepared, rows: _Rows) -> _Rows:
   dedup = filters.get('dedup', 'none')
   if dedup not in ('first', 'last'):
     return rows
-  keys = np.stack([rows.person, rows.item, rows.behavior])
-  keys = keys[:, ::-1] if dedup == 'last' else keys
-  _, place = np.unique(keys, axis=1, return_index=True)
+  keys = prepared_lib.pairs(rows.person, rows.item, prepared.num_items)
+  keys = keys * (int(np.max(rows.behavior, initial=0)) + 1) + rows.behavior
+  keys = keys[::-1] if dedup == 'last' else keys
+  _, place = np.unique(keys, return_index=True)
   place = len(rows.item) - 1 - place if dedup == 'last' else place
   return _Rows(*(column[np.sort(place)] for column in rows))
 
@@ -171,7 +171,7 @@ def _pairs(prepared, user):
 
 def _distinct(pairs, num_people, num_items) -> prepared_lib.SeenItems:
   person, item = map(np.concatenate, zip(*pairs, strict=True))
-  numbers = person.astype(np.int64) * (num_items + 1) + item
+  numbers = prepared_lib.pairs(person, item, num_items)
   return prepared_lib.items_of_pairs(
     np.unique(numbers[item > 0]), num_people, num_items
   )

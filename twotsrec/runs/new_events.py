@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import dislikes
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -56,8 +57,7 @@ def read(
   least = filters.get('min_rating')
   _refuse_unread(prepared, given.columns, least)
   options = reading(prepared, path, given)
-  forms = options.forms._replace(one_scale=one_scale)
-  table = pipeline.read_table(path, options._replace(forms=forms))
+  table = pipeline.read_table(path, options, one_scale)
   table = table._replace(user=_like_users(prepared, table.user))
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:
@@ -65,7 +65,7 @@ def read(
   return NewEvents(
     table=_some(table, ~low),
     # A run that was told to forget such rows forgets these, too.
-    disliked=_some(table, low & (filters.get('dislikes') != 'drop')),
+    disliked=_some(table, low & (dislikes.rule(prepared) != 'drop')),
     unrated=least is not None and table.rating is None,
   )
 
@@ -92,10 +92,20 @@ def reading(
   if columns.time is None and columns.order is None and _TIME in names:
     columns = columns._replace(time=_TIME)
   forms = options.forms
-  if forms != given.forms:  # of training: new events may lack a column of it
-    where = tuple(w for w in forms.where if w.partition('=')[0] in names)
+  if not given.forms.where:  # of training: they may lack a column of it
+    where = tuple(
+      w for w in forms.where if w.partition('=')[0].strip() in names
+    )
     forms = forms._replace(where=where)
   return options._replace(columns=columns, forms=forms)
+
+
+def all_unknown(path: str, rows: int) -> types.UserError:
+  """What is said of a table that has no item of the run."""
+  return types.UserError(
+    f'{path}: none of its {rows:,} items is in the training data; the'
+    ' ids must be those of the training table'
+  )
 
 
 def is_target(prepared: prepared_lib.Prepared, table: tables.Table):
@@ -129,12 +139,7 @@ def _like_training(prepared, given) -> pipeline.TableOptions:
   }
   if 'column_names' in same:
     same['column_names'] = tuple(same['column_names'])
-  if 'forms' in trained and given.forms == usual.forms:
-    forms: dict[str, Any] = {
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in trained['forms'].items()
-    }
-    same['forms'] = tables.Forms(**forms)
+  same['forms'] = _forms(trained.get('forms') or {}, given.forms)
   given = given._replace(**same)
   if given.id_type == 'auto':
     # Somebody new may have any name, where those of the run are numbers, too.
@@ -142,16 +147,32 @@ def _like_training(prepared, given) -> pipeline.TableOptions:
   return given
 
 
+def _forms(trained: dict[str, Any], given: tables.Forms) -> tables.Forms:
+  """`given`; every field that is left at its default is as in training."""
+  left = {
+    name
+    for name, usual in tables.Forms()._asdict().items()
+    if getattr(given, name) == usual
+  }
+  # A unit is of numbers and a form of dates, so that one rules out the other.
+  of_times = {'time_unit', 'time_format'}
+  if not of_times <= left:
+    left -= of_times
+  forms = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in trained.items()
+    if name in left
+  }
+  return given._replace(**forms)
+
+
 def _like_users(prepared, column: ids_lib.Column) -> ids_lib.Column:
   """Users as numbers, if those of the run are and all of these can be."""
   if prepared.user_ids.dtype.kind == 'U' or not ids_lib.is_text(column):
     return column
   names, codes = ids_lib.number(column)
-  try:
-    numbers = names.astype(np.int64)
-  except (ValueError, OverflowError):
-    return column
-  return numbers[codes] if np.all(numbers.astype(str) == names) else column
+  numbers, able = ids_lib.integers(names)
+  return numbers[codes] if np.all(able) else column
 
 
 def _refuse_unread(prepared, columns, least) -> None:

@@ -212,16 +212,15 @@ def requests(
 def _listed(prepared, path, unknown) -> tuple[np.ndarray, np.ndarray]:
   """Ids in a file, and their users i64[n], -1 for unknown ones."""
   wanted = catalogs.read_ids(path, '--users', 'user')
+  users = ids_lib.encode(prepared.user_ids, wanted).astype(np.int64)
   if unknown == 'error':
-    users = ids_lib.encode(prepared.user_ids, wanted)
     for strange in wanted[users < 0][:1]:
       raise types.UserError(
         f'--users: user {str(strange)!r} in {path} is not in the training data;'
         ' recommend to new users with --history=TABLE, or choose'
         ' --unknown_users=skip or popular'
       )
-    return np.asarray(prepared.user_ids)[users], users.astype(np.int64)
-  users = catalogs.encode(prepared.user_ids, wanted).astype(np.int64)
+    return np.asarray(prepared.user_ids)[users], users
   return wanted, users
 
 
@@ -232,10 +231,7 @@ def _raw(experiment, ranker, options) -> _Work:
   mine = histories.join(prepared, events, options.alone)
   rows = len(events.table.user)
   if rows and rows == mine.unknown_items:
-    raise types.UserError(
-      f'{path}: none of its {rows:,} items is in the training data; the'
-      ' ids must be those of the training table'
-    )
+    raise new_events.all_unknown(path, rows)
   key, routes = experiment.config.groups.key, None
   if ranker.routing:
     home = routing_lib.training_group(prepared, experiment.groups)[mine.user]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import ids as ids_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.runs import catalogs
 from twotsrec.serving import similar
@@ -69,7 +70,7 @@ def _items(prepared, asked) -> np.ndarray:
     wanted = catalogs.read_ids(asked, '--similar_to', 'item')
   else:
     wanted = np.array([name.strip() for name in asked.split(',')])
-  items = catalogs.encode(prepared.item_ids, wanted) + 1
+  items = ids_lib.encode_items(prepared.item_ids, wanted)
   for strange in wanted[items == 0][:1]:
     raise types.UserError(
       f'--similar_to: {str(strange)!r} is neither a file nor an item of the'

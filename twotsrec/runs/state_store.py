@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import ids as ids_lib
 from twotsrec.serving import online
 from twotsrec.serving import online_bytes
 from twotsrec.serving import online_windows
@@ -115,7 +116,7 @@ def read(
     run('SAVEPOINT reading')  # one step, also outside of `writing`
     run('DELETE FROM wanted')
     store.database.executemany(
-      'INSERT INTO wanted VALUES (?, ?)', enumerate(ids.tolist())
+      'INSERT INTO wanted VALUES (?, ?)', enumerate(_keys(store, ids))
     )
     rows = run(_FIND).fetchall()
     run('RELEASE reading')
@@ -146,7 +147,7 @@ def write(store: Store, stored: online_windows.Stored) -> None:
   state = online_bytes.to_records(store.service, stored.state)
   start = online_bytes.to_records(store.service, stored.start)
   columns = (
-    stored.ids.tolist(),
+    _keys(store, stored.ids),
     stored.last_time.tolist(),
     stored.floor.tolist(),
     state,
@@ -317,6 +318,18 @@ def _tell(store, name, value):
     run('REPLACE INTO about VALUES (?, ?)', (name, value))
 
 
+def _keys(store, ids) -> list[int | str]:
+  """Ids as they stand in the table, where the integers of a run stay such.
+
+  People who are new to it may have names, beside which numbers are text.
+  """
+  if store.service.ids.user.dtype.kind == 'U' or ids.dtype.kind != 'U':
+    return ids.tolist()
+  numbers, able = ids_lib.integers(ids)
+  rows = zip(ids.tolist(), numbers.tolist(), able.tolist(), strict=True)
+  return [number if is_number else name for name, number, is_number in rows]
+
+
 def _unpacked(store, rows) -> online_windows.Stored:
   """Rows (place, id, columns) of the table."""
   dtype = store.service.ids.user.dtype
@@ -331,7 +344,7 @@ def _unpacked(store, rows) -> online_windows.Stored:
   events = np.frombuffer(b''.join(window), _EVENT)
   ends = np.cumsum([len(part) for part in window]) // _EVENT.itemsize
   return online_windows.Stored(
-    ids=np.array(ids, None if dtype.kind == 'U' else np.int64),
+    ids=np.array(ids),  # text if one is
     last_time=np.array(last_time, np.float64),
     floor=np.array(floor, np.float64),
     start=_states(store, start),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.serving import recommend
 
 _QUERIES = 256  # scored against all items at once
@@ -29,14 +30,15 @@ def of_users(user: np.ndarray, item: np.ndarray, num_items: int) -> Similarity:
   Reference: Sarwar et al. 2001, binary events; `models.closed_form.item_knn`.
   """
   shape = (int(np.max(user, initial=0)) + 1, num_items + 1)
-  user, item = np.unique(np.stack([user, item]), axis=1)
+  pairs = np.unique(prepared_lib.pairs(user, item, num_items))
+  user, item = np.divmod(pairs, num_items + 1)
   ones = np.ones(len(user), np.float32)
-  pairs = scipy.sparse.csc_matrix((ones, (user, item)), shape)
+  users = scipy.sparse.csc_matrix((ones, (user, item)), shape)
   lengths = np.sqrt(np.bincount(item, minlength=num_items + 1))
   lengths = np.where(lengths > 0, lengths, 1.0).astype(np.float32)
 
   def similarity(items):
-    common = (pairs[:, items].T @ pairs).toarray()
+    common = (users[:, items].T @ users).toarray()
     cosines = common / lengths[items][:, None] / lengths
     return np.where(common > 0, cosines, -np.inf)
 
