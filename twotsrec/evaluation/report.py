@@ -165,14 +165,16 @@ def _of_lists(per_target, ks) -> dict[str, Column]:
   if kind == user_lists.NO_LIST:
     ranked = np.zeros_like(ranked)
   names = 'user', 'item', 'better', 'tied'
-  user, item, *pair = (np.asarray(per_target[n])[ranked] for n in names)
+  user, item, better, tied = (
+    np.asarray(per_target[name])[ranked] for name in names
+  )
   _, first, place, times = np.unique(
     user.astype(np.int64) * (item.max(initial=0) + 1) + item,
     return_index=True,
     return_inverse=True,
     return_counts=True,
   )
-  at = user_lists.places(user[first], *(x[first] for x in pair), kind)
+  at = user_lists.places(user[first], better[first], tied[first], kind)
   _, of_user, rows = np.unique(user, return_inverse=True, return_counts=True)
   share = rows[of_user] / (at.held * times)[place]
   columns = {}
