@@ -45,7 +45,9 @@ def test_every_form_that_is_not_given_is_as_in_training(
   path.write_text(f'user_id,item_id,when\nNA,3,{when}\n')
   options = pipeline.TableOptions(columns=_TIMED, forms=given)
   rows = new_events.read(_run(tmp_path), str(path), options).table
-  assert rows.user.tolist() == ['NA'] and rows.time.tolist() == [seconds]
+  assert rows.user.tolist() == ['NA'] and np.asarray(rows.time).tolist() == [
+    seconds
+  ]
 
 
 def test_conditions_of_training_hold_where_the_column_is_there(tmp_path):
