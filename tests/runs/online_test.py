@@ -206,7 +206,7 @@ def test_a_run_with_a_minimum_rating_reads_ratings(workdir, tmp_path):
   shutil.copytree(workdir, rated)
   path = run_directory.ids_path(rated) / 'manifest.json'
   manifest = files.read_json(path)
-  manifest['options'] |= {'filters': {'min_rating': 4.0}}
+  manifest['options']['filters'] = {'min_rating': 4.0, 'dislikes': 'seen'}
   manifest['options'] |= {'columns': {'rating': 'stars'}}
   files.write_json(path, manifest)
   rows = ['99,1001,4,5', '99,1002,5,1']

@@ -231,7 +231,8 @@ def renamed(tmp_path):
 def test_a_run_with_a_minimum_rating_reads_ratings(tmp_path, renamed):
   path = renamed / 'ids'
   prepared = prepared_lib.load(str(path))
-  options = prepared.manifest['options'] | {'filters': {'min_rating': 4.0}}
+  filters = {'min_rating': 4.0, 'dislikes': 'seen'}
+  options = prepared.manifest['options'] | {'filters': filters}
   options['columns'] = options['columns'] | {'rating': 'stars'}
   manifest = prepared.manifest | {'options': options}
   (path / 'manifest.json').write_text(json.dumps(manifest), encoding='utf-8')

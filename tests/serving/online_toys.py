@@ -134,6 +134,7 @@ def save_run(made: World, folder) -> str:
   files_of = {
     run_directory.config_path(workdir): dataclasses.asdict(experiment.config),
     run_directory.report_path(workdir): {
+      'protocol': {'candidates': 'never_interacted'},
       'training': {'selected_step': 0},
       'two_time': {'threshold': options.threshold, 'window': options.window},
     },

@@ -96,7 +96,9 @@ def train(
       should_stop=should_stop,
       quiet=quiet,
       finish=finish,
-      begin=functools.cache(lambda: _begin(experiment, workdir, finish, held)),
+      begin=functools.cache(
+        lambda: _begin(config, experiment, workdir, finish, held)
+      ),
       ahead=functools.cache(lambda: rankings.forecast(experiment)),
       early=[],
     )
@@ -135,12 +137,16 @@ def _with_parts(config, parts) -> config_lib.Config:
   return config
 
 
-def _begin(experiment, workdir, finish, held) -> None:
-  """Opens the directory, when all that can be wrong has shown."""
+def _begin(config, experiment, workdir, finish, held) -> None:
+  """Opens the directory, when all that can be wrong has shown.
+
+  It keeps the settings as they were asked for: a recipe may train by others
+  (`experiment.config`), such as those of a trunk.
+  """
   for note in reports.warnings(experiment):
     _LOGGER.warning('%s', note)
   held.enter_context(run_directory.locked(workdir))
-  more_epochs.record(workdir, _open(experiment.config, workdir))
+  more_epochs.record(workdir, _open(config, workdir))
   _take_back(workdir, finish)
   experiment_lib.keep_data(workdir, experiment.prepared)
 
