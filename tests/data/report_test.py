@@ -58,8 +58,8 @@ def test_new_users_and_cold_items_of_held_out_events_are_counted():
     'new_users': 1,
     'new_user_share': 3 / 5,
     'cold_item_share': 3 / 5,
-    'known': 1,
-    'known_share': 1 / 5,
+    'in_train': 1,
+    'in_train_share': 1 / 5,
     'same': 0,
   }
   assert held['validation']['new_user_share'] == 1.0
@@ -86,14 +86,15 @@ def test_held_out_events_that_stand_in_train_are_told():
     **given,
   )
   held = report.describe_held_out(make(**columns))['test']
-  assert (held['known'], held['known_share'], held['same']) == (3, 3 / 4, 1)
+  assert held['in_train'] == 3 and held['in_train_share'] == 3 / 4
+  assert held['same'] == 1
   text = report.text(make(**columns), config.GroupConfig(num_groups=1))
   assert '3 of 4 test events (75.0%) are of items that their user has' in text
   assert '1 of them the very same rows' in text
   assert 'warning: 1 of 4 test events stand in train with the same' in text
   # Without times nothing tells two events of a pair apart.
   untimed = report.describe_held_out(make(behaviors=columns['behaviors']))
-  assert (untimed['test']['known'], untimed['test']['same']) == (3, 0)
+  assert (untimed['test']['in_train'], untimed['test']['same']) == (3, 0)
 
 
 def test_a_split_without_events_is_not_described():

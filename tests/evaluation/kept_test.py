@@ -95,7 +95,7 @@ def test_what_is_ranked_is_told_from_the_start_on():
     _rank(world, _keeper(kept, 6))
   keeper = _keeper(kept, -1)
   _rank(world, keeper._replace(show=lambda done, total: shown.append(done)))
-  assert shown == [24, 32, 40]
+  assert shown == [16, 24, 32, 40]
 
 
 def test_other_parameters_or_tiles_begin_again():

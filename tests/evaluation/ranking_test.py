@@ -175,7 +175,7 @@ class RankTargetsTest(parameterized.TestCase):
       user_tile=8,
       progress=lambda done, total: calls.append((done, total)),
     )
-    self.assertEqual(calls, [(8, 20), (16, 20), (20, 20)])
+    self.assertEqual(calls, [(0, 20), (8, 20), (16, 20), (20, 20)])
 
 
 class RoutedTest(parameterized.TestCase):

@@ -2,16 +2,22 @@
 
 import shutil
 
+import chex
+import jax
 import numpy as np
 import pytest
 
 from tests import finished
 from tests import small_runs as runs
+from tests.evaluation import toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import rules
 from twotsrec.evaluation import samples
+from twotsrec.evaluation import tiles
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import rankings
 from twotsrec.runs import recommend
@@ -19,6 +25,7 @@ from twotsrec.runs import reports
 from twotsrec.runs import run as run_lib
 from twotsrec.runs import tables
 from twotsrec.training import checkpoints
+from twotsrec.training import progress
 from twotsrec.training import run_directory
 
 # ---- Stopped while ranking
@@ -87,6 +94,46 @@ def test_a_split_that_was_ranked_is_not_ranked_again(tmp_path, monkeypatch):
   assert ranked == [0, 25, 25, 25]
 
 
+def _two_rankings(watch):
+  """A scorer that likes all items the same, under two rules."""
+  data = toys.log(np.random.default_rng(3), num_users=20, num_items=30)
+  params = toys.integer_params(np.random.default_rng(3), 30)
+  params = jax.tree.map(np.zeros_like, params)
+  task = ranking.Task(
+    contracts.Ranker(toys.dot_model(), params, None, 4),
+    data,
+    prepared_lib.targets(data, prepared_lib.TEST),
+  )
+  lists = np.repeat(task.targets.item[:, None], 3, axis=1)
+  show = watch(lambda done, total: None)
+  return [
+    ranking.rank_targets(task, among, sizes=tiles.Sizes(8, 32), progress=show)
+    for among in (
+      lists,
+      rules.without(prepared_lib.seen_items(data, 'all'), data.num_items),
+      rules.everything(data.num_items),
+    )
+  ]
+
+
+def test_rankings_of_one_split_are_not_taken_for_each_other(tmp_path):
+  expected = _two_rankings(lambda show: show)
+  assert np.any(expected[1].tied != expected[2].tied)
+  stops, names = 0, set()
+  while True:
+    stop = _stopping_after(stops + 3)  # a list is ranked in three tiles
+    try:
+      watch = rankings.keeping(str(tmp_path), 'test', stop, 0.0)
+      actual = _two_rankings(watch)
+      break
+    except progress.Stopped:
+      stops += 1
+      names |= {path.name for path in tmp_path.glob('ranking/*')}
+  assert names == {'test.npz', 'test-2.npz'}
+  for one, other in zip(actual, expected, strict=True):
+    chex.assert_trees_all_equal(one, other)
+
+
 def test_what_cannot_be_read_is_ranked_again(tmp_path):
   workdir = _unreported(tmp_path)
   (workdir / 'ranking').mkdir()
@@ -104,25 +151,35 @@ def test_what_cannot_be_read_is_ranked_again(tmp_path):
 # ---- How long it takes
 
 
-def test_the_time_of_a_ranking_is_told_before(monkeypatch):
+def test_the_time_of_a_ranking_is_told_before(monkeypatch, tmp_path):
   experiment, params = experiment_lib.load(str(finished.run()))
   ranker = experiment_lib.ranker(experiment, params)
-  assert rankings.forecast(experiment, ranker) == ''  # soon done
+  workdir = str(tmp_path)
+  assert rankings.forecast(experiment, workdir, ranker) == ''  # soon done
   monkeypatch.setattr(rankings, '_FEW', 1)
   small = runs.config(evaluation__user_tile=5, evaluation__item_tile=200)
   experiment = experiment._replace(config=small)
   for one in (ranker, None):
-    text = rankings.forecast(experiment, one)
+    text = rankings.forecast(experiment, workdir, one)
     assert text.startswith(
-      'ranking 25 validation and 25 test items takes about'
+      'ranking 25 validation and 25 test items takes the model about'
     )
     assert 'evaluation.users' not in text
   # An hour a tile: the shorter ways stand in the same sentence.
   monkeypatch.setattr(rankings, '_seconds_of_tile', lambda *_: 3600.0)
-  text = rankings.forecast(experiment, ranker)
+  ahead = rankings.forecasting(experiment, workdir)
+  text = ahead(ranker)
   across = -(-experiment.prepared.num_items // 200)
   assert f'about {10 * across}:00:00 (evaluation.users=N' in text
   assert 'evaluation.candidates=sampled' in text
+  # What was ranked before takes no time, and it is measured once.
+  (tmp_path / 'ranking').mkdir()
+  kept = tmp_path / 'ranking' / 'validation.npz'
+  np.savez(kept, done=np.arange(25) < 20)
+  left = rankings.forecast(experiment, workdir, ranker)
+  assert left.startswith('ranking 5 validation and 25 test items')
+  assert f'about {6 * across}:00:00' in left
+  assert ahead(ranker) == text
 
 
 def test_a_sample_of_users_is_ranked_and_said():

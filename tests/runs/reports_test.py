@@ -91,7 +91,7 @@ def test_the_dataset_is_counted(report, loaded):
     'validation': prepared.num_users,
     'test': prepared.num_users,
     'held_out': dict.fromkeys(
-      ('validation', 'test'), {'known': 0, 'known_share': 0.0, 'same': 0}
+      ('validation', 'test'), {'in_train': 0, 'in_train_share': 0.0, 'same': 0}
     ),
   }
 

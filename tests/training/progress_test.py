@@ -84,6 +84,18 @@ def test_a_resumed_run_counts_only_its_own_steps():
   )
 
 
+def test_totals_begin_with_what_was_done_before():
+  stream, clock = io.StringIO(), Clock()
+  options = {'stream': stream, 'clock': clock, 'unit': 'users'}
+  with progress.reporter(1000, 'rank', **options) as report:
+    show = progress.of_totals(report)
+    clock.now += 5.0  # until it is clear what was done
+    show(900, 1000)
+    clock.now += 10.0
+    show(950, 1000)
+  assert stream.getvalue() == 'rank: 950/1000 users, 5 users/s, 0:10 left\n'
+
+
 def test_the_rate_forgets_the_compilation():
   stream, clock = io.StringIO(), Clock()
   options = {'stream': stream, 'clock': clock, 'interval': 1e9}

@@ -69,9 +69,11 @@ def describe_held_out(
 
   The shares are of held-out events: by users without a train event (T = 0), of
   items that are never in train, and of items that their user has in train
-  (`known`); `same` counts the events among these that stand in train as they
-  are, with user, item, behavior and time. `warm` has the users bool[U] and the
-  items bool[I + 1] with a train event, where they are there already.
+  (`in_train`; `Prepared.known` are those that stand in the history, which may
+  have validation in it); `same` counts the events among these that stand in
+  train as they are, with user, item, behavior and time. `warm` has the users
+  bool[U] and the items bool[I + 1] with a train event, where they are there
+  already.
   """
   split, items = np.asarray(data.split), np.asarray(data.items)
   user = data.event_users
@@ -88,8 +90,8 @@ def describe_held_out(
         'new_users': int(np.sum(~warm_user[users])),
         'new_user_share': float(np.mean(~warm_user[user[rows]])),
         'cold_item_share': float(np.mean(~warm_item[items[rows]])),
-        'known': int(np.sum(known[rows])),
-        'known_share': float(np.mean(known[rows])),
+        'in_train': int(np.sum(known[rows])),
+        'in_train_share': float(np.mean(known[rows])),
         'same': int(np.sum(same[rows])),
       }
   return described
@@ -143,10 +145,10 @@ def known_lines(held_out: dict[str, dict[str, Any]]) -> list[str]:
   """What held-out events stand in train, a line for each split with some."""
   lines = []
   for name, held in held_out.items():
-    if held['known']:
+    if held['in_train']:
       line = (
-        f'{held["known"]:,} of {held["events"]:,} {name} events'
-        f' ({held["known_share"]:.1%}) are of items that their user has in'
+        f'{held["in_train"]:,} of {held["events"]:,} {name} events'
+        f' ({held["in_train_share"]:.1%}) are of items that their user has in'
         ' train'
       )
       if held['same']:

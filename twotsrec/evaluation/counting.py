@@ -59,14 +59,16 @@ class Kept(NamedTuple):
 
   Attributes:
     show: the progress.
-    load: () -> what was last kept, {name: array}, or None.
+    load: () -> what was last kept, {name: array}, or None; called once by every
+      ranking that can go on, before it begins.
     pause: (make) -> None, asked after every tile of items; `make` gives what
-      has to be kept. It raises where the work has to stop.
+      has to be kept, and is None where a ranking cannot go on later. It raises
+      where the work has to stop.
   """
 
   show: Callable[[int, int], None]
   load: Callable[[], dict[str, np.ndarray] | None]
-  pause: Callable[[Callable[[], dict[str, np.ndarray]]], None]
+  pause: Callable[[Callable[[], dict[str, np.ndarray]] | None], None]
 
   def __call__(self, done: int, total: int) -> None:
     self.show(done, total)
@@ -171,14 +173,18 @@ def add_up(
     num_rules: K.
     step: of a `Fold`, taken with every part; None for no fold.
     state: the fold's first state.
-    progress: called with (rows done, T); a `Kept` may stop in between.
-    start: sums to go on from, of `begin`; they change in place.
+    progress: called with (rows done, T), at first with those done in `start`; a
+      `Kept` may stop in between.
+    start: sums to go on from, of `begin`; they change in place. Without them
+      nothing is kept.
   Raises:
     types.UserError: a score is not a number.
   """
   sums = start or begin(total, num_rules, state)
   done, better, tied, number, score, state = sums
   whole = state
+  if progress:
+    progress(int(done.sum()), total)
   for part in one_ahead(parts):
     rows, size = part.rows, part.rows.size
     for counted in part.tallies:
@@ -193,7 +199,8 @@ def add_up(
       score[rows] = np.asarray(part.own)[:size]
       done[rows], whole = True, state
     if isinstance(progress, Kept):
-      progress.pause(functools.partial(_to_keep, sums, whole))
+      make = functools.partial(_to_keep, sums, whole)
+      progress.pause(make if start else None)
     if progress and part.last:
       progress(int(done.sum()), total)
   return Counts(better, tied, number, score, state)

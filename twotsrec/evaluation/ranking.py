@@ -94,17 +94,17 @@ def rank_targets(
 def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
   positive, encodings = _score_targets(cut)
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
-  start = _resumed(cut, progress, positive, state)
-  if start is not None:
-    left = [part for part in cut.parts if not start.done[part.rows[0]]]
-    cut = cut._replace(parts=left)
+  kept = _resumed(cut, progress, positive)
+  start = counting.begin(positive.size, 1, state, kept)
+  left = [part for part in cut.parts if not start.done[part.rows[0]]]
+  cut = cut._replace(parts=left)
   parts = _tiles_of_items(cut, rule, positive, encodings)
   total = positive.size
   return counting.add_up(parts, total, 1, step, state, progress, start)
 
 
-def _resumed(cut, progress, positive, state) -> counting.Sums | None:
-  """Sums that were kept, if of whole tiles that had the same scores."""
+def _resumed(cut, progress, positive) -> dict[str, np.ndarray] | None:
+  """What was kept, if of whole tiles that had the same scores."""
   kept = progress.load() if isinstance(progress, counting.Kept) else None
   if kept is None or kept['score'].shape != positive.shape:
     return None
@@ -113,7 +113,7 @@ def _resumed(cut, progress, positive, state) -> counting.Sums | None:
     return None
   if any(done[p.rows].any() != done[p.rows].all() for p in cut.parts):
     return None  # tiles of another size
-  return counting.begin(positive.size, 1, state, kept)
+  return kept
 
 
 def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:

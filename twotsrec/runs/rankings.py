@@ -58,17 +58,26 @@ def stopping(should_stop: Callable[[], bool]) -> Watch:
 def keeping(
   workdir: str, split: str, should_stop: Callable[[], bool], every: float
 ) -> Watch:
-  """As `stopping`; what is ranked is saved then, and every so many seconds."""
-  path = _path(workdir, split)
+  """As `stopping`; what is ranked is saved then, and every so many seconds.
+
+  A recipe that ranks a split several times does so in the same order again, so
+  the number of a ranking says which one was kept.
+  """
 
   def watch(show):
-    saved_at, took, pauses = time.monotonic(), 0.0, False
+    saved_at, took, pauses, number = time.monotonic(), 0.0, False, 0
+
+    def load():
+      nonlocal number, pauses
+      number, pauses = number + 1, True
+      return _load(_path(workdir, split, number))
 
     def pause(make):
       nonlocal saved_at, took, pauses
       pauses = True
       begin, stop = time.monotonic(), should_stop()
-      if stop or begin - saved_at > max(every, took / _SHARE):
+      if make and (stop or begin - saved_at > max(every, took / _SHARE)):
+        path = _path(workdir, split, number)
         with files.explained(path, 'write'):
           path.parent.mkdir(exist_ok=True)
           with files.replacing(path) as file:
@@ -80,14 +89,14 @@ def keeping(
 
     # Of what never pauses, as recipes of one's own may not, nothing is kept.
     stop = lambda: not pauses and should_stop()
-    return counting.Kept(stopping(stop)(show), lambda: _load(path), pause)
+    return counting.Kept(stopping(stop)(show), load, pause)
 
   return watch
 
 
 def done(workdir: str, split: str) -> int:
-  """Held-out items that were ranked before."""
-  kept = _load(_path(workdir, split))
+  """Held-out items that were ranked before, by the first ranking of a split."""
+  kept = _load(_path(workdir, split, 1))
   return 0 if kept is None else int(kept['done'].sum())
 
 
@@ -96,8 +105,9 @@ def clear(workdir: str) -> None:
   shutil.rmtree(pathlib.Path(workdir) / _FOLDER, ignore_errors=True)
 
 
-def _path(workdir, split):
-  return pathlib.Path(workdir) / _FOLDER / f'{split}.npz'
+def _path(workdir, split, number):
+  name = split if number == 1 else f'{split}-{number}'
+  return pathlib.Path(workdir) / _FOLDER / f'{name}.npz'
 
 
 def _load(path):
@@ -112,22 +122,41 @@ def _load(path):
 # ---- How long it takes
 
 
-def forecast(
-  experiment: contracts.Experiment, ranker: contracts.Ranker | None = None
-) -> str:
-  """How long all splits take, in words; '' where it cannot be said, or is soon.
+def forecasting(
+  experiment: contracts.Experiment, workdir: str
+) -> Callable[..., str]:
+  """(ranker=None) -> `forecast`, which is measured by the first call alone."""
+  measured: list[str] = []
 
-  Ranks some tiles.
+  def ahead(ranker=None):
+    if not measured:
+      measured.append(forecast(experiment, workdir, ranker))
+    return measured[0]
+
+  return ahead
+
+
+def forecast(
+  experiment: contracts.Experiment,
+  workdir: str,
+  ranker: contracts.Ranker | None = None,
+) -> str:
+  """How long the model takes for what is left of all splits, in words.
+
+  Ranks some tiles. '' where it cannot be said, or is soon. Rules that stand
+  beside a model take time of their own.
 
   Args:
     experiment: data and protocol.
+    workdir: of the run, which has what was ranked before.
     ranker: None takes untrained parameters.
   """
   recipe = recipes.of(experiment.config)
   evaluation = experiment.config.evaluation
   if recipe.rank is not offline.rank or evaluation.candidates == 'sampled':
     return ''
-  counts = {split: count(experiment, split) for split in offline.SPLITS}
+  left = lambda split: count(experiment, split) - done(workdir, split)
+  counts = {split: max(left(split), 0) for split in offline.SPLITS}
   split, most = max(counts.items(), key=lambda item: item[1])
   if most < _FEW:
     return ''
@@ -141,7 +170,8 @@ def forecast(
   down = sum(counts.values()) / evaluation.user_tile
   seconds = each * across * down
   which = ' and '.join(f'{n:,} {name}' for name, n in counts.items() if n)
-  text = f'ranking {which} items takes about {progress.duration(seconds)}'
+  time_taken = progress.duration(seconds)
+  text = f'ranking {which} items takes the model about {time_taken}'
   if seconds > _LONG:
     text += (
       ' (evaluation.users=N ranks a fixed sample of N users,'

@@ -1,10 +1,10 @@
 """The report of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,12 +37,41 @@ def check_protocol(experiment: contracts.Experiment) -> None:
     recipes.of(experiment.config).protocol(experiment, split)
 
 
-def write(
-  served: contracts.Served,
-  workdir: str,
-  quiet: bool = False,
-  should_stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+class Task(NamedTuple):
+  """What `write` goes by, besides what was trained.
+
+  Attributes:
+    workdir: of the run.
+    quiet: no display.
+    should_stop: asked between two tiles.
+    ahead: (ranker) -> how long ranking takes, in words; '' is not shown.
+    dataset: of `dataset`.
+  """
+
+  workdir: str
+  quiet: bool
+  should_stop: Callable[[], bool]
+  ahead: Callable[[contracts.Ranker], str]
+  dataset: dict[str, Any]
+
+
+class _Results(NamedTuple):
+  """Held-out items as the model and the rules rank them, {split: Ranked}.
+
+  Attributes:
+    model: None where a split has no items.
+    rules: {name: as `model`}.
+    lists: section of the report.
+    seconds: that it took.
+  """
+
+  model: dict[str, contracts.Ranked | None]
+  rules: dict[str, dict[str, contracts.Ranked | None]]
+  lists: dict[str, Any] | None
+  seconds: float
+
+
+def write(served: contracts.Served, task: Task) -> dict[str, Any]:
   """Evaluates what was trained and writes `report.json`.
 
   The rows per held-out item go to `per_target.npz`, for paired comparisons.
@@ -51,60 +80,72 @@ def write(
     progress.Stopped: it was asked to stop; what is ranked by then is not
       ranked again.
   """
+  results = _ranked(served, task)
+  saved = _save(_put_together(served, task, results), results, task.workdir)
+  rankings.clear(task.workdir)
+  return saved
+
+
+def _ranked(served, task) -> _Results:
+  """Ranks by the model, which goes on where it was, and by the rules."""
   begin, experiment = time.perf_counter(), served.experiment
   recipe = recipes.of(experiment.config)
   ranker = recipe.ranker(experiment, served.params)
-  if not quiet:
-    ahead = rankings.forecast(experiment, ranker)
-    progress.say(ahead, quiet=not ahead)
+  if not task.quiet and (ahead := task.ahead(ranker)):
+    progress.say(ahead)
   every = experiment.config.train.checkpoint_every
-  model = {
-    split: evaluate(
-      experiment,
-      ranker,
-      split,
-      quiet,
-      rankings.keeping(workdir, split, should_stop, every),
-      rankings.done(workdir, split),
-    )
-    if offline.held_out(experiment, split)
-    else None
-    for split in offline.SPLITS
-  }
+  keeping = lambda split: rankings.keeping(
+    task.workdir, split, task.should_stop, every
+  )
+  model = _of_splits(experiment, ranker, offline.SPLITS, keeping, task.quiet)
   # A paper's own protocol shows its rules for both splits.
   has_own = any(ranked and ranked.protocols for ranked in model.values())
   splits = offline.SPLITS if has_own else ('test',)
   beside = recipe.rules(experiment)
+  stopping = lambda split: rankings.stopping(task.should_stop)
   rules = {
-    name: _rank(experiment, rule, splits, rankings.stopping(should_stop))
+    name: _of_splits(experiment, rule, splits, stopping, quiet=True)
     for name, rule in beside.items()
   }
   lists = None
   if model['test']:
     lists = beyond.of(experiment, model['test'], {'model': ranker, **beside})
-  seconds = time.perf_counter() - begin
+  return _Results(model, rules, lists, time.perf_counter() - begin)
+
+
+def _of_splits(experiment, ranker, splits, watch_of, quiet):
+  """{split: Ranked}, None where nothing is held out."""
+  return {
+    split: evaluate(experiment, ranker, split, quiet, watch_of(split))
+    if offline.held_out(experiment, split)
+    else None
+    for split in splits
+  }
+
+
+def _put_together(served, task, results) -> dict[str, Any]:
+  """The report."""
+  experiment, training = served.experiment, served.training
+  model, rules = results.model, results.rules
   part = lambda ranked: None if ranked is None else ranked.part
-  report = {
+  return {
     'schema': compared_runs.SCHEMA,
-    'protocol': protocol(experiment, _selects(served.training)),
-    'dataset': dataset(experiment),
+    'protocol': protocol(experiment, _selects(training)),
+    'dataset': task.dataset,
     'validation': part(model['validation']),
     'test': part(model['test']),
     'baselines': {name: part(rule['test']) for name, rule in rules.items()},
-    'lists': lists,
-    **_verdict(experiment, model, rules, workdir, served.training),
+    'lists': results.lists,
+    **_verdict(experiment, model, rules, task.workdir, training),
     **_protocols({'model': model, **rules}),
     **served.sections,
     'training': {
-      **served.training,
-      'evaluation_seconds': round(seconds, 3),
+      **training,
+      'evaluation_seconds': round(results.seconds, 3),
       'peak_rss_mb': machine.peak_rss_mb(),
     },
     'versions': machine.versions(),
   }
-  saved = _save(report, model['test'], rules, workdir)
-  rankings.clear(workdir)
-  return saved
 
 
 def _verdict(experiment, model, rules, workdir, training):
@@ -113,16 +154,6 @@ def _verdict(experiment, model, rules, workdir, training):
   phases = training.get('phases', ())
   section = verdict.of(experiment, model['test'], of_test, workdir, phases)
   return {'verdict': section} if section else {}
-
-
-def _rank(experiment, rule, splits, watch):
-  """{split: Ranked} without a display, None where nothing is held out."""
-  return {
-    split: evaluate(experiment, rule, split, quiet=True, watch=watch)
-    if offline.held_out(experiment, split)
-    else None
-    for split in splits
-  }
 
 
 def _selects(training) -> bool:
@@ -141,9 +172,10 @@ def _protocols(systems):
   return made
 
 
-def _save(report, test, rules, workdir) -> dict[str, Any]:
+def _save(report, results, workdir) -> dict[str, Any]:
   """Writes the rows per held-out item and then the report; as it is on disk."""
   path = run_directory.report_path(workdir)
+  test, rules = results.model['test'], results.rules
   rows = {
     name: rule['test'].rows
     for name, rule in rules.items()
@@ -169,18 +201,17 @@ def evaluate(
   split: str,
   quiet: bool = False,
   watch: rankings.Watch = lambda show: show,
-  start: int = 0,
 ) -> contracts.Ranked:
   """Ranks a split, 'validation' or 'test', as the recipe does.
 
-  `watch` may stop it, and knows what was ranked before, `start` items.
+  `watch` may stop it, and knows what was ranked before.
   """
   count = rankings.count(experiment, split)
   rank = recipes.of(experiment.config).rank
   with progress.reporter(
-    count, f'evaluate {split}', quiet=quiet, unit='held-out items', start=start
+    count, f'evaluate {split}', quiet=quiet, unit='held-out items'
   ) as show:
-    shown = watch(progress.of_totals(show, start))
+    shown = watch(progress.of_totals(show))
     return rank(experiment, ranker, split, shown)
 
 
@@ -228,14 +259,16 @@ def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
   described = {'source': manifest['source'], **manifest['counts']}
   held_out = data_report.describe_held_out(experiment.prepared)
   described['held_out'] = {
-    split: {name: held[name] for name in ('known', 'known_share', 'same')}
+    split: {name: held[name] for name in ('in_train', 'in_train_share', 'same')}
     for split, held in held_out.items()
   }
   return described | ({'notes': notes} if notes is not None else {})
 
 
-def warnings(experiment: contracts.Experiment) -> list[str]:
-  """What in the data limits a run, or what it says, a line each."""
-  held_out = data_report.describe_held_out(experiment.prepared)
-  notes = recipes.of(experiment.config).notes(experiment) or ()
-  return [*notes, *data_report.warnings(held_out)]
+def warnings(described: Mapping[str, Any]) -> list[str]:
+  """What in `dataset` limits a run, or what it says, a line each."""
+  held_out = {
+    split: {**held, 'events': described[split]}
+    for split, held in described['held_out'].items()
+  }
+  return [*described.get('notes', ()), *data_report.warnings(held_out)]

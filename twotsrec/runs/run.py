@@ -96,10 +96,9 @@ def train(
       should_stop=should_stop,
       quiet=quiet,
       finish=finish,
-      begin=functools.cache(
-        lambda: _begin(config, experiment, workdir, finish, held)
-      ),
-      ahead=functools.cache(lambda: rankings.forecast(experiment)),
+      begin=functools.cache(lambda: _begin(call, config, held)),
+      ahead=rankings.forecasting(experiment, workdir),
+      dataset=functools.cache(lambda: reports.dataset(experiment)),
       early=[],
     )
     try:
@@ -114,6 +113,7 @@ class _Call(NamedTuple):
   Attributes:
     begin: opens the directory, once.
     ahead: says how long the ranking will take.
+    dataset: the data, for the report.
     early: {'epochs', 'of'} of phases that were finished as they were.
   """
 
@@ -123,7 +123,8 @@ class _Call(NamedTuple):
   quiet: bool
   finish: bool
   begin: Callable[[], None]
-  ahead: Callable[[], str]
+  ahead: Callable[..., str]
+  dataset: Callable[[], dict[str, Any]]
   early: list[dict[str, int]]
 
 
@@ -137,18 +138,18 @@ def _with_parts(config, parts) -> config_lib.Config:
   return config
 
 
-def _begin(config, experiment, workdir, finish, held) -> None:
+def _begin(call, config, held) -> None:
   """Opens the directory, when all that can be wrong has shown.
 
   It keeps the settings as they were asked for: a recipe may train by others
   (`experiment.config`), such as those of a trunk.
   """
-  for note in reports.warnings(experiment):
+  for note in reports.warnings(call.dataset()):
     _LOGGER.warning('%s', note)
-  held.enter_context(run_directory.locked(workdir))
-  more_epochs.record(workdir, _open(config, workdir))
-  _take_back(workdir, finish)
-  experiment_lib.keep_data(workdir, experiment.prepared)
+  held.enter_context(run_directory.locked(call.workdir))
+  more_epochs.record(call.workdir, _open(config, call.workdir))
+  _take_back(call.workdir, call.finish)
+  experiment_lib.keep_data(call.workdir, call.experiment.prepared)
 
 
 def _fit(call, name, learner, source, how, start=None) -> contracts.Trained:
@@ -187,7 +188,16 @@ def _reported(recipe, call) -> dict[str, Any]:
   if call.early:
     training = {**served.training, 'as_it_was': call.early[0]}
     served = served._replace(training=training)
-  return reports.write(served, call.workdir, call.quiet, call.should_stop)
+  return reports.write(
+    served,
+    reports.Task(
+      workdir=call.workdir,
+      quiet=call.quiet,
+      should_stop=call.should_stop,
+      ahead=call.ahead,
+      dataset=call.dataset(),
+    ),
+  )
 
 
 def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:

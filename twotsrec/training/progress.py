@@ -37,17 +37,18 @@ def say(text: str, quiet: bool = False) -> None:
     sys.stderr.flush()
 
 
-def of_totals(report: Report, start: int = 0) -> Callable[[int, int], None]:
+def of_totals(report: Report) -> Callable[[int, int], None]:
   """(done, total) -> None, for work that tells how much is done by now.
 
-  `start` is what was done before.
+  The first call says what was done before.
   """
-  before = [start]
+  before = None
 
   def show(done, total):
+    nonlocal before
     del total
-    report(done, done - before[0])
-    before[0] = done
+    report(done, 0 if before is None else done - before)
+    before = done
 
   return show
 
@@ -72,6 +73,7 @@ def reporter(
 
   `report(done, examples=0, loss=None)` takes the steps done in all and the
   examples worked on since the last call. It is cheap: call it once per chunk.
+  A first report without examples says what was done before; rates begin there.
 
   Args:
     total: steps in the end.
@@ -127,6 +129,9 @@ def _make_measure(total, start, clock):
 
   def measure(done, examples):
     now = clock()
+    if len(marks) == 1 and not examples:
+      marks[0] = now, done, 0
+      return 0.0, None
     marks.append((now, done, marks[-1][2] + examples))
     # Keeps one mark at or before the window's beginning.
     while len(marks) > 2 and marks[1][0] <= now - _WINDOW:
