@@ -42,7 +42,7 @@ def make_targets(seed, users=40, items=2, shift=0.0, layout=0):
 
 def make_system(*per_targets, metrics=METRICS):
   return comparison.pool(
-    comparison.tabulate(one, GROUPS, KS, metrics) for one in per_targets
+    comparison.tabulate(one, GROUPS, metrics) for one in per_targets
   )
 
 
@@ -56,7 +56,7 @@ def against(*per_targets, resamples=300, seed=0, metrics=METRICS):
 
 def test_values_are_those_of_the_report():
   targets = make_targets(0)
-  table = comparison.tabulate(targets, GROUPS, KS, METRICS)
+  table = comparison.tabulate(targets, GROUPS, METRICS)
   activity = np.arange(40)
   options = config.EvaluationConfig(ks=KS, bootstrap=0)
   built = report.build(targets, activity, GROUPS, options)
@@ -110,7 +110,7 @@ def test_items_without_rivals_are_as_if_they_were_not_there():
 def test_ties_are_the_mean_over_their_places_unless_asked_otherwise():
   targets = make_targets(3)
   for ties in (0.0, 0.5, 1.0):
-    table = comparison.tabulate(targets, GROUPS, KS, ['hr@10'], ties=ties)
+    table = comparison.tabulate(targets, GROUPS, ['hr@10'], ties=ties)
     hits = [
       np.mean([place <= 10 for place in places])
       if ties == 0.5

@@ -9,10 +9,17 @@ from sklearn import metrics as sklearn_metrics
 from twotsrec.evaluation import user_lists
 
 
-def literal(held, rivals, k):
-  """(precision, average precision) over all orders of equal scores."""
+def literal(held, rivals, k, ties=0.5):
+  """(precision, average precision) over the orders that `ties` allows."""
   entries = [(score, True) for score in held]
   entries += [(score, False) for score in rivals]
+  if ties != 0.5:
+    # At the end that `ties` is of a held-out item is a little better, or worse.
+    end = 1 if ties < 0.5 else -1
+    one = [score + 0.1 * end for score in held]
+    share = abs(2 * ties - 1)
+    any_order, at_end = literal(held, rivals, k), literal(one, rivals, k)
+    return share * at_end + (1 - share) * any_order
   found = []
   for order in itertools.permutations(range(len(entries))):
     ranked = [entries[i] for i in order]
@@ -25,7 +32,7 @@ def literal(held, rivals, k):
   return np.mean(found, axis=0)
 
 
-def actual(lists, k):
+def actual(lists, k, ties=0.5):
   """The same of several users, {user: (held, rivals)}."""
   rows = [
     (user, sum(r > score for r in rivals), sum(r == score for r in rivals))
@@ -33,27 +40,35 @@ def actual(lists, k):
     for score in held
   ]
   rows = np.random.default_rng(0).permutation(rows)
-  at = user_lists.places(*rows.T)
-  values = [
-    user_lists.precision(at, k), user_lists.average_precision(at, k)
-  ]  # fmt: skip
+  values = both(user_lists.places(*rows.T), k, ties)
   return {
     user: [np.mean(value[rows[:, 0] == user]) for value in values]
     for user in lists
   }
 
 
+def both(at, k, ties):
+  return [
+    value(at, k, ties)
+    for value in (user_lists.precision, user_lists.average_precision)
+  ]
+
+
+TIES = st.sampled_from([0.5, 0.0, 0.3, 1.0])
 SCORES = st.lists(st.integers(0, 2), min_size=1, max_size=3)
 
 
 @hypothesis.given(
-  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3), st.integers(1, 7)
+  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3),
+  st.integers(1, 7),
+  TIES,
 )
 @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
-def test_lists_are_the_mean_over_all_orders_of_their_ties(lists, k):
+def test_lists_are_the_mean_over_all_orders_of_their_ties(lists, k, ties):
   by_user = dict(enumerate(lists))
-  for user, values in actual(by_user, k).items():
-    np.testing.assert_allclose(values, literal(*by_user[user], k), atol=1e-12)
+  for user, values in actual(by_user, k, ties).items():
+    expected = literal(*by_user[user], k, ties)
+    np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
 def test_whole_lists_agree_with_sklearn():
@@ -72,10 +87,12 @@ def test_more_held_out_items_than_places_fill_them():
 
 
 @hypothesis.given(
-  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3), st.integers(1, 7)
+  st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=3),
+  st.integers(1, 7),
+  TIES,
 )
 @hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
-def test_items_that_compete_with_each_other_are_in_one_list(lists, k):
+def test_items_that_compete_with_each_other_are_in_one_list(lists, k, ties):
   by_user = dict(enumerate(lists))
   rows = [
     (
@@ -88,7 +105,9 @@ def test_items_that_compete_with_each_other_are_in_one_list(lists, k):
   ]
   users, *pair = np.array(rows).T
   at = user_lists.places(users, *pair, user_lists.TOGETHER)
-  made = user_lists.precision(at, k), user_lists.average_precision(at, k)
+  made = both(at, k, ties)
   for user, (held, rivals) in by_user.items():
     actual = [np.mean(value[users == user]) for value in made]
-    np.testing.assert_allclose(actual, literal(held, rivals, k), atol=1e-12)
+    np.testing.assert_allclose(
+      actual, literal(held, rivals, k, ties), atol=1e-12
+    )

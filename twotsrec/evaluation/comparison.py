@@ -167,7 +167,6 @@ def _members(
 def tabulate(
   per_target: Mapping[str, np.ndarray],
   num_groups: int,
-  ks: Sequence[int],
   metrics: Sequence[str],
   by: str = 'group',
   ties: float = metrics_lib.MEAN,
@@ -178,8 +177,7 @@ def tabulate(
     per_target: arrays [T]: user, group (0..G-1), num_negatives, and those of
       `COUNTS` and `VALUES`.
     num_groups: G.
-    ks: cut-offs, all that `metrics` name.
-    metrics: M of `report.metric_names(ks)`.
+    metrics: M of `report.metric_names`.
     by: array that tells the rows; parts share the negatives of everybody.
     ties: `evaluation.rank_ties` of the run.
   """
@@ -192,10 +190,8 @@ def tabulate(
     if row < num_groups:
       chosen, placement = per_target[by] == row, own_placement
       part = {name: values[chosen] for name, values in per_target.items()}
-    columns = report.columns(part, ks, placement, ties)
-    users, sums, counts = report.user_sums(
-      part['user'], [columns[name] for name in metrics]
-    )
+    columns = report.columns(part, metrics, placement, ties)
+    users, sums, counts = report.user_sums(part['user'], columns.values())
     index = np.searchsorted(everybody, users)
     table.sums[index, row], table.counts[index, row] = sums, counts
   return table

@@ -26,6 +26,7 @@ their scale it is narrower, since how negatives vary is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,41 +124,67 @@ def selected_on_test(names: Iterable[str]) -> list[str]:
 
 def columns(
   per_target: Mapping[str, np.ndarray],
-  ks: Sequence[int],
+  names: Iterable[str],
   placement: str = 'placement_group',
   ties: float = metrics.MEAN,
 ) -> dict[str, Column]:
-  """The metrics of held-out items, in the order of the report.
+  """Metrics of held-out items, in the order of `names`.
 
   Args:
     per_target: arrays [T]: user, item, better, tied, num_negatives, user_auc
       and the placement; and `list`, a kind of `user_lists`, if it is not APART.
-    ks: cut-offs.
+    names: of `metric_names`.
     placement: 'placement_group' or 'placement_all'.
     ties: see `metrics`.
   """
-  better, tied = per_target['better'], per_target['tied']
+  pair = per_target['better'], per_target['tied']
   number = per_target['num_negatives']
-  ranked = lambda values: metrics.among_rivals(values, number)
-  hits = {k: ranked(metrics.hit(better, tied, k, ties)) for k in ks}
-  gains = {k: ranked(metrics.ndcg(better, tied, k, ties)) for k in ks}
-  return {
-    'auc': Column(ranked(per_target[placement])),
-    'user_auc': Column(ranked(per_target['user_auc']), by_user=True),
-    **{f'hr@{k}': Column(values) for k, values in hits.items()},
-    **{f'ndcg@{k}': Column(values) for k, values in gains.items()},
-    **{f'recall@{k}': Column(hits[k], by_user=True) for k in ks},
-    **_of_lists(per_target, ks),
-    'mrr': Column(ranked(metrics.reciprocal_rank(better, tied, ties))),
+  lists = functools.cache(lambda: _lists(per_target))
+  hits = functools.cache(lambda k: metrics.hit(*pair, k, ties))
+  by_item = {
+    'auc': lambda k: per_target[placement],
+    'hr': hits,
+    'ndcg': lambda k: metrics.ndcg(*pair, k, ties),
+    'mrr': lambda k: metrics.reciprocal_rank(*pair, ties),
   }
+  by_user = {'user_auc': lambda k: per_target['user_auc'], 'recall': hits}
+  of_list = {
+    'precision': user_lists.precision,
+    'map': user_lists.average_precision,
+  }
+  made = {}
+  for name in names:
+    metric, _, cut = name.partition('@')
+    k = int(cut or 0)
+    if metric in of_list:
+      values = _of_lists(lists(), of_list[metric], k, ties)
+    else:
+      value = by_item.get(metric) or by_user[metric]
+      values = metrics.among_rivals(value(k), number)
+    made[name] = Column(values, by_user=metric not in by_item)
+  return made
 
 
-def _of_lists(per_target, ks) -> dict[str, Column]:
-  """Metrics of the lists of users, of those held-out items that have rivals.
+class _Lists(NamedTuple):
+  """Held-out items in the lists of their users.
 
   An item that a user has several times is one item of the list; each of its
   rows has its part of the value.
+
+  Attributes:
+    ranked: bool[T], rows that have rivals and a list.
+    at: places of the distinct items.
+    place: i64[R], the item of each row that is ranked.
+    share: f64[R], its part of the item's value.
   """
+
+  ranked: np.ndarray
+  at: user_lists.Places
+  place: np.ndarray
+  share: np.ndarray
+
+
+def _lists(per_target) -> _Lists:
   ranked = np.asarray(per_target['num_negatives']) > 0
   kind = user_lists.APART
   if 'list' in per_target and ranked.size:
@@ -169,7 +196,7 @@ def _of_lists(per_target, ks) -> dict[str, Column]:
     np.asarray(per_target[name])[ranked] for name in names
   )
   _, first, place, times = np.unique(
-    user.astype(np.int64) * (item.max(initial=0) + 1) + item,
+    prepared_data.pairs(user, item, item.max(initial=0)),
     return_index=True,
     return_inverse=True,
     return_counts=True,
@@ -177,16 +204,14 @@ def _of_lists(per_target, ks) -> dict[str, Column]:
   at = user_lists.places(user[first], better[first], tied[first], kind)
   _, of_user, rows = np.unique(user, return_inverse=True, return_counts=True)
   share = rows[of_user] / (at.held * times)[place]
-  columns = {}
-  for name, value in (
-    ('precision', user_lists.precision),
-    ('map', user_lists.average_precision),
-  ):
-    for k in ks:
-      values = np.full(ranked.size, np.nan)
-      values[ranked] = value(at, k)[place] * share
-      columns[f'{name}@{k}'] = Column(values, by_user=True)
-  return columns
+  return _Lists(ranked, at, place, share)
+
+
+def _of_lists(lists, value, k, ties) -> np.ndarray:
+  """A metric of the lists of users, f64[T]."""
+  values = np.full(lists.ranked.size, np.nan)
+  values[lists.ranked] = value(lists.at, k, ties)[lists.place] * lists.share
+  return values
 
 
 def rivals(
@@ -312,13 +337,14 @@ def build(
     [{'name', 'users', metric: ...}].
   """
   lacking = np.asarray(per_target['num_negatives']) == 0
+  names = metric_names(evaluation.ks)
 
   def summarize(chosen, placement):
     subset = {name: values[chosen] for name, values in per_target.items()}
-    by_name = columns(subset, evaluation.ks, placement, evaluation.rank_ties)
+    by_name = columns(subset, names, placement, evaluation.rank_ties)
     users, sums, counts = user_sums(subset['user'], by_name.values())
     cells = means(sums, counts, evaluation.bootstrap, evaluation.seed)
-    return users, dict(zip(by_name, cells, strict=True))
+    return users, dict(zip(names, cells, strict=True))
 
   _, overall = summarize(slice(None), 'placement_all')
   groups, parts = [], []

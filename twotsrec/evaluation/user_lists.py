@@ -4,9 +4,12 @@ Where a held-out item is ranked without the other ones of its user (APART), it
 stands lower in one list with them by as many as are above it: with b rivals
 above, the i-th of them is at place b + i. Where they are among its rivals
 (TOGETHER), its place is that of the list. Items that are ranked after histories
-of their own, or in lists of their own, have no list in common (NO_LIST). Of
-rivals and held-out items that all tie any order counts the same, as in
-`metrics`.
+of their own, or in lists of their own, have no list in common (NO_LIST).
+
+Of rivals and held-out items that all tie any order counts the same, as in
+`metrics`. Its `ties` = 0 puts the held-out items of a tie before its rivals, 1
+behind them, and between these a list is the one end with probability
+|2 ties - 1| and in any order otherwise.
 """
 
 from typing import NamedTuple
@@ -59,16 +62,19 @@ def places(
   return Places(*(column[back] for column in made))
 
 
-def precision(at: Places, k: int) -> np.ndarray:
+def precision(at: Places, k: int, ties: float = metrics.MEAN) -> np.ndarray:
   """Share of held-out items among a user's first k places, f64[T].
 
   The value is the mean over the held-out items of a user.
   """
   found = metrics.hit(at.above, at.size - 1, k)
-  return found * at.held / k
+  ends = np.clip(k - _before(at, ties), 0, at.together) / at.together
+  return _mixed(found, ends, ties) * at.held / k
 
 
-def average_precision(at: Places, k: int) -> np.ndarray:
+def average_precision(
+  at: Places, k: int, ties: float = metrics.MEAN
+) -> np.ndarray:
   """Precision at the places of held-out items among the first k, f64[T].
 
   Their sum over min(k, held-out items); the value is the mean over the held-out
@@ -81,7 +87,23 @@ def average_precision(at: Places, k: int) -> np.ndarray:
   more = (at.together - 1) / np.maximum(at.size - 1, 1)
   summed = (at.found + 1) * inverse
   summed = summed + more * (places - (at.above + 1) * inverse)
-  return summed / at.size * at.held / np.minimum(at.held, k)
+  # Next to each other behind b places the q-th has (found + q) / (b + q).
+  before = _before(at, ties)
+  number = np.clip(k - before, 0, at.together)
+  inverse = metrics.harmonic(before + number) - metrics.harmonic(before)
+  end = number - (before - at.found) * inverse
+  value = _mixed(summed / at.size, end / at.together, ties)
+  return value * at.held / np.minimum(at.held, k)
+
+
+def _before(at, ties) -> np.ndarray:
+  """Places before the held-out items of a tie, at the end that `ties` is of."""
+  return at.above + (0 if ties < metrics.MEAN else at.size - at.together)
+
+
+def _mixed(mean, end, ties) -> np.ndarray:
+  share = abs(2.0 * ties - 1.0)
+  return share * end + (1.0 - share) * mean
 
 
 def _of_runs(first: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,9 +45,7 @@ def against(
     if not number or not rules:
       continue
     tables = [
-      comparison.tabulate(
-        rows, number, evaluation.ks, metrics, by, evaluation.rank_ties
-      )
+      comparison.tabulate(rows, number, metrics, by, evaluation.rank_ties)
       for rows in (model, *rules.values())
     ]
     systems = [comparison.pool([table]) for table in tables]

@@ -191,9 +191,8 @@ def _tables(
           f'{run.workdir} and {first.workdir} hold out other items ({name}'
           ' differs), so they cannot be paired'
         )
-    ks = run.protocol['ks']
     table = comparison.tabulate(
-      per_target, num_groups, ks, metrics, array, run.ties
+      per_target, num_groups, metrics, array, run.ties
     )
     _check_report(run, table, metrics, by)
     yield table

@@ -165,7 +165,6 @@ def means(
     comparison.tabulate(
       compared_runs.per_target(run, by),
       len(places),
-      run.protocol['ks'],
       metrics,
       column,
       run.ties,
