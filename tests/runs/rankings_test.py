@@ -273,7 +273,7 @@ def test_a_finished_run_is_as_it_was():
 def test_held_out_items_are_counted_by_the_users_ranked():
   experiment, _ = experiment_lib.load(str(finished.run()))
   held_out = prepared_lib.targets(experiment.prepared, prepared_lib.TEST)
-  assert rankings.count(experiment, 'test') == held_out.user.size
+  assert offline.to_rank(experiment, 'test') == held_out.user.size
   drawn = experiment._replace(config=runs.config(evaluation__users=5))
-  assert rankings.count(drawn, 'test') == 5
+  assert offline.to_rank(drawn, 'test') == 5
   assert offline.held_out(drawn, 'test') == 25

@@ -1,3 +1,4 @@
+import copy
 import re
 import runpy
 
@@ -11,6 +12,7 @@ from twotsrec import recipes
 from twotsrec import types
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict as verdict_lib
+from twotsrec.models import closed_form
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import more_epochs
@@ -131,13 +133,37 @@ def test_what_selection_saw_is_told():
 def test_neighbors_that_take_long_are_asked_for(monkeypatch):
   experiment, _ = experiment_lib.load(str(finished.run('ga')))
   assert 'item_knn' in offline.rules(experiment)
-  assert not [*verdict._absent(experiment)]
+  assert not [*verdict._absent(experiment, offline.rules(experiment))]
   monkeypatch.setattr(offline, '_AFFORDABLE', 1e3)
   rules = offline.rules(experiment)
-  (line,) = verdict._absent(experiment)
+  (line,) = verdict._absent(experiment, rules)
   assert list(rules) == ['popularity'] and 'item_knn' in line
   asked = runs.config(evaluation__rules=('item_knn',))
-  assert 'item_knn' in offline.rules(experiment._replace(config=asked))
+  asked = experiment._replace(config=asked)
+  rules = offline.rules(asked)
+  assert 'item_knn' in rules and not [*verdict._absent(asked, rules)]
+
+
+def test_a_model_does_not_stand_beside_itself(monkeypatch):
+  experiment, _ = experiment_lib.load(str(finished.coming_back()))
+  asked = copy.deepcopy(experiment.config)
+  config_lib.change(asked, {'evaluation.rules': ('item_knn', 'ease')})
+  experiment = experiment._replace(config=asked)
+  fitted, make = [], closed_form.make
+  monkeypatch.setattr(
+    closed_form,
+    'make',
+    lambda name, *given: fitted.append(name) or make(name, *given),
+  )
+  names = ['popularity', 'seen_again', 'item_knn']
+  assert [*offline.rules(experiment)] == names
+  assert fitted == ['item_knn']  # nor is it fitted again
+  # What is ranked is what costs: of a sample of users neighbors come cheap.
+  monkeypatch.setattr(offline, '_AFFORDABLE', 30 * 15 * 100 - 1)
+  config_lib.change(asked, {'evaluation.rules': (), 'evaluation.users': 3})
+  assert [*offline.rules(experiment)] == names
+  config_lib.change(asked, {'evaluation.users': 0})
+  assert [*offline.rules(experiment)] == names[:2]
 
 
 def _changed(config, advice):

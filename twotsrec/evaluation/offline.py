@@ -4,7 +4,7 @@ What a recipe does if it has no protocol of its own: `rank`, `protocol` and
 `rules` are the fields of `contracts.Recipe` of these names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import dataclasses
 from typing import Any
 
@@ -126,6 +126,14 @@ def held_out(experiment: contracts.Experiment, split: str) -> int:
   return int(np.sum(np.asarray(experiment.prepared.split) == index))
 
 
+def to_rank(experiment: contracts.Experiment, split: str) -> int:
+  """Events of a split of the users that are ranked, about."""
+  number = experiment.config.evaluation.users
+  every = experiment.prepared.num_users
+  share = min(number, every) / every if number else 1.0
+  return round(held_out(experiment, split) * share)
+
+
 def _held_out(
   experiment: contracts.Experiment, split: str
 ) -> tuple[prepared_lib.Targets, int]:
@@ -191,27 +199,39 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   the reminder rules instead, on what is trained on.
   """
   config, prepared = experiment.config, experiment.prepared
+  fitted = [*config.evaluation.rules]
   if behaviors.names(prepared):
     made = _reminders(experiment)
   else:
     made = {'popularity': popularity(experiment)}
     if np.any(prepared.again):
       made['seen_again'] = seen_again(experiment)
-    if can_afford_neighbors(experiment):
-      made['item_knn'] = closed_form_ranker(experiment, 'item_knn')
-  for name in config.evaluation.rules:
-    if name not in made:
-      made[name] = closed_form_ranker(experiment, name)
+    if _can_afford_neighbors(experiment):
+      fitted.insert(0, 'item_knn')
   made.pop(config.model.name, None)  # it does not stand beside itself
+  for name in dict.fromkeys(fitted):
+    if name != config.model.name:
+      made[name] = closed_form_ranker(experiment, name)
   return made
 
 
-def can_afford_neighbors(experiment) -> bool:
+def lacks_neighbors(
+  experiment: contracts.Experiment, names: Iterable[str]
+) -> bool:
+  """Whether neighbors are left out of `rules` since they would take long.
+
+  `names` are those of the rules.
+  """
+  usual = not behaviors.names(experiment.prepared)
+  return usual and 'item_knn' not in {*names, experiment.config.model.name}
+
+
+def _can_afford_neighbors(experiment) -> bool:
   """Whether neighbors are fitted and ranked in about half a minute."""
   prepared = experiment.prepared
   counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)
   neighbors = experiment.config.closed_form.neighbors
-  ranked = held_out(experiment, 'test') * prepared.num_items * neighbors
+  ranked = to_rank(experiment, 'test') * prepared.num_items * neighbors
   return max(ranked, 10 * float(np.sum(counts**2))) <= _AFFORDABLE
 
 

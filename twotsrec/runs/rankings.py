@@ -155,7 +155,7 @@ def forecast(
   evaluation = experiment.config.evaluation
   if recipe.rank is not offline.rank or evaluation.candidates == 'sampled':
     return ''
-  left = lambda split: count(experiment, split) - done(workdir, split)
+  left = lambda split: offline.to_rank(experiment, split) - done(workdir, split)
   counts = {split: max(left(split), 0) for split in offline.SPLITS}
   split, most = max(counts.items(), key=lambda item: item[1])
   if most < _FEW:
@@ -178,14 +178,6 @@ def forecast(
       ' evaluation.candidates=sampled short lists, both in a new --workdir)'
     )
   return text
-
-
-def count(experiment: contracts.Experiment, split: str) -> int:
-  """Held-out items of the users that are ranked, about."""
-  number = experiment.config.evaluation.users
-  every = experiment.prepared.num_users
-  share = min(number, every) / every if number else 1.0
-  return round(offline.held_out(experiment, split) * share)
 
 
 def _seconds_of_tile(experiment, ranker, split) -> float | None:

@@ -206,7 +206,7 @@ def evaluate(
 
   `watch` may stop it, and knows what was ranked before.
   """
-  count = rankings.count(experiment, split)
+  count = offline.to_rank(experiment, split)
   rank = recipes.of(experiment.config).rank
   with progress.reporter(
     count, f'evaluate {split}', quiet=quiet, unit='held-out items'

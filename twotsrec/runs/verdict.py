@@ -62,10 +62,8 @@ def of(
     needed <= r.keys() for r in (test.rows, *rows.values())
   ):
     return None
-  config, prepared = experiment.config, experiment.prepared
-  parts = ()
-  if 'part' in test.rows:
-    parts = behaviors.part_names(prepared, test.rows['event'])
+  config = experiment.config
+  parts = [part['name'] for part in test.part.get('parts', ())]
   groups = len(experiment.groups.sizes)
   section = verdict_lib.against(
     test.rows, rows, groups, config.evaluation, parts
@@ -78,7 +76,11 @@ def of(
   advice = list(_advice(experiment, section, curves))
   return section | {
     'validation': curves,
-    'lines': [*_standings(section), *_absent(experiment), *_ends(curves)],
+    'lines': [
+      *_standings(section),
+      *_absent(experiment, section['rules']),
+      *_ends(curves),
+    ],
     'try': advice,
   }
 
@@ -113,18 +115,12 @@ def _standings(section) -> Iterable[str]:
         yield f'of {part} items {_sentence(rule, row, metric)}'
 
 
-def _absent(experiment) -> Iterable[str]:
+def _absent(experiment, rules) -> Iterable[str]:
   """Says so where neighbors were too many to stand beside a model."""
-  config, prepared = experiment.config, experiment.prepared
-  recipe = recipes.of(config)
-  usual = recipe.rules is offline.rules and recipe.grows
-  if (
-    usual
-    and not behaviors.names(prepared)
-    and not config.evaluation.rules
-    and not offline.can_afford_neighbors(experiment)
-  ):
-    flag = '--config.evaluation.rules="\'item_knn\',"'
+  usual = recipes.of(experiment.config).rules is offline.rules
+  if usual and offline.lacks_neighbors(experiment, rules):
+    names = (*experiment.config.evaluation.rules, 'item_knn')
+    flag = f'--config.evaluation.rules="{",".join(map(repr, names))},"'
     yield f'not beside item_knn, which takes long on such a log: {flag} {_NEW}'
 
 
