@@ -176,6 +176,11 @@ def test_similar_items_are_near_by_the_vectors_of_the_model(tmp_path):
       np.testing.assert_allclose(
         score, row[names.index(line['item_id'])], atol=1e-5
       )
+  # Nothing is near to itself alone.
+  asked.write_text(recommended.names([3])[0], encoding='utf-8')
+  options = options._replace(items=str(asked))
+  message = recommend.run(str(finished.run()), str(out), options, quiet=True)
+  assert message.endswith(f'left for them: {recommended.names([3])[0]}')
   with pytest.raises(types.UserError, match="'nothing' is neither a file nor"):
     options = recommend.Options(similar_to='nothing')
     recommend.run(str(finished.run()), str(out), options, quiet=True)

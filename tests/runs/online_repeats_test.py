@@ -130,8 +130,8 @@ def test_one_bad_clock_stops_nobody_else(workdir, tmp_path):
   assert {row['user_id'] for row in played.read(top)} == {'97', '99'}
   assert said.startswith('4 events of 3 users, 2 of them new; ')
   assert (
-    '; 2 events of 1 user, left out of states and lists, were refused: line 4'
-    ' has 4070908800, and times from'
+    '; 2 events of 1 user (98), left out of states and lists, were refused:'
+    ' line 4 has 4070908800, and times from'
   ) in said
   table = played.table(tmp_path / 'e.csv', [*rows[:2], rows[3]])
   said, consumed = _numbers(workdir, tmp_path, table)

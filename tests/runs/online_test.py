@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_lists_are_of_the_items_that_are_named(workdir, service, tmp_path):
   left = {'1001', '1004', '1005'}
   assert pairs(some) == [pair for pair in pairs(every) if pair[1] in left]
   assert some and len(every) <= 2 * service.num_items
+  # Whoever has all of them is named.
+  listed.write_text('1001\n', encoding='utf-8')
+  said, _, top = played.play(
+    workdir, tmp_path, table, items=str(listed), exclude_seen=True
+  )
+  clause = 'have no list, as no item is left for them: '
+  without = re.search(f'; (.) of them {clause}(.*); states', said)
+  assert without is not None
+  names = without[2].split(', ')
+  assert '99' in names and len(names) == int(without[1])
+  assert {row['user_id'] for row in top} == {'99', '102'} - set(names)
   # Before a store is opened, and once for all batches.
   listed.write_text('none\n', encoding='utf-8')
   store = tmp_path / 's.db'

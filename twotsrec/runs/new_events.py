@@ -17,6 +17,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import behaviors
 
+UNRATED = 'the table has no ratings, so all of its rows count as liked'
 _TIME = 'timestamp'  # column that is read if there is one
 # Of the options of reading, how a file of the same form is read.
 _FORM = ('delimiter', 'column_names', 'id_type')

@@ -25,6 +25,7 @@ from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import histories
+from twotsrec.runs import new_events
 from twotsrec.runs import online_batches
 from twotsrec.runs import seen
 from twotsrec.runs import state_files
@@ -233,22 +234,20 @@ def _play(store, task, events, quiet) -> str:
   if len(pieces) > 1 and options.rules.late == 'error':
     for piece in pieces:  # before anything is played
       online_batches.check(store, prepared, piece, options.rules)
-  played = [
-    online_batches.Played(
-      refused=int(np.sum(absurd)),
-      refused_users=len(np.unique(events.row[absurd])),
-    )
-  ]
+  refused = events.ids[np.unique(events.row[absurd])]
+  played = [online_batches.Played(refused=int(np.sum(absurd)))]
+  without: list[str] = []
   with progress.reporter(
     len(sound.ids), 'events', quiet=quiet, unit='users'
   ) as show:
-    rows = _batches(store, task, pieces, played, show)
+    rows = _batches(store, task, pieces, played, without, show)
     with contextlib.closing(rows):
       count = writers.write(options.out, rows) if options.out else _drain(rows)
-  message = _message(events, online_batches.together(played), why)
+  clauses = _message(events, online_batches.together(played), refused, why)
   if options.out:
-    message += f'; {_count(count, "row")} in {options.out}'
-  return message
+    users = _count(len(sound.ids), 'user')
+    clauses.append(f'{_count(count, "row")} for {users} in {options.out}')
+  return '; '.join(clauses + writers.told(without))
 
 
 def _drain(rows) -> int:
@@ -256,11 +255,12 @@ def _drain(rows) -> int:
 
 
 def _batches(
-  store, task, pieces, played, show
+  store, task, pieces, played, without, show
 ) -> Generator[writers.Rows, None, None]:
   """Plays batch after batch; recommendations, if they are asked for.
 
-  What a batch gives is written before the batch counts as played.
+  What a batch gives is written before the batch counts as played. Adds to
+  `played`, and to `without` who has no list.
   """
   done = 0
   for events in pieces:
@@ -274,11 +274,11 @@ def _batches(
       )
       played.append(batch)
       if task.allowed is not None:
-        yield from _rows(store.service, task, events, stored)
+        yield from _rows(store.service, task, events, stored, without)
     done += len(events.ids)
 
 
-def _rows(service, task, events, stored) -> Iterator[writers.Rows]:
+def _rows(service, task, events, stored, without) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   owned = None if task.owned is None else _seen(task, events, stored)
   k = min(task.options.k, int(np.sum(task.allowed)))
@@ -292,6 +292,7 @@ def _rows(service, task, events, stored) -> Iterator[writers.Rows]:
       None if owned is None else gathers.exclusions(owned, part),
       task.allowed,
     )
+    without += writers.without_list(events.ids[part], best.ids)
     yield writers.to_rows(events.ids[part], service.ids.item, *best)
 
 
@@ -320,14 +321,15 @@ def _disliked(prepared, ids, table) -> tuple[np.ndarray, np.ndarray]:
   return row[both], items[both]
 
 
-def _message(events, played, why) -> str:
-  """Says what became of the events."""
+def _message(events, played, refused, why) -> list[str]:
+  """Says what became of the events; `refused` are ids of users."""
   clauses = [
     f'{_count(len(events.items), "event")} of'
     f' {_count(len(events.ids), "user")}, {played.new_users:,} of them new'
   ]
   an_item = 'an item' if played.unknown == 1 else 'items'
-  users = _count(played.refused_users, 'user')
+  users = _count(len(refused), 'user')
+  names = writers.named([str(name) for name in refused.tolist()])
   for number, what in (
     (
       played.unknown,
@@ -339,22 +341,20 @@ def _message(events, played, why) -> str:
     (played.too_late, 'came too late for the events that are stored'),
     (
       played.refused,
-      f'of {users}, left out of states and lists, @ refused: {why}',
+      f'of {users} ({names}), left out of states and lists, @ refused: {why}',
     ),
   ):
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
   if events.unrated:
-    clauses.append(
-      'the table has no ratings, so all of its rows count as liked'
-    )
+    clauses.append(new_events.UNRATED)
   if np.all(events.identity == event_identity.NONE):
     clauses.append(
       'without times or --event_column they are not recognized if they come'
       ' again'
     )
-  return '; '.join(clauses)
+  return clauses
 
 
 def _count(number, noun):

@@ -38,7 +38,6 @@ class Played(NamedTuple):
     placed: late ones that were played in their place.
     too_late: earlier than the stored events of their user, and left out.
     refused: of users with a time that cannot be right.
-    refused_users: these users.
   """
 
   new_users: int = 0
@@ -48,7 +47,6 @@ class Played(NamedTuple):
   placed: int = 0
   too_late: int = 0
   refused: int = 0
-  refused_users: int = 0
 
 
 def together(parts: Sequence[Played]) -> Played:

@@ -20,8 +20,6 @@ from twotsrec.serving import recommend as recommend_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 
-_NAMED = 5  # users without a list in a message
-
 
 class Options(NamedTuple):
   """Whom to recommend what.
@@ -129,13 +127,8 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
     rows = _rows(work, prepared.item_ids, chunks, popular, without, show)
     count = writers.write(out, rows)
   message = f'{count:,} rows for {len(work.user_ids):,} users in {out}'
-  if without:
-    few = ', '.join(without[:_NAMED]) + ', ...' * (len(without) > _NAMED)
-    work.notes.append(
-      f'{len(without):,} of them have no list, as no item is left for them:'
-      f' {few}'
-    )
-  return '\n'.join(filter(None, ('; '.join([message, *work.notes]), note)))
+  said = '; '.join([message, *work.notes, *writers.told(without)])
+  return '\n'.join(filter(None, (said, note)))
 
 
 def _rows(
@@ -150,7 +143,7 @@ def _rows(
     end = int(places[done]) if done < len(places) else len(work.user_ids)
     users = work.user_ids[first:end]
     lists = _filled(chunk, work.in_run[first:end], popular)
-    without += map(str, users[~np.any(lists.ids > 0, axis=1)].tolist())
+    without += writers.without_list(users, lists.ids)
     yield writers.to_rows(users, item_ids, *lists)
     show(end, end - first)
     first = end
@@ -268,4 +261,4 @@ def _notes(events, mine) -> Iterator[str]:
       ' --min_rating were taken as seen'
     )
   if events.unrated:
-    yield 'the table has no ratings, so all of its rows count as liked'
+    yield new_events.UNRATED

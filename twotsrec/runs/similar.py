@@ -40,7 +40,7 @@ def run(
     out: as `writers.write` takes it; similar_to, item_id, rank, score.
     quiet: no progress display.
   Returns:
-    A line that says what was written.
+    A line that says what was written, and which items have no list.
   Raises:
     types.UserError: an unknown item, or an unwritable file.
   """
@@ -48,6 +48,7 @@ def run(
   items = _items(prepared, asked)
   chunks = similar.nearest(_similarity(prepared, params), items, allowed, k)
   item_ids = np.asarray(prepared.item_ids)
+  without: list[str] = []
   with progress.reporter(
     len(items), 'similar items', quiet=quiet, unit='items'
   ) as show:
@@ -56,12 +57,15 @@ def run(
       done = 0
       for chunk in chunks:
         part = items[done : done + len(chunk.ids)]
-        yield writers.to_rows(item_ids[part - 1], item_ids, *chunk)
+        names = item_ids[part - 1]
+        without.extend(writers.without_list(names, chunk.ids))
+        yield writers.to_rows(names, item_ids, *chunk)
         done += len(part)
         show(done, len(part))
 
     count = writers.write(out, rows(), COLUMNS)
-  return f'{count:,} rows for {len(items):,} items in {out}'
+  message = f'{count:,} rows for {len(items):,} items in {out}'
+  return '; '.join([message, *writers.told(without)])
 
 
 def _items(prepared, asked) -> np.ndarray:

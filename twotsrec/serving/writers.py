@@ -21,6 +21,7 @@ from twotsrec import types
 # What Polars says around the reason of the system.
 _SYSTEM = re.compile(r'^.*?error: (?=[^:]* \(os error)| \(os error \d+\)$')
 COLUMNS = ('user_id', 'item_id', 'rank', 'score')
+_NAMED = 5  # ids in a message
 
 
 class Rows(NamedTuple):
@@ -53,6 +54,26 @@ def to_rows(
     rank=(place + 1).astype(np.int32),
     score=np.asarray(scores)[row, place],
   )
+
+
+def without_list(names: np.ndarray, ids: np.ndarray) -> list[str]:
+  """Whose list has no item; `names` are external ids, [n], ids i32[n, k]."""
+  return [str(name) for name in names[~np.any(ids > 0, axis=1)].tolist()]
+
+
+def named(names: Sequence[str]) -> str:
+  """The first few of them, for a message."""
+  return ', '.join(names[:_NAMED]) + ', ...' * (len(names) > _NAMED)
+
+
+def told(names: Sequence[str]) -> list[str]:
+  """A clause about those without a list; none where there are none."""
+  if not names:
+    return []
+  return [
+    f'{len(names):,} of them have no list, as no item is left for them:'
+    f' {named(names)}'
+  ]
 
 
 def write(
