@@ -72,7 +72,8 @@ _DISLIKES = flags.DEFINE_enum(
   choices.DISLIKES,
   'Items rated lower: neither recommended nor ranked, and never negatives of'
   ' sequence models of one behavior (seen); forgotten (drop); or as seen, and'
-  ' such models train against them (negatives).',
+  ' such models train each event against one of those before it, or of all'
+  ' without times (negatives).',
 )
 _DEDUP = flags.DEFINE_enum(
   'dedup',

@@ -95,15 +95,36 @@ def test_negatives_are_items_the_user_never_touched(exclude):
   assert heldout_drawn == (exclude == 'train')
 
 
-@pytest.mark.parametrize('mode', ['seen', 'negatives'])
-def test_what_was_rated_low_is_no_negative_or_is_trained_against(mode):
+def _with_dislikes(mode, timed):
+  """A log with dislikes; {user: {item: time}} of them, times are places."""
   prepared, groups = worlds.log()
-  low = toys.disliked(np.random.default_rng(0), prepared)
-  prepared = toys.with_disliked(prepared, low)
+  rng = np.random.default_rng(0)
+  low = [
+    {
+      item: int(rng.integers(-1, len(_events(prepared, user))))
+      for item in items
+    }
+    for user, items in enumerate(toys.disliked(rng, prepared))
+  ]
+  times = np.array([time for own in low for time in own.values()])
+  prepared = toys.with_disliked(
+    prepared, [list(own) for own in low], times if timed else None
+  )
+  starts = prepared.user_offsets[prepared.event_users]
   options = {'filters': {'dislikes': mode}}
   prepared = prepared._replace(
-    manifest={**prepared.manifest, 'options': options}
+    manifest={**prepared.manifest, 'options': options},
+    times=np.arange(prepared.num_events) - starts if timed else None,
   )
+  return prepared, groups, low
+
+
+@pytest.mark.parametrize(
+  ('mode', 'timed'),
+  [('seen', True), ('negatives', True), ('negatives', False)],
+)
+def test_what_was_rated_low_is_no_negative_or_is_trained_against(mode, timed):
+  prepared, groups, low = _with_dislikes(mode, timed)
   for make, every in (
     (feeds.make_feed, False),
     (feeds.make_sequence_feed, True),
@@ -111,15 +132,27 @@ def test_what_was_rated_low_is_no_negative_or_is_trained_against(mode):
     feed = make(prepared, groups, _data(negative_exclude='train'))
     batch = _batch(feed, np.tile(np.arange(len(feed.user)), 6), 1, every)
     drawn = {user: set() for user in batch.user}
-    for user, rows in zip(batch.user, batch.candidates[..., 1:], strict=True):
-      first = rows[..., 0] if mode == 'negatives' and low[user] else None
-      rest = rows if first is None else rows[..., 1:]
-      assert not set(rest.ravel()) & set(low[user])
-      if first is not None:
-        assert set(first.ravel()) <= set(low[user])
-        drawn[user] |= set(first.ravel())
+    rows = batch.candidates.reshape(len(batch.user), -1, 1 + NEGATIVES)
+    for user, candidates in zip(batch.user, rows, strict=True):
+      own = _events(prepared, user).tolist()
+      for positive, first, *rest in candidates[candidates[:, 0] > 0].tolist():
+        at = own.index(positive) if timed else np.inf
+        earlier = [item for item, time in low[user].items() if time < at]
+        assert not set(rest) & set(low[user])
+        if mode == 'negatives' and earlier:
+          assert first in earlier
+          drawn[user].add(first)
+        else:
+          assert first not in low[user]
     if mode == 'negatives':
       assert sum(len(items) > 1 for items in drawn.values()) > 3
+
+
+def test_dislikes_whose_times_are_not_there_are_not_trained_against():
+  prepared, groups, _ = _with_dislikes('negatives', True)
+  old = prepared._replace(disliked_times=None)
+  with pytest.raises(types.UserError, match='prepare it again'):
+    feeds.make_feed(old, groups, _data())
 
 
 def test_negatives_depend_on_key_and_example_not_on_the_batch():

@@ -229,6 +229,15 @@ def test_what_was_rated_low_stays_seen_where_user_and_item_are_left():
   assert low and disliked_ids(events) == low
   forgotten = interactions.from_table(table, filters._replace(dislikes='drop'))
   assert forgotten.disliked is None
+  # When, where that decides what is trained against it.
+  timed = table._replace(time=np.arange(90))
+  assert interactions.from_table(timed, filters).disliked.time is None
+  taught = filters._replace(dislikes='negatives')
+  events = interactions.from_table(timed, taught)
+  pairs = [(u, i) for u, i in zip(user, item)]
+  for u, i, time in zip(*events.disliked, strict=True):
+    assert pairs[time] == (events.user_ids[u], events.item_ids[i - 1])
+    assert table.rating[time] < 3
   np.testing.assert_array_equal(forgotten.item, events.item)
 
 

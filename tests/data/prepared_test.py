@@ -109,6 +109,12 @@ def test_what_was_rated_low_is_seen_in_memory_and_on_disk(tmp_path):
     assert seen.offsets.tolist() == [0, 3, 6]
     assert seen.items.tolist() == [1, 2, 3, 1, 2, 3]
     assert prepared.seen_items(one, 'train').items.tolist() == [1, 3, 1, 2, 3]
+  # Of a pair that was rated low twice the first time counts.
+  timed = low._replace(time=np.array([9, 1, 5, 7, 3]))
+  data = prepared.build(user, item, split, disliked=timed, **facts)
+  for one in (data, prepared.save(data, str(tmp_path / 'timed'))):
+    assert one.disliked_items.tolist() == [3, 1, 3]
+    assert one.disliked_times.tolist() == [3, 5, 7]
   plain = prepared.build(user, item, split, **facts)
   assert plain.disliked_items is None
   none_left = interactions.Pairs(user, item)

@@ -226,10 +226,11 @@ def disliked(rng, data: prepared.Prepared) -> list[list[int]]:
   ]
 
 
-def with_disliked(data: prepared.Prepared, low: list[list[int]]):
-  """The data with such items of every user."""
+def with_disliked(data: prepared.Prepared, low: list[list[int]], times=None):
+  """The data with such items of every user, and their times."""
   offsets = np.concatenate([[0], np.cumsum([len(items) for items in low])])
   return data._replace(
     disliked_offsets=offsets.astype(np.int64),
     disliked_items=np.concatenate(low).astype(np.int32),
+    disliked_times=times,
   )

@@ -19,6 +19,18 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
 
 
+class Disliked(NamedTuple):
+  """Items that users rated too low, M, by user and time.
+
+  An event of user u may be trained against the first `before` of those that
+  begin at `first[u]`.
+  """
+
+  first: jax.Array  # i32[U]
+  items: jax.Array  # i32[M]
+  before: jax.Array  # i32[N], of every event
+
+
 class Feed(NamedTuple):
   """Device-resident columns; E examples, N events."""
 
@@ -33,10 +45,7 @@ class Feed(NamedTuple):
   # f32[E], positions an example trains (1, or those of a sequence).
   weight: jax.Array
   complements: sampling.Complements  # what negatives must stay out of
-  # Items to train against, of every user, or None: those of user u are
-  # disliked[disliked_offsets[u] : disliked_offsets[u + 1]], i32[U + 1], i32[M].
-  disliked_offsets: jax.Array | None = None
-  disliked: jax.Array | None = None
+  disliked: Disliked | None = None  # items to train against
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -161,42 +170,67 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     group=i32(group),
     weight=jnp.asarray(weight, jnp.float32),
     complements=sampling.make_complements(seen.offsets, seen.items),
-    **_disliked(prepared),
+    disliked=_disliked(prepared),
   )
 
 
-def _disliked(prepared: prepared_lib.Prepared) -> dict[str, jax.Array]:
-  """Columns of what is trained against, where that was asked for."""
+def _disliked(prepared: prepared_lib.Prepared) -> Disliked | None:
+  """What is trained against, where that was asked for.
+
+  What a user disliked at the time of an event or later says nothing at the
+  event. Where there are no times, nothing tells, and all of it counts.
+
+  Raises:
+    types.UserError: the data have times, but not those of dislikes.
+  """
   offsets, items = prepared.disliked_offsets, prepared.disliked_items
   asked = dislikes.teaches(prepared)
   if not asked or offsets is None or items is None:
-    return {}
-  return {'disliked_offsets': i32(offsets), 'disliked': i32(items)}
+    return None
+  user, counts = prepared.event_users, np.diff(offsets)
+  if prepared.times is None:
+    return Disliked(i32(offsets[:-1]), i32(items), i32(counts[user]))
+  if prepared.disliked_times is None:
+    raise types.UserError(
+      f'{prepared.path or "the log"} was prepared with --dislikes=negatives,'
+      ' but without their times; prepare it again'
+    )
+  whose = np.repeat(np.arange(prepared.num_users), counts)
+  every = np.concatenate([prepared.disliked_times, prepared.times])
+  _, moment = np.unique(every, return_inverse=True)
+  number = np.concatenate([whose, user]).astype(np.int64) * len(every) + moment
+  low, event = np.split(number, [len(whose)])
+  order = np.argsort(low, kind='stable')
+  before = np.searchsorted(low[order], event) - offsets[user]
+  return Disliked(i32(offsets[:-1]), i32(items[order]), i32(before))
 
 
 def _with_disliked(
-  feed: Feed, negatives: jax.Array, user: jax.Array, keys: jax.Array
+  disliked: Disliked,
+  negatives: jax.Array,
+  user: jax.Array,
+  event: jax.Array,
+  keys: jax.Array,
 ) -> jax.Array:
-  """The first negative of a user with dislikes becomes one of them, at random.
+  """The first negative becomes a dislike before the event, at random.
+
+  Where there is none it stays.
 
   Args:
-    feed: the columns.
+    disliked: of the feed.
     negatives: i32[B, ..., C].
     user: i32[B].
+    event: i32[B, ...], the events that are trained.
     keys: of the negatives, [B].
   """
-  if feed.disliked is None or feed.disliked_offsets is None:
-    return negatives
-  shape = negatives.shape[1:-1]
-  draw = lambda key, count: jax.random.randint(
-    jax.random.fold_in(key, negatives.shape[-1]), shape, 0, count
+  counts = disliked.before[event]
+  draw = lambda key, counts: jax.random.randint(
+    jax.random.fold_in(key, negatives.shape[-1]), counts.shape, 0, counts
   )
-  first, last = feed.disliked_offsets[user], feed.disliked_offsets[user + 1]
-  place = jax.vmap(draw)(keys, jnp.maximum(last - first, 1))
-  wide = lambda column: jnp.reshape(column, (-1, *(1 for _ in shape)))
-  place = jnp.minimum(place + wide(first), feed.disliked.shape[0] - 1)
-  some = wide(last > first)
-  one = jnp.where(some, feed.disliked[place], negatives[..., 0])
+  place = jax.vmap(draw)(keys, jnp.maximum(counts, 1))
+  first = jnp.reshape(disliked.first[user], (-1, *(1,) * (event.ndim - 1)))
+  place = jnp.minimum(place + first, disliked.items.shape[0] - 1)
+  one = jnp.where(counts > 0, disliked.items[place], negatives[..., 0])
   return negatives.at[..., 0].set(one)
 
 
@@ -237,13 +271,15 @@ def make_batch(
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, target)
   count = num_negatives * (history_length if every_position else 1)
   negatives = sampling.draw(keys, feed.complements, user, num_items, count)
+  event = target
   if every_position:
-    positive = jnp.where(inside, feed.items[jnp.minimum(at + 1, top)], 0)
+    event = jnp.minimum(at + 1, top)
+    positive = jnp.where(inside, feed.items[event], 0)
     negatives = jnp.reshape(negatives, (*history.shape, num_negatives))
   else:
     positive = feed.items[target]
-  if num_negatives:
-    negatives = _with_disliked(feed, negatives, user, keys)
+  if num_negatives and feed.disliked is not None:
+    negatives = _with_disliked(feed.disliked, negatives, user, event, keys)
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
   weight = take(feed.weight, examples, 0.0)
   return types.Batch(history, candidates, user, group, weight)

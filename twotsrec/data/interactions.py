@@ -40,7 +40,7 @@ class Filters(NamedTuple):
   # What becomes of items that a user rated lower: 'seen' is no event, but
   # neither recommended nor ranked, and sequence models of one behavior never
   # draw it as a negative; 'negatives' is the same, but they train each event
-  # against one of them; 'drop' forgets them.
+  # against one of those before it, where there are times; 'drop' forgets them.
   dislikes: str = 'seen'
 
 
@@ -49,6 +49,7 @@ class Pairs(NamedTuple):
 
   user: np.ndarray  # i32[M], 0..U-1
   item: np.ndarray  # i32[M], 1..I
+  time: np.ndarray | None = None  # [M] as that of events, or None
 
 
 class Interactions(NamedTuple):
@@ -151,7 +152,10 @@ def _only_wanted(
     if not np.any(known & ~low):
       raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
     if filters.dislikes != 'drop':
-      pairs = Pairs(events.user[low], events.item[low])
+      time = None
+      if filters.dislikes == 'negatives' and events.time is not None:
+        time = events.time[low]
+      pairs = Pairs(events.user[low], events.item[low], time)
       events = events._replace(disliked=pairs)
   return _drop(events, gone)
 
@@ -332,7 +336,8 @@ def _renumbered(
   user = ids.encode(used_users, pairs.user)
   item = ids.encode(used_items, pairs.item)
   left = (user >= 0) & (item >= 0)
-  return Pairs(user[left], item[left] + 1)
+  time = None if pairs.time is None else pairs.time[left]
+  return Pairs(user[left], item[left] + 1, time)
 
 
 def _number_behaviors(

@@ -26,7 +26,8 @@ VERSION = 1
 MANIFEST = 'manifest.json'
 # Of `Prepared`, each a file of the directory; the optional ones may lack.
 _ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
-_OPTIONAL = ('times', 'behaviors', 'disliked_offsets', 'disliked_items')
+_DISLIKED = ('disliked_offsets', 'disliked_items', 'disliked_times')
+_OPTIONAL = ('times', 'behaviors', *_DISLIKED)
 # What of the manifest its digest is of.
 _IDENTITY = ('arrays', 'behaviors', 'history_rule', 'version')
 _PIECE = 1 << 20  # events counted at once
@@ -54,6 +55,8 @@ class _Arrays(NamedTuple):
   # those of user u are disliked_items[disliked_offsets[u : u + 2]], ascending.
   disliked_offsets: np.ndarray | None = None  # i64[U + 1], or None
   disliked_items: np.ndarray | None = None  # i32[M], 1..I, or None
+  # [M], when they first did, as `times`; None unless they are trained against.
+  disliked_times: np.ndarray | None = None
 
 
 class Prepared(_Arrays):
@@ -130,7 +133,8 @@ def build(
 ) -> Prepared:
   """Prepared data in memory, with path ''.
 
-  `disliked` has pairs of user i32[M] and item i32[M], in any order, or is None.
+  `disliked` has pairs of user i32[M] and item i32[M], in any order, and their
+  time [M] or None; or is None.
 
   Events are sorted by user i32[N], 0..U-1, and by split inside a user. See
   `_Arrays` for the other columns and `assemble` for the facts.
@@ -152,12 +156,25 @@ def build(
     'item_ids': item_ids,
   }
   if disliked is not None:
-    low = np.unique(pairs(disliked.user, disliked.item, len(item_ids)))
-    low = np.setdiff1d(low, pairs(user, item, len(item_ids)), True)
-    if len(low):
-      kept = items_of_pairs(low, len(user_ids), len(item_ids))
-      arrays['disliked_offsets'], arrays['disliked_items'] = kept
+    arrays |= _disliked(disliked, pairs(user, item, len(item_ids)), arrays)
   return assemble(arrays, **facts)
+
+
+def _disliked(low, events, arrays) -> dict[str, np.ndarray]:
+  """Arrays of what has no event, the first of each pair; {} of none."""
+  num_users, num_items = len(arrays['user_ids']), len(arrays['item_ids'])
+  numbers = pairs(low.user, low.item, num_items)
+  order = np.arange(len(numbers))
+  if low.time is not None:
+    order = np.argsort(low.time, kind='stable')
+  distinct, first = np.unique(numbers[order], return_index=True)
+  left = ~np.isin(distinct, events)
+  if not np.any(left):
+    return {}
+  columns = [*items_of_pairs(distinct[left], num_users, num_items)]
+  if low.time is not None:
+    columns.append(low.time[order][first[left]])
+  return dict(zip(_DISLIKED, columns))
 
 
 def assemble(
