@@ -106,8 +106,11 @@ def write(
     batch = first
     while not reports.poll():
       events = event_tables.of_table(prepared, _table(number, batch))
+      sound, _, why = online_batches.sound(store, prepared, events)
+      if why:
+        raise ValueError(f'a good clock is refused: {why}')
       with state_store.writing(store):
-        online_batches.play(store, prepared, events, _RULES)
+        online_batches.play(store, prepared, sound, _RULES)
       reports.send(batch)
       batch += 1
 

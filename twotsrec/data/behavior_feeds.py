@@ -174,5 +174,5 @@ def _unique(behaviors, config):
 
 def _codes(behaviors, seen):
   """One number for each pair, ascending, i64[M]."""
-  user = behaviors_lib.users(seen).astype(np.int64)
-  return user * (behaviors.num_items + 1) + seen.items
+  user = behaviors_lib.users(seen)
+  return prepared_lib.pairs(user, seen.items, behaviors.num_items)

@@ -60,11 +60,12 @@ def parts(
   behavior that the user shows toward it in the training events, or else `NEW`.
   Stripping such events from what is trained on does not change it.
   """
-  width = prepared.num_items + 1
-  wanted = targets.user.astype(np.int64) * width + targets.item
+  number = lambda user, item: prepared_data.pairs(
+    user, item, prepared.num_items
+  )
+  wanted = number(targets.user, targets.item)
   in_train = np.asarray(prepared.split) == prepared_data.TRAIN
-  events = prepared_data.event_users(prepared).astype(np.int64) * width
-  events += np.asarray(prepared.items)
+  events = number(prepared.event_users, prepared.items)
   new = max(len(part_names(prepared, targets.event)) - 1, 0)
   part = np.full(wanted.shape, new, np.int32)
   # The later ones have the last word.

@@ -225,8 +225,8 @@ def _first_events(prepared):
     first events among the events before; i32[M], their items).
   """
   items = np.asarray(prepared.items)
-  user = prepared_data.event_users(prepared).astype(np.int64)
-  pairs = user * (prepared.num_items + 1) + items
+  user = prepared_data.event_users(prepared)
+  pairs = prepared_data.pairs(user, items, prepared.num_items)
   order = np.argsort(pairs, kind='stable')
   first = np.zeros(items.size, np.bool_)
   first[order] = np.diff(pairs[order], prepend=-1) > 0

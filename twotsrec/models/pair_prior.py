@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 
 # A fit for each of 2^(K-1) patterns.
 MAX_BEHAVIORS = 16
@@ -123,7 +124,7 @@ def touched(
 ) -> Touched:
   """All pairs with an upstream behavior, ordered by user and item."""
   width = num_items + 1
-  codes = [np.asarray(u, np.int64) * width + i for u, i in edges]
+  codes = [prepared_lib.pairs(u, i, num_items) for u, i in edges]
   flat = np.concatenate(codes[:-1])
   pair, where = np.unique(flat, return_inverse=True)
   bits = np.repeat(1 << np.arange(len(codes) - 1), [len(c) for c in codes[:-1]])

@@ -121,16 +121,15 @@ def _unbought(
   behaviors: behaviors_lib.Behaviors, touched: prepared.SeenItems | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Items a user touched but did not buy, (offsets [U + 1], items [M])."""
-  users = np.arange(behaviors.num_users + 1)
+  num_users, num_items = behaviors.num_users, behaviors.num_items
   if touched is None:
-    return np.zeros_like(users), users[:0]
-  width = behaviors.num_items + 1
-
-  def codes(pairs):
-    return np.repeat(users[:-1], np.diff(pairs.offsets)) * width + pairs.items
-
-  pairs = np.setdiff1d(codes(touched), codes(behaviors.train[-1]), True)
-  return np.searchsorted(pairs, users * width), pairs % width
+    return np.zeros(num_users + 1, np.int64), np.zeros(0, np.int64)
+  touched_codes, bought = (
+    prepared.pairs(behaviors_lib.users(pairs), pairs.items, num_items)
+    for pairs in (touched, behaviors.train[-1])
+  )
+  left = np.setdiff1d(touched_codes, bought, True)
+  return prepared.items_of_pairs(left, num_users, num_items)
 
 
 def _init(key, context, sizes):

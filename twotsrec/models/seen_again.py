@@ -48,8 +48,8 @@ def better_order(data: prepared_lib.Prepared) -> str:
   place (mean reciprocal) among the items of the user's training events before.
   """
   train = np.flatnonzero(np.asarray(data.split) == prepared_lib.TRAIN)
-  user = data.event_users[train].astype(np.int64)
-  pair = user * (data.num_items + 1) + np.asarray(data.items)[train]
+  user = data.event_users[train]
+  pair = prepared_lib.pairs(user, np.asarray(data.items)[train], data.num_items)
   is_last = np.diff(user, append=-1) != 0
   asked, before = pair[is_last], np.flatnonzero(~is_last)
   pairs, inverse = np.unique(pair[before], return_inverse=True)
