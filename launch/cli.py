@@ -32,6 +32,7 @@ from twotsrec.data import choices
 
 if TYPE_CHECKING:
   from twotsrec.data import pipeline
+  from twotsrec.data import tables
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
@@ -208,6 +209,28 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
   bad_rows = flags.DEFINE_enum(
     'bad_rows', 'error', ['error', 'drop'], 'Stop at a bad row, or count it.'
   )
+  forms = _form_flags()
+
+  def options():
+    from twotsrec.data import pipeline
+    from twotsrec.data import tables
+
+    return pipeline.TableOptions(
+      columns=tables.Columns(
+        **{role: holder.value or None for role, holder in holders.items()}
+      ),
+      delimiter=delimiter.value,
+      column_names=tuple(names.value),
+      id_type=id_type.value,
+      bad_rows=bad_rows.value,
+      forms=forms(),
+    )
+
+  return options
+
+
+def _form_flags() -> Callable[[], tables.Forms]:
+  """The flags that tell how cells are written, as `column_flags`."""
   unit = flags.DEFINE_enum(
     'time_unit',
     'auto',
@@ -229,28 +252,18 @@ def column_flags() -> Callable[[], pipeline.TableOptions]:
     'COLUMN=VALUE[,VALUE] of the rows to read; the others are as if not there.',
   )
 
-  def options():
-    from twotsrec.data import pipeline
+  def given():
     from twotsrec.data import tables
 
-    return pipeline.TableOptions(
-      columns=tables.Columns(
-        **{role: holder.value or None for role, holder in holders.items()}
-      ),
-      delimiter=delimiter.value,
-      column_names=tuple(names.value),
-      id_type=id_type.value,
-      bad_rows=bad_rows.value,
-      forms=tables.Forms(
-        time_unit=unit.value,
-        time_format=form.value,
-        decimal=decimal.value,
-        keep_ids=tuple(spared.value),
-        where=tuple(where.value),
-      ),
+    return tables.Forms(
+      time_unit=unit.value,
+      time_format=form.value,
+      decimal=decimal.value,
+      keep_ids=tuple(spared.value),
+      where=tuple(where.value),
     )
 
-  return options
+  return given
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

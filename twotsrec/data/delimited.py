@@ -278,12 +278,64 @@ def _csv_block(
 ) -> cells.Block:
   """Cells of lines with any quotes, by the csv module.
 
-  A quoted field may run into the next chunk, which is then read as well. Lines
-  without a quote, but for those inside a quoted field, are left to polars.
+  Lines without a quote, but for those inside a quoted field, are left to
+  polars.
   """
+  apart = _apart(chunk, chunks, layout)
+  columns = {
+    name: polars.Series(
+      _restored([row[field] for row in apart.rows], layout.delimiter),
+      dtype=polars.String,
+    )
+    for name, field in layout.wanted.items()
+  }
+  ragged_lines, ragged_fields = (
+    np.array(apart.ragged, np.int64).reshape(-1, 2).T
+  )
+  block = cells.Block(
+    layout.path,
+    np.array(apart.row_lines, np.int64),
+    columns,
+    ragged_lines,
+    ragged_fields,
+    layout.num_fields,
+  )
+  rest = text_files.Lines(0, ''.join(apart.plain).encode())
+  unquoted = _plain_block(rest, layout) if apart.plain else None
+  if unquoted is None:  # nothing was left
+    return block
+  numbers = np.array(apart.plain_lines, np.int64)
+  return _merged(
+    block,
+    unquoted._replace(
+      lines=numbers[unquoted.lines], ragged_lines=numbers[unquoted.ragged_lines]
+    ),
+  )
+
+
+class _Apart(NamedTuple):
+  """Lines of a file apart, by number.
+
+  Attributes:
+    rows: fields of rows with quotes.
+    row_lines: of the rows.
+    ragged: (line, fields) of rows with another number of them, 0 for unknown.
+    plain: lines without quotes.
+    plain_lines: their numbers.
+  """
+
+  rows: list[list[str]]
+  row_lines: list[int]
+  ragged: list[tuple[int, int]]
+  plain: list[str]
+  plain_lines: list[int]
+
+
+def _apart(chunk, chunks, layout) -> _Apart:
+  """Cuts a chunk; a quoted field may run into the next, which is then read."""
   # newline='' splits at LF, CRLF and CR and keeps them: they may be quoted.
-  cut = lambda data: io.StringIO(data.decode(), newline='')
-  lines = collections.deque(cut(chunk.data))
+  divide = lambda data: io.StringIO(data.decode(), newline='')
+  lines = collections.deque(divide(chunk.data))
 
   def source():
     while True:
@@ -292,14 +344,14 @@ def _csv_block(
       following = next(chunks, None)
       if following is None:
         return
-      lines.extend(cut(following.data))
+      lines.extend(divide(following.data))
 
-  rows, row_lines, ragged, plain, plain_lines = [], [], [], [], []
+  apart = _Apart([], [], [], [], [])
   line, reader = chunk.first, _csv_reader(source(), layout)
   while lines:
     if '"' not in lines[0]:
-      plain.append(lines.popleft())
-      plain_lines.append(line)
+      apart.plain.append(lines.popleft())
+      apart.plain_lines.append(line)
       line += 1
       continue
     before = reader.line_num
@@ -312,44 +364,18 @@ def _csv_block(
           f'{layout.path}, line {line}: a quoted field is not closed; close '
           'the quote, and double quotes inside a field'
         ) from error
-      ragged.append((line, 0))
+      apart.ragged.append((line, 0))
       # What the reader has begun is not to be gone on with.
       line += reader.line_num - before
       reader = _csv_reader(source(), layout)
       continue
     if len(row) == layout.num_fields:
-      rows.append(row)
-      row_lines.append(line)
+      apart.rows.append(row)
+      apart.row_lines.append(line)
     elif row:
-      ragged.append((line, len(row)))
+      apart.ragged.append((line, len(row)))
     line += reader.line_num - before
-  columns = {
-    name: polars.Series(
-      _restored([row[field] for row in rows], layout.delimiter),
-      dtype=polars.String,
-    )
-    for name, field in layout.wanted.items()
-  }
-  ragged_lines, ragged_fields = np.array(ragged, np.int64).reshape(-1, 2).T
-  block = cells.Block(
-    layout.path,
-    np.array(row_lines, np.int64),
-    columns,
-    ragged_lines,
-    ragged_fields,
-    layout.num_fields,
-  )
-  rest = text_files.Lines(0, ''.join(plain).encode())
-  unquoted = _plain_block(rest, layout) if plain else None
-  if unquoted is None:  # nothing was left
-    return block
-  numbers = np.array(plain_lines, np.int64)
-  return _merged(
-    block,
-    unquoted._replace(
-      lines=numbers[unquoted.lines], ragged_lines=numbers[unquoted.ragged_lines]
-    ),
-  )
+  return apart
 
 
 def _merged(one: cells.Block, other: cells.Block) -> cells.Block:
