@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation import online_toys
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import candidates
@@ -13,6 +14,8 @@ from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
+from twotsrec.models import reminders
+from twotsrec.models import seen_again
 
 _RULES = ('', '_without_past', '_sampled')
 
@@ -177,6 +180,49 @@ class RankTest(parameterized.TestCase):
     np.testing.assert_array_equal(ranked['warm'], counts[ranked['item']] > 0)
     better = [np.sum(counts[1:] > counts[i]) for i in ranked['item']]
     np.testing.assert_array_equal(ranked['better'], better)
+
+  def test_a_rule_reads_the_history_before_each_event(self):
+    data = online_toys.log(np.random.default_rng(4), num_users=20)
+    self.assertTrue(np.any(data.known))
+    count = np.arange(data.num_items + 1) ** 2 % 17.0
+    model, params = seen_again.rule(count, seen_again.RECENT)
+    events = online.held_out(data, prepared.TEST)
+    among = online.usual_rules(data, 8, 3)
+    ranked = online.rank_histories(
+      contracts.Ranker(model, params, None, history_length=14),
+      data,
+      events,
+      among,
+      sizes=tiles.Sizes(8, 16),
+    )
+    usual = reminders.places(count)  # of two equal ones the lower id is better
+    lists = _lists(data, 8, 3)
+    numbers = ('num_negatives', 'num_negatives_without_past', 'num_sampled')
+    for row, event in enumerate(events.tolist()):
+      start = data.user_offsets[data.event_users[event]]
+      past = data.items[start:event].tolist()
+      last = {item: place for place, item in enumerate(past)}
+      key = [
+        (i in last, last.get(i, usual[i])) for i in range(data.num_items + 1)
+      ]
+      item = int(data.items[event])
+      others = [i for i in range(1, data.num_items + 1) if i != item]
+      new = [i for i in others if i not in last]
+      for rule, number, chosen in zip(
+        _RULES, numbers, (others, new, lists[event]), strict=True
+      ):
+        better = sum(key[i] > key[item] for i in chosen)
+        self.assertEqual(ranked['better' + rule][row], better)
+        self.assertEqual(ranked['tied' + rule][row], 0)
+        self.assertEqual(ranked[number][row], len(chosen))
+    # All else is what a model beside it has.
+    beside = online.rank(
+      online.popularity(data, prepared.TEST), data, events, among
+    )
+    self.assertEqual(set(beside), set(ranked))
+    for name in ('list', 'warm', 'known', 'position', 'num_negatives'):
+      np.testing.assert_array_equal(ranked[name], beside[name])
+    self.assertFalse(ranked['movement'].any() or ranked['norm'].any())
 
   def test_facts_of_events_come_back_in_their_order(self):
     rng = np.random.default_rng(6)

@@ -194,45 +194,61 @@ def _lists(experiment, targets) -> np.ndarray:
 def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   """Untrained rankers that stand beside a model in every table.
 
-  Popularity; where users come back to items, what they had before it; item-item
-  neighbors where that takes no more than `_AFFORDABLE` products. With behaviors
-  the reminder rules instead, on what is trained on.
+  Those of `rules_of_histories`, or with behaviors the reminder rules, on what
+  is trained on, and the models of `evaluation.rules`.
   """
-  config, prepared = experiment.config, experiment.prepared
-  fitted = [*config.evaluation.rules]
-  if behaviors.names(prepared):
-    made = _reminders(experiment)
-  else:
-    made = {'popularity': popularity(experiment)}
-    if np.any(prepared.again):
-      made['seen_again'] = seen_again(experiment)
-    if _can_afford_neighbors(experiment):
-      fitted.insert(0, 'item_knn')
-  made.pop(config.model.name, None)  # it does not stand beside itself
-  for name in dict.fromkeys(fitted):
-    if name != config.model.name:
+  if behaviors.names(experiment.prepared):
+    return _with_fitted(experiment, _reminders(experiment))
+  return rules_of_histories(experiment)
+
+
+def rules_of_histories(
+  experiment: contracts.Experiment, passes: int = 1
+) -> dict[str, contracts.Ranker]:
+  """Rules of users whose events are all of one kind.
+
+  Popularity; where users come back to items, what they had before it; item-item
+  neighbors where that takes no more than `_AFFORDABLE` products; the models of
+  `evaluation.rules`. `passes` is how often test items are ranked by a rule; of
+  several what users had before takes no more scores than that, either.
+  """
+  prepared = experiment.prepared
+  made = {'popularity': popularity(experiment)}
+  scores = passes * to_rank(experiment, 'test') * prepared.num_items
+  if np.any(prepared.again) and (passes == 1 or scores <= _AFFORDABLE):
+    made['seen_again'] = seen_again(experiment)
+  cheap = _can_afford_neighbors(experiment, passes)
+  return _with_fitted(experiment, made, ['item_knn'] if cheap else [])
+
+
+def _with_fitted(experiment, made, usual=()) -> dict[str, contracts.Ranker]:
+  """Also the item-item models; a model does not stand beside itself."""
+  own = experiment.config.model.name
+  made = {name: ranker for name, ranker in made.items() if name != own}
+  for name in dict.fromkeys((*usual, *experiment.config.evaluation.rules)):
+    if name != own:
       made[name] = closed_form_ranker(experiment, name)
   return made
 
 
-def lacks_neighbors(
+def left_out(
   experiment: contracts.Experiment, names: Iterable[str]
-) -> bool:
-  """Whether neighbors are left out of `rules` since they would take long.
+) -> list[str]:
+  """Who is not among such rules, of these names, since it would take long."""
+  names = {*names, experiment.config.model.name}
+  if 'popularity' not in names:
+    return []
+  usual = ['seen_again'] if np.any(experiment.prepared.again) else []
+  return [name for name in (*usual, 'item_knn') if name not in names]
 
-  `names` are those of the rules.
-  """
-  usual = not behaviors.names(experiment.prepared)
-  return usual and 'item_knn' not in {*names, experiment.config.model.name}
 
-
-def _can_afford_neighbors(experiment) -> bool:
+def _can_afford_neighbors(experiment, passes) -> bool:
   """Whether neighbors are fitted and ranked in about half a minute."""
   prepared = experiment.prepared
   counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)
   neighbors = experiment.config.closed_form.neighbors
   ranked = to_rank(experiment, 'test') * prepared.num_items * neighbors
-  return max(ranked, 10 * float(np.sum(counts**2))) <= _AFFORDABLE
+  return max(passes * ranked, 10 * float(np.sum(counts**2))) <= _AFFORDABLE
 
 
 def _reminders(experiment) -> dict[str, contracts.Ranker]:

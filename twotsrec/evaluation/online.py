@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import chex
 import numpy as np
 
+from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import products
+from twotsrec.evaluation import ranking
 from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
@@ -145,21 +147,61 @@ def rank(
   chex.assert_shape(queries.item_vectors, (prepared.num_items + 1, None))
   stock = products.catalog(queries.item_vectors, events.size, sizes)
   facts = describe(prepared, events)
-  columns = {
-    'movement': np.zeros(events.size, np.float32),
-    'norm': np.zeros(events.size, np.float32),
-    'list': np.zeros(events.size, np.uint64),
-  }
+  columns = _still(events.size)
   parts = _parts(queries.blocks, stock, facts, among, columns)
   total = events.size
   counts = counting.add_up(parts, total, len(among), progress=progress)
+  by_rule = [counting.of_rule(counts, i) for i in range(len(among))]
+  return _together(facts, columns, among, by_rule)
+
+
+def rank_histories(
+  ranker: contracts.Ranker,
+  prepared: prepared_data.Prepared,
+  events: np.ndarray,
+  among: Sequence[rules.Rule],
+  *,
+  sizes: tiles.Sizes = tiles.SIZES,
+  progress: Callable[[int, int], None] | None = None,
+) -> dict[str, np.ndarray]:
+  """The same by a ranker of histories, each as it is just before the event.
+
+  No state moves. Goes over all items once for every rule.
+  """
+  facts = describe(prepared, events)
+  targets = prepared_data.Targets(events, facts['user'], facts['item'], events)
+  task = ranking.Task(ranker, prepared, targets)
+  by_rule, columns = [], _still(events.size)
+  for rule in among:
+    by_rule.append(
+      ranking.rank_targets(task, rule, sizes=sizes, progress=progress)
+    )
+    for first in range(0, events.size, _PIECE_ROWS):
+      rows = slice(first, first + _PIECE_ROWS)
+      part = prepared_data.Targets(*(column[rows] for column in targets))
+      if (drawn := rule.excluded(part).fingerprint) is not None:
+        columns['list'][rows] = drawn
+  return _together(facts, columns, among, by_rule)
+
+
+def _still(number) -> dict[str, np.ndarray]:
+  """Columns of events that move nothing and have no lists."""
+  return {
+    'movement': np.zeros(number, np.float32),
+    'norm': np.zeros(number, np.float32),
+    'list': np.zeros(number, np.uint64),
+  }
+
+
+def _together(facts, columns, among, by_rule) -> dict[str, np.ndarray]:
+  """All columns, with the counts of each rule."""
   lists = columns.pop('list')
-  ranked = {**facts, 'score': counts.positive_score, **columns}
-  for i, rule in enumerate(among):
+  ranked = {**facts, 'score': by_rule[0].positive_score, **columns}
+  for rule, counts in zip(among, by_rule, strict=True):
     ending, number = _COLUMNS[rule.name]
-    ranked['better' + ending] = counts.better[i]
-    ranked['tied' + ending] = counts.tied[i]
-    ranked[number] = counts.num_negatives[i]
+    ranked['better' + ending] = counts.better
+    ranked['tied' + ending] = counts.tied
+    ranked[number] = counts.num_negatives
     if rule.name == rules.LISTED:
       ranked['list'] = lists
   return ranked

@@ -94,13 +94,13 @@ def _as_they_were(reports):
 def _online(reports):
   """The section `online`: test events among 1 + n candidates, by bucket."""
   first = next(iter(reports.values()))['online']
-  parts = {'popularity': first['popularity']['test']}
-  parts |= {
+  rules = [name for name in first if name != 'model']
+  parts = {name: first[name]['test'] for name in rules} | {
     name: report['online']['model']['test'] for name, report in reports.items()
   }
   return [
     '',
-    f'online, 1 + {parts["popularity"]["options"]["lists"]} candidates,'
+    f'online, 1 + {parts[rules[0]]["options"]["lists"]} candidates,'
     ' expected over all lists, past items among them; means over events',
     online_report.format_table(parts),
     *(

@@ -116,12 +116,15 @@ def _standings(section) -> Iterable[str]:
 
 
 def _absent(experiment, rules) -> Iterable[str]:
-  """Says so where neighbors were too many to stand beside a model."""
-  usual = recipes.of(experiment.config).rules is offline.rules
-  if usual and offline.lacks_neighbors(experiment, rules):
-    names = (*experiment.config.evaluation.rules, 'item_knn')
-    flag = f'--config.evaluation.rules="{",".join(map(repr, names))},"'
-    yield f'not beside item_knn, which takes long on such a log: {flag} {_NEW}'
+  """Names rules that take too long to stand beside a model unasked."""
+  for name in offline.left_out(experiment, rules):
+    names = (*experiment.config.evaluation.rules, name)
+    text = f'not beside {name}, which takes long on such a log'
+    if name not in closed_form.NAMES:
+      yield text
+    elif accepted(experiment.config, {'evaluation.rules': names}):
+      flag = f'--config.evaluation.rules="{",".join(map(repr, names))},"'
+      yield f'{text}: {flag} {_NEW}'
 
 
 def _sentence(rule, row, metric) -> str:

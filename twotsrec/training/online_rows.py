@@ -1,7 +1,7 @@
 """Test events of an online protocol, ranked, as a run keeps them: `online.npz`.
 
-They are what `online_report` reads, for the model and for popularity: means
-over several seeds and paired differences need events, not their means.
+They are what `online_report` reads, for the model and the rules beside it:
+means over several seeds and paired differences need events, not their means.
 """
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+import copy
 import csv
 import dataclasses
 import functools
@@ -11,15 +12,19 @@ import pytest
 from tests import finished
 from tests import small_runs as runs
 from tests import two_time_toys as toys
+from twotsrec import config as config_lib
+from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_jobs
+from twotsrec.evaluation import offline
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import recommend
 from twotsrec.runs import reports
 from twotsrec.runs import run as runs_lib
 from twotsrec.runs import tables
+from twotsrec.runs import verdict
 from twotsrec.training import files
 from twotsrec.training import online_rows
 from twotsrec.training import run_directory
@@ -207,8 +212,30 @@ def test_the_protocol_says_how_events_are_ranked():
   with np.load(finished.two_time('2ts') / 'per_target.npz') as rows:
     assert np.all(rows['num_negatives'] == prepared.num_items - 1)
   assert 'catalog: every other item competes' in tables.of_report(report)
+  # So does the rule that ranks what they had first, as of each event.
+  rules = ['popularity', 'seen_again', 'item_knn']
+  assert list(report['baselines']) == rules == list(report['verdict']['rules'])
+  assert list(report['online']) == ['model', *rules]
+  assert not [line for line in report['verdict']['lines'] if 'not bes' in line]
+  again = report['baselines']['seen_again']['parts'][0]
+  assert again['name'] == 'again' and again['hr@10']['value'] > 0.5
   assert protocol['candidate_lists'] == 10
   assert protocol['selection'] == 'validation mrr of each network'
+
+
+def test_rules_that_would_take_long_are_named(monkeypatch):
+  experiment, _ = _loaded('2ts')
+  monkeypatch.setattr(offline, '_AFFORDABLE', 100)
+  rules = recipes.of(experiment.config).rules(experiment)
+  assert list(rules) == ['popularity']
+  again, neighbors = verdict._absent(experiment, rules)
+  assert again == 'not beside seen_again, which takes long on such a log'
+  assert neighbors.startswith('not beside item_knn') and 'rules=' in neighbors
+  asked = copy.deepcopy(experiment.config)
+  config_lib.change(asked, {'evaluation.rules': ('item_knn',)})
+  recipes.check(asked)
+  rules = recipes.of(asked).rules(experiment._replace(config=asked))
+  assert list(rules) == ['popularity', 'item_knn']
 
 
 def test_what_is_told_of_lists_and_items_fits_the_data():

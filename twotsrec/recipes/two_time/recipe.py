@@ -39,6 +39,7 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.evaluation import players as players_lib
 from twotsrec.evaluation import protocols
+from twotsrec.evaluation import tiles
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
@@ -49,6 +50,9 @@ from twotsrec.serving import two_time_states
 from twotsrec.training import online_rows
 from twotsrec.training import settings
 from twotsrec.training import summary
+
+# A rule ranks both splits under three rules for the candidates.
+_PASSES = 6
 
 
 class System(NamedTuple):
@@ -159,20 +163,29 @@ def rank(
 ) -> contracts.Ranked:
   """Ranks a split's events as they come, as `contracts.Recipe.rank`.
 
-  Popularity is ranked the same way. The part of the report ranks among all
-  items without the user's past, or with it where users come back to items; the
-  protocol `online` has the paper's rules.
+  Rules are ranked the same way, by histories as they are before each event. The
+  part of the report ranks among all items without the user's past, or with it
+  where users come back to items; the protocol `online` has the paper's rules.
   """
   prepared, config = experiment.prepared, experiment.config
   index = prepared_lib.SPLITS.index(split)
   lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
-  ranks = online.rank(
-    _queries(experiment, ranker, index),
-    prepared,
-    online.held_out(prepared, index),
-    online.usual_rules(prepared, lists, seed),
-    progress=show,
-  )
+  held_out = online.held_out(prepared, index)
+  among = online.usual_rules(prepared, lists, seed)
+  queries = _queries(experiment, ranker, index)
+  if queries is not None:
+    ranks = online.rank(queries, prepared, held_out, among, progress=show)
+  else:
+    ranks = online.rank_histories(
+      ranker,
+      prepared,
+      held_out,
+      among,
+      sizes=tiles.Sizes(
+        config.evaluation.user_tile, config.evaluation.item_tile
+      ),
+      progress=show,
+    )
   with_past = protocols.counts_past(prepared)
   part, rows = online_report.for_run_report(
     ranks, prepared, experiment.groups, config.evaluation, with_past
@@ -185,11 +198,15 @@ def rank(
   )
 
 
-def _queries(experiment, ranker, split) -> online.Queries:
-  """Queries before all events of a split, and the vectors of items."""
+def _queries(experiment, ranker, split) -> online.Queries | None:
+  """Queries before all events of a split, and the vectors of items.
+
+  None of a rule that has no such vectors.
+  """
   prepared, system = experiment.prepared, experiment.system
   if ranker.model is not system.model:
-    return online.popularity(prepared, split)
+    counts = 'popularity' in ranker.params.tables['item']
+    return online.popularity(prepared, split) if counts else None
   item, net = ranker.params.tables['item']['embedding'], ranker.params.net
   vectors = stream_objectives.Vectors(item, net['user']['start'])
   players = system.players or players_lib.make(experiment)
@@ -263,7 +280,7 @@ RECIPE = contracts.Recipe(
   template=template,
   rank=rank,
   ranker=ranker,
-  rules=lambda experiment: {'popularity': offline.popularity(experiment)},
+  rules=lambda experiment: offline.rules_of_histories(experiment, _PASSES),
   protocol=protocol,
   systems=systems,
   in_force=in_force,
