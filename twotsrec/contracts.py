@@ -195,7 +195,8 @@ class Recipe(NamedTuple):
       `work.fit` once for each phase.
     template: (experiment) -> parameters to reload; traced for their shapes.
     rank: (experiment, ranker, split, show) -> Ranked; `ranker` is from
-      `ranker` or one of `rules`, `show` is called with (done, total).
+      `ranker` or one of `rules`, `show` is called with (done, total), at first
+      with what was done before.
     ranker: (experiment, parameters) -> Ranker.
     rules: (experiment) -> {name: Ranker}, untrained, to stand in every table.
     protocol: (experiment, split) -> how `rank` ranks, for the report; refuses
