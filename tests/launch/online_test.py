@@ -33,7 +33,8 @@ def test_tables_are_played_one_after_the_other(capsys, tmp_path, workdir):
   assert ended == (
     0,
     '3 events of 2 users, 1 of them new; 1 event with an item the model does'
-    f' not know was skipped; 4 rows in {top}; states of 2 users in {states}\n',
+    f' not know was skipped; 4 rows for 2 users in {top}; states of 2 users in'
+    f' {states}\n',
     '',
   )
   assert top.read_text(encoding='utf-8').count('"user_id": 99') == 2
