@@ -246,6 +246,20 @@ def test_names_for_a_file_with_a_header_are_an_error(tmp_path):
   assert 'leave out --column_names' in text
 
 
+def test_text_over_integers_is_a_header_unless_it_has_a_number(tmp_path):
+  names = ('user_id', 'item_id', 'timestamp')
+  read = lambda first: tables.read_table(
+    write(tmp_path, f'{first}\n1,2,3\n'), TIMED, column_names=names
+  )
+  with pytest.raises(types.UserError, match='looks like a header') as error:
+    read('who,"wh\nat",when')
+  assert len(str(error.value).splitlines()) == 1
+  assert len(read('who,what,9').user) == 2
+  for first in ('007,what,when', 'who,1e3,when'):
+    with pytest.raises(types.UserError, match="timestamp 'when' is not a time"):
+      read(first)
+
+
 def test_too_few_names_are_an_error(tmp_path):
   text = message(
     write(tmp_path, '1,2,3\n'), column_names=('user_id', 'item_id')

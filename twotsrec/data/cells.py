@@ -50,6 +50,7 @@ _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _INT64_DIGITS = 19
 _INTEGER = re.compile(r'-?[0-9]+')
 _DECIMAL = re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
+_SHORT = 60  # characters of a cell in a message
 _Value = tuple[int | float, int]  # a value and its fault
 
 
@@ -92,6 +93,12 @@ def text_at(raw: polars.Series, row: int) -> str:
   """The cell of one row as text, for messages."""
   value = raw[row]
   return '' if value is None else str(value)
+
+
+def quoted_at(raw: polars.Series, row: int) -> str:
+  """The cell of one row as messages name it: in quotes, on one line, short."""
+  text = text_at(raw, row)
+  return repr(text if len(text) <= _SHORT else f'{text[:_SHORT]}...')
 
 
 def texts(raw: polars.Series) -> list[str]:

@@ -184,8 +184,7 @@ def _described(block: cells.Block, fault: Fault) -> str:
       line, path = int(fault.lines[0]) - before, one
   where = f'{path}, {block.unit} {line}'
   if fault.name:
-    value = cells.text_at(block.columns[fault.column], row)
-    value = repr(value if len(value) <= 60 else value[:60] + '...')
+    value = cells.quoted_at(block.columns[fault.column], row)
     return f'{where}: {fault.column} {value} {cells.PHRASES[fault.code]}'
   if fault.cause in (block.broken, _HEADER_AGAIN):
     return f'{where}: {fault.cause}{_WAYS_OUT.get(fault.cause, "")}'

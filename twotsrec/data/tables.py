@@ -167,7 +167,9 @@ def read_table(
   wanted |= {name: _KINDS[role] for role, name in roles.items()}
   block = gathered(paths, wanted, delimiter, column_names)
   if column_names:
-    whole.refuse_unnamed_header(block, [columns.user, columns.item])
+    numbers = [name for name in (columns.time, columns.rating) if name]
+    ids_in = [columns.user, columns.item]
+    whole.refuse_unnamed_header(block, ids_in, numbers)
   block, left_out = whole.where(block, conditions)
   kinds, notes = _judged(block, roles, id_type, forms, writing)
   parsers = {role: (roles[role], kind.parse) for role, kind in kinds.items()}

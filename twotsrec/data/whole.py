@@ -63,27 +63,37 @@ def without_headers(block: cells.Block) -> cells.Block:
   )
 
 
-def refuse_unnamed_header(block: cells.Block, columns: Sequence[str]) -> None:
+def refuse_unnamed_header(
+  block: cells.Block, columns: Sequence[str], others: Sequence[str]
+) -> None:
   """Refuses a first row of text over columns that hold integers alone.
 
-  For a file whose columns were named because it has no header line.
+  For a file whose columns were named because it has no header line. A row with
+  a number in one of these columns, or of `others`, is no header line.
 
   Raises:
     types.UserError: such a row.
   """
   if len(block.lines) < 2:
     return
-  for name in columns:
-    column = block.columns[name]
-    above, below = column[:1], column[1:]
-    if cells.are_integers(above) or not cells.are_integers(below):
-      return
-  texts = ', '.join(cells.text_at(block.columns[name], 0) for name in columns)
+  first = [block.columns[name][:1] for name in (*columns, *others)]
+  below = [block.columns[name][1:] for name in columns]
+  if any(map(_is_number, first)) or not all(map(cells.are_integers, below)):
+    return
+  texts = ', '.join(cells.quoted_at(block.columns[name], 0) for name in columns)
   raise types.UserError(
-    f'{block.path}, {block.unit} {block.lines[0]}: {texts[:80]} over columns of'
+    f'{block.path}, {block.unit} {block.lines[0]}: {texts} over columns of'
     ' integers looks like a header line; leave out --column_names and name the'
     ' columns as it does, or delete the line'
   )
+
+
+def _is_number(cell: polars.Series) -> bool:
+  """Whether a column of one row holds a number, as polars reads it."""
+  if cell.dtype != polars.String:
+    return True
+  number = cells.tidied(cell).cast(polars.Float64, strict=False)
+  return not number.has_nulls()
 
 
 def where(
