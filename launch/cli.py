@@ -311,6 +311,8 @@ def _fault_of_file(error: Exception) -> str:
 
 def _first_cause(error: flags.Error) -> str:
   """The cause of an error, without the traceback of a configuration file."""
+  if 'before a value for --config' in str(error):
+    return 'settings follow --config=FILE; give --config first'
   flag, wrapped, trace = str(error).partition(': Error whilst parsing')
   if not wrapped:
     return str(error)

@@ -103,7 +103,10 @@ def collect(
         ' its own command again'
       )
     if report['test'] is None:
-      raise types.UserError(f'{workdir} has no test events; nothing to draw')
+      raise types.UserError(
+        f'{workdir} has no test events to draw; leave it out, or train on data'
+        ' with some'
+      )
     systems[name] = report['test']
     for baseline, part in report['baselines'].items():
       baselines.setdefault(baseline, {'baseline': True, **part})

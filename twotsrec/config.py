@@ -22,6 +22,7 @@ from twotsrec.fields import one_of
 from twotsrec.fields import read_if
 from twotsrec.fields import read_unless
 from twotsrec.fields import section
+from twotsrec.fields import some_of
 
 SPLITS = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
 GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
@@ -356,7 +357,7 @@ class EvaluationConfig:
   user_tile: int = at_least(1, 256)  # memory; results do not depend on it
   item_tile: int = at_least(1, 4096)  # the same
   bootstrap: int = at_least(0, 1000)  # resamples of users, 95 % intervals
-  rules: tuple[str, ...] = free(())  # also shown: 'ease', 'item_knn'
+  rules: tuple[str, ...] = some_of('ease', 'item_knn')  # shown beside it
   seed: int = at_least(0, 0)
 
 

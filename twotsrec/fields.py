@@ -112,6 +112,11 @@ def one_of(*names: str, read: Read = ALWAYS, idle: str | None = None) -> Any:
   return _declare(names[0], names=names, read=read, idle=more)
 
 
+def some_of(*names: str, read: Read = ALWAYS) -> Any:
+  """Any of the names, none by default."""
+  return _declare((), names=names, read=read)
+
+
 def free(default: Any, read: Read = ALWAYS) -> Any:
   """A switch, a text or any finite number, or several.
 
@@ -336,8 +341,7 @@ def _unread(config, reads):
     if [] not in failed and value not in setting.idle:
       first = failed[0][0]
       field, value = settings[first.path]
-      names = field.metadata['setting'].names
-      yield path, f'{first.path}={value}', _way_out(first, names)
+      yield path, f'{first.path}={value}', _way_out(first, field)
 
 
 def _covers(reads, path):
@@ -358,10 +362,15 @@ def _holds(condition, value):
   return has_one == condition.has_one
 
 
-def _way_out(condition, names):
-  values = condition.values
+def _way_out(condition, field):
+  """How the condition would hold, for a setting that has a value."""
+  values, names = condition.values, field.metadata['setting'].names
   if not condition.has_one:
     values = [name for name in names if name not in values]
-  if condition.way_out or not all(values) or not 0 < len(values) <= _FEW:
+  if condition.way_out:
     return condition.way_out
-  return f'use {condition.path}={" or ".join(map(str, values))}'
+  if all(values) and 0 < len(values) <= _FEW:
+    return f'use {condition.path}={" or ".join(map(str, values))}'
+  if condition.has_one and field.default in values:
+    return f'leave {condition.path} at {field.default!r}'
+  return f'change {condition.path}'

@@ -180,7 +180,7 @@ def _run(path, content_digest, what):
     why = (str(error) or 'without a message').splitlines()[0]
     raise types.UserError(
       f'{what}: {pathlib.Path(path).name}{_line_of(error, path)} fails:'
-      f' {type(error).__name__}: {why}'
+      f' {type(error).__name__}: {why}; correct it'
     ) from error
   return module
 

@@ -132,7 +132,9 @@ def _numbers(file: str) -> dict[str, Any]:
     path = ROOT / folder / f'{file}.json'
     if path.is_file():
       return files.read_json(path)
-  raise types.UserError(f'no {file}.json in {" or ".join(FOLDERS)}')
+  raise types.UserError(
+    f'no {file}.json in {" or ".join(FOLDERS)}; name one that is there'
+  )
 
 
 def _table(numbers, name):

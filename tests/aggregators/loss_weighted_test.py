@@ -140,7 +140,7 @@ def test_gradnorm_measures_the_block_it_is_told():
   )
   np.testing.assert_allclose(run('kernel'), 1.0, rtol=1e-6)
   assert np.ptp(run('bias')) > 0.05
-  with pytest.raises(types.UserError, match="'head'; blocks: bias, kernel"):
+  with pytest.raises(types.UserError, match="'head'; known: bias, kernel"):
     run('head')
 
 

@@ -280,7 +280,7 @@ def test_behaviors_are_numbered_in_the_order_given_and_kept_apart():
     (Filters(min_user=0), 'min_user is 0; allowed are 1 and more'),
     (Filters(dedup='any'), "dedup is 'any'; allowed are none, first, last"),
     (Filters(core='once'), "core is 'once'"),
-    (Filters(min_rating=3), 'needs a rating column'),
+    (Filters(min_rating=3), 'min_rating needs ratings'),
   ],
 )
 def test_a_filter_that_leaves_nothing_or_is_wrong_says_so(filters, message):

@@ -131,7 +131,7 @@ def test_date_cuts_hold_out_from_the_moment_on():
 @pytest.mark.parametrize(
   ('validation_from', 'test_from', 'message'),
   [
-    (None, None, 'needs a test_from'),
+    (None, None, 'needs the first date'),
     (20, 10, 'is after test_from'),
     (None, 99, 'nothing is left for test.*from 0 to 9'),
     (None, 0, 'nothing is left for train'),

@@ -196,7 +196,7 @@ def test_a_step_has_a_sixtieth_of_an_epoch_within_bounds():
     (
       {'window': 7},
       'two_time.window 7 must lie in 1..6, the threshold: an active user has'
-      ' that many events; lower the window or raise two_time.threshold',
+      ' that many events; choose 1 to 6, or raise two_time.threshold to 7',
     ),
     ({'window': 0}, 'two_time.window 0 must lie in 1..6'),
   ],

@@ -84,6 +84,21 @@ class BuildTest(absltest.TestCase):
     self.assertStartsWith(none, '1 of 6 held-out items have no rival')
     self.assertIn('1 fewer than 5;', few)
 
+  def test_other_candidates_are_named_to_models_that_read_them(self):
+    part = {'rivals': {'held_out': 6, 'had_before': 2, 'without': 0}}
+    part['rivals']['fewer_than'] = {}
+    (one,), (other,) = (report.rival_notes(part, c) for c in (True, False))
+    self.assertEndsWith(one, ' (evaluation.candidates=catalog ranks all)')
+    self.assertEndsWith(other, 'what a user had does not compete')
+    note = lambda chosen=True, **more: report.catalog_note(
+      {'candidates': 'catalog', 'had_before': 0.25, **more}, chosen
+    )
+    self.assertIn('candidates=all ranks', note())
+    self.assertIn('candidates=all ranks', note(behaviors=['buy']))
+    self.assertIn('candidates=unbought ranks', note(behaviors=['view', 'buy']))
+    for said in (note(False), note(had_before=1.0)):  # nobody has a new one
+      self.assertNotIn('evaluation.candidates', said)
+
   def test_a_log_with_rivals_enough_says_nothing(self):
     many = _per_target() | {'num_negatives': np.full(6, 20)}
     self.assertEqual(report.rival_notes(_build(many, 3, (1, 5))), [])

@@ -284,8 +284,8 @@ def test_the_slot_of_a_behavior_depends_on_the_order():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({}, "head.gate 'softmax' needs an expert of each"),
-    ({'gate': 'none'}, "gradient_policy 'stop_target' needs .* stop_all, none"),
+    ({}, 'use head.gate=none and head.gradient_policy=stop_all or none$'),
+    ({'gate': 'none'}, "^head.gradient_policy 'stop_target': .* use head.grad"),
   ],
 )
 def test_attention_leaves_nothing_to_gate_or_to_stop(changes, message):

@@ -304,7 +304,7 @@ def test_a_plus_in_the_name_of_a_directory_is_part_of_it(tmp_path):
   [
     (['a', 'b'], ['one'], '1 names for 2 systems'),
     (['a', 'b'], ['x', 'x'], "two systems are named 'x'"),
-    (['a', 'a'], [], "two systems are named 'a'"),
+    (['a', 'a'], [], 'a is named twice; name each run once'),
     (['a+', 'b'], [], 'a run without a name'),
     (['a', ''], [], 'a run without a name'),
   ],

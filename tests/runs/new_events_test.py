@@ -64,6 +64,45 @@ def test_conditions_of_training_hold_where_the_column_is_there(tmp_path):
   assert rows.user.tolist() == ['2']
 
 
+def test_a_condition_of_training_may_have_values_that_are_not_there(tmp_path):
+  path, run = tmp_path / 'new.csv', _run(tmp_path)  # where kind=a,b
+  path.write_text('user_id,item_id,when,kind\n1,3,2.9.2020,a\n2,3,2.9.2020,c\n')
+  read = lambda *where: new_events.read(
+    run,
+    str(path),
+    pipeline.TableOptions(columns=_TIMED, forms=tables.Forms(where=where)),
+  )
+  assert read().table.user.tolist() == ['1']
+  with pytest.raises(types.UserError, match="no row has 'b'; the column has"):
+    read('kind=a,b')  # who names a value means it
+  path.write_text('user_id,item_id,when,kind\n1,3,2.9.2020,c\n')
+  with pytest.raises(types.UserError, match='no row is left, .*change --where'):
+    read()
+  assert read('kind=c').table.user.tolist() == ['1']
+
+
+def test_a_behavior_that_the_run_does_not_know_is_a_bad_row(tmp_path):
+  log, new = tmp_path / 'log.csv', tmp_path / 'new.csv'
+  rows = [f'{u},{i},{"buy" if i else "view"}' for u in 'ab' for i in range(5)]
+  log.write_text('\n'.join(['user_id,item_id,kind', *rows, '']))
+  columns = tables.Columns(behavior='kind')
+  options = pipeline.Options(
+    table=str(log),
+    reading=pipeline.TableOptions(columns=columns),
+    behaviors=('view', 'buy'),
+  )
+  run = pipeline.prepare(options)
+  new.write_text('user_id,item_id,kind\na,1,view\na,2,gift\na,3,buy\n')
+  reading = pipeline.TableOptions()
+  with pytest.raises(types.UserError, match="'gift' is not one of the run, wh"):
+    new_events.read(run, str(new), reading)
+  dropping = reading._replace(bad_rows='drop')
+  table = new_events.read(run, str(new), dropping).table
+  assert np.asarray(table.item).tolist() == ['1', '3']
+  assert table.dropped == {'behavior is not view or buy': (1, (3,))}
+  assert new_events.is_target(run, table).tolist() == [False, True]
+
+
 def test_somebody_new_may_have_a_name_where_the_run_has_numbers(tmp_path):
   run, path = small_logs.make([2, 3]), tmp_path / 'new.csv'
   items = run.item_ids[:2].tolist()

@@ -15,6 +15,7 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import tables
 from twotsrec.runs import online as online_recipe
+from twotsrec.runs import online_batches
 from twotsrec.runs import recommend
 from twotsrec.runs import state_files
 from twotsrec.serving import online
@@ -260,12 +261,41 @@ def test_files_that_are_no_states_are_refused(workdir, service, tmp_path):
     np.save(file, np.zeros(3))
   message = played.refused(workdir, tmp_path, table, states=wrong)
   assert 'holds no states' in message
-  state_files.save(wrong, service, kept._replace(ids=np.array(['ann'])))
-  assert "user 'ann'" in played.refused(workdir, tmp_path, table, states=wrong)
+  users = service.ids.user.astype(str)
+  named = service._replace(ids=service.ids._replace(user=users))
+  with pytest.raises(types.UserError, match="user '99': the run has other"):
+    state_files.load(states, named)
   absent = played.refused(
     workdir, tmp_path, table, states=str(tmp_path / 'none')
   )
   assert 'cannot read' in absent
+
+
+def test_an_import_that_fails_can_be_made_again(workdir, tmp_path):
+  table = played.table(tmp_path / 'e.csv', ['99,1001,7'])
+  _, states, _ = played.play(workdir, tmp_path, table)
+  late = played.table(tmp_path / 'late.csv', ['99,1003,3', '7,1001,1'])
+  into = {'states': states, 'out_states': str(tmp_path / 's.db'), 'out': ''}
+  drop = {'rules': online_batches.Rules('drop')}
+  for _ in range(2):
+    message = played.refused(workdir, tmp_path, late, **into)
+    assert 'goes back in time, from 7 to 3' in message
+  said, _, _ = played.play(workdir, tmp_path, late, **into, **drop)
+  assert '1 event came late and was dropped; states of 2 users' in said
+  message = played.refused(workdir, tmp_path, late, **into, **drop)
+  assert 'has states already; leave --states=' in message
+
+
+def test_people_with_names_and_numbers_are_a_file_too(workdir, tmp_path):
+  rows = ['99,1001,7', 'ann,1003,8']
+  table = played.table(tmp_path / 'e.csv', rows)
+  store = str(tmp_path / 's.db')
+  _, states, _ = played.play(workdir, tmp_path, table, out='')
+  played.play(workdir, tmp_path, table, states=states, out_states=store, out='')
+  said, _, _ = played.play(
+    workdir, tmp_path, table, states=store, out_states='', out=''
+  )
+  assert '0 of them new; 2 events were played before' in said
 
 
 def test_no_user_is_a_file_too(service, tmp_path):

@@ -214,6 +214,7 @@ def test_every_advice_is_accepted_by_a_recipe(run):
   assert given
   for advice in given:
     changed = _changed(run_directory.typed_config(workdir), advice)
+    assert changed.groups == config.groups  # so that they can be compared
     if 'goes on from here' in advice:
       assert more_epochs.wanted(changed, str(workdir))
     else:

@@ -132,7 +132,7 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 
 def test_a_step_that_is_not_there_is_a_user_error(tmp_path):
   checkpoints.save(tmp_path, 5, {'x': jnp.int32(1)}, {})
-  with pytest.raises(types.UserError, match=r'step 6 .* there are: 5'):
+  with pytest.raises(types.UserError, match=r'step 6 .* which has 5'):
     checkpoints.restore_step(tmp_path, {'x': jnp.int32(0)}, 6)
 
 

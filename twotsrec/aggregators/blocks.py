@@ -32,7 +32,7 @@ def select(tree: Any, name: str) -> list[jax.Array]:
   """
   named = split(tree)
   if name not in named:
-    raise types.UserError(f'no block {name!r}; blocks: {", ".join(named)}')
+    raise types.UserError(f'no block {name!r}; known: {", ".join(named)}')
   return named[name]
 
 

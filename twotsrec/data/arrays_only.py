@@ -163,7 +163,9 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
   try:
     content = pathlib.Path(path).read_bytes()
   except OSError as error:
-    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+    raise types.UserError(
+      f'cannot read {path}: {error.strerror}; check its permissions'
+    ) from error
   # Text of Python 2 is bytes, which latin-1 keeps; names stay as they are
   # written, so that errors show them so.
   reader = _Unpickler(io.BytesIO(content), fix_imports=False, encoding='latin1')
@@ -172,7 +174,10 @@ def _read(path: str | os.PathLike, finish: Callable[[Any], Any]) -> Any:
       warnings.simplefilter('error')  # what only a damaged file gives
       return finish(reader.load())
   except types.UserError as error:
-    raise types.UserError(f'{path}: {_shown(error)}') from error
+    raise types.UserError(
+      f'{path}: {_shown(error)}; copy it again, or write matrices of SciPy and '
+      'lists of integers'
+    ) from error
   except _FAULTS as error:
     raise types.UserError(
       f'{path} is damaged or not a pickled matrix or list ({_shown(error)}); '

@@ -124,7 +124,9 @@ def load(
   except FileNotFoundError:
     raise
   except OSError as error:
-    raise types.UserError(f'cannot read {path}: {error.strerror}') from error
+    raise types.UserError(
+      f'cannot read {path}: {error.strerror}; check its permissions'
+    ) from error
   except (ValueError, KeyError, TypeError) as error:
     raise damaged(path, 'it is not a manifest', again) from error
   if value['version'] != version:

@@ -39,7 +39,9 @@ def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
         f'where KIND is one of {", ".join(KINDS)}'
       )
     if name in kinds:
-      raise types.UserError(f'feature column {name!r} is given twice')
+      raise types.UserError(
+        f'feature column {name!r} is given twice; name it once'
+      )
     kinds[name] = kind
   if not kinds:
     raise types.UserError(
@@ -80,7 +82,8 @@ def read(
   if unknown:
     listed = ', '.join(name[:40] for name in names[:30])
     raise types.UserError(
-      f'{path}: no column {unknown[0]!r}; the columns are: {listed}'
+      f'{path}: no column {unknown[0]!r}; the columns are: {listed}. Name '
+      'yours with --feature_columns and --feature_item_column'
     )
   if item_column in kinds:
     raise types.UserError(

@@ -57,6 +57,12 @@ def assign(
   options = options or config.GroupConfig()
   fields.refuse_section(options, 'groups')
   train = prepared_lib.targets(data, prepared_lib.TRAIN)
+  if not len(train.event):
+    raise types.UserError(
+      f'{data.path or "this log"}: no user has two training events, so there '
+      'is nobody to group; use weaker filters, another split, or a log with '
+      'more of a user'
+    )
   if options.key == 'sample_history_len':
     groups = _by_event(data, train, options.num_groups)
   else:
@@ -110,7 +116,7 @@ def _by_event(
   if num_groups > len(train.event):
     raise types.UserError(
       f'num_groups is {num_groups}, but there are {len(train.event)} training '
-      f'samples; lower num_groups'
+      f'samples; lower num_groups to at most {len(train.event)}'
     )
   length = train.history_end - starts[train.user]
   group, thresholds, centers = _divided(length, None, num_groups)

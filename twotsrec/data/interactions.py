@@ -102,7 +102,7 @@ def from_table(
   filters = filters or Filters()
   _check_filters(filters)
   if not len(table.user):
-    raise _nothing_left(f'{table.path} has no usable row')
+    raise _nothing_left(f'{table.path} has no usable row; name another file')
   user_ids, user = ids.number(table.user)
   item_ids, item = ids.number(table.item)
   _check_times(table, user, in_order)
@@ -146,11 +146,14 @@ def _only_wanted(
     gone[f'behavior is not {" or ".join(events.behavior_names)}'] = ~known
   if filters.min_rating is not None:
     if rating is None:
-      raise types.UserError('min_rating needs a rating column; give one')
+      raise types.UserError('--min_rating needs ratings; give --rating_column')
     low = known & (rating < filters.min_rating)
     gone[f'{dislikes.LOW} {filters.min_rating:g}'] = low
     if not np.any(known & ~low):
-      raise _nothing_left(f'no rating is {filters.min_rating:g} or more')
+      raise _nothing_left(
+        f'no rating is {filters.min_rating:g} or more; lower --min_rating to'
+        f' at most {np.max(rating[known], initial=0):g}'
+      )
     if filters.dislikes != 'drop':
       time = None
       if filters.dislikes == 'negatives' and events.time is not None:

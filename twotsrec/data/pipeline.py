@@ -121,7 +121,10 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
 
 
 def read_table(
-  path: str, reading: TableOptions, one_scale: bool = True
+  path: str,
+  reading: TableOptions,
+  one_scale: bool = True,
+  every_value: bool = True,
 ) -> tables.Table:
   """Reads one file as the options say; see `tables.read_table`."""
   return tables.read_table(
@@ -134,6 +137,7 @@ def read_table(
     event=reading.event or None,
     forms=reading.forms,
     one_scale=one_scale,
+    every_value=every_value,
   )
 
 

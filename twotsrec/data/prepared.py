@@ -141,7 +141,7 @@ def build(
   """
   chex.assert_equal_shape([user, item, split])
   if len(user) == 0:
-    raise types.UserError('no interactions to prepare')
+    raise types.UserError('no interactions to prepare; give some')
   user_order = np.diff(user)
   if np.any(user_order < 0) or np.any((user_order == 0) & (np.diff(split) < 0)):
     raise ValueError('events must be sorted by (user, split)')

@@ -29,8 +29,8 @@ def table(
   if not len(rows.lines):
     raise types.UserError(
       f'{path}: no row is left of {rows.rows_read} '
-      f'({rows_lib.causes(rows.dropped)}); is it the file that its owner '
-      'publishes?'
+      f'({rows_lib.causes(rows.dropped)}); use the file that its owner '
+      'publishes'
     )
   return tables.make(str(path), rows.dropped, rows.rows_read, **columns)
 

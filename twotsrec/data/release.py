@@ -40,7 +40,8 @@ def load(
   shape = matrices[target].shape
   if any(matrix.shape != shape for matrix in matrices.values()):
     raise types.UserError(
-      f'{folder}: matrices of other shapes: {", ".join(shapes)}'
+      f'{folder}: matrices of other shapes: {", ".join(shapes)}; copy them'
+      ' again from one release'
     )
   train = _train_table(folder, matrices)
   test = _test_table(_existing(folder, _TEST), shape, target)
@@ -103,16 +104,16 @@ def _test_table(
   if len(held_out) != shape[0]:
     raise types.UserError(
       f'{path} has {len(held_out)} entries, but the matrices have {shape[0]} '
-      'users'
+      'users; copy them again from one release'
     )
   counts = [len(items) for items in held_out]
   item = np.array([i for items in held_out for i in items], object)
   if not len(item):
-    raise types.UserError(f'{path} holds out no item')
+    raise types.UserError(f'{path} holds out no item; copy it again')
   if np.min(item) < 0 or np.max(item) >= shape[1]:
     raise types.UserError(
       f'{path} holds out an item that is not among 0 to {shape[1] - 1}, the '
-      'columns of the matrices'
+      'columns of the matrices; copy them again from one release'
     )
   user = np.repeat(np.arange(shape[0], dtype=np.int64), counts)
   return tables.make(

@@ -20,6 +20,9 @@ from twotsrec.data import prepared as prepared_lib
 
 NAMES = choices.SPLITS
 FRACTIONS = (0.7, 0.1, 0.2)
+_UNVALIDATED = 'turn validation off (--novalidation)'
+_FEW = 'use weaker filters, a log with more of a user, or --split=global_time'
+_FIRST_DATE, _LAST_DATE = 1e8, 1e11  # 1973 and 5138, in Unix seconds
 
 
 class Rule(NamedTuple):
@@ -66,8 +69,13 @@ def leave_last_out(
   With validation a user needs three events, otherwise two, so that a history
   is left; all events of a user with fewer are train events.
   """
-  split = last_by_rank(*_ranks(user), validation)
-  _require(split, prepared_lib.TEST, f'no user has {2 + validation} {unit}')
+  rank, count = _ranks(user)
+  split = last_by_rank(rank, count, validation)
+  way_out = _FEW
+  if validation and np.any(count > 1):
+    way_out = f'{_UNVALIDATED}, then 2 are enough'
+  reason = f'no user has {2 + validation} {unit}'
+  _require(split, prepared_lib.TEST, reason, way_out)
   return split
 
 
@@ -104,10 +112,11 @@ def per_user_time(
   """
   _check_fractions(fractions)
   split = codes_by_rank(*_ranks(user), fractions, validation)
-  _require(split, prepared_lib.TEST, f'no user has 2 {unit}')
+  _require(split, prepared_lib.TEST, f'no user has 2 {unit}', _FEW)
   if validation and fractions[1] > 0:
     reason = f'users have too few {unit} for {fractions[1]:g} of them'
-    _require(split, prepared_lib.VALIDATION, reason)
+    way_out = f'choose another split, or {_UNVALIDATED}'
+    _require(split, prepared_lib.VALIDATION, reason, way_out)
   return split
 
 
@@ -155,22 +164,27 @@ def date(
   """Events from two times on are held out; None for no validation."""
   time = _require_times(time, 'date')
   if test_from is None:
-    raise types.UserError('split date needs a test_from date')
+    raise types.UserError(
+      'split date needs the first date of test; give --test_from=2021-07-01'
+    )
+  first, last = _written(validation_from), _written(test_from)
   if validation_from is not None and validation_from > test_from:
     raise types.UserError(
-      f'validation_from {validation_from} is after test_from {test_from}; '
-      'exchange them'
+      f'validation_from {first} is after test_from {last}; exchange them'
     )
   split = codes_by_time(time, validation_from, test_from)
-  span = f'times run from {np.min(time)} to {np.max(time)}'
-  for code in (prepared_lib.TEST, prepared_lib.TRAIN):
-    _require(split, code, f'test starts at {test_from}, {span}')
+  span = f'times run from {_written(np.min(time))} to {_written(np.max(time))}'
+  way_out = 'choose another split, or other dates that lie between'
+  held_out = first if validation_from is not None else last
+  for code, reason in (
+    (prepared_lib.TEST, f'test starts at {last}, {span}'),
+    (prepared_lib.TRAIN, f'training ends at {held_out}, {span}'),
+  ):
+    _require(split, code, reason, way_out)
   if validation_from is not None:
-    _require(
-      split,
-      prepared_lib.VALIDATION,
-      f'validation runs from {validation_from} to {test_from}, {span}',
-    )
+    reason = f'validation runs from {first} to {last}, {span}'
+    way_out += f', or {_UNVALIDATED}'
+    _require(split, prepared_lib.VALIDATION, reason, way_out)
   return split
 
 
@@ -189,7 +203,8 @@ def given(labels: ids.Column | None, validation: bool = True) -> np.ndarray:
   """Reads a column of 'train', 'validation' and 'test'."""
   if labels is None:
     raise types.UserError(
-      'split given needs a split column, a validation table or a test table'
+      'split given needs a split column or tables of parts; give '
+      '--split_column, or --test_table'
     )
   names, codes = ids.number(labels)
   unknown = sorted(set(names.tolist()) - set(prepared_lib.SPLITS))
@@ -202,8 +217,9 @@ def given(labels: ids.Column | None, validation: bool = True) -> np.ndarray:
   split = np.array(numbers, np.int8)[codes]
   if not validation:
     split[split == prepared_lib.VALIDATION] = prepared_lib.TRAIN
-  _require(split, prepared_lib.TRAIN, 'the split column never says train')
-  _require(split, prepared_lib.TEST, 'the split column never says test')
+  for name in ('train', 'test'):
+    code, reason = prepared_lib.SPLITS.index(name), f'no row says {name}'
+    _require(split, code, reason, f'label some rows {name!r}')
   return split
 
 
@@ -248,20 +264,29 @@ def _ranks(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _require_times(time: np.ndarray | None, name: str) -> np.ndarray:
   if time is None:
     raise types.UserError(
-      f'split {name} needs the time of every event; give a complete '
-      'time_column or use split=leave_last_out or per_user_time'
+      f'split {name} needs the time of every event; give --time_column, or use'
+      ' --split=leave_last_out or per_user_time'
     )
   return time
 
 
-def _require(split: np.ndarray, code: int, reason: str) -> None:
+def _written(time: float | None) -> str:
+  """A time as `parse_time` reads it: as a date, if it can be one."""
+  if time is None or not _FIRST_DATE <= time < _LAST_DATE:
+    return f'{time:.15g}' if time is not None else 'none'
+  moment = datetime.datetime.fromtimestamp(float(time), datetime.UTC)
+  return moment.replace(tzinfo=None).isoformat()
+
+
+def _require(split: np.ndarray, code: int, reason: str, way_out: str) -> None:
   if not np.any(split == code):
-    raise nothing_left(code, reason)
+    raise nothing_left(code, reason, way_out)
 
 
-def nothing_left(code: int, reason: str) -> types.UserError:
+def nothing_left(
+  code: int, reason: str, way_out: str = 'choose another split'
+) -> types.UserError:
   """The user error for a split without events."""
   return types.UserError(
-    f'nothing is left for {prepared_lib.SPLITS[code]}: {reason}; choose '
-    'another split or other cuts'
+    f'nothing is left for {prepared_lib.SPLITS[code]}: {reason}; {way_out}'
   )

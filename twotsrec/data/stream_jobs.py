@@ -96,17 +96,29 @@ def check_threshold(
     return
   threshold, trained = options.threshold, counts[counts > 0]
   low, high = int(trained.min()), int(trained.max())
+  if low == high:
+    raise types.UserError(
+      f'two_time.variant {options.variant}: all users have {low:,} train'
+      ' events, so nobody is more active; use two_time.variant=one_gru, a'
+      ' network for everybody'
+    )
   if not low <= threshold < high:
     nobody = 'inactive' if threshold < low else 'active'
+    narrow = ''
+    if options.window > low:
+      narrow = f', and lower two_time.window, now {options.window}, to no more'
     raise types.UserError(
       f'two_time.threshold {threshold}: users have {low:,} to {high:,} train'
       f' events, so nobody would be {nobody}; choose {low} to {high - 1}'
+      + narrow
     )
   if not 1 <= options.window <= threshold:
+    way_out = f'choose 1 to {threshold}'
+    if threshold < options.window < high:
+      way_out += f', or raise two_time.threshold to {options.window}'
     raise types.UserError(
       f'two_time.window {options.window} must lie in 1..{threshold}, the'
-      ' threshold: an active user has that many events; lower the window or'
-      ' raise two_time.threshold'
+      f' threshold: an active user has that many events; {way_out}'
     )
 
 

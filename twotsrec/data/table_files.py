@@ -49,7 +49,9 @@ def named(path: str | os.PathLike) -> list[pathlib.Path]:
   if not path.exists() and set(text) & set('*?['):
     found = sorted(map(pathlib.Path, glob.glob(text, recursive=True)))
     if not found:
-      raise types.UserError(f'{path}: no file has a name of this pattern')
+      raise types.UserError(
+        f'{path}: no file has a name of this pattern; give another'
+      )
     return found
   return [_at_rest(path)]
 
@@ -63,7 +65,8 @@ def _at_rest(path: pathlib.Path) -> pathlib.Path:
     return _copied(str(path))
   except (FileNotFoundError, NotADirectoryError) as error:
     raise types.UserError(
-      f'{path}: no such file; looked in {path.absolute().parent}'
+      f'{path}: no such file; looked in {path.absolute().parent}, check the '
+      'name'
     ) from error
   except OSError as error:
     raise text_files.unreadable(path, error) from error

@@ -119,6 +119,7 @@ def read_table(
   event: str | None = None,
   forms: Forms | None = None,
   one_scale: bool = True,
+  every_value: bool = True,
 ) -> Table:
   """Reads an interaction table.
 
@@ -137,6 +138,7 @@ def read_table(
     event: column with ids of the events, or None.
     forms: of the cells, and the rows to read.
     one_scale: whether a time of another scale than most is a bad row.
+    every_value: whether a value of `forms.where` that no row has is an error.
   Returns:
     A Table with at least one row.
   """
@@ -170,7 +172,7 @@ def read_table(
     numbers = [name for name in (columns.time, columns.rating) if name]
     ids_in = [columns.user, columns.item]
     whole.refuse_unnamed_header(block, ids_in, numbers)
-  block, left_out = whole.where(block, conditions)
+  block, left_out = whole.where(block, conditions, every_value)
   kinds, notes = _judged(block, roles, id_type, forms, writing)
   parsers = {role: (roles[role], kind.parse) for role, kind in kinds.items()}
   drop = on_bad_rows == 'drop'
@@ -181,7 +183,7 @@ def read_table(
     dropped={**left_out, **rows.dropped},
     notes={**rows.notes, **notes},
   )
-  table = _table(path, rows)
+  table = _table(path, rows, drop)
   return table if len(paths) == 1 else table._replace(lines=None)
 
 
@@ -300,7 +302,10 @@ def _judged(
     parse = functools.partial(times.parse, writing=writing)
     kinds['time'] = times.KIND._replace(parse=parse)
     if forms.time_format:
-      allowed = f'dates of the form --time_format={forms.time_format}'
+      allowed = (
+        f'dates of the form --time_format={forms.time_format} (as for strptime,'
+        ' give that of yours)'
+      )
       kinds['time'] = kinds['time']._replace(allowed=allowed)
   if forms.decimal == ',' and 'rating' in roles:
     parse = functools.partial(cells.parse_numbers, comma=True)
@@ -308,17 +313,19 @@ def _judged(
   return kinds, notes
 
 
-def _table(path: pathlib.Path, rows: rows_lib.Rows) -> Table:
+def _table(path: pathlib.Path, rows: rows_lib.Rows, drop: bool) -> Table:
   """A table of parsed rows; an error if there is none."""
   if not rows.rows_read:
     raise types.UserError(
       f'{path}: a header but no rows; the table needs at least one row'
     )
   if not len(rows.lines):
+    way_out = 'change --where'
+    if drop:
+      way_out = 'leave out --bad_rows=drop to be told what such cells may be'
     raise types.UserError(
       f'{path}: no row is left, {rows.rows_read} of {rows.rows_read} were '
-      f'dropped ({rows_lib.causes(rows.dropped)}); check --delimiter and the '
-      'column names'
+      f'dropped ({rows_lib.causes(rows.dropped)}); {way_out}'
     )
   arrays = {role: column(values) for role, values in rows.columns.items()}
   notes = dict(rows.notes)

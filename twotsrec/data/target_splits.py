@@ -127,7 +127,8 @@ def _users_with_enough(
   if not np.any(enough):
     raise types.UserError(
       f'nothing is left for validation: no user has {MIN_FOR_VALIDATION} '
-      f'training {unit}; turn validation off, or give a validation part'
+      f'training {unit}; turn validation off (--novalidation), or give a '
+      'validation part'
     )
   return start[enough], count[enough]
 
@@ -169,7 +170,7 @@ def _given(
     order = [name for name in names if name != names[common]] + [names[common]]
     raise types.UserError(
       f'no test row is of the target behavior {names[-1]!r}, most are of '
-      f'{names[common]!r}; the target comes last: --behaviors={",".join(order)}'
+      f'{names[common]!r}; name the target last: --behaviors={",".join(order)}'
     )
   labeled = split != prepared_lib.TRAIN
   # Upstream ones stay out of training, and do not count as held out.

@@ -80,7 +80,7 @@ def read(
     if len(rest) > _MAX_LINE_BYTES:
       raise types.UserError(
         f'{path}, line {line + _count(whole)}: longer than {_MAX_LINE_BYTES} '
-        'bytes; a table has one row per line'
+        'bytes; write one row per line'
       )
     text = _text(path, line, whole, as_it_is)
     filled = text.lstrip(b'\r\n') if blank else text

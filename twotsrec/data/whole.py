@@ -97,17 +97,19 @@ def _is_number(cell: polars.Series) -> bool:
 
 
 def where(
-  block: cells.Block, conditions: dict[str, tuple[str, ...]]
+  block: cells.Block,
+  conditions: dict[str, tuple[str, ...]],
+  every_value: bool = True,
 ) -> tuple[cells.Block, dict[str, rows_lib.Dropped]]:
   """Rows whose columns have one of some values; the others counted by cause.
 
   Raises:
-    types.UserError: a value that the column does not have.
+    types.UserError: with `every_value`, a value that the column does not have.
   """
   dropped = {}
   for name, values in conditions.items():
     column = cells.tidied(block.columns[name])
-    for value in values:
+    for value in values if every_value else ():
       if not (column == value).any():
         held = sorted(column.unique().to_list())[:10]
         raise types.UserError(

@@ -7,7 +7,7 @@ is not ranked, but counted, and 'catalog' is there to rank every item among all
 others. 'auto' takes it where many held-out items are of this kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,13 @@ def resolved(prepared: prepared_lib.Prepared, asked: str) -> str:
     )
   if asked != AUTO:
     return asked
-  usual = UNBOUGHT if len(names) > 1 else 'all'
+  usual = of_new(names)
   return CATALOG if share_known(prepared, usual) >= MANY else usual
+
+
+def of_new(names: Sequence[str]) -> str:
+  """Candidates for items that are new to their user, by the behaviors."""
+  return UNBOUGHT if len(names) > 1 else 'all'
 
 
 def share_known(

@@ -37,6 +37,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import counting
+from twotsrec.evaluation import protocols
 from twotsrec.evaluation import user_lists
 
 
@@ -237,8 +238,30 @@ def rivals(
   }
 
 
-def rival_notes(part: Mapping[str, Any]) -> list[str]:
-  """Lines under a table about held-out items that lack rivals."""
+def catalog_note(protocol: Mapping[str, Any], chosen: bool) -> str:
+  """Why what a user had competes, and how it would not.
+
+  Args:
+    protocol: of a report, under 'catalog'.
+    chosen: whether the model reads evaluation.candidates.
+  """
+  said = (
+    'catalog: every other item competes, those of the user too, since'
+    f' {protocol["had_before"]:.1%} of the held-out items are among them'
+  )
+  if not chosen or protocol['had_before'] == 1:  # then there is no other one
+    return said
+  of_new = protocols.of_new(protocol.get('behaviors', ()))
+  return f'{said} (evaluation.candidates={of_new} ranks the new ones alone)'
+
+
+def rival_notes(part: Mapping[str, Any], chosen: bool = True) -> list[str]:
+  """Lines under a table about held-out items that lack rivals.
+
+  Args:
+    part: of a report.
+    chosen: whether the model reads evaluation.candidates.
+  """
   told = part.get('rivals')
   if not told:
     return []
@@ -247,7 +270,8 @@ def rival_notes(part: Mapping[str, Any]) -> list[str]:
     lines.append(
       f'{told["had_before"]:,} {total} are not ranked: their users had them'
       ' before, and what a user had does not compete'
-      ' (evaluation.candidates=catalog ranks all)'
+      + ' (evaluation.candidates=catalog ranks all)'
+      * chosen
     )
   if told['without']:
     lines.append(

@@ -78,10 +78,12 @@ def init(
   check(config)
   width, feature_width = config.model.width, config.two_time.feature_width
   if ('features' in context) != (feature_width > 0):
-    there = 'are' if 'features' in context else 'are no'
+    there, way_out = 'are no', 'set it to 0, or prepare them with --features'
+    if 'features' in context:
+      there, way_out = 'are', 'set it to their share of model.width, 1 or more'
     raise types.UserError(
       f'two_time.feature_width is {feature_width}, but there {there} item'
-      ' features; with features it is their share of model.width, else 0'
+      f' features; {way_out}'
     )
   user_key, item_key, net_key = jax.random.split(key, 3)
   scale = 0.1 / np.sqrt(width)

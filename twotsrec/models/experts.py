@@ -77,15 +77,16 @@ def make(
 
 
 def _check_attention(options):
-  policies = ('stop_all', 'none')
-  for name, allowed in (('gate', ('none',)), ('gradient_policy', policies)):
-    value = getattr(options, name)
-    if options.transfer == 'attention' and value not in allowed:
-      raise types.UserError(
-        f'head.{name} {value!r} needs an expert of each behavior, but'
-        ' head.transfer=attention makes one of all others; use'
-        f' {", ".join(allowed)}'
-      )
+  allowed = {'gate': ('none',), 'gradient_policy': ('stop_all', 'none')}
+  values = {name: getattr(options, name) for name in allowed}
+  wrong = [name for name in allowed if values[name] not in allowed[name]]
+  if options.transfer == 'attention' and wrong:
+    given = ' and '.join(f'head.{name} {values[name]!r}' for name in wrong)
+    ways = (f'head.{name}={" or ".join(allowed[name])}' for name in wrong)
+    raise types.UserError(
+      f'{given}: head.transfer=attention makes one expert of all other'
+      f' behaviors, not one of each; use {" and ".join(ways)}'
+    )
 
 
 def _layout(task, num_behaviors, width, options):

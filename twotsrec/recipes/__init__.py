@@ -44,8 +44,8 @@ def of(config: config_lib.Config) -> contracts.Recipe:
   name = config.model.name
   if name == 'popularity':
     raise types.UserError(
-      "model.name 'popularity' has nothing to train; every report shows it"
-      ' beside the model'
+      "model.name 'popularity' has nothing to train, and every report shows it"
+      ' beside the model; choose another'
     )
   if fields.is_own(name):
     part = own.load(name, 'model.name')

@@ -28,7 +28,11 @@ def read_ids(path: str, flag: str, what: str) -> np.ndarray:
   try:
     text = pathlib.Path(path).read_text(encoding='utf-8-sig')
   except (OSError, UnicodeDecodeError) as error:
-    raise types.UserError(f'{flag}: cannot read {path}: {error}') from error
+    why = getattr(error, 'strerror', None) or 'it is not UTF-8'
+    raise types.UserError(
+      f'{flag}: cannot read {path}: {why}; check the name of the file, and that'
+      ' it is text in UTF-8'
+    ) from error
   lines = [line.strip() for line in text.splitlines()]
   wanted = np.array([line for line in lines if line])
   if not wanted.size:

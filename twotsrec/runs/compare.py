@@ -4,7 +4,7 @@ Nothing is evaluated again: `per_target.npz` holds what is paired, `report.json`
 what it means. What varies in the intervals is told in `evaluation.comparison`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import json
 import os
 import pathlib
@@ -73,13 +73,16 @@ def systems(
     names: of the systems; () names them by their directories.
   """
   if names and len(names) != len(runs):
-    raise types.UserError(f'{len(names)} names for {len(runs)} systems')
+    raise types.UserError(
+      f'{len(names)} names for {len(runs)} systems; give one for each'
+    )
   split = [[one] if os.path.isdir(one) else one.split('+') for one in runs]
   if not all(map(all, split)):
     raise types.UserError(
       f'a run without a name in {",".join(runs)!r}; write DIR_A,DIR_B, or'
       ' A0+A1,B0+B1 for two seeds each'
     )
+  _check_once(one for dirs in split for one in dirs)
   if not names:
     names = ['+'.join(map(_short, dirs)) for dirs in split]
     names = names if len(set(names)) == len(names) else runs
@@ -189,7 +192,7 @@ def _tables(
       if not np.array_equal(per_target[name], expected[name]):
         raise types.UserError(
           f'{run.workdir} and {first.workdir} hold out other items ({name}'
-          ' differs), so they cannot be paired'
+          ' differs), so they cannot be paired; choose runs on the same data'
         )
     table = comparison.tabulate(
       per_target, num_groups, metrics, array, run.ties
@@ -211,10 +214,15 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
   if len(set(number.values())) > 1 or not all(number.values()):
     counts = ', '.join(f'{name} {count}' for name, count in number.items())
     raise types.UserError(
-      f'unequal numbers of seeds ({counts}); runs are paired by position'
+      f'unequal numbers of seeds ({counts}), and runs are paired by position;'
+      ' name as many for each'
     )
+  _check_once(one for dirs in systems.values() for one in dirs)
+
+
+def _check_once(workdirs: Iterable[str]) -> None:
   named = set()
-  for workdir in (d for dirs in systems.values() for d in dirs):
+  for workdir in workdirs:
     folder, rule = compared_runs.parse(workdir)
     path = os.path.realpath(folder), rule
     if path in named:
@@ -245,14 +253,16 @@ def _check_comparable(
   differing = _differing(everyone, _footing)
   if differing:
     raise types.UserError(
-      f'{differing}; runs on other data, groups or protocol cannot be compared'
+      f'{differing}; runs on other data, groups or protocol cannot be compared,'
+      ' choose others'
     )
   settings = lambda run: {name: run.protocol.get(name) for name in _SYSTEM}
   for name, system in runs.items():
     differing = _differing(system, settings)
     if differing:  # a mean over different models would be of no system
       raise types.UserError(
-        f'{name} joins runs that are no seeds of one system: {differing}'
+        f'{name} joins runs that are no seeds of one system: {differing};'
+        ' compare them with a comma between'
       )
 
 
@@ -337,7 +347,8 @@ def _check_report(
     raise types.UserError(
       f'{run.workdir}: per_target.npz gives {metrics[column]}'
       f' {values[row, column]:.6f} where report.json has'
-      f' {written[row, column]:.6f}; one of them is of another run'
+      f' {written[row, column]:.6f}, so one of them is of another run; restore'
+      ' it from a copy, or train again in an empty --workdir'
     )
 
 

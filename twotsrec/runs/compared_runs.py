@@ -72,7 +72,9 @@ def open_run(name: str) -> Run:
       ' again in an empty --workdir'
     )
   if report['test'] is None:
-    raise types.UserError(f'{workdir} has no test events to compare on')
+    raise types.UserError(
+      f'{workdir} has no test events to compare on; train on data with some'
+    )
   is_current = report.get('schema') == SCHEMA
   if not rule:
     return Run(workdir, report['protocol'], report['test'], is_current)

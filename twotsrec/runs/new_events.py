@@ -14,6 +14,7 @@ from twotsrec.data import dislikes
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import behaviors
 
@@ -58,7 +59,10 @@ def read(
   least = filters.get('min_rating')
   _refuse_unread(prepared, given.columns, least)
   options = reading(prepared, path, given)
-  table = pipeline.read_table(path, options, one_scale)
+  # What training chose by may have no row among a few new events.
+  every_value = bool(given.forms.where)
+  table = pipeline.read_table(path, options, one_scale, every_value)
+  table = _of_behaviors(prepared, table, options.bad_rows == 'drop')
   table = table._replace(user=_like_users(prepared, table.user))
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:
@@ -113,13 +117,28 @@ def is_target(prepared: prepared_lib.Prepared, table: tables.Table):
   """Rows of the behavior that a user does once, bool[N]; all without any."""
   if table.behavior is None:
     return np.ones(len(table.user), bool)
+  return np.asarray(table.behavior == behaviors.names(prepared)[-1])
+
+
+def _of_behaviors(prepared, table, drop) -> tables.Table:
+  """The rows whose behavior is one of the run; others are a fault."""
+  if table.behavior is None:
+    return table
   names = behaviors.names(prepared)
-  for strange in sorted(set(np.unique(table.behavior).tolist()) - set(names)):
+  found, codes = ids_lib.number(table.behavior)
+  known = np.isin(np.asarray(found), names)[codes]
+  if not drop and not np.all(known):
+    strange = found[codes[~known][0]]
     raise types.UserError(
-      f'{table.path}: behavior {strange!r} is not one of the run, which has'
-      f' {", ".join(names)}; leave such rows out'
+      f'{table.path}: behavior {str(strange)!r} is not one of the run, which'
+      f' has {", ".join(names)}; --bad_rows=drop leaves such rows out'
     )
-  return np.asarray(table.behavior == names[-1])
+  if np.all(known):
+    return table
+  lines = np.arange(len(known)) if table.lines is None else table.lines
+  gone = {f'behavior is not {" or ".join(names)}': lines[~known]}
+  gone = {cause: rows_lib.counted(rows) for cause, rows in gone.items()}
+  return _some(table, known)._replace(dropped={**table.dropped, **gone})
 
 
 def _like_training(prepared, given) -> pipeline.TableOptions:

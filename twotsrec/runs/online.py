@@ -156,7 +156,8 @@ def _check(options):
     )
   if not options.events and not (options.states and options.out_states):
     raise types.UserError(
-      '--events is missing; to copy states give --states and --out_states'
+      '--events is missing; name a table, or give --states and --out_states to'
+      ' copy states'
     )
   if options.out and not options.events:
     raise types.UserError(
@@ -185,12 +186,12 @@ def _opened(options, service) -> Iterator[state_store.Store]:
   """The store to play in: --states, or --out_states, or one in memory."""
   states, out = options.states, options.out_states
   if states and not state_files.is_archive(states):
-    if out and not (_same(states, out) or state_files.is_archive(out)):
-      raise types.UserError(
-        f'--out_states={out}: {states} is a store, which is updated where it'
-        ' is; leave --out_states out, or name a .npz file'
-      )
     with state_store.opened(states, service, create=False) as store:
+      if out and not (_same(states, out) or state_files.is_archive(out)):
+        raise types.UserError(
+          f'--out_states={out}: {states} is a store, which is updated where it'
+          ' is; leave --out_states out, or name a .npz file'
+        )
       yield store
     return
   in_file = state_files.is_archive(out)
@@ -200,21 +201,22 @@ def _opened(options, service) -> Iterator[state_store.Store]:
     path = state_store.IN_MEMORY if in_file else out
     store = stack.enter_context(state_store.opened(path, service))
     if states:
-      _import(store, states)
+      # One with what is played: a call that fails can be made again.
+      stored = state_files.load(states, service)
+      stack.enter_context(state_store.writing(store))
+      _import(store, states, stored)
     yield store
 
 
-def _import(store, path):
+def _import(store, path, stored):
   """Puts the states of a file into an empty store."""
-  stored = state_files.load(path, store.service)
-  with state_store.writing(store):
-    if state_store.count(store):
-      raise types.UserError(
-        f'{store.path} has states already; leave --states={path} out to go on'
-        ' from them, or name another --out_states'
-      )
-    state_store.write(store, stored)
-    state_store.reach(store, float(np.max(stored.last_time, initial=-np.inf)))
+  if state_store.count(store):
+    raise types.UserError(
+      f'{store.path} has states already; leave --states={path} out to go on'
+      ' from them, or name another --out_states'
+    )
+  state_store.write(store, stored)
+  state_store.reach(store, float(np.max(stored.last_time, initial=-np.inf)))
 
 
 def _same(path, other) -> bool:

@@ -248,6 +248,8 @@ def _raw(experiment, ranker, options) -> _Work:
 def _notes(events, mine) -> Iterator[str]:
   if np.any(mine.user >= 0):
     yield f'the run knows {int(np.sum(mine.user >= 0)):,} of them'
+  for cause, gone in events.table.dropped.items():
+    yield f'{gone.rows:,} history rows were left out: {cause}'
   if mine.unknown_items:
     yield (
       f'{mine.unknown_items:,} history rows with items the model does not'

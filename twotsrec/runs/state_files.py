@@ -97,7 +97,8 @@ def load(path: str, service: online.Service) -> online_windows.Stored:
     arrays = _arrays(path)
   ids = arrays['user_ids']
   users = service.ids.user
-  if len(ids) and ids.dtype.kind != users.dtype.kind:
+  # Beside the numbers of a run, people who are new to it may have names.
+  if len(ids) and users.dtype.kind == 'U' and ids.dtype.kind != 'U':
     raise types.UserError(
       f'{path}: user {str(ids[0])!r}: the run has other user ids, like'
       f' {str(users[0])!r}; use the run that it was made with'

@@ -100,7 +100,13 @@ def opened(
 
 @contextlib.contextmanager
 def writing(store: Store) -> Iterator[None]:
-  """Nobody else writes meanwhile; an error undoes what was written inside."""
+  """Nobody else writes meanwhile; an error undoes what was written inside.
+
+  Inside of another it is a part of that, which is written as a whole.
+  """
+  if store.database.in_transaction:
+    yield
+    return
   with _explained(store.path):
     store.database.execute('BEGIN IMMEDIATE')
     with store.database:  # commits, or rolls back

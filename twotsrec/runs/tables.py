@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from twotsrec import metrics as metrics_lib
+from twotsrec import models
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
@@ -135,7 +136,8 @@ def side_by_side(
   """
   if names and len(names) != len(workdirs):
     raise types.UserError(
-      f'{len(names)} names for {len(workdirs)} run directories'
+      f'{len(names)} names for {len(workdirs)} run directories; give one for'
+      ' each'
     )
   names = list(names or workdirs)
   _check_differ(names)
@@ -152,10 +154,14 @@ def side_by_side(
     if _identity(experiment) != _identity(first):
       raise types.UserError(
         f'{workdir} was trained on other data, groups or protocol than'
-        f' {workdirs[0]}; such numbers cannot stand in one table'
+        f' {workdirs[0]}, and such numbers cannot stand in one table; choose'
+        ' others'
       )
     if not offline.held_out(experiment, split):
-      raise types.UserError(f'{workdir} has no {split} events to evaluate')
+      raise types.UserError(
+        f'{workdir} has no {split} events to evaluate; choose another --split,'
+        ' or train on data with some'
+      )
     rankers = {name: experiment_lib.ranker(experiment, params)}
     if not parts:
       rules = recipes.of(config).rules(experiment)
@@ -198,13 +204,10 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
   lines = [report_lib.format_table(parts, metrics), about]
   if one.get('parts'):
     lines.append(_legend([part['name'] for part in one['parts']], protocol))
+  chosen = protocol.get('model') != models.TWO_TIME
   if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
-    lines.append(
-      'catalog: every other item competes, those of the user too, since'
-      f' {protocol["had_before"]:.1%} of the held-out items are among them'
-      ' (evaluation.candidates=all ranks the other ones alone)'
-    )
-  lines += report_lib.rival_notes(one)
+    lines.append(report_lib.catalog_note(protocol, chosen))
+  lines += report_lib.rival_notes(one, chosen)
   on_test = [n for n, own in protocols.items() if own['selected_on_test']]
   return [*lines, *report_lib.selected_on_test(on_test)]
 

@@ -271,15 +271,15 @@ def accepted(config: config_lib.Config, changes: Mapping[str, Any]) -> bool:
 
 
 def _data_flags(config) -> str:
-  """The data of a run as flags for another model."""
+  """Data and groups of a run as flags for another model, to compare with."""
   unread = ('data.history_length', 'data.num_negatives')
   if config.data.prepared:  # which overrides a dataset by name
     unread += ('data.dataset', 'data.data_root', 'data.cache_dir')
   flags = ''
   for path, field, value in fields.walk(config):
-    in_data = path.startswith('data.') and path not in unread
-    if in_data and isinstance(value, str) and value != field.default:
+    shared = path.startswith(('data.', 'groups.')) and path not in unread
+    if shared and isinstance(value, str) and value != field.default:
       flags += f' --config.{path}={value}'
-    elif in_data and isinstance(value, (bool, int)) and value != field.default:
+    elif shared and isinstance(value, (bool, int)) and value != field.default:
       flags += f' --config.{path}={str(value).lower()}'
   return flags

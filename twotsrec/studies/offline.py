@@ -265,4 +265,6 @@ def curve(workdir: str, metric: str) -> list[list[float | None]]:
     ]
   except KeyError as error:
     path = run_directory.metrics_path(workdir)
-    raise types.UserError(f'{path} has no {error.args[0]}') from error
+    raise types.UserError(
+      f'{path} has no {error.args[0]}; train again in an empty --out'
+    ) from error

@@ -196,7 +196,8 @@ def _systems(plan, done, options) -> dict[str, System]:
     if done[run].details.digest != done[first].details.digest:
       raise types.UserError(
         f'{workdir} and {plans.workdir(plan, first)} were trained on other data'
-        ' (dataset_digest differs), so they cannot be compared'
+        ' (dataset_digest differs), so they cannot be compared; train them on'
+        ' the same'
       )
   of_seed = {k: v for seeds in workdirs.values() for k, v in seeds.items()}
   return {POPULARITY: of_runs(of_seed, options, popularity=True)} | {

@@ -201,7 +201,7 @@ def ask(
   ):
     raise types.UserError(
       f'no --table={",".join(request.tables)} has any of'
-      f' --{study.option}={",".join(request.systems)}'
+      f' --{study.option}={",".join(request.systems)}; leave one of them out'
     )
   return request
 

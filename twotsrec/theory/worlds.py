@@ -185,5 +185,5 @@ def check(config: Config) -> None:
   wrong += [name for name in least if getattr(config, name) < least[name]]
   if wrong:
     shown = ', '.join(f'{name} = {getattr(config, name)}' for name in wrong)
-    raise types.UserError(f'{shown}: too small for a simulation')
+    raise types.UserError(f'{shown}: too small for a simulation; raise it')
   power_law.check_exponent(config.alpha)

@@ -143,8 +143,9 @@ def restore_step(
   path, there = folder / str(step), steps(folder)
   if step not in there:
     raise types.UserError(
-      f'no checkpoint of step {step} in {folder}; there are:'
-      f' {", ".join(map(str, there)) or "none"}'
+      f'no checkpoint of step {step} in {folder}, which has'
+      f' {", ".join(map(str, there)) or "none"}; restore it from a copy, or'
+      ' train again in a new --workdir'
     )
   try:
     return _read(path, template)

@@ -122,7 +122,8 @@ def config_from_dict(values: dict[str, Any]) -> config_lib.Config:
       if field not in vars(section):
         raise types.UserError(
           f'config.json has an unknown field {name}.{field}; known:'
-          f' {", ".join(vars(section))}'
+          f' {", ".join(vars(section))}; use the version of twotsrec that'
+          ' wrote it'
         )
       value = tuple(value) if isinstance(value, list) else value
       setattr(section, field, value)
@@ -139,7 +140,9 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
     )
   config = files.read_json(path)
   if not isinstance(config, dict):
-    raise types.UserError(f'{path} does not hold a configuration')
+    raise types.UserError(
+      f'{path} does not hold a configuration; restore it from a copy'
+    )
   return config
 
 
@@ -248,4 +251,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   try:
     return [json.loads(line) for line in lines]
   except ValueError as error:
-    raise types.UserError(f'{path} is not valid JSON lines: {error}') from error
+    raise types.UserError(
+      f'{path} is not valid JSON lines: {error}; restore it from a copy, or'
+      ' delete it'
+    ) from error

@@ -149,7 +149,7 @@ def _check_plugin(config):
   if plugin.trunk_gradient == 'bare' and not plugin.trunk_learning_rate:
     raise types.UserError(
       'plugin.trunk_gradient bare changes nothing in a trunk that is frozen'
-      ' (plugin.trunk_learning_rate 0)'
+      ' (plugin.trunk_learning_rate 0); leave it out, or change the rate'
     )
   if plugin.select == 'per_group' and plugin.select_metric == 'none':
     raise types.UserError(
@@ -195,7 +195,7 @@ def _check_plugin_of_graphs(config):
     )
   if plugin.select_metric == 'loss':
     raise types.UserError(
-      f"plugin.select_metric 'loss' judges sequence models; for {model} use"
+      f"plugin.select_metric 'loss' judges sequence models, not {model}; use"
       ' group_auc, hr@10, another ranking metric, or none'
     )
 

@@ -150,7 +150,7 @@ def _divided(experiment, estimates) -> config_lib.Config:
   if estimates.threshold is None:
     raise types.UserError(
       'users differ by no more than the noise of their vectors (Var_m'
-      f' {estimates.variance:.3g}), so all are inactive'
+      f' {estimates.variance:.3g}), so all are inactive; choose a threshold'
     )
   threshold = bounds.model_threshold(estimates.threshold)
   config = with_threshold(experiment.config, threshold)

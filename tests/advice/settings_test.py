@@ -1,0 +1,416 @@
+"""Settings that are refused before training, and what their messages advise.
+
+What a setting may be, and where it is read, is declared for all of them in one
+form, so their refusals are generated: every setting, under every recipe.
+"""
+
+import ast
+import math
+import re
+import typing
+
+import pytest
+
+from tests.advice import following
+from tests.advice import messages
+from tests.advice.following import Case
+from tests.advice.setting import checked
+from tests.advice.setting import default
+from tests.advice.setting import refusal
+from tests.advice.setting import to
+from twotsrec import config as config_lib
+from twotsrec import fields
+from twotsrec import recipes
+
+FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}
+# Words that refuse a value whatever the recipe, as the code has them.
+OF_VALUES = {
+  'known': '{} {}; known: {}',
+  'limit': '{} {} must be {}',
+  'finite': '{} {} must be a finite number',
+  'several': '{} {} must be several, as in ({},)',
+  'kind': '{} {} must be a name; quote each',
+  'comma': 'is one name with commas; quote each',
+}
+UNREAD = 'changes nothing {}; leave it at'
+
+
+def config(model: str = 'din', **changes) -> config_lib.Config:
+  made = config_lib.Config()
+  made.model.name = model
+  named = {name.replace('__', '.'): value for name, value in changes.items()}
+  config_lib.change(made, named)
+  return made
+
+
+def of_value(path, value) -> str:
+  made = config()
+  config_lib.change(made, {path: value})
+  return refusal(fields.refuse_values, made)
+
+
+def kind_of(field) -> tuple[type, bool]:
+  several = typing.get_origin(field.type) is tuple
+  return (typing.get_args(field.type)[0] if several else field.type), several
+
+
+def wrong_values():
+  """(path, what is wrong, value) of every setting."""
+  for path, field in FIELDS.items():
+    (kind, several), setting = kind_of(field), field.metadata['setting']
+    one = lambda value, several=several: (value,) if several else value
+    if several:
+      yield path, 'several', 3 if kind is not str else 'a'
+    if setting.names:
+      yield path, 'known', one('nonsense')
+    if kind in (int, float):
+      yield path, 'kind', one('a lot')
+      for words, limit in setting.limits:
+        step = -1 if words in ('at least', 'above') else 1
+        beyond = limit if words in ('above', 'below') else limit + step
+        yield path, 'limit', one(kind(beyond))
+    if kind is float:
+      yield path, 'finite', one(math.nan)
+    if kind is str and several:
+      yield path, 'comma', ('view,buy',)
+
+
+def advised_values(text, kind, several) -> list:
+  """Values that a message says are allowed."""
+  one = lambda value: (value,) if several else value
+  if match := re.search(r'known: (.*)', text):
+    return [one(name) for name in match[1].split(', ')]
+  if match := re.search(r'as in (\(.*\))', text):
+    return [ast.literal_eval(match[1])]
+  if match := re.search(r'as in --config\.\S+="(.*)"', text):
+    return [ast.literal_eval(f'({match[1]},)')]
+  if 'must be positive' in text:
+    return [one(kind(1))]
+  if match := re.search(r'must be (at least|at most) (\S+)', text):
+    return [one(kind(float(match[2])))]
+  if match := re.search(r'must be below (\S+)', text):
+    return [one(kind(0.5 * float(match[1])))]
+  if match := re.search(r'must be a (finite |whole )?number', text):
+    return [one(kind(1))]
+  raise AssertionError(f'no advice in {text}')
+
+
+def test_values_that_a_setting_may_have_are_taken():
+  seen = set()
+  for path, what, value in wrong_values():
+    with following.made() as at:
+      text = of_value(path, value)
+    assert text.startswith(path), (path, what, text)
+    assert messages.says(at[-1], OF_VALUES[what]), text
+    seen.add(what)
+    kind, several = kind_of(FIELDS[path])
+    for allowed in advised_values(text, kind, several):
+      again = of_value(path, allowed)
+      # A limit below may be followed by one above, never by itself.
+      further = re.search('must be|known', again)
+      assert not again or again != text and further, (text, again)
+  assert seen == set(OF_VALUES)
+
+
+def another(field) -> object:
+  """A value that a setting may have, other than its default."""
+  (kind, several), setting = kind_of(field), field.metadata['setting']
+  if setting.names:
+    return setting.names[-1:] if several else setting.names[-1]
+  if kind is bool:
+    return not field.default
+  if kind is str:
+    return ('a',) if several else 'a'
+  limits = dict(setting.limits)
+  top = limits.get('at most', limits.get('below'))
+  value = kind(2) if top is None else kind(0.25)
+  value = (value,) if several else value
+  return value if value != field.default else type(field.default)(3)
+
+
+MODELS = ('din', 'ease', 'multi_behavior', 'two_time_scale')
+_SETTING = r'([a-z_0-9]+\.[a-z_0-9]+)'
+_USE = re.compile(rf"use {_SETTING}=('[^']*'|[^\s,;]+)")
+_LEAVE = re.compile(rf'or leave {_SETTING} at (.+)')
+_CHANGE = re.compile(rf'or change {_SETTING}')
+
+
+def _uses(text) -> list[tuple[str, object]]:
+  """Settings and values by which a setting would be read."""
+  pairs = _LEAVE.findall(text)
+  return [
+    *((path, _value(path, value)) for path, value in _USE.findall(text)),
+    *((path, ast.literal_eval(value)) for path, value in pairs),
+    *((path, another(FIELDS[path])) for path in _CHANGE.findall(text)),
+  ]
+
+
+def _value(path, text) -> object:
+  """A value as a message writes it."""
+  kind, several = kind_of(FIELDS[path])
+  value = text.strip("'") if kind is str else ast.literal_eval(text)
+  return (value,) if several else value
+
+
+def _unread(made, path) -> str:
+  """What is said of a setting that nothing reads, or ''."""
+  text = refusal(recipes.check, made)
+  return text if text.startswith(path) and 'changes nothing' in text else ''
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_a_setting_that_nothing_reads_is_read_as_advised(model):
+  refused = 0
+  for path, field in FIELDS.items():
+    if path == 'model.name':
+      continue
+    made = config(model)
+    config_lib.change(made, {path: another(field)})
+    text = _unread(made, path)
+    if not text:
+      continue
+    refused += 1
+    default = re.search(r'leave it at (.*?)(?:, or |$)', text)[1]
+    config_lib.change(made, {path: ast.literal_eval(default)})
+    assert not refusal(recipes.check, made)
+    for setting, value in _uses(text):
+      _read_by(config(model), path, another(field), setting, value)
+  assert refused > 10
+
+
+def _read_by(made, path, value, setting, wanted) -> None:
+  """Uses what is advised, up to three times, until the setting is read."""
+  config_lib.change(made, {path: value})
+  seen = set()
+  for _ in range(3):
+    config_lib.change(made, {setting: wanted})
+    text = _unread(made, path)
+    if not text:
+      return
+    assert text not in seen, f'refused again: {text}'
+    seen.add(text)
+    uses = _uses(text)
+    assert uses, f'no way to have it read: {text}'
+    setting, wanted = uses[0]
+  raise AssertionError(f'three steps lead nowhere: {seen}')
+
+
+# Settings that do not go together.
+
+
+GRAPHS = "model.name='multi_behavior'"
+STREAMS = "model.name='two_time_scale'"
+LIGHT, TRUNK = "plugin.name='light'", "plugin.trunk='runs/base'"
+OF_GRAPHS = [GRAPHS, LIGHT, TRUNK, "plugin.points='Z'"]
+OF_GRAPHS += ['plugin.trunk_learning_rate=0.0']
+GROUPED = "aggregator.name='pcgrad'"
+TOGETHER = [
+  Case(
+    'aggregator.prior has {} values for {} groups',
+    ["aggregator.name='backdoor'", 'aggregator.prior=(1.0, 2.0)'],
+    [to('aggregator.prior', (1.0,) * 5, 'for 5 groups; give one per group')],
+  ),
+  Case(
+    "groups.key 'sample_history_len' divides single samples",
+    [
+      "train.objective='every_position'",
+      "model.name='gru4rec'",
+      "groups.key='sample_history_len'",
+    ],
+    [to('train.objective', 'bce', 'train.objective=bce')],
+  ),
+  Case(
+    "groups.key 'sample_history_len' divides single samples",
+    [GRAPHS, "groups.key='sample_history_len'"],
+    [to('groups.key', 'user_train_count', 'use user_train_count')],
+  ),
+  Case(
+    'aggregator.form explicit changes nothing with',
+    ["aggregator.form='explicit'", "train.penalty='vrex'"],
+    [to('aggregator.form', 'auto', 'use auto')],
+  ),
+  *(
+    Case(
+      '{} {} {}, but train.method separate has',
+      ["train.method='separate'", f'{path}={value!r}'],
+      [default(path, f'leave {path} out')],
+    )
+    for path, value in (
+      ('aggregator.table_gradients', 'rows'),
+      ('routing.mode', 'soft'),
+      ('routing.cold', 'trunk'),
+    )
+  ),
+  Case(
+    'is for stage 1; stage 2 (plugin.name {}) needs',
+    [LIGHT, TRUNK, "train.penalty='vrex'"],
+    [to('train.penalty', 'none', 'train.penalty=none')],
+  ),
+  Case(
+    'is for stage 1; stage 2 (plugin.name {}) needs',
+    [LIGHT, TRUNK, "train.method='fish'"],
+    [to('train.method', 'aggregator', 'train.method=aggregator')],
+  ),
+  Case(
+    'needs plugin.trunk, the run directory',
+    [LIGHT],
+    [to('plugin.trunk', 'runs/base', 'plugin.trunk, the run directory')],
+  ),
+  Case(
+    'plugin.history_only is True, but',
+    [LIGHT, TRUNK, 'plugin.history_only=True', "plugin.points='Z'"],
+    [to('plugin.points', 'A', 'use A or AZ')],
+  ),
+  Case(
+    'needs non-negative numbers with a positive sum',
+    [
+      "aggregator.name='backdoor'",
+      'aggregator.prior=(0.0, 0.0, 0.0, 0.0, 0.0)',
+    ],
+    [to('aggregator.prior', (1.0,) * 5, 'a positive sum')],
+  ),
+  Case(
+    'plugin.trunk_gradient bare changes nothing in',
+    [
+      LIGHT,
+      TRUNK,
+      "plugin.trunk_gradient='bare'",
+      'plugin.trunk_learning_rate=0.0',
+    ],
+    [default('plugin.trunk_gradient')],
+  ),
+  Case(
+    'plugin.select per_group needs',
+    [LIGHT, TRUNK, "plugin.select='per_group'", "plugin.select_metric='none'"],
+    [to('plugin.select_metric', 'group_auc', 'needs a plugin.select_metric')],
+  ),
+  Case(
+    'blends plugins of one trunk, but plugin.select',
+    [LIGHT, TRUNK, "plugin.select='per_group'", "routing.mode='soft'"],
+    [to('plugin.select', 'global', 'plugin.select=global')],
+  ),
+  Case(
+    'plugin.points is {}, but {} reads no history',
+    [one for one in OF_GRAPHS if 'points' not in one],
+    [to('plugin.points', 'Z', 'use Z')],
+  ),
+  Case(
+    'plugin.name naive moves parameters of the head',
+    [
+      GRAPHS,
+      "plugin.name='naive'",
+      TRUNK,
+      "head.gate='none'",
+      'plugin.trunk_learning_rate=0.0',
+    ],
+    [
+      to('plugin.name', 'light', 'use light'),
+      to('plugin.points', 'Z', 'use Z'),
+    ],
+  ),
+  Case(
+    'plugins stand on what the graphs gave; set it to 0',
+    [one for one in OF_GRAPHS if 'learning_rate' not in one],
+    [to('plugin.trunk_learning_rate', 0.0, 'set it to 0')],
+  ),
+  Case(
+    "plugin.select_metric 'loss' judges sequence models",
+    [*OF_GRAPHS, "plugin.select_metric='loss'"],
+    [to('plugin.select_metric', 'hr@10', 'use group_auc, hr@10')],
+  ),
+  Case(
+    'two_time_scale selects on',
+    [STREAMS, "train.select_on='test'"],
+    [default('train.select_on')],
+  ),
+  Case(
+    'two_time.stage1_epochs names no number of epochs',
+    [STREAMS, 'two_time.stage1_epochs=()'],
+    [to('two_time.stage1_epochs', (10, 20), 'as in 10,20')],
+  ),
+  Case(
+    'two_time.cell scaled_gru takes its scale from',
+    [
+      STREAMS,
+      "two_time.cell='scaled_gru'",
+      "two_time.variant='single_stage'",
+    ],
+    [to('two_time.cell', 'gru', 'use gru')],
+  ),
+  Case(
+    'two_time.share_readout is for two networks',
+    [STREAMS, 'two_time.share_readout=True'],
+    [to('two_time.variant', '2ts_plus', 'use 2ts_plus')],
+  ),
+  Case(
+    'two_time.share_readout is for two networks',
+    [STREAMS, 'two_time.share_readout=True'],
+    [default('two_time.share_readout')],
+  ),
+  Case(
+    'needs a gradient per group, but networks that',
+    [STREAMS, GROUPED, "two_time.variant='single_stage'"],
+    [to('aggregator.name', 'backdoor', 'use joint, backdoor')],
+  ),
+  Case(
+    'makes no gradient per group, which aggregator',
+    [STREAMS, GROUPED, "two_time.stage1_optimizer='row_adagrad'"],
+    [to('two_time.stage1_optimizer', 'adam', 'use stage1_optimizer=adam')],
+  ),
+  Case(
+    'makes no gradient per group, which aggregator',
+    [STREAMS, GROUPED, "two_time.stage1_optimizer='row_adagrad'"],
+    [to('aggregator.name', 'joint', 'or aggregator joint')],
+  ),
+  Case(
+    'has no network of inactive users of its own',
+    [STREAMS, LIGHT, "plugin.points='Z'", "two_time.variant='one_gru'"],
+    [to('two_time.variant', '2ts', 'use 2ts')],
+  ),
+  Case(
+    'would change the frozen item vectors',
+    [STREAMS, LIGHT],
+    [to('plugin.points', 'Z', 'plugin.points=Z')],
+  ),
+  Case(
+    'would change the frozen item vectors',
+    [STREAMS, LIGHT],
+    [to('plugin.history_only', True, 'plugin.history_only=True')],
+  ),
+  Case(
+    'two_time.feature_width is {}; allowed is 0 up to',
+    [STREAMS, 'two_time.feature_width=32'],
+    [to('two_time.feature_width', 31, r'model.width less 1, 31')],
+  ),
+  Case(
+    'has nothing to train, and every report shows it',
+    ["model.name='popularity'"],
+    [to('model.name', 'ease', 'choose another')],
+  ),
+  Case(
+    'model.name is {}; known models',
+    ["model.name='sasrecc'"],
+    [to('model.name', 'sasrec', 'known models: .*sasrec,')],
+  ),
+  Case(
+    '{} {} is unknown; known: {}, or one of your own',
+    ["aggregator.name='mean'"],
+    [to('aggregator.name', 'joint', 'known: .*joint')],
+  ),
+  Case(
+    'but {} has no such option; it takes',
+    [LIGHT, TRUNK, "plugin.name='film'", "plugin.activation='relu'"],
+    [default('plugin.activation', 'leave it at')],
+  ),
+]
+
+
+@pytest.mark.parametrize('case', TOGETHER, ids=lambda case: case.name)
+def test_settings_go_together_as_advised(case, tmp_path):
+  following.follow(case, checked, tmp_path)
+
+
+CASES = [
+  *TOGETHER,
+  *(Case(says, [], []) for says in (*OF_VALUES.values(), UNREAD)),
+]
