@@ -24,6 +24,12 @@ class UserError(ValueError):
   """
 
 
+def printable(name: object) -> str:
+  """A name from a file, for a message; in quotes if it has a line end, say."""
+  text = str(name)
+  return text if text.isprintable() else repr(text)
+
+
 class Params(NamedTuple):
   """What is trained. `tables` are touched by `ops.rows` alone.
 

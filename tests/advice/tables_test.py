@@ -206,8 +206,8 @@ FILES = [
     ways=[
       together(
         dropped('column_names'),
-        given('user_column', says=r': (\w+), \w+ over'),
-        given('item_column', says=r': \w+, (\w+) over'),
+        given('user_column', says=r": '(\w+)', '\w+' over"),
+        given('item_column', says=r": '\w+', '(\w+)' over"),
       )
     ],
   ),

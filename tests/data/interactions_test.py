@@ -137,6 +137,12 @@ def test_times_that_contradict_positions_are_told_with_the_line():
     'log, line 5: user 6 goes back in time, from time 20 to 10 by the order '
     'column (1 such rows); correct them, or leave out --order_column'
   )
+  named = table._replace(user=np.array(['5', 'a\nb', '5', 'a\nb']))
+  with pytest.raises(
+    types.UserError, match=r"user 'a\\nb' goes back"
+  ) as caught:
+    interactions.from_table(named)
+  assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize('column', ['time', 'order'])

@@ -260,6 +260,21 @@ def test_text_over_integers_is_a_header_unless_it_has_a_number(tmp_path):
       read(first)
 
 
+@pytest.mark.parametrize(
+  ('content', 'columns'),
+  [
+    ('"a\nb",c\n1,2\n', PLAIN),
+    ('user_id,item_id,timestamp\n1,2,"no\non"\n', TIMED),
+    ('user_id,item_id\n"x\ny",\n', PLAIN),
+  ],
+)
+def test_a_line_end_in_a_name_or_cell_ends_no_line_of_a_message(
+  tmp_path, content, columns
+):
+  text = message(write(tmp_path, content), columns)
+  assert len(text.splitlines()) == 1
+
+
 def test_too_few_names_are_an_error(tmp_path):
   text = message(
     write(tmp_path, '1,2,3\n'), column_names=('user_id', 'item_id')

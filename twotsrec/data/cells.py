@@ -229,7 +229,7 @@ def require_columns(
     )
   missing = [name for name in wanted if name not in names]
   if missing:
-    listed = ', '.join(name[:40] for name in names[:30])
+    listed = ', '.join(types.printable(name[:40]) for name in names[:30])
     listed += ', ...' if len(names) > 30 else ''
     raise types.UserError(
       f'{path}: no column {missing[0]!r}; the columns are: {listed}. Name '

@@ -80,7 +80,7 @@ def read(
   names = tables.column_names(path, delimiter)
   unknown = [name for name in (item_column, *kinds) if name not in names]
   if unknown:
-    listed = ', '.join(name[:40] for name in names[:30])
+    listed = ', '.join(types.printable(name[:40]) for name in names[:30])
     raise types.UserError(
       f'{path}: no column {unknown[0]!r}; the columns are: {listed}. Name '
       'yours with --feature_columns and --feature_item_column'

@@ -234,8 +234,9 @@ def _check_times(table: tables.Table, user: np.ndarray, in_order: bool) -> None:
     if back.size:
       at, row = back[0], rows[back[0] + 1]
       line = '' if table.lines is None else f', line {table.lines[row]}'
+      user_id = types.printable(table.user[row])
       raise types.UserError(
-        f'{table.path}{line}: user {table.user[row]} goes back in time, from '
+        f'{table.path}{line}: user {user_id} goes back in time, from '
         f'{what} {ordered[at]} to {ordered[at + 1]} by {by} '
         f'({back.size} such rows); correct them, or leave out --{flag}'
       )

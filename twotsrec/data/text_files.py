@@ -158,7 +158,7 @@ def _opened(path: pathlib.Path, file: io.BufferedReader, kind: str) -> _Stream:
       if not name.endswith('/') and not name.startswith('__MACOSX/')
     ]
     if len(names) != 1:
-      listed = ', '.join(names[:5])
+      listed = ', '.join(map(types.printable, names[:5]))
       raise types.UserError(
         f'{path}: holds {len(names)} files ({listed}); unpack it, and name one'
       )

@@ -63,7 +63,9 @@ def without_list(names: np.ndarray, ids: np.ndarray) -> list[str]:
 
 def named(names: Sequence[str]) -> str:
   """The first few of them, for a message."""
-  return ', '.join(names[:_NAMED]) + ', ...' * (len(names) > _NAMED)
+  return ', '.join(map(types.printable, names[:_NAMED])) + ', ...' * (
+    len(names) > _NAMED
+  )
 
 
 def told(names: Sequence[str]) -> list[str]:
