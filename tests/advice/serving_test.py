@@ -1,8 +1,11 @@
 """What the scripts refuse that read finished runs, followed."""
 
 import atexit
+import contextlib
 import pathlib
+import runpy
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -462,6 +465,38 @@ CONFIG.append(
   )
 )
 
+
+def begun_on_other_data(path, runs):
+  """Trains without a report; what it was trained on is changed then."""
+  config = runpy.run_path(str(path.parent / 'mine.py'))['get_config']()
+  run_lib.train(config, str(path), lambda: 0, quiet=True)
+  without_report(path)
+  shutil.move(path.parent / 'data', path.parent / 'right')
+  shutil.copytree(runs / 'plain', path.parent / 'data')
+
+
+def restored(folder):
+  shutil.rmtree(folder / 'data')
+  shutil.move(folder / 'right', folder / 'data')
+
+
+TRAIN += [
+  Case(
+    'the data have changed since the run in {} was',
+    ['--config=@/mine.py', '--workdir=@/run'],
+    [way],
+    {
+      'mine.py': MINE,
+      'data': lambda path, runs: shutil.copytree(runs / 'data', path),
+      'run': begun_on_other_data,
+    },
+  )
+  for way in (
+    done(restored, 'restore them'),
+    given('workdir', '@/other', says='another --(workdir)'),
+  )
+]
+
 STATES = {'events.csv': 'user_id,item_id,timestamp\n102,1003,500\n99,1001,7\n'}
 LATE = 'user_id,item_id,timestamp\n102,1003,500\n102,1001,7\n'
 EVENTS = '--events=@/events.csv'
@@ -588,6 +623,12 @@ def of_ease(path, runs):
   files.write_json(config, {'model': {'name': 'ease'}})
 
 
+def of_another_version(path, runs):
+  with_states(path.name)[path.name](path, runs)
+  with contextlib.closing(sqlite3.connect(path)) as database:
+    database.execute('PRAGMA user_version=99')
+
+
 FAR = 'user_id,item_id,timestamp\n102,1003,1700000000\n'
 OF_STORES = [
   Case(
@@ -635,6 +676,21 @@ OF_STORES = [
       [STORE],
       written('events.csv', STATES['events.csv'], 'as the training table has'),
       {'events.csv': FAR},
+    ),
+    (
+      'version {} of the format, and this program',
+      ['--out_states=@/a.db'],
+      given('out_states', '@/other.db', says='another file with --(out_st)'),
+      {**STATES, 'a.db': of_another_version},
+    ),
+    (
+      'state_store.py: cannot read {}: {}; name a file',
+      ['--states=@/folder'],
+      together(
+        dropped('states', 'name a file that you can read'),
+        given('out_states', '@/s.db', says='(name a file)'),
+      ),
+      {**STATES, 'folder/x': ''},
     ),
     (
       'none of its {} items is in the training data',

@@ -19,8 +19,11 @@ from tests.advice.setting import default
 from tests.advice.setting import refusal
 from tests.advice.setting import to
 from tests.advice.setting import verified
+from twotsrec.data import interactions
+from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
+from twotsrec.data import tables
 from twotsrec.runs import experiment as experiment_lib
 
 SMALL = ['data.users=25', 'groups.num_groups=3', 'model.width=4']
@@ -52,6 +55,36 @@ def made(
   )
 
 
+def few() -> prepared_lib.Prepared:
+  """Users of whom two have enough for a validation."""
+  user = np.repeat(np.arange(20, dtype=np.int32), [2] * 18 + [5, 5])
+  return prepared_lib.build(
+    user,
+    (1 + np.arange(len(user)) % 9).astype(np.int32),
+    splits.leave_last_out(user),
+    user_ids=np.arange(20),
+    item_ids=np.arange(9),
+  )
+
+
+def rated(dislikes: str) -> prepared_lib.Prepared:
+  """A log with behaviors and ratings, some of which are low."""
+  path = two_time_toys.folder() / 'rated.csv'
+  rows = [
+    f'{n // 9},{n % 9 + n // 9},{"view" if n % 3 else "buy"},{n % 7}'
+    for n in range(54)
+  ]
+  path.write_text('\n'.join(['user_id,item_id,event,rating', *rows, '']))
+  columns = tables.Columns(behavior='event', rating='rating')
+  options = pipeline.Options(
+    table=str(path),
+    reading=pipeline.TableOptions(columns=columns),
+    filters=interactions.Filters(min_rating=1, dislikes=dislikes),
+    behaviors=('view', 'buy'),
+  )
+  return pipeline.prepare(options)
+
+
 @functools.cache
 def logs() -> dict[str, str]:
   """Directories of prepared data by name."""
@@ -63,6 +96,9 @@ def logs() -> dict[str, str]:
     'short': made(6, [1, 2, 3], 9),
     'alike': made(9, range(8), 20),
     'unvalidated': made(9, [1, 2, 3, 4, 1], 20, validation=False),
+    'few': few(),
+    'rated': rated('negatives'),
+    'rated_seen': rated('seen'),
   }
   for name, log in data.items():
     prepared_lib.save(log, str(folder / name))
@@ -139,6 +175,27 @@ DATA = [
     'train.select_metric {}; known',
     [*SMALL, "train.select_metric='hr@7'"],
     [to('train.select_metric', 'hr@10', r'known: .*hr@10')],
+  ),
+  Case(
+    'none of the evaluation.users={} users that',
+    of_log('few', 'evaluation.users=1'),
+    [to('evaluation.users', ..., r'of the (\d+) users')],
+  ),
+  Case(
+    'num_groups is {}, but there are {} training',
+    of_log('few', "groups.key='sample_history_len'", 'groups.num_groups=99'),
+    [to('groups.num_groups', ..., r'at most (\d+)')],
+  ),
+  Case(
+    'was prepared with --dislikes=negatives',
+    [
+      'model.width=4',
+      "model.name='multi_behavior'",
+      "train.select_metric='none'",
+      'groups.num_groups=2',
+      on('rated'),
+    ],
+    [to('data.prepared', '@rated_seen', 'prepare it with --dislikes=seen')],
   ),
   Case(
     'no user with {} events has an item left that',
@@ -355,6 +412,16 @@ TIMES = [
       'two_time.stage1_epochs=(1, 2)',
     ],
     [to('two_time.stage1_epochs', (2,), 'name one number')],
+  ),
+  Case(
+    'they need their share of model.width; set',
+    [
+      *STREAMS,
+      'two_time.threshold=6',
+      'two_time.window=4',
+      "two_time.item_features='items.csv'",
+    ],
+    [default('two_time.item_features', 'or leave the file out')],
   ),
   Case(
     'but the data have no item features; prepare',

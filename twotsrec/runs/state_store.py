@@ -245,7 +245,8 @@ def _check_kind(database, path):
   if version != _VERSION:
     raise types.UserError(
       f'{path}: version {version} of the format, and this program reads'
-      f' {_VERSION}; use the program that wrote it'
+      f' {_VERSION}; use the program that wrote it, or begin another file with'
+      ' --out_states'
     )
 
 
