@@ -139,8 +139,8 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
     shared ones, f32[B, C], the same either way.
   * Padding, and what stands in the padding row of a table, change no score.
   * Gradients are finite, also of a user without history.
-  * `stages`, if there are any, give the same scores; `encode_positions` gives
-    at the last position what `encode` gives.
+  * `stages` and `shared`, if there are any, give the same scores;
+    `encode_positions` gives at the last position what `encode` gives.
 
   Args:
     model: to be checked.
@@ -174,6 +174,10 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
     by_stages = stages_lib.from_stages(model.stages)
     actual = jax.jit(lambda: _score(by_stages, params, history, own))()
     _close(actual, expected)
+  if model.shared is not None:
+    faster = jax.jit(lambda *of: _score(model.shared, params, *of))
+    _close(faster(history, every), shared)
+    _close(faster(tight, every), shared[1:])
   if model.encode_positions is not None:
     _check_positions(model, params, history)
 

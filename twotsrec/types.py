@@ -69,6 +69,10 @@ class Model(NamedTuple):
       history position that sees this position and earlier ones; None where a
       model cannot (it looks ahead, or needs the candidate).
     stages: PIN's parts of a sequence model, where plugins attach; or None.
+    shared: a model with the same parameters that gives the same scores, up to
+      rounding, with less work for candidates that all examples share; or None.
+    any_length: whether histories may be cut after their last item: padding
+      changes a score by no more than rounding does.
   """
 
   init: Callable[..., Params]
@@ -76,6 +80,8 @@ class Model(NamedTuple):
   score: Callable[..., jax.Array]
   encode_positions: Callable[..., PyTree] | None = None
   stages: Any = None
+  shared: Model | None = None
+  any_length: bool = False
 
 
 class Features(NamedTuple):
@@ -106,6 +112,7 @@ class Stages(NamedTuple):
     extract: (extractor, summary, candidate_rows) -> Features.
     classify: (classifier, features, candidate_rows) -> f32[B, C].
     summarize_positions: like `summarize` with leaves [B, L, ...]; or None.
+    any_length: as in `Model`.
   """
 
   init: Callable[..., Params]
@@ -114,6 +121,7 @@ class Stages(NamedTuple):
   extract: Callable[..., Features]
   classify: Callable[..., jax.Array]
   summarize_positions: Callable[..., PyTree] | None = None
+  any_length: bool = False
 
 
 class Route(NamedTuple):

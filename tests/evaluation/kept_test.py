@@ -28,13 +28,11 @@ def _world():
   return data, params, prepared.targets(data, prepared.TEST)
 
 
-def _rank(world, progress=None, sizes=_SIZES):
+def _rank(world, progress=None, sizes=_SIZES, model=_MODEL):
   data, params, targets = world
   seen = prepared.seen_items(data, 'all')
   return ranking.rank_targets(
-    ranking.Task(
-      contracts.Ranker(_MODEL, params, None, _LENGTH), data, targets
-    ),
+    ranking.Task(contracts.Ranker(model, params, None, _LENGTH), data, targets),
     rules.without(seen, data.num_items),
     sizes=sizes,
     fold=auc.pooled_counts(targets.user % 3, 3),
@@ -87,6 +85,17 @@ def test_stopped_again_and_again_no_tile_of_users_is_ranked_twice():
     break
   assert tiles_ranked == 4
   _assert_same(counts, _rank(world))
+
+
+def test_a_faster_program_goes_on_in_its_own_order_of_tiles(monkeypatch):
+  monkeypatch.setattr(tiles, '_WORTH', 1)
+  world, kept, model = _world(), [], toys.rounded_model()
+  with pytest.raises(_Stop):
+    _rank(world, _keeper(kept, 7), model=model)
+  assert kept[0]['done'].sum() == 8 * 2
+  assert not kept[0]['done'][:8].any()  # the first tiles are like the whole
+  again = _rank(world, _keeper(kept, -1), model=model)
+  _assert_same(again, _rank(world, model=model))
 
 
 def test_what_is_ranked_is_told_from_the_start_on():

@@ -3,17 +3,21 @@ import unittest.mock
 from absl.testing import parameterized
 import hypothesis
 from hypothesis import strategies as st
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.evaluation import toys
+from twotsrec import config
 from twotsrec import contracts
+from twotsrec import models
 from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import rescoring
 from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
@@ -176,6 +180,69 @@ class RankTargetsTest(parameterized.TestCase):
       progress=lambda done, total: calls.append((done, total)),
     )
     self.assertEqual(calls, [(0, 20), (8, 20), (16, 20), (20, 20)])
+
+
+class FasterTest(parameterized.TestCase):
+  """Programs that are compiled where there is much to rank."""
+
+  def setUp(self):
+    super().setUp()
+    patched = unittest.mock.patch.object(tiles, '_WORTH', 1)
+    self.enterContext(patched)
+
+  def test_what_a_faster_program_may_turn_is_scored_again(self):
+    rng = np.random.default_rng(15)
+    data = toys.log(rng, num_users=20, num_items=90)
+    params = toys.integer_params(rng, 90)
+    targets = prepared.targets(data, prepared.TEST)
+    sizes = {'user_tile': 8, 'item_tile': 32}
+    expected = _loop_counts(data, params, targets)
+    actual = _rank(data, params, targets, toys.rounded_model(), **sizes)
+    np.testing.assert_array_equal(actual[:4], expected)
+    never = unittest.mock.patch.object(rescoring, 'reach', lambda a, b: -1.0)
+    with never:  # the faster program alone has other ranks
+      alone = _rank(data, params, targets, toys.rounded_model(), **sizes)
+    self.assertTrue(np.any(alone.better != expected[0]))
+
+  @parameterized.parameters('din', 'din_original')
+  def test_models_rank_as_with_the_longest_history_pair_by_pair(self, name):
+    rng = np.random.default_rng(16)
+    data = toys.log(rng, num_users=20, num_items=90)
+    options = config.ModelConfig(name=name, width=4)
+    if name == 'din':
+      options.hidden = (6, 4)
+    model = models.make(options)
+    params = model.init(jax.random.key(0), {}, types.Sizes(20, 90, 20))
+    table = params.tables['item']
+    # Five items of one row each: they have to tie by any program.
+    table = jax.tree.map(lambda rows: 9 * rows[jnp.arange(91) // 5 * 5], table)
+    ranker = contracts.Ranker(
+      model, params._replace(tables={'item': table}), {}, 20
+    )
+    plain = model._replace(shared=None, any_length=False)
+    rule = rules.without(prepared.seen_items(data, 'all'), 90)
+    targets = prepared.targets(data, prepared.TEST)
+    before, after = (
+      ranking.rank_targets(
+        ranking.Task(ranker._replace(model=own), data, targets),
+        rule,
+        sizes=tiles.Sizes(8, 32),
+      )
+      for own in (plain, model)
+    )
+    np.testing.assert_array_equal(after[:4], before[:4])
+    self.assertTrue(np.all(after.tied >= 1))
+
+  def test_histories_are_cut_to_one_of_eight_lengths(self):
+    model, lengths = toys.rounded_model(), set()
+    for longest in range(51):
+      history = np.zeros((3, 50), np.int32)
+      history[1, :longest] = 7
+      cut = tiles.cut(model, history)
+      lengths.add(cut.shape[1])
+      self.assertEqual(np.count_nonzero(cut), longest)
+    self.assertEqual(lengths, {8, 16, 24, 32, 40, 48, 50})
+    self.assertEqual(tiles.cut(_MODEL, history[:, :50]).shape, (3, 50))
 
 
 class RoutedTest(parameterized.TestCase):

@@ -1,3 +1,5 @@
+import unittest.mock
+
 from absl.testing import parameterized
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,8 @@ _LENGTH = 4
 _MODEL = toys.dot_model()
 
 
-def _ranker(params, model=_MODEL):
-  return contracts.Ranker(model, params, None, _LENGTH)
+def _ranker(params, model=None):
+  return contracts.Ranker(model or _MODEL, params, None, _LENGTH)
 
 
 def _loop(data, params, users, k, exclude_seen, shifts=None):
@@ -80,6 +82,20 @@ class RecommendTest(parameterized.TestCase):
       exclude_seen=exclude_seen,
     )
     expected = _loop(self.data, self.params, users, 6, exclude_seen)
+    np.testing.assert_array_equal(actual[0], expected[0])
+    np.testing.assert_array_equal(actual[1], expected[1])
+
+  def test_users_in_order_of_their_histories_come_back_as_wanted(self):
+    users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
+    sizes = tiles.Sizes(4, 16)
+    exact = toys.rounded_model()
+    exact = exact._replace(shared=_MODEL._replace(any_length=True))
+    with (
+      unittest.mock.patch.object(tiles, '_WORTH', 1),
+      unittest.mock.patch(f'{__name__}._MODEL', exact),
+    ):
+      actual = self._recommend(users, 6, sizes=sizes)
+    expected = _loop(self.data, self.params, users, 6, True)
     np.testing.assert_array_equal(actual[0], expected[0])
     np.testing.assert_array_equal(actual[1], expected[1])
 

@@ -63,9 +63,12 @@ def rank(
     routes = routing_lib.of_targets(
       prepared, groups, targets, config.groups.key, ranker.routing
     )
-  targets, group, routes = _sorted_by_group(groups, targets, routes)
+  task, group = _sorted_by_group(
+    groups, ranking.Task(ranker, prepared, targets, routes)
+  )
+  targets = task.targets
   counts = ranking.rank_targets(
-    ranking.Task(ranker, prepared, targets, routes),
+    task,
     _among(experiment, targets, split),
     sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
     fold=auc.pooled_counts(group, len(groups.sizes)),
@@ -155,20 +158,24 @@ def _asked(experiment: contracts.Experiment) -> str:
 
 
 def _sorted_by_group(
-  groups: groups_lib.Groups,
-  targets: prepared_lib.Targets,
-  routes: types.Route | None,
-) -> tuple[prepared_lib.Targets, np.ndarray, types.Route | None]:
-  """Targets in order of group, so that a tile's pairs mostly share one.
+  groups: groups_lib.Groups, task: ranking.Task
+) -> tuple[ranking.Task, np.ndarray]:
+  """The task in order of group, so that a tile's pairs mostly share one.
 
-  Inside a group they are in order of their routes, which a tile must share.
+  Inside a group targets are in order of their routes, which a tile must share,
+  and of the lengths of their histories where that makes tiles faster.
   """
+  targets, routes = task.targets, task.routes
   group = groups_lib.of_events(groups, targets.user, targets.event)
-  order = np.lexsort((*tiles.route_keys(routes), group))
+  keys = (*tiles.route_keys(routes), group)
+  if ranking.is_fast(task):
+    keys = (ranking.history_lengths(task), *keys)
+  order = np.lexsort(keys)
   targets = prepared_lib.Targets(*(column[order] for column in targets))
   if routes is not None:
     routes = types.Route(*(leaf[order] for leaf in routes))
-  return targets, group[order].astype(np.int32), routes
+  task = task._replace(targets=targets, routes=routes)
+  return task, group[order].astype(np.int32)
 
 
 def _among(experiment, targets, split) -> rules_lib.Rule | np.ndarray:

@@ -7,9 +7,14 @@ With all items there are two passes. The first scores the held-out items alone,
 the second counts candidates tile by tile; both run slices of the same shape, so
 that an item with the same row as the held-out one gets the same score and ties.
 Nothing depends on the tile sizes but the rounding of the model's arithmetic.
+
+A model that scores shared candidates with less work (`types.Model.shared`, or
+`any_length`) does so in the second pass. Its rounding is another one, so what
+comes too near to a held-out item is scored again (`rescoring`): ranks stay.
 """
 
 from collections.abc import Callable, Iterator
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +26,7 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import gathers
+from twotsrec.evaluation import rescoring
 from twotsrec.evaluation import rules
 from twotsrec.evaluation import tiles
 
@@ -49,11 +55,26 @@ class Task(NamedTuple):
 
 
 class _Tiles(NamedTuple):
-  """A task in tiles of users: their shapes, and all of them."""
+  """A task in tiles of users, their shapes, and a faster ranker if any."""
 
   task: Task
   tiling: tiles.Tiling
   parts: list[tiles.RowTile]
+  fast: contracts.Ranker | None
+
+
+class _Scored(NamedTuple):
+  """What the first pass gives.
+
+  Attributes:
+    own: f32[T], scores of the held-out items.
+    encodings: {first row of a tile: its encoding} as far as memory allows.
+    near: how far a faster score may be off; 0 where there is none.
+  """
+
+  own: np.ndarray
+  encodings: dict[int, Any]
+  near: np.float32
 
 
 def rank_targets(
@@ -86,19 +107,51 @@ def rank_targets(
     task,
     tiling,
     tiles.row_tiles(task.ranker.params, task.routes, runs, tiling.users),
+    fast=None,
   )
+  if by_rule and is_fast(task):
+    fast = tiles.of_shared(task.ranker)
+    cut = cut._replace(parts=_spread(cut.parts), fast=fast)
   rank = _rank_by_rule if by_rule else _rank_lists
   return counting.of_rule(rank(cut, among, fold, progress), 0)
 
 
+def is_fast(task: Task) -> bool:
+  """Whether all items are ranked by a faster program, of the same ranks.
+
+  Tiles are then the faster, the more alike `history_lengths` of neighbors are.
+  """
+  num_rows = task.targets.user.size
+  return tiles.is_worth(task.ranker.model, num_rows, task.data.num_items)
+
+
+def history_lengths(task: Task) -> np.ndarray:
+  """Items of a history that the model reads for each target, i64[T]."""
+  start = np.asarray(task.data.user_offsets)[task.targets.user]
+  lengths = np.asarray(task.targets.history_end) - start
+  return np.minimum(lengths, task.ranker.history_length)
+
+
+def _spread(parts: list[Any]) -> list[Any]:
+  """The parts in an order of which every beginning is like the whole.
+
+  Histories grow from tile to tile; so progress and estimates are even.
+  """
+  steps = 0.6180339887 * np.arange(1, len(parts) + 1) % 1.0  # golden section
+  place = np.empty(len(parts), np.int64)
+  place[np.argsort(steps)] = np.arange(len(parts))
+  return [parts[i] for i in place]
+
+
 def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
-  positive, encodings = _score_targets(cut)
+  first = _score_targets(cut)
+  positive = first.own
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
   kept = _resumed(cut, progress, positive)
   start = counting.begin(positive.size, 1, state, kept)
   left = [part for part in cut.parts if not start.done[part.rows[0]]]
   cut = cut._replace(parts=left)
-  parts = _tiles_of_items(cut, rule, positive, encodings)
+  parts = _tiles_of_items(cut, rule, first)
   total = positive.size
   return counting.add_up(parts, total, 1, step, state, progress, start)
 
@@ -116,21 +169,27 @@ def _resumed(cut, progress, positive) -> dict[str, np.ndarray] | None:
   return kept
 
 
-def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:
+def _tiles_of_items(cut, rule, scored) -> Iterator[counting.Part]:
   """Second pass: tiles of users in order, each with all its tiles of items."""
   users, columns, width = cut.tiling
   num_items = cut.task.data.num_items
   for part in cut.parts:
     targets = prepared_data.Targets(*(x[part.rows] for x in cut.task.targets))
     excluded = rule.excluded(targets)
-    encoded = encodings.pop(int(part.rows[0]), None)
+    encoded = scored.encodings.pop(int(part.rows[0]), None)
     if encoded is None:
-      encoded = _encode(cut, part)
-    own = gathers.pad_rows(positive[part.rows], users)
+      encoded = _encode(cut, part, cut.fast)
+    own = gathers.pad_rows(scored.own[part.rows], users)
     target = gathers.pad_rows(targets.item, users)
     size, ids = part.rows.size, tiles.item_ids(num_items, columns)
     for tile, mask in zip(ids, excluded.masks(users, columns)):
-      scores = _score(cut, part, encoded, tile)
+      scores = _score(cut, part, encoded, tile, cut.fast)
+      if cut.fast:
+        again = functools.partial(_score_again, cut, part)
+        real = tile, width, size
+        scores = rescoring.settled(
+          scores, own, target, real, scored.near, again
+        )
       first = int(tile[0])
       bounds = first, num_items, size
       yield counting.Part(
@@ -144,18 +203,19 @@ def _tiles_of_items(cut, rule, positive, encodings) -> Iterator[counting.Part]:
       )
 
 
-def _score_targets(cut: _Tiles) -> tuple[np.ndarray, dict[int, Any]]:
+def _score_again(cut, part, ids):
+  return _score(cut, part, _encode(cut, part), ids)
+
+
+def _score_targets(cut: _Tiles) -> _Scored:
   """First pass: each target against its own user only.
 
   The targets of a tile of users are their shared candidates; the diagonal is
   read, so that shapes are those of the second pass.
-
-  Returns:
-    (f32[T], {first row of a tile: its encoding} as far as memory allows).
   """
   users, _, width = cut.tiling
   items = cut.task.targets.item
-  positive = np.zeros(items.size, np.float32)
+  own, faster = np.zeros((2, items.size), np.float32)
   encodings, room = {}, _ENCODING_BYTES
   # Two slices at least: XLA unrolls a loop of one and may round differently.
   num_ids = max(2, -(-users // width)) * width
@@ -163,13 +223,21 @@ def _score_targets(cut: _Tiles) -> tuple[np.ndarray, dict[int, Any]]:
     rows = part.rows
     ids = gathers.pad_rows(np.asarray(items[rows], np.int32), num_ids)
     encoded = _encode(cut, part)
-    scores = _score(cut, part, encoded, ids)
-    positive[rows] = np.asarray(jnp.diagonal(scores))[: rows.size]
+    own[rows] = _diagonal(_score(cut, part, encoded, ids), rows)
+    if cut.fast:
+      encoded = _encode(cut, part, cut.fast)
+      scores = _score(cut, part, encoded, ids, cut.fast)
+      faster[rows] = _diagonal(scores, rows)
     room -= sum(leaf.nbytes for leaf in jax.tree.leaves(encoded))
     if room >= 0:
       encodings[int(rows[0])] = encoded
-  tiles.check_scores(np.isnan(positive).any())
-  return positive, encodings
+  tiles.check_scores(np.isnan(own).any())
+  near = rescoring.reach(own, faster) if cut.fast else np.float32(0.0)
+  return _Scored(own, encodings, near)
+
+
+def _diagonal(scores, rows):
+  return np.asarray(jnp.diagonal(scores))[: rows.size]
 
 
 def _rank_lists(cut, lists, fold, progress) -> counting.Counts:
@@ -217,7 +285,9 @@ def _tiles_of_lists(cut, lists) -> Iterator[counting.Part]:
     yield counting.Part(part.rows, own, number, tallies, scores=scores)
 
 
-def _encode(cut: _Tiles, part: tiles.RowTile) -> types.PyTree:
+def _encode(
+  cut: _Tiles, part: tiles.RowTile, fast: contracts.Ranker | None = None
+) -> types.PyTree:
   ranker, data, targets, _ = cut.task
   user = targets.user[part.rows]
   history = gathers.histories(
@@ -226,9 +296,12 @@ def _encode(cut: _Tiles, part: tiles.RowTile) -> types.PyTree:
     targets.history_end[part.rows],
     ranker.history_length,
   )
+  if fast:
+    ranker, history = fast, tiles.cut(fast.model, history)
   return tiles.encode(ranker, part, history, user, cut.tiling.users)
 
 
-def _score(cut, part, encoded, ids) -> jax.Array:
+def _score(cut, part, encoded, ids, fast=None) -> jax.Array:
   model = cut.task.ranker.model
-  return tiles.score(model, part.params, encoded, ids, cut.tiling.width)
+  score = tiles.score_shared if fast else tiles.score
+  return score(model, part.params, encoded, ids, cut.tiling.width)

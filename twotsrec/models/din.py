@@ -57,6 +57,49 @@ def attend(query: jax.Array, summary: Summary) -> jax.Array:
   return jnp.einsum('...cl,...ld->...cd', weights, summary.values)
 
 
+def share(net, summary: Summary) -> Summary:
+  """The summary with values that went through the classifier's first layer.
+
+  The layer is linear in concat[q, r], and r in the values:
+
+      W [q, r] + b = (W_q q + b) + sum_l softmax_l(...) W_r v_l
+
+  so that a pair of user and candidate costs no product with W any more.
+
+  Args:
+    net: of `make`.
+    summary: of B histories.
+  Returns:
+    values f32[B, L, H], of the H units of the layer.
+  """
+  kernel = net['classifier']['dense_0']['kernel']
+  by_interest = kernel[kernel.shape[0] // 2 :]
+  return summary._replace(values=summary.values @ by_interest)
+
+
+def score_shared(net, summary: Summary, candidate_rows) -> jax.Array:
+  """Scores of candidates f32[C, D] by summaries of `share`, f32[B, C]."""
+  extractor, classifier = net['extractor'], net['classifier']
+  first = classifier['dense_0']
+  by_target = first['kernel'][: first['kernel'].shape[0] // 2]
+  vectors = candidate_rows['embedding']
+  target = jnp.tanh(layers.dense(extractor['target'], vectors))
+  query = layers.dense(extractor['query'], target)
+  by_target = target @ by_target + first['bias']
+  # As `attend`, with candidates last: a softmax over a middle axis is faster.
+  logits = jnp.einsum(
+    'bld,cd->blc', summary.keys, query * query.shape[-1] ** -0.5
+  )
+  floor = jnp.where(summary.mask, 0.0, -1e8)[..., None]
+  weights = jax.nn.softmax(logits + floor, axis=1)
+  hidden = jnp.einsum('blc,blh->bch', weights, summary.values) + by_target
+  if len(classifier) == 1:  # no hidden layer
+    return hidden[..., 0]
+  after = range(1, len(classifier))
+  rest = {f'dense_{i - 1}': classifier[f'dense_{i}'] for i in after}
+  return layers.mlp(rest, jnp.tanh(hidden), jnp.tanh)[..., 0]
+
+
 def make(options: config.ModelConfig) -> types.Model:
   """DIN as in the code of PIN's authors.
 
@@ -69,6 +112,8 @@ def make(options: config.ModelConfig) -> types.Model:
   """
   width = options.width
   dtype = jnp.dtype(options.compute_dtype)
+  # In half precision another order of sums would move more than last bits.
+  is_exact = dtype == jnp.float32
 
   def init(key, context, sizes):
     del context
@@ -108,6 +153,25 @@ def make(options: config.ModelConfig) -> types.Model:
     logits = layers.mlp(classifier, features.plugged, jnp.tanh, dtype)
     return logits[..., 0].astype(jnp.float32)
 
-  return stages.from_stages(
-    types.Stages(init, embed, summarize, extract, classify)
+  model = stages.from_stages(
+    types.Stages(
+      init=init,
+      embed=embed,
+      summarize=summarize,
+      extract=extract,
+      classify=classify,
+      any_length=is_exact,
+    )
   )
+  if not is_exact:
+    return model
+
+  def encode(net, rows, context, inputs, *, key=None):
+    return share(net, model.encode(net, rows, context, inputs, key=key))
+
+  def score(net, encoded, candidate_rows, *, key=None):
+    del key  # no dropout
+    return score_shared(net, encoded, candidate_rows)
+
+  shared = types.Model(init, encode, score, any_length=True)
+  return model._replace(shared=shared)

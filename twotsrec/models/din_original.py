@@ -126,5 +126,13 @@ def make(options: config.ModelConfig) -> types.Model:
     return candidate_rows['bias'][..., 0] + logits.astype(jnp.float32)
 
   return stages.from_stages(
-    types.Stages(init, din.embed, summarize, extract, classify)
+    types.Stages(
+      init=init,
+      embed=din.embed,
+      summarize=summarize,
+      extract=extract,
+      classify=classify,
+      # In half precision padding would move more than last bits.
+      any_length=dtype == jnp.float32,
+    )
   )

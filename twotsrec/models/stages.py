@@ -38,4 +38,5 @@ def from_stages(stages: types.Stages) -> types.Model:
     score=score,
     encode_positions=positions and encoder(positions),
     stages=stages,
+    any_length=stages.any_length,
   )

@@ -126,6 +126,7 @@ def plugged(
     encode=encode_by(lambda model: model.encode),
     score=score,
     encode_positions=positions if model.encode_positions else None,
+    any_length=model.any_length,
   )
 
 

@@ -164,7 +164,8 @@ def recommend(
       continue
     if not exclude_seen:
       request = request._replace(seen=_nothing(num_rows))
-    order, route = _by_route(request)
+    fast = tiles.is_worth(ranker.model, num_rows, num_items)
+    order, route = _by_route(request, fast)
     runs = tiles.row_runs(num_rows, route)
     # The last request is mostly smaller; it runs in the compiled shape.
     if tiling is None or num_rows > largest:
@@ -178,18 +179,22 @@ def recommend(
     for part in tiles.row_tiles(ranker.params, route, runs, tiling.users):
       part = part._replace(rows=order[part.rows])
       ids[part.rows], scores[part.rows] = _recommend_tile(
-        ranker, request, part, num_items, k, tiling, allowed
+        ranker, request, part, num_items, k, tiling, allowed, fast
       )
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(ranker, request, part, num_items, k, tiling, allowed):
+def _recommend_tile(ranker, request, part, num_items, k, tiling, allowed, fast):
   num_rows = part.rows.size
   user = np.full(num_rows, -1)
   if request.user is not None:
     user = request.user[part.rows]
   history = request.history[part.rows]
-  encoded = tiles.encode(ranker, part, history, user, tiling.users)
+  reader, score = ranker, tiles.score
+  if fast:
+    reader, score = tiles.of_shared(ranker), tiles.score_shared
+    history = tiles.cut(reader.model, history)
+  encoded = tiles.encode(reader, part, history, user, tiling.users)
   ids = np.zeros((tiling.users, k), np.int32)
   scores, has_nan = np.full((tiling.users, k), -np.inf, np.float32), False
   excluded = gathers.exclusions(request.seen, part.rows)
@@ -197,9 +202,7 @@ def _recommend_tile(ranker, request, part, num_items, k, tiling, allowed):
   for tile, left_out in zip(tiles.item_ids(num_items, tiling.items), pairs):
     if allowed is not None:
       left_out |= ~allowed[tile]
-    tile_scores = tiles.score(
-      ranker.model, part.params, encoded, tile, tiling.width
-    )
+    tile_scores = score(ranker.model, part.params, encoded, tile, tiling.width)
     ids, scores, has_nan = _merge(
       ids, scores, has_nan, tile, tile_scores, left_out, k
     )
@@ -282,13 +285,22 @@ def _sizes(jaxpr) -> Iterator[int]:
         yield from _sizes(inner)
 
 
-def _by_route(request: Request) -> tuple[np.ndarray, types.Route | None]:
-  """An order in which equal routes stand together, and the routes in it."""
+def _by_route(
+  request: Request, by_length: bool
+) -> tuple[np.ndarray, types.Route | None]:
+  """An order in which equal routes stand together, and the routes in it.
+
+  Those of a route are in order of the lengths of their histories, if wanted.
+  """
   keys = tiles.route_keys(request.route)
-  if request.route is None or not keys:
+  if by_length:
+    keys = (np.count_nonzero(request.history, axis=1), *keys)
+  if not keys:
     return np.arange(len(request.history)), request.route
-  order = np.lexsort(keys)
-  return order, types.Route(*(leaf[order] for leaf in request.route))
+  order, route = np.lexsort(keys), request.route
+  if route is not None:
+    route = types.Route(*(leaf[order] for leaf in route))
+  return order, route
 
 
 def _nothing(num_rows: int) -> gathers.Exclusions:
