@@ -112,6 +112,11 @@ def one_of(*names: str, read: Read = ALWAYS, idle: str | None = None) -> Any:
   return _declare(names[0], names=names, read=read, idle=more)
 
 
+def some_of(*names: str, read: Read = ALWAYS) -> Any:
+  """Any of the names, none by default."""
+  return _declare((), names=names, read=read)
+
+
 def free(default: Any, read: Read = ALWAYS) -> Any:
   """A switch, a text or any finite number, or several.
 
