@@ -28,6 +28,7 @@ def get_config(model: str = 'sasrec') -> config_lib.Config:
   fields.refuse_unknown('model', model, _MODELS)
   config = config_lib.Config()
   config.model.name = model
+  config.prior.terms = config_lib.PRIOR_TERMS
   config.train.epochs = 100
   config.train.min_epochs = 25
   config.train.patience = 5

@@ -38,6 +38,7 @@ STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
 CANDIDATES = (
   'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog',
 )  # fmt: skip
+PRIOR_TERMS = ('repeats', 'neighbors', 'successors')
 
 # When settings are read, and what reads a section.
 _RAW = read_if('data.prepared', '', way_out='give it to launch/prepare.py')
@@ -82,8 +83,10 @@ _STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
 _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
 _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
+_ADDED = read_unless('prior.terms', ())
 _CLOSED_FORM = 'use model.name=ease or item_knn'
 _GRAPHS = 'use model.name=multi_behavior'
+_HISTORIES = 'use a sequence model such as model.name=sasrec'
 _STREAMS = 'use model.name=two_time_scale'
 
 
@@ -214,6 +217,18 @@ class PluginConfig:
   patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
   select: str = one_of('global', 'per_group')  # per_group: authors, later code
   select_metric: str = free('group_auc')  # ours: mean of the groups' AUC
+
+
+@dataclasses.dataclass
+class PriorConfig:
+  """What the history of a user says of an item by itself, added to the scores
+  of a sequence model (ours, models/history_prior.py)."""
+
+  # Whether, when and how often the user had the item; items that go with those
+  # of the user; items that come after the last one.
+  terms: tuple[str, ...] = some_of(*PRIOR_TERMS)
+  history_length: int = at_least(1, 200, _ADDED)  # events that they look at
+  weights: tuple[float, ...] = free((), _ADDED)  # () fits them to validation
 
 
 @dataclasses.dataclass
@@ -371,6 +386,7 @@ class Config:
   aggregator: AggregatorConfig = section(AggregatorConfig)
   train: TrainConfig = section(TrainConfig)
   plugin: PluginConfig = section(PluginConfig)
+  prior: PriorConfig = section(PriorConfig, _HISTORIES)
   fusion: FusionConfig = section(FusionConfig, _GRAPHS)
   head: HeadConfig = section(HeadConfig, _GRAPHS)
   behavior: BehaviorConfig = section(BehaviorConfig, _GRAPHS)

@@ -1,3 +1,4 @@
+import ast
 import copy
 import re
 import runpy
@@ -174,6 +175,8 @@ def _changed(config, advice):
   for path, value in flags:
     section, field = path.split('.')
     kind = type(getattr(getattr(config, section), field))
+    if kind is tuple:
+      value = ast.literal_eval(value.strip('";'))
     value = value == 'true' if kind is bool else kind(value)
     config_lib.change(config, {path: value})
   recipes.check(config)

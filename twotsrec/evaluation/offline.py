@@ -311,7 +311,7 @@ def closed_form_ranker(
     )
   prepared, options = experiment.prepared, experiment.config.closed_form
   if params is None:
-    params = closed_form.make(name, _train_pairs(prepared), options)
+    params = closed_form.make(name, train_pairs(prepared), options)
   return contracts.Ranker(
     model=closed_form.make_model(name, prepared.num_items, options),
     params=params,
@@ -324,7 +324,7 @@ def _longest_history(prepared):
   return int(np.max(np.diff(prepared.user_offsets), initial=1))
 
 
-def _train_pairs(prepared):
+def train_pairs(prepared):
   """Pairs of users and items in train events, U x I, once each."""
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   users = prepared_lib.event_users(prepared)[train]

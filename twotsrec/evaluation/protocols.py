@@ -137,17 +137,21 @@ def rule(prepared: prepared_lib.Prepared, asked: str, split: int) -> rules.Rule:
   for validation is left out when test items are ranked, a test item is not left
   out when validation items are.
   """
-  name, num_items = rules.UNSEEN, prepared.num_items
+  name = {CATALOG: rules.ALL, UNBOUGHT: rules.UNBOUGHT}.get(asked, rules.UNSEEN)
+  seen = left_out(prepared, asked, split)
+  return rules.without(seen, prepared.num_items, name)
+
+
+def left_out(
+  prepared: prepared_lib.Prepared, asked: str, split: int
+) -> prepared_lib.SeenItems:
+  """Items of every user that do not compete, as in `rule`."""
   if asked == CATALOG:
     nothing = np.zeros(prepared.num_users + 1, np.int64)
-    seen = prepared_lib.SeenItems(nothing, np.zeros(0, np.int32))
-    name = rules.ALL
-  elif asked == UNBOUGHT:
-    seen = behaviors.bought(prepared, split)
-    name = rules.UNBOUGHT
-  else:
-    seen = prepared_lib.seen_items(prepared, 'all')
-  return rules.without(seen, num_items, name)
+    return prepared_lib.SeenItems(nothing, np.zeros(0, np.int32))
+  if asked == UNBOUGHT:
+    return behaviors.bought(prepared, split)
+  return prepared_lib.seen_items(prepared, 'all')
 
 
 def in_words(prepared: prepared_lib.Prepared, asked: str, split: int) -> str:

@@ -100,26 +100,52 @@ def item_knn(
   Returns:
     Parameters of `sparse`.
   """
-  columns = scipy.sparse.csc_matrix(pairs, dtype=np.float32)
-  norms = np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
-  count = _num_items(pairs)
+  ids, weights = nearest(pairs, pairs, neighbors, shrinkage)
+  table = {'ids': jnp.asarray(ids), 'weights': jnp.asarray(weights)}
+  return types.Params({'item': table}, {})
+
+
+def nearest(
+  left: scipy.sparse.csr_matrix,
+  right: scipy.sparse.csr_matrix,
+  neighbors: int,
+  shrinkage: float,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Other items by the cosine x_i'y_j / (|x_i| |y_j| + shrinkage), best first.
+
+  Args:
+    left: X, a column for every item 1..I.
+    right: Y, the same rows and items.
+    neighbors: k, items kept for every item.
+    shrinkage: as in `item_knn`.
+  Returns:
+    (ids i32[I + 1, k], weights f32[I + 1, k]); 0 and 0 where there is none.
+  """
+  columns, others_of = (
+    scipy.sparse.csc_matrix(pairs, dtype=np.float32) for pairs in (left, right)
+  )
+  norms, other_norms = _norms(columns), _norms(others_of)
+  count = _num_items(left)
   k = _per_item(neighbors, count)
   ids = np.zeros((count + 1, k), np.int32)
   weights = np.zeros((count + 1, k), np.float32)
   for first in range(0, count, _TILE):
     tile = slice(first, min(first + _TILE, count))
-    products = (columns[:, tile].T @ columns).tocsr()
+    products = (columns[:, tile].T @ others_of).tocsr()
     for row, item in enumerate(range(tile.start, tile.stop)):
       inner = slice(products.indptr[row], products.indptr[row + 1])
       others, values = products.indices[inner], products.data[inner]
-      values = values / (norms[item] * norms[others] + shrinkage + 1e-12)
+      values = values / (norms[item] * other_norms[others] + shrinkage + 1e-12)
       values, others = values[others != item], others[others != item]
       # The most similar first; of equal ones the lower item.
       best = np.lexsort((others, -values))[:k]
       ids[item + 1, : len(best)] = others[best] + 1
       weights[item + 1, : len(best)] = values[best]
-  table = {'ids': jnp.asarray(ids), 'weights': jnp.asarray(weights)}
-  return types.Params({'item': table}, {})
+  return ids, weights
+
+
+def _norms(columns):
+  return np.sqrt(np.asarray(columns.multiply(columns).sum(axis=0)).ravel())
 
 
 @functools.cache  # one model, one set of programs

@@ -4,12 +4,13 @@
 3.2, eq. 7); with `plugin.name` a run is stage 2 (sec. 3.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
 import jax
 
+from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
@@ -17,6 +18,8 @@ from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
+from twotsrec.evaluation import prior_fit
+from twotsrec.models import history_prior
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
@@ -47,8 +50,11 @@ def train(
   """One phase: the model, or plugins on a trained trunk."""
   config, system = experiment.config, experiment.system
   source, judge = sources.of_histories(experiment), judge_of(experiment)
+  if _lacks_weights(config):
+    prior_fit.require_events(experiment)
   if pin.has_plugins(config):
-    return pin.train_plugins(experiment, work, system, source, judge)
+    served = pin.train_plugins(experiment, work, system, source, judge)
+    return _with_prior(served)
   learner = pin.learner(config, system.model, system)
   update = _update(config, learner, source, system)
   how = pin.how(experiment, learner, source, update, judge)
@@ -58,7 +64,36 @@ def train(
       by_group=by_group,
       judge=judge and (lambda params, every=judge: every(by_group(params))),
     )
-  return summary.served(experiment, work.fit('', learner, source, how))
+  trained = work.fit('', learner, source, how)
+  return _with_prior(summary.served(experiment, trained))
+
+
+def _lacks_weights(config) -> bool:
+  return bool(config.prior.terms) and not config.prior.weights
+
+
+def _with_prior(served: contracts.Served) -> contracts.Served:
+  """With the prior fitted to the model that was trained, if there is one."""
+  experiment, params, training, *_ = served
+  if not _lacks_weights(experiment.config):
+    return served
+  fitted = prior_fit.fit(experiment, ranker(experiment, params))
+  training = {**training, 'prior': fitted}
+  config = in_force(experiment.config, {'training': training})
+  return served._replace(
+    experiment=experiment._replace(config=config), training=training
+  )
+
+
+def in_force(
+  config: config_lib.Config, report: Mapping[str, Any]
+) -> config_lib.Config:
+  """The configuration with the weights of the prior that a run has fitted."""
+  fitted = report['training'].get('prior')
+  if not fitted:
+    return config
+  prior = dataclasses.replace(config.prior, weights=(*fitted['weights'],))
+  return dataclasses.replace(config, prior=prior)
 
 
 def _update(config, learner, source, system) -> updates.Update:
@@ -109,14 +144,23 @@ def judge_of(
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """The model itself, which ranks."""
-  system = experiment.system
-  return contracts.Ranker(
+  """The model, which ranks; with what histories say, once that has weights."""
+  config, system = experiment.config, experiment.system
+  alone = contracts.Ranker(
     model=system.model,
     params=params,
     context=system.context,
     history_length=system.sizes.history_length,
-    routing=routing_lib.from_config(experiment.config),
+    routing=routing_lib.from_config(config),
+  )
+  if not config.prior.terms or not config.prior.weights:
+    return alone
+  return history_prior.around(
+    alone,
+    config.prior.terms,
+    prior_fit.memory(experiment),
+    config.prior.weights,
+    prior_fit.history_length(experiment),
   )
 
 
@@ -130,6 +174,7 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
+  in_force=in_force,
   notes=lambda experiment: feeds.notes(experiment.prepared, experiment.config),
   grows=True,
 )

@@ -40,6 +40,7 @@ def of_reports(reports: Mapping[str, dict[str, Any]]) -> str:
   )
   lines = _lines(parts, (), about, protocols)
   lines += _as_they_were(reports)
+  lines += _added(reports)
   lines += _online(reports) if 'online' in first else []
   lines += _lists(reports) if first.get('lists') else []
   for name, report in reports.items():
@@ -89,6 +90,19 @@ def _as_they_were(reports):
       yield (
         f'{name} was finished as it was, after {early["epochs"]} of'
         f' {early["of"]} epochs'
+      )
+
+
+def _added(reports):
+  """What histories add to the scores of runs, and where that was fitted."""
+  for name, report in reports.items():
+    prior = report.get('training', {}).get('prior')
+    if prior:
+      alone, added = prior['loss']
+      yield (
+        f'{name}: histories say of items: {", ".join(prior["terms"])}; weights'
+        f' fitted on {prior["events"]:,} validation events, loss of a choice'
+        f' {alone:.3f}, then {added:.3f}'
       )
 
 

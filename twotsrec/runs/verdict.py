@@ -241,6 +241,13 @@ def _others(experiment, section, is_trained) -> Iterable[str]:
     yield f'--config.behavior.prior=pattern {_NEW}'
     return
   several = bool(behaviors.names(prepared))
+  terms = config_lib.PRIOR_TERMS
+  if not several and accepted(config, {'prior.terms': terms}):
+    quoted = ','.join(f"'{term}'" for term in terms)
+    yield (
+      f'--config.prior.terms="{quoted}" {_NEW}; what a user had, and what goes'
+      ' with it, is then added to the scores'
+    )
   for name in ('gru4rec', 'sasrec'):
     if not several and accepted(config, {'model.name': name}):
       yield f'--config.model.name={name} {_NEW}'

@@ -17,17 +17,20 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.fields import Reads
 from twotsrec.models import ccf
+from twotsrec.models import history_prior
 from twotsrec.models import two_rnn
 from twotsrec.training import offer_steps
 from twotsrec.training import steps
 
 _WITH_PLUGIN = fields.read_unless('plugin.name', 'none')
 _WITHOUT_PLUGIN = fields.read_if('plugin.name', 'none')
+_WITH_PRIOR = fields.read_unless('prior.terms', ())
 _BY_PARTS = fields.read_unless('behavior.aggregate', 'loss')
 
 SEQUENCE = (
   Reads('data.* groups.* model.* aggregator.* train.* plugin.*'),
-  Reads('routing.* evaluation.*'),
+  Reads('routing.* evaluation.* prior.*'),
+  Reads('closed_form.neighbors closed_form.shrinkage', read=_WITH_PRIOR),
 )
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* plugin.* fusion.* head.* behavior.*'),
@@ -83,6 +86,7 @@ def sequence(config: config_lib.Config) -> None:
   """Checks the training of a sequence model, and of plugins on one."""
   check(config, SEQUENCE)
   _check_prior(config)
+  _check_history_prior(config)
   train = config.train
   if train.objective == 'every_position':
     _refuse_samples(
@@ -107,6 +111,16 @@ def _check_prior(config):
     raise types.UserError(
       f'aggregator.prior has {given} values for {wanted} groups; give one per'
       ' group'
+    )
+
+
+def _check_history_prior(config):
+  prior = config.prior
+  given, wanted = len(prior.weights), history_prior.names(prior.terms)
+  if given and given != len(wanted):
+    raise types.UserError(
+      f'prior.weights has {given} values, but prior.terms {prior.terms} has'
+      f' {len(wanted)}: {", ".join(wanted)}; give one for each, or leave it out'
     )
 
 
