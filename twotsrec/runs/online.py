@@ -25,6 +25,7 @@ from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import histories
+from twotsrec.runs import new_events
 from twotsrec.runs import online_batches
 from twotsrec.runs import seen
 from twotsrec.runs import state_files
@@ -347,10 +348,7 @@ def _message(events, played, why) -> str:
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
-  if events.unrated:
-    clauses.append(
-      'the table has no ratings, so all of its rows count as liked'
-    )
+  clauses += new_events.notes(events.unrated, events.unasked)
   if np.all(events.identity == event_identity.NONE):
     clauses.append(
       'without times or --event_column they are not recognized if they come'

@@ -269,5 +269,4 @@ def _notes(events, mine) -> Iterator[str]:
       f"{len(events.disliked.user):,} history rows below the run's"
       ' --min_rating were taken as seen'
     )
-  if events.unrated:
-    yield 'the table has no ratings, so all of its rows count as liked'
+  yield from new_events.notes(events.unrated, events.unasked)
