@@ -68,7 +68,7 @@ def follow(
       continue
     content = content.encode() if isinstance(content, str) else content
     path.write_bytes(content)
-  asked = [flag.replace('@', str(folder)) for flag in case.asked]
+  asked = [_placed(flag, folder) for flag in case.asked]
   seen = []
   for way in case.ways:
     tried = _try(attempt, asked)
@@ -127,7 +127,7 @@ def given(name: str, value: str = '', says: str = '') -> Way:
       match = re.search(rf'--{name}\b(?:=(\S+))?', text)
       assert match, f'--{name} is not said: {text}'
       read = (match[1] or '').rstrip('.,;:)').strip('"\'')
-    put = value.replace('@', str(folder)) or read
+    put = _placed(value, folder) or read
     assert put, f'--{name} has no value in: {text}'
     return [*_without(asked, name), f'--{name}={put}']
 
@@ -204,6 +204,11 @@ def together(*ways: Way) -> Way:
     return asked
 
   return way
+
+
+def _placed(text, folder) -> str:
+  """A flag or value with the folder in place of @, but not in hr@10."""
+  return re.sub(r'(?<![^=,+])@(?=/|$)', str(folder), text)
 
 
 def _without(asked, name) -> list[str]:

@@ -34,7 +34,7 @@ GRAPHS = [one for one in BEHAVIORS if 'hidden' not in one]
 GRAPHS += ["model.name='multi_behavior'", "train.select_metric='none'"]
 STREAMS = ["model.name='two_time_scale'", 'model.width=4']
 STREAMS += ['groups.num_groups=3', 'two_time.stage1_epochs=(1,)']
-STREAMS += ['data.prepared=@events']
+STREAMS += ['data.prepared=%events']
 TO_THE_END = to(
   'train.select_metric', 'none', 'last epoch with train.select_metric=none'
 )
@@ -107,7 +107,7 @@ def logs() -> dict[str, str]:
 
 
 def on(name: str) -> str:
-  return f'data.prepared=@{name}'
+  return f'data.prepared=%{name}'
 
 
 def of_log(name: str, *settings: str) -> list[str]:
@@ -116,7 +116,6 @@ def of_log(name: str, *settings: str) -> list[str]:
   return [*few, 'groups.num_groups=2', on(name), *settings]
 
 
-OTHER = lambda name: to('data.prepared', f'@{name}', '')  # other data
 DATA = [
   Case(
     'num_groups is {}, but there are {} users',
@@ -195,7 +194,7 @@ DATA = [
       'groups.num_groups=2',
       on('rated'),
     ],
-    [to('data.prepared', '@rated_seen', 'prepare it with --dislikes=seen')],
+    [to('data.prepared', '%rated_seen', 'prepare it with --dislikes=seen')],
   ),
   Case(
     'no user with {} events has an item left that',
@@ -212,7 +211,7 @@ DATA = [
   Case(
     'there is one item, so there is nothing',
     of_log('lonely'),
-    [to('data.prepared', '@again', 'use a log with more items')],
+    [to('data.prepared', '%again', 'use a log with more items')],
   ),
   Case(
     'feeds.py: all users have touched all',
@@ -225,7 +224,7 @@ DATA = [
   Case(
     'two training events, so there is nobody',
     of_log('short'),
-    [to('data.prepared', '@alike', 'or a log with more of a user')],
+    [to('data.prepared', '%alike', 'or a log with more of a user')],
   ),
   Case(
     'batch_size {} is below the {} groups',
@@ -250,7 +249,7 @@ DATA = [
   Case(
     'is not a prepared directory (no manifest.json)',
     [*SMALL[1:], "data.prepared='nowhere'"],
-    [to('data.prepared', '@again', 'make one with launch/prepare.py')],
+    [to('data.prepared', '%again', 'make one with launch/prepare.py')],
   ),
 ]
 
@@ -554,7 +553,7 @@ DAMAGED = [
 
 # Stage 2 on a finished stage 1.
 STAGE_2 = [f'{path}={value!r}' for path, value in small_runs.SETTINGS.items()]
-STAGE_2 += ["plugin.name='light'", "plugin.trunk='@trunk'"]
+STAGE_2 += ["plugin.name='light'", "plugin.trunk='%trunk'"]
 TRUNKS = [
   Case(
     says,
@@ -593,17 +592,18 @@ CASES = [*DATA, *MODELS, *BEHAVED, *TIMES, *FILES, *DAMAGED, *TRUNKS]
 
 
 def attempt(asked: list[str]) -> str:
+  """What settings are refused with; %NAME is one of the logs, or a run."""
   paths = logs()
-  named = {f'@{name}': path for name, path in paths.items()}
-  if any('@trunk' in one for one in asked):
-    named['@trunk'] = str(finished.run())
+  named = {f'%{name}': path for name, path in paths.items()}
+  if any('%trunk' in one for one in asked):
+    named['%trunk'] = str(finished.run())
   placed = []
   for one in asked:
     path, _, value = one.partition('=')
     value = value.strip("'")
     placed.append(f'{path}={named[value]!r}' if value in named else one)
   said = verified(placed)
-  if not said and '@trunk' in named:
+  if not said and '%trunk' in named:
     said = refusal(started, placed)
   return said
 
@@ -619,8 +619,4 @@ def started(asked: list[str]) -> None:
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
 def test_a_run_begins_as_advised(case, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  following.follow(
-    case._replace(asked=[one.replace('@', '\0') for one in case.asked]),
-    lambda asked: attempt([one.replace('\0', '@') for one in asked]),
-    tmp_path,
-  )
+  following.follow(case, attempt, tmp_path)

@@ -59,6 +59,12 @@ def test_conditions_of_training_hold_where_the_column_is_there(tmp_path):
   options = options._replace(forms=tables.Forms(keep_ids=('x',)))
   rows = new_events.read(run, str(path), options).table
   assert rows.user.tolist() == ['1', '3']
+  bare = tmp_path / 'bare.csv'
+  bare.write_text('user_id,item_id,when\n2,3,2.9.2020\n')
+  events = new_events.read(run, str(bare), options)
+  assert events.table.user.tolist() == ['2']
+  (said,) = new_events.notes(events.unrated, events.unasked)
+  assert 'no column for --where=kind=a,b of the run' in said
   options = options._replace(forms=tables.Forms(where=('kind=c',)))
   rows = new_events.read(run, str(path), options).table
   assert rows.user.tolist() == ['2']

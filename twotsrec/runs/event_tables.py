@@ -34,6 +34,7 @@ class Events(NamedTuple):
     disliked: rows below the run's minimum rating, which are seen only; None
       where there are none.
     unrated: whether the run has a minimum rating and the table no ratings.
+    unasked: conditions of the run whose column the table lacks.
   """
 
   ids: np.ndarray
@@ -48,6 +49,7 @@ class Events(NamedTuple):
   path: str
   disliked: tables.Table | None = None
   unrated: bool = False
+  unasked: tuple[str, ...] = ()
 
   @property
   def row(self) -> np.ndarray:
@@ -73,7 +75,7 @@ def read(
   # Whose clock is wrong is for `event_checks`, which stops nobody else.
   rows = new_events.read(prepared, path, columns, one_scale=False)
   return of_table(prepared, rows.table)._replace(
-    disliked=rows.disliked, unrated=rows.unrated
+    disliked=rows.disliked, unrated=rows.unrated, unasked=rows.unasked
   )
 
 

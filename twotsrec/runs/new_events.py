@@ -5,6 +5,7 @@ here: the columns, ids and filters are those of the training table, and times,
 ratings and behaviors are read where the table has them.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ from twotsrec.data import rows as rows_lib
 from twotsrec.data import tables
 from twotsrec.evaluation import behaviors
 
-UNRATED = 'the table has no ratings, so all of its rows count as liked'
 _TIME = 'timestamp'  # column that is read if there is one
 # Of the options of reading, how a file of the same form is read.
 _FORM = ('delimiter', 'column_names', 'id_type')
@@ -31,11 +31,24 @@ class NewEvents(NamedTuple):
     table: rows that are events for the run.
     disliked: rows below its minimum rating: seen, and nothing else.
     unrated: whether the run has a minimum rating and the table no ratings.
+    unasked: conditions of the run, --where, whose column the table lacks.
   """
 
   table: tables.Table
   disliked: tables.Table
   unrated: bool = False
+  unasked: tuple[str, ...] = ()
+
+
+def notes(unrated: bool, unasked: tuple[str, ...]) -> Iterator[str]:
+  """What a table does not tell, for messages; fields of `NewEvents`."""
+  if unrated:
+    yield 'the table has no ratings, so all of its rows count as liked'
+  for condition in unasked:
+    yield (
+      f'the table has no column for --where={condition} of the run, so all of'
+      ' its rows count'
+    )
 
 
 def read(
@@ -72,7 +85,14 @@ def read(
     # A run that was told to forget such rows forgets these, too.
     disliked=_some(table, low & (dislikes.rule(prepared) != 'drop')),
     unrated=least is not None and table.rating is None,
+    unasked=_unasked(prepared, given.forms, options.forms),
   )
+
+
+def _unasked(prepared, given, used) -> tuple[str, ...]:
+  """Conditions of the run that are neither given anew nor used."""
+  trained = (prepared.manifest['options'].get('forms') or {}).get('where', ())
+  return () if given.where else tuple(w for w in trained if w not in used.where)
 
 
 def reading(

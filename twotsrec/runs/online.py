@@ -349,8 +349,7 @@ def _message(events, played, refused, why) -> list[str]:
     if number:
       was = 'was' if number == 1 else 'were'
       clauses.append(f'{_count(number, "event")} {what.replace("@", was)}')
-  if events.unrated:
-    clauses.append(new_events.UNRATED)
+  clauses += new_events.notes(events.unrated, events.unasked)
   if np.all(events.identity == event_identity.NONE):
     clauses.append(
       'without times or --event_column they are not recognized if they come'

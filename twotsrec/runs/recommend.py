@@ -262,5 +262,4 @@ def _notes(events, mine) -> Iterator[str]:
       f"{len(events.disliked.user):,} history rows below the run's"
       ' --min_rating were taken as seen'
     )
-  if events.unrated:
-    yield new_events.UNRATED
+  yield from new_events.notes(events.unrated, events.unasked)
