@@ -128,7 +128,7 @@ def test_items_go_together_by_the_train_events_alone():
     for one, other in np.ndindex(7, 7):
       if one and other and one != other:
         expected[one, other] = cosine(one, other)
-    table, found = made[term], np.zeros((7, 7))
+    table, found = made.near[term], np.zeros((7, 7))
     np.add.at(found, (np.arange(7)[:, None], table.ids), table.weights)
     expected /= expected[expected > 0].mean()
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -30,7 +30,7 @@ def _histories():
 def _memory():
   """Random neighbors of every item, some with fewer than K."""
   rng = np.random.default_rng(5)
-  memory: dict = {'blank': jnp.zeros(ITEMS + 1)}
+  near = {}
   for term in (NEIGHBORS, SUCCESSORS):
     ids = np.zeros((ITEMS + 1, K), np.int32)
     weights = np.zeros((ITEMS + 1, K), np.float32)
@@ -39,8 +39,8 @@ def _memory():
       others = [other for other in range(1, ITEMS + 1) if other != item]
       ids[item, :count] = rng.permutation(others)[:count]
       weights[item, :count] = rng.random(count)
-    memory[term] = history_prior.nearest(ids, weights)
-  return memory
+    near[term] = history_prior.nearest(ids, weights)
+  return history_prior.Memory(jnp.zeros(ITEMS + 1), near)
 
 
 def _said(table, item, other):
@@ -60,10 +60,12 @@ def _columns(memory, history, item, terms):
       ages[min(int(math.log2(ago)), 7)] = 1.0
     made += [*ages, math.log(max(past.count(item), 1))]
   if NEIGHBORS in terms:
-    total = sum(_said(memory[NEIGHBORS], other, item) for other in set(past))
+    total = sum(
+      _said(memory.near[NEIGHBORS], other, item) for other in set(past)
+    )
     made += [math.log1p(total), math.log1p(total) * (item in past)]
   if SUCCESSORS in terms:
-    said = _said(memory[SUCCESSORS], past[-1], item) if past else 0.0
+    said = _said(memory.near[SUCCESSORS], past[-1], item) if past else 0.0
     made += [math.log1p(said), math.log1p(said) * (item in past)]
   return made
 

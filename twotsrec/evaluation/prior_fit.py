@@ -49,21 +49,21 @@ class Choices(NamedTuple):
   offset: np.ndarray
 
 
-def memory(experiment: contracts.Experiment) -> dict[str, Any]:
-  """Items that go with every item in train events, for the terms of the run."""
+def memory(experiment: contracts.Experiment) -> history_prior.Memory:
+  """What train events say of pairs of items, for the terms of the run."""
   prepared, options = experiment.prepared, experiment.config.closed_form
   make = {
     history_prior.NEIGHBORS: lambda: (offline.train_pairs(prepared),) * 2,
     history_prior.SUCCESSORS: lambda: _one_after_another(prepared),
   }
-  made: dict[str, Any] = {'blank': jnp.zeros(prepared.num_items + 1)}
+  made = {}
   for term in experiment.config.prior.terms:
     if term in make:
       left, right = make[term]()
       made[term] = history_prior.nearest(
         *closed_form.nearest(left, right, options.neighbors, options.shrinkage)
       )
-  return made
+  return history_prior.Memory(jnp.zeros(prepared.num_items + 1), made)
 
 
 def _one_after_another(prepared):

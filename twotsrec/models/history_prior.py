@@ -30,7 +30,7 @@ a repeat.
 from collections.abc import Sequence
 import functools
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,19 @@ class Nearest(NamedTuple):
   weights: jax.Array
 
 
+class Memory(NamedTuple):
+  """What train events say of pairs of items.
+
+  Attributes:
+    blank: f32[I + 1], zeros.
+    near: {term: items that go with every item}, of `NEIGHBORS` and `SUCCESSORS`
+      those that are asked for.
+  """
+
+  blank: jax.Array
+  near: dict[str, Nearest]
+
+
 class Evidence(NamedTuple):
   """What a history says of items, f32[..., I + 1] or of candidates [..., C].
 
@@ -90,17 +103,16 @@ def nearest(ids: np.ndarray, weights: np.ndarray) -> Nearest:
   return Nearest(jnp.asarray(ids), jnp.asarray(weights / mean))
 
 
-def evidence(memory: dict[str, Any], history: jax.Array) -> Evidence:
+def evidence(memory: Memory, history: jax.Array) -> Evidence:
   """Looks through histories.
 
   Args:
-    memory: {term: items that go with every item}, and 'blank', f32[I + 1] of
-      zeros.
+    memory: of the train events.
     history: i32[B, L], oldest first, right-padded with 0.
   Returns:
     Leaves f32[B, I + 1].
   """
-  blank = memory['blank']
+  blank = memory.blank
 
   def of_user(history):
     place = 1.0 + jnp.arange(len(history), dtype=jnp.float32)
@@ -108,13 +120,13 @@ def evidence(memory: dict[str, Any], history: jax.Array) -> Evidence:
     count = blank.at[history].add(1.0).at[0].set(0.0)
     last = blank.at[history].max(place).at[0].set(0.0)
     near = {}
-    if NEIGHBORS in memory:
+    if NEIGHBORS in memory.near:
       # An item that occurs twice speaks once.
       share = jnp.where(history > 0, 1.0 / jnp.maximum(count[history], 1.0), 0)
-      near[NEIGHBORS] = _sum(blank, memory[NEIGHBORS], history, share)
-    if SUCCESSORS in memory:
+      near[NEIGHBORS] = _sum(blank, memory.near[NEIGHBORS], history, share)
+    if SUCCESSORS in memory.near:
       item = history[jnp.maximum(length - 1, 0)]
-      near[SUCCESSORS] = _sum(blank, memory[SUCCESSORS], item, 1.0)
+      near[SUCCESSORS] = _sum(blank, memory.near[SUCCESSORS], item, 1.0)
     return Evidence(count, jnp.where(last > 0, length - last + 1.0, 0.0), near)
 
   return jax.vmap(of_user)(history)
@@ -147,7 +159,7 @@ def columns(terms: Sequence[str], seen: Evidence) -> tuple[jax.Array, ...]:
 def around(
   ranker: contracts.Ranker,
   terms: Sequence[str],
-  memory: dict[str, Any],
+  memory: Memory,
   weights: Sequence[float],
   history_length: int,
 ) -> contracts.Ranker:
@@ -156,7 +168,7 @@ def around(
   Args:
     ranker: a model that reads histories.
     terms: of `TERMS`.
-    memory: as in `evidence`.
+    memory: of the train events, for these terms.
     weights: as `names` has them.
     history_length: events that the terms look at; the model reads as many of
       the last ones as before.
@@ -165,7 +177,7 @@ def around(
 
   def joined(params):
     items = params.tables['item']
-    ids = jnp.arange(memory['blank'].size, dtype=jnp.int32)
+    ids = jnp.arange(memory.blank.size, dtype=jnp.int32)
     net = {'model': params.net, 'memory': memory, 'weights': by_column}
     return types.Params({'item': {'model': items, 'id': ids}}, net)
 
