@@ -16,6 +16,7 @@ skipped and counted. The second command copies all states to one file, which
 from absl import flags
 
 import cli
+import column_flags
 import item_flags
 from twotsrec.data import choices
 
@@ -65,8 +66,8 @@ _EXCLUDE_SEEN = flags.DEFINE_bool(
 )
 _ITEMS = item_flags.define()
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
-_COLUMNS = cli.column_flags()
-flags.adopt_module_key_flags(cli)
+_COLUMNS = column_flags.define()
+flags.adopt_module_key_flags(column_flags)
 
 
 def main() -> int:
@@ -79,7 +80,7 @@ def main() -> int:
   else:
     cli.refuse_unread(
       'without --events=TABLE; leave it out, or name a table',
-      [*cli.column_flag_names(), 'event_column', 'late', 'keep_events'],
+      [*column_flags.names(), 'event_column', 'late', 'keep_events'],
     )
   if not _OUT.value:
     cli.refuse_unread(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 import cli
+import column_flags
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import choices
@@ -38,8 +39,8 @@ _DATA_ROOT = flags.DEFINE_string(
 _TABLE = flags.DEFINE_string(
   'table', '', 'A CSV, TSV, JSON lines or Parquet file, or several of a kind.'
 )
-_COLUMNS = cli.column_flags()
-flags.adopt_module_key_flags(cli)
+_COLUMNS = column_flags.define()
+flags.adopt_module_key_flags(column_flags)
 _VALIDATION_TABLE = flags.DEFINE_string(
   'validation_table', '', 'Validation part; --table is then the train part.'
 )
@@ -216,7 +217,7 @@ def _refuse_unread() -> None:
   of_features = ('feature_item_column', 'feature_separator')
   of_features += ('missing_features', 'extra_features')
   for unread, why, names in (
-    (not table, 'without --table=FILE', cli.column_flag_names() + parts),
+    (not table, 'without --table=FILE', column_flags.names() + parts),
     (not of_text, f'of {table}, which names its columns', _OF_TEXT),
     (not columns.time, 'without --time_column', ('time_unit', 'time_format')),
     (not columns.rating, 'without --rating_column', ('decimal',)),

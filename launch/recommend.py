@@ -7,6 +7,7 @@ python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 from absl import flags
 
 import cli
+import column_flags
 import item_flags
 from twotsrec.data import choices
 
@@ -50,8 +51,8 @@ _ROUTING = flags.DEFINE_enum(
   'Which plugin serves whom; default: as trained.',
 )
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
-_COLUMNS = cli.column_flags()
-flags.adopt_module_key_flags(cli)
+_COLUMNS = column_flags.define()
+flags.adopt_module_key_flags(column_flags)
 
 
 def main() -> int:
@@ -82,7 +83,7 @@ def _refuse_unread() -> None:
   else:
     cli.refuse_unread(
       'without --history=TABLE; leave it out, or name a table',
-      [*cli.column_flag_names(), 'history_alone'],
+      [*column_flags.names(), 'history_alone'],
     )
   if _SIMILAR_TO.value:
     cli.refuse_unread(

@@ -186,7 +186,7 @@ DATA = [
     [to('groups.num_groups', ..., r'at most (\d+)')],
   ),
   Case(
-    'was prepared with --dislikes=negatives',
+    'was prepared with --dislikes=negatives, which',
     [
       'model.width=4',
       "model.name='multi_behavior'",

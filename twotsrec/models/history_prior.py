@@ -197,7 +197,7 @@ def _model(
   """Parameters are those of `around`; `length` is what the model reads."""
 
   def init(key, context, sizes):
-    raise types.UserError('a prior is fitted to a model that is trained')
+    raise ValueError('a prior is fitted to a model that is trained')
 
   def encode(net, rows, context, inputs, *, key=None):
     history = inputs['history']
