@@ -27,9 +27,9 @@ from twotsrec.ops import rows
 # Pairs scored at once. On a CPU DIN is fastest where a slice's hidden layer
 # stays near the cache: 2^13 takes 0.75 of the time of 2^15, a fourth of 2^17.
 SLICE_PAIRS = 1 << 13
-# Users of a block where a model shares what candidates cost: products of small
-# matrices of each user are faster with more candidates in a slice.
-_BLOCK = 32
+# Most users of a block where a model shares what candidates cost: products of
+# small matrices of each user are faster with more candidates in a slice.
+_BLOCK = 64
 # Pairs from which programs of shapes of their own are worth compiling.
 _WORTH = 1 << 22
 # Of a tile, so that `counting` can put two counts into an int32.
@@ -171,8 +171,8 @@ def score_shared(
   if model.shared is None:
     return score(model, params, encoded, ids, width)
   size = jax.tree.leaves(encoded)[0].shape[0]
-  users = math.gcd(size, _BLOCK)
-  width = SLICE_PAIRS // users
+  users = max(n for n in range(1, min(size, _BLOCK) + 1) if size % n == 0)
+  width = math.ceil(ids.size / math.ceil(ids.size * users / SLICE_PAIRS))
   blocks = jax.tree.map(
     lambda leaf: leaf.reshape(-1, users, *leaf.shape[1:]), encoded
   )
