@@ -70,7 +70,7 @@ def rank(
   counts = ranking.rank_targets(
     task,
     _among(experiment, targets, split),
-    sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+    sizes=tiles.sizes_of(evaluation),
     fold=auc.pooled_counts(group, len(groups.sizes)),
     progress=show,
   )

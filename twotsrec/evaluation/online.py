@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import chex
 import numpy as np
 
+from twotsrec import config
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
@@ -153,6 +154,25 @@ def rank(
   counts = counting.add_up(parts, total, len(among), progress=progress)
   by_rule = [counting.of_rule(counts, i) for i in range(len(among))]
   return _together(facts, columns, among, by_rule)
+
+
+def rank_rule(
+  ranker: contracts.Ranker,
+  prepared: prepared_data.Prepared,
+  events: np.ndarray,
+  among: Sequence[rules.Rule],
+  evaluation: config.EvaluationConfig,
+  progress: Callable[[int, int], None] | None = None,
+) -> dict[str, np.ndarray]:
+  """As `rank`, by a rule that stands beside a model."""
+  if 'popularity' in ranker.params.tables['item']:
+    splits = np.unique(np.asarray(prepared.split)[events]).tolist()
+    counts = popularity(prepared, splits)
+    return rank(counts, prepared, events, among, progress=progress)
+  sizes = tiles.sizes_of(evaluation)
+  return rank_histories(
+    ranker, prepared, events, among, sizes=sizes, progress=progress
+  )
 
 
 def rank_histories(

@@ -6,6 +6,8 @@ I / n items. The weights maximize the likelihood of the choices with a ridge
 toward the model alone, by Newton's method; that has one maximum.
 """
 
+from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -91,7 +94,55 @@ def _one_after_another(prepared):
   return matrix(former), matrix(later)
 
 
-def history_length(experiment: contracts.Experiment) -> int:
+def add(
+  served: contracts.Served,
+  ranker: Callable[[contracts.Experiment, Any], contracts.Ranker],
+) -> contracts.Served:
+  """What was trained, with weights fitted to it where the run asks for them.
+
+  Args:
+    served: what a recipe has trained.
+    ranker: `contracts.Recipe.ranker`, which ends in `around`.
+  """
+  experiment, params, training, *_ = served
+  if not _lacks_weights(experiment.config):
+    return served
+  fitted = fit(experiment, ranker(experiment, params))
+  training = {**training, 'prior': fitted}
+  config = in_force(experiment.config, {'training': training})
+  experiment = experiment._replace(config=config)
+  return served._replace(experiment=experiment, training=training)
+
+
+def in_force(
+  config: config_lib.Config, report: Mapping[str, Any]
+) -> config_lib.Config:
+  """The configuration with the weights that a run has fitted."""
+  fitted = report['training'].get('prior')
+  if not fitted:
+    return config
+  prior = dataclasses.replace(config.prior, weights=(*fitted['weights'],))
+  return dataclasses.replace(config, prior=prior)
+
+
+def around(
+  alone: contracts.Ranker, experiment: contracts.Experiment
+) -> contracts.Ranker:
+  """A model with what histories say, once that has weights."""
+  prior = experiment.config.prior
+  if not prior.terms or not prior.weights:
+    return alone
+  length = _history_length(experiment)
+  return history_prior.around(
+    alone, prior.terms, memory(experiment), prior.weights, length
+  )
+
+
+def _lacks_weights(config) -> bool:
+  return bool(config.prior.terms) and not config.prior.weights
+
+
+def _history_length(experiment: contracts.Experiment) -> int:
   """Events that the prior looks at, no more than the longest history has."""
   longest = np.max(np.diff(experiment.prepared.user_offsets), initial=1)
   return min(experiment.config.prior.history_length, int(longest))
@@ -127,8 +178,10 @@ def require_events(experiment: contracts.Experiment) -> None:
   """Refuses to fit weights without validation events.
 
   Raises:
-    types.UserError: there are none, and the ways out.
+    types.UserError: weights are asked for, and there are none; the ways out.
   """
+  if not _lacks_weights(experiment.config):
+    return
   if not offline.held_out(experiment, 'validation'):
     raise types.UserError(
       'prior.terms has weights that are fitted on validation events, and there'
@@ -159,7 +212,7 @@ def _choices(experiment, ranker) -> Choices:
     prepared.items,
     np.asarray(prepared.user_offsets)[targets.user],
     targets.history_end,
-    max(ranker.history_length, history_length(experiment)),
+    max(ranker.history_length, _history_length(experiment)),
   )
   left_out = protocols.left_out(prepared, asked, prepared_lib.VALIDATION)
   rng = np.random.default_rng([config.evaluation.seed, 1])
@@ -194,7 +247,7 @@ def _scores(experiment, ranker, targets, lists) -> np.ndarray:
   counts = ranking.rank_targets(
     ranking.Task(ranker, experiment.prepared, ordered, routes),
     lists[order],
-    sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),
+    sizes=tiles.sizes_of(evaluation),
     fold=counting.Fold(
       init=lambda own: own,
       step=lambda own, rows, scores, there: np.column_stack([own, scores]),

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from twotsrec import config
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.evaluation import gathers
@@ -49,6 +50,11 @@ class Sizes(NamedTuple):
 
 
 SIZES = Sizes()
+
+
+def sizes_of(evaluation: config.EvaluationConfig) -> Sizes:
+  """Those of the settings."""
+  return Sizes(evaluation.user_tile, evaluation.item_tile)
 
 
 class Tiling(NamedTuple):

@@ -92,8 +92,7 @@ def _with_prior(params, context):
   if 'prior' not in context:
     return params
   trunk, own = plugged.split(params)
-  trunk = behavior_ranker.with_prior(trunk, context['prior'])
-  return plugged.join(trunk, own)
+  return plugged.join(behavior_ranker.with_prior(trunk, context['prior']), own)
 
 
 def train(

@@ -222,9 +222,8 @@ def train_plugins(
     loss_of=lambda s: objectives.make(name, stages_lib.from_stages(s)),
   )
   joined = learner(config, system.model, system)
-  update = updates.with_plugins(
-    config, stands_on, joined, source, updates.adam(config)
-  )
+  adam = updates.adam(config)
+  update = updates.with_plugins(config, stands_on, joined, source, adam)
 
   def start():
     theirs, params = work.load(config.plugin.trunk)

@@ -4,13 +4,12 @@
 3.2, eq. 7); with `plugin.name` a run is stage 2 (sec. 3.3).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
 import jax
 
-from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
@@ -19,7 +18,6 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import prior_fit
-from twotsrec.models import history_prior
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
@@ -50,11 +48,10 @@ def train(
   """One phase: the model, or plugins on a trained trunk."""
   config, system = experiment.config, experiment.system
   source, judge = sources.of_histories(experiment), judge_of(experiment)
-  if _lacks_weights(config):
-    prior_fit.require_events(experiment)
+  prior_fit.require_events(experiment)
   if pin.has_plugins(config):
     served = pin.train_plugins(experiment, work, system, source, judge)
-    return _with_prior(served)
+    return prior_fit.add(served, ranker)
   learner = pin.learner(config, system.model, system)
   update = _update(config, learner, source, system)
   how = pin.how(experiment, learner, source, update, judge)
@@ -65,35 +62,7 @@ def train(
       judge=judge and (lambda params, every=judge: every(by_group(params))),
     )
   trained = work.fit('', learner, source, how)
-  return _with_prior(summary.served(experiment, trained))
-
-
-def _lacks_weights(config) -> bool:
-  return bool(config.prior.terms) and not config.prior.weights
-
-
-def _with_prior(served: contracts.Served) -> contracts.Served:
-  """With the prior fitted to the model that was trained, if there is one."""
-  experiment, params, training, *_ = served
-  if not _lacks_weights(experiment.config):
-    return served
-  fitted = prior_fit.fit(experiment, ranker(experiment, params))
-  training = {**training, 'prior': fitted}
-  config = in_force(experiment.config, {'training': training})
-  return served._replace(
-    experiment=experiment._replace(config=config), training=training
-  )
-
-
-def in_force(
-  config: config_lib.Config, report: Mapping[str, Any]
-) -> config_lib.Config:
-  """The configuration with the weights of the prior that a run has fitted."""
-  fitted = report['training'].get('prior')
-  if not fitted:
-    return config
-  prior = dataclasses.replace(config.prior, weights=(*fitted['weights'],))
-  return dataclasses.replace(config, prior=prior)
+  return prior_fit.add(summary.served(experiment, trained), ranker)
 
 
 def _update(config, learner, source, system) -> updates.Update:
@@ -145,23 +114,15 @@ def judge_of(
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   """The model, which ranks; with what histories say, once that has weights."""
-  config, system = experiment.config, experiment.system
+  system = experiment.system
   alone = contracts.Ranker(
     model=system.model,
     params=params,
     context=system.context,
     history_length=system.sizes.history_length,
-    routing=routing_lib.from_config(config),
+    routing=routing_lib.from_config(experiment.config),
   )
-  if not config.prior.terms or not config.prior.weights:
-    return alone
-  return history_prior.around(
-    alone,
-    config.prior.terms,
-    prior_fit.memory(experiment),
-    config.prior.weights,
-    prior_fit.history_length(experiment),
-  )
+  return prior_fit.around(alone, experiment)
 
 
 RECIPE = contracts.Recipe(
@@ -174,7 +135,7 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
-  in_force=in_force,
+  in_force=prior_fit.in_force,
   notes=lambda experiment: feeds.notes(experiment.prepared, experiment.config),
   grows=True,
 )

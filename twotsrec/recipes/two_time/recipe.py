@@ -39,7 +39,6 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
 from twotsrec.evaluation import players as players_lib
 from twotsrec.evaluation import protocols
-from twotsrec.evaluation import tiles
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
@@ -50,9 +49,6 @@ from twotsrec.serving import two_time_states
 from twotsrec.training import online_rows
 from twotsrec.training import settings
 from twotsrec.training import summary
-
-# A rule ranks both splits under three rules for the candidates.
-_PASSES = 6
 
 
 class System(NamedTuple):
@@ -172,19 +168,12 @@ def rank(
   lists, seed = config.two_time.evaluation_lists, config.evaluation.seed
   held_out = online.held_out(prepared, index)
   among = online.usual_rules(prepared, lists, seed)
-  queries = _queries(experiment, ranker, index)
-  if queries is not None:
+  if ranker.model is experiment.system.model:
+    queries = _queries(experiment, ranker, index)
     ranks = online.rank(queries, prepared, held_out, among, progress=show)
   else:
-    ranks = online.rank_histories(
-      ranker,
-      prepared,
-      held_out,
-      among,
-      sizes=tiles.Sizes(
-        config.evaluation.user_tile, config.evaluation.item_tile
-      ),
-      progress=show,
+    ranks = online.rank_rule(
+      ranker, prepared, held_out, among, config.evaluation, progress=show
     )
   with_past = protocols.counts_past(prepared)
   part, rows = online_report.for_run_report(
@@ -198,15 +187,9 @@ def rank(
   )
 
 
-def _queries(experiment, ranker, split) -> online.Queries | None:
-  """Queries before all events of a split, and the vectors of items.
-
-  None of a rule that has no such vectors.
-  """
+def _queries(experiment, ranker, split) -> online.Queries:
+  """Queries before all events of a split, and the vectors of items."""
   prepared, system = experiment.prepared, experiment.system
-  if ranker.model is not system.model:
-    counts = 'popularity' in ranker.params.tables['item']
-    return online.popularity(prepared, split) if counts else None
   item, net = ranker.params.tables['item']['embedding'], ranker.params.net
   vectors = stream_objectives.Vectors(item, net['user']['start'])
   players = system.players or players_lib.make(experiment)
@@ -224,8 +207,7 @@ def _online_part(experiment, ranks):
   out of stage 1 alone: seen in training, hence `warm`, but its x_i is 0.
   """
   options, prepared = experiment.config.two_time, experiment.prepared
-  parts = stream_jobs.PARTS[options.variant]
-  divided = any(part.name == 'active' for part in parts)
+  divided = any(p.name == 'active' for p in stream_jobs.PARTS[options.variant])
   evaluation = experiment.config.evaluation
   section = online_report.build(
     ranks,
@@ -280,7 +262,8 @@ RECIPE = contracts.Recipe(
   template=template,
   rank=rank,
   ranker=ranker,
-  rules=lambda experiment: offline.rules_of_histories(experiment, _PASSES),
+  # Both splits are ranked under three rules for the candidates.
+  rules=lambda experiment: offline.rules_of_histories(experiment, passes=6),
   protocol=protocol,
   systems=systems,
   in_force=in_force,

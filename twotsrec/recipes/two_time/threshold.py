@@ -110,8 +110,7 @@ def _by_theory(experiment, work):
   if len(epochs) > 1 and not offline.held_out(experiment, 'validation'):
     raise stage1.nothing_to_choose_by(epochs)
   stage = stage1.make(experiment)
-  place = _inside(work, 'theory')
-  params = place.fit(stage1.FOLDER, *stage).params
+  params = _inside(work, 'theory').fit(stage1.FOLDER, *stage).params
   vectors = stage1.vectors(params, stage.learner.context)
   estimates = _estimate(experiment, np.asarray(vectors.item))
   try:
