@@ -243,10 +243,10 @@ def left_out(
 ) -> list[str]:
   """Who is not among such rules, of these names, since it would take long."""
   names = {*names, experiment.config.model.name}
-  if 'popularity' not in names:
-    return []
-  usual = ['seen_again'] if np.any(experiment.prepared.again) else []
-  return [name for name in (*usual, 'item_knn') if name not in names]
+  again = ['seen_again'] if np.any(experiment.prepared.again) else []
+  usual = ['popularity', *again, 'item_knn']
+  absent = [name for name in usual if name not in names]
+  return absent if len(absent) < len(usual) else []  # a recipe of other rules
 
 
 def _can_afford_neighbors(experiment, passes) -> bool:

@@ -165,7 +165,8 @@ def rank_rule(
   progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
   """As `rank`, by a rule that stands beside a model."""
-  if 'popularity' in ranker.params.tables['item']:
+  if ranker.params.tables['item'].get('popularity') is not None:
+    # A product, whatever the history.
     splits = np.unique(np.asarray(prepared.split)[events]).tolist()
     counts = popularity(prepared, splits)
     return rank(counts, prepared, events, among, progress=progress)

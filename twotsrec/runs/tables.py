@@ -5,7 +5,6 @@ import dataclasses
 from typing import Any
 
 from twotsrec import metrics as metrics_lib
-from twotsrec import models
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
@@ -218,7 +217,7 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
   lines = [report_lib.format_table(parts, metrics), about]
   if one.get('parts'):
     lines.append(_legend([part['name'] for part in one['parts']], protocol))
-  chosen = protocol.get('model') != models.TWO_TIME
+  chosen = 'candidate_lists' not in protocol  # 2TS has its own candidates
   if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
     lines.append(report_lib.catalog_note(protocol, chosen))
   lines += report_lib.rival_notes(one, chosen)
