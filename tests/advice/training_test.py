@@ -434,7 +434,6 @@ TIMES = [
   ),
 ]
 
-OWN = '"""Parts."""\n\n\ndef mine(options):\n  return options\n'
 OWN = """from twotsrec import aggregators
 from twotsrec import config
 from twotsrec import types

@@ -58,11 +58,7 @@ def rank(
   config, prepared, groups, _ = experiment
   evaluation = config.evaluation
   targets, left_out = _held_out(experiment, split)
-  routes = None
-  if ranker.routing is not None:
-    routes = routing_lib.of_targets(
-      prepared, groups, targets, config.groups.key, ranker.routing
-    )
+  routes = routes_of(experiment, ranker, targets)
   task, group = _sorted_by_group(
     groups, ranking.Task(ranker, prepared, targets, routes)
   )
@@ -152,6 +148,23 @@ def _held_out(
   )
 
 
+def routes_of(
+  experiment: contracts.Experiment,
+  ranker: contracts.Ranker,
+  targets: prepared_lib.Targets,
+) -> types.Route | None:
+  """Which parameters serve each target; None where all share theirs."""
+  if ranker.routing is None:
+    return None
+  return routing_lib.of_targets(
+    experiment.prepared,
+    experiment.groups,
+    targets,
+    experiment.config.groups.key,
+    ranker.routing,
+  )
+
+
 def _asked(experiment: contracts.Experiment) -> str:
   asked = experiment.config.evaluation.candidates
   return protocols.resolved(experiment.prepared, asked)
@@ -167,13 +180,9 @@ def _sorted_by_group(
   """
   targets, routes = task.targets, task.routes
   group = groups_lib.of_events(groups, targets.user, targets.event)
-  keys = (*tiles.route_keys(routes), group)
-  if ranking.is_fast(task):
-    keys = (ranking.history_lengths(task), *keys)
-  order = np.lexsort(keys)
+  lengths = [ranking.history_lengths(task)] if ranking.is_fast(task) else []
+  order, routes = tiles.by_route(routes, group.size, lengths, [group])
   targets = prepared_lib.Targets(*(column[order] for column in targets))
-  if routes is not None:
-    routes = types.Route(*(leaf[order] for leaf in routes))
   task = task._replace(targets=targets, routes=routes)
   return task, group[order].astype(np.int32)
 

@@ -20,7 +20,6 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import offline
@@ -230,18 +229,8 @@ def _choices(experiment, ranker) -> Choices:
 
 def _scores(experiment, ranker, targets, lists) -> np.ndarray:
   """Scores of the lists by the model, f32[M, C]; 0 in the place of none."""
-  routes, order = None, np.arange(len(lists))
-  if ranker.routing is not None:
-    routes = routing_lib.of_targets(
-      experiment.prepared,
-      experiment.groups,
-      targets,
-      experiment.config.groups.key,
-      ranker.routing,
-    )
-    keys = tiles.route_keys(routes)
-    order = np.lexsort(keys) if keys else order
-    routes = types.Route(*(leaf[order] for leaf in routes))
+  routes = offline.routes_of(experiment, ranker, targets)
+  order, routes = tiles.by_route(routes, len(lists))
   ordered = prepared_lib.Targets(*(column[order] for column in targets))
   evaluation = experiment.config.evaluation
   counts = ranking.rank_targets(

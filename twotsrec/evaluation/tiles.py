@@ -220,6 +220,27 @@ def route_keys(routes: types.Route | None) -> tuple[np.ndarray, ...]:
   return routes.weights[:, 0], routes.groups[:, 0]
 
 
+def by_route(
+  routes: types.Route | None,
+  size: int,
+  inside: Sequence[np.ndarray] = (),
+  outside: Sequence[np.ndarray] = (),
+) -> tuple[np.ndarray, types.Route | None]:
+  """An order i64[size] in which equal routes stand together; routes in it.
+
+  Args:
+    routes: of `size` rows, or None.
+    size: rows.
+    inside: keys for np.lexsort of rows with one route.
+    outside: keys that go before the route.
+  """
+  keys = (*inside, *route_keys(routes), *outside)
+  order = np.lexsort(keys) if keys else np.arange(size)
+  if routes is not None:
+    routes = types.Route(*(leaf[order] for leaf in routes))
+  return order, routes
+
+
 def row_runs(num_rows: int, routes: types.Route | None) -> list[np.ndarray]:
   """Neighboring rows that may share a tile, i64[b] each."""
   if routes is not None:

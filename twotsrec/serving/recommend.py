@@ -292,15 +292,9 @@ def _by_route(
 
   Those of a route are in order of the lengths of their histories, if wanted.
   """
-  keys = tiles.route_keys(request.route)
-  if by_length:
-    keys = (np.count_nonzero(request.history, axis=1), *keys)
-  if not keys:
-    return np.arange(len(request.history)), request.route
-  order, route = np.lexsort(keys), request.route
-  if route is not None:
-    route = types.Route(*(leaf[order] for leaf in route))
-  return order, route
+  history = request.history
+  lengths = [np.count_nonzero(history, axis=1)] if by_length else []
+  return tiles.by_route(request.route, len(history), lengths)
 
 
 def _nothing(num_rows: int) -> gathers.Exclusions:
