@@ -5,9 +5,12 @@ import re
 
 import pytest
 
+from tests.advice import comparing_test
 from tests.advice import messages
+from tests.advice import preparing_test
 from tests.advice import serving_test
 from tests.advice import settings_test
+from tests.advice import states_test
 from tests.advice import studies_test
 from tests.advice import tables_test
 from tests.advice import theory_test
@@ -35,8 +38,8 @@ FILLED = {
 CASES = [
   case
   for module in (
-    *(tables_test, settings_test, training_test, serving_test),
-    *(studies_test, theory_test),
+    *(tables_test, preparing_test, settings_test, training_test),
+    *(serving_test, comparing_test, states_test, studies_test, theory_test),
   )
   for case in module.CASES
 ]
