@@ -12,7 +12,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import pairs as pairs_lib
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 
 NAMES = ('view', 'cart', 'buy')
 USERS, ITEMS, WIDTH = 6, 8, 4

@@ -19,9 +19,9 @@ from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import sampled as objectives
-from twotsrec.recipes import copf
-from twotsrec.recipes import pin_presets
-from twotsrec.recipes.two_time import presets as two_time_presets
+from twotsrec.presets import copf
+from twotsrec.presets import pin as pin_presets
+from twotsrec.presets import two_time as two_time_presets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(

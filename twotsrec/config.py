@@ -302,7 +302,7 @@ class TwoTimeConfig:
   The paper states none of the sizes and rates; they are ours.
   """
 
-  variant: str = one_of(*VARIANTS)  # sec. 3; ablations: two_time_presets.py
+  variant: str = one_of(*VARIANTS)  # sec. 3; ablations: presets/two_time.py
   threshold: int = at_least(0, 100)  # t*, App. C: active users have more events
   threshold_rule: str = one_of('given', 'validation', 'theory')  # theorem 2.1
   thresholds: tuple[int, ...] = at_least(0, (), _TRIED)  # to choose from

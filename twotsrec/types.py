@@ -193,6 +193,7 @@ class Fusion(NamedTuple):
       same input for every task need that.
     reads: settings under `fusion` that it reads, besides its name; others may
       not be changed.
+    least_behaviors: how many behaviors it needs; a log with fewer is refused.
   """
 
   init: Callable[[jax.Array], PyTree]
@@ -201,6 +202,7 @@ class Fusion(NamedTuple):
   width: int
   merged: bool = False
   reads: tuple[str, ...] = ()
+  least_behaviors: int = 1
 
 
 class Head(NamedTuple):

@@ -10,7 +10,7 @@ configs/copf/taobao.py.
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 
 
 def get_config(variant: str = 'copf') -> config_lib.Config:

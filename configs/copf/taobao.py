@@ -12,7 +12,7 @@ A variant is named after a colon, `--config=configs/copf/taobao.py:wo_back`:
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 
 
 def get_config(variant: str = 'copf') -> config_lib.Config:

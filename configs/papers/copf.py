@@ -2,13 +2,13 @@
 
     python launch/reproduce/copf.py --data_root=DIR --out=runs/copf
 
-A system is a variant of `recipes.copf`, or a point of a sweep over one of its
+A system is a variant of `presets.copf`, or a point of a sweep over one of its
 settings. Where two systems of a dataset have the same settings (Table 3's w/o
 DFME is Table 5's Bilinear, and every sweep passes COPF itself), one run stands
 for both.
 """
 
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.studies import sections

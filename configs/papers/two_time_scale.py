@@ -11,7 +11,7 @@ systems take that number over. Systems that leave the same events out of stage 1
 share it, so only the first trains it.
 """
 
-from twotsrec.recipes.two_time import presets
+from twotsrec.presets import two_time as presets
 from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures

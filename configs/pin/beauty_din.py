@@ -5,7 +5,7 @@ r"""DIN on amazon-beauty-5core, as configs/pin/beauty.py:din.
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import pin_presets
+from twotsrec.presets import pin as pin_presets
 
 
 def get_config() -> config_lib.Config:

@@ -9,7 +9,7 @@ published schedule. `--config.aggregator.name=backdoor` is +GA.
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import pin_presets
+from twotsrec.presets import pin as pin_presets
 
 
 def get_config(model: str = 'din') -> config_lib.Config:

@@ -15,7 +15,7 @@ epochs in 4,723 seconds beside other work on 2 cores; its paper has .8245 and
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import pin_presets
+from twotsrec.presets import pin as pin_presets
 
 
 def get_config(model: str = 'din') -> config_lib.Config:

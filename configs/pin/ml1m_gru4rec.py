@@ -5,7 +5,7 @@ r"""GRU4Rec on ml-1m, as configs/pin/ml1m.py:gru4rec.
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes import pin_presets
+from twotsrec.presets import pin as pin_presets
 
 
 def get_config() -> config_lib.Config:

@@ -7,7 +7,7 @@ Variants and splits are named in configs/two_time_scale/ml1m.py.
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes.two_time import presets as two_time_presets
+from twotsrec.presets import two_time as two_time_presets
 
 
 def get_config(variant: str = '2ts') -> config_lib.Config:

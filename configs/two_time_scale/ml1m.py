@@ -13,7 +13,7 @@ A variant is named after a colon,
 """
 
 from twotsrec import config as config_lib
-from twotsrec.recipes.two_time import presets as two_time_presets
+from twotsrec.presets import two_time as two_time_presets
 
 
 def get_config(variant: str = '2ts') -> config_lib.Config:

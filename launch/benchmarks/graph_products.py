@@ -21,7 +21,7 @@ from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import graph_layouts
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.training import machine
 

@@ -154,7 +154,7 @@ def _check() -> None:
     group_updates.select(_ONLY.value)
   if _SUITE.value == 'graph':
     import graph_products
-    from twotsrec.recipes import copf
+    from twotsrec.presets import copf
 
     graph_products.import_scipy_sparse()
     copf.preset(

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.studies import papers
 from twotsrec import config as config_lib
-from twotsrec.recipes.two_time import presets as two_time_presets
+from twotsrec.presets import two_time as two_time_presets
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 

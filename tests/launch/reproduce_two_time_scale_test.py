@@ -6,7 +6,7 @@ from tests.studies import finished
 from tests.studies import online_finished
 from tests.studies import papers
 from tests.studies import theory_test
-from twotsrec.recipes.two_time import presets
+from twotsrec.presets import two_time as presets
 from twotsrec.runs import run as run_lib
 from twotsrec.studies import online
 from twotsrec.studies import plans

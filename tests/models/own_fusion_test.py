@@ -20,7 +20,7 @@ from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import graph as graph_lib
 from twotsrec.plugins import plugged
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 from twotsrec.recipes import multi_behavior as recipe
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib

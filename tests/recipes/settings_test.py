@@ -8,8 +8,8 @@ from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.fields import Reads
-from twotsrec.recipes import copf
-from twotsrec.recipes.two_time import presets as two_time_presets
+from twotsrec.presets import copf
+from twotsrec.presets import two_time as two_time_presets
 from twotsrec.training import settings
 
 # Recipe -> (what it reads, an experiment of it, what it never reads).

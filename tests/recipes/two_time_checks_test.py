@@ -6,7 +6,7 @@ from tests import two_time_toys as toys
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import stream_jobs
-from twotsrec.recipes.two_time import presets as presets
+from twotsrec.presets import two_time as presets
 
 
 @pytest.mark.parametrize('dataset', presets.DATASETS)

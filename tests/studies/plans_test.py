@@ -10,8 +10,8 @@ from tests.studies import online_finished
 from tests.studies import papers
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.recipes import copf as copf_lib
-from twotsrec.recipes.two_time import presets
+from twotsrec.presets import copf as copf_lib
+from twotsrec.presets import two_time as presets
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 

@@ -11,7 +11,7 @@ from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
 from twotsrec.ops import graph_layouts
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 from twotsrec.runs import experiment as experiment_lib
 
 

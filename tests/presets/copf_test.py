@@ -9,7 +9,7 @@ from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.models import pair_prior
 from twotsrec.ops import rows
-from twotsrec.recipes import copf
+from twotsrec.presets import copf
 from twotsrec.training import behavior_steps
 
 # The alignment does not depend on the variant, but takes long to compile.

@@ -5,7 +5,7 @@ from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import stream_jobs
 from twotsrec.models import two_rnn
-from twotsrec.recipes.two_time import presets as presets
+from twotsrec.presets import two_time as presets
 
 
 @pytest.mark.parametrize('dataset', presets.DATASETS)

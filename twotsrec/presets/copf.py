@@ -32,6 +32,7 @@ Table 6 (MB-CGCN, CRGCN, CIGF, PKEF under DFME) are not built.
 
 from twotsrec import config as config_lib
 from twotsrec import fields
+from twotsrec.presets import baselines
 
 # Per dataset: weights of the behaviors and temperature. Of Taobao the paper
 # leaves the temperature open. A view column is missing in three datasets; where
@@ -52,14 +53,6 @@ _SETTINGS = {
 
 _NO_ALIGNMENT = {'behavior.contrastive': 0.0}
 _UNGATED = {'head.gate': 'none', 'head.gradient_policy': 'none'}
-_LIGHTGCN = {
-  'fusion.pre_behavior': 'none',
-  'fusion.in_behavior': 'own',
-  'fusion.normalization': 'symmetric',
-  'fusion.self_loop': False,
-  'fusion.combine': 'mean',
-}
-
 # Table 3, the fusion.
 _FUSIONS = {
   # Departure: the paper's variant has LightGCN's convention, which collapses
@@ -137,16 +130,7 @@ VARIANTS = {
   **_HEADS,
   **_SCHEMES,
   **_MTL,
-  # Plain fusion: a LightGCN per behavior, scores of its own. Under COPF's scale
-  # and regularization it collapses; LightGCN has none and next to none.
-  'lightgcn': {
-    **_LIGHTGCN,
-    'head.transfer': 'none',
-    **_UNGATED,
-    **_NO_ALIGNMENT,
-    'head.score_scale': (1.0,),
-    'behavior.l2': 1e-6,
-  },
+  **baselines.SYSTEMS,
 }
 
 

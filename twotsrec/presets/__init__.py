@@ -1,0 +1,1 @@
+"""The papers' systems as settings, on every dataset of their tables."""
