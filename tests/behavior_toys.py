@@ -6,11 +6,14 @@ import jax
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.models import behavior_heads
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.presets import copf
 
@@ -51,6 +54,12 @@ def behaviors(dense=None, names=NAMES) -> behaviors_lib.Behaviors:
 def edges(dense=None):
   """(user, item) of every behavior."""
   return behavior_feeds.edges(behaviors(dense))
+
+
+def nodes(users=None, dtype='float32') -> types.Nodes:
+  """What a head prepares, of all users or some."""
+  graphs = [graph_lib.bipartite(one, USERS, ITEMS) for one in edges()]
+  return behavior_heads.nodes(graphs, users, dtype)
 
 
 def config(variant: str = 'copf', **changes) -> config_lib.Config:

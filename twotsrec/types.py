@@ -205,13 +205,29 @@ class Fusion(NamedTuple):
   least_behaviors: int = 1
 
 
+class Nodes(NamedTuple):
+  """The rows a head prepares: all nodes, or the users of a batch and all items.
+
+  Attributes:
+    num_users: how many rows are users'; they come first.
+    pick: f32[n, D] -> f32[m, D], these rows of a table of all nodes.
+    neighbors: (task, f32[n, D]) -> f32[m, D], for these rows the mean over a
+      node's neighbors in the graph of the task's behavior.
+    walk: the same for all nodes, f32[n, D] -> f32[n, D].
+  """
+
+  num_users: int
+  pick: Callable[[jax.Array], jax.Array]
+  neighbors: Callable[[int, jax.Array], jax.Array]
+  walk: Callable[[int, jax.Array], jax.Array]
+
+
 class Head(NamedTuple):
   """Turns representations of nodes into scores of K behaviors.
 
   Attributes:
     init: key -> net.
-    prepare: (net, Fused, graphs, task) -> table of the nodes, leaves [n, ...];
-      graphs are those of each behavior alone.
+    prepare: (net, Fused, Nodes, task) -> table of these nodes, leaves [m, ...].
     score: (net, user rows, item rows, task) -> f32[P], rows of the table with
       leaves [P, ...].
     serve: (net, user table, item table) of the target -> the two as

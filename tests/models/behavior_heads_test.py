@@ -11,19 +11,15 @@ from twotsrec import types
 from twotsrec.models import behavior_heads
 from twotsrec.models import experts
 from twotsrec.models import fusion as fusion_lib
-from twotsrec.ops import graph as graph_lib
 
-GRAPHS = tuple(
-  graph_lib.from_pairs([one], toys.USERS, toys.ITEMS) for one in toys.edges()
-)
 UNGATED = {'gate': 'none', 'gradient_policy': 'none'}
 SIZES = types.NodeSizes(3, toys.USERS, toys.ITEMS, toys.WIDTH)
 
 
-def _make(post='decoupled', dtype='float32', **changes):
+def _make(post='decoupled', **changes):
   made = config_lib.Config(
     head=dataclasses.replace(config_lib.HeadConfig(), **changes),
-    fusion=config_lib.FusionConfig(post_behavior=post, product_dtype=dtype),
+    fusion=config_lib.FusionConfig(post_behavior=post),
   )
   return behavior_heads.make(made, fusion_lib.make(made, SIZES), SIZES)
 
@@ -34,7 +30,7 @@ def _net(head, scale=0.7):
 
 
 def _sides(head, net, tables, task):
-  table = head.prepare(net, types.Fused(tuple(tables)), GRAPHS, task)
+  table = head.prepare(net, types.Fused(tuple(tables)), toys.nodes(), task)
   return behavior_heads.split_sides(table, toys.USERS)
 
 
@@ -93,10 +89,11 @@ def test_gate_logits_far_apart_rank_as_pairs_do():
 
 
 def test_transfers_walk_neighbors_of_the_type_that_the_fusion_asks_for():
-  exact, rounded = _make(), _make(dtype='bfloat16')
-  net, fused = _net(exact), types.Fused(tuple(toys.tables()))
+  head, fused = _make(), types.Fused(tuple(toys.tables()))
+  net = _net(head)
   full, short = (
-    np.asarray(head.prepare(net, fused, GRAPHS, 2)) for head in (exact, rounded)
+    np.asarray(head.prepare(net, fused, toys.nodes(dtype=dtype), 2))
+    for dtype in ('float32', 'bfloat16')
   )
   assert np.any(full != short)
   np.testing.assert_allclose(short, full, rtol=2e-2, atol=2e-3)

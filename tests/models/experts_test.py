@@ -10,12 +10,8 @@ from tests import behavior_toys as toys
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import experts
-from twotsrec.ops import graph as graph_lib
 
 TARGET, WIDTH = 2, toys.WIDTH
-GRAPHS = tuple(
-  graph_lib.from_pairs([one], toys.USERS, toys.ITEMS) for one in toys.edges()
-)
 # Every user with every item.
 PAIRS = np.array(
   [(u, toys.USERS + i) for u in range(toys.USERS) for i in range(toys.ITEMS)]
@@ -35,7 +31,7 @@ def _net(options, seed=4):
 def _scores(net, tables, task, options):
   """Scores of all pairs, f32[pairs]."""
   head = experts.make(options, WIDTH, 3)
-  table = head.prepare(net, types.Fused(tuple(tables)), GRAPHS, task)
+  table = head.prepare(net, types.Fused(tuple(tables)), toys.nodes(), task)
   return head.score(net, *(table[i] for i in PAIRS.T), task)
 
 

@@ -18,7 +18,7 @@ def _make(name, **changes):
   options = dataclasses.replace(
     config_lib.HeadConfig(), name=name, score_scale=(300.0,), **changes
   )
-  return shared_heads.make(options, WIDTH, 3, toys.USERS)
+  return shared_heads.make(options, WIDTH, 3)
 
 
 def _net(head):
@@ -29,7 +29,7 @@ def _net(head):
 def _scores(head, net, table, task):
   """Scores of all users and items, f32[U, I]."""
   fused = types.Fused((table,) * 3)
-  prepared = head.prepare(net, fused, None, task)
+  prepared = head.prepare(net, fused, toys.nodes(), task)
   user, item = behavior_heads.split_sides(prepared, toys.USERS)
   user = jax.tree.map(lambda x: x[:, None], user)
   item = jax.tree.map(lambda x: x[None], item)

@@ -46,7 +46,9 @@ def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
     losses = functools.partial(
       behavior_objectives.pair_losses, model, task=task
     )
-    found = jax.jit(losses)(params, encoded, batch)
+    users = jnp.maximum(batch.users, 0)
+    of_batch = jax.jit(model.encode)(params, context, users=users)
+    found = jax.jit(losses)(params, of_batch, batch)
     expected = [
       w * _softplus(scores[u, n - 1] - scores[u, p - 1])
       for u, p, n, w in _listed(batch.pairs[task], batch.users)

@@ -123,7 +123,7 @@ def test_unique_anchors_with_counts_are_the_loop_over_pairs(similarity):
 @pytest.mark.parametrize('similarity', contrastive.SIMILARITIES)
 def test_blocks_of_a_large_table_add_up(similarity, monkeypatch):
   case = draw_case(1, 100, 40, width=8)
-  monkeypatch.setattr(contrastive, '_BLOCK_LOGITS', 16 * 40)
+  monkeypatch.setattr(contrastive, '_LIMITS', {'cpu': (16 * 40, 128)})
   assert contrastive._block_size(100, 40) == 16
   assert_close(measured(case, 0.1, similarity), exact(*case, 0.1, similarity))
 
@@ -135,6 +135,14 @@ def test_blocks_are_powers_of_two_within_bounds():
   assert contrastive._block_size(1792, 0) == 128
   assert contrastive._block_size(5, 10) == 8
   assert contrastive._block_size(1, 10) == 1
+
+
+def test_an_accelerator_takes_all_anchors_of_a_batch_at_once(monkeypatch):
+  monkeypatch.setattr(contrastive, '_LIMITS', {})
+  assert contrastive._block_size(900, 11_953) == 1024
+  assert contrastive._block_size(900, 10**6) == 64
+  case = draw_case(1, 100, 40, width=8)
+  assert_close(measured(case, 0.1, 'cosine'), exact(*case, 0.1, 'cosine'))
 
 
 def test_aligned_anchors_lose_nothing_as_the_temperature_falls():

@@ -235,3 +235,43 @@ def test_edges_make_every_graph_once_whoever_asks_for_it():
     )
     found = as_dense(edges.graph(behaviors, how, merge))
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('chosen', [None, (3, 0, 3, 5), (5,)])
+def test_neighbors_of_some_users_are_rows_of_the_dense_product(
+  layout, chosen, monkeypatch
+):
+  monkeypatch.setattr(graph_lib, '_EDGES', 4)  # several rounds
+  num_users, num_items = 6, 5
+  (pairs,) = random_pairs(4, num_users, num_items, [20])
+  pairs = tuple(side[pairs[0] != 5] for side in pairs)  # a user alone
+  expected = normalized(dense([pairs], num_users, num_items, 'union'), 'left')
+  users = None if chosen is None else jnp.asarray(chosen)
+  rows = np.arange(num_users) if chosen is None else np.asarray(chosen)
+  expected = expected[np.append(rows, num_users + np.arange(num_items))]
+  graph = graph_lib.bipartite(pairs, num_users, num_items, layout)
+  x, weights = np.random.default_rng(0).normal(size=(2, 11, 3)).astype('f4')
+  weights = weights[: len(expected)]
+
+  def total(x):
+    means = graph_lib.neighbors(graph, x, users)
+    return jnp.sum(weights * means), means
+
+  gradient, means = jax.jit(jax.grad(total, has_aux=True))(jnp.asarray(x))
+  np.testing.assert_allclose(means, expected @ x, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    gradient, expected.T @ weights, rtol=1e-5, atol=1e-6
+  )
+
+
+def test_neighbors_of_another_type_are_rounded_for_every_user():
+  (pairs,) = random_pairs(4, 6, 5, [20])
+  graph = graph_lib.bipartite(pairs, 6, 5)
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(11, 3)), jnp.float32)
+  look = lambda dtype, users: np.asarray(
+    graph_lib.neighbors(graph, x, users, dtype)
+  )
+  everyone, some = look('bfloat16', None), look('bfloat16', jnp.arange(2))
+  np.testing.assert_allclose(some[:2], everyone[:2], rtol=1e-6)
+  assert np.any(everyone != look('float32', None))

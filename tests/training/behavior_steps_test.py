@@ -70,7 +70,8 @@ def _literal(system, weight_of, batch=None):
   ]
 
   def loss(params):
-    encoded = model.encode(params, context)
+    users = jnp.maximum(batch.users, 0)
+    encoded = model.encode(params, context, users=users)
     total = made.behavior.l2 * behavior_objectives.l2_penalty(params, 'authors')
     for k in range(3):
       values = behavior_objectives.pair_losses(model, params, encoded, batch, k)

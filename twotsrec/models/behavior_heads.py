@@ -16,6 +16,7 @@ from twotsrec import fields
 from twotsrec import types
 from twotsrec.models import experts
 from twotsrec.models import shared_heads
+from twotsrec.ops import graph as graph_lib
 
 NAMES = ('experts', 'bilinear', *shared_heads.NAMES)
 
@@ -45,11 +46,10 @@ def make(
         ' fusion.post_behavior=merged with fusion.name=cogcn, or use head.name'
         ' experts or bilinear'
       )
-    return shared_heads.make(options, fusion.width, number, sizes.num_users)
+    return shared_heads.make(options, fusion.width, number)
   if options.name == 'bilinear':
     return _bilinear(options, fusion.width, number)
-  dtype = config.fusion.product_dtype
-  return experts.make(options, fusion.width, number, dtype)
+  return experts.make(options, fusion.width, number)
 
 
 def _bilinear(options, width, num_behaviors):
@@ -67,9 +67,9 @@ def _bilinear(options, width, num_behaviors):
     xavier = jax.nn.initializers.glorot_uniform()
     return {'relation': xavier(key, (num_behaviors, width), jnp.float32)}
 
-  def prepare(net, fused, graphs, task):
-    del net, graphs
-    return fused.behaviors[task]
+  def prepare(net, fused, nodes, task):
+    del net
+    return nodes.pick(fused.behaviors[task])
 
   def score(net, user, item, task):
     scale = experts.task_scale(task, num_behaviors, options)
@@ -86,6 +86,31 @@ def _bilinear(options, width, num_behaviors):
     serve=serve,
     rank=experts.rank_factors,
     scorer=('relation',),
+  )
+
+
+def nodes(
+  graphs: Sequence[graph_lib.Bipartite],
+  users: jax.Array | None = None,
+  dtype: str = 'float32',
+) -> types.Nodes:
+  """The nodes that a head prepares: all, or some users and all items.
+
+  Args:
+    graphs: of each behavior alone.
+    users: i32[B], or None for all.
+    dtype: of the neighbors in products.
+  """
+  product = graph_lib.neighbors
+  walk = lambda task, x: product(graphs[task], x, None, dtype)
+  num_users = graphs[0].user_scale.shape[0]
+  if users is None:
+    return types.Nodes(num_users, lambda x: x, walk, walk)
+  return types.Nodes(
+    num_users=len(users),
+    pick=lambda x: jnp.concatenate([x[users], x[num_users:]]),
+    neighbors=lambda task, x: product(graphs[task], x, users, dtype),
+    walk=walk,
   )
 
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import layers
-from twotsrec.ops import graph as graph_lib
 
 _TINY = 1e-12
 # Below its side's largest a gate logit counts as this much smaller: e^-40 is
@@ -43,7 +42,6 @@ def make(
   options: config_lib.HeadConfig,
   width: int,
   num_behaviors: int,
-  dtype: str = 'float32',
 ) -> types.Head:
   """The head; table rows are the vectors of S experts, f32[n, S * D].
 
@@ -51,7 +49,6 @@ def make(
     options: transfer, gate, gradient policy and tower.
     width: D.
     num_behaviors: K.
-    dtype: of the neighbors in graph products.
   Raises:
     types.UserError: settings that do not go together.
   """
@@ -59,9 +56,8 @@ def make(
   layout = lambda task: _layout(task, num_behaviors, width, options)
   tasks = [layout(task) for task in range(num_behaviors)]
 
-  def prepare(net, fused, graphs, task):
-    walk = lambda x: graph_lib.propagate(graphs[task], x, jnp.dtype(dtype))
-    return _prepare(net, fused.behaviors, walk, tasks[task], options)
+  def prepare(net, fused, nodes, task):
+    return _prepare(net, fused.behaviors, nodes, tasks[task], options)
 
   def score(net, user, item, task):
     return _mix(net, user, item, tasks[task], options.stop_gate)
@@ -141,14 +137,16 @@ def _init(key, num_behaviors, width, options):
   return net
 
 
-def _prepare(net, behaviors, walk, task, options):
-  """A task's table, f32[n, S * D] (COPF eq. 9-12; sec. 5.3.3)."""
-  own = behaviors[task.own]
+def _prepare(net, behaviors, nodes, task, options):
+  """A task's table, f32[m, S * D] (COPF eq. 9-12; sec. 5.3.3)."""
   others = [j for j in range(len(behaviors)) if j != task.own]
+  fits = options.transfer == 'fit' and others
+  if fits:
+    fitted = _fit(net, behaviors, nodes, task.own, options)
+  behaviors = [nodes.pick(table) for table in behaviors]
+  own = behaviors[task.own]
   elsewhere = [behaviors[j] for j in others]
-  if options.transfer == 'fit' and others:
-    relation = net['relation'][task.own]
-    fitted = _fit(net, relation, own, elsewhere, walk, options)
+  if fits:
     vectors = dict(zip(others, fitted, strict=True))
   elif options.transfer == 'attention' and others:
     vectors = {-1: _attend(net['transfer'], own, elsewhere)}
@@ -162,20 +160,25 @@ def _prepare(net, behaviors, walk, task, options):
   return jnp.concatenate([vectors[j] for j in task.slots], axis=1)
 
 
-def _fit(net, relation, own, others, walk, options):
+def _fit(net, behaviors, nodes, task, options):
   """Behavior-fitting experts, all sources in one product (COPF eq. 10-12)."""
-  count = len(others)
+  own, relation = behaviors[task], net['relation'][task]
+  others = [x for j, x in enumerate(behaviors) if j != task]
+  count, depth = len(others), options.transfer_layers
   mixed = [(options.alpha * x + options.beta * own) / 2 for x in others]
-  walked = [jnp.concatenate(mixed, axis=1)]
-  for layer in range(options.transfer_layers):
+  last, picked = jnp.concatenate(mixed, axis=1), []
+  for layer in range(depth):
     if layer:
       relation = relation @ net['steps'][layer - 1]
     factor = jnp.tile(relation, count)
+    picked.append(nodes.pick(last))
+    here = layer + 1 == depth  # only before that other nodes are needed
+    summed = (nodes.neighbors if here else nodes.walk)(task, last)
+    kept = picked[-1] if here else last
     # The relation is the same at every node, so it commutes with the product.
-    summed = walk(walked[-1]) * factor
-    residual = walked[-1] * factor if options.modulate_residual else walked[-1]
-    walked.append(summed + residual)
-  out = sum(walked) if options.transfer_output == 'sum' else walked[-1]
+    last = summed * factor
+    last += kept * factor if options.modulate_residual else kept
+  out = sum(picked) + last if options.transfer_output == 'sum' else last
   return jnp.split(options.transfer_scale * out, count, axis=1)
 
 

@@ -42,9 +42,11 @@ class MultiBehavior(NamedTuple):
       {'fusion': ..., 'head': ...}.
     context: (users i64[E], items i64[E]) of each behavior, the target last ->
       what `encode` and `serve` are given.
-    encode: (params, context, tasks, *, key=None) -> Encoded, tasks those to
-      prepare. A missing key means evaluation (no dropout).
-    score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C].
+    encode: (params, context, tasks, *, users=None, key=None) -> Encoded, tasks
+      those to prepare; users i32[B] those to prepare rows for, in this order,
+      None all. A missing key means evaluation (no dropout).
+    score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C],
+      users by their row in the prepared tables.
     ranker: the target score of any known user and item, with what the prior
       adds to it, as a model whose parameters are
     serve: (params, context) -> Params.
@@ -81,7 +83,7 @@ def make(
   fusion = fusion_lib.make(config, sizes)
   head = behavior_heads.make(config, fusion, sizes)
   prior = _make_prior(config.behavior, num_behaviors)
-  return compose(fusion, head, sizes, prior)
+  return compose(fusion, head, sizes, prior, config.fusion.product_dtype)
 
 
 def _make_prior(options, num_behaviors):
@@ -100,10 +102,12 @@ def compose(
   head: types.Head,
   sizes: types.NodeSizes,
   prior: Callable[[graph_lib.Edges], pair_prior.Prior] | None = None,
+  dtype: str = 'float32',
 ) -> MultiBehavior:
   """The model of a fusion and a head.
 
   A prior makes what is added to the scores of the target; None adds nothing.
+  `dtype` is that of the neighbors in the head's graph products.
   """
   target = sizes.num_behaviors - 1
 
@@ -114,18 +118,19 @@ def compose(
   def context_of(pairs):
     return _context(pairs, fusion, sizes, prior)
 
-  def encode(params, context, tasks=tuple(range(target + 1)), *, key=None):
-    nodes = jnp.concatenate(
+  def encode(
+    params, context, tasks=tuple(range(target + 1)), *, users=None, key=None
+  ):
+    tables = jnp.concatenate(
       [
         params.tables['user']['embedding'],
         params.tables['item']['embedding'][1:],
       ]
     )
     net = params.net['fusion']
-    fused = fusion.encode(net, nodes, context['fusion'], key=key)
-    prepare = lambda task: head.prepare(
-      params.net['head'], fused, context['own'], task
-    )
+    fused = fusion.encode(net, tables, context['fusion'], key=key)
+    nodes = behavior_heads.nodes(context['own'], users, dtype)
+    prepare = lambda task: head.prepare(params.net['head'], fused, nodes, task)
     prepared = tuple(
       prepare(k) if k in tasks else None for k in range(target + 1)
     )
@@ -135,7 +140,8 @@ def compose(
     # One table for both sides: halves would be copied, back and forth.
     table = encoded.tasks[task]
     user = jax.tree.map(lambda leaf: leaf[:, None], rows.gather(table, users))
-    item = rows.gather(table, sizes.num_users + items - 1)
+    first = jax.tree.leaves(table)[0].shape[0] - sizes.num_items
+    item = rows.gather(table, first + items - 1)
     return head.score(params.net['head'], user, item, task)
 
   def walk(params, context):
@@ -188,6 +194,9 @@ def _context(pairs, fusion, sizes, prior):
   """Given arrays: graphs of fusion and head, and the prior, if any."""
   edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
-  own = tuple(edges.graph([k]) for k in range(sizes.num_behaviors))
+  own = tuple(
+    graph_lib.bipartite(one, sizes.num_users, sizes.num_items)
+    for one in edges.pairs
+  )
   context = {'fusion': fusion.context(edges), 'own': own}
   return context if prior is None else context | {'prior': prior(edges)}

@@ -21,7 +21,6 @@ def make(
   options: config_lib.HeadConfig,
   width: int,
   num_behaviors: int,
-  num_users: int,
 ) -> types.Head:
   """A head of one input for all tasks.
 
@@ -33,7 +32,6 @@ def make(
     options: name, number of experts, scale.
     width: D.
     num_behaviors: K.
-    num_users: U.
   """
   members = _members(options, num_behaviors)
   linear = options.name == 'shared_bottom' and options.linear_tower
@@ -41,12 +39,11 @@ def make(
   def init(key):
     return _init(key, width, num_behaviors, [] if linear else members)
 
-  def prepare(net, fused, graphs, task):
-    del graphs
-    table = fused.behaviors[task]
+  def prepare(net, fused, nodes, task):
+    table = nodes.pick(fused.behaviors[task])
     halves = (
-      _half(net, table[:num_users], task, side=0),
-      _half(net, table[num_users:], task, side=1),
+      _half(net, table[: nodes.num_users], task, side=0),
+      _half(net, table[nodes.num_users :], task, side=1),
     )
     return jax.tree.map(lambda *sides: jnp.concatenate(sides), *halves)
 

@@ -73,11 +73,13 @@ def pair_losses(
   batch: Batch,
   task: int,
 ) -> jax.Array:
-  """BPR loss of every pair of a task, f32[P]; 0 for filling."""
+  """BPR loss of every pair of a task, f32[P]; 0 for filling.
+
+  `encoded` has rows for the users of the batch, in its order.
+  """
   pairs = batch.pairs[task]
-  users = jnp.maximum(batch.users[pairs.slot], 0)
   items = jnp.stack([pairs.positive, pairs.negative], axis=1)
-  scores = model.score(params, encoded, task, users, items)
+  scores = model.score(params, encoded, task, pairs.slot, items)
   margin = scores[:, 0] - scores[:, 1]
   return pairs.weight * losses.bpr_loss(margin)
 

@@ -11,10 +11,11 @@ from twotsrec import types
 
 SIMILARITIES = ('cosine', 'inner')
 
-# Logits of a block of anchors, held twice: 16 MB. Anchors of a block share
-# the reading of the table.
-_BLOCK_LOGITS = 2**21
-_LARGEST_BLOCK = 128
+# Logits of a block of anchors, held twice, and the most anchors of it, which
+# share the reading of a table. A CPU works in its caches (16 MB); elsewhere
+# what costs is a loop of small kernels, so blocks are as large as 512 MB allow.
+_LIMITS = {'cpu': (2**21, 128)}
+_ELSEWHERE = (2**26, 4096)
 _SMALLEST_BLOCK = 8
 # From here on exp(-2 / temperature), of opposite vectors, is a normal number.
 _FIXED_SHIFT_FROM = 0.025
@@ -106,9 +107,8 @@ def _over_blocks(queries, weights, positives, keys, shift):
     return loss + added, by_queries, by_keys + by_key
 
   nothing = jnp.float32(0), jnp.zeros_like(arrays[0]), jnp.zeros_like(keys.T)
-  loss, by_queries, by_keys = jax.lax.fori_loop(
-    0, -(-last // size), add_block, nothing
-  )
+  steps = -(-last // size) if size < count else 1  # one block needs no loop
+  loss, by_queries, by_keys = jax.lax.fori_loop(0, steps, add_block, nothing)
   return loss, by_queries[:count], by_keys.T
 
 
@@ -131,9 +131,10 @@ def _block(keys, shift, queries, weights, positives):
 
 def _block_size(num_anchors: int, num_keys: int) -> int:
   """Anchors of a block, a power of two."""
-  fitting = max(_BLOCK_LOGITS // max(num_keys, 1), _SMALLEST_BLOCK)
+  logits, largest = _LIMITS.get(jax.default_backend(), _ELSEWHERE)
+  fitting = max(logits // max(num_keys, 1), _SMALLEST_BLOCK)
   all_of_them = 1 << max(num_anchors - 1, 0).bit_length()
-  return min(1 << (fitting.bit_length() - 1), _LARGEST_BLOCK, all_of_them)
+  return min(1 << (fitting.bit_length() - 1), largest, all_of_them)
 
 
 def _directions(vectors, similarity):

@@ -21,6 +21,7 @@ from twotsrec.ops import graph_layouts
 
 NORMALIZATIONS = ('left', 'right', 'symmetric', 'none')
 MERGES = ('merged', 'union')
+_EDGES = 8192  # gone over at a time where only some rows are asked for
 
 
 class Graph(NamedTuple):
@@ -75,6 +76,45 @@ def from_pairs(
   adjacency = graph_layouts.make(layout, offsets, columns, values)
   left, right = _scalings(offsets, values, normalization)
   return Graph(adjacency, left, right)
+
+
+class Bipartite(NamedTuple):
+  """P = D^-1 A of one behavior, the rows of users and of items apart.
+
+  Attributes:
+    users: B, a row for each user and a column for each item.
+    items: B', a row for each item and a column for each user.
+    user_scale: f32[U, 1], one over the items of a user, 0 without any.
+    item_scale: f32[I, 1], one over the users of an item.
+  """
+
+  users: graph_layouts.Adjacency
+  items: graph_layouts.Adjacency
+  user_scale: jax.Array
+  item_scale: jax.Array
+
+
+def bipartite(
+  pairs: tuple[np.ndarray, np.ndarray],
+  num_users: int,
+  num_items: int,
+  layout: str = 'auto',
+) -> Bipartite:
+  """The two blocks of the graph of one behavior, as `from_pairs` takes it."""
+  users, items, _ = _merge([pairs], num_users, num_items, 'union')
+  blocks, scales = [], []
+  for rows, columns, number in (
+    (users, items, num_users),
+    (items, users, num_items),
+  ):
+    order = np.argsort(rows, kind='stable')
+    counts = np.bincount(rows, minlength=number)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    values = np.ones(len(order), np.float32)
+    blocks.append(graph_layouts.make(layout, offsets, columns[order], values))
+    inverse = np.where(counts > 0, 1.0 / np.maximum(counts, 1), 0.0)
+    scales.append(jnp.asarray(inverse[:, None], jnp.float32))
+  return Bipartite(*blocks, *scales)
 
 
 class Edges(NamedTuple):
@@ -149,6 +189,104 @@ def _backward(dtype, graph, gradient):
 
 
 propagate.defvjp(_forward, _backward)
+
+
+def neighbors(
+  graph: Bipartite,
+  x: jax.Array,
+  users: jax.Array | None = None,
+  dtype: DTypeLike = jnp.float32,
+) -> jax.Array:
+  """Mean of x over the neighbors of every item and of some or all users.
+
+  A head needs no other users than those of a batch. On a CPU, where this is
+  what a step spends its time on, the edges of other users are left out.
+
+  Args:
+    graph: of a behavior.
+    x: f32[U + I, D], of all nodes.
+    users: i32[B], or None for all.
+    dtype: of the gathered neighbors, as in `propagate`.
+  Returns:
+    f32[B + I, D], or f32[U + I, D].
+  """
+  of_users, of_items = jnp.split(x, [graph.user_scale.shape[0]])
+  items = _sums(graph.items, graph.users, of_users, dtype)
+  scale = graph.user_scale if users is None else graph.user_scale[users]
+  if users is None or not isinstance(graph.users, graph_layouts.Csr):
+    sums = _sums(graph.users, graph.items, of_items, dtype)
+    sums = sums if users is None else sums[users]
+  else:
+    sums = _sums_of_rows(graph.users, users, of_items, dtype)
+  return jnp.concatenate([scale * sums, graph.item_scale * items])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _sums(block, transposed, x, dtype):
+  """B x; its gradient is B' g."""
+  del transposed
+  return graph_layouts.product(block, x.astype(dtype))
+
+
+def _sums_forward(block, transposed, x, dtype):
+  return _sums(block, transposed, x, dtype), (block, transposed)
+
+
+def _sums_backward(dtype, blocks, gradient):
+  block, transposed = blocks
+  return None, None, _sums(transposed, block, gradient, dtype)
+
+
+_sums.defvjp(_sums_forward, _sums_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _sums_of_rows(block, chosen, x, dtype):
+  """Some rows of B x, f32[B, D], edge by edge."""
+
+  def add(slot, column, sums):
+    of_edges = jnp.asarray(x.astype(dtype)[column], jnp.float32)
+    return sums.at[slot].add(of_edges, mode='drop', indices_are_sorted=True)
+
+  return _over_edges(block, chosen, add, (len(chosen), x.shape[1]))
+
+
+def _sums_of_rows_forward(block, chosen, x, dtype):
+  return _sums_of_rows(block, chosen, x, dtype), (block, chosen, x.shape)
+
+
+def _sums_of_rows_backward(dtype, inputs, gradient):
+  block, chosen, shape = inputs
+
+  def add(slot, column, sums):
+    of_edges = gradient.astype(dtype).at[slot].get(mode='fill', fill_value=0)
+    return sums.at[column].add(jnp.asarray(of_edges, jnp.float32))
+
+  return None, None, _over_edges(block, chosen, add, shape)
+
+
+_sums_of_rows.defvjp(_sums_of_rows_forward, _sums_of_rows_backward)
+
+
+def _over_edges(block, chosen, add, shape):
+  """Goes over the edges of some rows, of which the host knows no number.
+
+  add: (place of the row in `chosen`, past the end for filling, column, sums).
+  """
+  sums = jnp.zeros(shape, jnp.float32)
+  if not block.columns.size:
+    return sums
+  starts, ends = block.offsets[chosen], block.offsets[chosen + 1]
+  last = jnp.cumsum(ends - starts)
+
+  def step(number, sums):
+    place = number * _EDGES + jnp.arange(_EDGES)
+    slot = jnp.searchsorted(last, place, side='right')
+    row = jnp.minimum(slot, len(chosen) - 1)
+    at = ends[row] - (last[row] - place)
+    return add(slot, block.columns.at[at].get(mode='clip'), sums)
+
+  return jax.lax.fori_loop(0, -(-last[-1] // _EDGES), step, sums)
 
 
 def _merge(pairs, num_users, num_items, merge):

@@ -1,4 +1,4 @@
-"""Layouts of a symmetric sparse matrix for its product with a table.
+"""Layouts of a sparse matrix for its product with a table.
 
 'bcsr', compressed rows, has a native kernel on CPUs that uses all cores.
 'segments' gathers the neighbors of all rows and adds them up by row: one fused
@@ -29,7 +29,7 @@ class Csr(NamedTuple):
 
   Attributes:
     values: f32[E].
-    columns: i32[E], 0..n-1.
+    columns: i32[E].
     offsets: i32[n + 1], where each row begins.
   """
 
@@ -39,7 +39,7 @@ class Csr(NamedTuple):
 
   @property
   def num_nodes(self) -> int:
-    """n."""
+    """n, rows."""
     return self.offsets.shape[0] - 1
 
 
@@ -114,7 +114,7 @@ def make(
 
 @jax.custom_batching.custom_vmap
 def product(adjacency: Adjacency, x: jax.Array) -> jax.Array:
-  """A x, f32[n, D], for x f32 or bf16[n, D]; f32 sums."""
+  """A x, f32[n, D], for x f32 or bf16 with a row for each column; f32 sums."""
   if isinstance(adjacency, Csr):
     return _csr_product(adjacency, x)
   if isinstance(adjacency, Segments):
@@ -126,19 +126,21 @@ def product(adjacency: Adjacency, x: jax.Array) -> jax.Array:
 def _stack_columns(axis_size, is_batched, adjacency, x):
   """The products with x[B, n, D] as one, with f32[n, B * D]."""
   del axis_size, is_batched  # only x can be a batch
-  batch, num_nodes, width = x.shape
-  wide = jnp.moveaxis(x, 0, 1).reshape(num_nodes, batch * width)
-  sums = product(adjacency, wide).reshape(num_nodes, batch, width)
+  batch, num_columns, width = x.shape
+  wide = jnp.moveaxis(x, 0, 1).reshape(num_columns, batch * width)
+  sums = product(adjacency, wide).reshape(-1, batch, width)
   return jnp.moveaxis(sums, 1, 0), True
 
 
 def _csr_product(adjacency, x):
   matrix = sparse.BCSR(
     (adjacency.values, adjacency.columns, adjacency.offsets),
-    shape=(adjacency.num_nodes,) * 2,
+    shape=(adjacency.num_nodes, x.shape[0]),
     indices_sorted=True,
     unique_indices=True,
   )
+  if x.dtype == jnp.float32:
+    return matrix @ x
   # The kernel wants one type. A cast back is taken out by the compiler with
   # the cast before it, rounding is not.
   kept = jnp.finfo(x.dtype)

@@ -119,7 +119,8 @@ def _make_forward(model, options):
     tasks = tuple(k for k, weight in enumerate(weights) if weight)
     # Without a key, as in evaluation, nothing is dropped.
     own_key = None if key is None else jax.random.fold_in(key, _DROPOUT)
-    encoded = model.encode(params, context, tasks, key=own_key)
+    users = jnp.maximum(batch.users, 0)
+    encoded = model.encode(params, context, tasks, users=users, key=own_key)
     values = {
       k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
       for k in tasks
