@@ -246,6 +246,9 @@ class FusionConfig:
   self_loop: bool = free(True)  # eq. 5, "+ I"; False in LightGCN
   combine: str = one_of('sum', 'mean')  # eq. 7; mean of the layers in LightGCN
   product_dtype: str = one_of('float32', 'bfloat16')  # sums stay float32
+  dropout: float = below(1, 0.0)  # mbgcn: .2, of rows before their product
+  item_weight: float = at_least(0, 1.0)  # mbgcn, lambda of what items share
+  branch_weight: float = between(0, 1, 0.1)  # kmclr_no_kg, of LightGCN
 
 
 @dataclasses.dataclass

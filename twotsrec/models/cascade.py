@@ -87,6 +87,21 @@ def depths(
   return layers
 
 
+def depth(options: config_lib.FusionConfig) -> int:
+  """Layers of a fusion that walks all behaviors together, 1 by default.
+
+  Raises:
+    types.UserError: more than one number of layers.
+  """
+  layers = [*options.num_layers] or [1]
+  if len(layers) > 1:
+    raise types.UserError(
+      f'fusion.num_layers has {len(layers)} numbers, but fusion.name='
+      f'{options.name} walks all behaviors together; give one, or none for 1'
+    )
+  return layers[0]
+
+
 def own_graphs(
   edges: graph_lib.Edges, normalization: str
 ) -> tuple[graph_lib.Graph, ...]:

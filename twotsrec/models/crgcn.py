@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import cascade
-
-_TINY = 1e-24  # of a squared norm, as in the program
+from twotsrec.models import layers as layers_lib
 
 
 def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
@@ -37,7 +36,7 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   def encode(net, nodes, graphs, *, key=None):
     del key  # no dropout
     layer = lambda k, at, x: walk(graphs[k], x) + net['bias'][k][at]
-    combine = lambda layers: layers[0] + _direction(layers[-1])
+    combine = lambda layers: layers[0] + layers_lib.unit_rows(layers[-1])
     carry = lambda k, layers, table: table
     return cascade.fused(
       cascade.run(nodes, depths, layer, combine, carry), options
@@ -53,11 +52,3 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     reads=('num_layers', 'post_behavior', 'product_dtype'),
     upstream_only=not merged,
   )
-
-
-def _direction(x):
-  """Rows of length 1, f32[n, D]; a row of zeros stays one."""
-  squared = jnp.sum(x * x, axis=1, keepdims=True)
-  some = squared > _TINY
-  # The inner `where` keeps a division by 0 out of the gradient.
-  return jnp.where(some, x / jnp.sqrt(jnp.where(some, squared, 1.0)), 0.0)

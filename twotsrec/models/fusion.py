@@ -8,12 +8,19 @@ from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
+from twotsrec.models import bcipm
 from twotsrec.models import cigf
+from twotsrec.models import cml
 from twotsrec.models import cogcn
 from twotsrec.models import crgcn
+from twotsrec.models import gnmr
+from twotsrec.models import kmclr_no_kg
 from twotsrec.models import mb_cgcn
+from twotsrec.models import mbgcn
+from twotsrec.models import mule
 from twotsrec.models import pkef
 from twotsrec.models import rgcn
+from twotsrec.models import s_mbrec
 
 _MAKERS = {
   'cogcn': cogcn.make,
@@ -22,6 +29,13 @@ _MAKERS = {
   'crgcn': crgcn.make,
   'cigf': cigf.make,
   'pkef': pkef.make,
+  'mbgcn': mbgcn.make,
+  'bcipm': bcipm.make,
+  'mule': mule.make,
+  'gnmr': gnmr.make,
+  's_mbrec': s_mbrec.make,
+  'cml': cml.make,
+  'kmclr_no_kg': kmclr_no_kg.make,
 }
 NAMES = tuple(_MAKERS)
 

@@ -24,12 +24,7 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     types.UserError: more than one number of layers.
   """
   options, number = config.fusion, sizes.num_behaviors
-  if len(options.num_layers) > 1:
-    raise types.UserError(
-      f'fusion.num_layers has {len(options.num_layers)} numbers, but'
-      ' fusion.name=rgcn walks all behaviors together; give one, or none for 1'
-    )
-  (depth,) = tuple(options.num_layers) or (1,)
+  depth = cascade.depth(options)
   walk = cascade.walk(options)
 
   def init(key):
