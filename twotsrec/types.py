@@ -198,6 +198,8 @@ class Fusion(NamedTuple):
       is refused (`objectives.auxiliaries`).
     upstream_only: whether it promises that the table of a behavior depends on
       no edge of a later one (COPF sec. 4.2: downstream must not leak upstream).
+    extra: names in `Fused.extra`. A loss beside the ranking that reads another
+      is refused (`objectives.auxiliaries`).
   """
 
   init: Callable[[jax.Array], PyTree]
@@ -209,6 +211,7 @@ class Fusion(NamedTuple):
   least_behaviors: int = 1
   extra: tuple[str, ...] = ()
   upstream_only: bool = False
+  extra: tuple[str, ...] = ()
 
 
 class Head(NamedTuple):

@@ -27,6 +27,7 @@ from twotsrec.evaluation import offline
 from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
@@ -67,6 +68,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   behavior_heads.check_behaviors(behaviors.names)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
+  auxiliaries.check_extra(config, model.extra)
   context = {'item_counts': offline.item_counts(prepared)}
   context |= model.context(behavior_feeds.edges(behaviors))
   stage2, serve = None, jax.jit(model.serve)
