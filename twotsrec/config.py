@@ -78,6 +78,7 @@ _OWN = all_of(
 )
 _ALIGN = _BESIDE('alignment')
 _ALIGNED = all_of(_ALIGN, read_unless('behavior.contrastive', 0))
+_COMPARED = any_of(_ALIGNED, _BESIDE('star', 'augmented'))
 _L2 = read_unless('behavior.l2', 0)
 _PAIRS = read_unless('behavior.prior', 'none')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
@@ -292,10 +293,15 @@ class BehaviorConfig:
   # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
   auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
   contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
+  # Weights of the other losses beside the ranking.
+  star_weight: float = at_least(0, 0.0, _BESIDE('star'))  # s_mbrec: .1
+  view_weight: float = at_least(0, 0.0, _BESIDE('view'))  # cml: .0005
+  augmented_weight: float = at_least(0, 0.0, _BESIDE('augmented'))  # kmclr: .1
+  preference_weight: float = at_least(0, 0.0, _BESIDE('preference'))  # bcipm
   temperature: float = above(0, 0.1)  # sec. 5.5.2
-  anchors: str = one_of('batch', 'all', read=_ALIGNED)  # authors; all is eq. 8
+  anchors: str = one_of('batch', 'all', read=_COMPARED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U
-  similarity: str = one_of('cosine', 'inner', read=_ALIGNED)  # authors
+  similarity: str = one_of('cosine', 'inner', read=_COMPARED)  # authors
   l2: float = at_least(0, 0.01)  # eq. 17, mu
   l2_scope: str = one_of('authors', 'all', read=_L2)  # tables, gate, transfers
   decay_rate: float = above(0, 0.96)  # authors: of learning rate, each epoch

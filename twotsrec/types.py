@@ -194,8 +194,6 @@ class Fusion(NamedTuple):
     reads: settings under `fusion` that it reads, besides its name; others may
       not be changed.
     least_behaviors: how many behaviors it needs; a log with fewer is refused.
-    extra: names in `Fused.extra`. A loss beside the ranking that reads another
-      is refused (`objectives.auxiliaries`).
     upstream_only: whether it promises that the table of a behavior depends on
       no edge of a later one (COPF sec. 4.2: downstream must not leak upstream).
     extra: names in `Fused.extra`. A loss beside the ranking that reads another
@@ -209,7 +207,6 @@ class Fusion(NamedTuple):
   merged: bool = False
   reads: tuple[str, ...] = ()
   least_behaviors: int = 1
-  extra: tuple[str, ...] = ()
   upstream_only: bool = False
   extra: tuple[str, ...] = ()
 

@@ -40,6 +40,8 @@ LIGHTGCN = {
   'fusion__combine': 'mean',
 }  # fmt: skip
 MERGED = {'fusion__post_behavior': 'merged'}
+# Fusions of one table for all behaviors have no such setting.
+DECOUPLED = {'fusion__post_behavior': 'decoupled'}
 # Fusion, settings of it, and the variant of COPF whose head it is tried with.
 CASES = (
   ('cogcn', {}, 'copf'),
@@ -58,6 +60,13 @@ CASES = (
   ('cigf', {'fusion__num_layers': (1,)}, 'copf'),
   ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'copf'),
   ('pkef', {}, 'pme'),
+  ('mbgcn', {}, 'no_aggregation'),
+  ('gnmr', DECOUPLED, 'shared_bottom'),
+  ('s_mbrec', {'fusion__num_layers': (2,)}, 'no_aggregation'),
+  ('bcipm', {'fusion__num_layers': (2,)}, 'no_aggregation'),
+  ('cml', DECOUPLED, 'ple'),
+  ('kmclr_no_kg', {}, 'no_aggregation'),
+  ('mule', {'fusion__num_layers': (1, 2)}, 'mesi'),
 )
 
 

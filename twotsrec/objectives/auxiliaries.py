@@ -18,6 +18,7 @@ from twotsrec import types
 from twotsrec.models import experts
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.objectives import contrasts
 from twotsrec.ops import contrastive
 
 # (params, Encoded, Batch, context, key) -> f32[], times its weight. `context`
@@ -239,8 +240,90 @@ def _anchors(batch, num_users, num_items, which):
   return jnp.maximum(batch.users, 0), of_user, jnp.maximum(items, 0), weight
 
 
+def _by_side(batch, num_users, table, options):
+  """Yields rows and anchors of the users, then of the items.
+
+  Weights are over the users or items of the batch, counted as they occur.
+  """
+  num_items = table.shape[0] - num_users
+  users, user_weight, items, item_weight = _anchors(
+    batch, num_users, num_items, options.anchors
+  )
+  mean = lambda weight: weight / jnp.maximum(jnp.sum(weight), 1.0)
+  yield slice(num_users), contrasts.Anchors(users, mean(user_weight))
+  yield slice(num_users, None), contrasts.Anchors(items, mean(item_weight))
+
+
+def _make_star(given):
+  options, num_users = given.config.behavior, given.num_users
+
+  def loss(params, encoded, batch, context, key):
+    del params, context, key
+    *upstream, target = encoded.extra['views']
+    total = jnp.zeros(())
+    for rows, anchors in _by_side(batch, num_users, target, options):
+      # Rows of a side, as nodes are numbered.
+      alike = encoded.extra['alike'][rows]
+      first = rows.start or 0
+      alike = jnp.where(alike >= 0, alike - first, -1)
+      for table in upstream:
+        total += contrasts.star(
+          anchors, alike, target[rows], table[rows], options
+        )
+    return options.star_weight * total
+
+  return loss
+
+
+def _make_view(given):
+  options = given.config.behavior
+
+  def loss(params, encoded, batch, context, key):
+    del params, context, key
+    views = encoded.extra['views']
+    values, weights = contrasts.view_losses(views, batch.users)
+    mean = jnp.sum(values) / jnp.maximum(jnp.sum(weights), 1.0) / len(views)
+    return options.view_weight * mean
+
+  return loss
+
+
+def _make_augmented(given):
+  options, num_users = given.config.behavior, given.num_users
+
+  def loss(params, encoded, batch, context, key):
+    del params, context, key
+    one, other = encoded.extra['augmented']
+    total = jnp.zeros(())
+    for rows, anchors in _by_side(batch, num_users, one, options):
+      total += contrasts.between(anchors, one[rows], other[rows], options)
+    return options.augmented_weight * total
+
+  return loss
+
+
+def _make_preference(given):
+  options, num_users = given.config.behavior, given.num_users
+
+  def loss(params, encoded, batch, context, key):
+    del params, context, key
+    contextual = encoded.extra['contextual']
+    mean = contrasts.preferences(contextual, batch, num_users)
+    return options.preference_weight * mean
+
+  return loss
+
+
 _ALL = {
   'alignment': Auxiliary(_make_alignment, weight='behavior.contrastive'),
   'unique': Auxiliary(_make_unique, weight='head.unique_weight'),
+  'star': Auxiliary(_make_star, 'behavior.star_weight', ('views', 'alike')),
+  'view': Auxiliary(_make_view, 'behavior.view_weight', ('views',)),
+  'augmented': Auxiliary(
+    _make_augmented, 'behavior.augmented_weight', ('augmented',)
+  ),
+  'preference': Auxiliary(
+    _make_preference, 'behavior.preference_weight', ('contextual',)
+  ),
 }
 NAMES = tuple(_ALL)

@@ -37,6 +37,26 @@ UNION = {
   'fusion.operator': 'union',
   'fusion.num_layers': lambda number: (3,) * number,
 }
+# A product of rows under one mean of BPR, at a rate that stays.
+MULTIPLIED = {
+  **PLAIN,
+  **UNSCALED,
+  'behavior.bpr_scale': 1.0,
+  'behavior.decay_rate': 1.0,
+}
+# All behaviors train one table. The authors' contrast weighs .005 on a tenth of
+# the users, over as many terms as the ranking; their rate goes from 1e-3 to
+# 5e-3 and back.
+CML = {
+  'fusion.name': 'cml',
+  'fusion.num_layers': (3,),
+  'fusion.normalization': 'symmetric',
+  'behavior.weights': (),
+  'behavior.auxiliary': ('view',),
+  'behavior.view_weight': 5e-4,
+  **MULTIPLIED,
+  'train.learning_rate': 2e-3,
+}
 SYSTEMS = {
   # Vectors of users and items as they are; no graph is walked.
   'mf_bpr': {
@@ -61,6 +81,53 @@ SYSTEMS = {
   'lightgcn_m': {**UNION, **PLAIN, **UNSCALED, **TARGET_LOSS},
   # The same graph under COPF's head and objective.
   'lightgcn_m_dfme': {**UNION},
+  # The other fusions with a score of their own; widths as COPF's, of each of
+  # the two tables where a fusion makes two of the columns.
+  'mbgcn': {
+    'fusion.name': 'mbgcn',
+    'fusion.dropout': 0.2,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'train.learning_rate': 3e-4,
+  },
+  's_mbrec': {
+    'fusion.name': 's_mbrec',
+    'fusion.num_layers': (2,),
+    'behavior.auxiliary': ('star',),
+    'behavior.star_weight': 0.1,
+    'behavior.temperature': 0.2,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+  },
+  # The authors weigh preferences by .4 on their Taobao, .3 on their Tmall.
+  'bcipm': {
+    'fusion.name': 'bcipm',
+    'fusion.num_layers': (2,),
+    'behavior.auxiliary': ('preference',),
+    'behavior.preference_weight': 0.4,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'behavior.bpr_scale': 0.6,
+    'train.learning_rate': 1e-4,
+  },
+  'cml': {**CML},
+  'kmclr_no_kg': {
+    **CML,
+    'fusion.name': 'kmclr_no_kg',
+    'model.width': 128,
+    'behavior.auxiliary': ('view', 'augmented'),
+    'behavior.augmented_weight': 0.1,
+    'behavior.temperature': 0.2,
+  },
+  # Ours beside Table 2: later than most of it.
+  'mule': {
+    'fusion.name': 'mule',
+    'fusion.num_layers': (1, 4),
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'behavior.l2': 0.0,
+    'train.learning_rate': 1e-4,
+  },
 }
 
 
