@@ -240,7 +240,7 @@ class FusionConfig:
   """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
 
   name: str = free('cogcn')  # see twotsrec/models/fusion.py
-  num_layers: tuple[int, ...] = at_least(0, ())  # () is 1 each: authors
+  num_layers: tuple[int, ...] = at_least(0, ())  # one, or K; () is 1: authors
   pre_behavior: str = one_of('all', 'nearest', 'none')  # eq. 6
   keep_initial: bool = free(False, _NEAREST)  # ours: adds embeddings again
   in_behavior: str = one_of('upstream', 'own', 'all', read=_WALKED)  # eq. 5
@@ -289,6 +289,7 @@ class BehaviorConfig:
   # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
   auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
   contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
+  parallel: float = at_least(0, 1.0, _BESIDE('parallel'))  # PKEF: its weight
   temperature: float = above(0, 0.1)  # sec. 5.5.2
   anchors: str = one_of('batch', 'all', read=_ALIGNED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U

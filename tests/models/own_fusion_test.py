@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,8 @@ from twotsrec.runs import run as runs_lib
 from twotsrec.training import behavior_steps
 from twotsrec.training import run_directory
 
-NAME = f'{mb_cgcn.__file__}:make'
+FILE = pathlib.Path(mb_cgcn.__file__)
+NAME = f'{FILE}:make'
 SIZES = types.NodeSizes(3, toys.USERS, toys.ITEMS, toys.WIDTH)
 GROUPS = jnp.array([9.0, 4.0])
 
@@ -54,6 +56,13 @@ def _tables(net, dense=None, key=None, **changes):
 @functools.cache
 def _net():
   return toys.random_like(jax.eval_shape(_fusion()[0].init, jax.random.key(0)))
+
+
+def test_the_map_shows_the_file():
+  shown = (FILE.parents[2] / 'WORKSPACE.md').read_text(encoding='utf-8')
+  text = FILE.read_text(encoding='utf-8')
+  assert f'```python\n{text}```\n' in shown
+  assert len(text.splitlines()) <= 60
 
 
 def test_it_is_its_equations_in_dense_algebra():
