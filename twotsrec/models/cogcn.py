@@ -74,6 +74,9 @@ def _encode(nodes, graphs, options):
   """Representations e^{k,*} of all nodes, K times f32[n, D]."""
   outputs, start = [], nodes
   for k, walked in enumerate(graphs):
+    if k and _stands_for_all(options):
+      outputs += outputs[:1]
+      continue
     depth = options.num_layers[k] if options.num_layers else 1
     layers = _convolve(walked, start, depth, options)
     outputs.append(_combine(layers, options.combine))
@@ -81,6 +84,17 @@ def _encode(nodes, graphs, options):
   if options.post_behavior == 'merged':
     return (jnp.asarray(sum(outputs)),) * len(outputs)
   return tuple(outputs)
+
+
+def _stands_for_all(options):
+  """Whether every behavior walks the same graph from the same start.
+
+  COPF-F, of the same kind with the operator 'merged', is walked once for each
+  behavior, as it always was: its results keep their bits.
+  """
+  one_graph = options.in_behavior == 'all' and options.operator == 'union'
+  same_depth = len(set(options.num_layers)) < 2
+  return one_graph and same_depth and options.pre_behavior == 'none'
 
 
 def _convolve(graphs, start, depth, options):
