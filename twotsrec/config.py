@@ -21,6 +21,7 @@ from twotsrec.fields import free
 from twotsrec.fields import one_of
 from twotsrec.fields import read_if
 from twotsrec.fields import read_unless
+from twotsrec.fields import read_with
 from twotsrec.fields import section
 from twotsrec.fields import some_of
 
@@ -66,14 +67,17 @@ _GATED = read_unless('head.gate', 'none')
 _STOP = all_of(_MIXED, _GATED, read_unless('head.gradient_policy', 'none'))
 _OTHERS = all_of(_EXPERTS, read_unless('head.transfer', 'none', 'attention'))
 _ORDER = all_of(_OTHERS, _GATED)
+_BESIDE = functools.partial(read_with, 'behavior.auxiliary')
 _UNIQUE = read_unless('head.unique_weight', 0)
 _SCALED = any_of(_OTHERS, _UNIQUE)
 # What is unique to one behavior of a shared representation is nothing.
 _OWN = all_of(
   read_unless('head.name', 'shared_bottom', 'mmoe', 'ple'),
   read_unless('fusion.post_behavior', 'merged'),
+  _BESIDE('unique'),
 )
-_ALIGNED = read_unless('behavior.contrastive', 0)
+_ALIGN = _BESIDE('alignment')
+_ALIGNED = all_of(_ALIGN, read_unless('behavior.contrastive', 0))
 _L2 = read_unless('behavior.l2', 0)
 _PAIRS = read_unless('behavior.prior', 'none')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
@@ -282,7 +286,9 @@ class BehaviorConfig:
   aggregate: str = one_of('loss', 'behaviors', 'groups')  # eq. 16: the loss
   bpr_scale: float = above(0, 3.0)  # authors
   bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16
-  contrastive: float = at_least(0, 1.0)  # eq. 17, gamma
+  # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
+  auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
+  contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
   temperature: float = above(0, 0.1)  # sec. 5.5.2
   anchors: str = one_of('batch', 'all', read=_ALIGNED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U

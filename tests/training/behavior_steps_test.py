@@ -10,6 +10,7 @@ from tests import behavior_toys as toys
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import behavior_steps
 
@@ -246,7 +247,7 @@ def test_unique_losses_weigh_as_their_tasks():
 
   def extra(params):
     encoded = model.encode(params, context)
-    values = behavior_objectives.unique_losses(
+    values = auxiliaries.unique_losses(
       encoded, batch, pairs_of, toys.USERS, made.head
     )
     return 2.0 * 3.0 * (0.5 * values[0] + 0.3 * values[1])

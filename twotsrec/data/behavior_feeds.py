@@ -59,7 +59,8 @@ def make(
   samples = config.behavior.samples
   sets = list(behaviors.train)
   drawn = [np.minimum(np.diff(s.offsets), samples) for s in trained.train]
-  unique = _unique(behaviors, config) if config.head.unique_weight else {}
+  wanted = config.head.unique_weight and 'unique' in config.behavior.auxiliary
+  unique = _unique(behaviors, config) if wanted else {}
   for (task, _), seen in unique.items():
     sets.append(seen)
     drawn.append(np.minimum(np.diff(seen.offsets), drawn[task]))

@@ -8,10 +8,20 @@ from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
+from twotsrec.models import cigf
 from twotsrec.models import cogcn
+from twotsrec.models import crgcn
+from twotsrec.models import mb_cgcn
+from twotsrec.models import pkef
+from twotsrec.models import rgcn
 
 _MAKERS = {
   'cogcn': cogcn.make,
+  'rgcn': rgcn.make,
+  'mb_cgcn': mb_cgcn.make,
+  'crgcn': crgcn.make,
+  'cigf': cigf.make,
+  'pkef': pkef.make,
 }
 NAMES = tuple(_MAKERS)
 

@@ -52,6 +52,7 @@ class MultiBehavior(NamedTuple):
       parameters are
     freeze: (params, context) -> Params. Both None where a head has no vector
       of a user.
+    extra: names in `Encoded.extra`.
   """
 
   init: Callable[..., types.Params]
@@ -62,6 +63,7 @@ class MultiBehavior(NamedTuple):
   serve: Callable[..., types.Params]
   trunk: types.Model | None = None
   freeze: Callable[..., types.Params] | None = None
+  extra: tuple[str, ...] = ()
 
 
 def make(
@@ -167,6 +169,7 @@ def compose(
     serve=serve,
     trunk=trunk if plugs else None,
     freeze=freeze if plugs else None,
+    extra=fusion.extra,
   )
 
 

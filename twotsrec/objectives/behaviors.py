@@ -6,7 +6,6 @@
 can be left to a gradient aggregator, as with activeness groups.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,9 +14,7 @@ import jax.numpy as jnp
 from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import types
-from twotsrec.models import experts
 from twotsrec.models import multi_behavior
-from twotsrec.ops import contrastive
 from twotsrec.ops import pairs as pairs_lib
 
 # Neither relations nor biases are regularized in the authors' code.
@@ -80,99 +77,6 @@ def pair_losses(
   scores = model.score(params, encoded, task, users, items)
   margin = scores[:, 0] - scores[:, 1]
   return pairs.weight * losses.bpr_loss(margin)
-
-
-def unique_losses(
-  encoded: multi_behavior.Encoded,
-  batch: Batch,
-  pairs_of: Sequence[tuple[int, int]],
-  num_users: int,
-  options: config_lib.HeadConfig,
-) -> list[jax.Array]:
-  """Mean BPR losses of what two behaviors do not share, f32[] each.
-
-  Args:
-    encoded: representations of all nodes.
-    batch: its `unique` pairs.
-    pairs_of: (task, source) of each set of pairs.
-    num_users: U.
-    options: scales of the scores and the vectors.
-  Reference: PKEF's PME head (COPF Table 5): the part of the source that is
-    orthogonal to the task's representation ranks pairs of one of them only.
-  """
-  values = []
-  for (task, source), pairs in zip(pairs_of, batch.unique, strict=True):
-    own, other = encoded.behaviors[task], encoded.behaviors[source]
-    rest = options.transfer_scale * (other - experts.project(other, own))
-    users = jnp.maximum(batch.users[pairs.slot], 0)
-    items = num_users + jnp.stack([pairs.positive, pairs.negative], 1) - 1
-    products = rest[users][:, None] * rest[items]
-    scale = experts.task_scale(task, len(encoded.behaviors), options)
-    scores = scale * jnp.sum(products, axis=-1)
-    margin = scores[:, 0] - scores[:, 1]
-    values.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
-  return values
-
-
-def alignment(
-  encoded: multi_behavior.Encoded,
-  batch: Batch,
-  num_users: int,
-  options: config_lib.BehaviorConfig,
-) -> jax.Array:
-  """Contrastive loss of the target against every other behavior, f32[].
-
-  Args:
-    encoded: representations of all nodes.
-    batch: its positives of the target are the anchors, counted as often as
-      they occur, unless options.anchors is 'all'.
-    num_users: U.
-    options: temperature, similarity and divisors.
-  Reference: COPF eq. 8; both sides over the number of users is the authors'
-    code.
-  """
-  *upstream, target = encoded.behaviors
-  num_items = target.shape[0] - num_users
-  users, user_weight, items, item_weight = _anchors(
-    batch, num_users, num_items, options.anchors
-  )
-  divisors = (
-    num_users,
-    num_items if options.normalizer == 'sides' else num_users,
-  )
-  total = jnp.zeros(())
-  for table in upstream:
-    for side, ids, weight, divisor in (
-      (slice(None, num_users), users, user_weight, divisors[0]),
-      (slice(num_users, None), items, item_weight, divisors[1]),
-    ):
-      loss = contrastive.info_nce(
-        target[side][ids],
-        weight / divisor,
-        ids,
-        table[side],
-        options.temperature,
-        options.similarity,
-      )
-      total += jnp.asarray(loss)
-  return total
-
-
-def _anchors(batch, num_users, num_items, which):
-  """Distinct users and items, 0-based, with their weights; filling last."""
-  if which == 'all':
-    ones = lambda count: jnp.ones(count, jnp.float32)
-    everyone = (jnp.arange(num_users), ones(num_users))
-    return *everyone, jnp.arange(num_items), ones(num_items)
-  pairs = batch.pairs[-1]
-  size = batch.users.shape[0]
-  of_user = jnp.zeros(size).at[pairs.slot].add(pairs.weight)
-  of_item = jnp.zeros(num_items).at[pairs.positive - 1].add(pairs.weight)
-  places = min(pairs.positive.shape[0], num_items)
-  (items,) = jnp.nonzero(of_item > 0, size=places, fill_value=-1)
-  weight = jnp.where(items >= 0, of_item[items], 0.0)
-  # Filling users stand at the end of a batch; a user without pairs weighs 0.
-  return jnp.maximum(batch.users, 0), of_user, jnp.maximum(items, 0), weight
 
 
 def l2_penalty(params: types.Params, scope: str) -> jax.Array:

@@ -26,6 +26,7 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
@@ -75,6 +76,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     _check_one(config)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
+  auxiliaries.check_extra(config, model.extra)
   context = {'item_counts': offline.item_counts(prepared)}
   context |= model.context(behavior_feeds.edges(behaviors))
   stage2, serve = None, jax.jit(model.serve)
