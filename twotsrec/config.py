@@ -241,7 +241,7 @@ class FusionConfig:
   """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
 
   name: str = free('cogcn')  # see twotsrec/models/fusion.py
-  num_layers: tuple[int, ...] = at_least(0, ())  # () is 1 each: authors
+  num_layers: tuple[int, ...] = at_least(0, ())  # one, or K; () is 1: authors
   pre_behavior: str = one_of('all', 'nearest', 'none')  # eq. 6
   keep_initial: bool = free(False, _NEAREST)  # ours: adds embeddings again
   in_behavior: str = one_of('upstream', 'own', 'all', read=_WALKED)  # eq. 5
@@ -293,6 +293,7 @@ class BehaviorConfig:
   # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
   auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
   contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
+  parallel: float = at_least(0, 1.0, _BESIDE('parallel'))  # PKEF: its weight
   # Weights of the other losses beside the ranking.
   star_weight: float = at_least(0, 0.0, _BESIDE('star'))  # s_mbrec: .1
   view_weight: float = at_least(0, 0.0, _BESIDE('view'))  # cml: .0005
@@ -373,8 +374,9 @@ class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
   # The rivals of a held-out item: 'all' its user never had (sec. 4.1.1 for ML),
-  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought
-  # before; 'catalog' every other item. A held-out item that could not be such a
+  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought in
+  # the splits before, which of one behavior is all that is not in train;
+  # 'catalog' every other item. A held-out item that could not be such a
   # rival is not ranked. 'auto' is all, unbought where behaviors come before the
   # target, or catalog where a twentieth of the items would not be ranked.
   candidates: str = one_of(*CANDIDATES)

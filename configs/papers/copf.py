@@ -34,6 +34,15 @@ LABELS = {
   'lightgcn_multi': 'LightGCN per behavior',
   'lightgcn_m': 'LightGCN-M',
   'lightgcn_m_dfme': 'LightGCN-M + DFME',
+  'rgcn': 'RGCN',
+  'mb_cgcn': 'MB-CGCN',
+  'mb_cgcn_dfme': 'MB-CGCN + DFME',
+  'crgcn': 'CRGCN',
+  'crgcn_dfme': 'CRGCN + DFME',
+  'cigf': 'CIGF',
+  'cigf_dfme': 'CIGF + DFME',
+  'pkef': 'PKEF',
+  'pkef_dfme': 'PKEF + DFME',
   'wo_cogcn': 'w/o COGCN',
   'copf_p': 'COPF-P',
   'copf_a': 'COPF-A',
@@ -250,7 +259,13 @@ def _figure(name, axis, title, paper):
 TABLES = {
   '2': _table(
     '2', 'Table 2: COPF, its competitors and the rules',
-    'mf_bpr', 'lightgcn', 'lightgcn_multi', 'copf_released', 'copf_prior',
+    'mf_bpr', 'lightgcn', 'lightgcn_multi',
+    'rgcn',
+    'mb_cgcn',
+    'crgcn',
+    'cigf',
+    'pkef',
+    'copf_released', 'copf_prior',
     marked=EARLIER,
   ),
   '3': _table(
@@ -270,6 +285,10 @@ TABLES = {
   '6': _table(
     '6', 'Table 6: backbones, by themselves and under DFME',
     'lightgcn_m', 'lightgcn_m_dfme',
+    'mb_cgcn', 'mb_cgcn_dfme',
+    'crgcn', 'crgcn_dfme',
+    'cigf', 'cigf_dfme',
+    'pkef', 'pkef_dfme',
     marked=EARLIER,
   ),
   'fig3': _figure(

@@ -137,6 +137,45 @@ def test_the_unique_part_of_a_source_ranks_pairs_of_one_behavior_only():
     np.testing.assert_allclose(value, total / weights, rtol=1e-4)
 
 
+def test_parallel_tables_rank_the_pairs_of_every_task_that_is_trained():
+  made = toys.config(
+    'no_aggregation',
+    behavior__auxiliary=('parallel',),
+    behavior__parallel=2.0,
+    behavior__weights=(0.5, 0.0, 0.25),
+    head__score_scale=(2.0, 3.0, 4.0),
+  )
+  ((name, loss),) = auxiliaries.make(made, USERS).items()
+  assert name == 'parallel'
+  tables, batch = toys.tables(seed=7), toys.batch()
+  encoded = multi_behavior.Encoded(
+    tuple(toys.tables()), (None,) * 3, {'parallel': tables}
+  )
+  expected = 0.0
+  for k, weight_k in ((0, 0.5), (2, 0.25)):
+    table, total, weights = np.asarray(tables[k], np.float64), 0.0, 0.0
+    for user, positive, negative, weight in _listed(
+      batch.pairs[k], batch.users
+    ):
+      gap = table[USERS + positive - 1] - table[USERS + negative - 1]
+      scale = made.head.score_scale[k]
+      total += weight * _softplus(-scale * table[user] @ gap)
+      weights += weight
+    expected += 2.0 * made.behavior.bpr_scale * weight_k * total / weights
+  found = loss(None, encoded, batch, None, None)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_parallel_tables_are_those_of_a_fusion_that_has_them():
+  made = toys.config('copf', behavior__auxiliary=('alignment', 'parallel'))
+  extra = lambda name: (
+    multi_behavior.make(toys.config(fusion__name=name), 3, USERS, ITEMS).extra
+  )
+  auxiliaries.check_extra(made, extra('pkef'))
+  with pytest.raises(types.UserError, match='reads parallel of a fusion'):
+    auxiliaries.check_extra(made, extra('cogcn'))
+
+
 def test_the_losses_are_those_named_that_have_a_weight():
   names = lambda **changes: tuple(
     auxiliaries.make(toys.config('no_aggregation', **changes), USERS)

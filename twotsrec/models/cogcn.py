@@ -32,13 +32,15 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   options = config.fusion
   depths = cascade.depths(options, sizes.num_behaviors)
   combine = cascade.mean if options.combine == 'mean' else cascade.total
+  times = len(depths) if _same_for_all(options, depths) else 1
 
   def encode(net, nodes, context, *, key=None):
     del net, key  # nothing to train, no dropout
     layer = _make_layer(context, options)
     carry = lambda k, layers, table: _carry(nodes, layers, options)
-    tables = cascade.run(nodes, depths, layer, combine, carry)
-    return cascade.fused(tables, options)
+    walked = depths[: len(depths) // times]
+    tables = cascade.run(nodes, walked, layer, combine, carry)
+    return cascade.fused(tables * times, options)
 
   merged = options.post_behavior == 'merged'
   return types.Fusion(
@@ -68,6 +70,16 @@ def _walks(edges, options):
   if options.in_behavior == 'own':
     return tuple(walks([k]) for k in range(number))
   return tuple(walks(range(k + 1)) for k in range(number))
+
+
+def _same_for_all(options, depths):
+  """Whether every behavior walks the same graph from the same start.
+
+  COPF-F, of the same kind with the operator 'merged', is walked once for each
+  behavior, as it always was: its results keep their bits.
+  """
+  one_graph = options.in_behavior == 'all' and options.operator == 'union'
+  return one_graph and len({*depths}) == 1 and options.pre_behavior == 'none'
 
 
 def _make_layer(graphs, options):

@@ -44,8 +44,9 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   """The fusion that a configuration names.
 
   Raises:
-    types.UserError: an unknown name, a value that a setting cannot have, or a
-      changed setting that this fusion does not read.
+    types.UserError: an unknown name, a value that a setting cannot have, a
+      changed setting that this fusion does not read, or fewer behaviors than
+      it fuses.
   """
   options = config.fusion
   fields.refuse_section(options, 'fusion')
@@ -54,4 +55,10 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   )
   # A head walks graphs of its own, with products of this type.
   fields.refuse_options(options, 'fusion', made.reads, ('product_dtype',))
+  if sizes.num_behaviors < made.least_behaviors:
+    raise types.UserError(
+      f'fusion.name={options.name} fuses {made.least_behaviors} behaviors or'
+      f' more, but the data have {sizes.num_behaviors}; give a behavior column'
+      ' with as many, the target last, or use fusion.name=cogcn'
+    )
   return made

@@ -61,4 +61,5 @@ def make(
     merged=merged,
     reads=('num_layers', 'post_behavior', 'product_dtype'),
     upstream_only=not merged,
+    extra=('parallel',),
   )

@@ -1,8 +1,8 @@
 """Losses beside the ranking of the behaviors, by name (`behavior.auxiliary`).
 
 A name is an entry of `_ALL`: what makes its loss, the setting that is its
-weight, and what of `Fused.extra` it reads. COPF's alignment (eq. 8) and what
-PKEF's head does not share (COPF Table 5) are among them.
+weight, and what of `Fused.extra` it reads. Among them are COPF's alignment (eq.
+8), what PKEF's head does not share (COPF Table 5), and PKEF's parallel stream.
 """
 
 from collections.abc import Callable, Sequence
@@ -147,6 +147,22 @@ def _make_unique(given):
   return loss
 
 
+def _make_parallel(given):
+  options, head = given.config.behavior, given.config.head
+
+  def loss(params, encoded, batch, context, key):
+    del params, context, key
+    weights = behavior_objectives.task_weights(options, len(batch.pairs))
+    tasks = [k for k, weight in enumerate(weights) if weight]
+    values = parallel_losses(encoded, batch, tasks, given.num_users, head)
+    total = jnp.zeros(())
+    for task, value in zip(tasks, values, strict=True):
+      total += options.parallel * options.bpr_scale * weights[task] * value
+    return total
+
+  return loss
+
+
 def unique_losses(
   encoded: multi_behavior.Encoded,
   batch: behavior_objectives.Batch,
@@ -169,14 +185,49 @@ def unique_losses(
   for (task, source), pairs in zip(pairs_of, batch.unique, strict=True):
     own, other = encoded.behaviors[task], encoded.behaviors[source]
     rest = options.transfer_scale * (other - experts.project(other, own))
-    users = jnp.maximum(batch.users[pairs.slot], 0)
-    items = num_users + jnp.stack([pairs.positive, pairs.negative], 1) - 1
-    products = rest[users][:, None] * rest[items]
     scale = experts.task_scale(task, len(encoded.behaviors), options)
-    scores = scale * jnp.sum(products, axis=-1)
-    margin = scores[:, 0] - scores[:, 1]
-    values.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
+    values.append(_by_products(rest, pairs, batch, num_users, scale))
   return values
+
+
+def parallel_losses(
+  encoded: multi_behavior.Encoded,
+  batch: behavior_objectives.Batch,
+  tasks: Sequence[int],
+  num_users: int,
+  options: config_lib.HeadConfig,
+) -> list[jax.Array]:
+  """Mean BPR losses of tables beside those of the behaviors, f32[] each.
+
+  Args:
+    encoded: `extra['parallel']` has a table f32[n, D'] of each behavior.
+    batch: whose pairs of the task are ranked.
+    tasks: behaviors whose pairs are.
+    num_users: U.
+    options: scales of the scores.
+  Reference: PKEF's parallel stream, which ranks by inner products of its own.
+  """
+  number = len(encoded.behaviors)
+  return [
+    _by_products(
+      encoded.extra['parallel'][task],
+      batch.pairs[task],
+      batch,
+      num_users,
+      experts.task_scale(task, number, options),
+    )
+    for task in tasks
+  ]
+
+
+def _by_products(table, pairs, batch, num_users, scale):
+  """Mean BPR loss of pairs by products of a table's rows, f32[]."""
+  users = jnp.maximum(batch.users[pairs.slot], 0)
+  items = num_users + jnp.stack([pairs.positive, pairs.negative], 1) - 1
+  products = table[users][:, None] * table[items]
+  scores = scale * jnp.sum(products, axis=-1)
+  margin = scores[:, 0] - scores[:, 1]
+  return losses.weighted_mean(losses.bpr_loss(margin), pairs.weight)
 
 
 def alignment(
@@ -317,6 +368,9 @@ def _make_preference(given):
 _ALL = {
   'alignment': Auxiliary(_make_alignment, weight='behavior.contrastive'),
   'unique': Auxiliary(_make_unique, weight='head.unique_weight'),
+  'parallel': Auxiliary(
+    _make_parallel, weight='behavior.parallel', extra=('parallel',)
+  ),
   'star': Auxiliary(_make_star, 'behavior.star_weight', ('views', 'alike')),
   'view': Auxiliary(_make_view, 'behavior.view_weight', ('views',)),
   'augmented': Auxiliary(

@@ -37,6 +37,36 @@ UNION = {
   'fusion.operator': 'union',
   'fusion.num_layers': lambda number: (3,) * number,
 }
+# The losses of all behaviors count alike.
+EQUAL_LOSSES = {'behavior.weights': ()}
+# Of view, cart and buy (authors' README); the last ones of fewer.
+MB_DEPTHS = lambda number: (2, 4, 3)[-number:]
+MB_CGCN = {
+  'fusion.name': 'mb_cgcn',
+  'fusion.num_layers': MB_DEPTHS,
+  **PLAIN,
+  **UNSCALED,
+}
+CIGF = {'fusion.name': 'cigf', 'fusion.num_layers': (2,)}
+# The first behavior is walked far (authors).
+PKEF = {
+  'fusion.name': 'pkef',
+  'fusion.num_layers': lambda number: (4,) + (1,) * (number - 1),
+  'behavior.weights': lambda number: (0.0,) * (number - 2) + (4 / 6, 2 / 6),
+}
+MESI = {
+  'head.transfer': 'identity',
+  'head.gate_order': 'behavior',
+  'head.gradient_policy': 'none',
+  'behavior.contrastive': 0.0,
+}
+PME = {
+  'head.transfer': 'projection',
+  'head.transfer_scale': 0.01,
+  'head.gradient_policy': 'none',
+  'head.unique_weight': 1.0,
+  'behavior.contrastive': 0.0,
+}
 # A product of rows under one mean of BPR, at a rate that stays.
 MULTIPLIED = {
   **PLAIN,
@@ -51,7 +81,7 @@ CML = {
   'fusion.name': 'cml',
   'fusion.num_layers': (3,),
   'fusion.normalization': 'symmetric',
-  'behavior.weights': (),
+  **EQUAL_LOSSES,
   'behavior.auxiliary': ('view',),
   'behavior.view_weight': 5e-4,
   **MULTIPLIED,
@@ -81,6 +111,30 @@ SYSTEMS = {
   'lightgcn_m': {**UNION, **PLAIN, **UNSCALED, **TARGET_LOSS},
   # The same graph under COPF's head and objective.
   'lightgcn_m_dfme': {**UNION},
+  'rgcn': {
+    'fusion.name': 'rgcn',
+    'fusion.num_layers': (2,),
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  'mb_cgcn': {**MB_CGCN, 'fusion.post_behavior': 'merged', **TARGET_LOSS},
+  'crgcn': {
+    'fusion.name': 'crgcn',
+    **PLAIN,
+    **UNSCALED,
+    **EQUAL_LOSSES,
+    'behavior.samples': 1,
+    'behavior.decay_rate': 1.0,
+    'train.batch_size': 1024,
+    'train.learning_rate': 1e-2,
+  },
+  'cigf': {**CIGF, **MESI, **EQUAL_LOSSES},
+  'pkef': {**PKEF, **PME, 'behavior.auxiliary': ('unique', 'parallel')},
+  'mb_cgcn_dfme': {'fusion.name': 'mb_cgcn', 'fusion.num_layers': MB_DEPTHS},
+  'crgcn_dfme': {'fusion.name': 'crgcn'},
+  'cigf_dfme': {**CIGF},
+  'pkef_dfme': {**PKEF, 'behavior.auxiliary': ('alignment', 'parallel')},
   # The other fusions with a score of their own; widths as COPF's, of each of
   # the two tables where a fusion makes two of the columns.
   'mbgcn': {
