@@ -19,6 +19,7 @@ from twotsrec.models import experts
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import contrastive
+from twotsrec.ops import pairs as pairs_lib
 
 # (params, Encoded, Batch, context, key) -> f32[], times its weight. `context`
 # is what the model walks; the key is None where nothing is drawn.
@@ -169,12 +170,12 @@ def unique_losses(
     own, other = encoded.behaviors[task], encoded.behaviors[source]
     rest = options.transfer_scale * (other - experts.project(other, own))
     users = jnp.maximum(batch.users[pairs.slot], 0)
-    items = num_users + jnp.stack([pairs.positive, pairs.negative], 1) - 1
+    items = num_users + pairs_lib.candidates(pairs) - 1
     products = rest[users][:, None] * rest[items]
     scale = experts.task_scale(task, len(encoded.behaviors), options)
     scores = scale * jnp.sum(products, axis=-1)
-    margin = scores[:, 0] - scores[:, 1]
-    values.append(losses.weighted_mean(losses.bpr_loss(margin), pairs.weight))
+    of_pairs = losses.candidate_bpr_loss(scores)
+    values.append(losses.weighted_mean(of_pairs, pairs.weight))
   return values
 
 
