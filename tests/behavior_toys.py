@@ -3,14 +3,17 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
+from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.presets import copf
 
@@ -76,6 +79,30 @@ def system(made: config_lib.Config, dense=None):
     context,
     random_like(jax.eval_shape(model.init, jax.random.key(0))),
   )
+
+
+def nodes(width: int = WIDTH) -> np.ndarray:
+  """Embeddings of all nodes, f64[n, D]."""
+  return np.random.default_rng(5).normal(size=(NODES, width))
+
+
+def fusion(make, dense=None, **changes):
+  """(fusion that `make` gives for the log, parameters, what it is given)."""
+  dense = masks() if dense is None else dense
+  shape = dense[0].shape
+  made = make(
+    config(**changes), types.NodeSizes(len(dense), *shape, nodes().shape[1])
+  )
+  net = random_like(jax.eval_shape(made.init, jax.random.key(0)))
+  return made, net, made.context(graph_lib.make_edges(edges(dense), *shape))
+
+
+def encode(make, start=None, net=None, dense=None, **changes):
+  """(tables of the behaviors, f32[n, D'] each; the rest), not compiled."""
+  made, drawn, context = fusion(make, dense, **changes)
+  start = jnp.asarray(nodes() if start is None else start, jnp.float32)
+  fused = made.encode(drawn if net is None else net, start, context)
+  return [np.asarray(table) for table in fused.behaviors], fused.extra
 
 
 def random_like(tree, scale: float = 0.3, seed: int = 0):

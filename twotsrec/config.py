@@ -371,8 +371,9 @@ class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
   # The rivals of a held-out item: 'all' its user never had (sec. 4.1.1 for ML),
-  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought
-  # before; 'catalog' every other item. A held-out item that could not be such a
+  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought in
+  # the splits before, which of one behavior is all that is not in train;
+  # 'catalog' every other item. A held-out item that could not be such a
   # rival is not ranked. 'auto' is all, unbought where behaviors come before the
   # target, or catalog where a twentieth of the items would not be ranked.
   candidates: str = one_of(*CANDIDATES)

@@ -194,6 +194,8 @@ class Fusion(NamedTuple):
     reads: settings under `fusion` that it reads, besides its name; others may
       not be changed.
     least_behaviors: how many behaviors it needs; a log with fewer is refused.
+    upstream_only: whether it promises that the table of a behavior depends on
+      no edge of a later one (COPF sec. 4.2: downstream must not leak upstream).
     extra: names in `Fused.extra`. A loss beside the ranking that reads another
       is refused (`objectives.auxiliaries`).
   """
@@ -205,6 +207,7 @@ class Fusion(NamedTuple):
   merged: bool = False
   reads: tuple[str, ...] = ()
   least_behaviors: int = 1
+  upstream_only: bool = False
   extra: tuple[str, ...] = ()
 
 

@@ -60,6 +60,20 @@ def test_two_behaviors_are_enough():
   assert _finite(model, context, params, 1)
 
 
+def test_one_behavior_alone_is_a_model_of_its_own_graph():
+  """The constraints of COGCN are between behaviors: of one there are none."""
+  alone = toys.masks()[2:]
+  scores = []
+  for variant in ('copf', 'copf_a', 'copf_c'):
+    made = toys.config(variant)
+    model, context, params = toys.system(made, alone)
+    assert _finite(model, context, params, 0)
+    served = jax.jit(model.serve)(params, context)
+    scores.append(np.asarray(served.tables['item']['factor']))
+  np.testing.assert_allclose(scores[1], scores[0], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(scores[2], scores[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_behavior_without_pairs_is_encoded_and_scored():
   view, cart, buy = toys.masks()
   dense = (view, np.zeros_like(cart), buy)

@@ -215,6 +215,22 @@ def test_an_unknown_name_lists_the_fusions_there_are():
     fusion_lib.make(made, SIZES)
 
 
+def test_a_fusion_says_how_many_behaviors_it_needs(tmp_path):
+  file = tmp_path / 'pair.py'
+  file.write_text(
+    'from twotsrec.models import cogcn\n\n\n'
+    'def make(config, sizes):\n'
+    '  return cogcn.make(config, sizes)._replace(least_behaviors=2)\n'
+  )
+  made = toys.config(fusion__name=f'{file}:make')
+  fusion_lib.make(made, SIZES._replace(num_behaviors=2))
+  with pytest.raises(types.UserError, match='fuses 2 behaviors') as caught:
+    fusion_lib.make(made, SIZES._replace(num_behaviors=1))
+  text = str(caught.value)
+  assert 'or more, but the data have 1; give a behavior column' in text
+  assert '\n' not in text
+
+
 def test_settings_that_a_fusion_does_not_read_are_refused():
   reads = {'num_layers': (1, 2, 1), 'post_behavior': 'merged'}
   others = {

@@ -1,8 +1,12 @@
 """The other systems of COPF's Tables 2 and 6, each as what it changes.
 
 They run under COPF's protocol on the datasets of `presets.copf`, which takes
-these variants among its own.
+these variants among its own. A value that depends on how many behaviors a
+dataset has is a function of that number.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 # One score for each behavior, the product of a user and an item, and nothing
 # beside the ranking losses.
@@ -15,6 +19,10 @@ PLAIN = {
 # Under COPF's scale of scores and its penalty LightGCN collapses; it has no
 # scale and next to no penalty.
 UNSCALED = {'head.score_scale': (1.0,), 'behavior.l2': 1e-6}
+# The loss of the target alone, as in a system that knows no other behavior.
+TARGET_LOSS = {
+  'behavior.weights': lambda number: (0.0,) * (number - 1) + (1.0,),
+}
 LIGHTGCN = {
   'fusion.pre_behavior': 'none',
   'fusion.in_behavior': 'own',
@@ -22,7 +30,41 @@ LIGHTGCN = {
   'fusion.self_loop': False,
   'fusion.combine': 'mean',
 }
-SYSTEMS = {
-  # A LightGCN per behavior on one table of embeddings.
-  'lightgcn': {**LIGHTGCN, **PLAIN, **UNSCALED},
+# Three layers (He et al. 2020) on one graph: a pair is in it by any behavior.
+UNION = {
+  **LIGHTGCN,
+  'fusion.in_behavior': 'all',
+  'fusion.operator': 'union',
+  'fusion.num_layers': lambda number: (3,) * number,
 }
+SYSTEMS = {
+  # Vectors of users and items as they are; no graph is walked.
+  'mf_bpr': {
+    'fusion.pre_behavior': 'none',
+    'fusion.num_layers': lambda number: (0,) * number,
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # The target's graph and the target's loss.
+  'lightgcn': {
+    **LIGHTGCN,
+    'fusion.num_layers': lambda number: (0,) * (number - 1) + (3,),
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # Ours: a LightGCN per behavior on one table of embeddings, which the losses
+  # of all behaviors train.
+  'lightgcn_multi': {**LIGHTGCN, **PLAIN, **UNSCALED},
+  # Table 6: one graph of all behaviors, and the target's loss.
+  'lightgcn_m': {**UNION, **PLAIN, **UNSCALED, **TARGET_LOSS},
+  # The same graph under COPF's head and objective.
+  'lightgcn_m_dfme': {**UNION},
+}
+
+
+def resolved(changes: Mapping[str, Any], number: int) -> dict[str, Any]:
+  """Settings of a variant for a dataset with so many behaviors."""
+  value = lambda v: v(number) if callable(v) else v
+  return {path: value(given) for path, given in changes.items()}

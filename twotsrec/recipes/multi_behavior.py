@@ -24,7 +24,6 @@ from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import dislikes
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
-from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
 from twotsrec.objectives import auxiliaries
@@ -39,6 +38,14 @@ from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
 from twotsrec.training import updates
+
+# What sets behaviors side by side. Of one alone the constraints of a fusion and
+# the transfers of a head all come to the same, and alignment is idle.
+_OF_SEVERAL = (
+  'behavior.prior', 'behavior.temperature', 'behavior.anchors',
+  'behavior.normalizer', 'behavior.similarity', 'head.unique_weight',
+  'data.strip_heldout',
+)  # fmt: skip
 
 
 class System(NamedTuple):
@@ -65,7 +72,8 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   prepared = experiment.prepared
   dislikes.refuse(prepared, 'a model of several behaviors')
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
-  behavior_heads.check_behaviors(behaviors.names)
+  if len(behaviors.names) == 1:
+    _check_one(config)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   auxiliaries.check_extra(config, model.extra)
@@ -88,6 +96,21 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     serve=serve,
   )
   return experiment._replace(config=config, system=system)
+
+
+def _check_one(config):
+  """Refuses what sets a sole behavior beside others."""
+  options, paths = config.behavior, list(_OF_SEVERAL)
+  if options.contrastive:  # 0 says what happens in any case
+    paths.append('behavior.contrastive')
+  if options.aggregate == 'behaviors':
+    paths.append('behavior.aggregate')
+  fields.refuse_changed(
+    config,
+    paths,
+    'as the data have one behavior',
+    'give a behavior column with several, the target last',
+  )
 
 
 def _with_prior(params, context):
