@@ -121,25 +121,27 @@ def tables(count: int = 3, seed: int = 1) -> list[jax.Array]:
 
 
 def pairs(slot, positive, negative, weight) -> pairs_lib.Pairs:
-  """Pairs from lists."""
-  return jax.device_put(
-    pairs_lib.Pairs(
-      *(np.asarray(x, 'i4') for x in (slot, positive, negative)),
-      np.asarray(weight, 'f4'),
-    )
+  """Pairs from lists; `negative` has one item a pair, or several."""
+  slot, positive, negative = (
+    np.asarray(x, 'i4') for x in (slot, positive, negative)
   )
+  negative = negative.reshape(len(slot), -1 if len(slot) else 1)
+  weight = np.asarray(weight, 'f4')
+  return jax.device_put(pairs_lib.Pairs(slot, positive, negative, weight))
 
 
-def batch(places: int = 5, **more) -> behavior_objectives.Batch:
+def batch(
+  places: int = 5, negatives: int = 1, **more
+) -> behavior_objectives.Batch:
   """Users 3, 0, 2 and a filling one, with random pairs and a filling place."""
   generator = np.random.default_rng(2)
-  draw = lambda low, high: generator.integers(low, high, places)
+  draw = lambda low, high, *more: generator.integers(low, high, (places, *more))
   users = np.array([3, 0, 2, -1])
   own = tuple(
     pairs(
       np.sort(draw(0, 3)),
       draw(1, ITEMS + 1),
-      draw(1, ITEMS + 1),
+      draw(1, ITEMS + 1, negatives),
       np.arange(places) < places - 1 - (k == 0),
     )
     for k in range(3)

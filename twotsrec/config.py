@@ -74,8 +74,8 @@ _SCALED = any_of(_OTHERS, _UNIQUE)
 _OWN = all_of(
   read_unless('head.name', 'shared_bottom', 'mmoe', 'ple'),
   read_unless('fusion.post_behavior', 'merged'),
-  _BESIDE('unique'),
 )
+_APART = all_of(_OWN, _BESIDE('unique'))
 _ALIGN = _BESIDE('alignment')
 _ALIGNED = all_of(_ALIGN, read_unless('behavior.contrastive', 0))
 _COMPARED = any_of(_ALIGNED, _BESIDE('star', 'augmented'))
@@ -277,7 +277,7 @@ class HeadConfig:
   relation_init: str = one_of('xavier', 'ones', read=_BILINEAR)  # plus noise
   linear_tower: bool = free(False, _BOTTOM)  # authors: no hidden layer
   num_experts: int = at_least(1, 3, read_if('head.name', 'mmoe'))
-  unique_weight: float = at_least(0, 0.0, _OWN)  # PKEF: what is not shared
+  unique_weight: float = at_least(0, 0.0, _APART)  # PKEF: what is not shared
   unique_label: str = one_of('source_only', 'task_only', read=_UNIQUE)  # PKEF
 
 
@@ -286,10 +286,14 @@ class BehaviorConfig:
   """Objective and batches of `multi_behavior` (COPF sec. 4.4, 5.1)."""
 
   samples: int = at_least(1, 40)  # authors: pairs of a user and behavior
+  # Every user once; or users drawn until the target has its number of pairs.
+  epoch: str = one_of('users', 'pairs')  # authors; pairs: LightGCN's code
   weights: tuple[float, ...] = at_least(0, ())  # eq. 16, lambda_k; () is 1/K
   aggregate: str = one_of('loss', 'behaviors', 'groups')  # eq. 16: the loss
-  bpr_scale: float = above(0, 3.0)  # authors
-  bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16
+  loss: str = one_of('bpr', 'bce', 'hinge', 'softmax')  # of a pair; eq. 16
+  negatives: int = at_least(1, 1)  # of a pair; NeuMF and NMTR have 4
+  bpr_scale: float = above(0, 3.0)  # authors; of any `loss`
+  bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16; of any
   # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
   auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
   contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
@@ -304,7 +308,10 @@ class BehaviorConfig:
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U
   similarity: str = one_of('cosine', 'inner', read=_COMPARED)  # authors
   l2: float = at_least(0, 0.01)  # eq. 17, mu
-  l2_scope: str = one_of('authors', 'all', read=_L2)  # tables, gate, transfers
+  # authors: tables, gate, transfers; all; batch: LightGCN; norm: CRGCN, BCIPM.
+  l2_scope: str = one_of('authors', 'all', 'batch', 'norm', read=_L2)
+  init: str = one_of('xavier', 'normal')  # authors; normal: LightGCN's
+  init_std: float = above(0, 0.1, read_if('behavior.init', 'normal'))  # its
   decay_rate: float = above(0, 0.96)  # authors: of learning rate, each epoch
   prior: str = one_of('none', 'pattern')  # ours: of upstream behaviors, learned
   prior_smoothing: float = above(0, 5.0, _PAIRS)  # ours: of conversion rates

@@ -1,7 +1,9 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests import behavior_toys as toys
 from twotsrec import types
@@ -37,6 +39,18 @@ def test_parameters_start_in_the_xavier_range_of_each_table():
     assert 0.6 * limit < np.abs(values).max() <= limit
   assert not np.any(params.tables['item']['embedding'][0])
   assert not np.any(params.net['head']['gate']['bias'])
+
+
+def test_embeddings_may_start_normal_and_nothing_else_changes():
+  normal = {'behavior__init': 'normal', 'behavior__init_std': 0.3}
+  model, _, _ = toys.system(toys.config(**normal), [np.ones((300, 200))] * 2)
+  xavier, _, _ = toys.system(toys.config(), [np.ones((300, 200))] * 2)
+  params, plain = (m.init(jax.random.key(0)) for m in (model, xavier))
+  for side in ('user', 'item'):
+    rows_of = params.tables[side]['embedding'][side == 'item' :]
+    assert stats.kstest(rows_of.ravel(), 'norm', (0, 0.3)).pvalue > 1e-3
+  assert not np.any(params.tables['item']['embedding'][0])
+  chex.assert_trees_all_equal(params.net, plain.net)
 
 
 def test_two_behaviors_are_enough():

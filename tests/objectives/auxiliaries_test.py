@@ -28,7 +28,7 @@ def _softplus(x):
 def _listed(pairs, users):
   """(user, positive, negative, weight) of every place."""
   users = np.maximum(np.asarray(users), 0)
-  columns = (pairs.positive, pairs.negative, pairs.weight)
+  columns = (pairs.positive, pairs.negative[:, 0], pairs.weight)
   return [
     (int(users[int(slot)]), int(p), int(n), float(w))
     for slot, p, n, w in zip(pairs.slot, *columns)

@@ -24,20 +24,29 @@ def _softplus(x):
 
 
 def _listed(pairs, users):
-  """(user, positive, negative, weight) of every place."""
+  """(user, positive, negatives, weight) of every place."""
   users = np.maximum(np.asarray(users), 0)
-  columns = (pairs.positive, pairs.negative, pairs.weight)
+  columns = map(np.asarray, (pairs.positive, pairs.negative, pairs.weight))
   return [
-    (int(users[int(slot)]), int(p), int(n), float(w))
+    (int(users[int(slot)]), int(p), [int(one) for one in n], float(w))
     for slot, p, n, w in zip(pairs.slot, *columns)
   ]
 
 
-def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
+@pytest.mark.parametrize('negatives', [1, 3])
+def test_the_loss_of_a_pair_is_that_of_its_scores(negatives):
   model, context, params = toys.system(toys.config(head__score_scale=(1.0,)))
-  batch = toys.batch()
+  batch = toys.batch(negatives=negatives)
   encoded = jax.jit(model.encode)(params, context)
   every = jnp.tile(jnp.arange(1, ITEMS + 1), (USERS, 1))
+  loops = {
+    'bpr': lambda first, rest: np.mean([_softplus(s - first) for s in rest]),
+    'hinge': lambda first, rest: np.mean([max(0, 1 + s - first) for s in rest]),
+    'bce': lambda first, rest: np.mean(
+      [_softplus(-first), *map(_softplus, rest)]
+    ),
+    'softmax': lambda first, rest: np.logaddexp.reduce([first, *rest]) - first,
+  }
   for task in (0, 2):
     scores = np.asarray(
       model.score(params, encoded, task, jnp.arange(USERS), every)
@@ -45,13 +54,80 @@ def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
     losses = functools.partial(
       behavior_objectives.pair_losses, model, task=task
     )
-    found = jax.jit(losses)(params, encoded, batch)
-    expected = [
-      w * _softplus(scores[u, n - 1] - scores[u, p - 1])
-      for u, p, n, w in _listed(batch.pairs[task], batch.users)
-    ]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert expected[-1] == 0  # filling
+    for name, loop in loops.items():
+      expected = [
+        w * loop(scores[u, p - 1], [scores[u, n - 1] for n in rest])
+        for u, p, rest, w in _listed(batch.pairs[task], batch.users)
+      ]
+      of_name = jax.jit(functools.partial(losses, loss=name))
+      found = of_name(params, encoded, batch)
+      np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+      assert expected[-1] == 0  # filling
+
+
+def test_one_negative_and_bpr_are_the_formula_of_eq_16_to_the_bit():
+  model, context, params = toys.system(toys.config())
+  batch = toys.batch(9)
+  pairs = batch.pairs[2]
+  encoded = jax.jit(model.encode)(params, context)
+
+  def literal(params, encoded):
+    users = jnp.maximum(batch.users[pairs.slot], 0)
+    items = jnp.stack([pairs.positive, pairs.negative[:, 0]], axis=1)
+    scores = model.score(params, encoded, 2, users, items)
+    return pairs.weight * jax.nn.softplus(-(scores[:, 0] - scores[:, 1]))
+
+  ours = lambda params, encoded: behavior_objectives.pair_losses(
+    model, params, encoded, batch, 2
+  )
+  for one, two in (
+    (ours, literal),
+    (_gradient_of(ours), _gradient_of(literal)),
+  ):
+    found, expected = (jax.jit(f)(params, encoded) for f in (one, two))
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+      np.testing.assert_array_equal(x, y)
+
+
+def _gradient_of(losses):
+  total = lambda *args: jnp.sum(losses(*args))
+  return jax.grad(total, argnums=(0, 1))
+
+
+def test_the_penalty_of_a_batch_counts_rows_as_often_as_they_occur():
+  _, _, params = toys.system(toys.config())
+  batch = toys.batch(9, negatives=2)
+  user, item = (
+    np.asarray(params.tables[side]['embedding'], np.float64)
+    for side in ('user', 'item')
+  )
+  total = count = 0.0
+  for k in (0, 2):
+    for u, p, rest, w in _listed(batch.pairs[k], batch.users):
+      rows = [user[u], item[p], *(item[n] for n in rest)]
+      total += w * sum(row @ row for row in rows)
+      count += w
+  options = _options(l2_scope='batch', weights=(0.5, 0.0, 0.5))
+  found = behavior_objectives.penalty(params, batch, options)
+  np.testing.assert_allclose(found, total / 2 / count, rtol=1e-5)
+  nobody = batch._replace(
+    pairs=tuple(p._replace(weight=0 * p.weight) for p in batch.pairs)
+  )
+  assert behavior_objectives.penalty(params, nobody, options) == 0
+
+
+def test_the_penalty_by_norm_is_that_of_both_tables_over_the_items():
+  _, _, params = toys.system(toys.config())
+  user, item = (
+    np.asarray(params.tables[side]['embedding'], np.float64)
+    for side in ('user', 'item')
+  )
+  root = lambda table: math.sqrt(np.sum(table**2))
+  found = behavior_objectives.penalty(
+    params, toys.batch(), _options(l2_scope='norm')
+  )
+  expected = (root(user) + root(item[1:])) / ITEMS
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

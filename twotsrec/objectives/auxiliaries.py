@@ -20,6 +20,7 @@ from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.objectives import contrasts
 from twotsrec.ops import contrastive
+from twotsrec.ops import pairs as pairs_lib
 
 # (params, Encoded, Batch, context, key) -> f32[], times its weight. `context`
 # is what the model walks; the key is None where nothing is drawn.
@@ -223,11 +224,10 @@ def parallel_losses(
 def _by_products(table, pairs, batch, num_users, scale):
   """Mean BPR loss of pairs by products of a table's rows, f32[]."""
   users = jnp.maximum(batch.users[pairs.slot], 0)
-  items = num_users + jnp.stack([pairs.positive, pairs.negative], 1) - 1
+  items = num_users + pairs_lib.candidates(pairs) - 1
   products = table[users][:, None] * table[items]
   scores = scale * jnp.sum(products, axis=-1)
-  margin = scores[:, 0] - scores[:, 1]
-  return losses.weighted_mean(losses.bpr_loss(margin), pairs.weight)
+  return losses.weighted_mean(losses.candidate_bpr_loss(scores), pairs.weight)
 
 
 def alignment(

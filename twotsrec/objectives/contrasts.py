@@ -15,6 +15,7 @@ from twotsrec import losses
 from twotsrec.models import bcipm
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import contrastive
+from twotsrec.ops import pairs as pairs_lib
 
 _EPSILON = 1e-12  # under the root of a norm, as in `contrastive`
 
@@ -130,16 +131,13 @@ def preferences(
   """
   total = count = jnp.zeros(())
   for behavior, pairs in enumerate(batch.pairs):
-    number = len(pairs.positive)
-    negative = pairs.negative.reshape(number, -1)
-    items = jnp.concatenate([pairs.positive[:, None], negative], axis=1)
-    items = num_users + items - 1
+    items = num_users + pairs_lib.candidates(pairs) - 1
     users = jnp.maximum(batch.users[pairs.slot], 0)[:, None]
-    users = jnp.broadcast_to(users, items.shape).reshape(-1)
-    items = items.reshape(-1)
-    found = bcipm.preference(contextual, users, items, behavior)
-    logits = jnp.sum(found * contextual.table[items], axis=1)
-    values = losses.candidate_bce_loss(logits.reshape(number, -1))
+    users = jnp.broadcast_to(users, items.shape)
+    flat = users.reshape(-1), items.reshape(-1)
+    found = bcipm.preference(contextual, *flat, behavior)
+    logits = jnp.sum(found * contextual.table[flat[1]], axis=1)
+    values = losses.candidate_bce_loss(logits.reshape(items.shape))
     total += jnp.dot(pairs.weight, values)
     count += jnp.sum(pairs.weight)
   return total / jnp.maximum(count, 1.0)

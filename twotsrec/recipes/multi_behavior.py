@@ -81,7 +81,8 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   context |= model.context(behavior_feeds.edges(behaviors))
   stage2, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
-    train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
+    loss = config.behavior.loss  # as in stage 1
+    train = dataclasses.replace(config.train, objective=loss)
     config = dataclasses.replace(config, train=train)
     name = f'{config.model.name} with head.name={config.head.name}'
     sizes = types.Sizes(*shape, 1)  # users are looked up, not read
@@ -132,12 +133,12 @@ def train(
       experiment, work, system.stage2, source, judge, as_trunk
     )
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
-  source, unique = sources.of_users(config, system.behaviors, group)
+  source, layout = sources.of_users(config, system.behaviors, group)
   init = jax.jit(system.model.init)
   learner = contracts.Learner(init=init, context=system.context)
   how = phases.How(
     train=config.train,
-    update=_update(experiment, source, unique),
+    update=_update(experiment, source, layout),
     keys=phases.keys_of(jax.random.key(config.train.seed)),
     judge=judge,
     diagnose=expert_diagnostics.make_diagnose(
@@ -153,7 +154,7 @@ def as_trunk(experiment, params):
   return jax.jit(system.model.freeze)(params, system.context)
 
 
-def _update(experiment, source, unique) -> updates.Update:
+def _update(experiment, source, layout) -> updates.Update:
   """COPF eq. 16-17; the aggregator over behaviors or groups, if there is one.
 
   Losses are reported by behavior, whatever is aggregated over.
@@ -166,10 +167,10 @@ def _update(experiment, source, unique) -> updates.Update:
     aggregator = aggregators.make(config.aggregator)
     init_method = lambda key, params: aggregator.init(len(sizes), params)
   gradient = behavior_steps.make_gradient(
-    system.model, config, behaviors.num_users, sizes, aggregator, unique
+    system.model, config, behaviors.num_users, sizes, aggregator, layout.unique
   )
   # A rate that falls once an epoch, as in the authors' code.
-  every = max(behaviors.num_users // config.train.batch_size, 1)
+  every = max((layout.num_draws or behaviors.num_users) // layout.batch_size, 1)
   update = updates.of_gradient(
     gradient,
     optimizers.make(config.train, config.behavior.decay_rate, every),

@@ -1,6 +1,7 @@
 """Gradients of models of several behaviors (COPF sec. 4.4)."""
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def make_gradient(
 ) -> steps.Gradient:
   """A gradient as in `steps`, of COPF eq. 17.
 
-  Losses and counts are summed BPR losses and pairs, f32[K] each, whatever is
+  Losses are summed over pairs and counts are pairs, f32[K] each, whatever is
   aggregated over. An aggregator whose weights are known before the gradient
   needs one backward pass, unless `aggregator.form` is explicit.
 
@@ -123,11 +124,10 @@ def _make_forward(model, options):
     # Without a key, as in evaluation, nothing is dropped.
     own_key = None if key is None else jax.random.fold_in(key, _DROPOUT)
     encoded = model.encode(params, context, tasks, key=own_key)
-    values = {
-      k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
-      for k in tasks
-    }
-    return encoded, values
+    losses = functools.partial(
+      behavior_objectives.pair_losses, model, params, encoded, batch
+    )
+    return encoded, {k: losses(k, options.loss) for k in tasks}
 
   return forward
 
@@ -182,9 +182,7 @@ def _make_rest(config, num_users, unique):
       own_key = None if key is None else jax.random.fold_in(key, number)
       total += loss(params, encoded, batch, context, own_key)
     if options.l2:
-      total += options.l2 * behavior_objectives.l2_penalty(
-        params, options.l2_scope
-      )
+      total += options.l2 * behavior_objectives.penalty(params, batch, options)
     return total
 
   return rest
