@@ -5,10 +5,12 @@
 
 W and C belong to a side. A layer reads the table of all behaviors alone. All
 behaviors are scored by it; those of each behavior are there for the loss 'view'
-(`objectives.auxiliaries`), and `behavior.meta` weighs losses by a network
-(`training.meta_weights`). Equations as in the authors' program
+(`objectives.auxiliaries`). Equations as in the authors' program
 (weiwei1206/CML), whose A_k are normalized by nothing: it computes a symmetric
 normalization and does not use it. `fusion.normalization` says which.
+
+Departure: the authors weigh the loss of every pair by a network that a second
+batch trains after a look-ahead step. Here every pair weighs the same.
 """
 
 import jax

@@ -2,6 +2,13 @@
 
 They read what a fusion gives beside its tables (`types.Fused.extra`);
 `auxiliaries` names them and weighs them.
+
+Departure: S-MBRec and KMCLR tell a node from others of its batch, and KMCLR
+leaves its own pair out of them. Here it is told from all nodes of its side, its
+own among them, as in COPF eq. 8.
+Departure: CML takes a tenth of a batch's users as anchors. Here it is all.
+Departure: BCIPM draws negatives outside of all behaviors of a user. Here they
+are outside of the pair's own.
 """
 
 from collections.abc import Sequence
@@ -126,8 +133,7 @@ def preferences(
     contextual: of `models.bcipm`.
     batch: observed items and their negatives.
     num_users: U.
-  Reference: BCIPM (SIGIR 2024). Its negatives are outside of all behaviors of
-    a user, these outside of the pair's own.
+  Reference: BCIPM (SIGIR 2024).
   """
   total = count = jnp.zeros(())
   for behavior, pairs in enumerate(batch.pairs):
