@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import config as config_lib
@@ -87,6 +88,30 @@ def system(made: config_lib.Config, dense=None):
   )
 
 
+def nodes(width: int = WIDTH) -> np.ndarray:
+  """Embeddings of all nodes, f64[n, D]."""
+  return np.random.default_rng(5).normal(size=(NODES, width))
+
+
+def fusion(make, dense=None, **changes):
+  """(fusion that `make` gives for the log, parameters, what it is given)."""
+  dense = masks() if dense is None else dense
+  shape = dense[0].shape
+  made = make(
+    config(**changes), types.NodeSizes(len(dense), *shape, nodes().shape[1])
+  )
+  net = random_like(jax.eval_shape(made.init, jax.random.key(0)))
+  return made, net, made.context(graph_lib.make_edges(edges(dense), *shape))
+
+
+def encode(make, start=None, net=None, dense=None, **changes):
+  """(tables of the behaviors, f32[n, D'] each; the rest), not compiled."""
+  made, drawn, context = fusion(make, dense, **changes)
+  start = jnp.asarray(nodes() if start is None else start, jnp.float32)
+  fused = made.encode(drawn if net is None else net, start, context)
+  return [np.asarray(table) for table in fused.behaviors], fused.extra
+
+
 def random_like(tree, scale: float = 0.3, seed: int = 0):
   """Normal numbers in the shape of a tree."""
   generator = np.random.default_rng(seed)
@@ -103,25 +128,27 @@ def tables(count: int = 3, seed: int = 1) -> list[jax.Array]:
 
 
 def pairs(slot, positive, negative, weight) -> pairs_lib.Pairs:
-  """Pairs from lists."""
-  return jax.device_put(
-    pairs_lib.Pairs(
-      *(np.asarray(x, 'i4') for x in (slot, positive, negative)),
-      np.asarray(weight, 'f4'),
-    )
+  """Pairs from lists; `negative` has one item a pair, or several."""
+  slot, positive, negative = (
+    np.asarray(x, 'i4') for x in (slot, positive, negative)
   )
+  negative = negative.reshape(len(slot), -1 if len(slot) else 1)
+  weight = np.asarray(weight, 'f4')
+  return jax.device_put(pairs_lib.Pairs(slot, positive, negative, weight))
 
 
-def batch(places: int = 5, **more) -> behavior_objectives.Batch:
+def batch(
+  places: int = 5, negatives: int = 1, **more
+) -> behavior_objectives.Batch:
   """Users 3, 0, 2 and a filling one, with random pairs and a filling place."""
   generator = np.random.default_rng(2)
-  draw = lambda low, high: generator.integers(low, high, places)
+  draw = lambda low, high, *more: generator.integers(low, high, (places, *more))
   users = np.array([3, 0, 2, -1])
   own = tuple(
     pairs(
       np.sort(draw(0, 3)),
       draw(1, ITEMS + 1),
-      draw(1, ITEMS + 1),
+      draw(1, ITEMS + 1, negatives),
       np.arange(places) < places - 1 - (k == 0),
     )
     for k in range(3)

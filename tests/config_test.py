@@ -8,6 +8,7 @@ import pytest
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import fields
+from twotsrec import losses
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
@@ -76,8 +77,8 @@ class TestEverySetting:
     # What is a number says from where on; free ones have no sense of a sign.
     assert bool(setting.limits) <= (kind in (int, float))
     assert setting.limits or kind is not int
-    for name in setting.idle:
-      assert name in setting.names
+    for value in setting.idle:
+      fields.refuse_values(_with(path, value))
 
   def test_takes_its_default_and_every_name(self, path):
     fields.refuse_values(config_lib.Config())
@@ -202,6 +203,7 @@ def test_conditions_are_about_values_there_are():
     ('train.penalty', ('none', *penalties.NAMES)),
     ('fusion.normalization', graph.NORMALIZATIONS),
     ('head.unique_label', behavior_feeds.LABELS),
+    ('behavior.loss', tuple(losses.OF_CANDIDATES)),
     ('behavior.similarity', contrastive.SIMILARITIES),
     ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),

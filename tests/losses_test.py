@@ -33,6 +33,34 @@ class LossesTest(parameterized.TestCase):
     actual = losses.candidate_bce_loss(jnp.asarray(scores))
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
+  def test_losses_of_candidates_are_loops_over_the_negatives(self):
+    softplus = lambda x: math.log1p(math.exp(x))
+    loops = {
+      'bpr': lambda first, rest: np.mean([softplus(s - first) for s in rest]),
+      'hinge': lambda first, rest: np.mean(
+        [max(0.0, 1.0 - (first - s)) for s in rest]
+      ),
+      'bce': lambda first, rest: np.mean(
+        [softplus(-first), *(softplus(s) for s in rest)]
+      ),
+      'softmax': lambda first, rest: (
+        -math.log(
+          math.exp(first) / (math.exp(first) + sum(map(math.exp, rest)))
+        )
+      ),
+    }
+    self.assertEqual(set(loops), set(losses.OF_CANDIDATES))
+    draw = np.random.default_rng(1)
+    for count in (1, 4):
+      scores = draw.normal(size=(2, 7, 1 + count)).astype(np.float32)
+      for name, loop in loops.items():
+        actual = losses.OF_CANDIDATES[name](jnp.asarray(scores))
+        expected = [[loop(r[0], r[1:]) for r in rows] for rows in scores]
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    for name in ('bpr', 'hinge'):  # nothing to compare with
+      with self.assertRaises(AssertionError):
+        losses.OF_CANDIDATES[name](jnp.zeros((3, 1)))
+
   @chex.variants(with_jit=True, without_jit=True)
   def test_offer_loss_is_the_log_loss_of_the_chosen_item(self):
     offer_softmax_loss = self.variant(losses.offer_softmax_loss)

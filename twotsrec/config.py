@@ -21,6 +21,7 @@ from twotsrec.fields import free
 from twotsrec.fields import one_of
 from twotsrec.fields import read_if
 from twotsrec.fields import read_unless
+from twotsrec.fields import read_with
 from twotsrec.fields import section
 from twotsrec.fields import some_of
 
@@ -66,6 +67,7 @@ _GATED = read_unless('head.gate', 'none')
 _STOP = all_of(_MIXED, _GATED, read_unless('head.gradient_policy', 'none'))
 _OTHERS = all_of(_EXPERTS, read_unless('head.transfer', 'none', 'attention'))
 _ORDER = all_of(_OTHERS, _GATED)
+_BESIDE = functools.partial(read_with, 'behavior.auxiliary')
 _UNIQUE = read_unless('head.unique_weight', 0)
 _SCALED = any_of(_OTHERS, _UNIQUE)
 # What is unique to one behavior of a shared representation is nothing.
@@ -73,7 +75,10 @@ _OWN = all_of(
   read_unless('head.name', 'shared_bottom', 'mmoe', 'ple'),
   read_unless('fusion.post_behavior', 'merged'),
 )
-_ALIGNED = read_unless('behavior.contrastive', 0)
+_APART = all_of(_OWN, _BESIDE('unique'))
+_ALIGN = _BESIDE('alignment')
+_ALIGNED = all_of(_ALIGN, read_unless('behavior.contrastive', 0))
+_COMPARED = any_of(_ALIGNED, _BESIDE('star', 'augmented'))
 _L2 = read_unless('behavior.l2', 0)
 _PAIRS = read_unless('behavior.prior', 'none')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
@@ -236,7 +241,7 @@ class FusionConfig:
   """Graph fusion of `multi_behavior`, COGCN by default (COPF sec. 4.2)."""
 
   name: str = free('cogcn')  # see twotsrec/models/fusion.py
-  num_layers: tuple[int, ...] = at_least(0, ())  # () is 1 each: authors
+  num_layers: tuple[int, ...] = at_least(0, ())  # one, or K; () is 1: authors
   pre_behavior: str = one_of('all', 'nearest', 'none')  # eq. 6
   keep_initial: bool = free(False, _NEAREST)  # ours: adds embeddings again
   in_behavior: str = one_of('upstream', 'own', 'all', read=_WALKED)  # eq. 5
@@ -246,6 +251,9 @@ class FusionConfig:
   self_loop: bool = free(True)  # eq. 5, "+ I"; False in LightGCN
   combine: str = one_of('sum', 'mean')  # eq. 7; mean of the layers in LightGCN
   product_dtype: str = one_of('float32', 'bfloat16')  # sums stay float32
+  dropout: float = below(1, 0.0)  # mbgcn: .2, of rows before their product
+  item_weight: float = at_least(0, 1.0)  # mbgcn, lambda of what items share
+  branch_weight: float = between(0, 1, 0.1)  # kmclr_no_kg, of LightGCN
 
 
 @dataclasses.dataclass
@@ -269,7 +277,7 @@ class HeadConfig:
   relation_init: str = one_of('xavier', 'ones', read=_BILINEAR)  # plus noise
   linear_tower: bool = free(False, _BOTTOM)  # authors: no hidden layer
   num_experts: int = at_least(1, 3, read_if('head.name', 'mmoe'))
-  unique_weight: float = at_least(0, 0.0, _OWN)  # PKEF: what is not shared
+  unique_weight: float = at_least(0, 0.0, _APART)  # PKEF: what is not shared
   unique_label: str = one_of('source_only', 'task_only', read=_UNIQUE)  # PKEF
 
 
@@ -278,17 +286,32 @@ class BehaviorConfig:
   """Objective and batches of `multi_behavior` (COPF sec. 4.4, 5.1)."""
 
   samples: int = at_least(1, 40)  # authors: pairs of a user and behavior
+  # Every user once; or users drawn until the target has its number of pairs.
+  epoch: str = one_of('users', 'pairs')  # authors; pairs: LightGCN's code
   weights: tuple[float, ...] = at_least(0, ())  # eq. 16, lambda_k; () is 1/K
   aggregate: str = one_of('loss', 'behaviors', 'groups')  # eq. 16: the loss
-  bpr_scale: float = above(0, 3.0)  # authors
-  bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16
-  contrastive: float = at_least(0, 1.0)  # eq. 17, gamma
+  loss: str = one_of('bpr', 'bce', 'hinge', 'softmax')  # of a pair; eq. 16
+  negatives: int = at_least(1, 1)  # of a pair; NeuMF and NMTR have 4
+  bpr_scale: float = above(0, 3.0)  # authors; of any `loss`
+  bpr_reduction: str = one_of('mean', 'sum')  # authors; sum is eq. 16; of any
+  # Losses beside the ranking; see twotsrec/objectives/auxiliaries.py.
+  auxiliary: tuple[str, ...] = free(('alignment', 'unique'))
+  contrastive: float = at_least(0, 1.0, _ALIGN, idle=0.0)  # eq. 17, gamma
+  parallel: float = at_least(0, 1.0, _BESIDE('parallel'))  # PKEF: its weight
+  # Weights of the other losses beside the ranking.
+  star_weight: float = at_least(0, 0.0, _BESIDE('star'))  # s_mbrec: .1
+  view_weight: float = at_least(0, 0.0, _BESIDE('view'))  # cml: .0005
+  augmented_weight: float = at_least(0, 0.0, _BESIDE('augmented'))  # kmclr: .1
+  preference_weight: float = at_least(0, 0.0, _BESIDE('preference'))  # bcipm
   temperature: float = above(0, 0.1)  # sec. 5.5.2
-  anchors: str = one_of('batch', 'all', read=_ALIGNED)  # authors; all is eq. 8
+  anchors: str = one_of('batch', 'all', read=_COMPARED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U
-  similarity: str = one_of('cosine', 'inner', read=_ALIGNED)  # authors
+  similarity: str = one_of('cosine', 'inner', read=_COMPARED)  # authors
   l2: float = at_least(0, 0.01)  # eq. 17, mu
-  l2_scope: str = one_of('authors', 'all', read=_L2)  # tables, gate, transfers
+  # authors: tables, gate, transfers; all; batch: LightGCN; norm: CRGCN, BCIPM.
+  l2_scope: str = one_of('authors', 'all', 'batch', 'norm', read=_L2)
+  init: str = one_of('xavier', 'normal')  # authors; normal: LightGCN's
+  init_std: float = above(0, 0.1, read_if('behavior.init', 'normal'))  # its
   decay_rate: float = above(0, 0.96)  # authors: of learning rate, each epoch
   prior: str = one_of('none', 'pattern')  # ours: of upstream behaviors, learned
   prior_smoothing: float = above(0, 5.0, _PAIRS)  # ours: of conversion rates
@@ -358,8 +381,9 @@ class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
   # The rivals of a held-out item: 'all' its user never had (sec. 4.1.1 for ML),
-  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought
-  # before; 'catalog' every other item. A held-out item that could not be such a
+  # as 'never_interacted'; 'sampled' some of them; 'unbought' all not bought in
+  # the splits before, which of one behavior is all that is not in train;
+  # 'catalog' every other item. A held-out item that could not be such a
   # rival is not ranked. 'auto' is all, unbought where behaviors come before the
   # target, or catalog where a twentieth of the items would not be ranked.
   candidates: str = one_of(*CANDIDATES)

@@ -38,15 +38,17 @@ class Condition(NamedTuple):
 
   Attributes:
     path: of the setting, as in 'head.name'.
-    values: to compare with; of several values all are compared.
+    values: to compare with.
     has_one: whether it must have one of them, or none.
     way_out: words for a user who wants it to hold; '' names the values.
+    among: whether one of several values is enough; else all are compared.
   """
 
   path: str
   values: tuple[Any, ...]
   has_one: bool
   way_out: str = ''
+  among: bool = False
 
 
 # Alternatives, in each of which all conditions hold.
@@ -84,9 +86,12 @@ class Reads(NamedTuple):
   read: Read = ALWAYS
 
 
-def at_least(low: float, default: Any, read: Read = ALWAYS) -> Any:
-  """A number from `low`, or several such numbers."""
-  return _declare(default, limits=(('at least', low),), read=read)
+def at_least(
+  low: float, default: Any, read: Read = ALWAYS, idle: float | None = None
+) -> Any:
+  """A number from `low`, or several; `idle` may stay where not read."""
+  more, limits = () if idle is None else (idle,), (('at least', low),)
+  return _declare(default, limits=limits, read=read, idle=more)
 
 
 def above(low: float, default: Any, read: Read = ALWAYS) -> Any:
@@ -139,6 +144,12 @@ def section(kind: type, way_out: str = '') -> Any:
 def read_if(path: str, *values: Any, way_out: str = '') -> Read:
   """Where the setting `path` has one of the values."""
   return ((Condition(path, values, True, way_out),),)
+
+
+def read_with(path: str, *names: str) -> Read:
+  """Where the setting `path`, which has several names, has one of these."""
+  way_out = f'add {" or ".join(map(repr, names))} to {path}'
+  return ((Condition(path, names, True, way_out, among=True),),)
 
 
 def read_unless(path: str, *values: Any) -> Read:
@@ -356,8 +367,9 @@ def _holds(condition, value):
     return True  # a part in a file may read what it likes
   value = _plain(value)
   each = isinstance(value, tuple) and value != ()
+  compare = any if condition.among else all
   has_one = value in condition.values or (
-    each and all(one in condition.values for one in value)
+    each and compare(one in condition.values for one in value)
   )
   return has_one == condition.has_one
 

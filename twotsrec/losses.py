@@ -39,6 +39,41 @@ def bpr_loss(margin: jax.Array) -> jax.Array:
   return jax.nn.softplus(-margin)
 
 
+def candidate_bpr_loss(scores: jax.Array) -> jax.Array:
+  """Mean BPR loss of an observed item against each negative, f32[...].
+
+  Args:
+    scores: f32[..., C], the observed item first.
+  Reference: Rendle et al. 2009; the inner term of COPF eq. 16.
+  """
+  return jnp.mean(bpr_loss(_margins(scores)), axis=-1)
+
+
+def candidate_hinge_loss(scores: jax.Array) -> jax.Array:
+  """Mean of max(0, 1 - margin) over an observed item's negatives, f32[...].
+
+  Args:
+    scores: f32[..., C], the observed item first.
+  Reference: GNMR eq. 8 (Xia et al. 2021).
+  """
+  return jnp.mean(jax.nn.relu(1.0 - _margins(scores)), axis=-1)
+
+
+def candidate_softmax_loss(scores: jax.Array) -> jax.Array:
+  """Softmax cross-entropy of an observed item among its negatives, f32[...].
+
+  Args:
+    scores: f32[..., C], the observed item first.
+  """
+  return offer_softmax_loss(scores[..., 0], scores[..., 1:])
+
+
+def _margins(scores):
+  """Score of the observed item less that of each negative, f32[..., C - 1]."""
+  chex.assert_axis_dimension_gt(scores, -1, 1)
+  return scores[..., :1] - scores[..., 1:]
+
+
 def offer_softmax_loss(
   positive: jax.Array, others: jax.Array, hidden: jax.Array | None = None
 ) -> jax.Array:
@@ -78,3 +113,12 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
   total = jnp.sum(jnp.where(weights > 0, values * weights, 0.0))
   weight = jnp.sum(weights)
   return total / jnp.where(weight > 0, weight, 1.0)
+
+
+# By name: f32[..., C], the observed item first -> f32[...].
+OF_CANDIDATES = {
+  'bce': candidate_bce_loss,
+  'bpr': candidate_bpr_loss,
+  'hinge': candidate_hinge_loss,
+  'softmax': candidate_softmax_loss,
+}

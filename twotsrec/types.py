@@ -172,7 +172,7 @@ class Fused(NamedTuple):
   Attributes:
     behaviors: K times f32[n, D'], e^{k,*} of every node (COPF sec. 4.2).
     extra: what else a head or a loss reads, such as the tables of a second
-      stream; () where there is nothing.
+      stream: arrays under the names of `Fusion.extra`, or () without any.
   """
 
   behaviors: tuple[jax.Array, ...]
@@ -194,6 +194,10 @@ class Fusion(NamedTuple):
     reads: settings under `fusion` that it reads, besides its name; others may
       not be changed.
     least_behaviors: how many behaviors it needs; a log with fewer is refused.
+    upstream_only: whether it promises that the table of a behavior depends on
+      no edge of a later one (COPF sec. 4.2: downstream must not leak upstream).
+    extra: names in `Fused.extra`. A loss beside the ranking that reads another
+      is refused (`objectives.auxiliaries`).
   """
 
   init: Callable[[jax.Array], PyTree]
@@ -203,6 +207,8 @@ class Fusion(NamedTuple):
   merged: bool = False
   reads: tuple[str, ...] = ()
   least_behaviors: int = 1
+  upstream_only: bool = False
+  extra: tuple[str, ...] = ()
 
 
 class Nodes(NamedTuple):

@@ -123,11 +123,6 @@ DATA = [
     [to('groups.num_groups', ..., r'at most (\d+)')],
   ),
   Case(
-    'evaluation.candidates is {}, but these data',
-    [*SMALL, "evaluation.candidates='unbought'"],
-    [to('evaluation.candidates', ..., r"use ('all')")],
-  ),
-  Case(
     'evaluation.candidates is {}, but no held-out',
     of_log('again', "evaluation.candidates='all'"),
     [to('evaluation.candidates', ..., r"use ('catalog')")],
@@ -296,10 +291,22 @@ MODELS = [
   ),
 ]
 
+PAIR = """from twotsrec.models import cogcn
+
+
+def make(config, sizes):
+  return cogcn.make(config, sizes)._replace(least_behaviors=2)
+"""
 BEHAVED = [
   Case(
-    'model.name=multi_behavior fuses behaviors',
-    [*SMALL[:3], "model.name='multi_behavior'", "train.select_metric='none'"],
+    'fusion.name={} fuses {} behaviors or',
+    [*GRAPHS[1:], "fusion.name='pair.py:make'"],
+    [to('fusion.name', 'cogcn', 'or use fusion.name=cogcn')],
+    files={'pair.py': PAIR},
+  ),
+  Case(
+    'changes nothing {}; leave it at',
+    [*GRAPHS[1:], 'data.strip_heldout=True'],
     [to('data.dataset', 'synthetic-behaviors', 'give a behavior column with')],
   ),
   Case(

@@ -80,6 +80,27 @@ def test_a_plan_is_a_function_of_seed_and_epoch():
     assert sorted(plan.ravel()) == [-1, -1, *range(toys.USERS)]
 
 
+def test_an_epoch_of_pairs_draws_users_until_the_target_has_as_many():
+  make = lambda **changes: _make(behavior__epoch='pairs', **changes)[1]
+  target = toys.masks()[2]
+  count = int(target.sum())
+  # LightGCN's sampler: one pair of the target a user.
+  one = make(behavior__samples=1, behavior__weights=(0.0, 0.0, 1.0))
+  assert one.num_draws == count
+  np.testing.assert_array_equal(one.pool, np.flatnonzero(target.any(1)))
+  plan = behavior_feeds.make_plan(one, 0, 0)
+  assert plan.shape == (-(-count // 4), 4)
+  assert np.all(np.isin(plan.ravel()[:count], one.pool))
+  assert not np.array_equal(plan, behavior_feeds.make_plan(one, 0, 1))
+  # Users without the target train the others, and give none to it.
+  every = make(behavior__samples=2)
+  assert list(every.pool) == list(range(toys.USERS))
+  mean = np.minimum(target.sum(1), 2).mean()
+  assert every.num_draws == int(np.ceil(count / mean))
+  several = make(behavior__samples=2, head__unique_weight=1.0)
+  assert len(several.places) == 9 and several.num_draws == every.num_draws
+
+
 def test_edges_are_the_pairs_as_two_columns():
   for (user, item), mask in zip(toys.edges(), toys.masks(), strict=True):
     expected = np.stack(np.nonzero(mask))

@@ -26,7 +26,14 @@ def test_counts_are_those_of_the_description(shared_data, name):
 
 
 @pytest.mark.parametrize(
-  'name', ['ml-1m', 'amazon-beauty-5core', 'amazon-games', 'wikipedia-edits']
+  'name',
+  [
+    'ml-1m',
+    'ml-1m-sas',
+    'amazon-beauty-5core',
+    'amazon-games',
+    'wikipedia-edits',
+  ],
 )
 def test_positions_number_the_rows_of_every_user(shared_data, name):
   table = datasets.load(name, shared_data)
@@ -43,6 +50,60 @@ def test_days_of_beauty_never_run_against_its_positions(shared_data):
   rows = np.lexsort((table.order, table.user))
   same_user = np.diff(table.user[rows]) == 0
   assert np.all(np.diff(table.time[rows])[same_user] >= 0)
+
+
+def test_ml_1m_in_another_order_has_the_same_ratings(shared_data):
+  """Items with fewer than five ratings are left out; ties are in another order.
+
+  Of the common items the last one is the same for 4,493 users (its
+  description).
+  """
+  plain, other = (
+    datasets.load(name, shared_data) for name in ('ml-1m', 'ml-1m-sas')
+  )
+  numbers = lambda table: table.user * 10_000 + table.item
+  pairs = [set(numbers(table).tolist()) for table in (plain, other)]
+  items, counts = np.unique(plain.item, return_counts=True)
+  rare = np.isin(plain.item, items[counts < 5])
+  assert pairs[0] - pairs[1] == set(numbers(plain)[rare].tolist())
+  assert pairs[1] < pairs[0]
+
+  def last(table):
+    rows = np.lexsort((table.order, table.user))
+    rows = rows[np.isin(table.item[rows], other.item)]
+    ends = np.append(np.diff(table.user[rows]) > 0, True)
+    return table.item[rows][ends]
+
+  assert np.sum(last(plain) == last(other)) == 4493
+
+
+def test_edits_with_times_are_those_without(shared_data):
+  """Users and items have other numbers, and as many events."""
+  plain, timed = (
+    datasets.load(name, shared_data)
+    for name in ('wikipedia-edits', 'wikipedia-timed')
+  )
+  for side in ('user', 'item'):
+    degrees = [
+      np.sort(np.unique(getattr(table, side), return_counts=True)[1])
+      for table in (plain, timed)
+    ]
+    np.testing.assert_array_equal(*degrees)
+  assert np.all(np.diff(timed.time) >= 0) and timed.time[0] == 0
+  assert timed.order is None and timed.split is None
+
+
+def test_books_carry_their_own_split_and_nothing_else(shared_data):
+  known = datasets.DATASETS['amazon-book-kgat']
+  table = datasets.load('amazon-book-kgat', shared_data)
+  test = table.split == 'test'
+  assert np.sum(test) == known.test_rows and set(table.split[~test]) == {
+    'train'
+  }
+  pair = table.user.astype(np.int64) * 100_000 + table.item
+  assert len(np.unique(pair)) == len(pair)  # no test pair is a train pair
+  for column in (table.time, table.order, table.rating, table.behavior):
+    assert column is None
 
 
 @pytest.mark.parametrize('name', ['ml-100k', 'ml-latest-small-2016'])

@@ -422,3 +422,44 @@ def test_what_is_rated_low_is_forgotten_only_where_that_was_asked_for(
   if dislikes == 'negatives':
     with pytest.raises(types.UserError, match='--dislikes=seen'):
       dislikes_lib.refuse(told, 'a model of several behaviors')
+
+
+def test_a_named_dataset_with_a_test_file_lends_a_validation(
+  tmp_path, monkeypatch
+):
+  """One random train event of every user with three; none if it is off."""
+  counts = {0: 5, 1: 3, 2: 2, 3: 1}
+  rows = [(user, item) for user, n in counts.items() for item in range(n)]
+  held = [(user, item) for user in counts for item in (7, 8)]
+  for name, pairs in (('train', rows), ('test', held)):
+    text = '\n'.join(f'{user},{item}' for user, item in pairs)
+    path = tmp_path / 'tiny' / f'{name}.csv.gz'
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(f'user_id,item_id\n{text}\n'.encode()))
+  known = datasets.Dataset(
+    'tiny/train.csv.gz', tables.Columns(), 4, 7, rows=len(rows),
+    test_file='tiny/test.csv.gz', test_rows=len(held),
+  )  # fmt: skip
+  monkeypatch.setitem(datasets.DATASETS, 'tiny', known)
+  of = lambda **changes: pipeline.from_config(
+    config.DataConfig(
+      dataset='tiny', data_root=str(tmp_path), cache_dir=str(tmp_path / 'c'),
+      **changes,
+    )
+  )  # fmt: skip
+
+  def parts(data):
+    return [
+      set(zip(data.user_ids[data.event_users[there]].tolist(),
+              data.item_ids[np.asarray(data.items)[there] - 1].tolist()))
+      for there in (np.asarray(data.split) == code for code in range(3))
+    ]  # fmt: skip
+
+  train, validation, test = parts(of())
+  assert test == set(held) and train | validation == set(rows)
+  assert sorted(user for user, _ in validation) == [0, 1]
+  assert parts(of()) == [train, validation, test]
+  assert parts(of(validation=False)) == [set(rows), set(), set(held)]
+  assert of().manifest['history_rule'] == prepared.FIXED
+  others = [parts(of(seed=seed))[1] for seed in range(1, 6)]
+  assert any(other != validation for other in others)

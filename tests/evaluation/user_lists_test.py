@@ -10,7 +10,7 @@ from twotsrec.evaluation import user_lists
 
 
 def literal(held, rivals, k, ties=0.5):
-  """(precision, average precision) over the orders that `ties` allows."""
+  """(precision, average precision, NDCG) over the orders that `ties` allows."""
   entries = [(score, True) for score in held]
   entries += [(score, False) for score in rivals]
   if ties != 0.5:
@@ -28,7 +28,10 @@ def literal(held, rivals, k, ties=0.5):
       continue
     relevant = np.array([is_held for _, is_held in ranked[:k]])
     at = np.cumsum(relevant) / np.arange(1, relevant.size + 1)
-    found.append((relevant.sum() / k, at[relevant].sum() / min(k, len(held))))
+    worth = 1 / np.log2(2 + np.arange(k))
+    dcg, best = worth[: relevant.size] @ relevant, worth[: len(held)].sum()
+    average = at[relevant].sum() / min(k, len(held))
+    found.append((relevant.sum() / k, average, dcg / best))
   return np.mean(found, axis=0)
 
 
@@ -40,18 +43,18 @@ def actual(lists, k, ties=0.5):
     for score in held
   ]
   rows = np.random.default_rng(0).permutation(rows)
-  values = both(user_lists.places(*rows.T), k, ties)
+  values = every(user_lists.places(*rows.T), k, ties)
   return {
     user: [np.mean(value[rows[:, 0] == user]) for value in values]
     for user in lists
   }
 
 
-def both(at, k, ties):
-  return [
-    value(at, k, ties)
-    for value in (user_lists.precision, user_lists.average_precision)
-  ]
+def every(at, k, ties):
+  metrics = (
+    user_lists.precision, user_lists.average_precision, user_lists.ndcg
+  )  # fmt: skip
+  return [value(at, k, ties) for value in metrics]
 
 
 TIES = st.sampled_from([0.5, 0.0, 0.3, 1.0])
@@ -75,15 +78,19 @@ def test_whole_lists_agree_with_sklearn():
   generator = np.random.default_rng(1)
   scores = generator.permutation(40).astype(float)
   held, rivals = scores[:12], scores[12:]
-  _, found = actual({0: (held, rivals)}, 40)[0]
+  _, found, _ = actual({0: (held, rivals)}, 40)[0]
   labels = [1] * 12 + [0] * 28
   expected = sklearn_metrics.average_precision_score(labels, scores)
   assert found == pytest.approx(expected)
+  for k in (5, 15, 40):
+    *_, ndcg = actual({0: (held, rivals)}, k)[0]
+    expected = sklearn_metrics.ndcg_score([labels], [scores], k=k)
+    assert ndcg == pytest.approx(expected)
 
 
 def test_more_held_out_items_than_places_fill_them():
-  precision, average = actual({0: (list(range(9, 1, -1)), [0, 1])}, 5)[0]
-  assert (precision, average) == (pytest.approx(1.0), pytest.approx(1.0))
+  found = actual({0: (list(range(9, 1, -1)), [0, 1])}, 5)[0]
+  assert found == pytest.approx([1.0, 1.0, 1.0])
 
 
 @hypothesis.given(
@@ -105,7 +112,7 @@ def test_items_that_compete_with_each_other_are_in_one_list(lists, k, ties):
   ]
   users, *pair = np.array(rows).T
   at = user_lists.places(users, *pair, user_lists.TOGETHER)
-  made = both(at, k, ties)
+  made = every(at, k, ties)
   for user, (held, rivals) in by_user.items():
     actual = [np.mean(value[users == user]) for value in made]
     np.testing.assert_allclose(

@@ -68,7 +68,7 @@ def test_a_stop_is_told_and_has_its_code(
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--table=6'], "--table: unknown '6'; known: 2, 3, 4, 5, fig3"),
+    (['--table=7'], "--table: unknown '7'; known: 2, 3, 4, 5, 6, fig3"),
     (['--datasets=taobao'], "--datasets: unknown 'taobao'; known: taobao-copf"),
     (['--variants=dfme'], "--variants: unknown 'dfme'; known: copf, copf_rel"),
     (['--variants=mmoe', '--table=3'], 'no --table=3 has any of --variants='),

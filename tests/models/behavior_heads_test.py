@@ -147,9 +147,3 @@ def test_a_setting_that_names_nothing_is_refused(changes, message):
   with pytest.raises(types.UserError, match=message) as caught:
     _make(**changes)
   assert '\n' not in str(caught.value)
-
-
-def test_a_log_with_one_behavior_is_refused():
-  behavior_heads.check_behaviors(('view', 'buy'))
-  with pytest.raises(types.UserError, match='the data have 1; give a behavior'):
-    behavior_heads.check_behaviors(('interaction',))

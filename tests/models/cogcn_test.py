@@ -87,6 +87,13 @@ def _dense(options, nodes, dense=None):
     {'in_behavior': 'own'},
     {'in_behavior': 'all'},
     {'in_behavior': 'all', 'operator': 'summed'},
+    {'in_behavior': 'all', 'operator': 'union', 'pre_behavior': 'none'},
+    {
+      'in_behavior': 'all',
+      'operator': 'union',
+      'pre_behavior': 'none',
+      'num_layers': (1, 2, 1),
+    },
     {'in_behavior': 'own', 'pre_behavior': 'nearest'},
     {'post_behavior': 'merged'},
     {'normalization': 'symmetric'},

@@ -1,7 +1,9 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests import behavior_toys as toys
 from twotsrec import types
@@ -39,11 +41,37 @@ def test_parameters_start_in_the_xavier_range_of_each_table():
   assert not np.any(params.net['head']['gate']['bias'])
 
 
+def test_embeddings_may_start_normal_and_nothing_else_changes():
+  normal = {'behavior__init': 'normal', 'behavior__init_std': 0.3}
+  model, _, _ = toys.system(toys.config(**normal), [np.ones((300, 200))] * 2)
+  xavier, _, _ = toys.system(toys.config(), [np.ones((300, 200))] * 2)
+  params, plain = (m.init(jax.random.key(0)) for m in (model, xavier))
+  for side in ('user', 'item'):
+    rows_of = params.tables[side]['embedding'][side == 'item' :]
+    assert stats.kstest(rows_of.ravel(), 'norm', (0, 0.3)).pvalue > 1e-3
+  assert not np.any(params.tables['item']['embedding'][0])
+  chex.assert_trees_all_equal(params.net, plain.net)
+
+
 def test_two_behaviors_are_enough():
   dense = toys.masks()[1:]
   model, context, params = toys.system(toys.config('copf_prior'), dense)
   assert params.net['head']['gate']['weight'].shape == (2 * toys.WIDTH, 2)
   assert _finite(model, context, params, 1)
+
+
+def test_one_behavior_alone_is_a_model_of_its_own_graph():
+  """The constraints of COGCN are between behaviors: of one there are none."""
+  alone = toys.masks()[2:]
+  scores = []
+  for variant in ('copf', 'copf_a', 'copf_c'):
+    made = toys.config(variant)
+    model, context, params = toys.system(made, alone)
+    assert _finite(model, context, params, 0)
+    served = jax.jit(model.serve)(params, context)
+    scores.append(np.asarray(served.tables['item']['factor']))
+  np.testing.assert_allclose(scores[1], scores[0], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(scores[2], scores[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_behavior_without_pairs_is_encoded_and_scored():

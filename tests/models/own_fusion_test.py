@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,8 @@ from twotsrec.runs import run as runs_lib
 from twotsrec.training import behavior_steps
 from twotsrec.training import run_directory
 
-NAME = f'{mb_cgcn.__file__}:make'
+FILE = pathlib.Path(mb_cgcn.__file__)
+NAME = f'{FILE}:make'
 SIZES = types.NodeSizes(3, toys.USERS, toys.ITEMS, toys.WIDTH)
 GROUPS = jnp.array([9.0, 4.0])
 
@@ -54,6 +56,13 @@ def _tables(net, dense=None, key=None, **changes):
 @functools.cache
 def _net():
   return toys.random_like(jax.eval_shape(_fusion()[0].init, jax.random.key(0)))
+
+
+def test_the_map_shows_the_file():
+  shown = (FILE.parents[2] / 'WORKSPACE.md').read_text(encoding='utf-8')
+  text = FILE.read_text(encoding='utf-8')
+  assert f'```python\n{text}```\n' in shown
+  assert len(text.splitlines()) <= 60
 
 
 def test_it_is_its_equations_in_dense_algebra():
@@ -213,6 +222,22 @@ def test_an_unknown_name_lists_the_fusions_there_are():
   made = toys.config(fusion__name='gcn')
   with pytest.raises(types.UserError, match="name 'gcn' is unknown; known: co"):
     fusion_lib.make(made, SIZES)
+
+
+def test_a_fusion_says_how_many_behaviors_it_needs(tmp_path):
+  file = tmp_path / 'pair.py'
+  file.write_text(
+    'from twotsrec.models import cogcn\n\n\n'
+    'def make(config, sizes):\n'
+    '  return cogcn.make(config, sizes)._replace(least_behaviors=2)\n'
+  )
+  made = toys.config(fusion__name=f'{file}:make')
+  fusion_lib.make(made, SIZES._replace(num_behaviors=2))
+  with pytest.raises(types.UserError, match='fuses 2 behaviors') as caught:
+    fusion_lib.make(made, SIZES._replace(num_behaviors=1))
+  text = str(caught.value)
+  assert 'or more, but the data have 1; give a behavior column' in text
+  assert '\n' not in text
 
 
 def test_settings_that_a_fusion_does_not_read_are_refused():

@@ -10,7 +10,6 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.models import multi_behavior
 from twotsrec.objectives import behaviors as behavior_objectives
 
 USERS, ITEMS = toys.USERS, toys.ITEMS
@@ -25,20 +24,29 @@ def _softplus(x):
 
 
 def _listed(pairs, users):
-  """(user, positive, negative, weight) of every place."""
+  """(user, positive, negatives, weight) of every place."""
   users = np.maximum(np.asarray(users), 0)
-  columns = (pairs.positive, pairs.negative, pairs.weight)
+  columns = map(np.asarray, (pairs.positive, pairs.negative, pairs.weight))
   return [
-    (int(users[int(slot)]), int(p), int(n), float(w))
+    (int(users[int(slot)]), int(p), [int(one) for one in n], float(w))
     for slot, p, n, w in zip(pairs.slot, *columns)
   ]
 
 
-def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
+@pytest.mark.parametrize('negatives', [1, 3])
+def test_the_loss_of_a_pair_is_that_of_its_scores(negatives):
   model, context, params = toys.system(toys.config(head__score_scale=(1.0,)))
-  batch = toys.batch()
+  batch = toys.batch(negatives=negatives)
   encoded = jax.jit(model.encode)(params, context)
   every = jnp.tile(jnp.arange(1, ITEMS + 1), (USERS, 1))
+  loops = {
+    'bpr': lambda first, rest: np.mean([_softplus(s - first) for s in rest]),
+    'hinge': lambda first, rest: np.mean([max(0, 1 + s - first) for s in rest]),
+    'bce': lambda first, rest: np.mean(
+      [_softplus(-first), *map(_softplus, rest)]
+    ),
+    'softmax': lambda first, rest: np.logaddexp.reduce([first, *rest]) - first,
+  }
   for task in (0, 2):
     scores = np.asarray(
       model.score(params, encoded, task, jnp.arange(USERS), every)
@@ -48,117 +56,80 @@ def test_the_loss_of_a_pair_is_bpr_on_its_two_scores():
     )
     users = jnp.maximum(batch.users, 0)
     of_batch = jax.jit(model.encode)(params, context, users=users)
-    found = jax.jit(losses)(params, of_batch, batch)
-    expected = [
-      w * _softplus(scores[u, n - 1] - scores[u, p - 1])
-      for u, p, n, w in _listed(batch.pairs[task], batch.users)
-    ]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    assert expected[-1] == 0  # filling
+    for name, loop in loops.items():
+      expected = [
+        w * loop(scores[u, p - 1], [scores[u, n - 1] for n in rest])
+        for u, p, rest, w in _listed(batch.pairs[task], batch.users)
+      ]
+      of_name = jax.jit(functools.partial(losses, loss=name))
+      found = of_name(params, of_batch, batch)
+      np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+      assert expected[-1] == 0  # filling
 
 
-def _info_nce(anchor, row, table, options):
-  """-log of the share of the anchor's own row."""
-  likeness = []
-  for other in table:
-    scale = 1.0
-    if options.similarity == 'cosine':
-      scale = math.sqrt((anchor @ anchor) * (other @ other))
-    likeness.append(anchor @ other / scale / options.temperature)
-  return float(np.logaddexp.reduce(likeness)) - likeness[row]
-
-
-@functools.cache
-def _compiled(changes):
-  options = _options(**dict(changes))
-
-  def align(tables, batch):
-    encoded = multi_behavior.Encoded(tables, (None,) * 3)
-    return behavior_objectives.alignment(encoded, batch, USERS, options)
-
-  return jax.jit(align)
-
-
-def _align(tables, batch, **changes):
-  return float(_compiled(tuple(changes.items()))(tuple(tables), batch))
-
-
-def _naive_alignment(tables, batch, options):
-  """COPF eq. 8 pair by pair."""
-  target = tables[-1]
-  if options.anchors == 'all':
-    nodes = [(node, 1.0) for node in range(USERS + ITEMS)]
-  else:
-    nodes = []
-    for user, positive, _, weight in _listed(batch.pairs[-1], batch.users):
-      nodes += [(user, weight), (USERS + positive - 1, weight)]
-  total = 0.0
-  for table in tables[:-1]:
-    for node, weight in nodes:
-      is_user = node < USERS
-      side = slice(0, USERS) if is_user else slice(USERS, None)
-      divisor = USERS
-      if options.normalizer == 'sides' and not is_user:
-        divisor = ITEMS
-      row = node if is_user else node - USERS
-      value = _info_nce(target[node], row, table[side], options)
-      total += weight * value / divisor
-  return total
-
-
-@pytest.mark.parametrize(
-  'changes',
-  [
-    {},
-    {'temperature': 0.5, 'similarity': 'inner'},
-    {'normalizer': 'sides'},
-    {'anchors': 'all', 'normalizer': 'sides', 'temperature': 0.3},
-  ],
-)
-def test_alignment_equals_a_loop_over_anchors_with_multiplicity(changes):
-  options, tables = _options(**changes), toys.tables()
+def test_one_negative_and_bpr_are_the_formula_of_eq_16_to_the_bit():
+  model, context, params = toys.system(toys.config())
   batch = toys.batch(9)
-  found = _align(tables, batch, **changes)
-  exact = [np.asarray(table, np.float64) for table in tables]
-  expected = _naive_alignment(exact, batch, options)
-  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  pairs = batch.pairs[2]
+  users = jnp.maximum(batch.users, 0)
+  encoded = jax.jit(model.encode)(params, context, users=users)
 
+  def literal(params, encoded):
+    items = jnp.stack([pairs.positive, pairs.negative[:, 0]], axis=1)
+    scores = model.score(params, encoded, 2, pairs.slot, items)
+    return pairs.weight * jax.nn.softplus(-(scores[:, 0] - scores[:, 1]))
 
-def test_perfectly_aligned_tables_cost_nothing_at_a_low_temperature():
-  table = toys.tables()[0]
-  align = lambda *tables: _align(tables, toys.batch(), temperature=0.01)
-  assert align(table, 3.0 * table, 0.5 * table) < 1e-3
-  one, two, three = toys.tables()
-  np.testing.assert_allclose(
-    align(one, two, three), align(2.0 * one, two, 7.0 * three), rtol=1e-4
+  ours = lambda params, encoded: behavior_objectives.pair_losses(
+    model, params, encoded, batch, 2
   )
+  for one, two in (
+    (ours, literal),
+    (_gradient_of(ours), _gradient_of(literal)),
+  ):
+    found, expected = (jax.jit(f)(params, encoded) for f in (one, two))
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+      np.testing.assert_array_equal(x, y)
 
 
-def test_the_unique_part_of_a_source_ranks_pairs_of_one_behavior_only():
-  tables = toys.tables()
-  options = dataclasses.replace(
-    config_lib.HeadConfig(), transfer_scale=0.1, score_scale=(20.0, 30.0, 40.0)
+def _gradient_of(losses):
+  total = lambda *args: jnp.sum(losses(*args))
+  return jax.grad(total, argnums=(0, 1))
+
+
+def test_the_penalty_of_a_batch_counts_rows_as_often_as_they_occur():
+  _, _, params = toys.system(toys.config())
+  batch = toys.batch(9, negatives=2)
+  user, item = (
+    np.asarray(params.tables[side]['embedding'], np.float64)
+    for side in ('user', 'item')
   )
-  batch = toys.batch()
-  pairs_of = ((2, 0), (1, 2))
-  batch = batch._replace(unique=(batch.pairs[1], batch.pairs[0]))
-  encoded = multi_behavior.Encoded(tuple(tables), (None,) * 3)
-  found = behavior_objectives.unique_losses(
-    encoded, batch, pairs_of, USERS, options
+  total = count = 0.0
+  for k in (0, 2):
+    for u, p, rest, w in _listed(batch.pairs[k], batch.users):
+      rows = [user[u], item[p], *(item[n] for n in rest)]
+      total += w * sum(row @ row for row in rows)
+      count += w
+  options = _options(l2_scope='batch', weights=(0.5, 0.0, 0.5))
+  found = behavior_objectives.penalty(params, batch, options)
+  np.testing.assert_allclose(found, total / 2 / count, rtol=1e-5)
+  nobody = batch._replace(
+    pairs=tuple(p._replace(weight=0 * p.weight) for p in batch.pairs)
   )
-  for (task, source), pairs, value in zip(pairs_of, batch.unique, found):
-    own, other = (np.asarray(tables[k], np.float64) for k in (task, source))
-    rest = 0.1 * np.stack(
-      [o - (o @ y) / (y @ y) * y for o, y in zip(other, own)]
-    )
-    total = weights = 0.0
-    for user, positive, negative, weight in _listed(pairs, batch.users):
-      gap = rest[user] @ (
-        rest[USERS + positive - 1] - rest[USERS + negative - 1]
-      )
-      total += weight * _softplus(-options.score_scale[task] * gap)
-      weights += weight
-    np.testing.assert_allclose(value, total / weights, rtol=1e-4)
+  assert behavior_objectives.penalty(params, nobody, options) == 0
+
+
+def test_the_penalty_by_norm_is_that_of_both_tables_over_the_items():
+  _, _, params = toys.system(toys.config())
+  user, item = (
+    np.asarray(params.tables[side]['embedding'], np.float64)
+    for side in ('user', 'item')
+  )
+  root = lambda table: math.sqrt(np.sum(table**2))
+  found = behavior_objectives.penalty(
+    params, toys.batch(), _options(l2_scope='norm')
+  )
+  expected = (root(user) + root(item[1:])) / ITEMS
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

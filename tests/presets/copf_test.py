@@ -1,12 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import behavior_toys as toys
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.models import behavior_heads
+from twotsrec.models import multi_behavior
 from twotsrec.models import pair_prior
 from twotsrec.ops import rows
 from twotsrec.presets import copf
@@ -46,7 +49,8 @@ def _look(variant):
     ranked = model.ranker.score(
       served.net, seen, rows.gather(served.tables['item'], items)
     )
-    return grads, sums / counts, pairwise, ranked
+    # A task that is not trained has no pair.
+    return grads, sums / jnp.maximum(counts, 1), pairwise, ranked
 
   return jax.tree.map(np.asarray, jax.jit(look)(params, context, batch))
 
@@ -170,6 +174,81 @@ def test_the_operating_point_is_that_of_the_authors_code():
   assert train.select_on == 'validation'
   released = copf.preset('taobao-copf', 'copf_released').head
   assert released.transfer_scale == 0.1 and not released.modulate_residual
+
+
+# Graphs walked, layers, weights of the losses; all with LightGCN's convention.
+BASELINES = {
+  'mf_bpr': ('upstream', (0, 0, 0), (0, 0, 1)),
+  'lightgcn': ('own', (0, 0, 3), (0, 0, 1)),
+  'lightgcn_multi': ('own', (), (2 / 6, 2 / 6, 2 / 6)),
+  'lightgcn_m': ('all', (3, 3, 3), (0, 0, 1)),
+  'lightgcn_m_dfme': ('all', (3, 3, 3), (2 / 6, 2 / 6, 2 / 6)),
+}
+
+
+@pytest.mark.parametrize('variant', BASELINES)
+def test_a_competitor_is_a_graph_and_a_loss(variant):
+  made = copf.preset('taobao-copf', variant)
+  fusion, head = made.fusion, made.head
+  assert BASELINES[variant] == (
+    fusion.in_behavior, fusion.num_layers, made.behavior.weights
+  )  # fmt: skip
+  assert fusion.pre_behavior == 'none'  # nothing flows from graph to graph
+  with_dfme = variant.endswith('_dfme')
+  assert head.transfer == ('fit' if with_dfme else 'none')
+  assert made.behavior.contrastive == (1.0 if with_dfme else 0.0)
+  # Of two behaviors, too, the last one is the target.
+  weights = copf.preset('beibei-copf-noview', variant).behavior.weights
+  if BASELINES[variant][2] == (0, 0, 1):
+    assert weights == (0, 1)
+
+
+def _trained(made, fusion=None, steps=3):
+  """Parameters after some steps of Adam, and scores of the target."""
+  model, context, params = toys.system(made)
+  if fusion is not None:
+    sizes = types.NodeSizes(3, toys.USERS, toys.ITEMS, toys.WIDTH)
+    head = behavior_heads.make(made, fusion, sizes)
+    model = multi_behavior.compose(fusion, head, sizes)
+    context = model.context(toys.edges())
+  gradient = behavior_steps.make_gradient(model, made, toys.USERS, jnp.ones(3))
+  optimizer = optax.adam(0.05)
+
+  def step(carry, _):
+    params, state = carry
+    grads, *_ = gradient(params, context, toys.batch(), (), None)
+    updates, state = optimizer.update(grads, state)
+    return (optax.apply_updates(params, updates), state), None
+
+  def run(params):
+    start = params, optimizer.init(params)
+    (params, _), _ = jax.lax.scan(step, start, length=steps)
+    return params, model.serve(params, context)
+
+  return jax.tree.map(np.asarray, jax.jit(run)(params))
+
+
+def test_mf_bpr_is_lightgcn_without_layers_bit_for_bit():
+  """And both are a model whose vectors no graph has touched."""
+  identity = types.Fusion(
+    init=lambda key: {},
+    context=lambda edges: (),
+    encode=lambda net, nodes, context, *, key=None: types.Fused((nodes,) * 3),
+    width=toys.WIDTH,
+  )
+  mf = toys.config('mf_bpr')
+  none = toys.config('lightgcn', fusion__num_layers=(0, 0, 0))
+  expected = _trained(mf, identity)
+  for actual in (_trained(mf), _trained(none)):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+  layers = _trained(toys.config('lightgcn'))
+  start = toys.system(mf)[2].tables['user']['embedding']
+  moved = lambda made: np.abs(made[0].tables['user']['embedding'] - start).max()
+  assert moved(expected) > 0.01
+  assert np.any(
+    layers[0].tables['user']['embedding']
+    != expected[0].tables['user']['embedding']
+  )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ METRICS = (
   'recall@1', 'recall@5', 'recall@10', 'recall@20',
   'precision@1', 'precision@5', 'precision@10', 'precision@20',
   'map@1', 'map@5', 'map@10', 'map@20',
+  'user_ndcg@1', 'user_ndcg@5', 'user_ndcg@10', 'user_ndcg@20',
   'mrr',
 )  # fmt: skip
 
@@ -212,11 +213,11 @@ def test_what_was_viewed_is_not_given_away_whatever_the_model(candidates):
       assert ranked.part['rivals']['had_before'] == 40 - parts[2] > 0
 
 
-def test_unbought_needs_behaviors(loaded):
+def test_unbought_of_one_behavior_is_what_is_not_in_train(loaded):
   experiment = _changed(loaded[0], evaluation__candidates='unbought')
-  with pytest.raises(types.UserError, match='data have no behaviors') as error:
-    reports.check_protocol(experiment)
-  assert len(str(error.value).splitlines()) == 1
+  told = reports.protocol(experiment)
+  assert told['candidates'] == 'unbought'
+  assert 'did not have in the splits before' in told['negatives']
 
 
 def test_selection_on_test_marks_the_report_and_the_table(loaded, report):

@@ -67,8 +67,15 @@ def test_every_row_of_the_paper_is_one_of_ours():
       assert all(0 < ndcg < hr < 0.2 for hr, ndcg in values)
       # The order of the paper: COPF, the last row, is above all others.
       assert max(values) == values[-1]
-    shown = [row in printed['2'][dataset][''] for row in rows['2']]
-    assert shown == [True, False, False, True]
+    ours = {row for row in rows['2'] if row not in printed['2'][dataset]['']}
+    assert ours == {'lightgcn_multi', 'mule', 'copf_released', 'copf_prior'}
+    assert max(printed['2'][dataset][''].values()) == values[-1]
+    # Table 6 takes its backbones from Table 2, but for the one of its own.
+    backbones = printed['6'][dataset]['']
+    for row in backbones.keys() & printed['2'][dataset][''].keys():
+      assert backbones[row] == printed['2'][dataset][''][row]
+    for row in (row for row in backbones if f'{row}_dfme' in backbones):
+      assert backbones[f'{row}_dfme'] > backbones[row]  # COPF sec. 5.4
   assert 'retailrocket-mb' not in printed['3']
   assert not {*printed} & {*COPF.SWEEPS}
 
@@ -175,7 +182,26 @@ def test_rows_are_judged_by_their_intervals(text):
   assert f'; {claims.OPEN}: all sg.; not trained: w/o COGCN, COPF-P' in third
   # Only what the paper has is a claim of the paper.
   second = text.split('### Table 2')[1].split('\n###')[0]
-  assert 'by HR@10: not trained: LightGCN' in second
+  assert 'by HR@10: not trained: MF-BPR, LightGCN\n' in second
+
+
+def test_numbers_of_earlier_publications_are_marked(text, tmp_path):
+  head, *rows = written.section(text, 'Table 2')
+  by_name = {row[0]: dict(zip(head, row)) for row in rows}
+  heads = 'paper HR@10', 'paper NDCG@10'
+  shown = lambda row: tuple(by_name[row][head] for head in heads)
+  assert shown('LightGCN') == ('0.0411 =', '0.0240 =')
+  assert shown('MF-BPR') == ('0.0076', '0.0036')
+  assert shown('LightGCN per behavior') == ('', '')
+  second = text.split('### Table 2')[1].split('\n###')[0]
+  assert 'digit for digit: LightGCN, CRGCN, MB-CGCN and PKEF' in second
+  # On Beibei there is no such publication.
+  plan = finished.plan(
+    'copf', tmp_path, datasets=('beibei-copf-noview',), table=('2',)
+  )
+  _write(plan, 'beibei-copf-noview', 'copf')
+  other = document.markdown(document.collect(plan, written.RESAMPLES))
+  assert '0.0391' in other and ' = ' not in other
 
 
 def test_figures_are_tables_too(text, page):

@@ -10,6 +10,7 @@ from tests import behavior_toys as toys
 from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import behavior_steps
 
@@ -74,7 +75,9 @@ def _literal(system, weight_of, batch=None):
     encoded = model.encode(params, context, users=users)
     total = made.behavior.l2 * behavior_objectives.l2_penalty(params, 'authors')
     for k in range(3):
-      values = behavior_objectives.pair_losses(model, params, encoded, batch, k)
+      values = behavior_objectives.pair_losses(
+        model, params, encoded, batch, k, made.behavior.loss
+      )
       total += jnp.dot(jnp.asarray(weights[k], jnp.float32), values)
     return total
 
@@ -91,17 +94,25 @@ def _pairs_of(k, batch=None):
   return float((batch or toys.batch()).pairs[k].weight.sum())
 
 
-@pytest.mark.parametrize(('reduction', 'scale'), [('mean', 3.0), ('sum', 1.0)])
-def test_losses_of_the_behaviors_add_up_as_they_are_weighed(reduction, scale):
+@pytest.mark.parametrize(
+  ('reduction', 'scale', 'loss'),
+  [('mean', 3.0, 'bpr'), ('sum', 1.0, 'bpr'), ('mean', 2.0, 'softmax')],
+)
+def test_losses_of_the_behaviors_add_up_as_they_are_weighed(
+  reduction, scale, loss
+):
   system = _system(
-    **WEIGHTED, behavior__bpr_reduction=reduction, behavior__bpr_scale=scale
+    **WEIGHTED,
+    behavior__bpr_reduction=reduction,
+    behavior__bpr_scale=scale,
+    behavior__loss=loss,
   )
+  batch = toys.batch(negatives=1 if loss == 'bpr' else 3)
   lambdas = system[0].behavior.weights
   count = lambda k: _pairs_of(k) if reduction == 'mean' else 1.0
-  grads, _, sums, counts = _gradient(system)
-  _assert_close(
-    grads, _literal(system, lambda k, _: scale * lambdas[k] / count(k))
-  )
+  grads, _, sums, counts = _gradient(system, batch=batch)
+  weight_of = lambda k, _: scale * lambdas[k] / count(k)
+  _assert_close(grads, _literal(system, weight_of, batch))
   np.testing.assert_array_equal(counts, [_pairs_of(k) for k in range(3)])
   assert np.all(np.asarray(sums) > 0)
 
@@ -123,7 +134,7 @@ def test_filling_changes_nothing_whatever_it_holds():
   for pairs in batch.pairs:
     filling = pairs.weight == 0
     assert np.any(filling)
-    other = lambda x, at=filling: jnp.where(at, 1 + x % toys.ITEMS, x)
+    other = lambda x, at=filling: jnp.where(at, 1 + x.T % toys.ITEMS, x.T).T
     changed.append(
       pairs._replace(
         positive=other(pairs.positive), negative=other(pairs.negative)
@@ -247,7 +258,7 @@ def test_unique_losses_weigh_as_their_tasks():
 
   def extra(params):
     encoded = model.encode(params, context)
-    values = behavior_objectives.unique_losses(
+    values = auxiliaries.unique_losses(
       encoded, batch, pairs_of, toys.USERS, made.head
     )
     return 2.0 * 3.0 * (0.5 * values[0] + 0.3 * values[1])

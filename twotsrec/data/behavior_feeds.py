@@ -37,6 +37,10 @@ class Layout(NamedTuple):
   # (task, source) of the sets after those of the behaviors: pairs of one of the
   # two without the other.
   unique: tuple[tuple[int, int], ...]
+  # i32[n], users to draw from with replacement, so many in an epoch; None deals
+  # every user once.
+  pool: np.ndarray | None = None
+  num_draws: int = 0
 
 
 def make(
@@ -59,17 +63,12 @@ def make(
   samples = config.behavior.samples
   sets = list(behaviors.train)
   drawn = [np.minimum(np.diff(s.offsets), samples) for s in trained.train]
-  unique = _unique(behaviors, config) if config.head.unique_weight else {}
+  wanted = config.head.unique_weight and 'unique' in config.behavior.auxiliary
+  unique = _unique(behaviors, config) if wanted else {}
   for (task, _), seen in unique.items():
     sets.append(seen)
     drawn.append(np.minimum(np.diff(seen.offsets), drawn[task]))
-  batch_size = config.train.batch_size
-  layout = Layout(
-    np.stack(drawn),
-    np.asarray([pairs_lib.places_for(d, batch_size) for d in drawn]),
-    batch_size,
-    tuple(unique),
-  )
+  layout = _layout(np.stack(drawn), tuple(unique), trained, config)
   feed = BehaviorFeed(
     tuple(pairs_lib.make_set(*s, d) for s, d in zip(sets, drawn, strict=True)),
     feeds.i32(user_group),
@@ -105,7 +104,16 @@ def make_target_feed(
 
 
 def make_plan(layout: Layout, seed: int, epoch: int) -> np.ndarray:
-  """Every user once, in batches; i32[S, B], -1 fills."""
+  """Users of an epoch in batches; i32[S, B], -1 fills."""
+  if layout.pool is not None:
+    return pairs_lib.draw_users(
+      layout.pool,
+      layout.drawn,
+      layout.places,
+      layout.batch_size,
+      layout.num_draws,
+      (seed, epoch),
+    )
   return pairs_lib.deal_users(
     layout.drawn, layout.places, layout.batch_size, (seed, epoch)
   )
@@ -138,6 +146,23 @@ def with_negatives(
       seen = prepared_lib.SeenItems(offsets, seen.items[kept])
     train.append(seen)
   return behaviors._replace(train=tuple(train))
+
+
+def _layout(drawn, unique, behaviors, config):
+  """Sizes of the batches of an epoch, as `behavior.epoch` counts it."""
+  size, number = config.train.batch_size, len(behaviors.names)
+  if config.behavior.epoch == 'users':
+    places = [pairs_lib.places_for(d, size) for d in drawn]
+    return Layout(drawn, np.asarray(places), size, unique)
+  weights = config.behavior.weights or (1.0,) * number
+  trained = [k for k in range(number) if weights[k] or k == number - 1]
+  pool = np.flatnonzero(drawn[trained].any(axis=0))
+  # So many users give as many pairs of the target as there are.
+  mean = drawn[number - 1, pool].mean()
+  num_draws = int(np.ceil(len(behaviors.train[-1].items) / mean))
+  places = [pairs_lib.places_for(d[pool], size, again=True) for d in drawn]
+  pool = pool.astype(np.int32)
+  return Layout(drawn, np.asarray(places), size, unique, pool, num_draws)
 
 
 def _check(behaviors):

@@ -89,9 +89,29 @@ DATASETS = {
   'amazon-games': Dataset(
     'amazon-games/interactions.csv.gz', _BY_POSITION, 31_013, 23_715, 287_107
   ),
+  # MovieLens-1M in the order of the SASRec, BERT4Rec and gSASRec papers: items
+  # with at least five ratings, ties in time as there.
+  'ml-1m-sas': Dataset(
+    'ml-1m-sas/interactions.csv.gz', _BY_POSITION, 6040, 3416, 999_611
+  ),
   # Kumar et al. 2019 (JODIE).
   'wikipedia-edits': Dataset(
     'wikipedia-edits/interactions.csv.gz', _BY_POSITION, 8227, 1000, 157_474
+  ),
+  # The same with seconds from the first edit, without edge features; made for
+  # a global split.
+  'wikipedia-timed': Dataset(
+    'wikipedia-timed/interactions.csv.gz',
+    tables.Columns(time='timestamp'),
+    8227,
+    1000,
+    157_474,
+  ),
+  # Wang et al. 2019 (KGAT): pairs without an order, split at random. Published
+  # Recall@20 ranks all that is not in train (evaluation.candidates=unbought).
+  'amazon-book-kgat': _with_test(
+    'amazon-book-kgat/train.csv.gz', tables.Columns(),
+    (70_679, 24_915, 652_514), 193_920,
   ),
   # COPF (KDD 2025), table 1; all of its training rows.
   'taobao-copf': _with_test(

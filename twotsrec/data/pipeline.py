@@ -333,4 +333,14 @@ def _split(
   if name == 'global_time' and events.time is None and events.split is not None:
     # Where times are coarse, the source has labeled its parts.
     rule = rule._replace(name='given')
-  return events, splits.by_rule(rule, events.user, events.time, events.split)
+  split = splits.by_rule(rule, events.user, events.time, events.split)
+  held_out = np.any(split == prepared_lib.VALIDATION)
+  named = settings.named(options.dataset) is not None
+  if named and name == 'given' and rule.validation and not held_out:
+    # As of a log with behaviors, a random event of a user is lent.
+    lendable = split == prepared_lib.TRAIN
+    drawn = target_splits.draw_validation(
+      events.user, events.item, lendable, options.seed
+    )
+    split[drawn] = prepared_lib.VALIDATION
+  return events, split

@@ -157,7 +157,9 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
   del values['data_root'], values['groups'], values['release']
   if options.dataset not in BUILT_IN:
     del values['users'], values['gamma']
-    if not _has_behaviors(options):
+    source = named(options.dataset)
+    lends = source is not None and source.test_file  # a validation is drawn
+    if not _has_behaviors(options) and not lends:
       del values['seed']  # nothing is drawn
   if options.dataset != SYNTHETIC_STREAM:
     del values['events']

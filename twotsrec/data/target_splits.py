@@ -85,21 +85,31 @@ def hold_out(
   held_out = of_target & (split == prepared_lib.VALIDATION)
   if rule.name == 'given' and rule.validation and not np.any(held_out):
     lendable = of_target & ~repeated & (split == prepared_lib.TRAIN)
-    drawn = _draw_validation(events.user, events.item, lendable, seed, unit)
+    drawn = draw_validation(events.user, events.item, lendable, seed, unit)
     split[drawn] = prepared_lib.VALIDATION
     repeated = _repeated(events, of_target, split)
   gone = {cause: rows & ~of_target for cause, rows in upstream.items()}
   return Held(split, {**gone, REPEATED: repeated})
 
 
-def _draw_validation(
+def draw_validation(
   user: np.ndarray,
   item: np.ndarray,
   lendable: np.ndarray,
   seed: int,
   unit: str = 'events',
 ) -> np.ndarray:
-  """Positions of a random lendable event of every user with enough of them."""
+  """Positions of a random lendable event of every user with enough of them.
+
+  Args:
+    user: i32[N], ascending.
+    item: i32[N].
+    lendable: bool[N].
+    seed: of the draw.
+    unit: names the events in an error.
+  Raises:
+    types.UserError: no user has enough of them.
+  """
   rows = np.flatnonzero(lendable)
   # By item: the draw must not depend on the order of the rows.
   rows = rows[np.lexsort((item[rows], user[rows]))]

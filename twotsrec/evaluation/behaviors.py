@@ -29,10 +29,13 @@ def bought(
 ) -> prepared_data.SeenItems:
   """Distinct items with the target behavior, in the splits before `before`.
 
-  Those that the user rated too low for an event are among them.
+  A log without behaviors has the target's alone. Items that the user rated too
+  low for an event are among them.
   """
-  chosen = np.asarray(prepared.behaviors) == len(names(prepared)) - 1
-  chosen &= np.asarray(prepared.split) < before
+  chosen = np.asarray(prepared.split) < before
+  if prepared.behaviors is not None:
+    target = len(names(prepared)) - 1
+    chosen &= np.asarray(prepared.behaviors) == target
   items = prepared_data.distinct_items(prepared, chosen)
   return prepared_data.with_disliked(prepared, items)
 

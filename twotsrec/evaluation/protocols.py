@@ -1,10 +1,13 @@
 """What held-out items compete with, by the data and whatever the model.
 
 Under 'all', 'sampled' and 'never_interacted' what a user had does not compete,
-under 'unbought' what the user bought. A held-out item of this kind would stand
-alone among strangers: whatever remembers the user's items puts it first. So it
-is not ranked, but counted, and 'catalog' is there to rank every item among all
-others. 'auto' takes it where many held-out items are of this kind.
+under 'unbought' what the user bought in the splits before. In a log of one
+behavior that is everything not in train: the other test items of a user stay
+candidates, which is what a published Recall@20 means. A held-out item of this
+kind would stand alone among strangers: whatever remembers the user's items puts
+it first. So it is not ranked, but counted, and 'catalog' is there to rank every
+item among all others. 'auto' takes it where many held-out items are of this
+kind.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,20 +28,10 @@ MANY = 0.05  # share of held-out items
 
 
 def resolved(prepared: prepared_lib.Prepared, asked: str) -> str:
-  """The candidates that 'auto' comes to, or those that are asked for.
-
-  Raises:
-    types.UserError: candidates that the data do not tell.
-  """
-  names = behaviors.names(prepared)
-  if asked == UNBOUGHT and not names:
-    raise types.UserError(
-      f'evaluation.candidates is {asked!r}, but these data have no behaviors,'
-      " so nothing says what was bought; use 'all', 'sampled' or 'catalog'"
-    )
+  """The candidates that 'auto' comes to, or those that are asked for."""
   if asked != AUTO:
     return asked
-  usual = of_new(names)
+  usual = of_new(behaviors.names(prepared))
   return CATALOG if share_known(prepared, usual) >= MANY else usual
 
 
@@ -160,12 +153,18 @@ def in_words(prepared: prepared_lib.Prepared, asked: str, split: int) -> str:
   if asked == CATALOG:
     return 'all other items, those of the user among them'
   left_out = share_known(prepared, asked, split) > 0
-  if asked == UNBOUGHT:
+  if asked == UNBOUGHT and names:
     text = (
       f'items without a {names[-1]} of the user in the splits before; other'
       ' behaviors leave an item in'
     )
     return text + ('; items bought before are not ranked' if left_out else '')
+  if asked == UNBOUGHT:
+    text = (
+      'items that the user did not have in the splits before; the other'
+      ' held-out items of the user are among them'
+    )
+    return text + ('; items had before are not ranked' if left_out else '')
   text = 'items the user never interacted with in the whole data'
   if forgotten := dislikes.forgotten(prepared):
     text += f' but for {forgotten:,} rows rated below the least rating'

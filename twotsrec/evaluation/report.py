@@ -4,14 +4,14 @@ Means, where a user may have several held-out items:
   auc       pooled over all pairs of a group (of everybody for the overall row)
   user_auc  per item against its user's negatives, mean per user, mean of users
   recall@K  the user's share of held-out items found, mean over users
-  precision@K, map@K  of the user's list with all its held-out items, mean over
-            users (`user_lists`)
+  precision@K, map@K, user_ndcg@K  of the user's list with all its held-out
+            items, mean over users (`user_lists`)
   hr@K, ndcg@K, mrr   mean over held-out items
-With one held-out item per user recall@K equals hr@K. `count` says how many
-items (auc, hr, ndcg, mrr) or users (the others) a value rests on. A
-held-out item without a rival takes no part in any of them, and `rivals` counts
-such items; it also counts those with fewer than K rivals, which are among the
-first K whatever the model.
+With one held-out item per user recall@K equals hr@K, and user_ndcg@K ndcg@K.
+`count` says how many items (auc, hr, ndcg, mrr) or users (the others) a value
+rests on. A held-out item without a rival takes no part in any of them, and
+`rivals` counts such items; it also counts those with fewer than K rivals, which
+are among the first K whatever the model.
 
 A part holds the held-out items toward which their users had shown a behavior
 before (see `behaviors`). Its users are in any group, so its AUC compares with
@@ -88,7 +88,7 @@ def per_target(
 
 def metric_names(ks: Sequence[int]) -> list[str]:
   """Names in the order of the report."""
-  names = ('hr', 'ndcg', 'recall', 'precision', 'map')
+  names = ('hr', 'ndcg', 'recall', 'precision', 'map', 'user_ndcg')
   at_k = [f'{name}@{k}' for name in names for k in ks]
   return ['auc', 'user_auc', *at_k, 'mrr']
 
@@ -152,6 +152,7 @@ def columns(
   of_list = {
     'precision': user_lists.precision,
     'map': user_lists.average_precision,
+    'user_ndcg': user_lists.ndcg,
   }
   made = {}
   for name in names:

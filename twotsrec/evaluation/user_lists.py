@@ -1,4 +1,4 @@
-"""Precision and average precision: held-out items of a user in one list.
+"""Precision, average precision and NDCG: held-out items of a user in one list.
 
 Where a held-out item is ranked without the other ones of its user (APART), it
 stands lower in one list with them by as many as are above it: with b rivals
@@ -94,6 +94,19 @@ def average_precision(
   end = number - (before - at.found) * inverse
   value = _mixed(summed / at.size, end / at.together, ties)
   return value * at.held / np.minimum(at.held, k)
+
+
+def ndcg(at: Places, k: int, ties: float = metrics.MEAN) -> np.ndarray:
+  """Discounts of a user's held-out items over those of the best list, f64[T].
+
+  The best list has them at its first min(k, held-out items) places. The value
+  is the mean over the held-out items of a user.
+  """
+  gains = metrics.discounts(k)
+  mean = metrics.gain(gains, at.above, at.size - 1)
+  end = metrics.gain(gains, _before(at, ties), at.together - 1)
+  ideal = np.cumsum(gains)[np.minimum(at.held, k) - 1]
+  return _mixed(mean, end, ties) * at.held / ideal
 
 
 def _before(at, ties) -> np.ndarray:

@@ -5,7 +5,6 @@ rows, and serves the target: rows on both sides from which all items are scored
 at once, without ever forming [users, items, experts].
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -120,17 +119,3 @@ def split_sides(table: Any, num_users: int) -> tuple[Any, Any]:
     jax.tree.map(lambda leaf: leaf[:num_users], table),
     jax.tree.map(lambda leaf: leaf[num_users:], table),
   )
-
-
-def check_behaviors(names: Sequence[str]) -> None:
-  """Refuses a log in which no behavior leads to the target.
-
-  Raises:
-    types.UserError: fewer than two behaviors.
-  """
-  if len(names) < 2:
-    raise types.UserError(
-      f'model.name=multi_behavior fuses behaviors, but the data have'
-      f' {len(names)}; give a behavior column with at least two, the target'
-      ' last'
-    )

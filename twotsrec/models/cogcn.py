@@ -6,11 +6,9 @@ before a behavior (what flows in), inside (which graphs are walked) and after
 carried over, own graphs, symmetric normalization and the mean of the layers.
 """
 
-import jax.numpy as jnp
-
 from twotsrec import config as config_lib
 from twotsrec import types
-from twotsrec.ops import graph as graph_lib
+from twotsrec.models import cascade
 
 # Settings under `fusion` that it reads.
 READS = (
@@ -31,24 +29,28 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   Reference: COPF eq. 4-7; the operator 'merged' and its single "+ I" are the
     authors' code.
   """
-  options, layers = config.fusion, config.fusion.num_layers
-  if layers and len(layers) != sizes.num_behaviors:
-    raise types.UserError(
-      f'fusion.num_layers has {len(layers)} numbers, but there are'
-      f' {sizes.num_behaviors} behaviors; give one for each, or none for 1 each'
-    )
+  options = config.fusion
+  depths = cascade.depths(options, sizes.num_behaviors)
+  combine = cascade.mean if options.combine == 'mean' else cascade.total
+  times = len(depths) if _same_for_all(options, depths) else 1
 
   def encode(net, nodes, context, *, key=None):
     del net, key  # nothing to train, no dropout
-    return types.Fused(_encode(nodes, context, options))
+    layer = _make_layer(context, options)
+    carry = lambda k, layers, table: _carry(nodes, layers, options)
+    walked = depths[: len(depths) // times]
+    tables = cascade.run(nodes, walked, layer, combine, carry)
+    return cascade.fused(tables * times, options)
 
+  merged = options.post_behavior == 'merged'
   return types.Fusion(
     init=lambda key: {},
     context=lambda edges: _walks(edges, options),
     encode=encode,
     width=sizes.width,
-    merged=options.post_behavior == 'merged',
+    merged=merged,
     reads=READS,
+    upstream_only=not merged and options.in_behavior != 'all',
   )
 
 
@@ -70,39 +72,33 @@ def _walks(edges, options):
   return tuple(walks(range(k + 1)) for k in range(number))
 
 
-def _encode(nodes, graphs, options):
-  """Representations e^{k,*} of all nodes, K times f32[n, D]."""
-  outputs, start = [], nodes
-  for k, walked in enumerate(graphs):
-    depth = options.num_layers[k] if options.num_layers else 1
-    layers = _convolve(walked, start, depth, options)
-    outputs.append(_combine(layers, options.combine))
-    start = _carry(nodes, start, layers[-1], options)
-  if options.post_behavior == 'merged':
-    return (jnp.asarray(sum(outputs)),) * len(outputs)
-  return tuple(outputs)
+def _same_for_all(options, depths):
+  """Whether every behavior walks the same graph from the same start.
+
+  COPF-F, of the same kind with the operator 'merged', is walked once for each
+  behavior, as it always was: its results keep their bits.
+  """
+  one_graph = options.in_behavior == 'all' and options.operator == 'union'
+  return one_graph and len({*depths}) == 1 and options.pre_behavior == 'none'
 
 
-def _convolve(graphs, start, depth, options):
-  """Layers 0..depth of one behavior."""
-  dtype = jnp.dtype(options.product_dtype)
-  # Eq. 5 adds I once for each graph it sums over.
-  residual = len(graphs) if options.self_loop else 0
-  layers = [start]
-  for _ in range(depth):
-    last = layers[-1]
-    walked = sum(graph_lib.propagate(g, last, dtype) for g in graphs)
-    layers.append(walked + residual * last if residual else walked)
-  return layers
+def _make_layer(graphs, options):
+  """(behavior, layer, x) -> the next layer (COPF eq. 5)."""
+  walk = cascade.walk(options)
+
+  def layer(k, at, x):
+    del at
+    # Eq. 5 adds I once for each graph it sums over.
+    residual = len(graphs[k]) if options.self_loop else 0
+    walked = sum(walk(graph, x) for graph in graphs[k])
+    return walked + residual * x if residual else walked
+
+  return layer
 
 
-def _combine(layers, how):
-  total = sum(layers)
-  return total / len(layers) if how == 'mean' else total
-
-
-def _carry(nodes, start, last, options):
+def _carry(nodes, layers, options):
   """Start of the next behavior (COPF eq. 6)."""
+  start, last = layers[0], layers[-1]
   if options.pre_behavior == 'all':
     return start + last
   if options.pre_behavior == 'nearest':

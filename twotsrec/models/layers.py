@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 
 from twotsrec import types
 
+_TINY = 1e-24  # of a squared length
 _xavier = nn.initializers.xavier_uniform()
 
 
@@ -109,6 +110,14 @@ def products(x: jax.Array, candidates: jax.Array) -> jax.Array:
   if candidates.ndim == 2:
     return x @ candidates.T
   return jnp.einsum('bd,bcd->bc', x, candidates)
+
+
+def unit_rows(x: jax.Array) -> jax.Array:
+  """Rows of length 1, f32[n, D]; a row of zeros stays one, without gradient."""
+  squared = jnp.sum(x * x, axis=1, keepdims=True)
+  some = squared > _TINY
+  # The inner `where` keeps a division by 0 out of the gradient.
+  return jnp.where(some, x / jnp.sqrt(jnp.where(some, squared, 1.0)), 0.0)
 
 
 def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:

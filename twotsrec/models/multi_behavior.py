@@ -17,6 +17,7 @@ from twotsrec.ops import graph as graph_lib
 from twotsrec.ops import rows
 
 _FUSION_KEY = 3  # the first three make the tables and the head
+_XAVIER = jax.nn.initializers.glorot_uniform()
 
 
 class Encoded(NamedTuple):
@@ -54,6 +55,7 @@ class MultiBehavior(NamedTuple):
       parameters are
     freeze: (params, context) -> Params. Both None where a head has no vector
       of a user.
+    extra: names in `Encoded.extra`.
   """
 
   init: Callable[..., types.Params]
@@ -64,6 +66,7 @@ class MultiBehavior(NamedTuple):
   serve: Callable[..., types.Params]
   trunk: types.Model | None = None
   freeze: Callable[..., types.Params] | None = None
+  extra: tuple[str, ...] = ()
 
 
 def make(
@@ -83,7 +86,15 @@ def make(
   fusion = fusion_lib.make(config, sizes)
   head = behavior_heads.make(config, fusion, sizes)
   prior = _make_prior(config.behavior, num_behaviors)
-  return compose(fusion, head, sizes, prior, config.fusion.product_dtype)
+  start, dtype = _start(config.behavior), config.fusion.product_dtype
+  return compose(fusion, head, sizes, prior, start, dtype)
+
+
+def _start(options):
+  """What draws the tables of embeddings."""
+  if options.init == 'normal':
+    return jax.nn.initializers.normal(options.init_std)
+  return _XAVIER
 
 
 def _make_prior(options, num_behaviors):
@@ -102,18 +113,20 @@ def compose(
   head: types.Head,
   sizes: types.NodeSizes,
   prior: Callable[[graph_lib.Edges], pair_prior.Prior] | None = None,
+  start: jax.nn.initializers.Initializer = _XAVIER,
   dtype: str = 'float32',
 ) -> MultiBehavior:
   """The model of a fusion and a head.
 
   A prior makes what is added to the scores of the target; None adds nothing.
-  `dtype` is that of the neighbors in the head's graph products.
+  `start` draws the tables of embeddings; `dtype` is that of the neighbors in
+  the head's graph products.
   """
   target = sizes.num_behaviors - 1
 
   def init(key, context=None, model_sizes=None):
     del context, model_sizes
-    return _init(key, fusion, head, sizes)
+    return _init(key, fusion, head, sizes, start)
 
   def context_of(pairs):
     return _context(pairs, fusion, sizes, prior)
@@ -173,13 +186,13 @@ def compose(
     serve=serve,
     trunk=trunk if plugs else None,
     freeze=freeze if plugs else None,
+    extra=fusion.extra,
   )
 
 
-def _init(key, fusion, head, sizes):
-  xavier = jax.nn.initializers.glorot_uniform()
+def _init(key, fusion, head, sizes, start):
   user_key, item_key, head_key = jax.random.split(key, _FUSION_KEY)
-  draw = lambda key, count: xavier(key, (count, sizes.width), jnp.float32)
+  draw = lambda key, count: start(key, (count, sizes.width), jnp.float32)
   items = draw(item_key, sizes.num_items)
   tables = {
     'user': {'embedding': draw(user_key, sizes.num_users)},

@@ -33,30 +33,21 @@ class Scored(NamedTuple):
 
 
 def sampled_bce(model: types.Model) -> Objective:
-  """Cross-entropy over an observed item and sampled ones (PIN eq. 2).
-
-  The history is encoded once and scored against all candidates of the
-  example. Batch candidates: i32[B, C].
-  """
-
-  def objective(params, context, batch, key=None):
-    scores = _scores(model, model.encode, params, context, batch, key)
-    return losses.candidate_bce_loss(scores)
-
-  return objective
+  """Cross-entropy over an observed item and sampled ones (PIN eq. 2)."""
+  return _of_candidates('bce', model)
 
 
 def sampled_bpr(model: types.Model) -> Objective:
-  """Pairwise ranking of an observed item above each sampled one, averaged.
+  """Pairwise ranking of an observed item above each sampled one, averaged."""
+  return _of_candidates('bpr', model)
 
-  Batch candidates: i32[B, C].
-  Reference: Rendle et al. 2009; the inner term of COPF eq. 16.
-  """
+
+def _of_candidates(name, model):
+  """The history is encoded once and scored against candidates i32[B, C]."""
 
   def objective(params, context, batch, key=None):
     scores = _scores(model, model.encode, params, context, batch, key)
-    margins = scores[:, :1] - scores[:, 1:]
-    return jnp.mean(losses.bpr_loss(margins), axis=1)
+    return losses.OF_CANDIDATES[name](scores)
 
   return objective
 
@@ -95,8 +86,10 @@ OBJECTIVES = {
 
 
 def make(name: str, model: types.Model) -> Objective:
-  """The objective that `train.objective` names."""
-  return OBJECTIVES[name](model)
+  """The objective that `train.objective` or `behavior.loss` names."""
+  if name in OBJECTIVES:
+    return OBJECTIVES[name](model)
+  return _of_candidates(name, model)
 
 
 def _scores(model, encode, params, context, batch, key):

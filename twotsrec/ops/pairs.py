@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
   Attributes:
     slot: i32[P], position of the user in the batch.
     positive: i32[P], 1..I.
-    negative: i32[P], 1..I, not among the user's items of this behavior.
+    negative: i32[P, C], 1..I, not among the user's items of this behavior.
     weight: f32[P], 1 or 0.
   """
 
@@ -69,8 +69,18 @@ def make_set(
   )
 
 
+def candidates(pairs: Pairs) -> jax.Array:
+  """Items of every pair, the positive first, i32[P, 1 + C]."""
+  return jnp.concatenate([pairs.positive[:, None], pairs.negative], axis=1)
+
+
 def draw(
-  key: jax.Array, pairs: PairSet, users: jax.Array, num_items: int, places: int
+  key: jax.Array,
+  pairs: PairSet,
+  users: jax.Array,
+  num_items: int,
+  places: int,
+  count: int = 1,
 ) -> Pairs:
   """Draws the pairs of a batch of users.
 
@@ -80,6 +90,7 @@ def draw(
     users: i32[B], -1 for filling.
     num_items: I.
     places: P, at least the sum of what its users give.
+    count: C, negatives of a positive, with replacement.
   """
   chex.assert_rank(users, 1)
   positive_key, negative_key = jax.random.split(key)
@@ -92,28 +103,31 @@ def draw(
   limit = jnp.maximum(sets.counts[user], 1)
   nth = jax.random.randint(positive_key, (places,), 0, limit)
   at = jnp.minimum(sets.starts[user] + nth, pairs.items.shape[0] - 1)
-  negative = sampling.draw(negative_key, sets, user, num_items, 1)
+  negative = sampling.draw(negative_key, sets, user, num_items, count)
   weight = (place < ends[-1]).astype(jnp.float32)
   # Filling points at an item that exists, whatever it is.
   positive = jnp.maximum(pairs.items[at], 1)
-  negative = jnp.minimum(negative[:, 0], num_items)  # of a user of every item
+  negative = jnp.minimum(negative, num_items)  # of a user of every item
   return Pairs(slot, positive, negative, weight)
 
 
-def places_for(drawn: np.ndarray, batch_size: int) -> int:
+def places_for(drawn: np.ndarray, batch_size: int, again: bool = False) -> int:
   """Places that hardly any random batch of users needs more than.
 
   Args:
     drawn: i64[U], pairs of each user in a batch.
     batch_size: users of a batch.
+    again: whether a user may be in a batch more than once.
   """
   drawn = np.asarray(drawn, np.float64)
-  users = min(batch_size, len(drawn))
-  # Of a sample without replacement.
+  users = batch_size if again else min(batch_size, len(drawn))
+  # Of a sample without replacement the sum spreads less.
   left = max(len(drawn) - users, 0) / max(len(drawn) - 1, 1)
-  spread = np.sqrt(users * drawn.var() * left)
+  spread = np.sqrt(users * drawn.var() * (1.0 if again else left))
   wanted = users * drawn.mean() + _DEVIATIONS * spread
   most = np.sort(drawn)[::-1][:users].sum()
+  if again:
+    most = users * drawn.max()
   # A few heavy users among idle ones are far from normal: room for each.
   wanted = min(max(wanted, drawn.max()), most)
   return -(-int(np.ceil(wanted)) // _ROUND) * _ROUND
@@ -135,22 +149,70 @@ def deal_users(
   Raises:
     types.UserError: no such order was found.
   """
-  num_users = drawn.shape[1]
-  sequence = np.random.SeedSequence(seed)
-  generator = np.random.Generator(np.random.Philox(sequence))
+  num_users, generator = drawn.shape[1], _generator(seed)
   steps = -(-num_users // batch_size)
   plan = np.full(steps * batch_size, -1, np.int32)
   plan[:num_users] = generator.permutation(num_users)
   batches = plan.reshape(steps, batch_size)
   for _ in range(_DEALS):
-    needed = np.where(batches >= 0, drawn[:, batches], 0).sum(axis=2)
-    again = np.any(needed > places[:, None], axis=0)
+    again = _too_full(batches, drawn, places)
     if not again.any():
       return batches
     again[generator.integers(steps, size=again.sum())] = True
     at = np.flatnonzero(np.repeat(again, batch_size)[:num_users])
     plan[at] = generator.permutation(plan[at])
-  raise types.UserError(
+  raise _uneven(batch_size)
+
+
+def draw_users(
+  users: np.ndarray,
+  drawn: np.ndarray,
+  places: np.ndarray,
+  batch_size: int,
+  count: int,
+  seed: tuple[int, ...],
+) -> np.ndarray:
+  """So many users, uniformly with replacement, in batches; i32[S, B], -1 fills.
+
+  Batches that need more than their places are drawn again.
+
+  Args:
+    users: i32[n], those to draw from.
+    drawn: i64[K, U], pairs of each user in a batch, of each kind.
+    places: i64[K], as `places_for` with `again`.
+    batch_size: B.
+    count: users of all batches together.
+    seed: of the draws.
+  Raises:
+    types.UserError: no such draw was found.
+  Reference: LightGCN's code (He et al. 2020).
+  """
+  generator = _generator(seed)
+  steps = -(-count // batch_size)
+  plan = np.full(steps * batch_size, -1, np.int32)
+  plan[:count] = generator.choice(users, count)
+  batches = plan.reshape(steps, batch_size)
+  for _ in range(_DEALS):
+    again = _too_full(batches, drawn, places)
+    if not again.any():
+      return batches
+    at = np.flatnonzero(np.repeat(again, batch_size)[:count])
+    plan[at] = generator.choice(users, len(at))
+  raise _uneven(batch_size)
+
+
+def _generator(seed):
+  return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+
+def _too_full(batches, drawn, places):
+  """Which batches have more pairs than places, bool[S]."""
+  needed = np.where(batches >= 0, drawn[:, batches], 0).sum(axis=2)
+  return np.any(needed > places[:, None], axis=0)
+
+
+def _uneven(batch_size):
+  return types.UserError(
     f'{batch_size} users at a time have too uneven numbers of pairs for one'
     ' compiled size; raise train.batch_size or lower behavior.samples'
   )

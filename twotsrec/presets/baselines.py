@@ -1,8 +1,12 @@
 """The other systems of COPF's Tables 2 and 6, each as what it changes.
 
 They run under COPF's protocol on the datasets of `presets.copf`, which takes
-these variants among its own.
+these variants among its own. A value that depends on how many behaviors a
+dataset has is a function of that number.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 # One score for each behavior, the product of a user and an item, and nothing
 # beside the ranking losses.
@@ -15,6 +19,10 @@ PLAIN = {
 # Under COPF's scale of scores and its penalty LightGCN collapses; it has no
 # scale and next to no penalty.
 UNSCALED = {'head.score_scale': (1.0,), 'behavior.l2': 1e-6}
+# The loss of the target alone, as in a system that knows no other behavior.
+TARGET_LOSS = {
+  'behavior.weights': lambda number: (0.0,) * (number - 1) + (1.0,),
+}
 LIGHTGCN = {
   'fusion.pre_behavior': 'none',
   'fusion.in_behavior': 'own',
@@ -22,7 +30,180 @@ LIGHTGCN = {
   'fusion.self_loop': False,
   'fusion.combine': 'mean',
 }
-SYSTEMS = {
-  # A LightGCN per behavior on one table of embeddings.
-  'lightgcn': {**LIGHTGCN, **PLAIN, **UNSCALED},
+# Three layers (He et al. 2020) on one graph: a pair is in it by any behavior.
+UNION = {
+  **LIGHTGCN,
+  'fusion.in_behavior': 'all',
+  'fusion.operator': 'union',
+  'fusion.num_layers': lambda number: (3,) * number,
 }
+# The losses of all behaviors count alike.
+EQUAL_LOSSES = {'behavior.weights': ()}
+# Of view, cart and buy (authors' README); the last ones of fewer.
+MB_DEPTHS = lambda number: (2, 4, 3)[-number:]
+MB_CGCN = {
+  'fusion.name': 'mb_cgcn',
+  'fusion.num_layers': MB_DEPTHS,
+  **PLAIN,
+  **UNSCALED,
+}
+CIGF = {'fusion.name': 'cigf', 'fusion.num_layers': (2,)}
+# The first behavior is walked far (authors).
+PKEF = {
+  'fusion.name': 'pkef',
+  'fusion.num_layers': lambda number: (4,) + (1,) * (number - 1),
+  'behavior.weights': lambda number: (0.0,) * (number - 2) + (4 / 6, 2 / 6),
+}
+MESI = {
+  'head.transfer': 'identity',
+  'head.gate_order': 'behavior',
+  'head.gradient_policy': 'none',
+  'behavior.contrastive': 0.0,
+}
+PME = {
+  'head.transfer': 'projection',
+  'head.transfer_scale': 0.01,
+  'head.gradient_policy': 'none',
+  'head.unique_weight': 1.0,
+  'behavior.contrastive': 0.0,
+}
+# A product of rows under one mean of BPR, at a rate that stays.
+MULTIPLIED = {
+  **PLAIN,
+  **UNSCALED,
+  'behavior.bpr_scale': 1.0,
+  'behavior.decay_rate': 1.0,
+}
+# All behaviors train one table. The authors' contrast weighs .005 on a tenth of
+# the users, over as many terms as the ranking; their rate goes from 1e-3 to
+# 5e-3 and back.
+CML = {
+  'fusion.name': 'cml',
+  'fusion.num_layers': (3,),
+  'fusion.normalization': 'symmetric',
+  **EQUAL_LOSSES,
+  'behavior.auxiliary': ('view',),
+  'behavior.view_weight': 5e-4,
+  **MULTIPLIED,
+  'train.learning_rate': 2e-3,
+}
+SYSTEMS = {
+  # Vectors of users and items as they are; no graph is walked.
+  'mf_bpr': {
+    'fusion.pre_behavior': 'none',
+    'fusion.num_layers': lambda number: (0,) * number,
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # The target's graph and the target's loss.
+  'lightgcn': {
+    **LIGHTGCN,
+    'fusion.num_layers': lambda number: (0,) * (number - 1) + (3,),
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # Ours: a LightGCN per behavior on one table of embeddings, which the losses
+  # of all behaviors train.
+  'lightgcn_multi': {**LIGHTGCN, **PLAIN, **UNSCALED},
+  # Table 6: one graph of all behaviors, and the target's loss.
+  'lightgcn_m': {**UNION, **PLAIN, **UNSCALED, **TARGET_LOSS},
+  # The same graph under COPF's head and objective.
+  'lightgcn_m_dfme': {**UNION},
+  'rgcn': {
+    'fusion.name': 'rgcn',
+    'fusion.num_layers': (2,),
+    **PLAIN,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  'mb_cgcn': {**MB_CGCN, 'fusion.post_behavior': 'merged', **TARGET_LOSS},
+  'crgcn': {
+    'fusion.name': 'crgcn',
+    **PLAIN,
+    **UNSCALED,
+    **EQUAL_LOSSES,
+    'behavior.samples': 1,
+    'behavior.decay_rate': 1.0,
+    'train.batch_size': 1024,
+    'train.learning_rate': 1e-2,
+  },
+  'cigf': {**CIGF, **MESI, **EQUAL_LOSSES},
+  'pkef': {**PKEF, **PME, 'behavior.auxiliary': ('unique', 'parallel')},
+  'mb_cgcn_dfme': {'fusion.name': 'mb_cgcn', 'fusion.num_layers': MB_DEPTHS},
+  'crgcn_dfme': {'fusion.name': 'crgcn'},
+  'cigf_dfme': {**CIGF},
+  'pkef_dfme': {**PKEF, 'behavior.auxiliary': ('alignment', 'parallel')},
+  # The other fusions with a score of their own; widths as COPF's, of each of
+  # the two tables where a fusion makes two of the columns.
+  # The authors' batches have 32 users, and their loss sums 40 pairs of each.
+  'gnmr': {
+    'fusion.name': 'gnmr',
+    'fusion.num_layers': (2,),
+    'head.name': 'mlp_product',
+    'head.score_scale': (1.0,),
+    'model.width': 128,
+    'behavior.loss': 'hinge',
+    'behavior.contrastive': 0.0,
+    'behavior.bpr_scale': 40.0,
+    'behavior.l2': 0.05,
+    'behavior.decay_rate': 0.99,
+    **TARGET_LOSS,
+    'train.learning_rate': 2e-4,
+  },
+  'mbgcn': {
+    'fusion.name': 'mbgcn',
+    'fusion.dropout': 0.2,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'train.learning_rate': 3e-4,
+  },
+  's_mbrec': {
+    'fusion.name': 's_mbrec',
+    'fusion.num_layers': (2,),
+    'behavior.auxiliary': ('star',),
+    'behavior.star_weight': 0.1,
+    'behavior.temperature': 0.2,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+  },
+  # The authors weigh preferences by .4 on their Taobao, .3 on their Tmall.
+  'bcipm': {
+    'fusion.name': 'bcipm',
+    'fusion.num_layers': (2,),
+    'behavior.auxiliary': ('preference',),
+    'behavior.preference_weight': 0.4,
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'behavior.bpr_scale': 0.6,
+    'behavior.negatives': 4,
+    'behavior.l2': 1e-4,
+    'behavior.l2_scope': 'norm',
+    'train.learning_rate': 1e-4,
+  },
+  'cml': {**CML},
+  'kmclr_no_kg': {
+    **CML,
+    'fusion.name': 'kmclr_no_kg',
+    'model.width': 128,
+    'behavior.auxiliary': ('view', 'augmented'),
+    'behavior.augmented_weight': 0.1,
+    'behavior.temperature': 0.2,
+  },
+  # Ours beside Table 2: later than most of it.
+  'mule': {
+    'fusion.name': 'mule',
+    'fusion.num_layers': (1, 4),
+    **MULTIPLIED,
+    **TARGET_LOSS,
+    'behavior.l2': 0.0,
+    'train.learning_rate': 1e-4,
+  },
+}
+
+
+def resolved(changes: Mapping[str, Any], number: int) -> dict[str, Any]:
+  """Settings of a variant for a dataset with so many behaviors."""
+  value = lambda v: v(number) if callable(v) else v
+  return {path: value(given) for path, given in changes.items()}

@@ -24,9 +24,9 @@ from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import dislikes
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
-from twotsrec.models import behavior_heads
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
@@ -38,6 +38,14 @@ from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
 from twotsrec.training import updates
+
+# What sets behaviors side by side. Of one alone the constraints of a fusion and
+# the transfers of a head all come to the same, and alignment is idle.
+_OF_SEVERAL = (
+  'behavior.prior', 'behavior.temperature', 'behavior.anchors',
+  'behavior.normalizer', 'behavior.similarity', 'head.unique_weight',
+  'data.strip_heldout',
+)  # fmt: skip
 
 
 class System(NamedTuple):
@@ -64,14 +72,17 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   prepared = experiment.prepared
   dislikes.refuse(prepared, 'a model of several behaviors')
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
-  behavior_heads.check_behaviors(behaviors.names)
+  if len(behaviors.names) == 1:
+    _check_one(config)
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
+  auxiliaries.check_extra(config, model.extra)
   context = {'item_counts': offline.item_counts(prepared)}
   context |= model.context(behavior_feeds.edges(behaviors))
   stage2, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
-    train = dataclasses.replace(config.train, objective='bpr')  # as in stage 1
+    loss = config.behavior.loss  # as in stage 1
+    train = dataclasses.replace(config.train, objective=loss)
     config = dataclasses.replace(config, train=train)
     name = f'{config.model.name} with head.name={config.head.name}'
     sizes = types.Sizes(*shape, 1)  # users are looked up, not read
@@ -85,6 +96,21 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     serve=serve,
   )
   return experiment._replace(config=config, system=system)
+
+
+def _check_one(config):
+  """Refuses what sets a sole behavior beside others."""
+  options, paths = config.behavior, list(_OF_SEVERAL)
+  if options.contrastive:  # 0 says what happens in any case
+    paths.append('behavior.contrastive')
+  if options.aggregate == 'behaviors':
+    paths.append('behavior.aggregate')
+  fields.refuse_changed(
+    config,
+    paths,
+    'as the data have one behavior',
+    'give a behavior column with several, the target last',
+  )
 
 
 def _with_prior(params, context):
@@ -107,12 +133,12 @@ def train(
       experiment, work, system.stage2, source, judge, as_trunk
     )
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
-  source, unique = sources.of_users(config, system.behaviors, group)
+  source, layout = sources.of_users(config, system.behaviors, group)
   init = jax.jit(system.model.init)
   learner = contracts.Learner(init=init, context=system.context)
   how = phases.How(
     train=config.train,
-    update=_update(experiment, source, unique),
+    update=_update(experiment, source, layout),
     keys=phases.keys_of(jax.random.key(config.train.seed)),
     judge=judge,
     diagnose=expert_diagnostics.make_diagnose(
@@ -128,7 +154,7 @@ def as_trunk(experiment, params):
   return jax.jit(system.model.freeze)(params, system.context)
 
 
-def _update(experiment, source, unique) -> updates.Update:
+def _update(experiment, source, layout) -> updates.Update:
   """COPF eq. 16-17; the aggregator over behaviors or groups, if there is one.
 
   Losses are reported by behavior, whatever is aggregated over.
@@ -141,10 +167,10 @@ def _update(experiment, source, unique) -> updates.Update:
     aggregator = aggregators.make(config.aggregator)
     init_method = lambda key, params: aggregator.init(len(sizes), params)
   gradient = behavior_steps.make_gradient(
-    system.model, config, behaviors.num_users, sizes, aggregator, unique
+    system.model, config, behaviors.num_users, sizes, aggregator, layout.unique
   )
   # A rate that falls once an epoch, as in the authors' code.
-  every = max(behaviors.num_users // config.train.batch_size, 1)
+  every = max((layout.num_draws or behaviors.num_users) // layout.batch_size, 1)
   update = updates.of_gradient(
     gradient,
     optimizers.make(config.train, config.behavior.decay_rate, every),

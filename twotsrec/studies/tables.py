@@ -23,6 +23,7 @@ class Row(NamedTuple):
   measured: results.Measured | None  # None if no run has finished
   printed: Mapping[str, float] = {}  # the paper's numbers by metric
   origin: str = 'ours'  # 'paper' where `measured` repeats printed numbers
+  mark: str = ''  # behind the paper's numbers
 
 
 class Column(NamedTuple):
@@ -145,6 +146,7 @@ def table(
   title: str = '',
   with_rules: bool = True,
   with_missing: bool = True,
+  marked: Mapping[str, Sequence[str]] | None = None,
 ) -> Section:
   """Systems below the rules that train nothing.
 
@@ -162,8 +164,9 @@ def table(
     title: over the table, with fields of the chapter's details in braces.
     with_rules: whether to show the rules.
     with_missing: whether to show systems without a finished run.
+    marked: {chapter: rows whose paper's numbers end in =}.
   """
-  paper, labels = paper or {}, labels or {}
+  paper, labels, marked = paper or {}, labels or {}, marked or {}
 
   def label(study, row, system) -> str:
     whose = document.name(study, system, block)
@@ -173,7 +176,7 @@ def table(
     return named if system == row else f'{named} (the run of {whose})'
 
   def printed(metric, head) -> Column:
-    text = lambda row: results.plain(row.printed[metric])
+    text = lambda row: results.plain(row.printed[metric]) + row.mark
     return Column(head, lambda row: text(row) if metric in row.printed else '')
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
@@ -185,7 +188,8 @@ def table(
       if own.systems[system] is not None or with_missing:
         text = label(page.plan.study, row, system)
         there = dict(zip(paper, (numbers or {}).get(row, ())))
-        lines.append(Row(text, own.systems[system], there))
+        mark = ' =' if row in marked.get(chapter.name, ()) else ''
+        lines.append(Row(text, own.systems[system], there, mark=mark))
     made = [] if numbers is None else [printed(*of) for of in paper.items()]
     made += (one for of in columns for one in of(chapter))
     if title:

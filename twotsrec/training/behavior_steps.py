@@ -1,6 +1,7 @@
 """Gradients of models of several behaviors (COPF sec. 4.4)."""
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any
 
 import jax
@@ -9,12 +10,15 @@ import jax.numpy as jnp
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import multi_behavior
+from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import steps
 
 AGGREGATES = ('loss', 'behaviors', 'groups')
-# Folded in for dropout, far from the small numbers that aggregators fold in.
+# Folded in for dropout and for losses beside the ranking, far from the small
+# numbers that aggregators fold in.
 _DROPOUT = 1 << 30
+_AUXILIARY = _DROPOUT + 1
 
 
 def make_gradient(
@@ -27,7 +31,7 @@ def make_gradient(
 ) -> steps.Gradient:
   """A gradient as in `steps`, of COPF eq. 17.
 
-  Losses and counts are summed BPR losses and pairs, f32[K] each, whatever is
+  Losses are summed over pairs and counts are pairs, f32[K] each, whatever is
   aggregated over. An aggregator whose weights are known before the gradient
   needs one backward pass, unless `aggregator.form` is explicit.
 
@@ -61,7 +65,7 @@ def make_gradient(
   def loss(params, context, batch, state, key):
     encoded, values = forward(params, context, batch, key)
     ranked = options.bpr_scale * ranking(values, batch)
-    total = ranked + rest(params, encoded, batch)
+    total = ranked + rest(params, encoded, batch, context, key)
     return total, (state, *_by_behavior(values, batch))
 
   return steps.one_pass(loss)
@@ -75,7 +79,7 @@ def _explicit(options, forward, rest, aggregator, sizes):
     def losses(params):
       encoded, values = forward(params, context, batch, key)
       means, present = _by_part(values, batch, options, sizes)
-      extra = rest(params, encoded, batch)
+      extra = rest(params, encoded, batch, context, key)
       return (means, extra), (_by_behavior(values, batch), present)
 
     (means, _), pull, (totals, present) = jax.vjp(losses, params, has_aux=True)
@@ -121,11 +125,10 @@ def _make_forward(model, options):
     own_key = None if key is None else jax.random.fold_in(key, _DROPOUT)
     users = jnp.maximum(batch.users, 0)
     encoded = model.encode(params, context, tasks, users=users, key=own_key)
-    values = {
-      k: behavior_objectives.pair_losses(model, params, encoded, batch, k)
-      for k in tasks
-    }
-    return encoded, values
+    losses = functools.partial(
+      behavior_objectives.pair_losses, model, params, encoded, batch
+    )
+    return encoded, {k: losses(k, options.loss) for k in tasks}
 
   return forward
 
@@ -170,26 +173,17 @@ def _reduce(sums, counts, options):
 
 def _make_rest(config, num_users, unique):
   """All of eq. 17 but the ranking losses."""
-  options, head = config.behavior, config.head
+  options = config.behavior
+  losses = auxiliaries.make(config, num_users, unique)
 
-  def rest(params, encoded, batch):
+  def rest(params, encoded, batch, context, key):
     total = jnp.zeros(())
-    if options.contrastive:
-      total += options.contrastive * behavior_objectives.alignment(
-        encoded, batch, num_users, options
-      )
+    for place, loss in enumerate(losses.values()):
+      number = _AUXILIARY + place
+      own_key = None if key is None else jax.random.fold_in(key, number)
+      total += loss(params, encoded, batch, context, own_key)
     if options.l2:
-      total += options.l2 * behavior_objectives.l2_penalty(
-        params, options.l2_scope
-      )
-    if unique:
-      weights = behavior_objectives.task_weights(options, len(batch.pairs))
-      values = behavior_objectives.unique_losses(
-        encoded, batch, unique, num_users, head
-      )
-      for (task, _), value in zip(unique, values, strict=True):
-        weight = head.unique_weight * options.bpr_scale * weights[task]
-        total += weight * value
+      total += options.l2 * behavior_objectives.penalty(params, batch, options)
     return total
 
   return rest

@@ -19,6 +19,7 @@ from twotsrec.fields import Reads
 from twotsrec.models import ccf
 from twotsrec.models import history_prior
 from twotsrec.models import two_rnn
+from twotsrec.objectives import auxiliaries
 from twotsrec.training import offer_steps
 from twotsrec.training import steps
 
@@ -179,6 +180,7 @@ def _check_plugin(config):
 def multi_behavior(config: config_lib.Config) -> None:
   """Checks the training of COPF and its relatives, and of plugins on them."""
   check(config, MULTI_BEHAVIOR)
+  auxiliaries.check(config)
   if config.behavior.aggregate != 'behaviors':
     _check_prior(config)
   _refuse_samples(

@@ -53,20 +53,20 @@ def of_users(
   config: config_lib.Config,
   behaviors: behaviors_lib.Behaviors,
   user_group: np.ndarray,
-) -> tuple[contracts.Source, tuple[tuple[int, int], ...]]:
-  """Users with pairs of every behavior (COPF sec. 5.1), and `Layout.unique`.
+) -> tuple[contracts.Source, behavior_feeds.Layout]:
+  """Users with pairs of every behavior (COPF sec. 5.1), and their layout.
 
   Sizes are training pairs of what `behavior.aggregate` aggregates over.
   """
   feed, layout = behavior_feeds.make(behaviors, user_group, config)
   places, num_behaviors = layout.places.tolist(), len(behaviors.names)
+  num_items, negatives = behaviors.num_items, config.behavior.negatives
 
   def batch_of(feed, users, key):
-    # A user is in one batch of an epoch: its first user tells batches apart.
-    key = jax.random.fold_in(key, users[0])
+    key = jax.random.fold_in(key, _number(users, layout))
     keys = jax.random.split(key, len(places))
     drawn = tuple(
-      pairs_lib.draw(k, own, users, behaviors.num_items, count)
+      pairs_lib.draw(k, own, users, num_items, count, negatives)
       for k, own, count in zip(keys, feed.pairs, places, strict=True)
     )
     pairs, unique = drawn[:num_behaviors], drawn[num_behaviors:]
@@ -81,7 +81,14 @@ def of_users(
       layout, config.train.seed, epoch
     ),
   )
-  return source, layout.unique
+  return source, layout
+
+
+def _number(users, layout):
+  """What tells a batch of users from the others of an epoch, i32[]."""
+  if layout.pool is None:  # a user is in one batch only
+    return users[0]
+  return jnp.sum(users * (2 * jnp.arange(len(users)) + 1))  # it may overflow
 
 
 def _pairs_by_part(config, behaviors, user_group) -> jax.Array:

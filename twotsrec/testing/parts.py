@@ -1,14 +1,4 @@
-"""What every part promises, as checks for parts of one's own.
-
-    from twotsrec import testing
-    import my_file
-
-    def test_my_aggregator():
-      testing.check_aggregator(my_file.make(config.AggregatorConfig()))
-
-Each check fails with an AssertionError that says what does not hold. The
-built-in parts pass the same checks.
-"""
+"""Checks of aggregators, sequence models and plugins."""
 
 import functools
 from typing import Any
@@ -76,7 +66,7 @@ def check_aggregator(
       lambda leaf: bool(jnp.all(jnp.isfinite(leaf))),
       update(spoiled, _info(every), state),
     )
-    _expect(
+    expect(
       not all(jax.tree.leaves(finite)),
       f'a gradient with {bad} gives an update without: training would go on',
     )
@@ -122,7 +112,7 @@ def _check_descent(aggregator):
   keys = jax.random.split(jax.random.key(0), 60)
   run = jax.jit(lambda start: jax.lax.scan(step, start, keys)[0][0])
   before, after = losses_of(params), losses_of(run(start))
-  _expect(
+  expect(
     bool(jnp.mean(after) < 0.8 * jnp.mean(before)),
     f'sixty steps take the mean loss from {float(jnp.mean(before)):.3g} to'
     f' {float(jnp.mean(after)):.3g} only',
@@ -162,7 +152,7 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
   actual = score(params._replace(tables=drifted), history, own)
   chex.assert_trees_all_equal(actual, expected)  # the same program
   if reads_history:
-    _expect(
+    expect(
       float(jnp.max(jnp.abs(shared[0] - shared[2]))) > 1e-4,
       'two histories give the same scores',
     )
@@ -278,19 +268,23 @@ def check_plugin(
   )
   _close(score(moved, route(0.0)), bare)
   difference = jnp.max(jnp.abs(score(moved, route(1.0)) - bare))
-  _expect(float(difference) > 1e-4, 'a plugin that has moved changes no score')
+  expect(float(difference) > 1e-4, 'a plugin that has moved changes no score')
   grads = jax.jit(
     jax.grad(lambda own: jnp.sum(jax.nn.softplus(score(own, route(1.0)))))
   )(moved)
   chex.assert_tree_all_finite(grads)
   others = jax.tree.map(lambda leaf: jnp.any(leaf[jnp.array([0, 2])]), grads)
-  _expect(
+  expect(
     not any(bool(leaf) for leaf in jax.tree.leaves(others)),
     "the scores of group 2 move another group's plugin",
   )
 
 
-def _expect(holds: bool, otherwise: str) -> None:
-  """Fails with a sentence."""
+def expect(holds: bool, otherwise: str) -> None:
+  """Fails with a sentence.
+
+  Raises:
+    AssertionError: the sentence, where something does not hold.
+  """
   if not holds:
     raise AssertionError(otherwise)
