@@ -57,7 +57,7 @@ def edges(dense=None):
   return behavior_feeds.edges(behaviors(dense))
 
 
-def nodes(users=None, dtype='float32') -> types.Nodes:
+def prepared(users=None, dtype='float32') -> types.Nodes:
   """What a head prepares, of all users or some."""
   graphs = [graph_lib.bipartite(one, USERS, ITEMS) for one in edges()]
   return behavior_heads.nodes(graphs, users, dtype)

@@ -30,7 +30,7 @@ def _net(head, scale=0.7):
 
 
 def _sides(head, net, tables, task):
-  table = head.prepare(net, types.Fused(tuple(tables)), toys.nodes(), task)
+  table = head.prepare(net, types.Fused(tuple(tables)), toys.prepared(), task)
   return behavior_heads.split_sides(table, toys.USERS)
 
 
@@ -92,7 +92,7 @@ def test_transfers_walk_neighbors_of_the_type_that_the_fusion_asks_for():
   head, fused = _make(), types.Fused(tuple(toys.tables()))
   net = _net(head)
   full, short = (
-    np.asarray(head.prepare(net, fused, toys.nodes(dtype=dtype), 2))
+    np.asarray(head.prepare(net, fused, toys.prepared(dtype=dtype), 2))
     for dtype in ('float32', 'bfloat16')
   )
   assert np.any(full != short)

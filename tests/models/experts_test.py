@@ -31,7 +31,7 @@ def _net(options, seed=4):
 def _scores(net, tables, task, options):
   """Scores of all pairs, f32[pairs]."""
   head = experts.make(options, WIDTH, 3)
-  table = head.prepare(net, types.Fused(tuple(tables)), toys.nodes(), task)
+  table = head.prepare(net, types.Fused(tuple(tables)), toys.prepared(), task)
   return head.score(net, *(table[i] for i in PAIRS.T), task)
 
 

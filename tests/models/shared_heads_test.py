@@ -29,7 +29,7 @@ def _net(head):
 def _scores(head, net, table, task):
   """Scores of all users and items, f32[U, I]."""
   fused = types.Fused((table,) * 3)
-  prepared = head.prepare(net, fused, toys.nodes(), task)
+  prepared = head.prepare(net, fused, toys.prepared(), task)
   user, item = behavior_heads.split_sides(prepared, toys.USERS)
   user = jax.tree.map(lambda x: x[:, None], user)
   item = jax.tree.map(lambda x: x[None], item)

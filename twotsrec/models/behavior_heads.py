@@ -5,6 +5,7 @@ rows, and serves the target: rows on both sides from which all items are scored
 at once, without ever forming [users, items, experts].
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
