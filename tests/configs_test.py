@@ -58,7 +58,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for model in ('din', 'gru4rec', 'sasrec')
   }
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
-  expected |= {'configs/own.py'}
+  expected |= {'configs/own.py', 'configs/copf/amazon_book.py'}
   expected |= {*PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
@@ -87,7 +87,8 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
 
 
 def _make_multi_behavior(config):
-  num_behaviors = len(datasets.DATASETS[config.data.dataset].behaviors)
+  names = datasets.DATASETS[config.data.dataset].behaviors
+  num_behaviors = max(len(names), 1)
   multi_behavior.make(config, num_behaviors, num_users=2, num_items=3)
   behavior_objectives.check(config.behavior, num_behaviors)
 

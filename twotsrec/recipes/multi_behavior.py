@@ -100,11 +100,11 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
 
 def _check_one(config):
   """Refuses what sets a sole behavior beside others."""
-  options, paths = config.behavior, list(_OF_SEVERAL)
+  options, paths = config.behavior, _OF_SEVERAL
   if options.contrastive:  # 0 says what happens in any case
-    paths.append('behavior.contrastive')
+    paths += ('behavior.contrastive',)
   if options.aggregate == 'behaviors':
-    paths.append('behavior.aggregate')
+    paths += ('behavior.aggregate',)
   fields.refuse_changed(
     config,
     paths,

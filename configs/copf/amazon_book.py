@@ -1,0 +1,19 @@
+r"""LightGCN and MF-BPR, as published, on amazon-book-kgat: pairs of one kind.
+
+    python launch/train.py --config=configs/copf/amazon_book.py \
+      --data_root=DIR --workdir=runs/lightgcn_amazon_book
+
+MF-BPR is named after a colon, `--config=configs/copf/amazon_book.py:mf_bpr`;
+`--config.data.prepared=DIR` takes a log of one's own. The epoch is selected on
+one random pair of a user, which is left out of training. Published figures have
+no such pair and take the best epoch on the test items:
+`--config.data.validation=false --config.train.select_on=test`.
+"""
+
+from twotsrec import config as config_lib
+from twotsrec.presets import baselines
+
+
+def get_config(system: str = 'lightgcn') -> config_lib.Config:
+  """The settings of a system."""
+  return baselines.preset('amazon-book-kgat', system)
