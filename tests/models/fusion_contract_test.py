@@ -43,21 +43,18 @@ MERGED = {'fusion__post_behavior': 'merged'}
 # Fusion, settings of it, and the variant of COPF whose head it is tried with.
 CASES = (
   ('cogcn', {}, 'copf'),
-  ('cogcn', {}, 'attention'),
-  ('cogcn', MERGED, 'shared_bottom'),
-  ('cogcn', LIGHTGCN, 'mesi'),
   ('cogcn', LIGHTGCN, 'bilinear'),
+  ('cogcn', MERGED, 'shared_bottom'),
   ('rgcn', {'fusion__num_layers': (2,)}, 'copf'),
-  ('rgcn', {}, 'mmoe'),
-  ('mb_cgcn', {'fusion__num_layers': (1, 2, 1)}, 'copf'),
-  ('mb_cgcn', MERGED, 'no_aggregation'),
+  ('rgcn', {'fusion__post_behavior': 'decoupled'}, 'mmoe'),
+  ('mb_cgcn', {'fusion__num_layers': (1, 2, 1)}, 'bilinear'),
   ('mb_cgcn', MERGED, 'ple'),
   ('crgcn', {'fusion__num_layers': (1, 2, 1)}, 'copf'),
-  ('crgcn', {}, 'bilinear'),
+  ('crgcn', {}, 'no_aggregation'),
   ('cigf', {'fusion__num_layers': (2,)}, 'mesi'),
-  ('cigf', {'fusion__num_layers': (1,)}, 'copf'),
-  ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'copf'),
-  ('pkef', {}, 'pme'),
+  ('cigf', {'fusion__num_layers': (1,)}, 'no_aggregation'),
+  ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'pme'),
+  ('pkef', {}, 'bilinear'),
 )
 
 

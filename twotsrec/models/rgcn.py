@@ -26,8 +26,8 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
   options, number = config.fusion, sizes.num_behaviors
   if len(options.num_layers) > 1:
     raise types.UserError(
-      f'fusion.num_layers has {len(options.num_layers)} numbers, but'
-      ' fusion.name=rgcn walks all behaviors together; give one, or none for 1'
+      'fusion.name=rgcn walks all behaviors together, but fusion.num_layers has'
+      f' {len(options.num_layers)} numbers; give one, or none for 1'
     )
   (depth,) = tuple(options.num_layers) or (1,)
   walk = cascade.walk(options)
