@@ -58,6 +58,12 @@ CASES = (
   ('cigf', {'fusion__num_layers': (1,)}, 'copf'),
   ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'copf'),
   ('pkef', {}, 'pme'),
+  # Networks of a pair; no preset has the last ones.
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'neumf'),
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'nmtr'),
+  ('crgcn', {'head__name': 'neumf'}, 'bilinear'),
+  ('mb_cgcn', {**MERGED, 'head__name': 'cascade_logits'}, 'bilinear'),
+  ('rgcn', {'head__name': 'mlp_product'}, 'bilinear'),
 )
 
 

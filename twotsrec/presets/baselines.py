@@ -3,6 +3,10 @@
 They run under COPF's protocol on the datasets of `presets.copf`, which takes
 these variants among its own. A value that depends on how many behaviors a
 dataset has is a function of that number.
+
+Departure: NMTR's authors train by Adagrad at a rate of .01, in batches of
+another size for each behavior. Here it is Adam and COPF's batches of users, as
+for all systems.
 """
 
 from collections.abc import Mapping
@@ -37,6 +41,14 @@ UNION = {
   'fusion.operator': 'union',
   'fusion.num_layers': lambda number: (3,) * number,
 }
+# Log loss of a pair and four that are none, on vectors as they are.
+LOG_LOSS = {
+  'fusion.pre_behavior': 'none',
+  'fusion.num_layers': lambda number: (0,) * number,
+  'behavior.loss': 'bce',
+  'behavior.negatives': 4,
+  'behavior.contrastive': 0.0,
+}
 SYSTEMS = {
   # Vectors of users and items as they are; no graph is walked.
   'mf_bpr': {
@@ -61,6 +73,21 @@ SYSTEMS = {
   'lightgcn_m': {**UNION, **PLAIN, **UNSCALED, **TARGET_LOSS},
   # The same graph under COPF's head and objective.
   'lightgcn_m_dfme': {**UNION},
+  # 64 for the product and 64 for the network (He et al. 2017).
+  'neumf': {
+    'head.name': 'neumf',
+    'model.width': 128,
+    **LOG_LOSS,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # The losses of all behaviors count alike (Gao et al. 2019).
+  'nmtr': {
+    'head.name': 'cascade_logits',
+    'behavior.weights': (),
+    **LOG_LOSS,
+    **UNSCALED,
+  },
 }
 
 
