@@ -64,6 +64,12 @@ CASES = (
   ('cml', DECOUPLED, 'ple'),
   ('kmclr_no_kg', {}, 'no_aggregation'),
   ('mule', {'fusion__num_layers': (1, 2)}, 'mesi'),
+  # Networks of a pair; no preset has the last ones.
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'neumf'),
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'nmtr'),
+  ('crgcn', {'head__name': 'neumf'}, 'bilinear'),
+  ('mb_cgcn', {**MERGED, 'head__name': 'cascade_logits'}, 'bilinear'),
+  ('rgcn', {'head__name': 'mlp_product'}, 'bilinear'),
 )
 
 

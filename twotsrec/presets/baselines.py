@@ -9,7 +9,8 @@ Departure: all train on COPF's batches of users. The programs of MB-CGCN and
 LightGCN draw pairs; those of CIGF and PKEF take 10,000 users an epoch; CRGCN's
 draws negatives that are in no behavior of the user, where ours are not in the
 one that is trained, and its penalty, 1e-3 times norms over the number of items,
-is as good as none. Where they state no settings they have the rates and epochs
+is as good as none; NMTR's trains by Adagrad at a rate of .01, in batches of
+another size for each behavior, where ours has Adam. Where they state no settings they have the rates and epochs
 of COPF, no scale of scores and next to no penalty.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
 they have its head and objective, and keep their own normalization. MB-CGCN
@@ -111,6 +112,14 @@ CML = {
 # Carts of Tmall are few, and the authors of PKEF weigh collects instead.
 BY_DATASET = {
   'tmall-copf-noview': {'pkef': {'behavior.weights': (4 / 6, 0.0, 2 / 6)}},
+}
+# Log loss of a pair and four that are none, on vectors as they are.
+LOG_LOSS = {
+  'fusion.pre_behavior': 'none',
+  'fusion.num_layers': lambda number: (0,) * number,
+  'behavior.loss': 'bce',
+  'behavior.negatives': 4,
+  'behavior.contrastive': 0.0,
 }
 SYSTEMS = {
   # Vectors of users and items as they are; no graph is walked.
@@ -241,6 +250,20 @@ SYSTEMS = {
     **TARGET_LOSS,
     'behavior.l2': 0.0,
     'train.learning_rate': 1e-4,
+  # 64 for the product and 64 for the network (He et al. 2017).
+  'neumf': {
+    'head.name': 'neumf',
+    'model.width': 128,
+    **LOG_LOSS,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # The losses of all behaviors count alike (Gao et al. 2019).
+  'nmtr': {
+    'head.name': 'cascade_logits',
+    'behavior.weights': (),
+    **LOG_LOSS,
+    **UNSCALED,
   },
 }
 # How LightGCN's program trains (He et al. 2020): as many pairs an epoch as the
