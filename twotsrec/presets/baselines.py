@@ -137,21 +137,6 @@ SYSTEMS = {
   'pkef_dfme': {**PKEF, 'behavior.auxiliary': ('alignment', 'parallel')},
   # The other fusions with a score of their own; widths as COPF's, of each of
   # the two tables where a fusion makes two of the columns.
-  # The authors' batches have 32 users, and their loss sums 40 pairs of each.
-  'gnmr': {
-    'fusion.name': 'gnmr',
-    'fusion.num_layers': (2,),
-    'head.name': 'mlp_product',
-    'head.score_scale': (1.0,),
-    'model.width': 128,
-    'behavior.loss': 'hinge',
-    'behavior.contrastive': 0.0,
-    'behavior.bpr_scale': 40.0,
-    'behavior.l2': 0.05,
-    'behavior.decay_rate': 0.99,
-    **TARGET_LOSS,
-    'train.learning_rate': 2e-4,
-  },
   'mbgcn': {
     'fusion.name': 'mbgcn',
     'fusion.dropout': 0.2,
@@ -182,7 +167,7 @@ SYSTEMS = {
     'behavior.l2_scope': 'norm',
     'train.learning_rate': 1e-4,
   },
-  'cml': {**CML},
+  'cml': {**CML, 'behavior.meta_rate': 1e-3},
   'kmclr_no_kg': {
     **CML,
     'fusion.name': 'kmclr_no_kg',
