@@ -265,7 +265,8 @@ class FusionConfig:
 class HeadConfig:
   """Scores of K behaviors; the defaults are DFME (COPF sec. 4.3)."""
 
-  name: str = free('experts')  # or bilinear, shared_bottom, mmoe, ple
+  # Or bilinear, shared_bottom, mmoe, ple, neumf, cascade_logits, mlp_product.
+  name: str = free('experts')
   transfer: str = one_of(*TRANSFERS, read=_EXPERTS)  # eq. 10-12; sec. 5.3.3
   transfer_layers: int = at_least(1, 1, _FIT)  # authors, L_m
   transfer_output: str = one_of('sum', 'last', read=_FIT)  # authors: all layers

@@ -54,7 +54,7 @@ def candidate_hinge_loss(scores: jax.Array) -> jax.Array:
 
   Args:
     scores: f32[..., C], the observed item first.
-  Reference: GNMR eq. 8 (Xia et al. 2021).
+  Reference: the loss of GNMR (Xia et al. 2021).
   """
   return jnp.mean(jax.nn.relu(1.0 - _margins(scores)), axis=-1)
 

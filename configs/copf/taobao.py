@@ -4,7 +4,8 @@ r"""COPF on taobao-copf: COGCN fusion and the DFME head.
       --data_root=DIR --workdir=runs/copf_taobao
 
 A variant is named after a colon, `--config=configs/copf/taobao.py:wo_back`:
-  Table 2  copf, copf_released, copf_prior, mf_bpr, lightgcn, lightgcn_multi
+  Table 2  copf, copf_released, copf_prior, mf_bpr, lightgcn, lightgcn_multi,
+           neumf, nmtr
   Table 3  wo_cogcn, copf_p, copf_a, copf_d, copf_f, copf_c, copf_b, copf_h,
            wo_dfme, wo_con, wo_for, wo_back, all_sg, wo_fit
   Table 4  no_aggregation, summation, linear, attention, projection

@@ -61,12 +61,18 @@ CASES = (
   ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'copf'),
   ('pkef', {}, 'pme'),
   ('mbgcn', {}, 'no_aggregation'),
-  ('gnmr', DECOUPLED, 'shared_bottom'),
+  ('gnmr', {'head__name': 'mlp_product'}, 'bilinear'),
   ('s_mbrec', {'fusion__num_layers': (2,)}, 'no_aggregation'),
   ('bcipm', {'fusion__num_layers': (2,)}, 'no_aggregation'),
   ('cml', DECOUPLED, 'ple'),
   ('kmclr_no_kg', {}, 'no_aggregation'),
   ('mule', {'fusion__num_layers': (1, 2)}, 'mesi'),
+  # Networks of a pair; no preset has the last ones.
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'neumf'),
+  ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'nmtr'),
+  ('crgcn', {'head__name': 'neumf'}, 'bilinear'),
+  ('mb_cgcn', {**MERGED, 'head__name': 'cascade_logits'}, 'bilinear'),
+  ('rgcn', {'head__name': 'mlp_product'}, 'bilinear'),
 )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests import worlds
+from twotsrec import losses
 from twotsrec import types
 from twotsrec.objectives import sampled as objectives
 
@@ -65,6 +66,22 @@ def test_sampled_bpr_is_the_mean_over_the_sampled_items():
     scores = table[candidates] @ _user(params, history[history > 0])
     expected.append(np.mean(np.log1p(np.exp(scores[1:] - scores[0]))))
   actual = jax.jit(objectives.sampled_bpr(model))(params, {}, batch)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['hinge', 'softmax'])
+def test_other_losses_of_candidates_are_objectives_by_name(name):
+  model, params = _toy()
+  batch = _batch()
+  table = np.asarray(params.tables['item']['embedding'])
+  scores = [
+    table[candidates] @ _user(params, history[history > 0])
+    for history, candidates in zip(
+      np.asarray(batch.history), np.asarray(batch.candidates)
+    )
+  ]
+  expected = losses.OF_CANDIDATES[name](jnp.asarray(scores))
+  actual = jax.jit(objectives.make(name, model))(params, {}, batch)
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 

@@ -262,3 +262,21 @@ def test_an_unknown_name_lists_the_known_ones(names, message):
   with pytest.raises(types.UserError, match=message) as caught:
     copf.preset(*names)
   assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('variant', 'head', 'width', 'weights'),
+  [
+    ('neumf', 'neumf', 128, (0.0, 0.0, 1.0)),
+    ('nmtr', 'cascade_logits', 64, ()),
+  ],
+)
+def test_networks_of_a_pair_train_by_log_loss_on_vectors_as_they_are(
+  variant, head, width, weights
+):
+  made = copf.preset('taobao-copf', variant)
+  assert (made.head.name, made.model.width) == (head, width)
+  assert made.behavior.weights == weights
+  assert (made.behavior.loss, made.behavior.negatives) == ('bce', 4)
+  assert made.fusion.num_layers == (0, 0, 0)
+  assert made.fusion.pre_behavior == 'none'

@@ -74,6 +74,39 @@ def test_groups_of_samples_are_refused():
     recipes.check(toys.config(groups__key='sample_history_len'))
 
 
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'behavior__loss': 'log'},
+      "behavior.loss 'log'; known: bpr, bce, hinge, softmax",
+    ),
+    (
+      {'behavior__negatives': 0},
+      'behavior.negatives 0 must be at least 1',
+    ),
+    (
+      {'behavior__auxiliary': ('align',)},
+      "behavior.auxiliary 'align' is unknown; known: alignment, unique",
+    ),
+    (
+      {'behavior__epoch': 'items'},
+      "behavior.epoch 'items'; known: users, pairs",
+    ),
+    (
+      {'behavior__init_std': 0.2},
+      'behavior.init_std 0.2 changes nothing with behavior.init=xavier; leave'
+      ' it at 0.1, or use behavior.init=normal',
+    ),
+  ],
+)
+def test_a_wrong_objective_is_refused_in_one_line(changes, message):
+  with pytest.raises(types.UserError) as caught:
+    recipes.check(toys.config(**changes))
+  assert str(caught.value).startswith(message)
+  assert '\n' not in str(caught.value)
+
+
 @pytest.mark.parametrize('candidates', config_lib.CANDIDATES)
 def test_any_candidates_can_be_asked_for(candidates):
   recipes.check(toys.config(evaluation__candidates=candidates))

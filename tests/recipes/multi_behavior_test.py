@@ -71,6 +71,30 @@ def test_an_epoch_sees_every_pair_that_its_users_give(aggregate, aggregator):
     assert np.any(state.aggregator_state.logits != 0)
 
 
+def test_an_epoch_of_pairs_trains_the_target_as_often_as_it_has_pairs():
+  experiment = _experiment(
+    behavior__epoch='pairs',
+    behavior__samples=1,
+    behavior__weights=(0.0, 0.0, 1.0),
+    behavior__loss='softmax',
+    behavior__negatives=3,
+    behavior__l2_scope='batch',
+    behavior__init='normal',
+  )
+  count = int(toys.masks()[2].sum())
+  _, state, totals = _epochs(experiment)
+  assert int(state.step) == -(-count // 4) and int(totals.bad_step) == -1
+  np.testing.assert_array_equal(totals.weight, [0, 0, count])
+  source = asked.first(experiment).parts.source
+  # Two batches of an epoch may begin with the same user.
+  draw = lambda *users: source.batch_of(
+    source.feed, jnp.array(users), jax.random.key(0)
+  ).pairs[2]
+  one, other = draw(1, 2, 3, 0), draw(1, 3, 2, 0)
+  assert one.negative.shape[1] == 3
+  assert not np.array_equal(one.negative, other.negative)
+
+
 def test_dislikes_that_nothing_would_train_against_are_refused():
   event = np.arange(3)
   data = prepared_lib.build(

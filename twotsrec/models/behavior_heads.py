@@ -14,9 +14,10 @@ from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.models import experts
+from twotsrec.models import network_heads
 from twotsrec.models import shared_heads
 
-NAMES = ('experts', 'bilinear', *shared_heads.NAMES)
+NAMES = ('experts', 'bilinear', *shared_heads.NAMES, *network_heads.NAMES)
 
 
 def make(
@@ -45,6 +46,8 @@ def make(
         ' experts or bilinear'
       )
     return shared_heads.make(options, fusion.width, number, sizes.num_users)
+  if options.name in network_heads.NAMES:
+    return network_heads.make(options, fusion, sizes)
   if options.name == 'bilinear':
     return _bilinear(options, fusion.width, number)
   dtype = config.fusion.product_dtype

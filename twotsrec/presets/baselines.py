@@ -3,6 +3,10 @@
 They run under COPF's protocol on the datasets of `presets.copf`, which takes
 these variants among its own. A value that depends on how many behaviors a
 dataset has is a function of that number.
+
+Departure: NMTR's authors train by Adagrad at a rate of .01, in batches of
+another size for each behavior. Here it is Adam and COPF's batches of users, as
+for all systems.
 """
 
 from collections.abc import Mapping
@@ -87,6 +91,15 @@ CML = {
   **MULTIPLIED,
   'train.learning_rate': 2e-3,
 }
+}
+# Log loss of a pair and four that are none, on vectors as they are.
+LOG_LOSS = {
+  'fusion.pre_behavior': 'none',
+  'fusion.num_layers': lambda number: (0,) * number,
+  'behavior.loss': 'bce',
+  'behavior.negatives': 4,
+  'behavior.contrastive': 0.0,
+}
 SYSTEMS = {
   # Vectors of users and items as they are; no graph is walked.
   'mf_bpr': {
@@ -137,6 +150,21 @@ SYSTEMS = {
   'pkef_dfme': {**PKEF, 'behavior.auxiliary': ('alignment', 'parallel')},
   # The other fusions with a score of their own; widths as COPF's, of each of
   # the two tables where a fusion makes two of the columns.
+  # The authors' batches have 32 users, and their loss sums 40 pairs of each.
+  'gnmr': {
+    'fusion.name': 'gnmr',
+    'fusion.num_layers': (2,),
+    'head.name': 'mlp_product',
+    'head.score_scale': (1.0,),
+    'model.width': 128,
+    'behavior.loss': 'hinge',
+    'behavior.contrastive': 0.0,
+    'behavior.bpr_scale': 40.0,
+    'behavior.l2': 0.05,
+    'behavior.decay_rate': 0.99,
+    **TARGET_LOSS,
+    'train.learning_rate': 2e-4,
+  },
   'mbgcn': {
     'fusion.name': 'mbgcn',
     'fusion.dropout': 0.2,
@@ -184,6 +212,20 @@ SYSTEMS = {
     **TARGET_LOSS,
     'behavior.l2': 0.0,
     'train.learning_rate': 1e-4,
+  # 64 for the product and 64 for the network (He et al. 2017).
+  'neumf': {
+    'head.name': 'neumf',
+    'model.width': 128,
+    **LOG_LOSS,
+    **UNSCALED,
+    **TARGET_LOSS,
+  },
+  # The losses of all behaviors count alike (Gao et al. 2019).
+  'nmtr': {
+    'head.name': 'cascade_logits',
+    'behavior.weights': (),
+    **LOG_LOSS,
+    **UNSCALED,
   },
 }
 

@@ -237,8 +237,14 @@ def _check_relabeling(program, model, params, dense, said):
     side: {'embedding': params.tables[side]['embedding'][chosen[side]]}
     for side in chosen
   }
+  # A head may have parameters of every item.
+  of_items = lambda x: x[items] if x.shape[:1] == (_ITEMS,) else x
+  head = jax.tree.map(of_items, params.net['head'])
   renamed = dense[:, users][:, :, items]
-  given = params._replace(tables=tables), model.context(_pairs(renamed))
+  given = (
+    params._replace(tables=tables, net={**params.net, 'head': head}),
+    model.context(_pairs(renamed)),
+  )
   # No step is taken: the pairs of a batch need no new names.
   found = program(*given, _batch(dense), 0)
   what = 'relabeled users and items have other {}'
