@@ -1,19 +1,23 @@
 """Checks for parts of one's own: built-in ones pass, wrong ones do not.
 
-Models are checked in models/contract_test.py. Of aggregators there is one of
-each kind, and of plugins one: their own contract tests ask all of them more.
+Models are checked in models/contract_test.py, and fusions of the package in
+models/fusion_contract_test.py. Of aggregators there is one of each kind, and of
+plugins one: their own contract tests ask all of them more.
 """
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from tests import behavior_toys as toys
 from tests.models import examples
+from tests.models import mb_cgcn
 from twotsrec import aggregators
 from twotsrec import config
 from twotsrec import plugins
 from twotsrec import testing
 from twotsrec import types
+from twotsrec.models import cogcn
 
 
 # Linear, by inner products, by signs, by losses, by losses after the update.
@@ -88,3 +92,42 @@ def test_a_plugin_for_everybody_is_told():
 
   with pytest.raises(AssertionError):
     testing.check_plugin(plugin._replace(init=init), examples.make('gru4rec'))
+
+
+def test_a_fusion_in_a_file_passes():
+  testing.check_fusion(mb_cgcn.make, _inner_products())
+
+
+def _inner_products():
+  return toys.config('no_aggregation', head__score_scale=(1.0,))
+
+
+def _by_number(fusion):
+  def encode(*given, key=None):
+    fused = fusion.encode(*given, key=key)
+    shift = lambda table: table + jnp.arange(len(table))[:, None] / 10
+    return fused._replace(behaviors=tuple(map(shift, fused.behaviors)))
+
+  return fusion._replace(encode=encode)
+
+
+@pytest.mark.parametrize(
+  ('spoil', 'message'),
+  [
+    (_by_number, 'relabeled users and items have other tables'),
+    (lambda fusion: fusion._replace(merged=True), '`merged`, but its tables'),
+    (
+      lambda fusion: fusion._replace(upstream_only=True),
+      '`upstream_only`, but edges of behavior 1 change the table of behavior 0',
+    ),
+    (
+      lambda fusion: fusion._replace(init=lambda key: {'idle': jnp.ones(2)}),
+      'idle.* is trained, but gets no gradient',
+    ),
+  ],
+)
+def test_a_wrong_fusion_is_told(spoil, message):
+  made = _inner_products()
+  made.fusion.in_behavior = 'all'  # later edges reach all tables
+  with pytest.raises(AssertionError, match=message):
+    testing.check_fusion(lambda *given: spoil(cogcn.make(*given)), made)

@@ -327,6 +327,11 @@ BEHAVED = [
     [to('fusion.num_layers', (1, 1, 1), 'are 3 behaviors; give one for each')],
   ),
   Case(
+    'fusion.name=rgcn walks all behaviors together',
+    [*GRAPHS, "fusion.name='rgcn'", 'fusion.num_layers=(1, 1)'],
+    [to('fusion.num_layers', (2,), 'give one')],
+  ),
+  Case(
     'head.score_scale has {} numbers; give one',
     [*GRAPHS, 'head.score_scale=(1.0, 2.0)'],
     [to('head.score_scale', (1.0,), 'give one, or')],

@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 
+from tests import behavior_toys as toys
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import cascade
+from twotsrec.models import fusion as fusion_lib
 
 
 def test_layers_tables_and_carries_come_in_order():
@@ -34,3 +37,18 @@ def test_another_number_of_layers_than_of_behaviors_is_refused():
   options = config_lib.FusionConfig(num_layers=(1, 1))
   with pytest.raises(types.UserError, match='one for all, or none'):
     cascade.depths(options, 3)
+
+
+@pytest.mark.parametrize('name', ['mb_cgcn', 'crgcn', 'cigf', 'pkef', 'rgcn'])
+@pytest.mark.parametrize('empty', [0, 1])
+def test_an_upstream_behavior_without_edges_leaves_tables_finite(name, empty):
+  dense = [mask & (k != empty) for k, mask in enumerate(toys.masks())]
+  depths = (2,) if name in ('cigf', 'rgcn') else (2, 1, 2)
+  tables, _ = toys.encode(
+    fusion_lib.make,
+    dense=dense,
+    fusion__name=name,
+    fusion__num_layers=depths,
+  )
+  assert all(np.all(np.isfinite(table)) for table in tables)
+  assert all(np.any(table) for table in tables)

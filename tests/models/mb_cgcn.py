@@ -1,6 +1,6 @@
 """MB-CGCN (WWW 2023) as a fusion of one's own, with dropout between behaviors.
 
-    Z_k = mean_l S_k^l X_k,    X_{k+1} = [Z_k,user W^u_k ; Z_k,item W^i_k]
+Z_k = mean_l S_k^l X_k,    X_{k+1} = [Z_k,user W^u_k ; Z_k,item W^i_k]
 """
 
 import jax

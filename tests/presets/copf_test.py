@@ -203,6 +203,50 @@ def test_a_competitor_is_a_graph_and_a_loss(variant):
     assert weights == (0, 1)
 
 
+# Layers of three behaviors and of two, weights of the losses of both, and the
+# scale of scores, of the systems with a fusion of their own.
+TARGET, EQUAL, ALL = (
+  ((0, 0, 1), (0, 1)),
+  ((), ()),
+  ((2 / 6,) * 3, (2 / 6, 4 / 6)),
+)
+SYSTEMS = {
+  'rgcn': ((2,), (2,), TARGET, 1),
+  'mb_cgcn': ((2, 4, 3), (4, 3), TARGET, 1),
+  'mb_cgcn_dfme': ((2, 4, 3), (4, 3), ALL, 300),
+  'crgcn': ((), (), EQUAL, 1),
+  'crgcn_dfme': ((), (), ALL, 10),
+  'cigf': ((2,), (2,), EQUAL, 300),
+  'cigf_dfme': ((2,), (2,), ALL, 300),
+  'pkef': ((4, 1, 1), (4, 1), ((0, 4 / 6, 2 / 6), (4 / 6, 2 / 6)), 300),
+  'pkef_dfme': ((4, 1, 1), (4, 1), ALL, 300),
+}
+
+
+@pytest.mark.parametrize('variant', SYSTEMS)
+def test_a_system_is_its_fusion_with_its_own_loss_or_under_dfme(variant):
+  three, two = (
+    copf.preset(dataset, variant)
+    for dataset in ('taobao-copf', 'beibei-copf-noview')
+  )
+  of_three, of_two, weights, scale = SYSTEMS[variant]
+  assert three.fusion.name == two.fusion.name == variant.removesuffix('_dfme')
+  assert (three.fusion.num_layers, two.fusion.num_layers) == (of_three, of_two)
+  assert (three.behavior.weights, two.behavior.weights) == weights
+  assert three.head.score_scale == (scale,)
+  with_dfme = variant.endswith('_dfme')
+  assert (three.head.transfer == 'fit') == with_dfme
+  assert three.behavior.contrastive == (1.0 if with_dfme else 0.0)
+  has_stream = 'parallel' in three.behavior.auxiliary
+  assert has_stream == variant.startswith('pkef')
+  assert ('alignment' in three.behavior.auxiliary) == (variant != 'pkef')
+
+
+def test_pkef_trains_collects_where_carts_are_few():
+  made = copf.preset('tmall-copf-noview', 'pkef')
+  assert made.behavior.weights == (4 / 6, 0, 2 / 6)
+
+
 def _trained(made, fusion=None, steps=3):
   """Parameters after some steps of Adam, and scores of the target."""
   model, context, params = toys.system(made)

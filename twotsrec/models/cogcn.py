@@ -90,7 +90,7 @@ def _make_layer(graphs, options):
     del at
     # Eq. 5 adds I once for each graph it sums over.
     residual = len(graphs[k]) if options.self_loop else 0
-    walked = sum(walk(graph, x) for graph in graphs[k])
+    walked = cascade.total([walk(graph, x) for graph in graphs[k]])
     return walked + residual * x if residual else walked
 
   return layer

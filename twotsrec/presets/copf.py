@@ -24,11 +24,9 @@ must not decide, and a tie is the mean over its places.
 Departure: the paper says nothing of `candidates=never_interacted`, and our plan
 counted held-out items that were shown before as missed. Here they are left out:
 a rank among strangers would mean nothing for them, and an AUC of 0 less.
-Departure: of the 15 baselines of Table 2 there are MF-BPR and LightGCN, beside
-ours, a LightGCN per behavior whose one table the losses of all behaviors train.
-Table 4 has one transfer instead of one for each pair of behaviors, Table 5
-takes the sum as the input of shared heads where theirs is weighted, and of the
-backbones of Table 6 MB-CGCN, CRGCN, CIGF and PKEF are not built.
+Departure: Table 4 has one transfer instead of one for each pair of behaviors,
+and Table 5 takes the sum as the input of shared heads where theirs is weighted.
+Of the competitors, some settings are ours: `presets.baselines`.
 """
 
 from twotsrec import config as config_lib
@@ -109,22 +107,11 @@ _MTL = {
   'mmoe': {'head.name': 'mmoe', **_SHARED},
   'ple': {'head.name': 'ple', **_SHARED},
   'bilinear': {'head.name': 'bilinear', **_NO_ALIGNMENT},
-  'mesi': {
-    'head.transfer': 'identity',
-    'head.gate_order': 'behavior',
-    'head.gradient_policy': 'none',
-    **_NO_ALIGNMENT,
-  },
+  'mesi': baselines.MESI,
   # Departure: the unique part of PKEF's PME skips pairs of behaviors that touch
   # an almost empty one, and states no threshold. Here a pair is skipped only
   # where its label set is empty or the task is not trained.
-  'pme': {
-    'head.transfer': 'projection',
-    'head.transfer_scale': 0.01,
-    'head.gradient_policy': 'none',
-    'head.unique_weight': 1.0,
-    **_NO_ALIGNMENT,
-  },
+  'pme': baselines.PME,
 }
 VARIANTS = {
   'copf': {},
@@ -166,6 +153,7 @@ def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   config.train.patience = 20
   config.train.select_metric = 'hr@10'
   config.evaluation.candidates = 'unbought'
-  changes = _SETTINGS[dataset] | VARIANTS[variant]
+  own = baselines.BY_DATASET.get(dataset, {}).get(variant, {})
+  changes = _SETTINGS[dataset] | VARIANTS[variant] | own
   config_lib.change(config, baselines.resolved(changes, _BEHAVIORS[dataset]))
   return config
