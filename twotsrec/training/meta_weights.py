@@ -139,7 +139,7 @@ def _init_kind(key, width, product):
   inner = 3 * width // 2
   return {
     'hidden': layers.init_dense(hidden, 3 * width, inner),
-    'slope': jnp.full((), 0.25),
+    'slope': jnp.full((), 0.25, jnp.float32),
     'out': layers.init_dense(out, inner, 1),
     'product': layers.init_dense(linear, product, 1),
     'scale': jnp.ones(()),
