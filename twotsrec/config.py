@@ -79,6 +79,11 @@ _APART = all_of(_OWN, _BESIDE('unique'))
 _ALIGN = _BESIDE('alignment')
 _ALIGNED = all_of(_ALIGN, read_unless('behavior.contrastive', 0))
 _COMPARED = any_of(_ALIGNED, _BESIDE('star', 'augmented'))
+_META = all_of(
+  _BESIDE('view'),
+  read_if('behavior.aggregate', 'loss'),
+  read_if('behavior.bpr_reduction', 'mean'),
+)
 _L2 = read_unless('behavior.l2', 0)
 _PAIRS = read_unless('behavior.prior', 'none')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
@@ -304,6 +309,8 @@ class BehaviorConfig:
   view_weight: float = at_least(0, 0.0, _BESIDE('view'))  # cml: .0005
   augmented_weight: float = at_least(0, 0.0, _BESIDE('augmented'))  # kmclr: .1
   preference_weight: float = at_least(0, 0.0, _BESIDE('preference'))  # bcipm
+  meta_rate: float = at_least(0, 0.0, _META)  # cml: of a network; 0: weights 1
+  look_ahead: float = at_least(0, 0.1, read_unless('behavior.meta_rate', 0))
   temperature: float = above(0, 0.1)  # sec. 5.5.2
   anchors: str = one_of('batch', 'all', read=_COMPARED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U

@@ -5,7 +5,8 @@ r"""COPF on taobao-copf: COGCN fusion and the DFME head.
 
 A variant is named after a colon, `--config=configs/copf/taobao.py:wo_back`:
   Table 2  copf, copf_released, copf_prior, mf_bpr, lightgcn, lightgcn_multi,
-           neumf, nmtr, rgcn, mb_cgcn, crgcn, cigf, pkef
+           neumf, nmtr, rgcn, mb_cgcn, crgcn, cigf, pkef, gnmr, mbgcn, s_mbrec,
+           bcipm, cml, kmclr_no_kg, mule
   Table 3  wo_cogcn, copf_p, copf_a, copf_d, copf_f, copf_c, copf_b, copf_h,
            wo_dfme, wo_con, wo_for, wo_back, all_sg, wo_fit
   Table 4  no_aggregation, summation, linear, attention, projection

@@ -58,7 +58,7 @@ CASES = (
   ('pkef', {'fusion__num_layers': (2, 1, 1)}, 'pme'),
   ('pkef', {}, 'bilinear'),
   ('mbgcn', {}, 'no_aggregation'),
-  ('gnmr', DECOUPLED, 'shared_bottom'),
+  ('gnmr', {'head__name': 'mlp_product'}, 'bilinear'),
   ('s_mbrec', {'fusion__num_layers': (2,)}, 'no_aggregation'),
   ('bcipm', {'fusion__num_layers': (2,)}, 'no_aggregation'),
   ('cml', DECOUPLED, 'ple'),

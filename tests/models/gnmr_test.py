@@ -35,7 +35,7 @@ def side(net, messages):
     logits = query[:, head] @ key[:, head].T / (D / 2)
     out[:, head] = fusions.softmax(logits, 1) @ value[:, head]
   out = out.reshape(x.shape)
-  logits = dense(net['read'], np.maximum(dense(net['gate'], out), 0))
+  logits = np.maximum(dense(net['gate'], out), 0) @ net['read']['kernel']
   return (fusions.softmax(logits, 0) * out).sum(0)
 
 
@@ -84,7 +84,7 @@ def test_one_behavior_attends_to_itself():
 def test_it_has_as_many_parameters_as_published():
   made = fusions.make('gnmr', width=WIDTH, num_layers=(2,))
   side = 3 * (D * 8 + 8) + 8 * D * D + 3 * D * D
-  side += D * (D // 2) + D // 2 + D // 2 + 1
+  side += D * (D // 2) + D // 2 + D // 2
   count = sum(leaf.size for leaf in jax.tree.leaves(made.net))
   assert count == 2 * 2 * side + 3 * D * D + D
 

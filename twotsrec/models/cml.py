@@ -9,8 +9,8 @@ behaviors are scored by it; those of each behavior are there for the loss 'view'
 (weiwei1206/CML), whose A_k are normalized by nothing: it computes a symmetric
 normalization and does not use it. `fusion.normalization` says which.
 
-Departure: the authors weigh the loss of every pair by a network that a second
-batch trains after a look-ahead step. Here every pair weighs the same.
+`behavior.meta_rate` weighs losses by the authors' network of a look-ahead step
+(`training.meta_weights`).
 """
 
 import jax

@@ -2,7 +2,7 @@
 
     m_k = A_k H of the other side,    a_k = relu(m_k V_k + b_k) in R^8
     t_k = sum_c a_kc m_k O_c,         t' = attention over behaviors of t
-    H'  = sum_k softmax_k(v relu(t'_k G + g) + c) t'_k
+    H'  = sum_k softmax_k(v relu(t'_k G + g)) t'_k
     Z   = relu([P || H^1 || H^2 || ...] F + f),  the H^l with rows of length 1
 
 A_k is not normalized, weights belong to a layer and a side, F to both sides. P
@@ -12,6 +12,8 @@ own head is `mlp_product` under the hinge loss. Equations as in the authors'
 program (akaxlh/GNMR), where attention has no residual and divides by the width
 of a head, not its root.
 
+Departure: the program adds a bias before the last softmax, the same for all
+behaviors, which changes neither result nor gradient. It is left out.
 Departure: the program leaves P out of the penalty; here it is part of the
 embeddings, whose penalty is one.
 """
@@ -108,7 +110,7 @@ def _init_side(key, number, width):
     'transform': transform.reshape(_CHANNELS, width, width),
     'attention': {'query': query, 'key': of_key, 'value': value},
     'gate': layers.init_dense(keys[3], width, width // 2),
-    'read': layers.init_dense(keys[4], width // 2, 1),
+    'read': layers.init_dense(keys[4], width // 2, 1, bias=False),
   }
 
 

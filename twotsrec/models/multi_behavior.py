@@ -56,6 +56,7 @@ class MultiBehavior(NamedTuple):
     freeze: (params, context) -> Params. Both None where a head has no vector
       of a user.
     extra: names in `Encoded.extra`.
+    width: D', of the tables.
   """
 
   init: Callable[..., types.Params]
@@ -67,6 +68,7 @@ class MultiBehavior(NamedTuple):
   trunk: types.Model | None = None
   freeze: Callable[..., types.Params] | None = None
   extra: tuple[str, ...] = ()
+  width: int = 0
 
 
 def make(
@@ -187,6 +189,7 @@ def compose(
     trunk=trunk if plugs else None,
     freeze=freeze if plugs else None,
     extra=fusion.extra,
+    width=fusion.width,
   )
 
 

@@ -55,9 +55,7 @@ def from_pairs(
   graph = graph_lib.from_pairs(
     pairs, num_users, num_items, 'none', 'union', layout='segments'
   )
-  segments = graph.adjacency
-  assert isinstance(segments, graph_layouts.Segments)
-  csr, rows = segments
+  csr, rows, *_ = graph.adjacency
   # Sorted by column, then row, entry e is the reverse of what stands e-th.
   reverse = np.argsort(np.asarray(csr.columns), kind='stable')
   reverse = jnp.asarray(reverse, jnp.int32)

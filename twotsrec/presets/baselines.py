@@ -10,8 +10,9 @@ LightGCN draw pairs; those of CIGF and PKEF take 10,000 users an epoch; CRGCN's
 draws negatives that are in no behavior of the user, where ours are not in the
 one that is trained, and its penalty, 1e-3 times norms over the number of items,
 is as good as none; NMTR's trains by Adagrad at a rate of .01, in batches of
-another size for each behavior, where ours has Adam. Where they state no settings they have the rates and epochs
-of COPF, no scale of scores and next to no penalty.
+another size for each behavior, where ours has Adam. Where nothing is stated
+they have the rates and epochs of COPF, no scale of scores and next to no
+penalty.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
 they have its head and objective, and keep their own normalization. MB-CGCN
 starts as LightGCN does and has next to no penalty, as has CRGCN, whose scores
@@ -109,10 +110,6 @@ CML = {
   **MULTIPLIED,
   'train.learning_rate': 2e-3,
 }
-# Carts of Tmall are few, and the authors of PKEF weigh collects instead.
-BY_DATASET = {
-  'tmall-copf-noview': {'pkef': {'behavior.weights': (4 / 6, 0.0, 2 / 6)}},
-}
 # Log loss of a pair and four that are none, on vectors as they are.
 LOG_LOSS = {
   'fusion.pre_behavior': 'none',
@@ -120,6 +117,10 @@ LOG_LOSS = {
   'behavior.loss': 'bce',
   'behavior.negatives': 4,
   'behavior.contrastive': 0.0,
+}
+# Carts of Tmall are few, and the authors of PKEF weigh collects instead.
+BY_DATASET = {
+  'tmall-copf-noview': {'pkef': {'behavior.weights': (4 / 6, 0.0, 2 / 6)}},
 }
 SYSTEMS = {
   # Vectors of users and items as they are; no graph is walked.
@@ -233,7 +234,7 @@ SYSTEMS = {
     'behavior.l2_scope': 'norm',
     'train.learning_rate': 1e-4,
   },
-  'cml': {**CML},
+  'cml': {**CML, 'behavior.meta_rate': 1e-3},
   'kmclr_no_kg': {
     **CML,
     'fusion.name': 'kmclr_no_kg',
@@ -250,6 +251,7 @@ SYSTEMS = {
     **TARGET_LOSS,
     'behavior.l2': 0.0,
     'train.learning_rate': 1e-4,
+  },
   # 64 for the product and 64 for the network (He et al. 2017).
   'neumf': {
     'head.name': 'neumf',

@@ -32,6 +32,7 @@ from twotsrec.plugins import plugged
 from twotsrec.recipes import pin
 from twotsrec.training import behavior_steps
 from twotsrec.training import expert_diagnostics
+from twotsrec.training import meta_weights
 from twotsrec.training import optimizers
 from twotsrec.training import phases
 from twotsrec.training import settings
@@ -169,6 +170,14 @@ def _update(experiment, source, layout) -> updates.Update:
   gradient = behavior_steps.make_gradient(
     system.model, config, behaviors.num_users, sizes, aggregator, layout.unique
   )
+  if config.behavior.meta_rate:
+    width = system.model.width
+    init_method = lambda key, params: meta_weights.init(
+      key, width, config.behavior
+    )
+    gradient = meta_weights.make_gradient(
+      system.model, config, behaviors.num_users, layout.unique
+    )
   # A rate that falls once an epoch, as in the authors' code.
   every = max((layout.num_draws or behaviors.num_users) // layout.batch_size, 1)
   update = updates.of_gradient(

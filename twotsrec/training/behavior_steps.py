@@ -46,8 +46,8 @@ def make_gradient(
       as COPF eq. 16 does.
     unique: (task, source) of the batch's `unique` pairs.
   """
-  options, forward = config.behavior, _make_forward(model, config.behavior)
-  rest = _make_rest(config, num_users, unique)
+  options, forward = config.behavior, make_forward(model, config.behavior)
+  rest = make_rest(config, num_users, unique)
   weigh = None
   if aggregator is not None:
     form = steps.resolve_form(aggregator, config.aggregator.form)
@@ -57,7 +57,7 @@ def make_gradient(
 
   def ranking(values, batch):
     if weigh is None:  # COPF eq. 16
-      reduced = _reduce(*_by_behavior(values, batch), options)
+      reduced = _reduce(*by_behavior(values, batch), options)
       return jnp.sum(_lambdas(options, batch) * reduced)
     means, present = _by_part(values, batch, options, sizes)
     return jnp.sum(weigh(types.GroupInfo(sizes, present)) * means)
@@ -66,7 +66,7 @@ def make_gradient(
     encoded, values = forward(params, context, batch, key)
     ranked = options.bpr_scale * ranking(values, batch)
     total = ranked + rest(params, encoded, batch, context, key)
-    return total, (state, *_by_behavior(values, batch))
+    return total, (state, *by_behavior(values, batch))
 
   return steps.one_pass(loss)
 
@@ -80,7 +80,7 @@ def _explicit(options, forward, rest, aggregator, sizes):
       encoded, values = forward(params, context, batch, key)
       means, present = _by_part(values, batch, options, sizes)
       extra = rest(params, encoded, batch, context, key)
-      return (means, extra), (_by_behavior(values, batch), present)
+      return (means, extra), (by_behavior(values, batch), present)
 
     (means, _), pull, (totals, present) = jax.vjp(losses, params, has_aux=True)
     # One after the other: G times the representations would not fit a cache.
@@ -105,7 +105,7 @@ def make_post(
   """`steps.make_post` for the losses that `make_gradient` aggregates."""
   if aggregator is None:
     return None
-  forward = _make_forward(model, config.behavior)
+  forward = make_forward(model, config.behavior)
 
   def losses(params, context, batch, key):
     _, values = forward(params, context, batch, key)
@@ -114,7 +114,9 @@ def make_post(
   return steps.make_post(losses, aggregator, sizes)
 
 
-def _make_forward(model, options):
+def make_forward(
+  model: multi_behavior.MultiBehavior, options: config_lib.BehaviorConfig
+) -> Callable[..., Any]:
   """(params, context, batch, key) -> (Encoded, {task: losses f32[P]})."""
 
   def forward(params, context, batch, key):
@@ -133,7 +135,9 @@ def _make_forward(model, options):
   return forward
 
 
-def _by_behavior(values, batch):
+def by_behavior(
+  values: dict[int, jax.Array], batch: behavior_objectives.Batch
+) -> tuple[jax.Array, jax.Array]:
   """Summed losses and pairs, f32[K] each; 0 of a task that is not trained."""
   sums = counts = jnp.zeros(len(batch.pairs))
   for k, value in values.items():
@@ -146,7 +150,7 @@ def _by_part(values, batch, options, sizes):
   """Mean losses and pairs of what is aggregated over, f32[K] or f32[G]."""
   lambdas = _lambdas(options, batch)
   if options.aggregate != 'groups':
-    sums, counts = _by_behavior(values, batch)
+    sums, counts = by_behavior(values, batch)
     # K lambda_k is 1 where all weigh the same: what is left to the aggregator.
     return len(lambdas) * lambdas * _reduce(sums, counts, options), counts
   means = present = jnp.zeros(len(sizes))
@@ -171,8 +175,13 @@ def _reduce(sums, counts, options):
   return sums / jnp.maximum(counts, 1.0)
 
 
-def _make_rest(config, num_users, unique):
-  """All of eq. 17 but the ranking losses."""
+def make_rest(
+  config: config_lib.Config, num_users: int, unique: Sequence[tuple[int, int]]
+) -> Callable[..., jax.Array]:
+  """All of eq. 17 but the ranking losses.
+
+  (params, Encoded, batch, context, key) -> f32[].
+  """
   options = config.behavior
   losses = auxiliaries.make(config, num_users, unique)
 
