@@ -40,8 +40,8 @@ class MultiBehavior(NamedTuple):
     init: (key, context=None, sizes=None) -> Params with tables {'user':
       {'embedding': f32[U, D]}, 'item': {'embedding': f32[I + 1, D]}} and net
       {'fusion': ..., 'head': ...}.
-    context: (users i64[E], items i64[E]) of each behavior, the target last ->
-      what `encode` and `serve` are given.
+    context: (users i64[E], items i64[E]) of each behavior, the target last,
+      and data.behaviors.Touches or None -> what `encode` and `serve` are given.
     encode: (params, context, tasks, *, key=None) -> Encoded, tasks those to
       prepare. A missing key means evaluation (no dropout).
     score: (params, encoded, task, users i32[P], items i32[P, C]) -> f32[P, C].
@@ -85,13 +85,13 @@ def make(
 
 
 def _make_prior(options, num_behaviors):
-  """graph.Edges -> pair_prior.Prior, or None without one."""
+  """(graph.Edges, touches) -> pair_prior.Prior, or None without one."""
   if options.prior == 'none':
     return None
   pair_prior.check(num_behaviors)
   smoothing, scale = options.prior_smoothing, options.prior_scale
-  return lambda edges: pair_prior.make(
-    edges.pairs, edges.num_users, edges.num_items, smoothing, scale
+  return lambda edges, touches: pair_prior.make(
+    edges.pairs, edges.num_users, edges.num_items, smoothing, scale, touches
   )
 
 
@@ -99,7 +99,7 @@ def compose(
   fusion: types.Fusion,
   head: types.Head,
   sizes: types.NodeSizes,
-  prior: Callable[[graph_lib.Edges], pair_prior.Prior] | None = None,
+  prior: Callable[..., pair_prior.Prior] | None = None,
 ) -> MultiBehavior:
   """The model of a fusion and a head.
 
@@ -111,8 +111,8 @@ def compose(
     del context, model_sizes
     return _init(key, fusion, head, sizes)
 
-  def context_of(pairs):
-    return _context(pairs, fusion, sizes, prior)
+  def context_of(pairs, touches=None):
+    return _context(pairs, fusion, sizes, prior, touches)
 
   def encode(params, context, tasks=tuple(range(target + 1)), *, key=None):
     nodes = jnp.concatenate(
@@ -184,10 +184,12 @@ def _init(key, fusion, head, sizes):
   return types.Params(tables, net)
 
 
-def _context(pairs, fusion, sizes, prior):
+def _context(pairs, fusion, sizes, prior, touches):
   """Given arrays: graphs of fusion and head, and the prior, if any."""
   edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
   own = tuple(edges.graph([k]) for k in range(sizes.num_behaviors))
   context = {'fusion': fusion.context(edges), 'own': own}
-  return context if prior is None else context | {'prior': prior(edges)}
+  if prior is None:
+    return context
+  return context | {'prior': prior(edges, touches)}
