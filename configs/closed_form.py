@@ -1,20 +1,25 @@
-"""EASE and item-item nearest neighbors: solved in one step, without epochs.
+"""Models that are counted or solved for in one step, without epochs.
 
     python launch/train.py --config=configs/closed_form.py --workdir=runs/ease
 
-`--config=configs/closed_form.py:item_knn` are the neighbors. On the built-in
-log in seconds; `--config.data.prepared=DIR` takes a log of one's own.
+After a colon stands the model, `--config=configs/closed_form.py:item_knn`: ease
+and item_knn for any log; for data with behaviors cascading_rank, and
+pair_experts, which with `--config.discovery.by=average` gives what is new to a
+user a share of the places. On built-in logs in seconds;
+`--config.data.prepared=DIR` takes a log of one's own.
 """
 
 from twotsrec import config as config_lib
 from twotsrec import fields
+from twotsrec.data import settings
 from twotsrec.models import closed_form
 
 
 def get_config(model: str = 'ease') -> config_lib.Config:
-  """A model of `closed_form.NAMES` on the built-in log."""
-  fields.refuse_unknown('model', model, closed_form.NAMES)
+  """A model without training on the built-in log it is for."""
+  fields.refuse_unknown('model', model, config_lib.FITTED)
   config = config_lib.Config()
-  config.data.dataset = 'synthetic'
+  plain = model in closed_form.NAMES
+  config.data.dataset = 'synthetic' if plain else settings.SYNTHETIC_BEHAVIORS
   config.model.name = model
   return config

@@ -40,6 +40,7 @@ CANDIDATES = (
   'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog',
 )  # fmt: skip
 PRIOR_TERMS = ('repeats', 'neighbors', 'successors')
+FITTED = ('ease', 'item_knn', 'cascading_rank', 'pair_experts')
 
 # When settings are read, and what reads a section.
 _RAW = read_if('data.prepared', '', way_out='give it to launch/prepare.py')
@@ -95,6 +96,12 @@ _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
 _ADDED = read_unless('prior.terms', ())
 _CLOSED_FORM = 'use model.name=ease or item_knn'
+_SHARED_OUT = read_unless('discovery.by', 'scores')
+_CASCADE = 'use model.name=cascading_rank'
+_OF_BEHAVIORS = (
+  'use model.name=multi_behavior, cascading_rank or pair_experts, for data with'
+  ' behaviors'
+)
 _GRAPHS = 'use model.name=multi_behavior'
 _HISTORIES = 'use a sequence model such as model.name=sasrec'
 _STREAMS = 'use model.name=two_time_scale'
@@ -385,6 +392,30 @@ class ClosedFormConfig:
 
 
 @dataclasses.dataclass
+class CascadeConfig:
+  """`cascading_rank` (Ko et al. 2025); neighbors weigh 1 - alpha - beta."""
+
+  alpha: float = between(0, 1, 0.0)  # authors: Taobao; Tmall .7, Tenrec .3
+  beta: float = between(0, 1, 0.9)  # authors: Taobao; Tmall .2, Tenrec .6
+  tolerance: float = above(0, 1e-4)  # authors: of the change of all nodes
+  max_steps: int = at_least(1, 100)  # authors
+
+
+@dataclasses.dataclass
+class DiscoveryConfig:
+  """Places of a list for what its user has not touched (models/discovery.py).
+
+  Ours; of data with behaviors.
+  """
+
+  # Who shares them out: scores as they are; a share of the places of all lists
+  # together, where scores promise most; or the same share of each list.
+  by: str = one_of('scores', 'average', 'each')
+  share: float = between(0, 1, 0.1, _SHARED_OUT)  # of the places, what is new
+  places: int = at_least(1, 10, read_if('discovery.by', 'average'))  # of a list
+
+
+@dataclasses.dataclass
 class EvaluationConfig:
   """Protocol of the report (sec. 4.1.2-4.1.3)."""
 
@@ -404,7 +435,7 @@ class EvaluationConfig:
   user_tile: int = at_least(1, 256)  # memory; results do not depend on it
   item_tile: int = at_least(1, 4096)  # the same
   bootstrap: int = at_least(0, 1000)  # resamples of users, 95 % intervals
-  rules: tuple[str, ...] = some_of('ease', 'item_knn')  # shown beside it
+  rules: tuple[str, ...] = some_of(*FITTED)  # shown beside it
   seed: int = at_least(0, 0)
 
 
@@ -425,6 +456,8 @@ class Config:
   two_time: TwoTimeConfig = section(TwoTimeConfig, _STREAMS)
   routing: RoutingConfig = section(RoutingConfig)
   closed_form: ClosedFormConfig = section(ClosedFormConfig, _CLOSED_FORM)
+  cascade: CascadeConfig = section(CascadeConfig, _CASCADE)
+  discovery: DiscoveryConfig = section(DiscoveryConfig, _OF_BEHAVIORS)
   evaluation: EvaluationConfig = section(EvaluationConfig)
 
 

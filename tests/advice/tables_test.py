@@ -47,7 +47,7 @@ from twotsrec.data import settings
 from twotsrec.data import splits
 from twotsrec.data import tables
 from twotsrec.data import times
-from twotsrec.evaluation import offline
+from twotsrec.evaluation import fitted
 from twotsrec.training import steps
 
 TWENTY = np.arange(20)
@@ -565,7 +565,7 @@ NAMED = {
   'the split column has {}; allowed': lambda name: splits.given(
     ids.texts(polars.Series(['train', 'test', name]))
   ),
-  'evaluation.rules {}; known': lambda name: offline.closed_form_ranker(
+  'evaluation.rules {}; known': lambda name: fitted.ranker(
     contracts.Experiment(
       config=config_lib.Config(), prepared=worlds.log()[0], groups=None
     ),

@@ -83,7 +83,7 @@ def test_no_other_line_fits_better(seed):
   generator = np.random.default_rng(seed)
   rate = generator.normal(size=40) * generator.choice([0.0, 1.0, 50.0])
   bought = generator.random(40) < generator.choice([0.0, 0.3, 1.0])
-  weights = pair_prior._logistic(rate, bought)
+  weights = pair_prior.logistic([rate], bought)
   assert np.all(np.isfinite(weights))
   logits = weights[0] + weights[1] * rate
   residual = 1 / (1 + np.exp(-logits)) - bought

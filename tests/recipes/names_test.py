@@ -12,7 +12,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import models
 from twotsrec import recipes
-from twotsrec.models import closed_form
+from twotsrec.evaluation import fitted
 
 ROOT = pathlib.Path(recipes.__file__).resolve().parents[1]
 # Settings are checked by who reads them; `models` says what names there are.
@@ -61,8 +61,9 @@ def files():
 
 def test_every_model_that_trains_has_a_recipe():
   named = {*models.TRAINED, models.MULTI_BEHAVIOR, models.TWO_TIME}
-  named |= set(closed_form.NAMES)
+  named |= set(fitted.NAMES)
   assert set(recipes.RECIPES) == named
+  assert config_lib.FITTED == fitted.NAMES
 
 
 @pytest.mark.parametrize('name', recipes.RECIPES)

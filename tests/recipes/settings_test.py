@@ -17,12 +17,14 @@ RECIPES = {
   'sequence': (
     settings.SEQUENCE,
     config_lib.Config(),
-    'fusion.* head.* behavior.* two_time.* closed_form.l2',
+    'fusion.* head.* behavior.* two_time.* closed_form.l2 cascade.*'
+    ' discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* prior.* two_time.* data.negative_exclude train.method'
+    'closed_form.* cascade.* prior.* two_time.* data.negative_exclude'
+    ' train.method'
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
     ' train.objective train.log_groups aggregator.table_gradients',
@@ -30,7 +32,8 @@ RECIPES = {
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
-    'closed_form.* prior.* fusion.* head.* behavior.* data.num_negatives'
+    'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
+    ' data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'
     ' train.inner_rate train.adversary_weight train.objective train.log_groups'

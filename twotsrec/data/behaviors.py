@@ -11,6 +11,22 @@ from twotsrec.data import prepared as prepared_lib
 ONLY = 'interaction'
 
 
+class Touches(NamedTuple):
+  """Training events of all behaviors, in no order of times.
+
+  Attributes:
+    user: i64[N].
+    item: i64[N], 1..I.
+    is_target: bool[N], whether the behavior is the target.
+    time: i64[N] or f64[N].
+  """
+
+  user: np.ndarray
+  item: np.ndarray
+  is_target: np.ndarray
+  time: np.ndarray
+
+
 class Behaviors(NamedTuple):
   """Distinct training pairs of every behavior."""
 
@@ -19,6 +35,7 @@ class Behaviors(NamedTuple):
   num_items: int  # I
   # K times the distinct training pairs, items 1..I of users 0..U-1.
   train: tuple[prepared_lib.SeenItems, ...]
+  touches: Touches | None = None  # the events, where the log has times
 
 
 def of_prepared(
@@ -48,6 +65,20 @@ def of_prepared(
     num_users=data.num_users,
     num_items=data.num_items,
     train=tuple(prepared_lib.distinct_items(data, rows) for rows in chosen),
+    touches=_touches(data, chosen),
+  )
+
+
+def _touches(data, chosen) -> Touches | None:
+  """Events that one of the behaviors has chosen, bool[N] each."""
+  if data.times is None or len(chosen) == 1:
+    return None
+  rows = np.any(chosen, axis=0)
+  return Touches(
+    user=data.event_users[rows].astype(np.int64),
+    item=np.asarray(data.items)[rows].astype(np.int64),
+    is_target=chosen[-1][rows],
+    time=np.asarray(data.times)[rows],
   )
 
 

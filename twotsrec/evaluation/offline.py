@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
@@ -25,13 +24,13 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import auc
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
+from twotsrec.evaluation import fitted
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import rules as rules_lib
 from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
-from twotsrec.models import closed_form
 from twotsrec.models import reminders
 from twotsrec.models import seen_again as seen_again_lib
 
@@ -238,12 +237,12 @@ def rules_of_histories(
 
 
 def _with_fitted(experiment, made, usual=()) -> dict[str, contracts.Ranker]:
-  """Also the item-item models; a model does not stand beside itself."""
+  """Also models that are solved for; none stands beside itself."""
   own = experiment.config.model.name
   made = {name: ranker for name, ranker in made.items() if name != own}
   for name in dict.fromkeys((*usual, *experiment.config.evaluation.rules)):
     if name != own:
-      made[name] = closed_form_ranker(experiment, name)
+      made[name] = fitted.ranker(experiment, name)
   return made
 
 
@@ -296,53 +295,8 @@ def seen_again(experiment: contracts.Experiment) -> contracts.Ranker:
     model=model,
     params=params,
     context=None,
-    history_length=_longest_history(prepared),
+    history_length=fitted.longest_history(prepared),
   )
-
-
-def closed_form_ranker(
-  experiment: contracts.Experiment,
-  name: str,
-  params: types.Params | None = None,
-) -> contracts.Ranker:
-  """An item-item model, which reads whole histories.
-
-  Args:
-    experiment: data and settings.
-    name: 'ease' or 'item_knn'.
-    params: of the model; None fits them to the train events.
-  Raises:
-    types.UserError: an unknown name, or too many items.
-  """
-  if name not in closed_form.NAMES:
-    raise types.UserError(
-      f'evaluation.rules {name!r}; known: {", ".join(closed_form.NAMES)}'
-    )
-  prepared, options = experiment.prepared, experiment.config.closed_form
-  if params is None:
-    params = closed_form.make(name, train_pairs(prepared), options)
-  return contracts.Ranker(
-    model=closed_form.make_model(name, prepared.num_items, options),
-    params=params,
-    context={},
-    history_length=_longest_history(prepared),
-  )
-
-
-def _longest_history(prepared):
-  return int(np.max(np.diff(prepared.user_offsets), initial=1))
-
-
-def train_pairs(prepared):
-  """Pairs of users and items in train events, U x I, once each."""
-  train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  users = prepared_lib.event_users(prepared)[train]
-  items = np.asarray(prepared.items)[train] - 1
-  shape = (prepared.num_users, prepared.num_items)
-  ones = np.ones(len(users), np.float64)
-  pairs = scipy.sparse.csr_matrix((ones, (users, items)), shape)
-  pairs.data[:] = 1.0  # an item that was taken twice counts once
-  return pairs
 
 
 def popularity(experiment: contracts.Experiment) -> contracts.Ranker:

@@ -21,6 +21,7 @@ from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import counting
+from twotsrec.evaluation import fitted
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import protocols
@@ -55,7 +56,7 @@ def memory(experiment: contracts.Experiment) -> history_prior.Memory:
   """What train events say of pairs of items, for the terms of the run."""
   prepared, options = experiment.prepared, experiment.config.closed_form
   make = {
-    history_prior.NEIGHBORS: lambda: (offline.train_pairs(prepared),) * 2,
+    history_prior.NEIGHBORS: lambda: (fitted.train_pairs(prepared),) * 2,
     history_prior.SUCCESSORS: lambda: _one_after_another(prepared),
   }
   made = {}

@@ -41,8 +41,8 @@ class MultiBehavior(NamedTuple):
     init: (key, context=None, sizes=None) -> Params with tables {'user':
       {'embedding': f32[U, D]}, 'item': {'embedding': f32[I + 1, D]}} and net
       {'fusion': ..., 'head': ...}.
-    context: (users i64[E], items i64[E]) of each behavior, the target last ->
-      what `encode` and `serve` are given.
+    context: (users i64[E], items i64[E]) of each behavior, the target last,
+      and data.behaviors.Touches or None -> what `encode` and `serve` are given.
     encode: (params, context, tasks, *, users=None, key=None) -> Encoded, tasks
       those to prepare; users i32[B] those to prepare rows for, in this order,
       None all. A missing key means evaluation (no dropout).
@@ -100,13 +100,13 @@ def _start(options):
 
 
 def _make_prior(options, num_behaviors):
-  """graph.Edges -> pair_prior.Prior, or None without one."""
+  """(graph.Edges, touches) -> pair_prior.Prior, or None without one."""
   if options.prior == 'none':
     return None
   pair_prior.check(num_behaviors)
   smoothing, scale = options.prior_smoothing, options.prior_scale
-  return lambda edges: pair_prior.make(
-    edges.pairs, edges.num_users, edges.num_items, smoothing, scale
+  return lambda edges, touches: pair_prior.make(
+    edges.pairs, edges.num_users, edges.num_items, smoothing, scale, touches
   )
 
 
@@ -114,7 +114,7 @@ def compose(
   fusion: types.Fusion,
   head: types.Head,
   sizes: types.NodeSizes,
-  prior: Callable[[graph_lib.Edges], pair_prior.Prior] | None = None,
+  prior: Callable[..., pair_prior.Prior] | None = None,
   start: jax.nn.initializers.Initializer = _XAVIER,
   dtype: str = 'float32',
 ) -> MultiBehavior:
@@ -130,8 +130,8 @@ def compose(
     del context, model_sizes
     return _init(key, fusion, head, sizes, start)
 
-  def context_of(pairs):
-    return _context(pairs, fusion, sizes, prior)
+  def context_of(pairs, touches=None):
+    return _context(pairs, fusion, sizes, prior, touches)
 
   def encode(
     params, context, tasks=tuple(range(target + 1)), *, users=None, key=None
@@ -206,7 +206,7 @@ def _init(key, fusion, head, sizes, start):
   return types.Params(tables, net)
 
 
-def _context(pairs, fusion, sizes, prior):
+def _context(pairs, fusion, sizes, prior, touches):
   """Given arrays: graphs of fusion and head, and the prior, if any."""
   edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
@@ -215,4 +215,6 @@ def _context(pairs, fusion, sizes, prior):
     for one in edges.pairs
   )
   context = {'fusion': fusion.context(edges), 'own': own}
-  return context if prior is None else context | {'prior': prior(edges)}
+  if prior is None:
+    return context
+  return context | {'prior': prior(edges, touches)}

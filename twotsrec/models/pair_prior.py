@@ -15,7 +15,8 @@ that a model reads hold the training purchases, so its own scores of these pairs
 say little about held-out ones; a fit that had to share the purchases with them
 would find nothing left to explain.
 
-A pair gains its logit less that of a pair without any, which gains 0.
+A pair gains its logit less that of a pair without any, which gains 0. Where
+the log has times, `recency` adds how lately the item was touched.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from twotsrec import types
+from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.models import recency
 
 # A fit for each of 2^(K-1) patterns.
 MAX_BEHAVIORS = 16
@@ -72,13 +75,21 @@ class Touched(NamedTuple):
   rate: np.ndarray
 
 
-def check(num_behaviors: int) -> None:
-  """Raises UserError for more behaviors than `MAX_BEHAVIORS`."""
+def check(
+  num_behaviors: int,
+  what: str = "behavior.prior 'pattern'",
+  instead: str = 'behavior.prior=none',
+) -> None:
+  """Refuses more behaviors than `MAX_BEHAVIORS`.
+
+  Raises:
+    types.UserError: `what` takes no more; the way out, and what `instead`.
+  """
   if num_behaviors > MAX_BEHAVIORS:
     raise types.UserError(
-      "behavior.prior 'pattern' fits each of the 2^(K-1) patterns of upstream"
-      f' behaviors, and these data have K = {num_behaviors}; at most'
-      f' {MAX_BEHAVIORS}: prepare them with fewer, or use behavior.prior=none'
+      f'{what} fits each of the 2^(K-1) patterns of upstream behaviors, and'
+      f' these data have K = {num_behaviors}; at most {MAX_BEHAVIORS}: prepare'
+      f' them with fewer, or use {instead}'
     )
 
 
@@ -88,6 +99,7 @@ def make(
   num_items: int,
   smoothing: float,
   scale: float,
+  touches: behaviors_lib.Touches | None = None,
 ) -> Prior:
   """Fits the prior and lays it out on the device.
 
@@ -98,6 +110,7 @@ def make(
     num_items: I.
     smoothing: s.
     scale: of the gains, in units of the model's scores.
+    touches: the events of the edges, in a log with times.
   """
   pairs = touched(edges, num_items, smoothing)
   fitted = fit(pairs, len(edges))
@@ -105,6 +118,9 @@ def make(
   new = len(edges[-1][0]) - np.sum(pairs.bought)
   base = np.log(new + 1.0) - np.log(max(untouched - new, 0) + 1.0)
   logits = fitted[pairs.pattern, 0] + fitted[pairs.pattern, 1] * pairs.rate
+  if touches is not None:
+    slope = recency.fit(touches, pairs.user, pairs.item, logits)
+    logits += slope * recency.of_pairs(touches, pairs.user, pairs.item)
   counts = np.bincount(pairs.user, minlength=num_users)
   starts = np.cumsum(counts) - counts
   as_i32 = lambda x: jnp.asarray(x, jnp.int32)
@@ -137,31 +153,57 @@ def touched(
   return Touched(user, item, pattern, bought, rate)
 
 
-def fit(pairs: Touched, num_behaviors: int) -> np.ndarray:
-  """Bias and slope of each pattern, f64[2^(K-1), 2]; 0 where there is none."""
-  fitted = np.zeros((1 << (num_behaviors - 1), 2))
+def fit(
+  pairs: Touched, num_behaviors: int, more: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+  """Bias and slopes of each pattern, 0 where it has no pair.
+
+  Args:
+    pairs: M of them.
+    num_behaviors: K.
+    more: F features beside the rate, f64[M] each.
+  Returns:
+    f64[2^(K-1), 2 + F].
+  """
+  columns = [pairs.rate, *more]
+  fitted = np.zeros((1 << (num_behaviors - 1), 1 + len(columns)))
   for pattern in np.unique(pairs.pattern):
     own = pairs.pattern == pattern
-    fitted[pattern] = _logistic(pairs.rate[own], pairs.bought[own])
+    fitted[pattern] = logistic([c[own] for c in columns], pairs.bought[own])
   return fitted
 
 
-def _logistic(rate, bought):
-  """Newton steps for one feature and a bias, halved where they overshoot."""
-  features = np.stack([np.ones(len(rate)), rate], axis=1)
+def logistic(
+  columns: Sequence[np.ndarray],
+  bought: np.ndarray,
+  number: np.ndarray | None = None,
+) -> np.ndarray:
+  """A logistic regression: bias and a slope of each column, f64[1 + F].
+
+  Newton steps, halved where they overshoot.
+
+  Args:
+    columns: f64[M] each.
+    bought: bool[M].
+    number: f64[M], how many pairs a row stands for; None is 1 each.
+  """
+  features = np.stack([np.ones(len(bought)), *columns], axis=1)
+  number = np.ones(len(bought)) if number is None else number
 
   def cost(weights):
     logits = features @ weights
-    loss = np.sum(np.logaddexp(0.0, logits)) - np.sum(logits[bought])
+    loss = np.sum(number * np.logaddexp(0.0, logits))
+    loss -= np.sum((number * logits)[bought])
     return loss + 0.5 * _RIDGE * np.sum(weights**2)
 
-  weights = np.zeros(2)
+  size = features.shape[1]
+  weights = np.zeros(size)
   now = cost(weights)
   for _ in range(_MAX_STEPS):
     chance = 1.0 / (1.0 + np.exp(-features @ weights))
-    gradient = features.T @ (chance - bought) + _RIDGE * weights
-    curvature = (features.T * (chance * (1.0 - chance))) @ features
-    step = np.linalg.solve(curvature + _RIDGE * np.eye(2), gradient)
+    gradient = features.T @ (number * (chance - bought)) + _RIDGE * weights
+    curvature = (features.T * (number * chance * (1.0 - chance))) @ features
+    step = np.linalg.solve(curvature + _RIDGE * np.eye(size), gradient)
     while cost(weights - step) > now and np.max(np.abs(step)) > 1e-9:
       step = step / 2.0
     weights = weights - step

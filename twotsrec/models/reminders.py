@@ -20,6 +20,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import prepared
+from twotsrec.models import discovery
 from twotsrec.ops import rows as rows_ops
 
 SMOOTHING = 5.0
@@ -35,12 +36,15 @@ def rules(
                    a cart in most logs, by purchases / (carts + 5)
   view_reminder    on top what has the user's first behavior, a view in most
                    logs, by purchases / (views + 5)
+  last_reminder    on top what the user has shown any behavior toward before a
+                   purchase, the latest first; only of a log with times
 
   Of a behavior without rows nothing can be reminded; the next one stands in.
-  With two behaviors the reminders are the same rule, with one there is none.
+  Where one behavior alone comes before the target, both reminders are the same
+  rule, which is shown once, as cart_reminder.
   """
   *upstream, target = behaviors.train
-  upstream = [pairs for pairs in upstream if len(pairs.items)] or upstream
+  upstream = [pairs for pairs in upstream if len(pairs.items)] or upstream[-1:]
   count = lambda pairs: item_counts(pairs, behaviors.num_items)
   buys = count(target)
   made = {'buy_popularity': reminder(behaviors, buys)}
@@ -49,7 +53,10 @@ def rules(
       behaviors, buys, pairs, buys / (count(pairs) + SMOOTHING)
     )
     made['cart_reminder'] = by_rate(upstream[-1])
+  if len(upstream) > 1:
     made['view_reminder'] = by_rate(upstream[0])
+  if behaviors.touches is not None:
+    made['last_reminder'] = _latest(behaviors, buys)
   return made
 
 
@@ -80,6 +87,40 @@ def reminder(
   """
   appeal = popularity if appeal is None else appeal
   return _rule(_unbought(behaviors, touched), popularity, appeal)
+
+
+def _latest(behaviors, popularity) -> tuple[types.Model, types.Params]:
+  """What was touched and not bought on top, by when that was; then all."""
+  touches = behaviors.touches
+  upstream = ~touches.is_target
+  code = prepared.pairs(
+    touches.user[upstream], touches.item[upstream], behaviors.num_items
+  )
+  # The last event of a pair; items of one moment stand by their ids.
+  order = np.lexsort([touches.time[upstream], code])
+  code, time = code[order], touches.time[upstream][order]
+  last = np.append(np.diff(code) != 0, True)[: len(code)]
+  target = behaviors.train[-1]
+  bought = prepared.pairs(
+    behaviors_lib.users(target), target.items, behaviors.num_items
+  )
+  last &= ~np.isin(code, bought)
+  code, time = code[last], time[last]
+  user, item = np.divmod(code, behaviors.num_items + 1)
+  place = np.empty(len(code))
+  place[np.lexsort([-item, time, user])] = np.arange(1, len(code) + 1)
+  counts = np.bincount(user, minlength=behaviors.num_users)
+  table = {
+    'id': jnp.arange(popularity.size, dtype=jnp.int32),
+    'usual': jnp.asarray(places(popularity) - behaviors.num_items),
+  }
+  starts = np.cumsum(counts) - counts
+  net = {
+    'touched': discovery.ragged(counts, item),
+    'place': jnp.asarray(np.append(place - starts[user], 0), jnp.float32),
+    'blank': jnp.zeros(popularity.size),
+  }
+  return _OF_PAIRS, types.Params({'item': table}, net)
 
 
 def _rule(pairs, popularity, appeal) -> tuple[types.Model, types.Params]:
@@ -157,5 +198,21 @@ def _score(net, encoded, candidate_rows, *, key=None):
   return jnp.where(touched, candidate_rows['reminded'], candidate_rows['usual'])
 
 
+def _encode_pairs(net, rows, context, inputs, *, key=None):
+  """Places of touched items from the oldest, f32[B, I + 1]; 0 of others."""
+  del rows, context, key
+  item, place = discovery.items_of(net['touched'], inputs['user'])
+  blank = jnp.broadcast_to(net['blank'], (len(item), net['blank'].size))
+  row = jnp.arange(len(item))[:, None]
+  return blank.at[row, item].set(net['place'][place])
+
+
+def _score_pairs(net, encoded, candidate_rows, *, key=None):
+  del net, key
+  place = rows_ops.of_candidates(encoded, candidate_rows['id'])
+  return jnp.where(place > 0, place, candidate_rows['usual'])
+
+
 # What differs between rules and data is all in the parameters.
 _MODEL = types.Model(_init, _encode, _score)
+_OF_PAIRS = types.Model(_init, _encode_pairs, _score_pairs)

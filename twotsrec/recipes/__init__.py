@@ -21,6 +21,8 @@ RECIPES = {
   'sasrec_original': 'sequence',
   'ease': 'closed_form',
   'item_knn': 'closed_form',
+  'cascading_rank': 'cascading_rank',
+  'pair_experts': 'pair_experts',
   'multi_behavior': 'multi_behavior',
   'two_time_scale': 'two_time.recipe',
 }

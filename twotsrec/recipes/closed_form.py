@@ -6,6 +6,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
+from twotsrec.evaluation import fitted
 from twotsrec.evaluation import offline
 from twotsrec.models import closed_form
 from twotsrec.recipes import pin
@@ -50,7 +51,7 @@ def ranker(
 ) -> contracts.Ranker:
   """The weights at work; they are solved for where none are given."""
   name = experiment.config.model.name
-  return offline.closed_form_ranker(experiment, name, params)
+  return fitted.ranker(experiment, name, params)
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:

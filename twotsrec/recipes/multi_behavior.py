@@ -23,6 +23,7 @@ from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import dislikes
 from twotsrec.data import routing as routing_lib
+from twotsrec.evaluation import discoveries
 from twotsrec.evaluation import offline
 from twotsrec.models import behavior_ranker
 from twotsrec.models import multi_behavior
@@ -72,6 +73,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
   dislikes.refuse(prepared, 'a model of several behaviors')
+  discoveries.require_both(experiment)
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   if len(behaviors.names) == 1:
     _check_one(config)
@@ -79,7 +81,8 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   auxiliaries.check_extra(config, model.extra)
   context = {'item_counts': offline.item_counts(prepared)}
-  context |= model.context(behavior_feeds.edges(behaviors))
+  edges, touches = behavior_feeds.edges(behaviors), behaviors.touches
+  context |= model.context(edges, touches)
   stage2, serve = None, jax.jit(model.serve)
   if pin.has_plugins(config):
     loss = config.behavior.loss  # as in stage 1
@@ -198,7 +201,8 @@ def _judge(experiment) -> Callable[..., dict[str, Any]] | None:
       'train.select_metric loss judges sequence models; for'
       ' model.name=multi_behavior use hr@10, another ranking metric, or none'
     )
-  ranker_of = lambda params: ranker(experiment, params)
+  # Epochs are compared by their own scores, whoever gets the places then.
+  ranker_of = lambda params: _plain(experiment, params)
   return offline.make_metric(experiment, ranker_of, train)
 
 
@@ -211,7 +215,14 @@ def template(experiment: contracts.Experiment) -> types.Params:
 
 
 def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
-  """Scores of the target for users of the log; no graph is walked any more."""
+  """Scores of the target for users of the log; no graph is walked any more.
+
+  With places shared out, if `discovery` asks for it.
+  """
+  return discoveries.around(experiment, _plain(experiment, params))
+
+
+def _plain(experiment, params) -> contracts.Ranker:
   system = experiment.system
   serve = lambda one: system.serve(one, system.context)
   several = isinstance(params, list)

@@ -29,7 +29,8 @@ def run(
   """Writes the k nearest items of some items to `out`.
 
   They are near by the cosine of the item vectors that the model has trained, or
-  for a model without any (EASE, item_knn) by that of their users in training.
+  for a model without any (EASE, item_knn, what counts pairs) by that of their
+  users in training.
 
   Args:
     experiment: of a finished run.
@@ -85,7 +86,7 @@ def _items(prepared, asked) -> np.ndarray:
 
 def _similarity(prepared, params) -> similar.Similarity:
   table = params.tables['item'] if isinstance(params, types.Params) else {}
-  if table and 'weights' not in table:
+  if table and not {'weights', 'id'} & table.keys():
     vectors = [np.asarray(leaf, np.float32) for leaf in table.values()]
     rows = [leaf.reshape(len(leaf), -1) for leaf in vectors]
     return similar.of_vectors(np.concatenate(rows, axis=1))

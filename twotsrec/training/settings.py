@@ -35,7 +35,7 @@ SEQUENCE = (
 )
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* plugin.* fusion.* head.* behavior.*'),
-  Reads('evaluation.*'),
+  Reads('evaluation.* discovery.*'),
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
     'train.batch_size train.learning_rate train.beta2 train.epochs'
