@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
 
 import timing
 import training_loop
 from twotsrec import config as config_lib
-from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph as graph_lib
@@ -45,10 +45,7 @@ def measure(
     `rows`: name, layout ('' without a graph), width; milliseconds; ratio
     `over_scipy`, null where SciPy has nothing to compare with; seconds of
     compilation.
-  Raises:
-    types.UserError: SciPy is not installed.
   """
-  scipy_sparse = import_scipy_sparse()
   prepared = experiment_lib.load_data(config)
   log = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   say('compiling')
@@ -57,7 +54,7 @@ def measure(
     layout: compressed if layout == 'bcsr' else _merged_graph(log, layout)
     for layout in _layouts()
   }
-  units = [_scipy_product(scipy_sparse, compressed, width) for width in _WIDTHS]
+  units = [_scipy_product(compressed, width) for width in _WIDTHS]
   works = [*units, *_products(graphs), *_contrasts(log, config)]
   return {
     'source': prepared.manifest['source'],
@@ -101,18 +98,6 @@ def train(dataset: config_lib.DataConfig, repeats: int) -> dict[str, Any]:
   }
 
 
-def import_scipy_sparse():
-  """The module scipy.sparse, or one line that says how to get it."""
-  try:
-    import scipy.sparse
-  except ImportError as error:
-    raise types.UserError(
-      'scipy is not installed, and suite graph compares with it; run: '
-      "pip install -e '.[test]'"
-    ) from error
-  return scipy.sparse
-
-
 def _layouts() -> tuple[str, ...]:
   """The layout of the backend, and the one without a native kernel."""
   return tuple(dict.fromkeys((graph_layouts.of_backend(), 'buckets')))
@@ -129,12 +114,10 @@ def _table_of(num_rows: int, width: int) -> np.ndarray:
   return normal.astype(np.float32)
 
 
-def _scipy_product(
-  scipy_sparse, graph: graph_lib.Graph, width: int
-) -> timing.Work:
+def _scipy_product(graph: graph_lib.Graph, width: int) -> timing.Work:
   """A x, one core, without the scaling that the other rows include."""
   rows = tuple(map(np.asarray, graph.adjacency))
-  matrix = scipy_sparse.csr_array(rows, shape=(graph.num_nodes,) * 2)
+  matrix = sparse.csr_array(rows, shape=(graph.num_nodes,) * 2)
   x = _table_of(graph.num_nodes, width)
   return _work('product', 'scipy', width, lambda: matrix @ x)
 

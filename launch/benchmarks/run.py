@@ -153,10 +153,8 @@ def _check() -> None:
 
     group_updates.select(_ONLY.value)
   if _SUITE.value == 'graph':
-    import graph_products
     from twotsrec.presets import copf
 
-    graph_products.import_scipy_sparse()
     copf.preset(
       _config().data.dataset
     )  # refuses a dataset it has no settings of

@@ -1,5 +1,6 @@
 """What the scripts refuse that lay runs side by side, followed."""
 
+import numpy as np
 import pytest
 
 from tests.advice.copies import FINISH
@@ -11,7 +12,9 @@ from tests.advice.copies import told
 from tests.advice.copies import without_report
 from tests.advice.following import Case
 from tests.advice.following import done
+from tests.advice.following import dropped
 from tests.advice.following import given
+from tests.advice.following import together
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -82,7 +85,99 @@ COMPARE = [
   )
 ]
 PAIR = '--runs=@/run,%runs/b'
+INTACT = given('runs', '%runs/a,%runs/b', says='(restore it from a copy)')
+
+
+def of_parts(change):
+  """Changes what a report says of the parts of the test events."""
+
+  def make(run):
+    path = run_directory.report_path(run)
+    test = files.read_json(path)['test']
+    change(test)
+    told(path, test=test)
+
+  return make
+
+
+def with_arrays(change):
+  """Changes the arrays beside a report."""
+
+  def make(run):
+    path = run_directory.targets_path(run)
+    with np.load(path) as file:
+      arrays = dict(file)
+    change(arrays)
+    np.savez(path, **arrays)
+
+  return make
+
+
+COMPARE.append(
+  Case(
+    'files.py: cannot {} {}: {}; {}',
+    [BOTH, '--out=@/file/t.md'],
+    [given('out', '@/t.md', says='a (folder)')],
+    {'file': ''},
+  )
+)
 OF_REPORTS = [
+  Case(says, ['--runs=%runs/b,@/run'], [way], {'run': made_like('a', change)})
+  for says, way, change in (
+    (
+      'has no test events to compare on; train on',
+      given('runs', '%runs/a,%runs/b', says='(train on data with some)'),
+      lambda run: told(run_directory.report_path(run), test=None),
+    ),
+    (
+      '({} it lacks {})',
+      INTACT,
+      of_parts(lambda test: [part.pop('auc') for part in test['groups']]),
+    ),
+    (
+      '({} it has {} {})',
+      INTACT,
+      of_parts(lambda test: test['groups'].append(test['groups'][0])),
+    ),
+    (
+      'per_target.npz gives {} {} where report.json',
+      INTACT,
+      of_parts(lambda test: test['overall']['auc'].update(value=0.25)),
+    ),
+    (
+      'compared_runs.py: ({} {})',
+      INTACT,
+      lambda run: run_directory.targets_path(run).write_bytes(b'nothing'),
+    ),
+    (
+      'compared_runs.py: ({} it is missing)',
+      INTACT,
+      lambda run: run_directory.targets_path(run).unlink(),
+    ),
+    (
+      'hold out other items ({} differs), so they',
+      given('runs', '%runs/a,%runs/b', says='choose runs on the (same data)'),
+      with_arrays(lambda arrays: arrays.update(item=arrays['item'] + 1)),
+    ),
+  )
+]
+
+
+def of_another_system(run):
+  path = run_directory.report_path(run)
+  told(path, protocol={**files.read_json(path)['protocol'], 'plugin': 'light'})
+
+
+RULES = '%runs/a:popularity+%runs/b:popularity'
+OF_REPORTS.append(
+  Case(
+    'joins runs that are no seeds of one system',
+    [f'--runs=%runs/b+@/run,{RULES}'],
+    [given('runs', '%runs/b,@/run', says='(with a comma between)')],
+    {'run': made_like('a', of_another_system)},
+  )
+)
+OF_REPORTS += [
   Case(says, [PAIR], [way], {'run': made_like('a', change)})
   for says, way, change in (
     (
@@ -140,6 +235,21 @@ DRAW = [
       None,
     ),
     (
+      '{} has no test events to draw; leave it out',
+      ['--runs=@/run,%runs/a,%runs/b', '--out=@/g.svg'],
+      given('runs', '%runs/a,%runs/b', says='leave it (out)'),
+      lambda run: told(run_directory.report_path(run), test=None),
+    ),
+    (
+      '--numbers={} has no reports; name a .json that',
+      ['--numbers=@/run/report.json', '--out=@/g.svg'],
+      together(
+        given('runs', '%runs/a,%runs/b', says='or give --(runs)'),
+        dropped('numbers', 'or give --runs'),
+      ),
+      lambda run: None,
+    ),
+    (
       'draw.py: has no metric {}; it has',
       [BOTH, '--out=@/g.svg', '--metrics=hr@7'],
       given('metrics', says=r'it has .*(hr@3)'),
@@ -147,8 +257,6 @@ DRAW = [
     ),
   )
 ]
-
-CASES = [*COMPARE, *OF_REPORTS, *DRAW]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,16 @@
 """Finished runs that scripts read or refuse."""
 
+import builtins
+import errno
+import io
+import os
 import pathlib
+import stat
 
 import numpy as np
 import pytest
 
+import tests.launch.benchmarks.conftest  # noqa: F401  modules beside scripts
 from tests.launch.conftest import undone  # noqa: F401
 from tests.runs import played
 from twotsrec import config as config_lib
@@ -76,3 +82,20 @@ def streams(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('streams')
   played.saved_run(folder / 'events')
   return folder
+
+
+@pytest.fixture(autouse=True)
+def permissions(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Files that may not be read are not, though it be root who asks."""
+  if os.geteuid():
+    return
+  opened = io.open
+
+  def open_as_others(file, *rest, **named):
+    named_file = isinstance(file, str | os.PathLike) and os.path.isfile(file)
+    if named_file and not os.stat(file).st_mode & stat.S_IRUSR:
+      raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    return opened(file, *rest, **named)
+
+  for module in (builtins, io):
+    monkeypatch.setattr(module, 'open', open_as_others)

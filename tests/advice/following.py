@@ -2,16 +2,18 @@
 
 A case is a command that is refused, the words of the refusal, and the ways that
 are followed, each of which reads in the message what to do: a way that is not
-in the message fails.
+in the message fails. A call is the same of a function of the package.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import pathlib
 import re
 import sys
 from typing import Any, NamedTuple
 from unittest import mock
+
+import pytest
 
 from tests.advice import messages
 from twotsrec import types
@@ -40,14 +42,55 @@ class Case(NamedTuple):
   @property
   def name(self) -> str:
     """A name of the case for pytest."""
-    return re.sub(r'\W+', '_', self.says)[:48].strip('_')
+    return name_of(self.says)
+
+
+class Call(NamedTuple):
+  """A refusal of a function, and what it advises.
+
+  Attributes:
+    says: words of the refusal, as they stand in the code.
+    refused: what is refused, given an empty folder.
+    advice: a pattern of the message.
+    advised: what the message advises, which succeeds; it is given the folder
+      and the groups of the pattern.
+  """
+
+  says: str
+  refused: Callable[[pathlib.Path], Any]
+  advice: str
+  advised: Callable[..., Any]
+
+  @property
+  def name(self) -> str:
+    """A name of the call for pytest."""
+    return name_of(self.says)
+
+
+class Made(NamedTuple):
+  """A refusal that was made: what it says, and where in the code."""
+
+  text: str
+  message: messages.Message | None
 
 
 class Tried(NamedTuple):
-  """How an attempt ended: what it said, and where in the code; '' if well."""
+  """How an attempt ended: what it said, '' if well, and what was refused."""
 
   text: str
-  message: messages.Message | None = None
+  made: tuple[Made, ...] = ()
+
+  def is_of(self, words: str) -> bool:
+    """Whether a refusal with these words in the code is in what was said."""
+    return any(
+      one.text in self.text and messages.says(one.message, words)
+      for one in self.made
+    )
+
+
+def name_of(words: str) -> str:
+  """A name for pytest of a refusal with these words."""
+  return re.sub(r'\W+', '_', words)[:48].strip('_')
 
 
 def follow(
@@ -74,10 +117,10 @@ def follow(
     tried = _try(attempt, asked)
     assert tried.text, f'{asked} is not refused'
     if not seen:
-      if tried.message is None:  # of flags, or a file that is run
+      if not tried.made:  # of flags, or a file that is run
         assert case.says in tried.text
       else:
-        assert messages.says(tried.message, case.says), tried
+        assert tried.is_of(case.says), tried
     assert tried.text not in seen, f'refused again: {tried.text}'
     assert len(tried.text.splitlines()) <= 2, tried.text
     seen.append(tried.text)
@@ -86,20 +129,37 @@ def follow(
   assert not tried.text, f'{asked} is refused: {tried.text}'
 
 
+def obey(call: Call, folder: pathlib.Path) -> None:
+  """Calls what is refused, and what its message advises.
+
+  Args:
+    call: both.
+    folder: an empty one.
+  """
+  with made() as at, pytest.raises(types.UserError) as error:
+    call.refused(folder)
+  text = str(error.value)
+  assert Tried(text, tuple(at)).is_of(call.says), (text, at)
+  assert len(text.splitlines()) <= 2, text
+  match = re.search(call.advice, text)
+  assert match, f'{call.advice!r} is not said: {text}'
+  call.advised(folder, *match.groups())
+
+
 def _try(attempt, asked) -> Tried:
   with made() as at:
     text = attempt(asked)
-  return Tried(text, at[-1] if text and at else None)
+  return Tried(text, tuple(at) if text else ())
 
 
 @contextlib.contextmanager
-def made():
+def made() -> Iterator[list[Made]]:
   """Lists the refusals that are made inside, as they stand in the code."""
-  at = []
+  at: list[Made] = []
 
   def init(self, *words):
-    at.append(messages.at(sys._getframe(1)))
     ValueError.__init__(self, *words)
+    at.append(Made(str(self), messages.at(sys._getframe(1))))
 
   with mock.patch.object(types.UserError, '__init__', init, create=True):
     yield at

@@ -143,13 +143,22 @@ def the_one(words: str) -> Message:
 
   Where other files have the same, its file goes before: 'rows.py: words'.
   """
-  file, words = _divided(words)
-  there = [one for one in everything() if one.path.endswith(file)]
-  named = [one for one in there if one.text == words]
-  named = named or [one for one in there if words in one.text]
+  named = _named(words)
   where = [message.where for message in named]
   assert len({one.text for one in named}) == 1, f'{words!r}: {where}'
   return named[0]
+
+
+def is_in_code(words: str) -> bool:
+  """Whether there is a refusal with these words."""
+  return bool(_named(words))
+
+
+def _named(words) -> list[Message]:
+  file, words = _divided(words)
+  there = [one for one in everything() if one.path.endswith(file)]
+  named = [one for one in there if one.text == words]
+  return named or [one for one in there if words in one.text]
 
 
 def _calls(node, scopes) -> Iterator[tuple[ast.Call, tuple[ast.AST, ...]]]:

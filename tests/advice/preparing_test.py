@@ -1,15 +1,11 @@
 """What prepare.py refuses to make of a table, and those who do as it says."""
 
 import functools
-import pickle
 
-import numpy as np
 import pytest
-from scipy import sparse
 
 from tests.advice import following
 from tests.advice.following import Case
-from tests.advice.following import done
 from tests.advice.following import dropped
 from tests.advice.following import given
 from tests.advice.following import switched
@@ -17,7 +13,6 @@ from tests.advice.following import together
 from tests.advice.following import written
 from tests.advice.logs import BEHAVIOR
 from tests.advice.logs import DROP
-from tests.advice.logs import ITEMS
 from tests.advice.logs import KINDS
 from tests.advice.logs import LABELED
 from tests.advice.logs import ORDER
@@ -332,166 +327,6 @@ FILTERS = [
   ),
 ]
 
-GENRE = '--feature_columns=genre:categorical'
-OF_ITEMS = '--features=@/items.csv'
-FEATURES = [
-  log(
-    PLAIN,
-    GENRE,
-    says='--feature_columns go with',
-    ways=[given('features', '@/items.csv')],
-    **{'items.csv': ITEMS},
-  ),
-  *(
-    log(PLAIN, OF_ITEMS, *flags, says=says, ways=ways, **{'items.csv': content})
-    for content, flags, says, ways in (
-      (
-        ITEMS,
-        [],
-        'no feature columns are named',
-        [
-          given(
-            'feature_columns',
-            'genre:categorical',
-            says='one of .*(categorical)',
-          )
-        ],
-      ),
-      (
-        ITEMS,
-        ['--feature_columns=genre'],
-        'is not a name and a kind',
-        [
-          given(
-            'feature_columns',
-            'genre:categorical',
-            says='one of .*(categorical)',
-          )
-        ],
-      ),
-      (
-        ITEMS,
-        [f'{GENRE},genre:categorical'],
-        'feature column {} is given twice',
-        [given('feature_columns', 'genre:categorical', says='name it (once)')],
-      ),
-      (
-        ITEMS,
-        ['--feature_columns=kind:categorical'],
-        'Name yours with --feature_columns',
-        [given('feature_columns', 'genre:categorical', says='(genre)')],
-      ),
-      (
-        ITEMS.replace('item_id', 'id'),
-        [GENRE],
-        'Name yours with --feature_columns',
-        [given('feature_item_column', says=r'columns are: (\w+),')],
-      ),
-      (
-        ITEMS,
-        [GENRE + ',item_id:categorical'],
-        'is the column of item ids and a feature',
-        [given('feature_columns', 'genre:categorical', says='leave it (out)')],
-      ),
-      (
-        'item_id,genre\n',
-        [GENRE],
-        'a header but no rows; give a row per item',
-        [written('items.csv', ITEMS, 'a row per item')],
-      ),
-      (
-        ITEMS,
-        ['--feature_columns=genre:multivalued', '--feature_separator='],
-        "the separator is ''; give",
-        [given('feature_separator', '|', says='(one or more characters)')],
-      ),
-      (
-        ITEMS.replace('\n', '\n9', 1).replace('\n4,', '\n94,') + '91,a\n92,b\n',
-        [GENRE, '--missing_features=zero'],
-        '{}: {} items ({}) {}',
-        [given('extra_features')],
-      ),
-      (
-        ITEMS.rsplit('\n', 2)[0] + '\n',
-        [GENRE],
-        '{}: {} items ({}) {}',
-        [given('missing_features')],
-      ),
-      (
-        'item_id,genre\n77,a\n',
-        [GENRE, '--missing_features=zero', '--extra_features=drop'],
-        'no item of the data has a row',
-        [written('items.csv', ITEMS, 'check the item column')],
-      ),
-    )
-  ),
-]
-
-
-def pickled(**matrices) -> dict[str, bytes]:
-  return {
-    f'kit/{name}': made if isinstance(made, bytes) else pickle.dumps(made)
-    for name, made in matrices.items()
-  }
-
-
-def matrix(rows: int = 3) -> sparse.csr_matrix:
-  return sparse.csr_matrix(np.tril(np.ones((rows, 6)), 3))
-
-
-KIT = ['--release=@/kit', '--behaviors=view,buy', '--novalidation']
-HELD = [5, 5, 5]
-
-
-def write_kit(folder, **matrices):
-  for name, content in pickled(**matrices).items():
-    (folder / name).write_bytes(content)
-
-
-def kit(says, way, flags=KIT, **matrices) -> Case:
-  whole = {'trn_view': matrix(), 'trn_buy': matrix(), 'tst_int': HELD}
-  return Case(says, flags, [way], pickled(**{**whole, **matrices}))
-
-
-RELEASES = [
-  kit(
-    '--release needs the names of its behaviors',
-    given('behaviors', 'view,buy', says=r'as in (\S+)'),
-    [KIT[0], KIT[2]],
-  ),
-  kit(
-    'Behaviors are named as after',
-    given('behaviors', 'view,buy', says='has .*trn_(buy)'),
-    [KIT[0], '--behaviors=view,pay', KIT[2]],
-  ),
-  kit(
-    'matrices of other shapes',
-    done(lambda f: write_kit(f, trn_view=matrix()), 'copy'),
-    trn_view=matrix(4),
-  ),
-  kit(
-    '{} has {} entries, but the matrices have {} users',
-    done(lambda f: write_kit(f, tst_int=HELD), 'copy'),
-    tst_int=HELD[:2],
-  ),
-  kit(
-    '{} holds out no item',
-    done(lambda f: write_kit(f, tst_int=HELD), 'copy'),
-    tst_int=[None] * 3,
-  ),
-  kit(
-    'holds out an item that is not among',
-    done(lambda f: write_kit(f, tst_int=HELD), 'copy'),
-    tst_int=[5, 5, 6],
-  ),
-  kit(
-    'is damaged or not a pickled matrix or list',
-    done(lambda f: write_kit(f, tst_int=HELD), 'copy it again'),
-    tst_int=b'junk',
-  ),
-]
-
-
 SYNTHETIC = pipeline.Options(
   dataset='synthetic', users=20, split=pipeline.SplitOptions('leave_last_out')
 )
@@ -529,10 +364,7 @@ PLACES = [
   ),
 ]
 
-CASES = [
-  *(*SPLITS, *BEHAVIORS, *FILTERS, *FEATURES),
-  *(*RELEASES, *PLACES),
-]
+CASES = [*SPLITS, *BEHAVIORS, *FILTERS, *PLACES]
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)

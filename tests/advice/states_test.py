@@ -1,17 +1,27 @@
 """What online.py refuses, followed."""
 
 import contextlib
+import functools
 import sqlite3
+from unittest import mock
 
+import numpy as np
 import pytest
 
+from tests.advice import following
 from tests.advice.copies import followed
+from tests.advice.following import Call
 from tests.advice.following import Case
 from tests.advice.following import dropped
 from tests.advice.following import given
 from tests.advice.following import together
 from tests.advice.following import written
 from tests.runs import played
+from tests.serving import online_toys
+from twotsrec.runs import state_files
+from twotsrec.runs import state_store
+from twotsrec.serving import online
+from twotsrec.serving import online_windows
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
@@ -188,9 +198,128 @@ OF_STORES = [
   )
 ]
 
-CASES = [*ONLINE, *OF_STORES]
+
+@functools.cache
+def service():
+  return online_toys.world().service
 
 
-@pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
+def with_names() -> online.Service:
+  """A run whose users have names."""
+  ids = service().ids
+  return service()._replace(ids=ids._replace(user=ids.user.astype('U9')))
+
+
+def users(run: online.Service, count: int = 3) -> online_windows.Stored:
+  nobody, at = np.full(count, -1), np.full(count, 5.0)
+  return online_windows.begin(run, np.arange(count), nobody, at)
+
+
+def saved(folder, run: online.Service) -> str:
+  """A file of states of a run."""
+  path = str(folder / 'states.npz')
+  state_files.save(path, run, users(run))
+  return path
+
+
+def loaded(folder, by: online.Service, of: online.Service | None = None):
+  """Reads states of a run by another, or by itself."""
+  return state_files.load(saved(folder, of or by), by)
+
+
+def put(
+  path, by: online.Service, of: online.Service | None = None, damage: int = 0
+):
+  """Writes a store of a run, and opens it by another or by itself."""
+  with state_store.opened(str(path), of or by) as store:
+    with state_store.writing(store):
+      state_store.write(store, users(of or by))
+      if damage:
+        state = bytes(damage)
+        store.database.execute('UPDATE user SET state = ?', (state,))
+  with state_store.opened(str(path), by) as store:
+    return state_store.read_all(store)
+
+
+def written_by_two(folder, ended: bool):
+  """Writes to a store while another process does, or after it has ended."""
+  path = str(folder / 's.db')
+  with (
+    mock.patch.object(state_store, '_PATIENCE', 0.05),
+    state_store.opened(path, service()) as store,
+    state_store.opened(path, service()) as other,
+  ):
+    with contextlib.nullcontext() if ended else state_store.writing(store):
+      with state_store.writing(other):
+        state_store.write(other, users(service()))
+
+
+def written_to(folder, pages: int):
+  """Writes to a store on a disk with room for so many pages."""
+  folder.mkdir(exist_ok=True)
+  with state_store.opened(str(folder / 's.db'), service()) as store:
+    store.database.execute(f'PRAGMA max_page_count={pages}')
+    with state_store.writing(store):
+      state_store.write(store, users(service(), 4_000))
+
+
+OTHER = online_toys.without_users
+CALLS = [
+  Call(
+    'the run has other user ids, like {}; use the run',
+    lambda folder: loaded(folder, by=with_names(), of=service()),
+    'use the run that it was made with',
+    lambda folder: loaded(folder, by=service()),
+  ),
+  *(
+    Call(
+      says,
+      lambda folder: loaded(folder, by=service(), of=OTHER()),
+      'made with other parameters; .*use the run that',
+      lambda folder: loaded(folder, by=service()),
+    )
+    for says in ('state_files.py: {}: {}', 'online_bytes.py: state {}1: {}')
+  ),
+  Call(
+    'states made with other {} ({}; the run has {})',
+    lambda folder: put(folder / 's.db', by=service(), of=OTHER()),
+    'use the run that they were made with',
+    lambda folder: put(folder / 's.db', by=OTHER()),
+  ),
+  Call(
+    'states made with other {} ({}; the run has {})',
+    lambda folder: put(folder / 's.db', by=service(), of=OTHER()),
+    'or begin another file with --out_states',
+    lambda folder: put(folder / 'other.db', by=service()),
+  ),
+  Call(
+    'state_store.py: {}: {}',
+    lambda folder: put(folder / 's.db', by=service(), damage=40),
+    'restore them from a copy, or start the user anew',
+    lambda folder: put(folder / 's.db', by=service()),
+  ),
+  Call(
+    'another process has been writing for more than',
+    lambda folder: written_by_two(folder, ended=False),
+    'wait for it, or end it',
+    lambda folder: written_by_two(folder, ended=True),
+  ),
+  Call(
+    'cannot use {}: {}; choose a folder with room',
+    lambda folder: written_to(folder, 9),
+    'choose a folder with room',
+    lambda folder: written_to(folder / 'other', 9_000),
+  ),
+]
+
+
+@pytest.mark.parametrize('call', CALLS, ids=lambda call: call.name)
+def test_states_are_kept_as_advised(call, tmp_path):
+  following.obey(call, tmp_path)
+
+
+@pytest.mark.parametrize(
+  'case', [*ONLINE, *OF_STORES], ids=lambda case: case.name
+)
 def test_states_are_moved_as_advised(case, streams, capsys, tmp_path):
   followed('online', case, streams, capsys, tmp_path)

@@ -1,5 +1,7 @@
 """Runs a script of launch/ in this process, as its command line would."""
 
+from collections.abc import Iterator
+import contextlib
 import importlib.util
 import pathlib
 import sys
@@ -29,21 +31,31 @@ def load(name: str):
   return module
 
 
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+  """Flags that are defined inside are forgotten afterwards."""
+  before = set(flags.FLAGS)
+  try:
+    yield
+  finally:
+    for flag in set(flags.FLAGS) - before:
+      delattr(flags.FLAGS, flag)
+
+
 def run(capsys, name: str, *arguments: str) -> Ended:
   """Parses the flags and runs `main`; the flags are forgotten afterwards."""
-  before, argv = set(flags.FLAGS), [f'{name}.py', *arguments]
+  argv = [f'{name}.py', *arguments]
   kept, sys.argv = sys.argv, argv  # read by the definition of --config
   sys.path.insert(0, str(LAUNCH))
   capsys.readouterr()
   try:
-    script = load(name)
-    script.cli._guard(script.main, script.cli._parse(argv))
+    with forgotten():
+      script = load(name)
+      script.cli._guard(script.main, script.cli._parse(argv))
   except SystemExit as ended:
     shown = capsys.readouterr()
     return Ended(ended.code or 0, shown.out, shown.err)
   finally:
     sys.argv = kept
     sys.path.remove(str(LAUNCH))
-    for flag in set(flags.FLAGS) - before:
-      delattr(flags.FLAGS, flag)
     flags.FLAGS.unparse_flags()

@@ -125,14 +125,25 @@ def _json_block(
       frame = polars.DataFrame(schema=schema)
       frame = polars.read_ndjson(whole, schema=schema) if whole else frame
     except polars.exceptions.PolarsError as error:
+      number = _first_unread(lines, filled & ~broken, schema)
       raise types.UserError(
-        f'{path}: a line from {chunk.first} on cannot be read as JSON '
+        f'{path}, line {chunk.first + number}: cannot be read as JSON '
         f'({_reason(error)}); correct it'
       ) from error
   columns = {name: frame[name] for name in wanted}
   good = numbers[filled & ~broken]
   what = 'not a JSON object'
   return _block(path, columns, good, numbers[broken], broken=what)
+
+
+def _first_unread(lines, asked, schema) -> int:
+  """Place of the first line among some that polars does not take."""
+  for number in np.flatnonzero(asked):
+    try:
+      polars.read_ndjson(lines[number], schema=schema)
+    except polars.exceptions.PolarsError:
+      return int(number)
+  return 0  # each is taken by itself
 
 
 def _block(

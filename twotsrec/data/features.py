@@ -24,7 +24,7 @@ MANIFEST = 'features.json'
 MISSING = choices.MISSING_FEATURES
 EXTRA = choices.EXTRA_FEATURES
 _SHOWN = 3
-_AGAIN = 'make the features again'
+_AGAIN = 'repeat the command that wrote it'
 
 
 class ItemFeatures(NamedTuple):

@@ -1,6 +1,7 @@
 """Finished runs as a comparison reads them: their report and their arrays."""
 
 import os
+import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,17 +113,23 @@ def per_target(run: Run, by: str) -> dict[str, np.ndarray]:
     types.UserError: they are missing or damaged.
   """
   path, beside = run_directory.targets_path(run.workdir), None
-  with files.explained(path, 'read'):
-    content = path.read_bytes()
+  content = _content(path)
   if run.rule:
     path = run_directory.rules_path(run.workdir)
-    with files.explained(path, 'read'):
-      beside = path.read_bytes(), run.rule
+    beside = _content(path), run.rule
   number, array = len(run.test[by]), BY[by]
   try:
     return comparison.read_targets(content, number, array, beside)
   except ValueError as error:
     raise damaged(path, str(error)) from error
+
+
+def _content(path: pathlib.Path) -> bytes:
+  """Of a file that stands beside every report."""
+  if not path.is_file():
+    raise damaged(path, 'it is missing')
+  with files.explained(path, 'read'):
+    return path.read_bytes()
 
 
 def part_names(run: Run, by: str) -> list[str]:

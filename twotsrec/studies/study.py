@@ -199,8 +199,9 @@ def ask(
   if any(study.tables[table].rows for table in request.tables) and not any(
     study.needed(request, place) for place in places(study, request)
   ):
+    tables = (f'--{f}={",".join(names[f])}' for f in flags if f in names)
     raise types.UserError(
-      f'no --table={",".join(request.tables)} has any of'
+      f'no {" ".join(tables)} has any of'
       f' --{study.option}={",".join(request.systems)}; leave one of them out'
     )
   return request

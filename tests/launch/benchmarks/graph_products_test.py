@@ -1,13 +1,10 @@
 import json
-import sys
 
 import numpy as np
-import pytest
 
 import graph_products
 import timing
 from twotsrec import config as config_lib
-from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.evaluation import comparison
 from twotsrec.ops import graph_layouts
@@ -61,8 +58,7 @@ def test_what_is_timed_beside_scipy_gives_the_same_numbers(monkeypatch):
     layout: graph_products._merged_graph(log, layout)
     for layout in graph_layouts.NAMES
   }
-  scipy_sparse = graph_products.import_scipy_sparse()
-  unit = graph_products._scipy_product(scipy_sparse, graphs['bcsr'], 4)
+  unit = graph_products._scipy_product(graphs['bcsr'], 4)
   scaled = np.asarray(graphs['bcsr'].left)[:, None] * unit.run()
   for work in graph_products._products(graphs):
     done = work.run()
@@ -80,15 +76,6 @@ def test_anchors_count_the_pairs_of_a_batch():
   )
   assert items[1].sum() == users[1].sum()
   assert set(items[0] + 1) <= set(target.items.tolist())
-
-
-def test_without_scipy_it_is_one_line(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'scipy', None)
-  monkeypatch.setitem(sys.modules, 'scipy.sparse', None)
-  with pytest.raises(types.UserError) as raised:
-    graph_products.measure(make_config(), 1)
-  assert "pip install -e '.[test]'" in str(raised.value)
-  assert '\n' not in str(raised.value)
 
 
 def test_an_epoch_and_a_ranking_are_timed(monkeypatch):

@@ -1,7 +1,6 @@
 import json
 import pathlib
 import subprocess
-import sys
 
 import graph_products
 from tests.launch import scripts
@@ -27,17 +26,6 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     assert ended.code == 2 and ended.out == '', flags
     assert message in ended.err and ended.err.startswith('error: ')
     assert len(ended.err.splitlines()) == 1
-  assert list(tmp_path.iterdir()) == []
-
-
-def test_the_suite_of_graphs_needs_scipy(capsys, tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'scipy', None)
-  monkeypatch.setitem(sys.modules, 'scipy.sparse', None)
-  out = f'--out={tmp_path / "out.json"}'
-  ended = scripts.run(capsys, 'benchmarks/run', '--suite=graph', out)
-  assert ended.code == 2 and ended.out == ''
-  assert ended.err.startswith('error: scipy is not installed')
-  assert len(ended.err.splitlines()) == 1
   assert list(tmp_path.iterdir()) == []
 
 
