@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 import cli
+from twotsrec import behavior_config
 from twotsrec import config as config_lib
 from twotsrec import types
 
@@ -60,8 +61,10 @@ def main() -> int:
 
 def page() -> str:
   """The text of configs/README.md."""
-  source = pathlib.Path(config_lib.__file__).read_text(encoding='utf-8')
-  said, default = comments(source), config_lib.Config()
+  said, default = {}, config_lib.Config()
+  for module in (config_lib, behavior_config):
+    source = pathlib.Path(module.__file__).read_text(encoding='utf-8')
+    said |= comments(source)
   sections = [
     _section(field.name, getattr(default, field.name), said)
     for field in dataclasses.fields(default)

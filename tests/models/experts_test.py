@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
+from twotsrec import behavior_config
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.models import experts
@@ -158,7 +159,7 @@ def _gradients(layers=1, order='self_first'):
   def of_all(tables):
     return {
       policy: jnp.stack([gradient(tables, task, policy) for task in range(3)])
-      for policy in config_lib.POLICIES
+      for policy in behavior_config.POLICIES
     }
 
   found = jax.jit(of_all)(toys.tables())

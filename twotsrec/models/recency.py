@@ -15,6 +15,7 @@ is touched gains nothing as a whole.
 
 from collections.abc import Callable
 
+import chex
 import numpy as np
 
 from twotsrec.data import behaviors as behaviors_lib
@@ -35,7 +36,7 @@ def of_pairs(
   """
   width = _width(touches)
   code, last = _last(touches, width, ~touches.is_target)
-  assert np.array_equal(code, user * width + item), 'pairs are the touched ones'
+  chex.assert_trees_all_equal(code, user * width + item)  # the touched ones
   age = ages(user, last)
   return age - (np.mean(age) if len(age) else 0.0)
 
