@@ -10,9 +10,9 @@ draws negatives that are in no behavior of the user, where ours are not in the
 one that is trained, and its penalty, 1e-3 times norms over the number of items,
 is as good as none.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
-they have its head and objective, and keep their own normalization; MB-CGCN
-starts as LightGCN does and has next to no penalty, as has CRGCN, whose scores
-are scaled to those of its vectors of length one to three.
+they have its head and objective, and keep their own normalization; MB-CGCN has
+next to no penalty, as has CRGCN, whose scores are scaled to those of its vectors
+of length one to three.
 """
 
 from collections.abc import Mapping
@@ -140,7 +140,6 @@ SYSTEMS = {
   'mb_cgcn_dfme': {
     'fusion.name': 'mb_cgcn',
     'fusion.num_layers': MB_DEPTHS,
-    'behavior.init_std': 0.1,
     'behavior.l2': 1e-6,
   },
   'crgcn_dfme': {
