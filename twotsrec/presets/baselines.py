@@ -11,8 +11,8 @@ one that is trained, and its penalty, 1e-3 times norms over the number of items,
 is as good as none.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
 they have its head and objective, and keep their own normalization; MB-CGCN has
-next to no penalty, as has CRGCN, whose scores are scaled to those of its vectors
-of length one to three.
+next to no penalty, as has CRGCN, whose scores are scaled to its vectors of
+length one to three.
 """
 
 from collections.abc import Mapping
