@@ -182,7 +182,8 @@ def test_rows_are_judged_by_their_intervals(text):
   assert f'; {claims.OPEN}: all sg.; not trained: w/o COGCN, COPF-P' in third
   # Only what the paper has is a claim of the paper.
   second = text.split('### Table 2')[1].split('\n###')[0]
-  assert 'by HR@10: not trained: MF-BPR, LightGCN\n' in second
+  assert 'by HR@10: not trained: MF-BPR, LightGCN, RGCN, MB-CGCN, ' in second
+  assert 'LightGCN per behavior' not in second.split('by HR@10: ')[1]
 
 
 def test_numbers_of_earlier_publications_are_marked(text, tmp_path):
