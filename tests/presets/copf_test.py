@@ -17,6 +17,9 @@ from twotsrec.training import behavior_steps
 
 # The alignment does not depend on the variant, but takes long to compile.
 ALIGNED = ('copf', 'copf_f')
+# Four layers of the first behavior would make scores of 1e5 and gates whose
+# logits have no digits left.
+DEEP = ('pkef', 'pkef_dfme')
 
 
 def _look(variant):
@@ -25,6 +28,8 @@ def _look(variant):
   wanted = made.behavior.contrastive
   made.behavior.contrastive = wanted if variant in ALIGNED else 0.0
   model, context, params = toys.system(made)
+  if variant in DEEP:
+    params = toys.random_like(params, 0.03)
   batch = toys.batch()
   unique = ()
   if made.head.unique_weight:

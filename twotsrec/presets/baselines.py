@@ -14,11 +14,10 @@ another size for each behavior, where ours has Adam. Where nothing is stated
 they have the rates and epochs of COPF, no scale of scores and next to no
 penalty.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
-they have its head and objective, and keep their own normalization. MB-CGCN
-starts as LightGCN does and has next to no penalty, as has CRGCN, whose scores
-are scaled to those of its vectors of length one to three. LightGCN-M keeps
-COPF's penalty, and its scale gives vectors that shrink with every layer scores
-of the size of COGCN's.
+they have its head and objective, and keep their own normalization. MB-CGCN has
+next to no penalty, as has CRGCN, whose scores are scaled to its vectors of
+length one to three. LightGCN-M keeps COPF's penalty, and its scale gives
+vectors that shrink with every layer scores of the size of COGCN's.
 """
 
 from collections.abc import Mapping
@@ -177,7 +176,6 @@ SYSTEMS = {
   'mb_cgcn_dfme': {
     'fusion.name': 'mb_cgcn',
     'fusion.num_layers': MB_DEPTHS,
-    'behavior.init': 'normal',
     'behavior.l2': 1e-6,
   },
   'crgcn_dfme': {
