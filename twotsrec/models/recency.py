@@ -15,7 +15,6 @@ is touched gains nothing as a whole.
 
 from collections.abc import Callable
 
-import chex
 import numpy as np
 
 from twotsrec.data import behaviors as behaviors_lib
@@ -36,8 +35,7 @@ def of_pairs(
   """
   width = _width(touches)
   code, last = _last(touches, width, ~touches.is_target)
-  chex.assert_trees_all_equal(code, user * width + item)  # the touched ones
-  age = ages(user, last)
+  age = ages(user, last[np.searchsorted(code, user * width + item)])
   return age - (np.mean(age) if len(age) else 0.0)
 
 
