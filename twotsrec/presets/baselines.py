@@ -16,6 +16,10 @@ Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
 they have its head and objective, and keep their own normalization; MB-CGCN
 starts as LightGCN does and has next to no penalty, as has CRGCN, whose scores
 are scaled to those of its vectors of length one to three.
+Departure: a table has COPF's width of 64, where the programs of GNMR and CML
+have 16 and that of KMCLR 32. CML and KMCLR keep a rate of 2e-3 in place of one
+that goes from 1e-3 to 5e-3 and back; they, MBGCN and S-MBRec have next to no
+penalty. MBGCN starts small, not from another model.
 """
 
 from collections.abc import Mapping
