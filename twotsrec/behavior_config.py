@@ -52,6 +52,7 @@ _META = all_of(
   read_if('behavior.aggregate', 'loss'),
   read_if('behavior.bpr_reduction', 'mean'),
 )
+_AHEAD = read_unless('behavior.meta_rate', 0)
 _L2 = read_unless('behavior.l2', 0)
 _PAIRS = read_unless('behavior.prior', 'none')
 _SHARED_OUT = read_unless('discovery.by', 'scores')
@@ -126,7 +127,7 @@ class BehaviorConfig:
   augmented_weight: float = at_least(0, 0.0, _BESIDE('augmented'))  # kmclr: .1
   preference_weight: float = at_least(0, 0.0, _BESIDE('preference'))  # bcipm
   meta_rate: float = at_least(0, 0.0, _META)  # cml: of a network; 0: weights 1
-  look_ahead: float = at_least(0, 0.1, read_unless('behavior.meta_rate', 0))
+  look_ahead: float = at_least(0, 0.1, _AHEAD)  # cml: rate of a judged step
   temperature: float = above(0, 0.1)  # sec. 5.5.2
   anchors: str = one_of('batch', 'all', read=_COMPARED)  # authors; all is eq. 8
   normalizer: str = one_of('users', 'sides', read=_ALIGNED)  # authors: by U

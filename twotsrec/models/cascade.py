@@ -96,8 +96,8 @@ def depth(options: config_lib.FusionConfig) -> int:
   layers = [*options.num_layers] or [1]
   if len(layers) > 1:
     raise types.UserError(
-      f'fusion.num_layers has {len(layers)} numbers, but fusion.name='
-      f'{options.name} walks all behaviors together; give one, or none for 1'
+      f'fusion.name={options.name} walks all behaviors together, but'
+      f' fusion.num_layers has {len(layers)} numbers; give one, or none for 1'
     )
   return layers[0]
 

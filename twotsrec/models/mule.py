@@ -89,9 +89,9 @@ def _depths(options):
   depths = tuple(options.num_layers) or (1, 1)
   if len(depths) != 2:
     raise types.UserError(
-      f'fusion.num_layers has {len(depths)} numbers, but fusion.name=mule takes'
-      ' two, layers of light convolutions and of attention; give 1,4, or none'
-      ' for 1 each'
+      'fusion.name=mule takes two numbers, layers of light convolutions and of'
+      f' attention, but fusion.num_layers has {len(depths)} numbers; give 1,4,'
+      ' or none for 1 each'
     )
   return depths
 

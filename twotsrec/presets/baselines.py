@@ -18,6 +18,10 @@ they have its head and objective, and keep their own normalization. MB-CGCN has
 next to no penalty, as has CRGCN, whose scores are scaled to its vectors of
 length one to three. LightGCN-M keeps COPF's penalty, and its scale gives
 vectors that shrink with every layer scores of the size of COGCN's.
+Departure: a table has COPF's width of 64, where the programs of GNMR and CML
+have 16 and that of KMCLR 32. CML and KMCLR keep a rate of 2e-3 in place of one
+that goes from 1e-3 to 5e-3 and back; they, MBGCN and S-MBRec have next to no
+penalty. MBGCN starts small, not from another model.
 """
 
 from collections.abc import Mapping
