@@ -10,9 +10,8 @@ draws negatives that are in no behavior of the user, where ours are not in the
 one that is trained, and its penalty, 1e-3 times norms over the number of items,
 is as good as none.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
-they have its head and objective, and keep their own normalization; MB-CGCN has
-next to no penalty, as has CRGCN, whose scores are scaled to its vectors of
-length one to three.
+they have its head and objective, and keep their own normalization; MB-CGCN and
+CRGCN have next to no penalty, and scores scaled to the sizes of their vectors.
 """
 
 from collections.abc import Mapping
@@ -140,6 +139,8 @@ SYSTEMS = {
   'mb_cgcn_dfme': {
     'fusion.name': 'mb_cgcn',
     'fusion.num_layers': MB_DEPTHS,
+    # The mean of some layers is a tenth of what a behavior starts with.
+    'head.score_scale': lambda number: (3e3, 3e4, 3e5)[-number:],
     'behavior.l2': 1e-6,
   },
   'crgcn_dfme': {
