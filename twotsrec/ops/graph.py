@@ -211,13 +211,13 @@ def neighbors(
     f32[B + I, D], or f32[U + I, D].
   """
   of_users, of_items = jnp.split(x, [graph.user_scale.shape[0]])
-  items = _sums(graph.items, graph.users, of_users, dtype)
+  items = jnp.asarray(_sums(graph.items, graph.users, of_users, dtype))
   scale = graph.user_scale if users is None else graph.user_scale[users]
   if users is None or not isinstance(graph.users, graph_layouts.Csr):
-    sums = _sums(graph.users, graph.items, of_items, dtype)
+    sums = jnp.asarray(_sums(graph.users, graph.items, of_items, dtype))
     sums = sums if users is None else sums[users]
   else:
-    sums = _sums_of_rows(graph.users, users, of_items, dtype)
+    sums = jnp.asarray(_sums_of_rows(graph.users, users, of_items, dtype))
   return jnp.concatenate([scale * sums, graph.item_scale * items])
 
 

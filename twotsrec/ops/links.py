@@ -55,7 +55,10 @@ def from_pairs(
   graph = graph_lib.from_pairs(
     pairs, num_users, num_items, 'none', 'union', layout='segments'
   )
-  csr, rows, *_ = graph.adjacency
+  adjacency = graph.adjacency
+  if not isinstance(adjacency, graph_layouts.Segments):
+    raise TypeError(f'another layout than was asked for: {type(adjacency)}')
+  csr, rows = adjacency
   # Sorted by column, then row, entry e is the reverse of what stands e-th.
   reverse = np.argsort(np.asarray(csr.columns), kind='stable')
   reverse = jnp.asarray(reverse, jnp.int32)

@@ -14,10 +14,10 @@ another size for each behavior, where ours has Adam. Where nothing is stated
 they have the rates and epochs of COPF, no scale of scores and next to no
 penalty.
 Departure: COPF does not say how the backbones of Table 6 stand under DFME. Here
-they have its head and objective, and keep their own normalization. MB-CGCN has
-next to no penalty, as has CRGCN, whose scores are scaled to its vectors of
-length one to three. LightGCN-M keeps COPF's penalty, and its scale gives
-vectors that shrink with every layer scores of the size of COGCN's.
+they have its head and objective, and keep their own normalization. MB-CGCN and
+CRGCN have next to no penalty, and scores scaled to the sizes of their vectors.
+LightGCN-M keeps COPF's penalty, and its scale gives vectors that shrink with
+every layer scores of the size of COGCN's.
 Departure: a table has COPF's width of 64, where the programs of GNMR and CML
 have 16 and that of KMCLR 32. CML and KMCLR keep a rate of 2e-3 in place of one
 that goes from 1e-3 to 5e-3 and back; they, MBGCN and S-MBRec have next to no
@@ -180,6 +180,8 @@ SYSTEMS = {
   'mb_cgcn_dfme': {
     'fusion.name': 'mb_cgcn',
     'fusion.num_layers': MB_DEPTHS,
+    # The mean of some layers is a tenth of what a behavior starts with.
+    'head.score_scale': lambda number: (3e3, 3e4, 3e5)[-number:],
     'behavior.l2': 1e-6,
   },
   'crgcn_dfme': {
