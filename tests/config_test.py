@@ -6,6 +6,7 @@ from ml_collections import config_flags
 import pytest
 
 from twotsrec import aggregators
+from twotsrec import behavior_config
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import losses
@@ -218,7 +219,7 @@ def test_names_are_those_of_the_code(path, names):
 
 
 def test_groups_of_names_are_those_of_the_code():
-  ((shared, _),) = config_lib._OWN
+  ((shared, _),) = behavior_config._OWN
   assert shared.values == shared_heads.NAMES
 
 

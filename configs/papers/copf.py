@@ -30,6 +30,8 @@ LABELS = {
   'copf_released': 'COPF, as released',
   'copf_prior': 'COPF + pair prior',
   'mf_bpr': 'MF-BPR',
+  'neumf': 'NeuMF',
+  'nmtr': 'NMTR',
   'lightgcn': 'LightGCN',
   'lightgcn_multi': 'LightGCN per behavior',
   'lightgcn_m': 'LightGCN-M',
@@ -266,7 +268,7 @@ def _figure(name, axis, title, paper):
 TABLES = {
   '2': _table(
     '2', 'Table 2: COPF, its competitors and the rules',
-    'mf_bpr', 'lightgcn', 'lightgcn_multi',
+    'mf_bpr', 'neumf', 'lightgcn', 'lightgcn_multi', 'nmtr',
     'rgcn',
     'mb_cgcn',
     'crgcn',

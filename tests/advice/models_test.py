@@ -28,6 +28,7 @@ from twotsrec import recipes
 from twotsrec import types
 from twotsrec.aggregators import blocks
 from twotsrec.aggregators import linear
+from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 from twotsrec.evaluation import buckets
@@ -62,10 +63,16 @@ def experiment(
   return contracts.Experiment(made, prepared or log, groups)
 
 
+def of_behaviors() -> contracts.Experiment:
+  """Of a log with behaviors, which some names need."""
+  options = config_lib.DataConfig(dataset='synthetic-behaviors', users=40)
+  return experiment(pipeline.from_config(options))
+
+
 # Names that functions take, which a configuration has as those of a setting.
 NAMED = {
   'evaluation.rules {}; known': (
-    lambda name: fitted.ranker(experiment(), name)
+    lambda name: fitted.ranker(of_behaviors(), name)
   ),
   'aggregator form {}; known': lambda name: steps.resolve_form(
     aggregators.make(config_lib.AggregatorConfig()), name

@@ -54,6 +54,7 @@ MODELS = [
   ),
 ]
 
+OF_PAIRS = [one for one in GRAPHS[:-2] if 'width' not in one]
 PAIR = """from twotsrec.models import cogcn
 
 
@@ -90,7 +91,7 @@ BEHAVED = [
     [to('fusion.num_layers', (1, 1, 1), 'are 3 behaviors; give one for each')],
   ),
   Case(
-    'fusion.name=rgcn walks all behaviors together',
+    'fusion.name={} walks all behaviors together',
     [*GRAPHS, "fusion.name='rgcn'", 'fusion.num_layers=(1, 1)'],
     [to('fusion.num_layers', (2,), 'give one')],
   ),
@@ -123,6 +124,85 @@ BEHAVED = [
         to('head.gate', 'none', 'use head.gate=none'),
       )
     ],
+  ),
+]
+
+FUSED = [
+  Case(
+    'but fusion.name={} has no table without',
+    [*GRAPHS, "fusion.name='cml'", 'fusion.num_layers=(0,)'],
+    [to('fusion.num_layers', (1,), 'give 1 or more')],
+  ),
+  Case(
+    'fusion.name=mule takes two numbers',
+    [*GRAPHS, "fusion.name='mule'", 'fusion.num_layers=(1, 2, 3)'],
+    [to('fusion.num_layers', (1, 4), 'give 1,4,')],
+  ),
+  Case(
+    'fusion.name={} makes two tables of its columns',
+    [*GRAPHS, "fusion.name='gnmr'", 'model.width=7'],
+    [to('model.width', ..., r'give a multiple of (\d+)')],
+  ),
+  Case(
+    'head.name=neumf divides tables of width',
+    [*GRAPHS, "head.name='neumf'", 'model.width=6'],
+    [to('model.width', 8, 'use a multiple of 4')],
+  ),
+  Case(
+    'behavior.auxiliary has {} {} times',
+    [*GRAPHS, "behavior.auxiliary=('alignment', 'alignment')"],
+    [to('behavior.auxiliary', ('alignment',), 'name it once')],
+  ),
+  Case(
+    'behavior.auxiliary has {}, but its weight',
+    [
+      *GRAPHS,
+      "fusion.name='s_mbrec'",
+      "behavior.auxiliary=('alignment', 'star')",
+    ],
+    [
+      to('behavior.star_weight', 0.1, 'star_weight is 0; raise the weight'),
+    ],
+  ),
+  Case(
+    'behavior.auxiliary has {}, which reads {} of a',
+    [*GRAPHS, "behavior.auxiliary=('alignment', 'parallel')"],
+    [to('behavior.auxiliary', ('alignment',), 'leave the name out')],
+  ),
+  Case(
+    'behavior.auxiliary has {}, which reads {} of a',
+    [*GRAPHS, "behavior.auxiliary=('alignment', 'parallel')"],
+    [to('fusion.name', 'pkef', 'or use another fusion')],
+  ),
+  Case(
+    'discovery.by is {}, but these data have no',
+    [*GRAPHS[1:], "discovery.by='average'"],
+    [to('discovery.by', 'scores', 'use discovery.by=scores')],
+  ),
+  Case(
+    'discovery.by is {}, but with evaluation',
+    [
+      *GRAPHS,
+      "discovery.by='average'",
+      "evaluation.candidates='never_interacted'",
+    ],
+    [
+      to(
+        'evaluation.candidates',
+        'unbought',
+        'use evaluation.candidates=unbought',
+      )
+    ],
+  ),
+  Case(
+    'cascade.alpha {} and cascade.beta {} must sum',
+    [*OF_PAIRS, "model.name='cascading_rank'", 'cascade.alpha=0.5'],
+    [to('cascade.alpha', 0.1, 'at most 1')],
+  ),
+  Case(
+    'pair_experts tells what a user touched from',
+    [*OF_PAIRS[1:], "model.name='pair_experts'"],
+    [to('model.name', 'item_knn', 'use item_knn')],
   ),
 ]
 
@@ -182,7 +262,7 @@ FILES = [
   ),
 ]
 
-CASES = [*MODELS, *BEHAVED, *FILES]
+CASES = [*MODELS, *BEHAVED, *FUSED, *FILES]
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)

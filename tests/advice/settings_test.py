@@ -132,6 +132,7 @@ MODELS = ('din', 'ease', 'multi_behavior', 'two_time_scale')
 _SETTING = r'([a-z_0-9]+\.[a-z_0-9]+)'
 _USE = re.compile(rf"use {_SETTING}=('[^']*'|[^\s,;]+)")
 _LEAVE = re.compile(rf'or leave {_SETTING} at (.+)')
+_ADD = re.compile(rf"or add ('[a-z]+')(?: or '[a-z]+')* to {_SETTING}")
 _CHANGE = re.compile(rf'or change {_SETTING}')
 
 
@@ -142,6 +143,10 @@ def _uses(text) -> list[tuple[str, object]]:
     *((path, _value(path, value)) for path, value in _USE.findall(text)),
     *((path, ast.literal_eval(value)) for path, value in pairs),
     *((path, another(FIELDS[path])) for path in _CHANGE.findall(text)),
+    *(
+      (path, (*FIELDS[path].default, ast.literal_eval(name)))
+      for name, path in _ADD.findall(text)
+    ),
   ]
 
 

@@ -8,6 +8,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from tests import finished
+from tests import worlds
 from tests.advice import following
 from tests.advice.following import Call
 from tests.advice.following import Case
@@ -22,6 +24,7 @@ from twotsrec.studies import offline
 from twotsrec.studies import online
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
+from twotsrec.studies import trade_off
 from twotsrec.training import online_rows
 from twotsrec.training import run_directory
 
@@ -141,7 +144,22 @@ def trained(folder: pathlib.Path, *written: str) -> None:
     assert plans.train(plan, quiet=True)
 
 
+def curves_of(same):
+  """Rankers for curves, of a run on the data that are measured or others."""
+  workdir = str(finished.run())
+  experiment, _ = experiment_lib.load(workdir)
+  if not same:
+    experiment = experiment._replace(prepared=worlds.log()[0])
+  return trade_off.rankers(experiment, [], {'run': workdir})
+
+
 CALLS = [
+  Call(
+    '--runs: {} was trained on other data',
+    lambda folder: curves_of(same=False),
+    'give a run on the same',
+    lambda folder: curves_of(same=True),
+  ),
   *(
     Call(
       'has any of --{}={}; leave one of them out',

@@ -207,11 +207,6 @@ class RankTest(absltest.TestCase):
       expected = np.sum(self.data.split[start:end] == prepared.TRAIN)
       self.assertEqual(actual[user], expected)
 
-  def test_what_was_bought_is_known_of_behaviors_alone(self):
-    asked = dataclasses.replace(self.config, candidates='unbought')
-    with pytest.raises(types.UserError, match='these data have no behaviors'):
-      rankings.protocol(self.data, prepared.TEST, asked)
-
   def test_users_of_every_item_are_ranked_by_nothing(self):
     full = np.arange(1, 81)
     items = np.concatenate([self.data.items, full]).astype(np.int32)
@@ -233,7 +228,7 @@ class RankTest(absltest.TestCase):
       for name, cell in part['overall'].items():
         self.assertEqual(cell['count'], before['overall'][name]['count'], name)
         # Two items of a user, each after its own history, are in no one list.
-        in_no_list = name.startswith(('precision', 'map'))
+        in_no_list = name.startswith(('precision', 'map', 'user_ndcg'))
         self.assertEqual(cell['value'] is None, in_no_list)
         if not (protocol or in_no_list):
           np.testing.assert_allclose(

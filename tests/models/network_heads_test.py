@@ -15,6 +15,7 @@ from twotsrec.plugins import plugged
 WIDTH, USERS, ITEMS = 8, toys.USERS, toys.ITEMS
 SCALE = 3.0
 SIZES = types.NodeSizes(3, USERS, ITEMS, WIDTH)
+NODES = toys.prepared()
 
 
 def _head(name, merged=False):
@@ -42,7 +43,7 @@ def _scores(head, net, tables, task):
 
   @jax.jit
   def score(net, tables):
-    prepared = head.prepare(net, types.Fused(tuple(tables)), None, task)
+    prepared = head.prepare(net, types.Fused(tuple(tables)), NODES, task)
     user, item = behavior_heads.split_sides(prepared, USERS)
     user = jax.tree.map(lambda x: x[:, None], user)
     item = jax.tree.map(lambda x: x[None], item)
@@ -136,7 +137,7 @@ def test_later_behaviors_do_not_reach_an_earlier_logit():
 def test_of_one_table_for_all_behaviors_a_cascade_keeps_one():
   (table, *_), net = _tables(), _net(_head('cascade_logits'))
   of = lambda merged: _head('cascade_logits', merged)
-  prepared = of(True).prepare(net, types.Fused((table,) * 3), None, 2)
+  prepared = of(True).prepare(net, types.Fused((table,) * 3), NODES, 2)
   assert prepared['vectors'].shape == table.shape
   np.testing.assert_allclose(
     _scores(of(True), net, [table] * 3, 2),

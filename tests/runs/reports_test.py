@@ -166,7 +166,7 @@ def test_with_behaviors_the_rules_are_the_baselines():
   experiment, _ = experiment_lib.load(str(finished.behaviors()))
   report = files.read_json(finished.behaviors() / 'report.json')
   assert list(report['baselines']) == [
-    'buy_popularity', 'cart_reminder', 'view_reminder'
+    'buy_popularity', 'cart_reminder', 'view_reminder', 'last_reminder'
   ]  # fmt: skip
   names = ['cart', 'view', 'new']
   baselines = report['baselines'].values()

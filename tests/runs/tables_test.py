@@ -56,13 +56,14 @@ def test_with_behaviors_the_rules_and_the_parts_are_shown():
   table = tables.of_report(report)
   lines = [line.split() for line in table.splitlines()]
   rules = ['buy_popularity', 'cart_reminder', 'view_reminder']
+  rules.append('last_reminder')  # the log has times
   assert lines[0] == ['hr@10', 'ndcg@10']
   assert lines[1][3:] == [*rules, 'din'] * 2
   parts = report['test']['parts']
   assert [line[0] for line in lines[6:9]] == ['cart', 'view', 'new']
   for part, line in zip(parts, lines[6:9]):
     assert line[1] == f'{part["users"]:,}'
-    assert line[5] == f'{part["hr@10"]["value"]:.4f}'
+    assert line[6] == f'{part["hr@10"]["value"]:.4f}'
   assert 'unbought candidates' in table and '\ncart, view: ' in table
   protocol = {**report['protocol'], 'strip_heldout': True}
   stripped = tables.of_report({**report, 'protocol': protocol})

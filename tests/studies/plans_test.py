@@ -95,7 +95,7 @@ def test_systems_of_pin_differ_in_their_method_alone(tmp_path):
 def test_tables_of_copf_have_their_sizes():
   assert set(COPF.SYSTEMS) >= set(copf_lib.VARIANTS)
   sizes = {table: len(COPF.TABLES[table].rows) for table in '23456'}
-  assert sizes == {'2': 11, '3': 8 + 6 + 1, '4': 5 + 1, '5': 7, '6': 11}
+  assert sizes == {'2': 20, '3': 8 + 6 + 1, '4': 5 + 1, '5': 7, '6': 11}
   for table in '23456':
     assert COPF.TABLES[table].rows[-1] == COPF.REFERENCE
 
