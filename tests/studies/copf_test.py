@@ -183,7 +183,7 @@ def test_rows_are_judged_by_their_intervals(text):
   # Only what the paper has is a claim of the paper.
   second = text.split('### Table 2')[1].split('\n###')[0]
   rows = second.split('by HR@10: not trained: ')[1].split('\n')[0]
-  assert rows.startswith('MF-BPR, LightGCN, ') and 'BCIPM' in rows
+  assert rows.startswith('MF-BPR, NeuMF, LightGCN, ') and 'BCIPM' in rows
   assert 'MuLe' not in rows and 'LightGCN per behavior' not in rows
 
 
