@@ -60,7 +60,7 @@ def edges(dense=None):
 def prepared(users=None, dtype='float32') -> types.Nodes:
   """What a head prepares, of all users or some."""
   graphs = [graph_lib.bipartite(one, USERS, ITEMS) for one in edges()]
-  return behavior_heads.nodes(graphs, users, dtype)
+  return behavior_heads.nodes(graphs, USERS, users, dtype)
 
 
 def config(variant: str = 'copf', **changes) -> config_lib.Config:

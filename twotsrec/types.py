@@ -243,6 +243,8 @@ class Head(NamedTuple):
     scorer: names in net that scores of prepared rows depend on, where a table
       is f32[n, S * D'], the vectors of a node that the head reads; None for a
       head that keeps no such vectors, to which no plugin can be attached.
+    walks: whether `prepare` asks for neighbors, so that the graph of each
+      behavior alone is laid out for it.
   """
 
   init: Callable[[jax.Array], PyTree]
@@ -251,6 +253,7 @@ class Head(NamedTuple):
   serve: Callable[..., tuple[dict[str, jax.Array], dict[str, jax.Array]]]
   rank: Callable[..., jax.Array]
   scorer: tuple[str, ...] | None = None
+  walks: bool = False
 
 
 class GroupInfo(NamedTuple):

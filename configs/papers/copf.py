@@ -207,13 +207,8 @@ def _point(dataset, system):
     return {}
   field, value = POINTS[system]
   if field == 'fusion.num_layers':
-    from twotsrec.data import datasets as datasets_lib
-    from twotsrec.data import synthetic_behaviors
-
     # One layer each is what an empty setting means.
-    named = datasets_lib.DATASETS.get(dataset)
-    behaviors = named.behaviors if named else synthetic_behaviors.NAMES
-    value = (value,) * len(behaviors) if value > 1 else ()
+    value = (value,) * copf.num_behaviors(dataset) if value > 1 else ()
   return {field: value}
 
 

@@ -94,19 +94,20 @@ def _bilinear(options, width, num_behaviors):
 
 def nodes(
   graphs: Sequence[graph_lib.Bipartite],
+  num_users: int,
   users: jax.Array | None = None,
   dtype: str = 'float32',
 ) -> types.Nodes:
   """The nodes that a head prepares: all, or some users and all items.
 
   Args:
-    graphs: of each behavior alone.
+    graphs: of each behavior alone; none for a head that does not walk.
+    num_users: U.
     users: i32[B], or None for all.
     dtype: of the neighbors in products.
   """
   product = graph_lib.neighbors
   walk = lambda task, x: product(graphs[task], x, None, dtype)
-  num_users = graphs[0].user_scale.shape[0]
   if users is None:
     return types.Nodes(num_users, lambda x: x, walk, walk)
   return types.Nodes(

@@ -109,6 +109,30 @@ def own_graphs(
   return tuple(edges.graph([k], normalization) for k in range(len(edges.pairs)))
 
 
+def of_own_graphs(
+  options: config_lib.FusionConfig,
+  width: int,
+  init: Callable[[jax.Array], types.PyTree],
+  encode: Callable[..., types.Fused],
+  normalization: str,
+) -> types.Fusion:
+  """A fusion that walks the graph of every behavior alone, in their order.
+
+  It reads layers, outputs and the type of products, and its later behaviors
+  reach no earlier table unless the tables are merged.
+  """
+  merged = options.post_behavior == 'merged'
+  return types.Fusion(
+    init=init,
+    context=lambda edges: own_graphs(edges, normalization),
+    encode=encode,
+    width=width,
+    merged=merged,
+    reads=('num_layers', 'post_behavior', 'product_dtype'),
+    upstream_only=not merged,
+  )
+
+
 def walk(
   options: config_lib.FusionConfig,
 ) -> Callable[[graph_lib.Graph, Table], Table]:

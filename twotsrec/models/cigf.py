@@ -52,16 +52,9 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     tables = cascade.run(nodes, depths, layer, combine, carry)
     return cascade.fused(tables, options)
 
-  merged = options.post_behavior == 'merged'
-  return types.Fusion(
-    init=init,
-    context=lambda edges: cascade.own_graphs(edges, 'left'),
-    encode=encode,
-    width=sizes.width,
-    merged=merged,
-    reads=('num_layers', 'post_behavior', 'product_dtype'),
-    upstream_only=not merged and max(depths) < 2,
-  )
+  made = cascade.of_own_graphs(options, sizes.width, init, encode, 'left')
+  # From the second layer on every graph is walked.
+  return made._replace(upstream_only=made.upstream_only and max(depths) < 2)
 
 
 def _init_attention(key, k, at, sizes):

@@ -42,13 +42,4 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
       cascade.run(nodes, depths, layer, combine, carry), options
     )
 
-  merged = options.post_behavior == 'merged'
-  return types.Fusion(
-    init=init,
-    context=lambda edges: cascade.own_graphs(edges, 'symmetric'),
-    encode=encode,
-    width=sizes.width,
-    merged=merged,
-    reads=('num_layers', 'post_behavior', 'product_dtype'),
-    upstream_only=not merged,
-  )
+  return cascade.of_own_graphs(options, sizes.width, init, encode, 'symmetric')

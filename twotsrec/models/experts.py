@@ -69,6 +69,7 @@ def make(
     serve=lambda net, user, item: _serve(net, user, item, tasks[-1]),
     rank=rank_factors,
     scorer=('gate',),
+    walks=options.transfer == 'fit' and num_behaviors > 1,
   )
 
 

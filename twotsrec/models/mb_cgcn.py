@@ -43,14 +43,5 @@ def make(config: config_lib.Config, sizes: types.NodeSizes) -> types.Fusion:
     tables = cascade.run(nodes, depths, layer, cascade.mean, carry)
     return cascade.fused(tables, options)
 
-  merged = options.post_behavior == 'merged'
-  return types.Fusion(
-    init=init,
-    context=lambda edges: cascade.own_graphs(edges, 'symmetric'),
-    encode=encode,
-    width=sizes.width,
-    merged=merged,
-    reads=('num_layers', 'post_behavior', 'product_dtype'),
-    least_behaviors=2,
-    upstream_only=not merged,
-  )
+  made = cascade.of_own_graphs(options, sizes.width, init, encode, 'symmetric')
+  return made._replace(least_behaviors=2)

@@ -131,7 +131,7 @@ def compose(
     return _init(key, fusion, head, sizes, start)
 
   def context_of(pairs, touches=None):
-    return _context(pairs, fusion, sizes, prior, touches)
+    return _context(pairs, fusion, head, sizes, prior, touches)
 
   def encode(
     params, context, tasks=tuple(range(target + 1)), *, users=None, key=None
@@ -144,7 +144,7 @@ def compose(
     )
     net = params.net['fusion']
     fused = fusion.encode(net, tables, context['fusion'], key=key)
-    nodes = behavior_heads.nodes(context['own'], users, dtype)
+    nodes = behavior_heads.nodes(context['own'], sizes.num_users, users, dtype)
     prepare = lambda task: head.prepare(params.net['head'], fused, nodes, task)
     prepared = tuple(
       prepare(k) if k in tasks else None for k in range(target + 1)
@@ -206,13 +206,14 @@ def _init(key, fusion, head, sizes, start):
   return types.Params(tables, net)
 
 
-def _context(pairs, fusion, sizes, prior, touches):
+def _context(pairs, fusion, head, sizes, prior, touches):
   """Given arrays: graphs of fusion and head, and the prior, if any."""
   edges = graph_lib.make_edges(pairs, sizes.num_users, sizes.num_items)
   # The head walks a task's own graph whatever the fusion does (COPF eq. 11).
   own = tuple(
     graph_lib.bipartite(one, sizes.num_users, sizes.num_items)
     for one in edges.pairs
+    if head.walks
   )
   context = {'fusion': fusion.context(edges), 'own': own}
   if prior is None:

@@ -52,14 +52,7 @@ def make(
     parallel = tuple(cascade.total(layers) for layers in alone)
     return cascade.fused(tables, options, {'parallel': parallel})
 
-  merged = options.post_behavior == 'merged'
-  return types.Fusion(
-    init=lambda key: {},
-    context=lambda edges: cascade.own_graphs(edges, 'left'),
-    encode=encode,
-    width=sizes.width,
-    merged=merged,
-    reads=('num_layers', 'post_behavior', 'product_dtype'),
-    upstream_only=not merged,
-    extra=('parallel',),
+  made = cascade.of_own_graphs(
+    options, sizes.width, lambda key: {}, encode, 'left'
   )
+  return made._replace(extra=('parallel',))

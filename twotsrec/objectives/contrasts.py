@@ -24,8 +24,6 @@ from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import contrastive
 from twotsrec.ops import pairs as pairs_lib
 
-_EPSILON = 1e-12  # under the root of a norm, as in `contrastive`
-
 
 class Anchors(NamedTuple):
   """Distinct nodes of a side whose losses are summed.
@@ -85,9 +83,10 @@ def star(
   Reference: S-MBRec (IJCAI 2022). Without a row alike it is COPF eq. 8.
   """
   ids, weights = anchors
-  center = _directions(target[ids], options.similarity)
+  compared = lambda x: contrastive.directions(x, options.similarity)[0]
+  center = compared(target[ids])
   members = jnp.concatenate([ids[:, None], alike[ids]], axis=1)
-  ends = _directions(other[jnp.maximum(members, 0)], options.similarity)
+  ends = compared(other[jnp.maximum(members, 0)])
   logits = jnp.einsum('pd,pmd->pm', center, ends) / options.temperature
   inside = jnp.where(members >= 0, logits, -jnp.inf)
   gain = logits[:, 0] - jax.nn.logsumexp(inside, axis=1)
@@ -147,10 +146,3 @@ def preferences(
     total += jnp.dot(pairs.weight, values)
     count += jnp.sum(pairs.weight)
   return total / jnp.maximum(count, 1.0)
-
-
-def _directions(vectors, similarity):
-  if similarity == 'inner':
-    return vectors
-  squares = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
-  return vectors * jax.lax.rsqrt(squares + _EPSILON)

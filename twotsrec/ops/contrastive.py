@@ -69,17 +69,17 @@ def _one_pass(anchors, weights, positives, table, temperature, similarity):
   chex.assert_equal_shape_prefix([anchors, weights, positives], 1)
   chex.assert_equal_shape_suffix([anchors, table], 1)
   chex.assert_type([anchors, weights, table], jnp.float32)
-  directions, anchor_scales = _directions(anchors, similarity)
-  keys, key_scales = _directions(table, similarity)
+  towards, anchor_scales = directions(anchors, similarity)
+  keys, key_scales = directions(table, similarity)
   is_bounded = similarity == 'cosine' and temperature >= _FIXED_SHIFT_FROM
   shift = 1.0 / temperature if is_bounded else None
-  queries = directions / temperature
+  queries = towards / temperature
   loss, by_queries, by_keys = _over_blocks(
     queries, weights, positives, keys, shift
   )
   by_keys = by_keys.at[positives].add(-weights[:, None] * queries)
   by_directions = by_queries / temperature
-  by_anchors = _through_scaling(by_directions, directions, anchor_scales)
+  by_anchors = _through_scaling(by_directions, towards, anchor_scales)
   return loss, (by_anchors, _through_scaling(by_keys, keys, key_scales))
 
 
@@ -137,11 +137,20 @@ def _block_size(num_anchors: int, num_keys: int) -> int:
   return min(1 << (fitting.bit_length() - 1), largest, all_of_them)
 
 
-def _directions(vectors, similarity):
-  """Vectors as they are compared, and what scaled them, f32[n, 1] or None."""
+def directions(
+  vectors: jax.Array, similarity: str
+) -> tuple[jax.Array, jax.Array | None]:
+  """Vectors as they are compared, and what scaled them.
+
+  Args:
+    vectors: f32[..., D].
+    similarity: of `SIMILARITIES`.
+  Returns:
+    f32[..., D], and f32[..., 1] or None.
+  """
   if similarity == 'inner':
     return vectors, None
-  squares = jnp.sum(vectors * vectors, axis=1, keepdims=True)
+  squares = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
   scales = jax.lax.rsqrt(squares + _EPSILON)
   return vectors * scales, scales
 

@@ -50,16 +50,6 @@ _SETTINGS = {
   'synthetic-behaviors': {},
 }
 
-# How many behaviors they have.
-_BEHAVIORS = {
-  'taobao-copf': 3,
-  'beibei-copf-noview': 2,
-  'tmall-copf-noview': 3,
-  'retailrocket-mb': 3,
-  'tmall-mbgmn-noview': 3,
-  'synthetic-behaviors': 3,
-}
-
 _NO_ALIGNMENT = {'behavior.contrastive': 0.0}
 _UNGATED = {'head.gate': 'none', 'head.gradient_policy': 'none'}
 # Table 3, the fusion.
@@ -132,6 +122,16 @@ VARIANTS = {
 }
 
 
+def num_behaviors(dataset: str) -> int:
+  """How many behaviors a dataset has, a name in `datasets` or the built-in."""
+  # What --help shows needs no arrays, which these import.
+  from twotsrec.data import datasets
+  from twotsrec.data import synthetic_behaviors
+
+  named = datasets.DATASETS.get(dataset)
+  return len(named.behaviors if named else synthetic_behaviors.NAMES)
+
+
 def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   """Settings of a variant on a named multi-behavior dataset.
 
@@ -155,5 +155,7 @@ def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   config.evaluation.candidates = 'unbought'
   own = baselines.BY_DATASET.get(dataset, {}).get(variant, {})
   changes = _SETTINGS[dataset] | VARIANTS[variant] | own
-  config_lib.change(config, baselines.resolved(changes, _BEHAVIORS[dataset]))
+  if any(map(callable, changes.values())):
+    changes = baselines.resolved(changes, num_behaviors(dataset))
+  config_lib.change(config, changes)
   return config

@@ -3,13 +3,19 @@
 from twotsrec import fields
 from twotsrec.evaluation import fitted
 from twotsrec.models import cascading_rank
-from twotsrec.recipes import of_behaviors
+from twotsrec.recipes import untrained
 
-RECIPE = of_behaviors.recipe(
-  of_behaviors.Kind(
-    reads=(fields.Reads('cascade.*'),),
-    check=lambda config: cascading_rank.check(config.cascade),
-    count=fitted.of_cascade,
+
+def _count(experiment):
+  untrained.refuse(experiment)
+  return fitted.of_cascade(experiment)
+
+
+RECIPE = untrained.recipe(
+  untrained.Kind(
+    reads=(*untrained.OF_BEHAVIORS, fields.Reads('cascade.*')),
     ranker=lambda experiment, counted, params: counted,  # nothing to fit
+    count=_count,
+    check=lambda config: cascading_rank.check(config.cascade),
   )
 )

@@ -2,13 +2,21 @@
 
 from twotsrec import fields
 from twotsrec.evaluation import fitted
-from twotsrec.recipes import of_behaviors
+from twotsrec.recipes import untrained
 
-RECIPE = of_behaviors.recipe(
-  of_behaviors.Kind(
-    reads=(fields.Reads('closed_form.neighbors closed_form.shrinkage'),),
-    check=lambda config: None,
-    count=fitted.count,
+
+def _count(experiment):
+  untrained.refuse(experiment)
+  return fitted.count(experiment)
+
+
+RECIPE = untrained.recipe(
+  untrained.Kind(
+    reads=(
+      *untrained.OF_BEHAVIORS,
+      fields.Reads('closed_form.neighbors closed_form.shrinkage'),
+    ),
     ranker=fitted.of_experts,
+    count=_count,
   )
 )

@@ -1,7 +1,6 @@
-"""Recipes without a training phase, for data with behaviors.
+"""Recipes without a training phase: what is counted, or solved for at once.
 
-What is counted or solved for stands with the models; a run ranks, reports,
-compares and recommends like any other.
+A run ranks, reports, compares and recommends like any other.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from twotsrec.evaluation import offline
 from twotsrec.training import settings
 from twotsrec.training import summary
 
-READS = (
+# What a model of several behaviors reads.
+OF_BEHAVIORS = (
   fields.Reads('data.*', but='data.num_negatives data.negative_*'),
   fields.Reads('groups.* model.name evaluation.* discovery.*'),
 )
@@ -29,30 +29,38 @@ class Kind(NamedTuple):
   """What such a model is made of.
 
   Attributes:
-    reads: settings, beside `READS`.
-    check: (config) refuses what else cannot work.
-    count: (experiment) -> what is counted once, for
+    reads: settings.
     ranker: (experiment, counted, parameters or None) -> the model alone; None
-      fits them.
+      fits them, and other parameters are not looked into.
+    count: experiment -> what is counted once.
+    check: (config) refuses what else cannot work.
   """
 
   reads: Sequence[fields.Reads]
-  check: Callable[[config_lib.Config], None]
-  count: Callable[[contracts.Experiment], Any]
   ranker: Callable[..., contracts.Ranker]
+  count: Callable[[contracts.Experiment], Any] = lambda experiment: None
+  check: Callable[[config_lib.Config], None] = lambda config: None
+
+
+def refuse(experiment: contracts.Experiment) -> None:
+  """Refuses data that a model of several behaviors cannot use.
+
+  Raises:
+    types.UserError: dislikes, or places to share out that nothing can take.
+  """
+  name = experiment.config.model.name
+  dislikes.refuse(experiment.prepared, f'model.name={name}')
+  discoveries.require_both(experiment)
 
 
 def recipe(kind: Kind) -> contracts.Recipe:
   """The recipe of a model of this kind."""
 
   def check(config):
-    settings.check(config, (*READS, *kind.reads))
+    settings.check(config, kind.reads)
     kind.check(config)
 
   def build(experiment):
-    name = experiment.config.model.name
-    dislikes.refuse(experiment.prepared, f'model.name={name}')
-    discoveries.require_both(experiment)
     return experiment._replace(system=kind.count(experiment))
 
   def alone(experiment, params=None):
@@ -67,7 +75,8 @@ def recipe(kind: Kind) -> contracts.Recipe:
     )
 
   def template(experiment):
-    made, prepared = alone(experiment), experiment.prepared
+    # Nothing is fitted to know what parameters look like.
+    made, prepared = alone(experiment, ()), experiment.prepared
     sizes = types.Sizes(prepared.num_users, prepared.num_items, 1)
     return made.model.init(jax.random.key(0), made.context, sizes)
 
