@@ -14,8 +14,6 @@ extra `plots`).
 """
 
 from collections.abc import Mapping, Sequence
-import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -36,9 +34,7 @@ _OUT = flags.DEFINE_string('out', None, 'A .svg or .png; or a .json.')
 _SUFFIXES = ('.svg', '.png', '.json')
 # Of a group, besides its metrics.
 _COLUMNS = ('group', 'users', 'min_activity', 'max_activity')
-# Okabe and Ito: told apart by people who do not see all colors, too.
 _BASELINE = '#8c8c8c'
-_COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00')
 _INK = '#333333'
 
 
@@ -152,44 +148,26 @@ def draw(reports: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> None:
     types.UserError: no matplotlib.
   """
   try:
-    import matplotlib
     from matplotlib import figure
   except ImportError as error:
     raise types.UserError(
       "matplotlib is not installed; run: pip install -e '.[plots]'"
     ) from error
-  # Text stays text, which is small; without pyplot no window system is needed.
-  settings = {
-    'svg.fonttype': 'none',
-    'svg.hashsalt': 'twotsrec',
-    'font.sans-serif': ['DejaVu Sans', 'Helvetica'],
-  }
-  with matplotlib.rc_context(settings):
-    metrics = list(next(iter(reports.values()))['overall'])
-    drawn = figure.Figure((7.5, 0.6 + 3 * len(metrics)), layout='constrained')
-    drawn.set_facecolor('white')  # a page may be dark, the picture is not
-    panels = drawn.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
-    for axes, metric in zip(panels, metrics):
-      _draw_panel(axes, reports, metric)
-    _explain(panels, next(iter(reports.values()))['groups'], len(reports))
-    with files.explained(path, 'write'), files.replacing(path) as file:
-      about = {'Date': None, 'Creator': None, 'Description': digest(reports)}
-      drawn.savefig(
-        file,
-        format=path.suffix[1:],
-        dpi=150,
-        metadata=about if path.suffix == '.svg' else None,
-      )
+  from twotsrec.studies import figures  # brings arrays
+
+  # Without pyplot no window system is needed.
+  metrics = list(next(iter(reports.values()))['overall'])
+  drawn = figure.Figure((7.5, 0.6 + 3 * len(metrics)), layout='constrained')
+  drawn.set_facecolor('white')  # a page may be dark, the picture is not
+  panels = drawn.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
+  for axes, metric in zip(panels, metrics):
+    _draw_panel(axes, reports, metric, figures.COLORS)
+  _explain(panels, next(iter(reports.values()))['groups'], len(reports))
+  figures.save(drawn, path, list(reports.items()))
 
 
-def digest(reports: Mapping[str, Mapping[str, Any]]) -> str:
-  """What a picture says of the numbers that it was drawn from."""
-  text = json.dumps(list(reports.items()), sort_keys=True)
-  return f'drawn from {hashlib.sha256(text.encode()).hexdigest()}'
-
-
-def _draw_panel(axes, reports, metric):
-  colors = iter(_COLORS * len(reports))
+def _draw_panel(axes, reports, metric, palette):
+  colors = iter(palette * len(reports))
   step = 0.8 / len(reports)
   for number, (name, part) in enumerate(reports.items()):
     rows = [group[metric] for group in part['groups']]

@@ -19,6 +19,7 @@ from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.runs import run as run_lib
+from twotsrec.studies import figures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -159,7 +160,8 @@ def test_the_picture_is_drawn_from_its_numbers(monkeypatch):
   before = set(flags.FLAGS)
   try:
     draw = scripts.load('draw')
-    assert draw.digest(draw.only(reports, ['auc'])) in picture
+    numbers = [*draw.only(reports, ['auc']).items()]
+    assert figures.digest(numbers) in picture
   finally:
     for flag in set(flags.FLAGS) - before:
       delattr(flags.FLAGS, flag)

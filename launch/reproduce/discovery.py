@@ -5,8 +5,8 @@
     python launch/reproduce/render.py
 
 `--runs=NAME=DIR,...` adds finished runs on the same data. A system that stands
-in --out is not measured again. `twotsrec/studies/trade_off.py` says what is
-measured.
+in --out is not measured again; a picture, .svg, stands beside it where
+matplotlib is installed. `twotsrec/studies/trade_off.py` says what is measured.
 """
 
 import pathlib
@@ -50,6 +50,9 @@ def main() -> int:
     measured = trade_off.curves(experiment, make(), SHARES)
     trade_off.add(out, name, measured)
     print(f'{name}: {time.process_time() - begin:.0f} s of processor time')
+  picture = pathlib.Path(out).with_suffix('.svg')
+  if trade_off.draw(trade_off.tables(out), _DATASET.value, picture):
+    print(f'drawn in {picture}')
   print(f'written to {out}')
   return 0
 

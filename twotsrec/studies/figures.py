@@ -5,7 +5,9 @@ holds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
 import importlib.util
+import json
 import pathlib
 from typing import Any
 
@@ -15,6 +17,9 @@ from twotsrec.evaluation import buckets
 from twotsrec.studies import results
 from twotsrec.studies import tables
 from twotsrec.training import files
+
+# Okabe and Ito: told apart by people who do not see all colors, too.
+COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00')
 
 Panel = Callable[[Any, str, Any], None]  # axis, name of the column, content
 Picture = Callable[[Mapping[str, Any], pathlib.Path], bool]
@@ -26,6 +31,7 @@ def draw(
   path: pathlib.Path,
   width: float = 5.0,
   height: float = 4.0,
+  numbers: Any = None,
 ) -> bool:
   """Draws a figure; False without anything to draw, or to draw with.
 
@@ -35,6 +41,7 @@ def draw(
     path: of the picture.
     width: of a column, in inches.
     height: of the figure.
+    numbers: that an SVG names, see `save`.
   Raises:
     types.UserError: the picture cannot be written.
   """
@@ -46,13 +53,48 @@ def draw(
   # Without pyplot, so no window system is asked for.
   size = (width * len(columns), height)
   drawn = figure.Figure(figsize=size, layout='constrained')
+  drawn.set_facecolor('white')  # a page may be dark, the picture is not
   axes = drawn.subplots(len(panels), len(columns), squeeze=False, sharex='col')
   for column, (name, content) in enumerate(columns.items()):
     for row, panel in enumerate(panels):
       panel(axes[row, column], name, content)
-  with files.explained(path, 'write'), files.replacing(path) as file:
-    drawn.savefig(file, format='png', dpi=150)
+  save(drawn, path, numbers)
   return True
+
+
+def save(drawn: Any, path: pathlib.Path, numbers: Any = None) -> None:
+  """Writes a figure of matplotlib as its suffix says, .png or .svg.
+
+  Args:
+    drawn: the figure.
+    path: of the picture; the same numbers give the same bytes.
+    numbers: what was drawn; an SVG says so by `digest`.
+  Raises:
+    types.UserError: the picture cannot be written.
+  """
+  import matplotlib  # pyright: ignore[reportMissingImports]
+
+  # Text stays text, which is small.
+  settings = {
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'twotsrec',
+    'font.sans-serif': ['DejaVu Sans', 'Helvetica'],
+  }
+  kind = path.suffix[1:]
+  about = {'Date': None, 'Creator': None, 'Description': digest(numbers)}
+  with (
+    matplotlib.rc_context(settings),
+    files.explained(path, 'write'),
+    files.replacing(path) as file,
+  ):
+    metadata = about if kind == 'svg' else None
+    drawn.savefig(file, format=kind, dpi=150, metadata=metadata)
+
+
+def digest(numbers: Any) -> str:
+  """What a picture says of the numbers that it was drawn from."""
+  text = json.dumps(numbers, sort_keys=True)
+  return f'drawn from {hashlib.sha256(text.encode()).hexdigest()}'
 
 
 def of_chapters(

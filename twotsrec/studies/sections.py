@@ -37,27 +37,42 @@ def about(with_selection: bool = False) -> tables.Section:
   return section
 
 
-def claims(block: str) -> tables.Section:
-  """The study's claims with their verdicts; `block` heads the first column."""
+def claims(block: str = '') -> tables.Section:
+  """The study's claims with their verdicts.
+
+  Args:
+    block: head of the column that names the block; '' where there is one.
+  """
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
-    places = [*chapter.details.users['groups'], results.ALL]
+    said = [
+      (page.plan.study.labels.get(name, name), judged)
+      for name, of_block in chapter.blocks.items()
+      for judged in of_block.claims
+    ]
+    if not said:
+      return
+    places = [
+      place
+      for place in (*chapter.details.users['groups'], results.ALL)
+      if any(place in judged.rows for _, judged in said)
+    ]
     rows = []
-    for name, of_block in chapter.blocks.items():
-      for judged in of_block.claims:
-        true, number = claims_lib.seeds(judged)
-        cells = {k: results.signed(row) for k, row in judged.rows.items()}
-        rows.append(
-          [
-            page.plan.study.labels.get(name, name),
-            judged.text,
-            judged.verdict or '-',
-            f'{true} of {number}' if number else '-',
-            *(cells.get(place, '') for place in places),
-          ]
-        )
+    for name, judged in said:
+      true, number = claims_lib.seeds(judged)
+      cells = {k: results.signed(row) for k, row in judged.rows.items()}
+      rows.append(
+        [
+          *([name] if block else []),
+          judged.text,
+          judged.verdict or '-',
+          f'{true} of {number}' if number else '-',
+          *(cells.get(place, '') for place in places),
+        ]
+      )
+    first = [block] if block else []
     yield '### What holds'
-    head = [block, 'claim', 'verdict', 'true in seeds', *places]
+    head = [*first, 'claim', 'verdict', 'true in seeds', *places]
     yield document.piped(head, rows)
 
   return section

@@ -27,6 +27,7 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import protocols
 from twotsrec.models import discovery
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.studies import figures
 from twotsrec.training import files
 
 
@@ -70,9 +71,14 @@ def rankers(
   return made
 
 
+def tables(out: str) -> dict[str, Any]:
+  """The tables of a file, as `add` writes them."""
+  return _read(out)['tables']
+
+
 def has(out: str, system: str) -> bool:
   """Whether a file has the curves of a system."""
-  return any(row[0] == system for row in _read(out)['tables']['scores']['rows'])
+  return any(row[0] == system for row in tables(out)['scores']['rows'])
 
 
 def add(out: str, system: str, measured: Mapping[str, Sequence[Any]]) -> None:
@@ -99,6 +105,51 @@ def add(out: str, system: str, measured: Mapping[str, Sequence[Any]]) -> None:
       line.append([row['all'], row[behaviors.NEW]])
       tables['points']['rows'].append([f'{system}, {by}', *row.values()])
   files.write_json(pathlib.Path(out), content)
+
+
+def draw(tables: Mapping[str, Any], dataset: str, path: pathlib.Path) -> bool:
+  """Hit rate of all over that of new items, a color a system.
+
+  A line has a dot for each share, filled where places are shared out over all
+  lists and open where every list gives the same; a star is what scores come to
+  by themselves.
+
+  Args:
+    tables: that `add` writes.
+    dataset: its name.
+    path: of the picture.
+  Returns:
+    Whether matplotlib is there to draw with.
+  Raises:
+    types.UserError: the picture cannot be written.
+  """
+  lines = {by: _curves(tables[by]) for by in ('average', 'each')}
+  stars = {row[0]: (row[-1], row[2]) for row in tables['scores']['rows']}
+
+  def panel(axes, name, systems):
+    for number, system in enumerate(systems):
+      look: dict[str, Any] = {'color': figures.COLORS[number]}
+      axes.plot(*zip(*lines['average'][system]), 'o-', label=system, **look)
+      axes.plot(*zip(*lines['each'][system]), 'o--', mfc='white', **look)
+      axes.plot(*stars[system], '*', markersize=14, mec='black', **look)
+    axes.set_xlabel('HR@10 of purchases of new items')
+    axes.set_ylabel('HR@10 of all purchases')
+    axes.set_title(f'{name}; star: by scores, dashed: same share of every list')
+    axes.grid(color='#e0e0e0', linewidth=0.8)
+    axes.legend()
+
+  columns = {dataset: [*stars]}
+  return figures.draw(columns, [panel], path, 7.5, 5.0, numbers=tables)
+
+
+def _curves(table) -> dict[str, list[tuple[float, float]]]:
+  """{system: (of new, of all) by share}."""
+  names = [column['title'] for column in table['columns'][1:]]
+  points = zip(*(row[1:] for row in table['rows']), strict=True)
+  return {
+    name: [(new, everything) for everything, new in of]
+    for name, of in zip(names, points, strict=True)
+  }
 
 
 def _read(out):
