@@ -14,6 +14,7 @@ from twotsrec.studies import figures
 from twotsrec.studies import sections
 from twotsrec.studies import study
 from twotsrec.studies import tables
+from twotsrec.studies import tuning
 
 REFERENCE = 'copf'  # what everything else is compared with
 
@@ -201,20 +202,42 @@ def _variant(system):
   return REFERENCE if system in POINTS else system
 
 
-def _point(dataset, system):
+def _point(request, run):
   """The field in which a point of a sweep departs from COPF."""
+  dataset, system = run.place[0], run.system
   if system not in POINTS:
     return {}
   field, value = POINTS[system]
   if field == 'fusion.num_layers':
+    own = request.prepared.get(dataset)
+    number = len(own.behaviors) if own else copf.num_behaviors(dataset)
     # One layer each is what an empty setting means.
-    value = (value,) * copf.num_behaviors(dataset) if value > 1 else ()
+    value = (value,) * number if value > 1 else ()
   return {field: value}
 
 
+# ---- What every system may be trained with (--tried), beside its preset
+
+
+def _schedule(rate):
+  """Batches of 1,024 users, and a rate that falls to nine tenths an epoch."""
+  return {
+    'train.batch_size': 1024,
+    'train.learning_rate': rate,
+    'behavior.decay_rate': 0.9,
+  }
+
+
+TRIED = {
+  study.OWN: {},
+  'slow': _schedule(1e-3),
+  'middle': _schedule(3e-3),
+  'fast': _schedule(1e-2),
+}
+
 # ---- Tables
 
-_COSTS = (tables.seeds, *tables.COSTS)
+_COSTS = (tuning.setting, tables.seeds, *tables.COSTS, tuning.seconds)
 _MEANS = tuple(tables.mean(head, metric) for metric, head in METRICS.items())
 _MINUS = tuple(
   tables.minus(f'{head} - COPF', REFERENCE, metric)
@@ -361,7 +384,7 @@ STUDY = study.Study(
     + ('' if _variant(system) == REFERENCE else f':{system}')
   ),
   changes=lambda request, run: {
-    **_point(run.place[0], run.system),
+    **_point(request, run),
     'train.epochs': request.numbers['epochs'],
     'train.seed': run.seed,
   },
@@ -395,6 +418,7 @@ STUDY = study.Study(
     ' 200 epochs, takes the epoch with the best HR@10 on the TEST items'
     " (authors' code) and tells means of 5 runs, so its level is no target:"
     ' compare orders.',
+    tuning.sentence,
     'Cells are means over seeds with 95 % intervals over users; "- COPF" is the'
     ' paired difference to COPF with its interval. Verdicts follow HR@10 of all'
     ' users: "holds" if the interval has COPF above, "does not hold" if below,'
@@ -428,4 +452,14 @@ STUDY = study.Study(
   labels=LABELS,
   option='variants',
   numbers={'epochs': study.Number(200, 'At most, of every run.')},
+  tried=TRIED,
+  directories=study.OnDirectories(
+    preset=lambda own, place, system: copf.preset(
+      'synthetic-behaviors', _variant(system), len(own.behaviors)
+    ),
+    file=lambda own, place, system: (
+      f'copf/own.py:{_variant(system)},{len(own.behaviors)}'
+    ),
+    least_behaviors=2,
+  ),
 )

@@ -2,6 +2,7 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
+from tests.studies import directories
 from tests.studies import finished
 from tests.studies import papers
 from twotsrec.runs import run as run_lib
@@ -54,6 +55,23 @@ def test_runs_are_those_of_the_training_script(
   reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
+@pytest.mark.parametrize('number', [2, 5])
+def test_runs_on_a_directory_are_those_of_the_training_script(
+  capsys, tmp_path, trained, number
+):
+  own = directories.make(tmp_path / 'mine', number)
+  flags = [f'--prepared={own}', f'--variants={",".join(COPF.SYSTEMS)}']
+  ended = _reproduce(capsys, *flags, '--epochs=5', f'--out={tmp_path}')
+  assert 'no run of these settings' in ended.err
+  plan = finished.plan(
+    'copf', tmp_path, prepared=(own,), variants=COPF.SYSTEMS, seeds=(0,),
+    epochs=5,
+  )  # fmt: skip
+  runs = plans.runs(plan)
+  assert len(runs) == len(trained) > 50
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
+
+
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
@@ -75,10 +93,12 @@ def test_a_stop_is_told_and_has_its_code(
     (['--seeds=a'], "--seeds: 'a' is not a whole number"),
     (['--seeds='], '--seeds is empty'),
     (['--epochs=0'], '--epochs'),
+    (['--tried=best'], "--tried: unknown 'best'; known: own, slow, middle"),
     (['--out='], '--out is missing'),
     ([], '--data_root is missing'),
     (['--data_root=DIR'], 'no file DIR/taobao-copf'),
     (['--report_only'], 'no run of these settings has finished in DIR'),
+    (['--prepared=DIR'], 'DIR is not a prepared directory'),
     (['--report_only', 'stray'], "unexpected argument 'stray'"),
     (['--models=din'], "Unknown command line flag 'models'"),
   ],

@@ -67,7 +67,7 @@ def _asked(plan) -> dict[str, study_lib.Table]:
 
 def numbers(page: Page) -> dict[str, Any]:
   """All of a page, for JSON."""
-  request = page.plan.request
+  study, request = page.plan.study, page.plan.request
   return as_dicts(
     {
       'command': plans.command(page.plan),
@@ -76,6 +76,8 @@ def numbers(page: Page) -> dict[str, Any]:
         **request.axes,
         'systems': request.systems,
         'seeds': request.seeds,
+        **({'tried': request.tried} if len(study.tried) > 1 else {}),
+        **({'prepared': request.prepared} if request.prepared else {}),
         **request.numbers,
       },
       'missing': missing(page),
