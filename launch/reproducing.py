@@ -81,10 +81,12 @@ def run(study: study_lib.Study, given: Flags) -> int:
     data_root=given.data_root.value,
     cache_dir=given.cache_dir.value,
   )
-  plan = plans.plan(study, request)
-  if plans.runs(plan) and not given.report_only.value:
-    if study_lib.named_datasets(request):
+  plan, trains = plans.plan(study, request), not given.report_only.value
+  reads = any(study.tables[name].data for name in request.tables)
+  if trains and study_lib.named_datasets(request):
+    if reads or plans.runs(plan):
       cli.required(given.data_root)
+  if trains and plans.runs(plan):
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
     if not plans.train(plan, stop, given.quiet.value, tell):

@@ -134,7 +134,7 @@ def test_the_budget_comes_first(text):
   assert 'selected on validation' in text
 
 
-@pytest.mark.parametrize('table', COPF.TABLES)
+@pytest.mark.parametrize('table', [k for k, t in COPF.TABLES.items() if t.rows])
 def test_rules_stand_above_every_table(text, plan, table):
   head, *rows = written.section(text, COPF.TABLES[table].title)
   assert [row[0] for row in rows[:3]] == list(finished.RULES)

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from tests import worlds
 from tests.data import behaviors_test
 from twotsrec.data import prepared as prepared_lib
 
@@ -17,7 +18,10 @@ def make(path: pathlib.Path, number: int) -> str:
     path: of the directory.
     number: of the behaviors; 0 tells none apart.
   """
-  draw, last = np.random.default_rng(number), max(number, 1) - 1
+  if not number:
+    prepared_lib.save(worlds.log()[0], str(path))
+    return str(path)
+  draw, last = np.random.default_rng(number), number - 1
   rows = [
     (user, item, int(draw.integers(0, last + 1)), prepared_lib.TRAIN)
     for user in range(USERS)
@@ -30,7 +34,5 @@ def make(path: pathlib.Path, number: int) -> str:
   ]
   names = tuple(f'step{k}' for k in range(number))
   data = behaviors_test.log(rows, USERS, ITEMS, names)
-  if not number:
-    data = data._replace(behaviors=None)
   prepared_lib.save(data, str(path))
   return str(path)

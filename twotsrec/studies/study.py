@@ -40,15 +40,17 @@ class Table(NamedTuple):
   # (page, chapter) -> Markdown paragraphs, each
   parts: tuple[Callable[..., Iterable[str]], ...] = ()
   flag: str = 'table'  # that names it
-  # (chapters, path) -> whether a picture was drawn
+  # (chapters, or the records of `data`; path) -> whether a picture was drawn
   picture: Callable[..., bool] | None = None
   picture_name: str = ''  # its file is STUDY_NAME.png; '' is the table's name
   caption: str = ''  # of the picture; '' takes the title
-  # Whether its picture stands before all chapters, with parts that take the
-  # page alone.
+  # Whether it stands before all chapters, if there is a picture or a record,
+  # with parts that take the page alone.
   first: bool = False
   # Folder of the runs -> a record of its own, such as a simulation.
   collect: Callable[[pathlib.Path], Any] | None = None
+  # Prepared data of a chapter -> a record of its own; no run is needed.
+  data: Callable[[Any], Any] | None = None
 
 
 class Offline(NamedTuple):
