@@ -83,10 +83,10 @@ def run(study: study_lib.Study, given: Flags) -> int:
   )
   plan, trains = plans.plan(study, request), not given.report_only.value
   reads = any(study.tables[name].data for name in request.tables)
-  if trains and study_lib.named_datasets(request):
-    if reads or plans.runs(plan):
-      cli.required(given.data_root)
-  if trains and plans.runs(plan):
+  has_runs = any(plan.systems.values())
+  if trains and (has_runs or reads) and study_lib.named_datasets(request):
+    cli.required(given.data_root)
+  if trains and has_runs:
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
     if not plans.train(plan, stop, given.quiet.value, tell):

@@ -55,6 +55,7 @@ def collect(plan: plans.Plan, resamples: int | None = None) -> Page:
   from twotsrec.studies import chapters  # brings arrays
   from twotsrec.studies import statistics
 
+  plan = plans.decided(plan)
   done = chapters.collect(plan, resamples)  # refuses what is damaged at once
   folder = pathlib.Path(plan.request.out)
   records = {

@@ -32,6 +32,8 @@ class Plan(NamedTuple):
   systems: Mapping[study_lib.Place, tuple[str, ...]]
   # {place: {(system, setting): the first of equal configuration}}
   shared: Mapping[study_lib.Place, Mapping[tuple[str, str], tuple[str, str]]]
+  # {(place, system): its setting} as it was read once; None reads it anew
+  chosen: Mapping[tuple[study_lib.Place, str], str | None] | None = None
 
 
 def plan(study: study_lib.Study, request: study_lib.Request) -> Plan:
@@ -149,6 +151,8 @@ def choice(plan: Plan, place: study_lib.Place, system: str) -> str | None:
   tried, seed = plan.request.tried, plan.request.seeds[0]
   if len(tried) == 1:
     return tried[0]
+  if plan.chosen is not None:
+    return plan.chosen[place, system]
   values = {}
   for setting in tried:
     run = study_lib.Run(place, seed, system, setting)
@@ -157,6 +161,17 @@ def choice(plan: Plan, place: study_lib.Place, system: str) -> str | None:
     with reading(plan, run):
       values[setting] = made['training']['selected_value']
   return max(values, key=values.__getitem__)
+
+
+def decided(plan: Plan) -> Plan:
+  """The plan with what is chosen by now, so that no report is read again."""
+  return plan._replace(
+    chosen={
+      (place, system): choice(plan, place, system)
+      for place, systems in plan.systems.items()
+      for system in systems
+    }
+  )
 
 
 def workdir(plan: Plan, run: study_lib.Run) -> str:
