@@ -196,10 +196,10 @@ def main() -> int:
 
 def _training(data) -> str:
   """The command that trains on it what fits it."""
+  from twotsrec.presets import copf
+
   number = len(data.manifest['behaviors'])
-  config = 'copf/taobao.py' if number > 1 else 'own.py'
-  if number > 1 and number != 3:
-    config = f'copf/own.py:copf,{number}'
+  config = copf.file_for(number) if number > 1 else 'own.py'
   return (
     f'python launch/train.py --config=configs/{config}'
     f' --config.data.prepared={_OUT.value} --workdir=runs/mine'

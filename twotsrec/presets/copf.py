@@ -132,6 +132,15 @@ def num_behaviors(dataset: str) -> int:
   return len(named.behaviors if named else synthetic_behaviors.NAMES)
 
 
+def file_for(number: int) -> str:
+  """The file below configs/, with its argument, for a log of one's own.
+
+  Args:
+    number: of its behaviors, from 2. Three are taken for those of Taobao.
+  """
+  return 'copf/taobao.py' if number == 3 else f'copf/own.py:copf,{number}'
+
+
 def preset(
   dataset: str, variant: str = 'copf', number: int | None = None
 ) -> config_lib.Config:
