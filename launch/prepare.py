@@ -196,10 +196,12 @@ def main() -> int:
 
 def _training(data) -> str:
   """The command that trains on it what fits it."""
-  several = len(data.manifest['behaviors']) > 1
-  name = 'copf/taobao' if several else 'own'
+  from twotsrec.presets import copf
+
+  number = len(data.manifest['behaviors'])
+  config = copf.file_for(number) if number > 1 else 'own.py'
   return (
-    f'python launch/train.py --config=configs/{name}.py'
+    f'python launch/train.py --config=configs/{config}'
     f' --config.data.prepared={_OUT.value} --workdir=runs/mine'
   )
 

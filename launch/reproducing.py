@@ -52,6 +52,12 @@ def define(study: study_lib.Study) -> Flags:
     own[name] = flags.DEFINE_integer(
       name, number.default, number.help, lower_bound=1
     )
+  if study.directories:
+    own['prepared'] = flags.DEFINE_list(
+      'prepared',
+      [],
+      'Prepared directories of your own, in place of --datasets by default.',
+    )
   return Flags(
     own=own,
     data_root=flags.DEFINE_string('data_root', '', 'Folder of the datasets.'),
@@ -70,14 +76,17 @@ def run(study: study_lib.Study, given: Flags) -> int:
   """Trains what is missing and writes the document; 143 or 130 if stopped."""
   request = study_lib.ask(
     study,
-    {name: holder.value for name, holder in given.own.items()},
+    {k: holder.value for k, holder in given.own.items() if holder.present},
     out=cli.required(given.out),
     data_root=given.data_root.value,
     cache_dir=given.cache_dir.value,
   )
-  plan = plans.plan(study, request)
-  if plans.runs(plan) and not given.report_only.value:
+  plan, trains = plans.plan(study, request), not given.report_only.value
+  reads = any(study.tables[name].data for name in request.tables)
+  has_runs = any(plan.systems.values())
+  if trains and (has_runs or reads) and study_lib.named_datasets(request):
     cli.required(given.data_root)
+  if trains and has_runs:
     stop = cli.stop_on_signal()
     tell = functools.partial(print, flush=True)
     if not plans.train(plan, stop, given.quiet.value, tell):

@@ -58,7 +58,8 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
     for model in ('din', 'gru4rec', 'sasrec')
   }
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
-  expected |= {'configs/own.py', 'configs/copf/amazon_book.py'}
+  expected |= {'configs/own.py', 'configs/copf/own.py'}
+  expected |= {'configs/copf/amazon_book.py'}
   expected |= {*PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
@@ -86,9 +87,9 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
   assert module.get_config().train.epochs == config.train.epochs - 1
 
 
-def _make_multi_behavior(config):
-  names = datasets.DATASETS[config.data.dataset].behaviors
-  num_behaviors = max(len(names), 1)
+def _make_multi_behavior(config, num_behaviors=0):
+  if not num_behaviors:
+    num_behaviors = copf.num_behaviors(config.data.dataset) or 1
   multi_behavior.make(config, num_behaviors, num_users=2, num_items=3)
   behavior_objectives.check(config.behavior, num_behaviors)
 
@@ -104,6 +105,17 @@ def test_every_variant_of_copf_can_be_made_on_its_datasets(name):
     _make_multi_behavior(config)
   with pytest.raises(types.UserError, match="'copf_x' is unknown; known: copf"):
     module.get_config('copf_x')
+
+
+@pytest.mark.parametrize('number', [2, 4, 5])
+def test_every_variant_of_copf_can_be_made_with_any_behaviors(number):
+  module = _load('configs/copf/own.py')
+  for variant in copf.VARIANTS:
+    config = module.get_config(f'{variant},{number}')
+    recipes.check(config)
+    _make_multi_behavior(config, number)
+  with pytest.raises(types.UserError, match='no number .* write wo_con,3$'):
+    module.get_config('wo_con,one')
 
 
 def test_the_models_for_a_log_of_ones_own_can_be_made():

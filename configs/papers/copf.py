@@ -1,4 +1,4 @@
-"""COPF's Tables 2 to 6 and its Figs. 3 to 5.
+"""COPF's Tables 1 to 6 and its Figs. 3 to 6.
 
     python launch/reproduce/copf.py --data_root=DIR --out=runs/copf
 
@@ -13,8 +13,10 @@ from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import figures
 from twotsrec.studies import sections
+from twotsrec.studies import statistics
 from twotsrec.studies import study
 from twotsrec.studies import tables
+from twotsrec.studies import tuning
 
 REFERENCE = 'copf'  # what everything else is compared with
 
@@ -86,7 +88,9 @@ METRICS = {'hr@10': 'HR@10', 'ndcg@10': 'NDCG@10'}
 # (authors' code). Figs. 3 to 5 come without numbers.
 
 # Of the first and third no public copy has the views: they are other data.
-COLUMNS = ('beibei-copf-noview', 'taobao-copf', 'tmall-copf-noview')
+_BEIBEI, _TAOBAO, _TMALL = COLUMNS = (
+  'beibei-copf-noview', 'taobao-copf', 'tmall-copf-noview'
+)  # fmt: skip
 _COPF = (0.1694, 0.0903, 0.1552, 0.0838, 0.1755, 0.0967)
 # {table: {system: (HR, NDCG) on Beibei, on Taobao, on Tmall}}
 NUMBERS = {
@@ -156,6 +160,15 @@ NUMBERS = {
     'copf': _COPF,
   },
 }
+_VIEW_CART_BUY = ('view', 'cart', 'buy')
+# Table 1 (users, items, interactions, target interactions, behaviors).
+STATISTICS = {
+  _BEIBEI: (21_716, 7977, '3.3e6', 282_860, _VIEW_CART_BUY),
+  _TAOBAO: (15_449, 11_953, '1.2e6', 92_180, _VIEW_CART_BUY),
+  _TMALL: (
+    41_738, 11_953, '2.3e6', 255_586, ('view', 'collect', 'cart', 'buy')
+  ),
+}  # fmt: skip
 # Rows that stand digit for digit in earlier publications, so that nobody ran
 # them for this table: in MuLe's README (CIKM 2024), whose authors are others
 # and which has them from a publication before it, and for BCIPM on Tmall in
@@ -202,20 +215,42 @@ def _variant(system):
   return REFERENCE if system in POINTS else system
 
 
-def _point(dataset, system):
+def _point(request, run):
   """The field in which a point of a sweep departs from COPF."""
+  dataset, system = run.place[0], run.system
   if system not in POINTS:
     return {}
   field, value = POINTS[system]
   if field == 'fusion.num_layers':
+    own = request.prepared.get(dataset)
+    number = len(own.behaviors) if own else copf.num_behaviors(dataset)
     # One layer each is what an empty setting means.
-    value = (value,) * copf.num_behaviors(dataset) if value > 1 else ()
+    value = (value,) * number if value > 1 else ()
   return {field: value}
 
 
+# ---- What every system may be trained with (--tried), beside its preset
+
+
+def _schedule(rate):
+  """Batches of 1,024 users, and a rate that falls to nine tenths an epoch."""
+  return {
+    'train.batch_size': 1024,
+    'train.learning_rate': rate,
+    'behavior.decay_rate': 0.9,
+  }
+
+
+TRIED = {
+  study.OWN: {},
+  'slow': _schedule(1e-3),
+  'middle': _schedule(3e-3),
+  'fast': _schedule(1e-2),
+}
+
 # ---- Tables
 
-_COSTS = (tables.seeds, *tables.COSTS)
+_COSTS = (tuning.setting, tables.seeds, *tables.COSTS, tuning.seconds)
 _MEANS = tuple(tables.mean(head, metric) for metric, head in METRICS.items())
 _MINUS = tuple(
   tables.minus(f'{head} - COPF', REFERENCE, metric)
@@ -262,6 +297,22 @@ def _figure(name, axis, title, paper):
 
 
 TABLES = {
+  '1': study.Table(
+    rows=(),
+    title='Table 1: the datasets',
+    parts=(
+      statistics.table(
+        '1',
+        printed={
+          dataset: statistics.Counts(*cells)._asdict()
+          for dataset, cells in STATISTICS.items()
+        },
+        lacks={_BEIBEI: 'views', _TMALL: 'views'},
+      ),
+    ),
+    first=True,
+    data=statistics.counts,
+  ),
   '2': _table(
     '2', 'Table 2: COPF, its competitors and the rules',
     'mf_bpr', 'neumf', 'lightgcn', 'lightgcn_multi', 'nmtr',
@@ -319,6 +370,20 @@ TABLES = {
     'with beta at 0.001 the highest is alpha = 0.1, and results fall as alpha'
     ' rises, on Taobao most (sec. 5.5.3)',
   ),
+  'fig6': study.Table(
+    rows=(),
+    title='Fig. 6: which behaviors a user shows toward an item',
+    parts=(
+      statistics.by_pattern(
+        'fig6',
+        'The paper has bars without numbers, and says that behaviors of its'
+        ' Beibei strictly follow each other (sec. A.2).',
+      ),
+    ),
+    picture=statistics.picture,
+    first=True,
+    data=statistics.patterns,
+  ),
 }  # fmt: skip
 
 # ---- What the paper says of its tables, besides that COPF is above every row
@@ -375,6 +440,26 @@ _PAPER = {
   'beibei-copf-noview': _WITHOUT_VIEWS.format('Beibei'),
   'tmall-copf-noview': _WITHOUT_VIEWS.format('Tmall'),
 }
+_HEAD = (
+  'Every system is trained for {epochs} epochs at most, evaluated every'
+  f' {_TRAIN.evaluate_every}, and stopped after {_TRAIN.patience} evaluations'
+  ' without a gain. The epoch is selected on validation HR@10, one drawn'
+  ' training purchase of a user, which costs training data. The paper trains'
+  ' 200 epochs, takes the epoch with the best HR@10 on the TEST items'
+  " (authors' code) and tells means of 5 runs, so its level is no target:"
+  ' compare orders.',
+  tuning.sentence,
+  'Cells are means over seeds with 95 % intervals over users; "- COPF" is the'
+  ' paired difference to COPF with its interval. Verdicts follow HR@10 of all'
+  ' users: "holds" if the interval has COPF above, "does not hold" if below,'
+  ' "not decided" where it includes 0. Intervals say what other such users'
+  ' would show of these trained models, not what another training would.',
+  'The rules train nothing: buy_popularity ranks by purchases; cart_reminder'
+  ' puts first what the user had in the last behavior before a purchase,'
+  ' view_reminder what the user had in the first, each without what was'
+  ' bought and by conversion rate, then popularity. Their intervals are not'
+  ' paired.',
+)
 
 
 def _places(by, title, note):
@@ -404,7 +489,7 @@ STUDY = study.Study(
     + ('' if _variant(system) == REFERENCE else f':{system}')
   ),
   changes=lambda request, run: {
-    **_point(run.place[0], run.system),
+    **_point(request, run),
     'train.epochs': request.numbers['epochs'],
     'train.seed': run.seed,
   },
@@ -430,25 +515,7 @@ STUDY = study.Study(
     by=('groups', 'parts'),
   ),
   title='COPF, reproduced',
-  head=(
-    'Every system is trained for {epochs} epochs at most, evaluated every'
-    f' {_TRAIN.evaluate_every}, and stopped after {_TRAIN.patience} evaluations'
-    ' without a gain. The epoch is selected on validation HR@10, one drawn'
-    ' training purchase of a user, which costs training data. The paper trains'
-    ' 200 epochs, takes the epoch with the best HR@10 on the TEST items'
-    " (authors' code) and tells means of 5 runs, so its level is no target:"
-    ' compare orders.',
-    'Cells are means over seeds with 95 % intervals over users; "- COPF" is the'
-    ' paired difference to COPF with its interval. Verdicts follow HR@10 of all'
-    ' users: "holds" if the interval has COPF above, "does not hold" if below,'
-    ' "not decided" where it includes 0. Intervals say what other such users'
-    ' would show of these trained models, not what another training would.',
-    'The rules train nothing: buy_popularity ranks by purchases; cart_reminder'
-    ' puts first what the user had in the last behavior before a purchase,'
-    ' view_reminder what the user had in the first, each without what was'
-    ' bought and by conversion rate, then popularity. Their intervals are not'
-    ' paired.',
-  ),
+  head=(document.with_chapters(*_HEAD), document.first),
   sections=(
     sections.about(with_selection=True),
     document.paragraph(
@@ -472,4 +539,14 @@ STUDY = study.Study(
   labels=LABELS,
   option='variants',
   numbers={'epochs': study.Number(200, 'At most, of every run.')},
+  tried=TRIED,
+  directories=study.OnDirectories(
+    preset=lambda own, place, system: copf.preset(
+      'synthetic-behaviors', _variant(system), len(own.behaviors)
+    ),
+    file=lambda own, place, system: (
+      f'copf/own.py:{_variant(system)},{len(own.behaviors)}'
+    ),
+    least_behaviors=2,
+  ),
 )

@@ -15,6 +15,7 @@ from tests.advice.following import Call
 from tests.advice.following import Case
 from tests.advice.following import given
 from tests.advice.setting import refusal
+from tests.studies import directories
 from tests.studies import online_finished
 from tests.studies import papers
 from twotsrec.runs import experiment as experiment_lib
@@ -72,6 +73,10 @@ def test_tables_are_asked_for_as_advised(case, tmp_path):
 
 def asked(**given: list[str]) -> study_lib.Request:
   return study_lib.ask(papers.load('copf'), given, 'out')
+
+
+def asked_of(directory: pathlib.Path, number: int) -> study_lib.Request:
+  return asked(prepared=[directories.make(directory, number)])
 
 
 def plan_of(folder: pathlib.Path, *systems: str) -> plans.Plan:
@@ -170,13 +175,27 @@ CALLS = [
     for left in ({'table': ['3']}, {'variants': ['mmoe']})
   ),
   Call(
+    '--prepared: the behaviors of {} are {}',
+    lambda folder: asked_of(folder / 'log', 0),
+    'prepare the log with --behavior_column and --behaviors$',
+    lambda folder: asked_of(folder / 'again', 2),
+  ),
+  Call(
+    '--prepared: {} would be called {}',
+    lambda folder: asked_of(folder / 'taobao-copf', 2),
+    '^--prepared: (.*) would be .*; rename it$',
+    lambda folder, path: asked(
+      prepared=[str(pathlib.Path(path).rename(folder / 'mine'))]
+    ),
+  ),
+  Call(
     'no run of these settings has finished in {}',
     lambda folder: collected(folder, finished=False),
     'leave out --report_only to train them',
     lambda folder: collected(folder, finished=True),
   ),
   Call(
-    'chapters.py: {} is damaged or of another version',
+    'plans.py: {} is damaged or of another version',
     damaged,
     r'^(\S+) is damaged .* restore it from a copy',
     restored,

@@ -28,6 +28,37 @@ def log(rows, num_users, num_items, names=NAMES):
   )
 
 
+@settings
+@hypothesis.given(
+  strategies.lists(
+    strategies.tuples(
+      strategies.integers(0, 4), strategies.integers(1, 5),
+      strategies.sampled_from(
+        [(0, TRAIN), (1, TRAIN), (2, TRAIN), (2, VALIDATION), (2, TEST)]
+      ),
+    ),
+    min_size=1,
+    max_size=40,
+  )
+)  # fmt: skip
+def test_patterns_equal_a_literal_loop(drawn):
+  rows = [(user, item, *kind) for user, item, kind in drawn]
+  names, shown = behaviors.before_test(log(rows, 5, 5))
+  assert names == NAMES
+  expected = {}
+  for user in range(5):
+    for item in range(1, 6):
+      pattern = ''.join(
+        str(
+          int(any((user, item, code, s) in rows for s in (TRAIN, VALIDATION)))
+        )
+        for code in range(3)
+      )
+      expected[pattern] = expected.get(pattern, 0) + 1
+  expected.pop('000', None)
+  assert behaviors.patterns(shown, 5) == expected
+
+
 def pairs(found):
   return list(zip(behaviors.users(found).tolist(), found.items.tolist()))
 

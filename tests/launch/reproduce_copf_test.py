@@ -2,6 +2,7 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
+from tests.studies import directories
 from tests.studies import finished
 from tests.studies import papers
 from twotsrec.runs import run as run_lib
@@ -54,6 +55,32 @@ def test_runs_are_those_of_the_training_script(
   reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
+@pytest.mark.parametrize('number', [2, 5])
+def test_runs_on_a_directory_are_those_of_the_training_script(
+  capsys, tmp_path, trained, number
+):
+  own = directories.make(tmp_path / 'mine', number)
+  flags = [f'--prepared={own}', f'--variants={",".join(COPF.SYSTEMS)}']
+  ended = _reproduce(capsys, *flags, '--epochs=5', f'--out={tmp_path}')
+  assert 'no run of these settings' in ended.err
+  plan = finished.plan(
+    'copf', tmp_path, prepared=(own,), variants=COPF.SYSTEMS, seeds=(0,),
+    epochs=5,
+  )  # fmt: skip
+  runs = plans.runs(plan)
+  assert len(runs) == len(trained) > 50
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
+
+
+def test_tables_of_the_data_need_no_run(capsys, tmp_path):
+  own = directories.make(tmp_path / 'mine', 3)
+  flags = ['--table=1,fig6', f'--prepared={own}', f'--out={tmp_path / "out"}']
+  ended = _reproduce(capsys, *flags)
+  assert ended == (0, f'written to {tmp_path}/out/copf.md\n', '')
+  text = (tmp_path / 'out' / 'copf.md').read_text()
+  assert 'Table 1' in text and '| mine | 111 |' in text
+
+
 def test_a_stop_is_told_and_has_its_code(
   capsys, tmp_path, trained, monkeypatch
 ):
@@ -68,17 +95,21 @@ def test_a_stop_is_told_and_has_its_code(
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--table=7'], "--table: unknown '7'; known: 2, 3, 4, 5, 6, fig3"),
+    (['--table=7'], "--table: unknown '7'; known: 1, 2, 3, 4, 5, 6, fig3"),
     (['--datasets=taobao'], "--datasets: unknown 'taobao'; known: taobao-copf"),
     (['--variants=dfme'], "--variants: unknown 'dfme'; known: copf, copf_rel"),
     (['--variants=mmoe', '--table=3'], 'no --table=3 has any of --variants='),
     (['--seeds=a'], "--seeds: 'a' is not a whole number"),
     (['--seeds='], '--seeds is empty'),
     (['--epochs=0'], '--epochs'),
+    (['--tried=best'], "--tried: unknown 'best'; known: own, slow, middle"),
     (['--out='], '--out is missing'),
     ([], '--data_root is missing'),
+    (['--table=1'], '--data_root is missing'),
+    (['--table=1', '--data_root=DIR'], 'no file DIR/taobao-copf'),
     (['--data_root=DIR'], 'no file DIR/taobao-copf'),
     (['--report_only'], 'no run of these settings has finished in DIR'),
+    (['--prepared=DIR'], 'DIR is not a prepared directory'),
     (['--report_only', 'stray'], "unexpected argument 'stray'"),
     (['--models=din'], "Unknown command line flag 'models'"),
   ],

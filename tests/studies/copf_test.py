@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from tests.studies import directories
 from tests.studies import finished
 from tests.studies import papers
 from tests.studies import written
@@ -133,7 +134,7 @@ def test_the_budget_comes_first(text):
   assert 'selected on validation' in text
 
 
-@pytest.mark.parametrize('table', COPF.TABLES)
+@pytest.mark.parametrize('table', [k for k, t in COPF.TABLES.items() if t.rows])
 def test_rules_stand_above_every_table(text, plan, table):
   head, *rows = written.section(text, COPF.TABLES[table].title)
   assert [row[0] for row in rows[:3]] == list(finished.RULES)
@@ -260,6 +261,17 @@ def test_other_data_are_marked(tmp_path):
   assert taobao == f'{DATASET}\n\nNo run has finished.\n'
 
 
+def test_a_directory_is_a_chapter_without_the_paper(tmp_path):
+  own = directories.make(tmp_path / 'mine', 2)
+  plan = finished.plan('copf', tmp_path, prepared=(own,), table=('3',))
+  _write(plan, 'mine', 'copf')
+  page = document.collect(plan, written.RESAMPLES)
+  text = document.markdown(page)
+  assert '\n## mine\n' in text and '| paper' not in text
+  assert 'The paper has no numbers on this dataset.' in text
+  assert document.numbers(page)['settings']['prepared']['mine']['path'] == own
+
+
 def test_only_what_is_asked_for_is_written(tmp_path):
   plan = finished.plan(
     'copf',
@@ -279,6 +291,69 @@ def test_only_what_is_asked_for_is_written(tmp_path):
   assert 'in the paper. Here' not in text  # it has neither of these rows
   # Without COPF there is nothing to be compared with.
   assert rows[3][5:7] == ['', ''] and rows[4][3:] == ['-'] * 8
+
+
+def test_the_chosen_setting_stands_for_its_system(tmp_path):
+  """wo_con has been tried with one of two settings only."""
+  plan = finished.plan(
+    'copf',
+    tmp_path,
+    table=('3',),
+    variants=('copf', 'wo_con', 'wo_back'),
+    tried=('own', 'fast'),
+  )
+  for system, setting, seed, value, worse in (
+    ('copf', 'own', 0, 0.2, 0),
+    ('copf', 'fast', 0, 0.3, 6),
+    ('copf', 'fast', 1, 0.1, 6),
+    ('wo_back', 'own', 0, 0.3, 9),
+    ('wo_back', 'fast', 0, 0.2, 0),
+    ('wo_con', 'own', 0, 0.9, 0),
+  ):
+    run = finished.run(DATASET, system, seed=seed, setting=setting)
+    finished.write_copf(plan, run, worse, value)
+  page = document.collect(plan, written.RESAMPLES)
+  text = document.markdown(page)
+  assert document.missing(page) == 3
+  assert 'Every system is given 2 settings of the training: own (its' in text
+  assert 'fast (train.batch_size=1024 train.learning_rate=0.01 beh' in text
+  assert 'with the best HR@10 on validation' in text
+  copf = _block(page).systems['copf']
+  assert copf.tuning.values == {'own': 0.2, 'fast': 0.3}
+  reports = [
+    plans.report(plan, finished.run(DATASET, 'copf', seed=k, setting='fast'))
+    for k in (0, 1)
+  ]
+  assert copf.cells['hr@10', 'all'].value == pytest.approx(
+    sum(report['test']['overall']['hr@10']['value'] for report in reports) / 2
+  )
+  head, *rows = written.section(text, 'Table 3')
+  by_name = {row[0]: dict(zip(head, row)) for row in rows}
+  costs = ('setting', 'seeds', 'seconds', 'seconds of all settings')
+  shown = lambda name: [by_name[name][column] for column in costs]
+  assert shown('COPF') == ['fast', '2', '100', '200']
+  assert shown('w/o back.') == ['own', '1', '100', '200']
+  assert shown('w/o con.') == ['-'] * 4
+  head, *rows = written.section(text, 'Runs')
+  assert head[:4] == ['system', 'setting', 'on validation', 'chosen']
+  assert [row[:5] for row in rows] == [
+    ['copf', 'own', '0.2000', '', '0'],
+    ['copf', 'fast', '0.3000', 'yes', '0'],
+    ['copf', 'fast', '0.1000', 'yes', '1'],
+    ['wo_con', 'own', '0.9000', '', '0'],
+    ['wo_con', 'fast', '-', '', '0'],
+    ['wo_con', 'the chosen one', '-', '', '1'],
+    ['wo_back', 'own', '0.3000', 'yes', '0'],
+    ['wo_back', 'fast', '0.2000', '', '0'],
+    ['wo_back', 'own', '-', 'yes', '1'],
+  ]
+  for run in plans.runs(plan):
+    line = plans.train_command(plan, run) if run.setting else '\0'
+    assert (f'\n{line}\n' in text) == (run.seed == 0)
+  numbers = document.numbers(page)
+  assert numbers['settings']['tried'] == ['own', 'fast']
+  settings = {run['setting'] for run in numbers['datasets'][DATASET]['runs']}
+  assert settings == {'own', 'fast', ''}
 
 
 def test_runs_on_changed_data_are_not_compared(tmp_path):

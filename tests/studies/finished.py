@@ -27,6 +27,7 @@ _TRAINING = {
   'evaluation_seconds': 10.0,
   'epochs': 2,
   'selected_epoch': 1,
+  'selected_value': 0.1,
 }
 
 
@@ -45,10 +46,12 @@ def plan(name: str, out: pathlib.Path, folders=(), **given) -> plans.Plan:
   return plans.plan(study, request)
 
 
-def run(*place: str, seed: int = 0) -> study_lib.Run:
+def run(
+  *place: str, seed: int = 0, setting: str = study_lib.OWN
+) -> study_lib.Run:
   """A run by its place and, last, its system."""
   *at, system = place
-  return study_lib.Run(tuple(at), seed, system)
+  return study_lib.Run(tuple(at), seed, system, setting)
 
 
 def write_pin(
@@ -75,14 +78,24 @@ def write_pin(
 
 
 def write_copf(
-  made: plans.Plan, run: study_lib.Run, worse: int = 0, **protocol
+  made: plans.Plan,
+  run: study_lib.Run,
+  worse: int = 0,
+  value: float = 0.1,
+  **protocol,
 ) -> pathlib.Path:
-  """A finished run whose held-out items stand `worse` ranks below others'."""
+  """A finished run whose held-out items stand `worse` ranks below others'.
+
+  It was selected by `value` on validation.
+  """
   targets = _with_parts(run.seed, worse)
   rules = {rule: _built(_with_parts(0, down)) for rule, down in RULES.items()}
   training = {
-    **_TRAINING, 'seconds': 100.0 + run.seed, 'selected_epoch': 1 + run.seed
-  }  # fmt: skip
+    **_TRAINING,
+    'seconds': 100.0 + run.seed,
+    'selected_epoch': 1 + run.seed,
+    'selected_value': value,
+  }
   protocol = {'candidates': 'unbought', 'split': 'given'} | protocol
   built = _built(targets)
   return _write(

@@ -1,10 +1,12 @@
 """Which runs the papers' tables ask for, and what they train."""
 
 import dataclasses
+import pathlib
 import shlex
 
 import pytest
 
+from tests.studies import directories
 from tests.studies import finished
 from tests.studies import online_finished
 from tests.studies import papers
@@ -12,6 +14,8 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.presets import copf as copf_lib
 from twotsrec.presets import two_time as presets
+from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as run_lib
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 
@@ -164,6 +168,140 @@ def test_all_systems_are_no_part_of_the_command(tmp_path):
   assert '--variants' not in plans.command(plan)
   some = finished.plan('copf', tmp_path, variants=('copf', 'wo_con'))
   assert '--variants=copf,wo_con --seeds' in plans.command(some)
+
+
+# ---- Settings that every system is tried with
+
+
+def _tried(tmp_path, *tried, **given):
+  variants = {'variants': ('copf', 'wo_con'), 'table': ('3',)}
+  return finished.plan('copf', tmp_path, tried=tried, **variants | given)
+
+
+def _directories(plan):
+  folder = pathlib.Path(plan.request.out, 'taobao-copf')
+  return [
+    str(pathlib.Path(plans.workdir(plan, run)).relative_to(folder))
+    for run in plans.runs(plan)
+  ]
+
+
+def test_every_setting_is_tried_with_the_first_seed(tmp_path):
+  plan = _tried(tmp_path, 'fast', 'own')
+  first = ['copf-fast', 'copf', 'wo_con-fast', 'wo_con']
+  others = ['seed1/copf', 'seed1/wo_con']  # as long as nothing is chosen
+  assert _directories(plan) == [f'seed0/{name}' for name in first] + others
+  assert [plans.config(plan, run) for run in plans.runs(plan)[4:]] == [None] * 2
+  assert '--variants=copf,wo_con --tried=fast,own --se' in plans.command(plan)
+  for system, values in {'copf': (0.3, 0.2), 'wo_con': (0.2, 0.2)}.items():
+    for setting, value in zip(plan.request.tried, values):
+      assert plans.choice(plan, ('taobao-copf',), system) is None
+      run = finished.run('taobao-copf', system, setting=setting)
+      finished.write_copf(plan, run, value=value)
+  # Of equal ones the first that is named.
+  others = ['seed1/copf-fast', 'seed1/wo_con-fast']
+  assert _directories(plan)[4:] == others
+  assert _directories(_tried(tmp_path, 'own', 'fast'))[4:] == [
+    'seed1/copf-fast', 'seed1/wo_con'
+  ]  # fmt: skip
+  assert _directories(_tried(tmp_path, 'fast')) == [*map('{}'.format, (
+    'seed0/copf-fast', 'seed0/wo_con-fast', *others
+  ))]  # fmt: skip
+
+
+def test_a_setting_changes_its_fields_alone(tmp_path):
+  plan = _tried(tmp_path, 'fast')
+  run = plans.runs(plan)[0]
+  own = plans.settings(plan, run._replace(setting=study_lib.OWN))
+  assert _changed(plan, run, own) == COPF.TRIED['fast'] != {}
+
+
+def test_what_is_tried_is_trained_before_the_choice_and_resumes(
+  tmp_path, monkeypatch
+):
+  plan, trained = _tried(tmp_path, 'own', 'slow', 'fast'), []
+  values = iter([0.1, 0.3, 0.2, 0.3, 0.2, 0.1])
+
+  def train(config, workdir, should_stop, quiet):
+    trained.append(workdir)
+    path = pathlib.Path(workdir)
+    system, _, setting = path.name.partition('-')
+    run = finished.run(
+      'taobao-copf', system, seed=int(path.parent.name[-1]),
+      setting=setting or study_lib.OWN,
+    )  # fmt: skip
+    finished.write_copf(plan, run, value=next(values, 0.4))
+    assert config == plans.config(plan, run)
+    return {}
+
+  monkeypatch.setattr(run_lib, 'train', train)
+  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
+  said = []
+  assert not plans.train(plan, lambda: len(said) == 4, True, said.append)
+  assert plans.train(plan, quiet=True, tell=said.append)
+  assert [line.split(' (')[1].split(' runs')[0] for line in said] == [
+    f'{number} of 8' for number in range(1, 9)
+  ]  # fmt: skip
+  assert trained[-2:] == [
+    str(tmp_path / 'taobao-copf' / 'seed1' / name)
+    for name in ('copf-slow', 'wo_con')
+  ]
+  assert _directories(plan) == [
+    str(pathlib.Path(place).relative_to(tmp_path / 'taobao-copf'))
+    for place in trained
+  ]
+  assert plans.train(plan, quiet=True, tell=said.append) and len(said) == 8
+
+
+def test_systems_with_equal_settings_share_what_is_tried(tmp_path):
+  plan = finished.plan('copf', tmp_path, tried=tuple(COPF.TRIED), seeds=(0,))
+  alone = finished.plan('copf', tmp_path, seeds=(0,))
+  assert plan.same == alone.same
+  assert len(plans.runs(plan)) == 4 * len(plans.runs(alone))
+  # Where a system has a setting by itself, the run of its preset stands for it.
+  study = plan.study._replace(
+    tried={**COPF.TRIED, 'none': {}, 'as': {'behavior.temperature': 0.6}}
+  )
+  request = plan.request._replace(tried=('none', 'as'))
+  both = plans.plan(study, request)
+  place = lambda *named: (
+    pathlib.Path(
+      plans.workdir(
+        both, finished.run('taobao-copf', *named[:1], setting=named[1])
+      )
+    ).name
+  )
+  assert place('wo_con', 'none') == 'wo_con'
+  assert place('copf', 'as') == place('temperature_0.6', 'none')
+  assert place('wo_con', 'as') == 'wo_con-as'
+
+
+# ---- Prepared directories
+
+
+def test_a_directory_takes_the_place_of_the_datasets(tmp_path):
+  own = directories.make(tmp_path / 'data' / 'my log', 5)
+  plan = finished.plan(
+    'copf', tmp_path, prepared=(own,), table=('fig3',), variants=('layers_2',)
+  )
+  assert plan.request.axes == {'datasets': ('my log',)}
+  [run, _] = plans.runs(plan)
+  config = plans.config(plan, run)
+  assert (config.data.prepared, config.data.data_root) == (own, '')
+  assert config.fusion.num_layers == (2,) * 5 and not config.behavior.weights
+  assert plans.workdir(plan, run) == str(
+    tmp_path / 'my log' / 'seed0' / 'layers_2'
+  )
+  line = plans.command(plan)
+  assert f" '--prepared={own}'" in line and 'data_root' not in line
+  assert '--datasets' not in line
+  # Others stand beside it if they are named.
+  both = finished.plan(
+    'copf', tmp_path, prepared=(own,), datasets=('taobao-copf',)
+  )
+  assert both.request.axes == {'datasets': ('taobao-copf', 'my log')}
+  line = plans.command(both)
+  assert '--datasets=taobao-copf ' in line and '--data_root=DIR' in line
 
 
 def test_finished_runs_that_should_be_longer_are_missing(tmp_path):

@@ -1,5 +1,6 @@
 """Training pairs of user and item, one set for every behavior."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,44 @@ def _touches(data, chosen) -> Touches | None:
     is_target=chosen[-1][rows],
     time=np.asarray(data.times)[rows],
   )
+
+
+def before_test(
+  data: prepared_lib.Prepared,
+) -> tuple[tuple[str, ...], tuple[prepared_lib.SeenItems, ...]]:
+  """Names of the behaviors, and the distinct pairs of each outside of the test.
+
+  Those of the validation are among them, as in the files of a paper that has
+  none.
+  """
+  behavior, names = _behavior_of(data)
+  left = np.asarray(data.split) != prepared_lib.TEST
+  return names, tuple(
+    prepared_lib.distinct_items(data, left & (behavior == code))
+    for code in range(len(names))
+  )
+
+
+def patterns(
+  pairs: Sequence[prepared_lib.SeenItems], num_items: int
+) -> dict[str, int]:
+  """Numbers of pairs that are in certain behaviors and no others.
+
+  Args:
+    pairs: of K behaviors.
+    num_items: I.
+  Returns:
+    By pattern, K places of 1 or 0 in the order of the behaviors, ascending;
+    those that occur.
+  """
+  numbers = [
+    prepared_lib.pairs(users(one), one.items, num_items) for one in pairs
+  ]
+  every = np.unique(np.concatenate(numbers))
+  is_in = [np.isin(every, one, assume_unique=True) for one in numbers]
+  rows, counts = np.unique(np.stack(is_in, 1), axis=0, return_counts=True)
+  text = (''.join('01'[is_one] for is_one in row) for row in rows.astype(int))
+  return dict(zip(text, counts.tolist(), strict=True))
 
 
 def users(pairs: prepared_lib.SeenItems) -> np.ndarray:

@@ -61,8 +61,9 @@ UNION = {
 }
 # The losses of all behaviors count alike.
 EQUAL_LOSSES = {'behavior.weights': ()}
-# Of view, cart and buy (authors' README); the last ones of fewer.
-MB_DEPTHS = lambda number: (2, 4, 3)[-number:]
+# Of view, cart and buy (authors' README); the last ones of fewer, and that of
+# views for what comes before.
+MB_DEPTHS = lambda number: ((2,) * number + (2, 4, 3))[-number:]
 MB_CGCN = {
   'fusion.name': 'mb_cgcn',
   'fusion.num_layers': MB_DEPTHS,
@@ -181,7 +182,9 @@ SYSTEMS = {
     'fusion.name': 'mb_cgcn',
     'fusion.num_layers': MB_DEPTHS,
     # The mean of some layers is a tenth of what a behavior starts with.
-    'head.score_scale': lambda number: (3e3, 3e4, 3e5)[-number:],
+    'head.score_scale': lambda number: tuple(
+      3e5 / 10**later for later in reversed(range(number))
+    ),
     'behavior.l2': 1e-6,
   },
   'crgcn_dfme': {

@@ -132,12 +132,25 @@ def num_behaviors(dataset: str) -> int:
   return len(named.behaviors if named else synthetic_behaviors.NAMES)
 
 
-def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
+def file_for(number: int) -> str:
+  """The file below configs/, with its argument, for a log of one's own.
+
+  Args:
+    number: of its behaviors, from 2. Three are taken for those of Taobao.
+  """
+  return 'copf/taobao.py' if number == 3 else f'copf/own.py:copf,{number}'
+
+
+def preset(
+  dataset: str, variant: str = 'copf', number: int | None = None
+) -> config_lib.Config:
   """Settings of a variant on a named multi-behavior dataset.
 
   Args:
     dataset: a name in `datasets`, or 'synthetic-behaviors'.
     variant: a key of `VARIANTS`.
+    number: of the behaviors, where other data take the place of the dataset,
+      which should be synthetic-behaviors then: it has no settings of its own.
   Raises:
     types.UserError: an unknown name; the message lists the known ones.
   """
@@ -156,6 +169,6 @@ def preset(dataset: str, variant: str = 'copf') -> config_lib.Config:
   own = baselines.BY_DATASET.get(dataset, {}).get(variant, {})
   changes = _SETTINGS[dataset] | VARIANTS[variant] | own
   if any(map(callable, changes.values())):
-    changes = baselines.resolved(changes, num_behaviors(dataset))
+    changes = baselines.resolved(changes, number or num_behaviors(dataset))
   config_lib.change(config, changes)
   return config

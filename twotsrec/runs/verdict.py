@@ -22,6 +22,7 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict as verdict_lib
 from twotsrec.models import closed_form
+from twotsrec.presets import copf
 from twotsrec.training import run_directory
 
 IMPROVING, FLAT, PAST, SHORT = 'improving', 'flat', 'past its best', 'too short'
@@ -253,7 +254,8 @@ def _others(experiment, section, is_trained) -> Iterable[str]:
       yield f'--config.model.name={name} {_NEW}'
       break
   if several and accepted(config, {'model.name': 'multi_behavior'}):
-    yield f'--config=configs/copf/taobao.py{_data_flags(config)} {_NEW}, COPF'
+    file = copf.file_for(len(behaviors.names(prepared)))
+    yield f'--config=configs/{file}{_data_flags(config)} {_NEW}, COPF'
   if is_trained and not several and prepared.num_items <= closed_form.LARGEST:
     yield f'--config=configs/closed_form.py{_data_flags(config)} {_NEW}, EASE'
   below = section['rules'].get('seen_again', {}).get('overall', {})

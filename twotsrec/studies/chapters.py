@@ -8,7 +8,6 @@ from twotsrec.studies import online
 from twotsrec.studies import plans
 from twotsrec.studies import results
 from twotsrec.studies import study as study_lib
-from twotsrec.training import run_directory
 
 
 def collect(
@@ -57,15 +56,11 @@ def collect(
 
 
 def _read(plan, run, report, read) -> results.Finished:
-  try:
+  with plans.reading(plan, run):
     cost = report['training'] | {'device': report['versions']['device']}
-    fields = results.Training._fields
-    training = results.Training(**{name: cost[name] for name in fields})
+    training = results.Training(
+      **{name: cost[name] for name in results.COSTS},
+      selected_value=cost.get('selected_value'),
+    )
     data = dict(report['dataset'])
     return results.Finished(data, training, read(run, report))
-  except (KeyError, TypeError) as error:
-    path = run_directory.report_path(plans.workdir(plan, run))
-    raise types.UserError(
-      f'{path} is damaged or of another version ({error}); restore it from a'
-      ' copy, or train again in an empty --out'
-    ) from error

@@ -15,7 +15,8 @@ class Page(NamedTuple):
 
   plan: plans.Plan
   chapters: Mapping[str, Any]  # by name; None if no run of it has finished
-  records: Mapping[str, Any]  # {table: what its `collect` gave}
+  # {table: what its `collect` gave, or its `data` of each chapter}
+  records: Mapping[str, Any]
   pictures: Mapping[str, str]  # {table: file name beside the document}
 
 
@@ -32,11 +33,14 @@ def write(plan: plans.Plan, resamples: int | None = None) -> pathlib.Path:
   """
   page = collect(plan, resamples)
   folder = pathlib.Path(plan.request.out)
+  with files.explained(folder, 'write'):
+    folder.mkdir(parents=True, exist_ok=True)  # where nothing was trained
   drawn = {k: v for k, v in page.chapters.items() if v is not None}
   pictures = {}
   for name, table in _asked(plan).items():
     file = f'{plan.study.name}_{table.picture_name or name}.png'
-    if table.picture and table.picture(drawn, folder / file):
+    content = page.records[name] if table.data else drawn
+    if table.picture and table.picture(content, folder / file):
       pictures[name] = file
   page = page._replace(pictures=pictures)
   path = folder / f'{plan.study.name}.md'
@@ -49,7 +53,9 @@ def write(plan: plans.Plan, resamples: int | None = None) -> pathlib.Path:
 def collect(plan: plans.Plan, resamples: int | None = None) -> Page:
   """The numbers of the finished runs, without pictures."""
   from twotsrec.studies import chapters  # brings arrays
+  from twotsrec.studies import statistics
 
+  plan = plans.decided(plan)
   done = chapters.collect(plan, resamples)  # refuses what is damaged at once
   folder = pathlib.Path(plan.request.out)
   records = {
@@ -57,6 +63,8 @@ def collect(plan: plans.Plan, resamples: int | None = None) -> Page:
     for name, table in _asked(plan).items()
     if table.collect
   }
+  readers = {k: table.data for k, table in _asked(plan).items() if table.data}
+  records |= statistics.collect(plan, readers)
   return Page(plan, done, records, {})
 
 
@@ -67,7 +75,7 @@ def _asked(plan) -> dict[str, study_lib.Table]:
 
 def numbers(page: Page) -> dict[str, Any]:
   """All of a page, for JSON."""
-  request = page.plan.request
+  study, request = page.plan.study, page.plan.request
   return as_dicts(
     {
       'command': plans.command(page.plan),
@@ -76,6 +84,8 @@ def numbers(page: Page) -> dict[str, Any]:
         **request.axes,
         'systems': request.systems,
         'seeds': request.seeds,
+        **({'tried': request.tried} if len(study.tried) > 1 else {}),
+        **({'prepared': request.prepared} if request.prepared else {}),
         **request.numbers,
       },
       'missing': missing(page),
@@ -122,10 +132,7 @@ def markdown(page: Page) -> str:
   study, costs, left = page.plan.study, _costs(page), missing(page)
   blocks = [f'# {study.title}', f'```\n{plans.command(page.plan)}\n```']
   for part in study.head:
-    if isinstance(part, str):
-      blocks.append(part.format(**page.plan.request.numbers))
-    else:
-      blocks += part(page)
+    blocks += _written(page, part)
   if page.chapters:
     devices = ', '.join(sorted({cost.device for cost in costs}))
     total = sum(cost.seconds for cost in costs)
@@ -143,20 +150,26 @@ def markdown(page: Page) -> str:
   return '\n\n'.join(blocks) + '\n'
 
 
+def _written(page, part) -> Iterable[str]:
+  """A part of a head, a text with numbers of the request or a function."""
+  numbers = page.plan.request.numbers
+  return [part.format(**numbers)] if isinstance(part, str) else part(page)
+
+
 def with_chapters(*parts: Any) -> Callable[[Page], Iterator[str]]:
   """Parts of a head that are left out where there are no chapters."""
 
   def head(page: Page) -> Iterator[str]:
     for part in parts if page.chapters else ():
-      yield from [part] if isinstance(part, str) else part(page)
+      yield from _written(page, part)
 
   return head
 
 
 def first(page: Page) -> Iterator[str]:
-  """The figures that stand before the chapters, if they are drawn."""
+  """What stands before the chapters: drawn figures, and tables of the data."""
   for name, table in _asked(page.plan).items():
-    if table.first and name in page.pictures:
+    if table.first and (name in page.pictures or table.data):
       yield f'## {table.title}'
       yield from _picture(page, name)
       for part in table.parts:

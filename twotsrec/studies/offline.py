@@ -113,10 +113,11 @@ def measure(
 
 def _block(measures, plan, place, done, resamples) -> results.Block:
   systems = {}
-  workdirs: dict[str, dict[int, str]] = {s: {} for s in plan.systems[place]}
-  for run in done:
-    if run.place == place:
-      workdirs[run.system][run.seed] = plans.workdir(plan, run)
+  stands = _standing(plan, place, done)
+  workdirs = {
+    system: {seed: plans.workdir(plan, run) for seed, run in seeds.items()}
+    for system, seeds in stands.items()
+  }
   compared = [
     pair
     for by in measures.by
@@ -126,7 +127,7 @@ def _block(measures, plan, place, done, resamples) -> results.Block:
     )
   ]
   for system, seeds in workdirs.items():
-    if runs := [done[study_lib.Run(place, seed, system)] for seed in seeds]:
+    if runs := [done[run] for run in stands[system].values()]:
       cells = {}
       for by, places in runs[0].details.users.items():
         cells |= means([*seeds.values()], [*places], measures.metrics, by)
@@ -134,11 +135,41 @@ def _block(measures, plan, place, done, resamples) -> results.Block:
         cells=cells,
         against=differences(compared, system),
         trainings=[run.training for run in runs],
+        tuning=_tuning(plan, place, system, done),
       )
   named = {system: systems.get(system) for system in workdirs}
   judged = claims_lib.judge(plan.study.claims, claims_lib.Evidence(named))
   return results.block(plan, place, systems, judged)._replace(
-    compared=compared, curves=_curves(measures, plan, place, done)
+    compared=compared, curves=_curves(measures, plan, stands, done)
+  )
+
+
+def _standing(plan, place, done) -> dict[str, dict[int, study_lib.Run]]:
+  """{system: {seed: its finished run}}, with the setting that was chosen."""
+  stands = {}
+  for system in plan.systems[place]:
+    setting = plans.choice(plan, place, system) or ''
+    of_seeds = {
+      seed: plans.shared(plan, study_lib.Run(place, seed, system, setting))
+      for seed in plan.request.seeds
+    }
+    stands[system] = {k: run for k, run in of_seeds.items() if run in done}
+  return stands
+
+
+def _tuning(plan, place, system, done) -> results.Tuning | None:
+  """Of a system whose setting is chosen; None where nothing was to choose."""
+  tried, seed = plan.request.tried, plan.request.seeds[0]
+  if len(tried) == 1:
+    return None
+  run = lambda setting: study_lib.Run(place, seed, system, setting)
+  runs = {setting: plans.shared(plan, run(setting)) for setting in tried}
+  trained = {setting: done[run].training for setting, run in runs.items()}
+  return results.Tuning(
+    setting=plans.choice(plan, place, system) or '',
+    values={k: training.selected_value for k, training in trained.items()},
+    # Equal settings share a run.
+    seconds=sum(done[run].training.seconds for run in {*runs.values()}),
   )
 
 
@@ -243,13 +274,13 @@ def renamed(pair: Compared, name: Callable[[str], str]) -> dict[str, Any]:
   }
 
 
-def _curves(measures, plan, place, done) -> list[Curve]:
+def _curves(measures, plan, stands, done) -> list[Curve]:
   """Plugins begin as the bare trunk, so epoch 0 is the report of stage 1."""
   curves = []
   for seed in plan.request.seeds if measures.curve else ():
     metric, *systems = measures.curve
-    trunk, plugged = (study_lib.Run(place, seed, s) for s in systems)
-    if trunk in done and plugged in done:
+    trunk, plugged = (stands.get(system, {}).get(seed) for system in systems)
+    if trunk and plugged:
       logged = curve(plans.workdir(plan, plugged), metric)
       curves.append(Curve(seed, [done[trunk].details.start, *logged]))
   return curves

@@ -1,12 +1,14 @@
 """The runs that follow from a study and a request: planned and trained.
 
-A run lies in OUT/AXIS.../seedK/SYSTEM and is that of launch/train.py with the
-flags of `train_flags`. Two systems with equal settings share the run of the
-first. What trains is imported where it is needed: a study is declared, planned
-and asked for its flags without it.
+A run lies in OUT/AXIS.../seedK/SYSTEM, or SYSTEM-SETTING with one of
+`Study.tried`, and is that of launch/train.py with the flags of `train_flags`.
+Two systems with equal settings share the run of the first. What trains is
+imported where it is needed: a study is declared, planned and asked for its
+flags without it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import pathlib
 import shlex
 import time
@@ -28,39 +30,74 @@ class Plan(NamedTuple):
   same: Mapping[study_lib.Place, Mapping[str, str]]
   # {place: those with a run, in the order they are trained}
   systems: Mapping[study_lib.Place, tuple[str, ...]]
+  # {place: {(system, setting): the first of equal configuration}}
+  shared: Mapping[study_lib.Place, Mapping[tuple[str, str], tuple[str, str]]]
+  # {(place, system): its setting} as it was read once; None reads it anew
+  chosen: Mapping[tuple[study_lib.Place, str], str | None] | None = None
 
 
 def plan(study: study_lib.Study, request: study_lib.Request) -> Plan:
   """All runs of a request."""
-  same, systems = {}, {}
-  made = Plan(study, request, same, systems)
+  same, systems, shared = {}, {}, {}
+  made = Plan(study, request, same, systems, shared)
   for place in study_lib.places(study, request):
     if needed := study.needed(request, place):
-      run = lambda system, place=place: study_lib.Run(place, 0, system)
-      all_of = {s: settings(made, run(s)) for s in study.systems}
-      same[place] = {
-        system: next(name for name in all_of if all_of[name] == config)
-        for system, config in all_of.items()
-      }
+      shared[place] = _first_of_equals(made, place)
+      same[place] = _same(shared[place], request.tried)
       trained = {same[place][system] for system in needed}
       systems[place] = tuple(s for s in study.systems if s in trained)
   return made
 
 
+def _first_of_equals(plan, place) -> dict[tuple[str, str], tuple[str, str]]:
+  """Of every system and setting, asked for or not, so that runs stay."""
+  first: dict[str, tuple[str, str]] = {}
+  shared = {}
+  for setting in plan.study.tried:
+    for system in plan.study.systems:
+      made = settings(plan, study_lib.Run(place, 0, system, setting))
+      own = system, setting
+      shared[own] = first.setdefault(repr(made), own)
+  return shared
+
+
+def _same(shared, tried) -> dict[str, str]:
+  """Systems that are equal in all settings that are tried."""
+  first: dict[tuple[tuple[str, str], ...], str] = {}
+  runs_of = lambda system: tuple(shared[system, name] for name in tried)
+  systems = dict.fromkeys(system for system, _ in shared)
+  return {name: first.setdefault(runs_of(name), name) for name in systems}
+
+
 def settings(plan: Plan, run: study_lib.Run) -> config_lib.Config:
   """The configuration of a run but for the fields that other runs decide."""
   study, request = plan.study, plan.request
-  made = study.preset(run.place, run.system)
-  made.data.data_root = request.data_root
-  made.data.cache_dir = request.cache_dir
-  fields = {**request.changes, **study.changes(request, run)}
-  config_lib.change(made, fields | {'train.seed': run.seed})
+  own = study_lib.directory(study, request, run.place)
+  if own and study.directories:
+    made = study.directories.preset(own, run.place, run.system)
+    made.data.prepared = own.path
+  else:
+    made = study.preset(run.place, run.system)
+    made.data.data_root = request.data_root
+    made.data.cache_dir = request.cache_dir
+  config_lib.change(made, _changes(plan, run))
   return made
+
+
+def _changes(plan, run) -> dict[str, Any]:
+  """Fields in which a run departs from its preset, but for `follows`."""
+  study, request = plan.study, plan.request
+  return {
+    **request.changes,
+    **study.changes(request, run),
+    **study.tried[run.setting],
+    'train.seed': run.seed,
+  }
 
 
 def config(plan: Plan, run: study_lib.Run) -> config_lib.Config | None:
   """The configuration of a run; None while it waits for another one."""
-  follows = plan.study.follows(plan, run)
+  follows = plan.study.follows(plan, run) if run.setting else None
   if follows is None:
     return None
   made = settings(plan, run)
@@ -69,19 +106,80 @@ def config(plan: Plan, run: study_lib.Run) -> config_lib.Config | None:
 
 
 def runs(plan: Plan) -> list[study_lib.Run]:
-  """All runs in the order they are trained: all there is of a seed first."""
-  return [
-    study_lib.Run(place, seed, system)
-    for seed in plan.request.seeds
+  """All runs in the order they are trained: all there is of a seed first.
+
+  Every setting is tried with the first seed. With others only the chosen one is
+  trained, which is '' as long as it is open.
+  """
+  first, *others = plan.request.seeds
+  every = [
+    shared(plan, study_lib.Run(place, first, system, setting))
     for place, systems in plan.systems.items()
     for system in systems
+    for setting in plan.request.tried
   ]
+  chosen = [*_chosen(plan)] if others else []
+  every += [
+    shared(plan, run._replace(seed=seed)) for seed in others for run in chosen
+  ]
+  return [*dict.fromkeys(every)]
+
+
+def _chosen(plan) -> Iterator[study_lib.Run]:
+  """The run of every system, of the first seed."""
+  for place, systems in plan.systems.items():
+    for system in systems:
+      setting = choice(plan, place, system) or ''
+      yield study_lib.Run(place, plan.request.seeds[0], system, setting)
+
+
+def shared(plan: Plan, run: study_lib.Run) -> study_lib.Run:
+  """The run that stands for one: the first of equal configuration."""
+  own = run.system, run.setting
+  system, setting = plan.shared.get(run.place, {}).get(own, own)
+  return run._replace(system=system, setting=setting)
+
+
+def choice(plan: Plan, place: study_lib.Place, system: str) -> str | None:
+  """The setting of a system: the best on validation, of equal ones the first.
+
+  Returns:
+    None as long as a run of the first seed is missing.
+  Raises:
+    types.UserError: a run that is damaged or another.
+  """
+  tried, seed = plan.request.tried, plan.request.seeds[0]
+  if len(tried) == 1:
+    return tried[0]
+  if plan.chosen is not None:
+    return plan.chosen[place, system]
+  values = {}
+  for setting in tried:
+    run = study_lib.Run(place, seed, system, setting)
+    if (made := report(plan, run)) is None:
+      return None
+    with reading(plan, run):
+      values[setting] = made['training']['selected_value']
+  return max(values, key=values.__getitem__)
+
+
+def decided(plan: Plan) -> Plan:
+  """The plan with what is chosen by now, so that no report is read again."""
+  return plan._replace(
+    chosen={
+      (place, system): choice(plan, place, system)
+      for place, systems in plan.systems.items()
+      for system in systems
+    }
+  )
 
 
 def workdir(plan: Plan, run: study_lib.Run) -> str:
-  """The directory of a run."""
-  place = pathlib.Path(plan.request.out, *run.place)
-  return str(place / f'seed{run.seed}' / run.system)
+  """The directory of a run, or of the one that stands for it."""
+  run = shared(plan, run)
+  place = pathlib.Path(plan.request.out, *run.place, f'seed{run.seed}')
+  with_setting = '' if run.setting in (study_lib.OWN, '') else f'-{run.setting}'
+  return str(place / f'{run.system}{with_setting}')
 
 
 def report(plan: Plan, run: study_lib.Run) -> dict[str, Any] | None:
@@ -101,6 +199,21 @@ def report(plan: Plan, run: study_lib.Run) -> dict[str, Any] | None:
   if path.is_file():
     run_directory.read_config(place)  # says so if there is none
   return files.read_json(path) if runs_lib.is_finished(made, place) else None
+
+
+@contextlib.contextmanager
+def reading(plan: Plan, run: study_lib.Run) -> Iterator[None]:
+  """Explains a report that lacks what is read of it."""
+  from twotsrec.training import run_directory
+
+  try:
+    yield
+  except (KeyError, TypeError) as error:
+    path = run_directory.report_path(workdir(plan, run))
+    raise types.UserError(
+      f'{path} is damaged or of another version ({error}); restore it from a'
+      ' copy, or train again in an empty --out'
+    ) from error
 
 
 # ---- Runs that depend on others, see `Study.follows`
@@ -196,6 +309,9 @@ def train(
   for done, run in enumerate(missing):
     if should_stop():
       return False
+    if not run.setting:  # all that is tried has a report by now
+      chosen = choice(plan, run.place, run.system) or ''
+      run = run._replace(setting=chosen)
     made, place = config(plan, run), workdir(plan, run)
     if made is None:
       raise types.UserError(
@@ -218,13 +334,20 @@ def train(
 def train_flags(plan: Plan, run: study_lib.Run) -> list[str]:
   """The flags of launch/train.py for the same run."""
   request, study = plan.request, plan.study
-  changes = {**request.changes, **study.changes(request, run)}
-  changes |= {'train.seed': run.seed}
-  changes |= study.follows(plan, run) or {}
+  changes = _changes(plan, run) | (study.follows(plan, run) or {})
+  own = study_lib.directory(study, request, run.place)
+  if own and study.directories:
+    file = study.directories.file(own, run.place, run.system)
+    data = [f'--config.data.prepared={own.path}']
+  else:
+    file = study.file(run.place, run.system)
+    data = [
+      f'--data_root={request.data_root}',
+      f'--config.data.cache_dir={request.cache_dir}',
+    ]
   return [
-    f'--config=configs/{study.file(run.place, run.system)}',
-    f'--data_root={request.data_root}',
-    f'--config.data.cache_dir={request.cache_dir}',
+    f'--config=configs/{file}',
+    *data,
     f'--workdir={workdir(plan, run)}',
     *(f'--config.{name}={_field(value)}' for name, value in changes.items()),
   ]
@@ -243,8 +366,13 @@ def command(plan: Plan) -> str:
   for flag in (table.flag for table in study.tables.values()):
     given[flag] = [t for t in request.tables if study.tables[t].flag == flag]
   given |= request.axes
+  if request.prepared:
+    given['datasets'] = study_lib.named_datasets(request)
+    given['prepared'] = [own.path for own in request.prepared.values()]
   if study.option and (study.asked or {*request.systems} != {*study.systems}):
     given[study.option] = request.systems
+  if request.tried != (study_lib.OWN,):
+    given['tried'] = request.tried
   given['seeds'] = request.seeds
   listed: dict[str, Any] = {k: ','.join(map(str, v)) for k, v in given.items()}
   listed |= request.numbers
@@ -256,7 +384,8 @@ def command(plan: Plan) -> str:
 
 def _with_root(plan: Plan) -> Plan:
   """The plan with something to read where there is no folder of data."""
-  root = plan.request.data_root or 'DIR'
+  named = study_lib.named_datasets(plan.request)
+  root = plan.request.data_root or ('DIR' if named else '')
   return plan._replace(request=plan.request._replace(data_root=root))
 
 

@@ -1,6 +1,7 @@
 """Records of finished runs as documents show them, whatever they rank."""
 
 from collections.abc import Mapping, Sequence
+import pathlib
 from typing import Any, NamedTuple
 
 from twotsrec.studies import plans
@@ -89,6 +90,10 @@ class Training(NamedTuple):
   epochs: int | None = None
   selected_epoch: int | None = None
   device: str | None = None
+  selected_value: Any = None  # on validation; of some recipes
+
+
+COSTS = Training._fields[:-1]  # that every report has
 
 
 class Finished(NamedTuple):
@@ -97,6 +102,14 @@ class Finished(NamedTuple):
   data: dict[str, Any]  # counts of the dataset
   training: Training
   details: Any  # of `offline.read` or `online.read`
+
+
+class Tuning(NamedTuple):
+  """The setting of a system, chosen of several on validation."""
+
+  setting: str  # of `Study.tried`
+  values: dict[str, Any]  # by setting, of the first seed
+  seconds: float  # of the trainings of that seed, together
 
 
 class Measured(NamedTuple):
@@ -108,6 +121,7 @@ class Measured(NamedTuple):
   # A record of the cost for every seed; None where nothing is to be trained.
   trainings: list[Any] | None = None
   spread: dict[Key, list[float]] = {}  # of some cells the value of each seed
+  tuning: Tuning | None = None  # where several settings were tried
 
 
 class Block(NamedTuple):
@@ -115,7 +129,8 @@ class Block(NamedTuple):
 
   systems: dict[str, Measured | None]  # None if no run has finished
   tables: dict[str, dict[str, str]]  # {table: {row: whose run stands for it}}
-  commands: dict[str, str]  # {system: line that trains it, first seed}
+  # {last part of the directory: line that trains it}, of the first seed
+  commands: dict[str, str]
   claims: list[Any] = []  # of the study, judged
   compared: list[Any] = []  # pairs of systems at length
   curves: list[Any] = []  # of validation
@@ -157,8 +172,12 @@ def block(
 ) -> Block:
   """The systems of a place in tables and commands; missing ones are None."""
   study, request, trained = plan.study, plan.request, plan.systems[place]
-  run = lambda system: study_lib.Run(place, request.seeds[0], system)
   asked = {*request.systems, *study.needed(request, place)}
+  first = [
+    (pathlib.Path(plans.workdir(plan, run)).name, run)
+    for run in plans.runs(plan)
+    if (run.place, run.seed) == (place, request.seeds[0])
+  ]
   return Block(
     systems={system: systems.get(system) for system in trained},
     tables={
@@ -166,6 +185,6 @@ def block(
       for name, table in study.tables.items()
       if name in request.tables
     },
-    commands={s: plans.train_command(plan, run(s)) for s in trained},
+    commands={name: plans.train_command(plan, run) for name, run in first},
     claims=list(claims),
   )

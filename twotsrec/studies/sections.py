@@ -9,6 +9,7 @@ from twotsrec.studies import document
 from twotsrec.studies import results
 from twotsrec.studies import study as study_lib
 from twotsrec.studies import tables
+from twotsrec.studies import tuning
 
 # ---- Rankings of held-out items
 
@@ -99,10 +100,10 @@ def runs(*axes: str) -> tables.Section:
   Args:
     *axes: heads of the last values of a place, before the system.
   """
-  head = [
-    *axes, 'system', 'seed', 'epochs', 'selected', 'training seconds',
-    'evaluation seconds',
+  costs = [
+    'seed', 'epochs', 'selected', 'training seconds', 'evaluation seconds'
   ]  # fmt: skip
+  tried = ['setting', 'on validation', 'chosen']
   shown = lambda value, form='': '-' if value is None else f'{value:{form}}'
 
   def section(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
@@ -116,10 +117,12 @@ def runs(*axes: str) -> tables.Section:
       [values.index(value) for values, value in inside(run)],
       study.systems.index(run.system),
     )
+    of_tried = tuning.of_runs(page.plan, chapter)
     rows = [
       [
         *(study.labels.get(value, value) for _, value in inside(run)),
         run.system,
+        *of_tried.get(run, ()),
         str(run.seed),
         shown(cost.epochs),
         shown(cost.selected_epoch),
@@ -130,6 +133,7 @@ def runs(*axes: str) -> tables.Section:
       for cost in [chapter.runs[run]]
     ]
     yield '### Runs'
+    head = [*axes, 'system', *(tried if of_tried else ()), *costs]
     yield document.piped(head, rows)
     yield from document.commands(page, chapter)
 

@@ -5,6 +5,7 @@ to define its flags, so what a declaration is made of imports no arrays.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 
 Place = tuple[str, ...]  # a value of every axis
+OWN = 'own'  # the setting of `Study.tried` that changes nothing
 
 
 class Choice(NamedTuple):
@@ -38,15 +40,17 @@ class Table(NamedTuple):
   # (page, chapter) -> Markdown paragraphs, each
   parts: tuple[Callable[..., Iterable[str]], ...] = ()
   flag: str = 'table'  # that names it
-  # (chapters, path) -> whether a picture was drawn
+  # (chapters, or the records of `data`; path) -> whether a picture was drawn
   picture: Callable[..., bool] | None = None
   picture_name: str = ''  # its file is STUDY_NAME.png; '' is the table's name
   caption: str = ''  # of the picture; '' takes the title
-  # Whether its picture stands before all chapters, with parts that take the
-  # page alone.
+  # Whether it stands before all chapters, if there is a picture or a record,
+  # with parts that take the page alone.
   first: bool = False
   # Folder of the runs -> a record of its own, such as a simulation.
   collect: Callable[[pathlib.Path], Any] | None = None
+  # Prepared data of a chapter -> a record of its own; no run is needed.
+  data: Callable[[Any], Any] | None = None
 
 
 class Offline(NamedTuple):
@@ -70,6 +74,22 @@ class Run(NamedTuple):
   place: Place
   seed: int
   system: str
+  setting: str = OWN  # of `Study.tried`; '' while it waits for the choice
+
+
+class Directory(NamedTuple):
+  """A prepared directory of one's own, as launch/prepare.py writes it."""
+
+  path: str
+  behaviors: tuple[str, ...]  # the target last; () where none are told apart
+
+
+class OnDirectories(NamedTuple):
+  """How a study takes prepared directories, in place of `Study`'s functions."""
+
+  preset: Callable[[Directory, Place, str], config_lib.Config]
+  file: Callable[[Directory, Place, str], str]
+  least_behaviors: int = 0
 
 
 class Request(NamedTuple):
@@ -84,6 +104,9 @@ class Request(NamedTuple):
   cache_dir: str  # where datasets are prepared
   out: str  # of the runs and the document
   changes: Mapping[str, Any] = {}  # fields of every run besides its preset
+  tried: tuple[str, ...] = (OWN,)  # of `Study.tried`
+  # By their last part, which is a value of the axis `datasets`.
+  prepared: Mapping[str, Directory] = {}
 
 
 class Study(NamedTuple):
@@ -119,6 +142,12 @@ class Study(NamedTuple):
   asked: tuple[str, ...] = ()  # systems it names by default; () for all
   numbers: Mapping[str, Number] = {}  # flags of the study's own
   seeds: tuple[int, ...] = (0,)  # by default
+  # {setting: fields} that every system may be trained with, `OWN` first. Where
+  # several are asked for, each system has the one with the highest value of its
+  # train.select_metric on validation, of the first seed. Of studies measured
+  # `Offline`, whose runs follow no others.
+  tried: Mapping[str, Mapping[str, Any]] = {OWN: {}}
+  directories: OnDirectories | None = None  # if it takes any (--prepared)
 
 
 def choices(study: Study) -> dict[str, Choice]:
@@ -141,6 +170,12 @@ def choices(study: Study) -> dict[str, Choice]:
   if study.option:
     text = f'Rows of the tables: {", ".join(study.systems)}.'
     named[study.option] = Choice(study.systems, study.asked, help=text)
+  if len(study.tried) > 1:
+    text = (
+      f'Settings of the training, of {", ".join(study.tried)}; of several each'
+      ' system has the best on validation.'
+    )
+    named['tried'] = Choice(tuple(study.tried), (OWN,), help=text)
   return made | {
     flag: choice._replace(
       default=choice.default or choice.values,
@@ -162,15 +197,17 @@ def ask(
 
   Args:
     study: of whom.
-    given: values by flag: names, seeds (which may be text) and numbers; a
-      missing flag takes its default. Where several flags name tables, they may
-      be empty, and all of them empty ask for everything.
+    given: values by flag: names, seeds (which may be text), numbers and paths;
+      a missing flag takes its default. Where several flags name tables, they
+      may be empty, and all of them empty ask for everything. With `prepared`
+      directories only the `datasets` that are given are asked for.
     out: see `Request`, as for the others.
     data_root: folder of the datasets.
     cache_dir: folder where they are prepared.
     changes: fields of every run.
   Raises:
-    types.UserError: an unknown or missing name, or no seed.
+    types.UserError: an unknown or missing name, no seed, or a directory that
+      the study cannot take.
   """
   named = choices(study)
   flags = dict.fromkeys(table.flag for table in study.tables.values())
@@ -182,9 +219,14 @@ def ask(
     for flag, choice in named.items()
     if given.get(flag) or flag not in optional
   }
+  axes = {flag: names[flag] for flag in study.axes}
+  directories = _directories(study, given.get('prepared', ()))
+  if directories:
+    asked = axes['datasets'] if 'datasets' in given else ()
+    axes['datasets'] = (*asked, *directories)
   request = Request(
     tables=tuple(name for flag in flags for name in names.get(flag, ())),
-    axes={flag: names[flag] for flag in study.axes},
+    axes=axes,
     systems=names[study.option] if study.option else study.systems,
     seeds=_seeds(given.get('seeds', study.seeds)),
     numbers={
@@ -195,6 +237,8 @@ def ask(
     cache_dir=cache_dir,
     out=str(out),
     changes=changes or {},
+    tried=names.get('tried', (OWN,)),
+    prepared=directories,
   )
   if any(study.tables[table].rows for table in request.tables) and not any(
     study.needed(request, place) for place in places(study, request)
@@ -217,6 +261,29 @@ def _names(flag, names, allowed) -> tuple[str, ...]:
   return tuple(dict.fromkeys(names))
 
 
+def _directories(study, paths) -> dict[str, Directory]:
+  from twotsrec.data import prepared as prepared_lib  # brings arrays
+
+  found: dict[str, Directory] = {}
+  for path in paths:
+    behaviors = tuple(prepared_lib.load(path).manifest['behaviors'])
+    if len(behaviors) < study.directories.least_behaviors:
+      listed = ', '.join(behaviors) or 'none'
+      raise types.UserError(
+        f'--prepared: the behaviors of {path} are {listed}, but the study needs'
+        f' {study.directories.least_behaviors} or more; prepare the log with'
+        ' --behavior_column and --behaviors'
+      )
+    name = pathlib.Path(os.path.abspath(path)).name
+    if name in found or name in study.axes['datasets'].values:
+      raise types.UserError(
+        f'--prepared: {path} would be called {name}, as another dataset is;'
+        ' rename it'
+      )
+    found[name] = Directory(path, behaviors)
+  return found
+
+
 def _seeds(given: Iterable[int | str]) -> tuple[int, ...]:
   written = [str(seed) for seed in given]
   for seed in written:
@@ -227,6 +294,18 @@ def _seeds(given: Iterable[int | str]) -> tuple[int, ...]:
   if not written:
     raise types.UserError('--seeds is empty; write 0,1,2')
   return tuple(dict.fromkeys(map(int, written)))
+
+
+def directory(study: Study, request: Request, place: Place) -> Directory | None:
+  """The prepared directory of a place; None on a named dataset."""
+  dataset = dict(zip(study.axes, place, strict=True)).get('datasets', '')
+  return request.prepared.get(dataset)
+
+
+def named_datasets(request: Request) -> tuple[str, ...]:
+  """Those that are read from `data_root`."""
+  asked = request.axes.get('datasets', ())
+  return tuple(name for name in asked if name not in request.prepared)
 
 
 def places(study: Study, request: Request) -> list[Place]:
