@@ -166,17 +166,38 @@ def test_a_variant_of_the_head_is_what_its_row_says(variant):
   )  # fmt: skip
 
 
-def test_the_operating_point_is_that_of_the_authors_code():
-  made = copf.preset('taobao-copf')
+@pytest.mark.parametrize(
+  ('dataset', 'variant', 'temperature'),
+  [('taobao-copf', 'copf_released', 0.2), ('beibei-copf-noview', 'copf', 0.1)],
+)
+def test_the_operating_point_is_that_of_the_authors_code(
+  dataset, variant, temperature
+):
+  made = copf.preset(dataset, variant)
   head, loss, train = made.head, made.behavior, made.train
   assert (head.alpha, head.beta, head.transfer_layers) == (0.1, 0.001, 1)
   assert (head.tower, head.score_scale) == ('sum', (300.0,))
   assert (loss.bpr_scale, loss.l2, loss.contrastive) == (3.0, 0.01, 1.0)
-  assert (loss.samples, loss.decay_rate, loss.temperature) == (40, 0.96, 0.2)
+  assert (loss.samples, loss.decay_rate) == (40, 0.96)
+  assert loss.temperature == temperature and made.fusion.num_layers == ()
   assert (train.batch_size, train.epochs, train.learning_rate) == (
     256, 200, 1e-3
   )  # fmt: skip
   assert train.select_on == 'validation'
+
+
+def test_what_was_searched_is_for_copf_and_its_variants_alone():
+  searched = lambda variant: (
+    copf.preset('taobao-copf', variant).train.learning_rate,
+    copf.preset('taobao-copf', variant).head.score_scale,
+  )
+  for variant in ('copf', 'wo_con', 'copf_c', 'mmoe', 'copf_prior'):
+    assert searched(variant) == searched('copf') != (1e-3, (300.0,))
+  for variant in ('copf_released', 'cigf', 'pkef_dfme'):
+    assert searched(variant) == (1e-3, (300.0,))
+
+
+def test_the_head_is_released_as_the_authors_code_has_it():
   released = copf.preset('taobao-copf', 'copf_released').head
   assert released.transfer_scale == 0.1 and not released.modulate_residual
 

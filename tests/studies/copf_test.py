@@ -316,7 +316,7 @@ def test_the_chosen_setting_stands_for_its_system(tmp_path):
   text = document.markdown(page)
   assert document.missing(page) == 3
   assert 'Every system is given 2 settings of the training: own (its' in text
-  assert 'fast (train.batch_size=1024 train.learning_rate=0.01 beh' in text
+  assert 'fast (train.batch_size=1024 train.learning_rate=0.03 beh' in text
   assert 'with the best HR@10 on validation' in text
   copf = _block(page).systems['copf']
   assert copf.tuning.values == {'own': 0.2, 'fast': 0.3}

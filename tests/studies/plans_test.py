@@ -128,9 +128,10 @@ def test_equal_settings_of_copf_are_trained_once(tmp_path):
   shared = lambda dataset: {
     system: other for system, other in same[dataset,].items() if other != system
   }
-  common = {'bilinear': 'wo_dfme', 'layers_1': 'copf', 'alpha_0.1': 'copf'}
-  assert shared('taobao-copf') == common | {'temperature_0.2': 'copf'}
-  assert shared('beibei-copf-noview') == common | {'temperature_0.1': 'copf'}
+  common = {'bilinear': 'wo_dfme', 'alpha_0.1': 'copf'}
+  copf = lambda *points: common | dict.fromkeys(points, 'copf')
+  assert shared('taobao-copf') == copf('layers_2', 'temperature_0.2')
+  assert shared('beibei-copf-noview') == copf('layers_1', 'temperature_0.1')
 
 
 def test_systems_of_copf_differ_in_their_settings_alone(tmp_path):
@@ -159,8 +160,8 @@ def test_systems_of_copf_differ_in_their_settings_alone(tmp_path):
   copf = copf_lib.preset('beibei-copf-noview')
   assert _changed(plan, without, copf) == common | {'behavior.contrastive': 0.0}
   # Three behaviors have three numbers of layers.
-  made = changed('taobao-copf', 'layers_2')
-  assert made['fusion.num_layers'] == (2, 2, 2)
+  made = changed('taobao-copf', 'layers_3')
+  assert made['fusion.num_layers'] == (3, 3, 3)
 
 
 def test_all_systems_are_no_part_of_the_command(tmp_path):
