@@ -50,18 +50,17 @@ _SETTINGS = {
   'synthetic-behaviors': {},
 }
 
-# Layers, scale of the scores and schedule of COPF and its variants, where they
-# were searched on validation; the paper leaves layers and scale open. What the
-# authors released stays as it is.
+# Layers and schedule of COPF and its variants, where they were searched on
+# validation; the paper leaves the layers open. What the authors released stays
+# as it is. With `head.score_scale=100` ten epochs at .8 are nearly as good.
 # Departure: the printed rate is 1e-3 without an end, and the authors' code has
 # it times .96 an epoch, for 200 epochs.
 _SEARCHED = {
   'taobao-copf': {
     'fusion.num_layers': (2, 2, 2),
-    'head.score_scale': (100.0,),
     'train.learning_rate': 2e-3,
-    'train.epochs': 20,
-    'behavior.decay_rate': 0.9,
+    'train.epochs': 40,
+    'behavior.decay_rate': 0.93,
   },
 }
 
