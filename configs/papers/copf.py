@@ -102,10 +102,6 @@ def _variant(system):
   return REFERENCE if system in POINTS else system
 
 
-def _layers(dataset):
-  return copf.preset(dataset).fusion.num_layers
-
-
 def _point(request, run):
   """The field in which a point of a sweep departs from COPF."""
   dataset, system = run.place[0], run.system
@@ -116,8 +112,8 @@ def _point(request, run):
     own = request.prepared.get(dataset)
     number = len(own.behaviors) if own else copf.num_behaviors(dataset)
     value = (value,) * number
-    # One layer each is what an empty setting means.
-    if value == (1,) * number and (own or not _layers(dataset)):
+    preset = () if own else copf.preset(dataset).fusion.num_layers
+    if value == (preset or (1,) * number):  # an empty setting is one layer
       return {}
   return {field: value}
 
@@ -297,7 +293,7 @@ _ORDER = (
   ('5.3.1', 'wo_dfme', 'copf_d'),
   ('5.3.3', 'mmoe', 'shared_bottom'),
   ('5.3.3', 'ple', 'shared_bottom'),
-  ('5.3.3', 'wo_dfme', 'shared_bottom'),  # it is Bilinear
+  ('5.3.3', 'bilinear', 'shared_bottom'),
   ('5.3.3', 'pme', 'mesi'),
   *(
     ('5.4', f'{backbone}_dfme', backbone)

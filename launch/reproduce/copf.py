@@ -3,8 +3,8 @@
     python launch/reproduce/copf.py --data_root=DIR --out=runs/copf
     python launch/reproduce/copf.py --table=3 --variants=copf,wo_con,wo_back \
         --epochs=60 --data_root=DIR --out=runs/copf
-    python launch/reproduce/copf.py --table=2 --tried=own,slow,middle,fast \
-        --epochs=40 --data_root=DIR --out=runs/copf
+    python launch/reproduce/copf.py --table=2 --tried=slow,middle,fast \
+        --epochs=20 --data_root=DIR --out=runs/equal
     python launch/reproduce/copf.py --prepared=data/mine --out=runs/mine
     python launch/reproduce/copf.py --table=1,fig6 --data_root=DIR --out=runs/1
 

@@ -28,19 +28,22 @@ def log(rows, num_users, num_items, names=NAMES):
   )
 
 
-@settings
-@hypothesis.given(
-  strategies.lists(
-    strategies.tuples(
-      strategies.integers(0, 4), strategies.integers(1, 5),
-      strategies.sampled_from(
-        [(0, TRAIN), (1, TRAIN), (2, TRAIN), (2, VALIDATION), (2, TEST)]
-      ),
+# (user, item, (behavior, split)) of some events.
+DRAWN = strategies.lists(
+  strategies.tuples(
+    strategies.integers(0, 4),
+    strategies.integers(1, 5),
+    strategies.sampled_from(
+      [(0, TRAIN), (1, TRAIN), (2, TRAIN), (2, VALIDATION), (2, TEST)]
     ),
-    min_size=1,
-    max_size=40,
-  )
-)  # fmt: skip
+  ),
+  min_size=1,
+  max_size=40,
+)
+
+
+@settings
+@hypothesis.given(DRAWN)
 def test_patterns_equal_a_literal_loop(drawn):
   rows = [(user, item, *kind) for user, item, kind in drawn]
   names, shown = behaviors.before_test(log(rows, 5, 5))
@@ -64,18 +67,7 @@ def pairs(found):
 
 
 @settings
-@hypothesis.given(
-  strategies.lists(
-    strategies.tuples(
-      strategies.integers(0, 4), strategies.integers(1, 5),
-      strategies.sampled_from(
-        [(0, TRAIN), (1, TRAIN), (2, TRAIN), (2, VALIDATION), (2, TEST)]
-      ),
-    ),
-    min_size=1,
-    max_size=40,
-  )
-)  # fmt: skip
+@hypothesis.given(DRAWN)
 def test_pairs_equal_sets_of_training_rows(drawn):
   rows = [(user, item, *kind) for user, item, kind in drawn]
   data = log(rows, 5, 5)

@@ -356,6 +356,23 @@ def test_the_chosen_setting_stands_for_its_system(tmp_path):
   assert settings == {'own', 'fast', ''}
 
 
+def test_claims_are_judged_by_the_run_that_stands_for_a_system(tmp_path):
+  """Bilinear is the run of w/o DFME; MMOE has none."""
+  variants = ('copf', 'wo_dfme', 'copf_d', 'bilinear', 'shared_bottom', 'mmoe')
+  plan = finished.plan(
+    'copf', tmp_path, table=('3', '5'), variants=variants, seeds=(0,)
+  )
+  for system, worse in {'wo_dfme': 2, 'copf_d': 1, 'shared_bottom': 6}.items():
+    finished.write_copf(plan, finished.run(DATASET, system), worse)
+  text = document.markdown(document.collect(plan, written.RESAMPLES))
+  _, *rows = written.section(text, 'What holds')
+  assert [row[:2] for row in rows] == [
+    ['sec. 5.3.1: w/o DFME above COPF-D', 'does not hold'],
+    ['sec. 5.3.3: MMOE above SB', '-'],
+    ['sec. 5.3.3: Bilinear above SB', 'holds'],
+  ]
+
+
 def test_runs_on_changed_data_are_not_compared(tmp_path):
   plan = finished.plan('copf', tmp_path, seeds=(0,), table=('3',))
   _write(plan, DATASET, 'copf')

@@ -27,12 +27,16 @@ def test_a_picture_has_a_line_of_either_kind_for_each_system(tmp_path):
   texts = ' '.join(xml.parse(picture).getroot().itertext())
   for text in ('ours', 'theirs', 'a-shop', figures.digest(tables)):
     assert text in texts
-  lines = [
-    node
-    for node in xml.parse(picture).iter()
-    if node.get('id', '').startswith('line2d')
-  ]
-  assert len(lines) >= 2 * 3  # two lines and a star for each
+  looks = [node.get('style', '') for node in xml.parse(picture).iter()]
+  for color in figures.COLORS[:2]:
+    of_system = [
+      look
+      for look in looks
+      if look.startswith('fill: none') and f'stroke: {color}' in look
+    ]
+    # Its two curves, and their samples in the legend but for the dashed one.
+    assert ['dasharray' in look for look in of_system].count(True) == 1
+    assert ['dasharray' in look for look in of_system].count(False) == 2
 
 
 def test_the_picture_of_the_results_is_drawn_from_their_numbers():

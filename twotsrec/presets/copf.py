@@ -52,7 +52,7 @@ _SETTINGS = {
 
 # Layers and schedule of COPF and its variants, where they were searched on
 # validation; the paper leaves the layers open. What the authors released stays
-# as it is. With `head.score_scale=100` ten epochs at .8 are nearly as good.
+# as it is.
 # Departure: the printed rate is 1e-3 without an end, and the authors' code has
 # it times .96 an epoch, for 200 epochs.
 _SEARCHED = {

@@ -34,6 +34,8 @@ class Evidence(NamedTuple):
   # (system, relative) -> how far test events move states, perhaps relative to
   # their length
   moved: Callable[[str, bool], Between | None] = lambda system, relative: None
+  # {system: the one whose run stands for it}; others stand for themselves
+  same: Mapping[str, str] = {}
 
 
 class Judged(NamedTuple):
@@ -93,7 +95,8 @@ def exceeds(
     if not {system, reference} <= {*evidence.systems}:
       return None
     measured = evidence.systems[system]
-    against = measured.against.get(reference, {}) if measured else {}
+    other = evidence.same.get(reference, reference)
+    against = measured.against.get(other, {}) if measured else {}
     rows = {key[-1]: row for key, row in against.items() if key[0] == metric}
     groups = [place for place in rows if place.startswith('group ')]
     chosen = {

@@ -75,7 +75,7 @@ def save(drawn: Any, path: pathlib.Path, numbers: Any = None) -> None:
   import matplotlib  # pyright: ignore[reportMissingImports]
 
   # Text stays text, which is small.
-  settings = {
+  settings: dict[Any, Any] = {
     'svg.fonttype': 'none',
     'svg.hashsalt': 'twotsrec',
     'font.sans-serif': ['DejaVu Sans', 'Helvetica'],

@@ -112,7 +112,7 @@ def measure(
 
 
 def _block(measures, plan, place, done, resamples) -> results.Block:
-  systems = {}
+  systems, same = {}, plan.same[place]
   stands = _standing(plan, place, done)
   workdirs = {
     system: {seed: plans.workdir(plan, run) for seed, run in seeds.items()}
@@ -123,7 +123,12 @@ def _block(measures, plan, place, done, resamples) -> results.Block:
     for by in measures.by
     for reference, others in measures.pairs.items()
     for pair in compare_pairs(
-      workdirs, reference, others, resamples, measures.metrics, by
+      workdirs,
+      same[reference],
+      [*dict.fromkeys(same[k] for k in others if same[k] != same[reference])],
+      resamples,
+      measures.metrics,
+      by,
     )
   ]
   for system, seeds in workdirs.items():
@@ -137,8 +142,9 @@ def _block(measures, plan, place, done, resamples) -> results.Block:
         trainings=[run.training for run in runs],
         tuning=_tuning(plan, place, system, done),
       )
-  named = {system: systems.get(system) for system in workdirs}
-  judged = claims_lib.judge(plan.study.claims, claims_lib.Evidence(named))
+  named = {name: systems.get(of) for name, of in same.items() if of in workdirs}
+  evidence = claims_lib.Evidence(named, same=same)
+  judged = claims_lib.judge(plan.study.claims, evidence)
   return results.block(plan, place, systems, judged)._replace(
     compared=compared, curves=_curves(measures, plan, stands, done)
   )
