@@ -24,7 +24,6 @@ from twotsrec.data import stream_jobs
 from twotsrec.models import behavior_heads
 from twotsrec.models import fusion as fusion_lib
 from twotsrec.models import shared_heads
-from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
@@ -199,7 +198,7 @@ def test_conditions_are_about_values_there_are():
     ('groups.key', groups.KEYS),
     ('groups.balance', groups.BALANCES),
     ('train.method', ('aggregator', *sequential.NAMES, 'separate')),
-    ('train.objective', tuple(objectives.OBJECTIVES)),
+    ('train.objective', (*losses.OF_CANDIDATES, 'gbce', 'cross_entropy')),
     ('train.batching', plans.BATCHINGS),
     ('train.penalty', ('none', *penalties.NAMES)),
     ('fusion.normalization', graph.NORMALIZATIONS),

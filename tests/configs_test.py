@@ -60,6 +60,9 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
   expected |= {'configs/own.py', 'configs/copf/own.py'}
   expected |= {'configs/copf/amazon_book.py'}
+  expected |= {
+    f'configs/sequences/{data}.py' for data in ('ml1m', 'beauty', 'games')
+  }
   expected |= {*PIN, *BEHAVIORS, *TWO_TIME}
   assert expected <= set(NAMES)
 
@@ -79,7 +82,7 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
     closed_form.make_model(config.model.name, 9, config.closed_form)
   else:
     model = models.make(config.model)
-    objectives.make(config.train.objective, model)
+    objectives.make(objectives.of_config(config, 9), model)
   aggregators.make(config.aggregator)
   assert config.aggregator.name == 'joint'
   # A change of one is no change of the next.

@@ -22,6 +22,7 @@ from twotsrec.fields import at_least
 from twotsrec.fields import below
 from twotsrec.fields import between
 from twotsrec.fields import free
+from twotsrec.fields import inside
 from twotsrec.fields import one_of
 from twotsrec.fields import read_if
 from twotsrec.fields import read_unless
@@ -40,6 +41,7 @@ STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
 CANDIDATES = (
   'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog',
 )  # fmt: skip
+OBJECTIVES = ('bce', 'bpr', 'hinge', 'softmax', 'gbce', 'cross_entropy')
 PRIOR_TERMS = ('repeats', 'neighbors', 'successors')
 FITTED = ('ease', 'item_knn', 'cascading_rank', 'pair_experts')
 
@@ -57,6 +59,10 @@ _TRANSFER = read_if('train.method', 'grad_transfer')
 _PENALIZED = read_unless('train.penalty', 'none')
 _FISHR = read_if('train.penalty', 'fishr')
 _PLUGGED = read_unless('plugin.name', 'none')
+_NEGATIVES = read_unless('train.objective', 'cross_entropy')
+_MASKED = read_if('train.positions', 'masked')
+_SOFTMAX = read_if('train.objective', 'softmax')
+_GBCE = read_if('train.objective', 'gbce')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
 _UPDATED = read_unless('two_time.cell', 'lstm')
 _DRAWN = read_if('two_time.pool', 'event')
@@ -93,9 +99,13 @@ class DataConfig:
   gamma: float = free(1.0)  # built-in log only: group's own share of taste
   seed: int = at_least(0, 0)  # built-in log and fixed negatives
   history_length: int = at_least(1, 50)  # ours (authors use 30, SASRec 200)
-  num_negatives: int = at_least(1, 4)  # sec. 4.1.1
+  num_negatives: int = at_least(1, 4, _NEGATIVES)  # sec. 4.1.1
   negative_mode: str = one_of('per_epoch', 'static')  # static: authors' files
   negative_exclude: str = one_of('all', 'train')  # sec. 4.1.1 "not appeared"
+  # Whether every observed item has negatives of its own, or all positions of a
+  # sequence share theirs.
+  negative_sharing: str = one_of('none', 'sequence', read=_NEGATIVES)
+  negative_power: float = at_least(0, 0.0, _NEGATIVES)  # drawn ~ count^power
   behaviors: tuple[str, ...] = free(())  # target last; () is the dataset's
   strip_heldout: bool = free(False)  # COPF's files keep a pair's views
 
@@ -161,7 +171,11 @@ class TrainConfig:
   """Optimization (sec. 4.1.4) and when to stop."""
 
   method: str = one_of('aggregator', 'fish', 'grad_transfer', 'separate')
-  objective: str = one_of('bce', 'bpr', 'every_position')  # eq. 2
+  objective: str = one_of(*OBJECTIVES)  # eq. 2; cross_entropy: over all items
+  positions: str = one_of('last', 'every', 'masked')  # every: SASRec sec. 3.6
+  gbce_calibration: float = between(0, 1, 0.75, _GBCE)  # t; Petrov 2023
+  log_frequency: bool = free(False, _SOFTMAX)  # scores less log of the draws
+  mask_share: float = inside(0, 1, 0.2, _MASKED)  # BERT4Rec sec. 3.6, ML-1M
   batch_size: int = at_least(1, 512)  # sec. 4.1.4
   batching: str = one_of('proportional', 'natural', 'balanced')  # authors
   learning_rate: float = above(0, 1e-3)  # sec. 4.1.4, Adam

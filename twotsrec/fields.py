@@ -105,6 +105,12 @@ def below(high: float, default: Any, read: Read = ALWAYS) -> Any:
   return _declare(default, limits=limits, read=read)
 
 
+def inside(low: float, high: float, default: Any, read: Read = ALWAYS) -> Any:
+  """A number between `low` and `high`, neither of which it reaches."""
+  limits = (('above', low), ('below', high))
+  return _declare(default, limits=limits, read=read)
+
+
 def between(low: float, high: float, default: Any, read: Read = ALWAYS) -> Any:
   """A number from `low` to `high`."""
   limits = (('at least', low), ('at most', high))

@@ -39,6 +39,33 @@ def bpr_loss(margin: jax.Array) -> jax.Array:
   return jax.nn.softplus(-margin)
 
 
+def gbce_power(negatives: int, num_items: int, calibration: float) -> float:
+  """The power beta of gBCE, which undoes what sampling does to probabilities.
+
+      beta = a (t (1 - 1/a) + 1/a),   a = negatives / (I - 1)
+
+  With t = 0 it is 1, plain cross-entropy; with t = 1 it is a, and the sigmoid
+  of a trained score is the probability of the item.
+
+  Reference: Petrov and Macdonald 2023 (gSASRec), sec. 5.
+  """
+  rate = negatives / max(num_items - 1, 1)
+  return rate * (calibration * (1.0 - 1.0 / rate) + 1.0 / rate)
+
+
+def candidate_gbce_loss(scores: jax.Array, power: float) -> jax.Array:
+  """`candidate_bce_loss` with sigmoid(s)^power for the observed item, f32[...].
+
+  Args:
+    scores: f32[..., C], the observed item first.
+    power: beta, from `gbce_power`.
+  """
+  chex.assert_axis_dimension_gt(scores, -1, 1)
+  observed = power * jax.nn.softplus(-scores[..., 0])
+  others = jnp.sum(jax.nn.softplus(scores[..., 1:]), axis=-1)
+  return (observed + others) / scores.shape[-1]
+
+
 def candidate_bpr_loss(scores: jax.Array) -> jax.Array:
   """Mean BPR loss of an observed item against each negative, f32[...].
 

@@ -73,6 +73,8 @@ class Model(NamedTuple):
       rounding, with less work for candidates that all examples share; or None.
     any_length: whether histories may be cut after their last item: padding
       changes a score by no more than rounding does.
+    cloze: whether `encode_positions` looks ahead, and a position sees all
+      others but those that inputs['masked'], bool[B, L], hides (BERT4Rec).
   """
 
   init: Callable[..., Params]
@@ -82,6 +84,7 @@ class Model(NamedTuple):
   stages: Any = None
   shared: Model | None = None
   any_length: bool = False
+  cloze: bool = False
 
 
 class Features(NamedTuple):
@@ -113,6 +116,7 @@ class Stages(NamedTuple):
     classify: (classifier, features, candidate_rows) -> f32[B, C].
     summarize_positions: like `summarize` with leaves [B, L, ...]; or None.
     any_length: as in `Model`.
+    cloze: as in `Model`; `embed` reads inputs['masked'].
   """
 
   init: Callable[..., Params]
@@ -122,6 +126,7 @@ class Stages(NamedTuple):
   classify: Callable[..., jax.Array]
   summarize_positions: Callable[..., PyTree] | None = None
   any_length: bool = False
+  cloze: bool = False
 
 
 class Route(NamedTuple):
@@ -294,10 +299,17 @@ class Batch(NamedTuple):
 
   Attributes:
     history: i32[B, L], earlier items, oldest first, right-padded with 0.
-    candidates: i32[B, C], the observed item first, then the negatives.
+    candidates: i32[B, C], the observed item first, then its negatives; where
+      every position is trained, i32[B, L, C].
     user: i32[B].
     group: i32[B], 0..G-1.
     weight: f32[B], 1 for an example, 0 for filling.
+    shared: i32[B, S], negatives of all observed items of an example; or None.
+    log_chance: f32[B, S], or as the negatives of `candidates`: logarithm of how
+      probable each negative was, where negatives are drawn by popularity or a
+      loss asks for it; or None.
+    masked: bool[B, L], the items of the history that are hidden, and which the
+      candidates are of; or None.
   """
 
   history: jax.Array
@@ -305,3 +317,6 @@ class Batch(NamedTuple):
   user: jax.Array
   group: jax.Array
   weight: jax.Array
+  shared: jax.Array | None = None
+  log_chance: jax.Array | None = None
+  masked: jax.Array | None = None

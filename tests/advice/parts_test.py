@@ -18,19 +18,34 @@ MODELS = [
     [to('model.num_heads', 3, 'must divide model.width, which is 6')],
   ),
   Case(
-    "objective 'every_position' needs a causal",
-    [*SMALL, "train.objective='every_position'"],
-    [to('train.objective', 'bce', 'use train.objective=bce')],
+    "train.positions 'masked' needs a model that fills in",
+    [*SMALL, "train.positions='masked'"],
+    [to('train.positions', 'last', 'use train.positions=last')],
   ),
   Case(
-    "objective 'every_position' needs a causal",
-    [*SMALL[:3], "model.name='sasrec'", "train.objective='every_position'"],
+    "train.positions 'every' needs a causal",
+    [*SMALL, "train.positions='every'"],
+    [to('train.positions', 'last', 'use train.positions=last')],
+  ),
+  Case(
+    "train.positions 'every' needs a causal",
+    [*SMALL[:3], "model.name='sasrec'", "train.positions='every'"],
     [to('model.causal', ..., r'model\.causal=(True)')],
   ),
   Case(
-    '{} needs train.objective=bce, not {}',
+    '{} needs train.{}={}, not {}',
     [*SMALL, "train.penalty='fishr'", "train.objective='bpr'"],
     [to('train.objective', 'bce', 'needs train.objective=bce')],
+  ),
+  Case(
+    '{} needs train.{}={}, not {}',
+    [
+      *SMALL,
+      "model.name='gru4rec'",
+      "train.penalty='vrex'",
+      "train.positions='every'",
+    ],
+    [to('train.positions', 'last', 'needs train.positions=last')],
   ),
   Case(
     "train.penalty 'fishr' compares gradients",

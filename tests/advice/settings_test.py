@@ -231,13 +231,30 @@ TOGETHER = [
     )
   ),
   Case(
+    'data.negative_sharing sequence is for train.positions every or masked',
+    ["data.negative_sharing='sequence'"],
+    [
+      to('train.positions', 'every', 'train.positions every or masked'),
+      to('train.positions', 'masked', 'train.positions every or masked'),
+      default('data.negative_sharing', '; leave it out'),
+    ],
+  ),
+  Case(
+    'train.objective cross_entropy moves the rows of all items',
+    [
+      "train.objective='cross_entropy'",
+      "aggregator.table_gradients='rows'",
+    ],
+    [to('aggregator.table_gradients', 'dense', 'use dense')],
+  ),
+  Case(
     "groups.key 'sample_history_len' divides single samples",
     [
-      "train.objective='every_position'",
+      "train.positions='every'",
       "model.name='gru4rec'",
       "groups.key='sample_history_len'",
     ],
-    [to('train.objective', 'bce', 'train.objective=bce')],
+    [to('train.positions', 'last', 'train.positions=last')],
   ),
   Case(
     "groups.key 'sample_history_len' divides single samples",

@@ -90,6 +90,28 @@ DATA = [
     [to('data.prepared', '%rated_seen', 'prepare it with --dislikes=seen')],
   ),
   Case(
+    'dislikes to train against (--dislikes=negatives) take',
+    [
+      'model.width=4',
+      'groups.num_groups=2',
+      "train.objective='cross_entropy'",
+      on('rated'),
+    ],
+    [to('train.objective', 'softmax', 'another train.objective than cross')],
+  ),
+  Case(
+    'dislikes to train against (--dislikes=negatives) take',
+    [
+      'model.width=4',
+      'groups.num_groups=2',
+      "model.name='gru4rec'",
+      "train.positions='every'",
+      "data.negative_sharing='sequence'",
+      on('rated'),
+    ],
+    [to('data.negative_sharing', 'none', 'data.negative_sharing=none')],
+  ),
+  Case(
     'no user with {} events has an item left that',
     of_log('whole', "data.negative_exclude='train'"),
     [TO_THE_END],

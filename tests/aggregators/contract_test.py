@@ -203,14 +203,12 @@ def _toy():
   group = np.asarray(feed.group)
   plan = plans.make_plan(group, 3, 12, 'proportional', 0, 0)
   stacked = plans.stack_plan(plan, group, 3, 12)
-  batch_of = functools.partial(
-    feeds.make_batch, history_length=5, num_negatives=2, num_items=30
-  )
+  batch_of = functools.partial(feeds.make_batch, draws=feeds.Draws(5, 30, 2))
   over_groups = jax.vmap(batch_of, in_axes=(None, 0, None))
   batches = jax.jit(jax.vmap(over_groups, in_axes=(None, 0, None)))
   key = jax.random.key(7)
   return (
-    objectives.sampled_bce(model),
+    objectives.make(objectives.Loss(), model),
     batches(feed, stacked[:2], key),
     jnp.asarray(groups.sizes, jnp.float32),
     params,

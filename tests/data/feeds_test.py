@@ -17,19 +17,12 @@ AT_ONCE = 64  # examples, so that there is one program for each form of feed
 
 
 @functools.cache
-def _program(every_position):
-  return jax.jit(
-    functools.partial(
-      feeds.make_batch,
-      history_length=LENGTH,
-      num_negatives=NEGATIVES,
-      num_items=ITEMS,
-      every_position=every_position,
-    )
-  )
+def _program(positions, options):
+  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, positions, **dict(options))
+  return jax.jit(functools.partial(feeds.make_batch, draws=draws))
 
 
-def _batch(feed, examples, seed=0, every_position=False):
+def _batch(feed, examples, seed=0, positions='last', **options):
   """The batch of any number of examples, on the host."""
   examples = np.asarray(examples, np.int32)
   padded = np.pad(
@@ -38,7 +31,9 @@ def _batch(feed, examples, seed=0, every_position=False):
   parts = [
     jax.tree.map(
       np.asarray,
-      _program(every_position)(feed, part, jax.random.key(seed)),
+      _program(positions, tuple(options.items()))(
+        feed, part, jax.random.key(seed)
+      ),
     )
     for part in padded
   ]
@@ -126,8 +121,8 @@ def _with_dislikes(mode, timed):
 def test_what_was_rated_low_is_no_negative_or_is_trained_against(mode, timed):
   prepared, groups, low = _with_dislikes(mode, timed)
   for make, every in (
-    (feeds.make_feed, False),
-    (feeds.make_sequence_feed, True),
+    (feeds.make_feed, 'last'),
+    (feeds.make_sequence_feed, 'every'),
   ):
     feed = make(prepared, groups, _data(negative_exclude='train'))
     batch = _batch(feed, np.tile(np.arange(len(feed.user)), 6), 1, every)
@@ -173,7 +168,7 @@ def test_filling_has_no_weight():
 def test_a_sequence_feed_trains_every_next_training_event():
   prepared, groups = worlds.log()
   feed = feeds.make_sequence_feed(prepared, groups, _data())
-  batch = _batch(feed, np.arange(len(feed.user)), every_position=True)
+  batch = _batch(feed, np.arange(len(feed.user)), positions='every')
   for row, user in enumerate(batch.user):
     train = _events(prepared, user)[:-2]
     inputs, targets = train[:-1][-LENGTH:], train[1:][-LENGTH:]
@@ -184,6 +179,86 @@ def test_a_sequence_feed_trains_every_next_training_event():
     np.testing.assert_array_equal(batch.candidates[row, :count, 0], targets)
     drawn = set(np.ravel(batch.candidates[row, :count, 1:]).tolist())
     assert not drawn & set(_events(prepared, user).tolist())
+
+
+def test_sharing_gives_all_positions_of_a_sequence_the_same_negatives():
+  prepared, groups = worlds.log()
+  feed = feeds.make_sequence_feed(prepared, groups, _data())
+  batch = _batch(
+    feed, np.arange(len(feed.user)), positions='every', sharing=True
+  )
+  assert batch.candidates.shape == (len(feed.user), LENGTH, 1)
+  assert batch.shared.shape == (len(feed.user), NEGATIVES)
+  for user, drawn in zip(batch.user, batch.shared):
+    assert not set(drawn) & set(_events(prepared, user))
+
+
+def test_chances_are_those_of_a_uniform_draw_from_what_is_left():
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data())
+  batch = _batch(feed, np.arange(len(feed.user)), chances=True)
+  left = [ITEMS - len(set(_events(prepared, user))) for user in batch.user]
+  expected = np.repeat(-np.log(left)[:, None], NEGATIVES, axis=1)
+  np.testing.assert_allclose(batch.log_chance, expected, rtol=1e-6)
+
+
+def test_draws_by_popularity_follow_the_training_counts():
+  prepared, groups = worlds.log()
+  feed = feeds.make_feed(prepared, groups, _data(negative_power=1.0))
+  train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  counts = np.bincount(np.asarray(prepared.items)[train], minlength=ITEMS + 1)
+  drawn = np.concatenate(
+    [
+      _batch(feed, np.arange(len(feed.user)), seed, chances=True).candidates
+      for seed in range(20)
+    ]
+  )[:, 1:]
+  seen = np.bincount(np.ravel(drawn), minlength=ITEMS + 1)
+  assert seen[0] > 0  # an item of the user does not count
+  assert np.corrcoef(seen[1:], counts[1:])[0, 1] > 0.5
+
+
+def test_masks_hide_a_share_of_a_sequence_and_at_least_one_item():
+  prepared, groups = worlds.log()
+  feed = feeds.make_sequence_feed(prepared, groups, _data(), 'masked')
+  share, alone = 0.4, 0
+  for seed in range(20):
+    batch = _batch(
+      feed,
+      np.arange(len(feed.user)),
+      seed,
+      positions='masked',
+      mask_share=share,
+    )
+    real = batch.history > 0
+    for user, history in zip(batch.user, batch.history):
+      train = _events(prepared, user)[:-2][-LENGTH:]
+      np.testing.assert_array_equal(history[: len(train)], train)
+    np.testing.assert_array_equal(
+      batch.candidates[..., 0][real], batch.history[real]
+    )
+    assert not np.any(batch.masked & ~real)
+    assert np.all(np.any(batch.masked, axis=1))
+    last = np.arange(LENGTH) == real.sum(axis=1, keepdims=True) - 1
+    alone += np.mean(np.all(batch.masked == (last & real), axis=1)) / 20
+  assert 0.05 < alone < 0.5
+  batches = [
+    _batch(feed, np.zeros(64), seed, positions='masked', mask_share=share)
+    for seed in range(30)
+  ]
+  hidden = np.mean([batch.masked[0, :3] for batch in batches])
+  assert 0.2 < hidden < 0.55
+
+
+def test_dislikes_need_negatives_of_each_observed_item():
+  prepared, groups, _ = _with_dislikes('negatives', True)
+  feed = feeds.make_feed(prepared, groups, _data())
+  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, 'every', sharing=True)
+  with pytest.raises(types.UserError, match='data.negative_sharing=none'):
+    feeds.require_dislikes(feed, draws)
+  with pytest.raises(types.UserError, match='than cross_entropy'):
+    feeds.require_dislikes(feed, draws._replace(num_negatives=0))
+  feeds.require_dislikes(feed, draws._replace(sharing=False))
 
 
 def _tiny(items, split):

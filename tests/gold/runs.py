@@ -77,7 +77,7 @@ def sequence() -> dict[str, dict[str, Any]]:
       'model.name': 'sasrec',
       'model.hidden': config_lib.ModelConfig().hidden,
       'model.causal': True,
-      'train.objective': 'every_position',
+      'train.positions': 'every',
     },
   }
 

@@ -40,7 +40,9 @@ def test_an_unknown_compute_dtype_lists_the_known_ones():
     models.make(options)
 
 
-@pytest.mark.parametrize('name', ['sasrec', 'sasrec_original'])
+@pytest.mark.parametrize(
+  'name', ['sasrec', 'sasrec_original', 'bert4rec', 'hstu', 'ligr']
+)
 def test_heads_must_divide_the_width(name):
   for heads, message in ((3, 'is 3.*is 8'), (0, '0 must be at least 1')):
     options = config.ModelConfig(name=name, width=8, num_heads=heads)
@@ -196,7 +198,14 @@ def test_a_position_is_encoded_like_the_prefix_that_ends_there(name, changes):
 
 
 @pytest.mark.parametrize(
-  ('name', 'changes'), (*CAUSAL, ('sasrec_original', {}))
+  ('name', 'changes'),
+  (
+    *CAUSAL,
+    ('sasrec_original', {}),
+    ('gru4rec_product', {}),
+    ('hstu', {}),
+    ('ligr', {}),
+  ),
 )
 def test_every_position_scores_its_own_candidates(name, changes):
   model = examples.make(name, **changes)

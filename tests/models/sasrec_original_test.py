@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.models import examples
-from twotsrec.models import sasrec_original
+from twotsrec.models import inner_product
 
 
 def _left_padded_states(net, table, history):
@@ -83,7 +83,7 @@ def test_every_position_equals_its_place_in_the_left_padded_original():
 
 def test_positions_count_from_the_end():
   history = jnp.array([[3, 4, 5, 0, 0], [6, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
-  actual = sasrec_original.positions_from_end(history, 7)
+  actual = inner_product.positions_from_end(history, 7)
   expected = [[4, 5, 6, 0, 0], [6, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
   np.testing.assert_array_equal(actual, expected)
 

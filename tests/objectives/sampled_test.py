@@ -51,7 +51,7 @@ def test_sampled_bce_is_the_log_loss_of_each_example():
       np.asarray(batch.history), np.asarray(batch.candidates)
     )
   ]
-  actual = jax.jit(objectives.sampled_bce(model))(params, {}, batch)
+  actual = jax.jit(objectives.make(objectives.Loss(), model))(params, {}, batch)
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -65,7 +65,9 @@ def test_sampled_bpr_is_the_mean_over_the_sampled_items():
   ):
     scores = table[candidates] @ _user(params, history[history > 0])
     expected.append(np.mean(np.log1p(np.exp(scores[1:] - scores[0]))))
-  actual = jax.jit(objectives.sampled_bpr(model))(params, {}, batch)
+  actual = jax.jit(objectives.make(objectives.Loss('bpr'), model))(
+    params, {}, batch
+  )
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -81,7 +83,9 @@ def test_other_losses_of_candidates_are_objectives_by_name(name):
     )
   ]
   expected = losses.OF_CANDIDATES[name](jnp.asarray(scores))
-  actual = jax.jit(objectives.make(name, model))(params, {}, batch)
+  actual = jax.jit(objectives.make(objectives.Loss(name), model))(
+    params, {}, batch
+  )
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -102,7 +106,9 @@ def test_every_position_averages_the_loss_of_all_prefixes():
         ]
       )
     )
-  actual = jax.jit(objectives.every_position_bce(model))(params, {}, batch)
+  actual = jax.jit(objectives.make(objectives.Loss(positions='every'), model))(
+    params, {}, batch
+  )
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -122,8 +128,8 @@ def test_an_example_is_routed_to_its_own_group(every_position):
     encode=reading(model.encode),
     encode_positions=reading(model.encode_positions),
   )
-  names = {False: 'bce', True: 'every_position'}
-  objective = objectives.make(names[every_position], model)
+  positions = 'every' if every_position else 'last'
+  objective = objectives.make(objectives.Loss(positions=positions), model)
   objective(params, {}, _batch(every_position))
   (route,) = routes
   assert route.groups.tolist() == [[0], [1], [1]]
@@ -140,5 +146,169 @@ def test_group_totals_sum_by_group_and_hide_filling():
 
 def test_models_that_look_ahead_cannot_train_every_position():
   model = worlds.mean_model()._replace(encode_positions=None)
-  with pytest.raises(types.UserError, match='train.objective=bce'):
-    objectives.make('every_position', model)
+  with pytest.raises(types.UserError, match='train.positions=last'):
+    objectives.make(objectives.Loss(positions='every'), model)
+  with pytest.raises(types.UserError, match="'masked' needs.*positions=last"):
+    objectives.make(objectives.Loss(positions='masked'), model)
+
+
+# ---- Losses over many items
+
+
+def _scores_of(params, batch, row, items):
+  table = np.asarray(params.tables['item']['embedding'], np.float64)
+  history = np.asarray(batch.history[row])
+  return table[np.asarray(items)] @ _user(params, history[history > 0])
+
+
+def _loss(name, **options):
+  return objectives.Loss(name, num_items=_SIZES.num_items, **options)
+
+
+def _run(loss, model, params, batch):
+  return np.asarray(jax.jit(objectives.make(loss, model))(params, {}, batch))
+
+
+def test_cross_entropy_is_over_all_items():
+  model, params = _toy()
+  batch = _batch()
+  expected = []
+  for row in range(3):
+    scores = _scores_of(params, batch, row, np.arange(1, 10))
+    own = scores[int(batch.candidates[row, 0]) - 1]
+    expected.append(np.log(np.sum(np.exp(scores))) - own)
+  actual = _run(_loss('cross_entropy'), model, params, batch)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_every_position_has_the_cross_entropy_of_its_prefix():
+  model, params = _toy()
+  batch = _batch(every_position=True)
+  expected = []
+  for row in range(3):
+    history = np.asarray(batch.history[row])
+    values = []
+    for place in range(np.sum(history > 0)):
+      prefix = _batch()._replace(
+        history=jnp.where(jnp.arange(4) <= place, batch.history, 0),
+        candidates=batch.candidates[:, place],
+      )
+      values.append(_run(_loss('cross_entropy'), model, params, prefix)[row])
+    expected.append(np.mean(values))
+  loss = _loss('cross_entropy', positions='every')
+  np.testing.assert_allclose(
+    _run(loss, model, params, batch), expected, rtol=1e-5
+  )
+
+
+def test_gbce_weighs_the_observed_item_by_how_few_are_sampled():
+  model, params = _toy()
+  batch, t = _batch(), 0.75
+  rate = 2 / 8
+  power = rate * (t * (1 - 1 / rate) + 1 / rate)
+  expected = []
+  for row in range(3):
+    scores = _scores_of(params, batch, row, batch.candidates[row])
+    chance = 1 / (1 + np.exp(-scores))
+    each = np.append(-power * np.log(chance[0]), -np.log(1 - chance[1:]))
+    expected.append(np.mean(each))
+  actual = _run(_loss('gbce', calibration=t), model, params, batch)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+  plain = _run(_loss('gbce', calibration=0.0), model, params, batch)
+  np.testing.assert_allclose(
+    plain, _run(_loss('bce'), model, params, batch), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('name', ['bce', 'softmax', 'gbce'])
+def test_shared_negatives_are_those_of_every_position(name):
+  model, params = _toy()
+  batch = _batch(every_position=True)
+  shared = jnp.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+  own = jnp.broadcast_to(shared[:, None], (3, 4, 3))
+  first = batch.candidates[..., :1]
+  repeated = batch._replace(candidates=jnp.concatenate([first, own], axis=-1))
+  loss = _loss(name, positions='every')
+  np.testing.assert_allclose(
+    _run(loss, model, params, batch._replace(candidates=first, shared=shared)),
+    _run(loss, model, params, repeated),
+    rtol=1e-5,
+  )
+
+
+def test_a_negative_that_is_hidden_does_not_count():
+  model, params = _toy()
+  batch = _batch()
+  more = jnp.pad(batch.candidates, ((0, 0), (0, 2)))
+  loss = _loss('softmax', hidden=True)
+  np.testing.assert_allclose(
+    _run(loss, model, params, batch._replace(candidates=more)),
+    _run(_loss('softmax'), model, params, batch),
+    rtol=1e-5,
+  )
+  gradient = jax.grad(
+    lambda params: jnp.sum(
+      objectives.make(loss, model)(params, {}, batch._replace(candidates=more))
+    )
+  )(params)
+  assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
+
+
+def test_log_frequency_makes_draws_estimate_the_softmax_over_all():
+  """All items drawn as often as they are probable: the sum is exact."""
+  model, params = _toy()
+  batch = _batch()
+  times = np.array([1, 4, 2, 1, 1, 3, 2, 1, 1])  # of items 1..9, 16 draws
+  drawn = np.repeat(np.arange(1, 10), times)
+  chance = np.log(times[drawn - 1] / len(drawn))
+  rows = lambda values: jnp.asarray(np.tile(values, (3, 1)))
+  batch = batch._replace(
+    candidates=jnp.concatenate([batch.candidates[:, :1], rows(drawn)], axis=1),
+    log_chance=rows(chance.astype(np.float32)),
+  )
+  expected = []
+  for row in range(3):
+    scores = _scores_of(params, batch, row, np.arange(1, 10))
+    own = scores[int(batch.candidates[row, 0]) - 1]
+    total = np.exp(own) + np.sum(np.exp(scores))  # the observed one besides
+    expected.append(np.log(total) - own)
+  loss = _loss('softmax', log_frequency=True)
+  np.testing.assert_allclose(
+    _run(loss, model, params, batch), expected, rtol=1e-5
+  )
+
+
+def test_a_hidden_item_is_predicted_where_it_is_hidden():
+  model, params = _toy()
+  model = model._replace(cloze=True)
+  batch = _batch(every_position=True)
+  masked = np.array([[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 1, 0]], bool)
+  inputs = []
+
+  def encode(net, rows, context, given, *, key=None):
+    inputs.append(given['masked'])
+    return worlds.mean_model().encode_positions(
+      net, rows, context, given, key=key
+    )
+
+  model = model._replace(encode_positions=encode)
+  loss = objectives.make(objectives.Loss(positions='masked'), model)
+  actual = loss(params, {}, batch._replace(masked=jnp.asarray(masked)))
+  np.testing.assert_array_equal(inputs[0], masked)
+  expected = []
+  for row in range(3):
+    history = np.asarray(batch.history[row])
+    expected.append(
+      np.mean(
+        [
+          _log_loss(
+            np.asarray(params.tables['item']['embedding'])[
+              np.asarray(batch.candidates[row, place])
+            ]
+            @ _user(params, history[: place + 1])
+          )
+          for place in np.flatnonzero(masked[row])
+        ]
+      )
+    )
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)

@@ -76,3 +76,30 @@ def test_a_key_per_user_makes_draws_independent_of_the_batch():
   together = _draw(keys, complements, jnp.arange(3), 20, 4)
   alone = _draw(keys[1:2], complements, jnp.array([1]), 20, 4)
   np.testing.assert_array_equal(together[1:2], alone)
+
+
+def test_popular_draws_are_as_often_as_counts_say_and_stay_out_of_sets():
+  counts, power, number = np.array([0, 1, 8, 27, 64, 1]), 2 / 3, 20_000
+  weights = np.maximum(counts, 1.0) ** power
+  chances = weights / weights.sum()
+  sets = [{4, 5}, {1}, set()]
+  items, log_chance = jax.jit(sampling.draw_popular, static_argnums=4)(
+    jax.random.split(jax.random.key(0), 3),
+    sampling.make_popularity(counts, power),
+    _padded(sets),
+    jnp.arange(3),
+    number,
+  )
+  for row, taken, logs in zip(np.asarray(items), sets, np.asarray(log_chance)):
+    assert not taken & set(row.tolist())
+    kept = row > 0
+    np.testing.assert_allclose(
+      logs[kept], np.log(chances[row[kept] - 1]), rtol=1e-5
+    )
+    seen = np.bincount(row, minlength=7)
+    expected = number * chances
+    expected[[item - 1 for item in taken]] = 0.0
+    expected = np.append(number - expected.sum(), expected)
+    some = expected > 0
+    assert np.all(seen[~some] == 0)
+    assert stats.chisquare(seen[some], expected[some]).pvalue > 1e-4

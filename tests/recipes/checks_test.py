@@ -124,7 +124,7 @@ _PER_GROUP = {**_PLUGIN, 'plugin__select': 'per_group'}
     ({'evaluation__item_tile': 0}, 'must be at least 1'),
     (
       {
-        'train__objective': 'every_position',
+        'train__positions': 'every',
         'groups__key': 'sample_history_len',
       },
       'groups.key=user_train_count',

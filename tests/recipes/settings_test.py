@@ -27,7 +27,9 @@ RECIPES = {
     ' train.method'
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
-    ' train.objective train.log_groups aggregator.table_gradients',
+    ' train.objective train.positions train.gbce_calibration'
+    ' train.log_frequency train.mask_share data.negative_sharing'
+    ' data.negative_power train.log_groups aggregator.table_gradients',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -36,7 +38,9 @@ RECIPES = {
     ' data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'
-    ' train.inner_rate train.adversary_weight train.objective train.log_groups'
+    ' train.inner_rate train.adversary_weight train.objective train.positions'
+    ' train.gbce_calibration train.log_frequency train.mask_share'
+    ' train.log_groups'
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'

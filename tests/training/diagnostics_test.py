@@ -27,9 +27,9 @@ class _World:
     self.feed = feeds.make_feed(prepared, groups, data)
     self.group = np.asarray(self.feed.group)
     self.batch_of = functools.partial(
-      feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=ITEMS
+      feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, 2)
     )
-    self.objective = objectives.sampled_bce(model)
+    self.objective = objectives.make(objectives.Loss(), model)
     sizes = types.Sizes(prepared.num_users, ITEMS, LENGTH)
     params = model.init(jax.random.key(1), {}, sizes)
     self.state = steps.TrainState(0, params, (), (), jax.random.key(3))

@@ -91,7 +91,9 @@ def _optimizer():
 
 @functools.cache
 def _group_loss():
-  return steps.make_group_loss(objectives.sampled_bce(worlds.mean_model()))
+  return steps.make_group_loss(
+    objectives.make(objectives.Loss(), worlds.mean_model())
+  )
 
 
 @functools.cache

@@ -52,10 +52,10 @@ def phase() -> phases.Phase:
   group = np.asarray(feed.group)
   sizes = jnp.asarray(groups.sizes, jnp.float32)
   batch_of = functools.partial(
-    feeds.make_batch, history_length=_LENGTH, num_negatives=2, num_items=30
+    feeds.make_batch, draws=feeds.Draws(_LENGTH, 30, 2)
   )
   gradient = steps.make_gradient(
-    objectives.sampled_bce(worlds.mean_model()),
+    objectives.make(objectives.Loss(), worlds.mean_model()),
     linear.backdoor(),
     sizes,
     'fused',

@@ -84,7 +84,7 @@ def _gradient(penalty, **changes):
 
 @functools.cache
 def _fused():
-  objective = objectives.sampled_bce(_model())
+  objective = objectives.make(objectives.Loss(), _model())
   aggregator = linear.backdoor(prior=PRIOR)
   return jax.jit(steps.make_gradient(objective, aggregator, SIZES, 'fused'))
 
@@ -238,7 +238,9 @@ def test_the_gradient_is_that_of_the_literal_loss(penalty, group):
   grads, state, sums, counts = _run(_gradient(penalty), _start(penalty), batch)
   chex.assert_trees_all_close(grads, expected, rtol=2e-4, atol=2e-6)
   assert int(state.step) == 1
-  values = jax.jit(objectives.sampled_bce(_model()))(_params(), {}, batch)
+  values = jax.jit(objectives.make(objectives.Loss(), _model()))(
+    _params(), {}, batch
+  )
   members = _members(batch)
   for g in range(GROUPS):
     own = members.get(g, [])
@@ -432,11 +434,11 @@ def test_a_scan_of_updates_equals_single_ones():
 def test_what_a_penalty_needs_is_said():
   pcgrad = aggregators.make(config_lib.AggregatorConfig(name='pcgrad'))
   popularity = models.make(config_lib.ModelConfig(name='popularity'))
-  positions = {'objective': 'every_position'}
+  positions = {'positions': 'every'}
   for model, aggregator, changes, match in (
     (_model(), pcgrad, {}, 'train.penalty needs .* joint, backdoor or class_'),
     (popularity, linear.joint(), {}, "'vrex' needs .* with stages: din"),
-    (_model(), linear.joint(), positions, "'vrex' needs train.objective=bce"),
+    (_model(), linear.joint(), positions, "'vrex' needs train.positions=last"),
   ):
     options = _options('vrex', **changes)
     with pytest.raises(types.UserError, match=match):

@@ -52,7 +52,7 @@ def test_a_method_that_asks_for_later_losses_gets_them_in_a_run():
 def test_sequences_weigh_groups_by_the_positions_they_train():
   """Of a sequence longer than L, only L positions are training samples."""
   train = config_lib.TrainConfig(
-    batch_size=12, objective='every_position', batching='natural'
+    batch_size=12, positions='every', batching='natural'
   )
   model = config_lib.ModelConfig(name='gru4rec', width=4)
   weights = []

@@ -67,7 +67,7 @@ def _loss(model_name, plugin_name):
   def plugin_loss(trunk, own, context, batch, key):
     one = jax.tree.map(lambda leaf: leaf[None], own)
     with_plugin = plugged.attached(model, plugin, one, jnp.ones(1))
-    objective = objectives.sampled_bce(with_plugin)
+    objective = objectives.make(objectives.Loss(), with_plugin)
     return steps.make_group_loss(objective)(trunk, context, batch, key)
 
   return plugin_loss
@@ -218,7 +218,7 @@ def test_a_frozen_trunk_does_not_move():
 def test_a_bare_trunk_learns_as_if_there_were_no_plugins():
   params, (batches, sizes) = _params('din', 'light'), _batches()
   backdoor = aggregators.make(config_lib.AggregatorConfig(name='backdoor'))
-  objective = objectives.sampled_bce(_model('din'))
+  objective = objectives.make(objectives.Loss(), _model('din'))
   bare = steps.make_gradient(objective, backdoor, sizes, 'explicit')
   state, _ = _step(_loss('din', 'light'), backdoor, bare)(params, batches)
   trunk = plugged.split(params)[0]

@@ -69,7 +69,11 @@ def _options(method, **changes):
 
 def _gradient(method, name='din', num_groups=GROUPS, **changes):
   options = _options(method, **changes)
-  return sequential.make_gradient(_model(name), jnp.ones(num_groups), options)
+  model = _model(name)
+  objective = objectives.make(objectives.Loss(), model)
+  return sequential.make_gradient(
+    model, objective, jnp.ones(num_groups), options
+  )
 
 
 @functools.cache
@@ -118,7 +122,7 @@ def _told(adversary, user, is_head):
 
 def _literal(params, name, batch, order, rate, adversary=None, weight=0.0):
   """theta and omega after plain gradient steps, and the losses on the way."""
-  objective = objectives.sampled_bce(_model(name))
+  objective = objectives.make(objectives.Loss(), _model(name))
   predict = lambda params, own: jnp.mean(objective(params, {}, own))
   told = lambda params, adversary, own, is_head: _told(
     adversary, _user(name, params, own), is_head
@@ -205,7 +209,7 @@ def test_without_weight_the_adversary_does_not_move_the_model():
 
 def test_one_group_gives_its_gradient():
   batch = _batch((3,))
-  objective = objectives.sampled_bce(_model())
+  objective = objectives.make(objectives.Loss(), _model())
   mean = lambda params: jnp.mean(objective(params, {}, _own(batch, 0)))
   expected = jax.jit(jax.grad(mean))(_params())
   gradient = jax.jit(_gradient('fish', num_groups=1, inner_rate=0.01))
@@ -216,7 +220,7 @@ def test_one_group_gives_its_gradient():
 def test_small_steps_give_the_sum_of_the_group_gradients():
   """To the first order in the inner rate, with an error of that order."""
   batch = _batch()
-  objective = objectives.sampled_bce(_model('mean'))
+  objective = objectives.make(objectives.Loss(), _model('mean'))
   params = _params('mean')
   group_gradients = jax.jit(steps.make_group_gradients(objective))
   _, slopes = group_gradients(params, {}, batch, KEY)
@@ -278,8 +282,11 @@ def test_the_adversary_learns_to_tell_the_head_group():
 def test_fish_takes_any_model_and_objective():
   model = worlds.mean_model()
   params = model.init(jax.random.key(0), {}, SIZES)
-  options = _options('fish', objective='every_position')
-  gradient = sequential.make_gradient(model, jnp.ones(GROUPS), options)
+  options = _options('fish', positions='every')
+  objective = objectives.make(objectives.Loss(positions='every'), model)
+  gradient = sequential.make_gradient(
+    model, objective, jnp.ones(GROUPS), options
+  )
   batch = _batch((4, 2, 0))
   shape = (GROUPS, ROWS, LENGTH, CANDIDATES)
   candidates = jax.random.randint(KEY, shape, 1, ITEMS + 1)
@@ -305,7 +312,7 @@ def test_the_adversary_is_as_wide_as_what_it_sees(name, width):
 def test_the_adversary_needs_stages_and_single_targets():
   for name, changes, match in (
     ('mean', {}, 'with stages: din'),
-    ('din', {'objective': 'every_position'}, 'train.objective=bce'),
+    ('din', {'positions': 'every'}, 'train.positions=last'),
   ):
     with pytest.raises(types.UserError, match=match):
       _gradient('grad_transfer', name, **changes)

@@ -33,13 +33,13 @@ class _World:
     self.context = {}
     sizes = types.Sizes(12, 30, LENGTH)
     self.params = self.model.init(jax.random.key(0), self.context, sizes)
-    self.objective = objectives.sampled_bce(self.model)
+    self.objective = objectives.make(objectives.Loss(), self.model)
     group = np.asarray(self.feed.group)
     self.plan = plans.make_plan(group, GROUPS, BATCH, batching, 0, 0)
     self.stacked = plans.stack_plan(self.plan, group, GROUPS, BATCH)
     self.sizes = jnp.asarray(self.groups.sizes, jnp.float32)
     self.batch_of = functools.partial(
-      feeds.make_batch, history_length=LENGTH, num_negatives=2, num_items=30
+      feeds.make_batch, draws=feeds.Draws(LENGTH, 30, 2)
     )
     self.key = jax.random.key(7)
     self._flat = jax.jit(self.batch_of)

@@ -31,7 +31,7 @@ def _batch():
   plan = plans.make_plan(group, GROUPS, BATCH, 'balanced', 0, 0)
   stacked = plans.stack_plan(plan[:1], group, GROUPS, 3)[0]  # with filling
   batch_of = functools.partial(
-    feeds.make_batch, history_length=LENGTH, num_negatives=1, num_items=ITEMS
+    feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, 1)
   )
   make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
   batch = make(feed, stacked, jax.random.key(7))
@@ -47,7 +47,7 @@ def _gradients(model, name, form='explicit'):
   params = model.init(jax.random.key(0), {}, SIZES)
   aggregator = aggregators.make(config_lib.AggregatorConfig(name=name))
   gradient = steps.make_gradient(
-    objectives.sampled_bce(model), aggregator, sizes, form
+    objectives.make(objectives.Loss(), model), aggregator, sizes, form
   )
   state = aggregator.init(GROUPS, params)
 

@@ -24,14 +24,13 @@ def _world():
   data = config_lib.DataConfig(history_length=LENGTH)
   feed = feeds.make_feed(prepared, groups, data, prepared_lib.VALIDATION)
   batch_of = functools.partial(
-    feeds.make_batch,
-    history_length=LENGTH,
-    num_negatives=NEGATIVES,
-    num_items=ITEMS,
+    feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, NEGATIVES)
   )
   sizes = types.Sizes(prepared.num_users, ITEMS, LENGTH)
   params = model.init(jax.random.key(1), {}, sizes)
-  loss = validation.make_loss(objectives.sampled_bce(model), batch_of, GROUPS)
+  loss = validation.make_loss(
+    objectives.make(objectives.Loss(), model), batch_of, GROUPS
+  )
   return prepared, groups, feed, batch_of, params, loss
 
 

@@ -46,6 +46,45 @@ class Feed(NamedTuple):
   weight: jax.Array
   complements: sampling.Complements  # what negatives must stay out of
   disliked: Disliked | None = None  # items to train against
+  # i32[I], for draws by popularity: sums of weights of the items up to each.
+  popularity: jax.Array | None = None
+
+
+class Draws(NamedTuple):
+  """What a batch has besides histories; all of it static.
+
+  Attributes:
+    history_length: L.
+    num_items: I.
+    num_negatives: of an observed item, or of a whole sequence; may be 0.
+    positions: 'last', 'every' or 'masked', as `train.positions`.
+    sharing: whether all observed items of a sequence share their negatives.
+    chances: whether a batch says how probable its negatives were.
+    mask_share: of the items of a sequence that are hidden.
+  """
+
+  history_length: int
+  num_items: int
+  num_negatives: int
+  positions: str = 'last'
+  sharing: bool = False
+  chances: bool = False
+  mask_share: float = 0.2
+
+
+def draws(config: config_lib.Config, num_items: int) -> Draws:
+  """What the settings ask of a batch of I items."""
+  data, train = config.data, config.train
+  everything = train.objective == 'cross_entropy'
+  return Draws(
+    history_length=data.history_length,
+    num_items=num_items,
+    num_negatives=0 if everything else data.num_negatives,
+    positions=train.positions,
+    sharing=data.negative_sharing == 'sequence' and not everything,
+    chances=train.log_frequency,
+    mask_share=train.mask_share,
+  )
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -102,12 +141,14 @@ def make_sequence_feed(
   prepared: prepared_lib.Prepared,
   groups: groups_lib.Groups,
   data: config_lib.DataConfig,
+  positions: str = 'every',
 ) -> Feed:
   """One example per user: the most recent L + 1 training events.
 
   Every position but the first is an observed item, so a user's history is
-  encoded once for all of them (the original SASRec's training). Users without
-  a possible negative give no example.
+  encoded once for all of them (the original SASRec's training). Where
+  `positions` are 'masked' it is the L most recent ones, any of which may be
+  hidden. Users without a possible negative give no example.
 
   Raises:
     types.UserError: no user has two training events and a negative.
@@ -115,11 +156,14 @@ def make_sequence_feed(
   offsets = np.asarray(prepared.user_offsets)
   counts = prepared_lib.train_counts(prepared)
   user = np.flatnonzero(counts >= 2)
-  end = offsets[user] + counts[user] - 1  # the last event is only a target
+  last = offsets[user] + counts[user] - 1
+  shift = int(positions == 'every')  # then the last event is only a target
+  end = last + 1 - shift
   first = np.maximum(offsets[user], end - data.history_length)
-  group = groups_lib.of_events(groups, user, end)
+  group = groups_lib.of_events(groups, user, last)
   weight = (end - first).astype(np.float32)
-  return _to_device(prepared, data, first, end, first + 1, user, group, weight)
+  target = first + shift
+  return _to_device(prepared, data, first, end, target, user, group, weight)
 
 
 def of_everything(seen: prepared_lib.SeenItems, num_items: int) -> np.ndarray:
@@ -171,6 +215,30 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
     weight=jnp.asarray(weight, jnp.float32),
     complements=sampling.make_complements(seen.offsets, seen.items),
     disliked=_disliked(prepared),
+    popularity=_popularity(prepared, data.negative_power),
+  )
+
+
+def _popularity(prepared, power) -> jax.Array | None:
+  """Where draws are proportional to count^power; an item has one or more."""
+  if not power:
+    return None
+  train = np.asarray(prepared.split) == prepared_lib.TRAIN
+  items = np.asarray(prepared.items)[train]
+  counts = np.bincount(items, minlength=prepared.num_items + 1)[1:]
+  return sampling.make_popularity(counts, power)
+
+
+def require_dislikes(feed: Feed, draws: Draws) -> None:
+  """Raises UserError where items to train against would not be used."""
+  if feed.disliked is None or (draws.num_negatives and not draws.sharing):
+    return
+  setting = 'data.negative_sharing=none'
+  if not draws.num_negatives:
+    setting = 'another train.objective than cross_entropy'
+  raise types.UserError(
+    'dislikes to train against (--dislikes=negatives) take the place of an'
+    f" observed item's own negatives; use {setting}"
   )
 
 
@@ -235,54 +303,91 @@ def _with_disliked(
 
 
 def make_batch(
-  feed: Feed,
-  examples: jax.Array,
-  key: jax.Array,
-  *,
-  history_length: int,
-  num_negatives: int,
-  num_items: int,
-  every_position: bool = False,
+  feed: Feed, examples: jax.Array, key: jax.Array, draws: Draws
 ) -> types.Batch:
   """Builds a batch on the device from example numbers.
 
-  A negative depends on `key` and its example alone, not on the batch it lands
-  in: one key for all epochs gives fixed negatives, a key per epoch fresh ones.
+  What is drawn depends on `key` and its example alone, not on the batch it
+  lands in: one key for all epochs gives fixed negatives, a key per epoch fresh
+  ones.
 
   Args:
     feed: the columns.
     examples: i32[B], 0..E-1, or -1 for filling (weight 0).
     key: of the negatives.
-    history_length: L.
-    num_negatives: per observed item.
-    num_items: I.
-    every_position: candidates are i32[B, L, C], one row per position.
+    draws: sizes, and what is drawn.
   """
   first, last, target, user, group = (
     take(column, examples)
     for column in (feed.first, feed.last, feed.target, feed.user, feed.group)
   )
-  length = last - first
-  offset = jnp.arange(history_length)
-  inside = offset < length[:, None]
+  offset = jnp.arange(draws.history_length)
+  inside = offset < (last - first)[:, None]
   top = feed.items.shape[0] - 1
   at = jnp.minimum(first[:, None] + offset, top)
   history = jnp.where(inside, feed.items[at], 0)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, target)
-  count = num_negatives * (history_length if every_position else 1)
-  negatives = sampling.draw(keys, feed.complements, user, num_items, count)
-  event = target
-  if every_position:
-    event = jnp.minimum(at + 1, top)
+  event, positive, masked = target, feed.items[target], None
+  if draws.positions != 'last':
+    event = at if draws.positions == 'masked' else jnp.minimum(at + 1, top)
     positive = jnp.where(inside, feed.items[event], 0)
-    negatives = jnp.reshape(negatives, (*history.shape, num_negatives))
-  else:
-    positive = feed.items[target]
-  if num_negatives and feed.disliked is not None:
+  if draws.positions == 'masked':
+    masked = _hide(keys, inside, draws.mask_share)
+  own = positive.ndim > 1 and not draws.sharing  # negatives of each position
+  count = draws.num_negatives * (draws.history_length if own else 1)
+  negatives, chance = _negatives(feed, keys, user, count, draws)
+  if own:
+    shape = (*positive.shape, draws.num_negatives)
+    negatives = negatives.reshape(shape)
+    chance = None if chance is None else chance.reshape(shape)
+  if draws.num_negatives and feed.disliked is not None:
     negatives = _with_disliked(feed.disliked, negatives, user, event, keys)
-  candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
-  weight = take(feed.weight, examples, 0.0)
-  return types.Batch(history, candidates, user, group, weight)
+  parts, shared = [positive[..., None], negatives], None
+  if draws.sharing:
+    shared = parts.pop()
+  return types.Batch(
+    history=history,
+    candidates=jnp.concatenate(parts, axis=-1),
+    user=user,
+    group=group,
+    weight=take(feed.weight, examples, 0.0),
+    shared=shared,
+    log_chance=chance,
+    masked=masked,
+  )
+
+
+def _negatives(feed, keys, user, count, draws):
+  """Items i32[B, count], 0 where a drawn one is the user's; and log chances."""
+  if feed.popularity is not None:
+    drawn, chance = sampling.draw_popular(
+      keys, feed.popularity, feed.complements, user, count
+    )
+    return drawn, chance if draws.chances else None
+  drawn = sampling.draw(keys, feed.complements, user, draws.num_items, count)
+  if not draws.chances:
+    return drawn, None
+  allowed = draws.num_items - feed.complements.counts[user]
+  return drawn, jnp.broadcast_to(-jnp.log(allowed)[:, None], drawn.shape)
+
+
+# Of the sequences of BERT4Rec, one in eleven hides its last item alone: the
+# program of its authors makes ten others of each.
+_ONLY_LAST = 1 / 11
+_MASKS = 1 << 30  # folded into a key, for other bits than negatives have
+
+
+def _hide(keys, inside, share):
+  """Items that are hidden, bool[B, L]; at least one of each sequence."""
+  draw = lambda key: jax.random.uniform(
+    jax.random.fold_in(key, _MASKS), (inside.shape[1] + 1,)
+  )
+  drawn = jax.vmap(draw)(keys)
+  hidden = inside & (drawn[:, 1:] < share)
+  number = jnp.sum(inside, axis=1, keepdims=True)
+  last = inside & (jnp.arange(inside.shape[1]) == number - 1)
+  alone = (drawn[:, :1] < _ONLY_LAST) | ~jnp.any(hidden, axis=1, keepdims=True)
+  return jnp.where(alone, last, hidden)
 
 
 def has_negatives(prepared: prepared_lib.Prepared, split: int) -> bool:

@@ -4,9 +4,12 @@ from twotsrec import config
 from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
+from twotsrec.models import bert4rec
 from twotsrec.models import din
 from twotsrec.models import din_original
 from twotsrec.models import gru4rec
+from twotsrec.models import hstu
+from twotsrec.models import ligr
 from twotsrec.models import popularity
 from twotsrec.models import sasrec
 from twotsrec.models import sasrec_original
@@ -18,6 +21,10 @@ _MAKERS = {
   'gru4rec': gru4rec.make,
   'sasrec': sasrec.make,
   'sasrec_original': sasrec_original.make,
+  'gru4rec_product': gru4rec.make_product,
+  'bert4rec': bert4rec.make,
+  'hstu': hstu.make,
+  'ligr': ligr.make,
 }
 
 # Options a model takes besides name, width and compute_dtype.
@@ -28,6 +35,10 @@ OPTIONS = {
   'gru4rec': (),
   'sasrec': ('num_layers', 'num_heads', 'causal', 'authors_quirk'),
   'sasrec_original': ('num_layers', 'num_heads', 'dropout'),
+  'gru4rec_product': ('num_layers', 'dropout'),
+  'bert4rec': ('num_layers', 'num_heads', 'dropout'),
+  'hstu': ('num_layers', 'num_heads', 'dropout'),
+  'ligr': ('num_layers', 'num_heads', 'dropout'),
 }
 
 # Trained as a whole on graphs; see multi_behavior.py.

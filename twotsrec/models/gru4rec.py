@@ -1,4 +1,4 @@
-"""GRU4Rec in the click-through form of PIN's authors.
+"""GRU4Rec: in the click-through form of PIN's authors, and as a product.
 
 Departure from Hidasi et al. 2016: only the encoder is theirs, in PIN's click
 model, because PIN compares encoders. The original is session-parallel and
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from twotsrec import config
 from twotsrec import types
 from twotsrec.models import din
+from twotsrec.models import inner_product
 from twotsrec.models import layers
 from twotsrec.models import towers
 from twotsrec.ops import sequence
@@ -46,3 +47,32 @@ def make(options: config.ModelConfig) -> types.Model:
     return last if only_last else states
 
   return towers.around(init, din.embed, encode, dtype)
+
+
+def make_product(options: config.ModelConfig) -> types.Model:
+  """Recurrent layers whose state, through one layer, meets the item's row.
+
+      x = E[s],   state = W GRU(..GRU(x)) + b,   score = state . E[t]
+
+  With a softmax over many items this is the GRU4Rec that others compare with
+  (Klenitskiy and Vasilev 2023). The state of an empty history is b.
+  """
+  width, dtype = options.width, jnp.dtype(options.compute_dtype)
+
+  def init(key, length):
+    del length
+    output_key, *keys = jax.random.split(key, options.num_layers + 1)
+    return {
+      'layers': [layers.init_gru(k, width, width) for k in keys],
+      'output': layers.init_dense(output_key, width, width),
+    }
+
+  def encode(extractor, x, mask, key):
+    cells = extractor['layers']
+    keys = inner_product.keys_of(key, (len(cells), 1))
+    for cell, (own,) in zip(cells, keys, strict=True):
+      _, x = sequence.gru(cell, x, mask, dtype)
+      x = layers.dropout(own, x, options.dropout)
+    return layers.dense(extractor['output'], x, dtype)
+
+  return inner_product.around(init, encode, options, scale=1.0, positions=False)

@@ -105,6 +105,11 @@ def init_positions(key: jax.Array, sizes: types.Sizes, width: int) -> jax.Array:
   return _xavier(key, shape, jnp.float32)
 
 
+def init_hidden(key: jax.Array, width: int) -> jax.Array:
+  """The vector of an item that is hidden, f32[1, D]."""
+  return _xavier(key, (1, width), jnp.float32)
+
+
 def products(x: jax.Array, candidates: jax.Array) -> jax.Array:
   """Inner products of f32[B, D] and f32[C, D] or f32[B, C, D], f32[B, C]."""
   if candidates.ndim == 2:

@@ -41,7 +41,8 @@ def merge_heads(x: jax.Array) -> jax.Array:
   return x.reshape(*x.shape[:-2], -1)
 
 
-def _init_layer(key: jax.Array, width: int) -> dict:
+def init_layer(key: jax.Array, width: int) -> dict:
+  """Parameters of a block of a transformer with a feed layer of 4 D."""
   keys = jax.random.split(key, 6)
   names = ('query', 'key', 'value', 'output')
   attention = {
@@ -76,7 +77,7 @@ def _init(key, sizes, options):
   extractor = {
     'target': towers.init_tower(keys[2], width),
     'history': layers.init_dense(keys[3], width, width),
-    'layers': [_init_layer(k, width) for k in layer_keys],
+    'layers': [init_layer(k, width) for k in layer_keys],
   }
   net = {
     'embed': {'position': layers.init_positions(keys[1], sizes, width)},

@@ -8,35 +8,22 @@ with relu between them; both residuals start from the normalized input.
 Dropout acts on x at the start, on the attention weights and on both layers of
 FF.
 
-Departure: the original pads on the left and we on the right. Positions are
-therefore counted from the end: the l-th of h items has position L - h + l, the
-place where left padding would put it, L being the rows of the position table.
-All else is the same, since padding is never attended to; a test holds it
-against a left-padded one.
+Departure: the original pads on the left and we on the right, with positions
+counted from the end (`inner_product`). All else is the same, since padding is
+never attended to; a test holds it against a left-padded one.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from twotsrec import config
 from twotsrec import types
+from twotsrec.models import inner_product
 from twotsrec.models import layers
 from twotsrec.models import sasrec
-from twotsrec.models import stages
-from twotsrec.models import towers
-from twotsrec.ops import rows as rows_ops
 from twotsrec.ops import sequence
 
 _EPSILON = 1e-8  # of the original's layer normalization
-
-
-def positions_from_end(history: jax.Array, rows: int) -> jax.Array:
-  """Row of the position table for every item, i32[B, L]; 0 for padding."""
-  mask = history > 0
-  lengths = jnp.sum(mask, axis=-1, keepdims=True, dtype=jnp.int32)
-  index = rows - lengths + jnp.arange(history.shape[1], dtype=jnp.int32)
-  return jnp.where(mask, index, 0)
 
 
 def _init_block(key: jax.Array, width: int) -> dict:
@@ -82,58 +69,21 @@ def make(options: config.ModelConfig) -> types.Model:
   sasrec.check_heads(options)
   width = options.width
 
-  def init(key, context, sizes):
-    del context
-    item_key, position_key, block_key = jax.random.split(key, 3)
-    block_keys = jax.random.split(block_key, options.num_layers)
-    extractor = {
+  def init(key, length):
+    del length
+    block_keys = jax.random.split(key, options.num_layers)
+    return {
       'blocks': [_init_block(k, width) for k in block_keys],
       'norm': layers.init_layer_norm(width),
     }
-    position = layers.init_positions(position_key, sizes, width)
-    net = {
-      'embed': {'position': position},
-      'extractor': extractor,
-      'classifier': {},
-    }
-    item = layers.init_item_table(item_key, sizes, width)
-    return types.Params({'item': item}, net)
 
-  def embed(net, rows, inputs):
-    history = inputs['history']
-    table = net['position']
-    chex.assert_axis_dimension_lteq(history, 1, table.shape[0])
-    index = positions_from_end(history, table.shape[0])
-    positions = rows_ops.gather({'position': table}, index)['position']
-    vectors = rows['embedding'] * width**0.5 + positions
-    return rows_ops.mask_padding(vectors, history)
-
-  def summarize_positions(extractor, embedded, mask, *, key=None):
+  def encode(extractor, x, mask, key):
     blocks = extractor['blocks']
-    shape = (len(blocks), 3)
-    first, rest = None, [(None, None, None)] * len(blocks)
-    if key is not None:
-      first, rest_key = jax.random.split(key)
-      rest = jax.random.split(rest_key, shape)
-    x = layers.dropout(first, embedded, options.dropout)
-    for block, keys in zip(blocks, rest, strict=True):
-      x = _attend(block, x, keys[0], options)
-      x = _feed(block, x, keys[1:], options)
+    keys = inner_product.keys_of(key, (len(blocks), 3))
+    for block, own in zip(blocks, keys, strict=True):
+      x = _attend(block, x, own[0], options)
+      x = _feed(block, x, own[1:], options)
       x = jnp.where(mask[..., None], x, 0.0)
     return layers.layer_norm(extractor['norm'], x, _EPSILON)
 
-  def summarize(extractor, embedded, mask, *, key=None):
-    states = summarize_positions(extractor, embedded, mask, key=key)
-    return sequence.take_last(states, mask)
-
-  def extract(extractor, state, candidate_rows):
-    del extractor
-    return types.Features(plugged=state, fixed=candidate_rows['embedding'])
-
-  def classify(classifier, features, candidate_rows):
-    del classifier, candidate_rows
-    return towers.inner_products(features.plugged, features.fixed)
-
-  return stages.from_stages(
-    types.Stages(init, embed, summarize, extract, classify, summarize_positions)
-  )
+  return inner_product.around(init, encode, options)

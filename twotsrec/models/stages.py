@@ -1,8 +1,38 @@
 """From PIN's three parts of a sequence model to a scorer of candidates."""
 
 import jax
+import jax.numpy as jnp
 
 from twotsrec import types
+
+
+def embed(
+  stages: types.Stages,
+  net: types.PyTree,
+  rows: dict[str, jax.Array],
+  inputs: dict[str, jax.Array],
+) -> tuple[types.PyTree, jax.Array]:
+  """The embedded history, and which of its positions are real, bool[B, L].
+
+  Where a model fills in hidden items and none is hidden, a hidden one is
+  appended, the one that comes next; then there are L + 1 positions.
+  """
+  if stages.cloze and 'masked' not in inputs:
+    rows, inputs = _with_hidden(rows, inputs)
+  return stages.embed(net, rows, inputs), inputs['history'] > 0
+
+
+def _with_hidden(rows, inputs):
+  """History and rows of L + 1 positions, a hidden one after the last item."""
+  history = inputs['history']
+  length = jnp.sum(history > 0, axis=1, keepdims=True)
+  hidden = jnp.arange(history.shape[1] + 1) == length
+  longer = lambda leaf: jnp.pad(
+    leaf, ((0, 0), (0, 1)) + ((0, 0),) * (leaf.ndim - 2)
+  )
+  history = jnp.where(hidden, 1, longer(history))  # some item: it is not seen
+  rows = jax.tree.map(longer, rows)
+  return rows, {**inputs, 'history': history, 'masked': hidden}
 
 
 def from_stages(stages: types.Stages) -> types.Model:
@@ -20,8 +50,7 @@ def from_stages(stages: types.Stages) -> types.Model:
   def encoder(summarize):
     def encode(net, rows, context, inputs, *, key=None):
       del context
-      embedded = stages.embed(net['embed'], rows, inputs)
-      mask = inputs['history'] > 0
+      embedded, mask = embed(stages, net['embed'], rows, inputs)
       return summarize(net['extractor'], embedded, mask, key=key)
 
     return encode
@@ -39,4 +68,5 @@ def from_stages(stages: types.Stages) -> types.Model:
     encode_positions=positions and encoder(positions),
     stages=stages,
     any_length=stages.any_length,
+    cloze=stages.cloze,
   )

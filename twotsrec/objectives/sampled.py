@@ -1,4 +1,4 @@
-"""Losses bound to models: (params, context, batch, key) -> f32[B].
+"""Losses of sequence models: (params, context, batch, key) -> f32[B].
 
 One mean loss per example; how examples, groups and batches are weighted is
 the aggregator's business.
@@ -13,9 +13,36 @@ import jax.numpy as jnp
 from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import types
+from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import catalog
 from twotsrec.ops import rows
 
 Objective = Callable[..., jax.Array]
+
+_HIDDEN = -1e30  # score of an item that does not count, finite for gradients
+
+
+class Loss(NamedTuple):
+  """What a sequence model is trained for; see `config.TrainConfig`.
+
+  Attributes:
+    name: of `config.OBJECTIVES`.
+    positions: 'last', the item after the whole history; 'every', the item
+      after each prefix of it; 'masked', hidden items anywhere in it.
+    calibration: t of gBCE.
+    num_items: I, of gBCE.
+    log_frequency: whether scores of drawn items are less the logarithm of how
+      often they are drawn, so that the softmax estimates that over all items.
+    hidden: whether a negative may be 0, which does not count: draws by
+      popularity that fell on an item of the user.
+  """
+
+  name: str = 'bce'
+  positions: str = 'last'
+  calibration: float = 0.75
+  num_items: int = 0
+  log_frequency: bool = False
+  hidden: bool = False
 
 
 class Scored(NamedTuple):
@@ -32,79 +59,131 @@ class Scored(NamedTuple):
   scores: jax.Array
 
 
-def sampled_bce(model: types.Model) -> Objective:
-  """Cross-entropy over an observed item and sampled ones (PIN eq. 2)."""
-  return _of_candidates('bce', model)
+def of_config(config: config_lib.Config, num_items: int) -> Loss:
+  """The loss that the settings name, of I items."""
+  train = config.train
+  return Loss(
+    name=train.objective,
+    positions=train.positions,
+    calibration=train.gbce_calibration,
+    num_items=num_items,
+    log_frequency=train.log_frequency,
+    hidden=config.data.negative_power > 0,
+  )
 
 
-def sampled_bpr(model: types.Model) -> Objective:
-  """Pairwise ranking of an observed item above each sampled one, averaged."""
-  return _of_candidates('bpr', model)
+def make(loss: Loss, model: types.Model) -> Objective:
+  """The losses of a batch's examples.
 
+  The history is encoded once. Of a sequence that trains several positions, the
+  loss is the mean over them (SASRec sec. 3.6).
 
-def _of_candidates(name, model):
-  """The history is encoded once and scored against candidates i32[B, C]."""
-
-  def objective(params, context, batch, key=None):
-    scores = _scores(model, model.encode, params, context, batch, key)
-    return losses.OF_CANDIDATES[name](scores)
-
-  return objective
-
-
-def every_position_bce(model: types.Model) -> Objective:
-  """Cross-entropy at every position of a sequence, averaged over it.
-
-  Trains all prefixes of a history in one encoding (SASRec sec. 3.6). Batch
-  candidates: i32[B, L, C].
-
+  Args:
+    loss: which, and of what positions.
+    model: scorer.
   Raises:
-    types.UserError: a model that cannot encode every prefix in one pass.
+    types.UserError: positions that the model cannot be trained at.
   """
-  if model.encode_positions is None:
-    raise types.UserError(
-      "objective 'every_position' needs a causal encoder (gru4rec, sasrec with"
-      ' model.causal=True, sasrec_original); use train.objective=bce'
-    )
+  encode = _encoder(loss, model)
+  values = _among_all if loss.name == 'cross_entropy' else _among_candidates
 
   def objective(params, context, batch, key=None):
-    encode = model.encode_positions
-    scores = _scores(model, encode, params, context, batch, key)
-    mask = (batch.history > 0).astype(scores.dtype)
-    return jax.vmap(losses.weighted_mean)(
-      losses.candidate_bce_loss(scores), mask
+    # Without a key, as in evaluation, nothing is dropped.
+    keys = (None, None) if key is None else jax.random.split(key)
+    history = rows.gather(params.tables['item'], batch.history)
+    inputs = _inputs(batch)
+    encoded = encode(params.net, history, context, inputs, key=keys[0])
+    score = lambda encoded, items: model.score(
+      params.net, encoded, items, key=keys[1]
     )
+    mask = _trained(loss, batch)
+    each = values(loss, score, encoded, params, batch, mask)
+    if loss.positions == 'last':
+      return each
+    return jax.vmap(losses.weighted_mean)(each, mask.astype(each.dtype))
 
   return objective
 
 
-OBJECTIVES = {
-  'bce': sampled_bce,
-  'bpr': sampled_bpr,
-  'every_position': every_position_bce,
-}
+def _encoder(loss, model):
+  """The encoding of the positions that are trained."""
+  if loss.positions == 'last':
+    return model.encode
+  if loss.positions == 'masked':
+    if not model.cloze:
+      raise types.UserError(
+        "train.positions 'masked' needs a model that fills in hidden items"
+        ' (bert4rec); use train.positions=last'
+      )
+  if model.encode_positions is None or (
+    loss.positions == 'every' and model.cloze
+  ):
+    raise types.UserError(
+      "train.positions 'every' needs a causal encoder (gru4rec,"
+      ' gru4rec_product, hstu, ligr, sasrec with model.causal=True,'
+      ' sasrec_original); use train.positions=last'
+    )
+  return model.encode_positions
 
 
-def make(name: str, model: types.Model) -> Objective:
-  """The objective that `train.objective` or `behavior.loss` names."""
-  if name in OBJECTIVES:
-    return OBJECTIVES[name](model)
-  return _of_candidates(name, model)
-
-
-def _scores(model, encode, params, context, batch, key):
-  """Scores of the candidates; the history is encoded once."""
-  # Without a key, as in evaluation, nothing is dropped.
-  keys = (None, None) if key is None else jax.random.split(key)
-  items = params.tables['item']
-  history = rows.gather(items, batch.history)
+def _inputs(batch):
+  """What `types.Model.encode` reads besides rows of the history."""
   # A batch trains the plugin of each example's own group.
   own = batch.group[:, None]
   route = types.Route(own, jnp.ones(own.shape, jnp.float32))
   inputs = {'history': batch.history, 'route': route, 'user': batch.user}
-  encoded = encode(params.net, history, context, inputs, key=keys[0])
-  candidates = rows.gather(items, batch.candidates)
-  return model.score(params.net, encoded, candidates, key=keys[1])
+  return inputs if batch.masked is None else inputs | {'masked': batch.masked}
+
+
+def _trained(loss, batch):
+  """The examples or positions that have an item to predict."""
+  if loss.positions == 'last':
+    return jnp.ones(batch.weight.shape, bool)
+  return batch.history > 0 if batch.masked is None else batch.masked
+
+
+def _among_all(loss, score, encoded, params, batch, mask):
+  """Cross-entropy over all items, f32[B] or f32[B, L]."""
+  del loss
+  first = batch.candidates[..., 0]
+  flat = jax.tree.map(
+    lambda leaf: leaf.reshape(first.size, *leaf.shape[first.ndim :]), encoded
+  )
+  items = params.tables['item']
+  values = catalog.cross_entropy(
+    score, flat, items, jnp.ravel(first), jnp.ravel(mask)
+  )
+  return values.reshape(first.shape)
+
+
+def _among_candidates(loss, score, encoded, params, batch, mask):
+  """A loss of observed and drawn items, f32[B] or f32[B, L]."""
+  del mask
+  items, ids = params.tables['item'], batch.candidates
+  scores = score(encoded, rows.gather(items, ids))
+  if batch.shared is not None:
+    if loss.positions != 'last':  # one encoding after the other, same items
+      score = jax.vmap(score, in_axes=(1, None), out_axes=1)
+    others = score(encoded, rows.gather(items, batch.shared))
+    scores = jnp.concatenate([scores, others], axis=-1)
+    drawn = jnp.broadcast_to(_beside(batch.shared, ids), others.shape)
+    ids = jnp.concatenate([ids, drawn], axis=-1)
+  num_drawn = scores.shape[-1] - 1
+  if loss.hidden:
+    kept = jnp.where(ids[..., 1:] > 0, scores[..., 1:], _HIDDEN)
+    scores = scores.at[..., 1:].set(kept)
+  if loss.log_frequency:
+    chance = _beside(batch.log_chance, ids)
+    scores = scores.at[..., 1:].add(-chance - jnp.log(num_drawn))
+  if loss.name == 'gbce':
+    power = losses.gbce_power(num_drawn, loss.num_items, loss.calibration)
+    return losses.candidate_gbce_loss(scores, power)
+  return losses.OF_CANDIDATES[loss.name](scores)
+
+
+def _beside(drawn, candidates):
+  """[B, S] as [B, 1, S] beside candidates [B, L, C]; else as it is."""
+  return drawn[:, None] if drawn.ndim < candidates.ndim else drawn
 
 
 def check_stages(
@@ -117,12 +196,14 @@ def check_stages(
     model: scorer.
     options: its objective must score single targets.
   Raises:
-    types.UserError: another objective than bce, or a model without stages.
+    types.UserError: another objective than bce of the last position, or a model
+      without stages.
   """
-  if options.objective != 'bce':
-    raise types.UserError(
-      f'{what} needs train.objective=bce, not {options.objective!r}'
-    )
+  for name, needed in (('objective', 'bce'), ('positions', 'last')):
+    if getattr(options, name) != needed:
+      raise types.UserError(
+        f'{what} needs train.{name}={needed}, not {getattr(options, name)!r}'
+      )
   if model.stages is None:
     raise types.UserError(
       f'{what} needs a sequence model with stages: din, din_original, gru4rec,'
@@ -138,7 +219,7 @@ def score_stages(
 ) -> Scored:
   """Scores of a batch's candidates, and the features they are made of.
 
-  Dropout is that of `sampled_bce` with the same key.
+  Dropout is that of `make` with the same key.
 
   Args:
     stages: of a sequence model.
@@ -148,14 +229,13 @@ def score_stages(
   """
   history_key = None if key is None else jax.random.split(key)[0]
   items, net = params.tables['item'], params.net
-  embedded = stages.embed(
+  embedded, mask = stages_lib.embed(
+    stages,
     net['embed'],
     rows.gather(items, batch.history),
     {'history': batch.history},
   )
-  summary = stages.summarize(
-    net['extractor'], embedded, batch.history > 0, key=history_key
-  )
+  summary = stages.summarize(net['extractor'], embedded, mask, key=history_key)
   candidates = rows.gather(items, batch.candidates)
   features = stages.extract(net['extractor'], summary, candidates)
   scores = stages.classify(net['classifier'], features, candidates)

@@ -1,4 +1,4 @@
-"""Exact uniform draws from the items a user has not touched."""
+"""Draws of items a user has not touched: uniform, or by popularity."""
 
 from typing import NamedTuple
 
@@ -72,6 +72,71 @@ def draw(
     shape = (user.shape[0], count)
     rank = jax.random.randint(key, shape, 0, allowed[:, None])
   return _item_of_rank(complements, user, rank)
+
+
+def make_popularity(counts: np.ndarray, power: float) -> jax.Array:
+  """What `draw_popular` draws by: sums of weights ~ count^power, i32[I].
+
+  Weights are whole numbers that add up to about 2^30, and at least 1; an item
+  without an event is weighted like one with one. On the host.
+
+  Args:
+    counts: i64[I], events of each item.
+    power: 0 is uniform.
+  """
+  weights = np.maximum(np.asarray(counts, np.float64), 1.0) ** power
+  whole = np.maximum(np.rint(weights * (2.0**30 / weights.sum())), 1.0)
+  return jnp.asarray(np.cumsum(whole), jnp.int32)
+
+
+def draw_popular(
+  keys: jax.Array,
+  popularity: jax.Array,
+  complements: Complements,
+  user: jax.Array,
+  count: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Items by popularity; one that its user has touched is 0, not drawn anew.
+
+  So what is left keeps its probability, and a sum over draws can be weighted to
+  that over all items.
+
+  Args:
+    keys: a key per user, [B].
+    popularity: from `make_popularity`.
+    complements: the sets to stay out of.
+    user: i32[B].
+    count: draws per user, with replacement.
+  Returns:
+    (i32[B, count] items, f32[B, count] logarithm of how probable each draw is).
+  """
+  total = popularity[-1]
+  draw = lambda key: jax.random.randint(key, (count,), 0, total)
+  place = jnp.searchsorted(popularity, jax.vmap(draw)(keys), side='right')
+  before = jnp.where(place > 0, popularity[jnp.maximum(place - 1, 0)], 0)
+  weight = (popularity[place] - before).astype(jnp.float32)
+  item = place.astype(jnp.int32) + 1
+  chance = jnp.log(weight) - jnp.log(total.astype(jnp.float32))
+  return jnp.where(_contains(complements, user, item), 0, item), chance
+
+
+def _contains(complements, user, item):
+  """Whether items i32[B, C] are in the set of their user, bool[B, C]."""
+  start = complements.starts[user][:, None]
+  count = complements.counts[user][:, None]
+  last = complements.ranks.shape[0] - 1
+  low, high = jnp.zeros_like(item), jnp.broadcast_to(count, item.shape)
+  # The j-th smallest item of a user is its rank + 1 + j.
+  at = lambda j: complements.ranks[jnp.minimum(start + j, last)] + 1 + j
+
+  def halve(_, bounds):
+    low, high = bounds
+    middle = (low + high) // 2
+    right = (at(middle) < item) & (low < high)
+    return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
+
+  low, _ = jax.lax.fori_loop(0, complements.depth, halve, (low, high))
+  return (low < count) & (at(low) == item)
 
 
 def _item_of_rank(complements, user, rank):

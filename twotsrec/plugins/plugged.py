@@ -127,6 +127,7 @@ def plugged(
     score=score,
     encode_positions=positions if model.encode_positions else None,
     any_length=model.any_length,
+    cloze=model.cloze,
   )
 
 

@@ -27,7 +27,7 @@ _SASREC_ORIGINAL = {
   'model.num_layers': 2,
   'model.num_heads': 1,
   'model.dropout': 0.2,
-  'train.objective': 'every_position',
+  'train.positions': 'every',
   'train.batch_size': 128,
   'train.batching': 'natural',
   'train.beta2': 0.98,

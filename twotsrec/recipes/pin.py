@@ -154,6 +154,11 @@ def template(experiment: contracts.Experiment) -> types.Params:
   return system.model.init(jax.random.key(0), system.context, system.sizes)
 
 
+def loss_of(config: config_lib.Config, sizes: types.Sizes) -> objectives.Loss:
+  """What the settings train a model for."""
+  return objectives.of_config(config, sizes.num_items)
+
+
 def learner(
   config: config_lib.Config, model: types.Model, system: System
 ) -> contracts.Learner:
@@ -162,7 +167,7 @@ def learner(
   return contracts.Learner(
     init=lambda key: init(key, system.context, system.sizes),
     context=system.context,
-    loss=objectives.make(config.train.objective, model),
+    loss=objectives.make(loss_of(config, system.sizes), model),
   )
 
 
@@ -215,11 +220,11 @@ def train_plugins(
       model.
   """
   config, trunk = experiment.config, system.trunk
-  name = config.train.objective
+  loss = loss_of(config, system.sizes)
   stands_on = contracts.Trunk(
     stages=trunk.stages,
     learner=learner(config, trunk, system),
-    loss_of=lambda s: objectives.make(name, stages_lib.from_stages(s)),
+    loss_of=lambda s: objectives.make(loss, stages_lib.from_stages(s)),
   )
   joined = learner(config, system.model, system)
   adam = updates.adam(config)

@@ -101,9 +101,9 @@ def judge_of(
   split = prepared_lib.SPLITS.index(train.select_on)
   feed = feeds.make_feed(experiment.prepared, experiment.groups, data, split)
   # One target at a time, whatever training does.
-  name = 'bpr' if train.objective == 'bpr' else 'bce'
+  last = pin.loss_of(config, system.sizes)._replace(positions='last')
   loss = validation.make_loss(
-    objectives.make(name, system.model),
+    objectives.make(last, system.model),
     sources.batch_of(config, system.sizes.num_items, single=True),
     config.groups.num_groups,
   )

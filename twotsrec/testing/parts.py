@@ -130,7 +130,9 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
   * Padding, and what stands in the padding row of a table, change no score.
   * Gradients are finite, also of a user without history.
   * `stages` and `shared`, if there are any, give the same scores;
-    `encode_positions` gives at the last position what `encode` gives.
+    `encode_positions` gives at the last position what `encode` gives. A model
+    that fills in hidden items (`cloze`) gives there, if that item is hidden,
+    what `encode` gives of the history before it, whatever the item is.
 
   Args:
     model: to be checked.
@@ -173,17 +175,26 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
 
 
 def _check_positions(model, params, history):
-  """The last position of a history sees all of it."""
+  """The last position of a history sees all of it, or all but itself."""
+  real, last = _LENGTHS > 0, np.maximum(_LENGTHS - 1, 0)
+  at_last = (np.arange(history.shape[1]) == last[:, None]) & (history > 0)
+  before = np.where(at_last, 0, history) if model.cloze else history
+  other = np.where(
+    at_last & model.cloze, history % _SIZES.num_items + 1, history
+  )
 
   @jax.jit
-  def both(params):
-    table = rows.gather(params.tables['item'], history)
-    inputs = {'history': history}
-    encode = lambda method: method(params.net, table, {}, inputs)
-    return encode(model.encode_positions), encode(model.encode)
+  def encode(params, history, before):
+    def of(method, history, **more):
+      table = rows.gather(params.tables['item'], history)
+      return method(params.net, table, {}, {'history': history, **more})
 
-  positions, whole = both(params)
-  real, last = _LENGTHS > 0, np.maximum(_LENGTHS - 1, 0)
+    more = {'masked': jnp.asarray(at_last)} if model.cloze else {}
+    positions = of(model.encode_positions, history, **more)
+    return positions, of(model.encode, before)
+
+  positions, whole = encode(params, history, before)
+  chex.assert_trees_all_equal(encode(params, other, before)[0], positions)
   at_end = jax.tree.map(
     lambda leaf: leaf[np.arange(len(history)), last][real], positions
   )

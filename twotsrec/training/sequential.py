@@ -74,7 +74,10 @@ def init(
 
 
 def make_gradient(
-  model: types.Model, sizes: jax.Array, options: config_lib.TrainConfig
+  model: types.Model,
+  objective: objectives.Objective,
+  sizes: jax.Array,
+  options: config_lib.TrainConfig,
 ) -> steps.Gradient:
   """A gradient as in `steps`, from batches with leaves [G, B, ...].
 
@@ -88,6 +91,7 @@ def make_gradient(
 
   Args:
     model: what is trained.
+    objective: its loss; the one with an adversary has its own.
     sizes: f32[G], training samples per group; here only their number counts.
     options: method, its inner rate and the adversary's weight.
   Raises:
@@ -95,7 +99,7 @@ def make_gradient(
   """
   num_groups, rate = sizes.shape[0], options.inner_rate
   if options.method == 'fish':
-    loss = _fish_loss(model, options)
+    loss = _fish_loss(objective)
   else:
     loss = _transfer_loss(model, num_groups, options)
   slopes_of = jax.grad(loss, argnums=(0, 1), has_aux=True)
@@ -163,9 +167,8 @@ def adversary_loss(
   return losses.weighted_mean(losses.bce_loss(logits, labels), weight)
 
 
-def _fish_loss(model, options):
+def _fish_loss(objective):
   """(params, (), context, batch of a group, group, key) -> (f32[], f32[])."""
-  objective = objectives.make(options.objective, model)
 
   def loss(params, adversary, context, batch, group, key):
     del adversary, group

@@ -89,12 +89,13 @@ def sequence(config: config_lib.Config) -> None:
   _check_prior(config)
   _check_history_prior(config)
   train = config.train
-  if train.objective == 'every_position':
+  if train.positions != 'last':
     _refuse_samples(
       config,
-      "an example of train.objective 'every_position' is a whole sequence; use"
-      ' train.objective=bce or groups.key=user_train_count',
+      f'an example of train.positions {train.positions!r} is a whole sequence;'
+      ' use train.positions=last or groups.key=user_train_count',
     )
+  _check_draws(config)
   if train.penalty != 'none' and config.aggregator.form == 'explicit':
     raise types.UserError(
       'aggregator.form explicit changes nothing with a train.penalty, which'
@@ -104,6 +105,20 @@ def sequence(config: config_lib.Config) -> None:
     _check_separate(config)
   if config.plugin.name != 'none':
     _check_plugin(config)
+
+
+def _check_draws(config):
+  data, train, rows = config.data, config.train, config.aggregator
+  if data.negative_sharing != 'none' and train.positions == 'last':
+    raise types.UserError(
+      'data.negative_sharing sequence is for train.positions every or masked:'
+      ' with last every observed item has its own negatives; leave it out'
+    )
+  if train.objective == 'cross_entropy' and rows.table_gradients == 'rows':
+    raise types.UserError(
+      'aggregator.table_gradients rows: train.objective cross_entropy moves the'
+      ' rows of all items; use dense'
+    )
 
 
 def _check_prior(config):

@@ -21,11 +21,17 @@ from twotsrec.training import phases
 
 
 def of_histories(experiment: contracts.Experiment) -> contracts.Source:
-  """Positives with their histories; whole sequences for 'every_position'."""
+  """Positives with their histories, or whole sequences."""
   config, prepared = experiment.config, experiment.prepared
-  every_position = config.train.objective == 'every_position'
-  make = feeds.make_sequence_feed if every_position else feeds.make_feed
-  feed = make(prepared, experiment.groups, config.data)
+  data, groups = config.data, experiment.groups
+  draws = feeds.draws(config, prepared.num_items)
+  if config.train.positions == 'last':
+    feed = feeds.make_feed(prepared, groups, data)
+  else:
+    feed = feeds.make_sequence_feed(
+      prepared, groups, data, config.train.positions
+    )
+  feeds.require_dislikes(feed, draws)
   counts = np.bincount(
     np.asarray(feed.group), minlength=config.groups.num_groups
   )
@@ -169,14 +175,12 @@ def batch_of(
     length: L, items of a history; None is `data.history_length`.
     single: one target a history, whatever training does.
   """
-  every_position = config.train.objective == 'every_position'
-  return functools.partial(
-    feeds.make_batch,
-    history_length=length or config.data.history_length,
-    num_negatives=config.data.num_negatives,
-    num_items=num_items,
-    every_position=every_position and not single,
-  )
+  draws = feeds.draws(config, num_items)
+  if single:
+    draws = draws._replace(positions='last', sharing=False)
+  if length:
+    draws = draws._replace(history_length=length)
+  return functools.partial(feeds.make_batch, draws=draws)
 
 
 def keys(config: config_lib.Config) -> phases.Keys:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from twotsrec import types
 from twotsrec.ops import rows
@@ -53,11 +54,10 @@ def by_rows(gradient: Callable[..., Any]) -> Callable[..., Any]:
   def compact(params, context, batch, state, key):
     items = params.tables['item']
     num_rows = jax.tree.leaves(items)[0].shape[0]
-    used, history, candidates = _renumber(batch, num_rows)
+    used, batch = _renumber(batch, num_rows)
     local = types.Params(
       {**params.tables, 'item': rows.gather(items, used)}, params.net
     )
-    batch = batch._replace(history=history, candidates=candidates)
     grads, state, sums, counts = gradient(local, context, batch, state, key)
     # Unused places repeat row 0 and have a zero gradient.
     spread = lambda table, grad: jnp.zeros_like(table).at[used].add(grad)
@@ -70,15 +70,14 @@ def by_rows(gradient: Callable[..., Any]) -> Callable[..., Any]:
 
 def _renumber(batch, num_rows):
   """Rows in use i32[U], padding first, and the batch in terms of them."""
-  ids = [jnp.zeros(1, jnp.int32), batch.history, batch.candidates]
-  flat = jnp.concatenate([jnp.ravel(part) for part in ids])
+  names = ['history', 'candidates']
+  names += [] if batch.shared is None else ['shared']
+  ids = [getattr(batch, name) for name in names]
+  flat = jnp.concatenate([jnp.zeros(1, jnp.int32), *map(jnp.ravel, ids)])
   used, place = jnp.unique(
     flat, size=min(num_rows, flat.size), fill_value=0, return_inverse=True
   )
   place = jnp.ravel(place)[1:].astype(jnp.int32)
-  history, candidates = jnp.split(place, [batch.history.size])
-  return (
-    used,
-    history.reshape(batch.history.shape),
-    candidates.reshape(batch.candidates.shape),
-  )
+  parts = jnp.split(place, np.cumsum([part.size for part in ids])[:-1])
+  shaped = [new.reshape(old.shape) for new, old in zip(parts, ids, strict=True)]
+  return used, batch._replace(**dict(zip(names, shaped, strict=True)))

@@ -133,7 +133,9 @@ def in_sequence(
 
   The total displacement serves as the gradient.
   """
-  gradient = sequential.make_gradient(model, source.sizes, config.train)
+  gradient = sequential.make_gradient(
+    model, _loss_of(learner), source.sizes, config.train
+  )
   return of_gradient(
     _by_rows(config, gradient, learner, source, stacked=True),
     optimizers.make(config.train),
@@ -235,7 +237,8 @@ def _by_rows(config, gradient, learner, source, stacked):
   options = config.aggregator
   tables = jax.eval_shape(learner.init, jax.random.key(0)).tables
   rows = len(source.sizes) if stacked else 1
-  by_rows = table_rows.resolve(
+  everything = config.train.objective == 'cross_entropy'
+  by_rows = not everything and table_rows.resolve(
     options.table_gradients, options.name, rows, tables
   )
   return table_rows.by_rows(gradient) if by_rows else gradient
