@@ -230,14 +230,17 @@ TOGETHER = [
       default('prior.weights', 'or leave it out'),
     )
   ),
-  Case(
-    'data.negative_sharing sequence is for train.positions every or masked',
-    ["data.negative_sharing='sequence'"],
-    [
+  *(
+    Case(
+      'data.negative_sharing sequence is for train.positions every or masked',
+      ["data.negative_sharing='sequence'"],
+      [way],
+    )
+    for way in (
       to('train.positions', 'every', 'train.positions every or masked'),
       to('train.positions', 'masked', 'train.positions every or masked'),
       default('data.negative_sharing', '; leave it out'),
-    ],
+    )
   ),
   Case(
     'train.objective cross_entropy moves the rows of all items',
