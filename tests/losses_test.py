@@ -5,6 +5,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from sklearn import metrics as sklearn_metrics
 
 from twotsrec import losses
@@ -105,3 +106,22 @@ class LossesTest(parameterized.TestCase):
     chex.assert_trees_all_equal(
       mean_and_grad(jnp.ones(3), jnp.zeros(3)), (0.0, jnp.zeros(3))
     )
+
+
+@pytest.mark.parametrize('share', [0.1, 0.25, 0.5, 1.0])
+def test_worst_weights_give_the_mean_of_the_worst_share(share):
+  rng = np.random.default_rng(0)
+  values = rng.gamma(2.0, size=40).astype(np.float32)
+  real = np.arange(64) < 40
+  padded = np.where(real, np.pad(values, (0, 24)), 99.0)
+  weights = np.asarray(losses.worst_weights(padded, real, share, 0.0))
+  assert not weights[40:].any()
+  np.testing.assert_allclose(weights.sum(), 40, rtol=1e-5)
+  worst = np.sort(values)[-int(np.ceil(share * 40)) :]
+  np.testing.assert_allclose(
+    np.mean(weights[:40] * values), worst.mean(), rtol=1e-5
+  )
+  smooth = np.asarray(losses.worst_weights(padded, real, share, 0.2))[:40]
+  order = np.argsort(values)
+  assert np.all(np.diff(smooth[order]) >= 0)
+  np.testing.assert_allclose(smooth.mean(), 1.0, rtol=1e-5)

@@ -28,6 +28,7 @@ from twotsrec.fields import read_if
 from twotsrec.fields import read_unless
 from twotsrec.fields import section
 from twotsrec.fields import some_of
+from twotsrec.fields import within
 
 SPLITS = ('leave_last_out', 'per_user_time', 'global_time', 'date', 'given')
 GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
@@ -62,6 +63,8 @@ _PLUGGED = read_unless('plugin.name', 'none')
 _NEGATIVES = read_unless('train.objective', 'cross_entropy')
 _MASKED = read_if('train.positions', 'masked')
 _SOFTMAX = read_if('train.objective', 'softmax')
+_SOFTMAXES = read_if('train.objective', 'softmax', 'cross_entropy')
+_WORST = read_unless('train.worst_share', 1.0)
 _GBCE = read_if('train.objective', 'gbce')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
 _UPDATED = read_unless('two_time.cell', 'lstm')
@@ -176,6 +179,12 @@ class TrainConfig:
   gbce_calibration: float = between(0, 1, 0.75, _GBCE)  # t; Petrov 2023
   log_frequency: bool = free(False, _SOFTMAX)  # scores less log of the draws
   mask_share: float = inside(0, 1, 0.2, _MASKED)  # BERT4Rec sec. 3.6, ML-1M
+  # Scores are divided by it: one number, or one for each group.
+  temperatures: tuple[float, ...] = above(0, (), _SOFTMAXES)
+  worst_share: float = within(0, 1, 1.0)  # CVaR: of a batch, by loss; 1: all
+  worst_smoothing: float = at_least(
+    0, 0.1, _WORST
+  )  # of its edge, in deviations
   batch_size: int = at_least(1, 512)  # sec. 4.1.4
   batching: str = one_of('proportional', 'natural', 'balanced')  # authors
   learning_rate: float = above(0, 1e-3)  # sec. 4.1.4, Adam

@@ -111,6 +111,12 @@ def inside(low: float, high: float, default: Any, read: Read = ALWAYS) -> Any:
   return _declare(default, limits=limits, read=read)
 
 
+def within(low: float, high: float, default: Any, read: Read = ALWAYS) -> Any:
+  """A number above `low`, up to `high`."""
+  limits = (('above', low), ('at most', high))
+  return _declare(default, limits=limits, read=read)
+
+
 def between(low: float, high: float, default: Any, read: Read = ALWAYS) -> Any:
   """A number from `low` to `high`."""
   limits = (('at least', low), ('at most', high))

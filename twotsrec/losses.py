@@ -128,6 +128,40 @@ def offer_softmax_loss(
   return jnp.log(total) + top - positive
 
 
+def worst_weights(
+  values: jax.Array, real: jax.Array, share: float, smoothing: float
+) -> jax.Array:
+  """Weights of the worst share of examples, whose mean is 1; f32[B].
+
+  The mean of the losses under them is the conditional value at risk: that of
+  the worst share of the users. The edge between those and the rest is a
+  sigmoid, `smoothing` standard deviations wide; 0 cuts. Nothing is
+  differentiated.
+
+  Args:
+    values: f32[B], losses.
+    real: bool[B], False for filling.
+    share: of the examples, above 0.
+    smoothing: of the edge.
+  Reference: Rockafellar and Uryasev 2000; Togashi et al. 2024 (SAFER2) smooth
+    it and take the quantile over all users, where this is that of a batch.
+  """
+  chex.assert_equal_shape([values, real])
+  values = jax.lax.stop_gradient(values)
+  number = jnp.sum(real)
+  ascending = jnp.sort(jnp.where(real, values, -jnp.inf))
+  place = values.shape[0] - jnp.ceil(share * number).astype(jnp.int32)
+  edge = ascending[jnp.clip(place, 0, values.shape[0] - 1)]
+  known = jnp.where(real, values, 0.0)
+  mean = jnp.sum(known) / jnp.maximum(number, 1)
+  spread = jnp.sum(jnp.where(real, jnp.square(values - mean), 0.0))
+  width = smoothing * jnp.sqrt(spread / jnp.maximum(number, 1))
+  step = (values >= edge).astype(values.dtype)
+  smooth = jax.nn.sigmoid((values - edge) / jnp.where(width > 0, width, 1.0))
+  weights = jnp.where(real, jnp.where(width > 0, smooth, step), 0.0)
+  return weights * number / jnp.maximum(jnp.sum(weights), 1e-12)
+
+
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
   """Mean of `values` under non-negative `weights`, f32[]; 0 if none is left.
 

@@ -243,6 +243,16 @@ TOGETHER = [
     )
   ),
   Case(
+    'train.temperatures has {} values for {} groups',
+    ["train.objective='softmax'", 'train.temperatures=(0.5, 1.0)'],
+    [to('train.temperatures', (0.5,), 'give one for all')],
+  ),
+  Case(
+    'train.temperatures has {} values for {} groups',
+    ["train.objective='softmax'", 'train.temperatures=(0.5, 1.0)'],
+    [to('train.temperatures', (0.5,) * 5, 'or one per group')],
+  ),
+  Case(
     'train.objective cross_entropy moves the rows of all items',
     [
       "train.objective='cross_entropy'",

@@ -312,3 +312,37 @@ def test_a_hidden_item_is_predicted_where_it_is_hidden():
       )
     )
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['softmax', 'cross_entropy'])
+@pytest.mark.parametrize('positions', ['last', 'every'])
+def test_temperatures_divide_the_scores_of_their_group(name, positions):
+  model, params = _toy()
+  batch = _batch(every_position=positions == 'every')
+  cold = (0.5, 2.0)  # of groups 0 and 1
+  loss = _loss(name, positions=positions)
+  for group, temperature in enumerate(cold):
+    kernel = lambda encoded, t=temperature: encoded / t
+    cooler = model._replace(
+      score=lambda net, encoded, rows, key=None, kernel=kernel: model.score(
+        net, kernel(encoded), rows, key=key
+      )
+    )
+    rows = np.asarray(batch.group) == group
+    np.testing.assert_allclose(
+      _run(loss._replace(temperatures=cold), model, params, batch)[rows],
+      _run(loss, cooler, params, batch)[rows],
+      rtol=1e-5,
+    )
+
+
+def test_the_worst_share_is_all_that_is_trained_on():
+  model, params = _toy()
+  batch = _batch()._replace(weight=jnp.ones(3))
+  plain = _run(_loss('bce'), model, params, batch)
+  loss = _loss('bce', worst=0.3, smoothing=0.0)
+  actual = _run(loss, model, params, batch)
+  expected = np.where(plain == plain.max(), 3 * plain, 0.0)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+  judge = objectives.of_judge(loss)
+  np.testing.assert_array_equal(_run(judge, model, params, batch), plain)

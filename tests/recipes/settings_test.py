@@ -28,7 +28,8 @@ RECIPES = {
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
     ' train.objective train.positions train.gbce_calibration'
-    ' train.log_frequency train.mask_share data.negative_sharing'
+    ' train.log_frequency train.mask_share train.temperatures'
+    ' train.worst_share train.worst_smoothing data.negative_sharing'
     ' data.negative_power train.log_groups aggregator.table_gradients',
   ),
   'two_time_scale': (
@@ -40,6 +41,7 @@ RECIPES = {
     ' train.fishr_decay'
     ' train.inner_rate train.adversary_weight train.objective train.positions'
     ' train.gbce_calibration train.log_frequency train.mask_share'
+    ' train.temperatures train.worst_share train.worst_smoothing'
     ' train.log_groups'
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'

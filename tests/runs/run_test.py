@@ -265,3 +265,9 @@ def test_a_metric_of_the_report_can_select():
   expected['group_auc'] = np.mean(expected['auc_by_group'])
   assert judged.pop('group_auc') == pytest.approx(expected.pop('group_auc'))
   assert judged == expected
+  for name, of in (('group', np.mean), ('worst', np.min)):
+    config = runs.config(train__select_metric=f'{name}_ndcg@10')
+    judged = sequence.judge_of(experiment._replace(config=config))(params)
+    values = expected['ndcg@10_by_group']
+    assert judged[f'{name}_ndcg@10'] == pytest.approx(of(values))
+    assert judged[f'{name}_ndcg@10_by_group'] == values

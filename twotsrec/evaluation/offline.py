@@ -324,6 +324,13 @@ def item_counts(prepared: prepared_lib.Prepared) -> jax.Array:
 # ---- Selection
 
 
+# How the values of groups become one, for selection.
+_OVER: dict[str, Callable[[list[float]], float]] = {
+  'group': lambda values: sum(values) / len(values),
+  'worst': min,
+}
+
+
 def make_metric(
   experiment: contracts.Experiment,
   ranker_of: Callable[[Any], contracts.Ranker],
@@ -332,7 +339,8 @@ def make_metric(
   """params -> {metric: value, metric_by_group: values}, for selection.
 
   `group_auc` is the mean of the groups' AUC: every group counts the same, but
-  for empty ones, which have none.
+  for empty ones, which have none. `group_ndcg@10` and so on are such means of
+  other metrics, and `worst_ndcg@10` is that of the worst group.
 
   Args:
     experiment: data and protocol.
@@ -346,7 +354,7 @@ def make_metric(
     config=dataclasses.replace(experiment.config, evaluation=evaluation)
   )
   ranked = report_lib.metric_names(evaluation.ks)
-  known = [*ranked, 'group_auc']
+  over = {f'{name}_{k}': (k, of) for name, of in _OVER.items() for k in ranked}
   require_selection_events(experiment, train)
   protocols.require_rivals(
     experiment.prepared,
@@ -354,23 +362,26 @@ def make_metric(
     prepared_lib.SPLITS.index(train.select_on),
     f'{train.select_metric} to select by; {last_epoch(experiment)}',
   )
-  if train.select_metric not in known:
+  if train.select_metric not in (*ranked, *over):
     raise types.UserError(
       f'train.select_metric {train.select_metric!r}; known: loss, none,'
-      f' {", ".join(known)}'
+      f' {", ".join(ranked)}, and group_ or worst_ before one, of the groups'
     )
 
   def metric(params):
     part = rank(quick, ranker_of(params), train.select_on).part
     values = {k: part['overall'][k]['value'] for k in ranked}
     by_group = {k: [g[k]['value'] for g in part['groups']] for k in ranked}
-    aucs = [value for value in by_group['auc'] if value is not None]
-    return {
+    found = {
       **values,
       **{f'{k}_by_group': v for k, v in by_group.items()},
-      'group_auc': sum(aucs) / len(aucs) if aucs else None,
-      'group_auc_by_group': by_group['auc'],
     }
+    for name in sorted({'group_auc', train.select_metric} & over.keys()):
+      k, of = over[name]
+      some = [value for value in by_group[k] if value is not None]
+      found |= {name: of(some) if some else None}
+      found[f'{name}_by_group'] = by_group[k]
+    return found
 
   return metric
 

@@ -35,6 +35,9 @@ class Loss(NamedTuple):
       often they are drawn, so that the softmax estimates that over all items.
     hidden: whether a negative may be 0, which does not count: draws by
       popularity that fell on an item of the user.
+    temperatures: what scores are divided by, of each group; () for 1.
+    worst: share of a batch's examples, by loss, that is trained on.
+    smoothing: as in `losses.worst_weights`.
   """
 
   name: str = 'bce'
@@ -43,6 +46,9 @@ class Loss(NamedTuple):
   num_items: int = 0
   log_frequency: bool = False
   hidden: bool = False
+  temperatures: tuple[float, ...] = ()
+  worst: float = 1.0
+  smoothing: float = 0.1
 
 
 class Scored(NamedTuple):
@@ -69,7 +75,19 @@ def of_config(config: config_lib.Config, num_items: int) -> Loss:
     num_items=num_items,
     log_frequency=train.log_frequency,
     hidden=config.data.negative_power > 0,
+    temperatures=_of_groups(train.temperatures, config.groups.num_groups),
+    worst=train.worst_share,
+    smoothing=train.worst_smoothing,
   )
+
+
+def _of_groups(temperatures, num_groups):
+  return temperatures * num_groups if len(temperatures) == 1 else temperatures
+
+
+def of_judge(loss: Loss) -> Loss:
+  """The same loss of one target a history, and of all examples alike."""
+  return loss._replace(positions='last', temperatures=(), worst=1.0)
 
 
 def make(loss: Loss, model: types.Model) -> Objective:
@@ -97,10 +115,15 @@ def make(loss: Loss, model: types.Model) -> Objective:
       params.net, encoded, items, key=keys[1]
     )
     mask = _trained(loss, batch)
+    if loss.temperatures:
+      score, encoded = _cooled(loss, score, encoded, batch, mask)
     each = values(loss, score, encoded, params, batch, mask)
-    if loss.positions == 'last':
+    if loss.positions != 'last':
+      each = jax.vmap(losses.weighted_mean)(each, mask.astype(each.dtype))
+    if loss.worst == 1.0:
       return each
-    return jax.vmap(losses.weighted_mean)(each, mask.astype(each.dtype))
+    real = batch.weight > 0
+    return each * losses.worst_weights(each, real, loss.worst, loss.smoothing)
 
   return objective
 
@@ -124,6 +147,20 @@ def _encoder(loss, model):
       ' sasrec_original); use train.positions=last'
     )
   return model.encode_positions
+
+
+def _cooled(loss, score, encoded, batch, mask):
+  """A score divided by the temperature of a group, which an encoding brings."""
+  inverse = 1.0 / jnp.asarray(loss.temperatures, jnp.float32)[batch.group]
+  inverse = jnp.broadcast_to(
+    inverse.reshape(-1, *(1,) * (mask.ndim - 1)), mask.shape
+  )
+
+  def cooled(encoded, items):
+    encoded, inverse = encoded
+    return score(encoded, items) * inverse[..., None]
+
+  return cooled, (encoded, inverse)
 
 
 def _inputs(batch):

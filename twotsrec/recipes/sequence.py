@@ -101,7 +101,7 @@ def judge_of(
   split = prepared_lib.SPLITS.index(train.select_on)
   feed = feeds.make_feed(experiment.prepared, experiment.groups, data, split)
   # One target at a time, whatever training does.
-  last = pin.loss_of(config, system.sizes)._replace(positions='last')
+  last = objectives.of_judge(pin.loss_of(config, system.sizes))
   loss = validation.make_loss(
     objectives.make(last, system.model),
     sources.batch_of(config, system.sizes.num_items, single=True),

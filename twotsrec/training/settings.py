@@ -109,6 +109,12 @@ def sequence(config: config_lib.Config) -> None:
 
 def _check_draws(config):
   data, train, rows = config.data, config.train, config.aggregator
+  given, wanted = len(train.temperatures), config.groups.num_groups
+  if given not in (0, 1, wanted):
+    raise types.UserError(
+      f'train.temperatures has {given} values for {wanted} groups; give one for'
+      ' all, or one per group'
+    )
   if data.negative_sharing != 'none' and train.positions == 'last':
     raise types.UserError(
       'data.negative_sharing sequence is for train.positions every or masked:'
