@@ -125,7 +125,8 @@ def _other(path, values):
     'head.name': behavior_heads.NAMES,
     'data.prepared': ('somewhere',),
   }.get(path, _FIELDS[path].metadata['setting'].names)
-  return next(value for value in (*names, 1) if value not in values)
+  number = 0.5 if _kind(path)[0] is float else 1
+  return next(value for value in (*names, number) if value not in values)
 
 
 def _set(config, condition, holds):

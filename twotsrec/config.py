@@ -18,6 +18,7 @@ from twotsrec.behavior_config import FusionConfig
 from twotsrec.behavior_config import HeadConfig
 from twotsrec.fields import above
 from twotsrec.fields import all_of
+from twotsrec.fields import any_of
 from twotsrec.fields import at_least
 from twotsrec.fields import below
 from twotsrec.fields import between
@@ -74,6 +75,10 @@ _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
 _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
 _ADDED = read_unless('prior.terms', ())
+_COPIED = any_of(
+  read_unless('augment.substitute', 0.0), read_unless('augment.insert', 0.0)
+)
+_CHANGED = any_of(_COPIED, read_unless('augment.mix', 0.0))
 _CLOSED_FORM = 'use model.name=ease or item_knn'
 _CASCADE = 'use model.name=cascading_rank'
 _OF_BEHAVIORS = (
@@ -229,6 +234,19 @@ class PluginConfig:
 
 
 @dataclasses.dataclass
+class AugmentConfig:
+  """Changed copies of the histories of users with little history, to train on
+  (TADA, Dang et al. 2026; ops/augmentation.py)."""
+
+  groups: int = at_least(1, 1, _CHANGED)  # the least active so many
+  share: float = within(0, 1, 0.5, _COPIED)  # of their examples, drawn anew
+  substitute: float = below(1, 0.0)  # of items; one that goes with it instead
+  insert: float = below(1, 0.0)  # of items; one that goes with it after it
+  neighbors: int = at_least(1, 20, _COPIED)  # of an item, by cosine of users
+  mix: float = at_least(0, 0.0)  # a of Beta(a, a), mixes states of two users
+
+
+@dataclasses.dataclass
 class PriorConfig:
   """What the history of a user says of an item by itself, added to the scores
   of a sequence model (ours, models/history_prior.py)."""
@@ -332,6 +350,7 @@ class Config:
   aggregator: AggregatorConfig = section(AggregatorConfig)
   train: TrainConfig = section(TrainConfig)
   plugin: PluginConfig = section(PluginConfig)
+  augment: AugmentConfig = section(AugmentConfig, _HISTORIES)
   prior: PriorConfig = section(PriorConfig, _HISTORIES)
   fusion: FusionConfig = section(FusionConfig, _GRAPHS)
   head: HeadConfig = section(HeadConfig, _GRAPHS)

@@ -18,6 +18,11 @@ MODELS = [
     [to('model.num_heads', 3, 'must divide model.width, which is 6')],
   ),
   Case(
+    'augment.mix is {}, but this model reads a history',
+    [*SMALL, 'augment.mix=0.5'],
+    [to('augment.mix', 0.0, 'or augment.mix=0')],
+  ),
+  Case(
     "train.positions 'masked' needs a model that fills in",
     [*SMALL, "train.positions='masked'"],
     [to('train.positions', 'last', 'use train.positions=last')],

@@ -243,6 +243,11 @@ TOGETHER = [
     )
   ),
   Case(
+    'augment.groups is {}, but there are {} groups',
+    ['augment.insert=0.1', 'augment.groups=6'],
+    [to('augment.groups', ..., r'allowed are 1 to (\d+)')],
+  ),
+  Case(
     'train.temperatures has {} values for {} groups',
     ["train.objective='softmax'", 'train.temperatures=(0.5, 1.0)'],
     [to('train.temperatures', (0.5,), 'give one for all')],

@@ -1,6 +1,8 @@
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,12 +20,20 @@ AT_ONCE = 64  # examples, so that there is one program for each form of feed
 
 @functools.cache
 def _program(positions, options):
-  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, positions, **dict(options))
+  options = {
+    name: config_lib.AugmentConfig(**dict(value))
+    if name == 'augment'
+    else value
+    for name, value in options
+  }
+  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, positions, **options)
   return jax.jit(functools.partial(feeds.make_batch, draws=draws))
 
 
 def _batch(feed, examples, seed=0, positions='last', **options):
   """The batch of any number of examples, on the host."""
+  if 'augment' in options:
+    options['augment'] = tuple(dataclasses.asdict(options['augment']).items())
   examples = np.asarray(examples, np.int32)
   padded = np.pad(
     examples, (0, -len(examples) % AT_ONCE), constant_values=-1
@@ -248,6 +258,50 @@ def test_masks_hide_a_share_of_a_sequence_and_at_least_one_item():
   ]
   hidden = np.mean([batch.masked[0, :3] for batch in batches])
   assert 0.2 < hidden < 0.55
+
+
+@pytest.mark.parametrize('positions', ['last', 'every', 'masked'])
+def test_histories_of_the_least_active_are_changed_to_train_on(positions):
+  prepared, groups = worlds.log()
+  make = feeds.make_feed
+  if positions != 'last':
+    make = functools.partial(feeds.make_sequence_feed, positions=positions)
+  feed = make(prepared, groups, _data())
+  near = np.zeros((ITEMS + 1, 2), np.int32)
+  near[1:, 0] = np.roll(np.arange(1, ITEMS + 1), 1)
+  changed = feed._replace(near=jnp.asarray(near))
+  options = config_lib.AugmentConfig(
+    groups=2, share=0.9, substitute=0.3, insert=0.3
+  )
+  examples = np.arange(len(feed.user))
+  different = 0
+  for seed in range(4):
+    plain = _batch(feed, examples, seed, positions)
+    made = _batch(changed, examples, seed, positions, augment=options)
+    active = plain.group >= 2
+    assert active.any() and not active.all()
+    for old, new in zip(plain, made, strict=True):
+      if old is not None:
+        np.testing.assert_array_equal(old[active], new[active])
+    different += np.sum(np.any(plain.history != made.history, axis=1))
+    for row in np.flatnonzero(~active):
+      old, new = plain.history[row], made.history[row]
+      told = set(old[old > 0]) | set(near[old[old > 0], 0])
+      assert set(new[new > 0]) <= told
+      if positions == 'last':
+        np.testing.assert_array_equal(
+          plain.candidates[row], made.candidates[row]
+        )
+        continue
+      # What is predicted is an item of the log, in its order.
+      targets = made.candidates[row, new > 0, 0]
+      wanted = plain.candidates[row, old > 0, 0].tolist()
+      places = [wanted.index(item) for item in targets.tolist()]
+      assert places == sorted(places) and places[-1] == len(wanted) - 1
+      if positions == 'masked':
+        hidden = made.masked[row]
+        assert not np.any(hidden & (new == 0))
+  assert different > 4
 
 
 def test_dislikes_need_negatives_of_each_observed_item():

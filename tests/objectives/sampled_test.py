@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tests import worlds
+from twotsrec import config as config_lib
 from twotsrec import losses
+from twotsrec import models
 from twotsrec import types
 from twotsrec.objectives import sampled as objectives
 
@@ -346,3 +348,65 @@ def test_the_worst_share_is_all_that_is_trained_on():
   np.testing.assert_allclose(actual, expected, rtol=1e-5)
   judge = objectives.of_judge(loss)
   np.testing.assert_array_equal(_run(judge, model, params, batch), plain)
+
+
+@pytest.mark.parametrize('positions', ['last', 'every'])
+def test_mixing_trains_states_between_two_users_of_the_tail(positions):
+  model, params = _toy()
+  batch = _batch(every_position=positions == 'every')
+  batch = batch._replace(
+    group=jnp.array([0, 0, 1]), weight=jnp.array([1.0, 1.0, 1.0])
+  )
+  seen = []
+
+  def score(net, encoded, rows, *, key=None):
+    seen.append(encoded)
+    return model.score(net, encoded, rows, key=key)
+
+  watched = model._replace(score=score)
+  loss = _loss('softmax', positions=positions, mix=0.7)
+  plain = loss._replace(mix=0.0)
+  key = jax.random.key(3)
+  run = lambda loss, key: objectives.make(loss, watched)(params, {}, batch, key)
+  np.testing.assert_array_equal(run(loss, None), run(plain, None))
+  seen.clear()
+  mixed = run(loss, key)
+  states = np.asarray(seen[0])
+  seen.clear()
+  expected = run(plain, key)
+  own = np.asarray(seen[0])
+  np.testing.assert_array_equal(states[2], own[2])  # not of the tail
+  np.testing.assert_allclose(mixed[2], expected[2], rtol=1e-6)
+  both = (batch.history[0] > 0) & (batch.history[1] > 0)
+  at = np.flatnonzero(both)[0] if positions == 'every' else ...
+  span = own[1][at] - own[0][at]
+  share = (states[0][at] - own[0][at]) @ span / (span @ span)
+  np.testing.assert_allclose(
+    states[0][at], own[0][at] + share * span, rtol=1e-4, atol=1e-6
+  )
+  assert 0.0 < share < 1.0
+  if positions == 'last':
+    of = lambda state, row: _log_softmax(
+      np.asarray(params.tables['item']['embedding'])[batch.candidates[row]]
+      @ state
+    )
+    np.testing.assert_allclose(
+      mixed[0],
+      (1 - share) * of(states[0], 0) + share * of(states[0], 1),
+      rtol=1e-4,
+    )
+
+
+def _log_softmax(scores):
+  return np.log(np.sum(np.exp(scores))) - scores[0]
+
+
+def test_a_model_without_a_state_is_not_mixed():
+  loss = _loss('softmax', mix=0.5)
+  for name in ('gru4rec', 'sasrec_original', 'bert4rec'):
+    model = models.make(config_lib.ModelConfig(name=name, width=4))
+    objectives.check_mix(loss, model, _SIZES)
+  din = models.make(config_lib.ModelConfig(name='din', width=4))
+  with pytest.raises(types.UserError, match='augment.mix=0'):
+    objectives.check_mix(loss, din, _SIZES)
+  objectives.check_mix(_loss('softmax'), din, _SIZES)

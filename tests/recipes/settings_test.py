@@ -23,7 +23,8 @@ RECIPES = {
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* two_time.* data.negative_exclude'
+    'closed_form.* cascade.* prior.* augment.* two_time.*'
+    ' data.negative_exclude'
     ' train.method'
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
@@ -35,7 +36,8 @@ RECIPES = {
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
-    'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
+    'closed_form.* cascade.* discovery.* prior.* augment.* fusion.* head.*'
+    ' behavior.*'
     ' data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'

@@ -16,6 +16,7 @@ from twotsrec import types
 from twotsrec.data import dislikes
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.ops import augmentation
 from twotsrec.ops import sampling
 
 
@@ -48,6 +49,7 @@ class Feed(NamedTuple):
   disliked: Disliked | None = None  # items to train against
   # i32[I], for draws by popularity: sums of weights of the items up to each.
   popularity: jax.Array | None = None
+  near: jax.Array | None = None  # i32[I + 1, K], items that go with each
 
 
 class Draws(NamedTuple):
@@ -61,6 +63,7 @@ class Draws(NamedTuple):
     sharing: whether all observed items of a sequence share their negatives.
     chances: whether a batch says how probable its negatives were.
     mask_share: of the items of a sequence that are hidden.
+    augment: of the examples of its groups, as `Feed.near` makes it possible.
   """
 
   history_length: int
@@ -70,6 +73,7 @@ class Draws(NamedTuple):
   sharing: bool = False
   chances: bool = False
   mask_share: float = 0.2
+  augment: config_lib.AugmentConfig | None = None
 
 
 def draws(config: config_lib.Config, num_items: int) -> Draws:
@@ -84,7 +88,13 @@ def draws(config: config_lib.Config, num_items: int) -> Draws:
     sharing=data.negative_sharing == 'sequence' and not everything,
     chances=train.log_frequency,
     mask_share=train.mask_share,
+    augment=config.augment if changes(config.augment) else None,
   )
+
+
+def changes(options: config_lib.AugmentConfig) -> bool:
+  """Whether histories are changed to train on."""
+  return bool(options.substitute or options.insert)
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -345,7 +355,7 @@ def make_batch(
   parts, shared = [positive[..., None], negatives], None
   if draws.sharing:
     shared = parts.pop()
-  return types.Batch(
+  batch = types.Batch(
     history=history,
     candidates=jnp.concatenate(parts, axis=-1),
     user=user,
@@ -355,6 +365,43 @@ def make_batch(
     log_chance=chance,
     masked=masked,
   )
+  if feed.near is None or draws.augment is None:
+    return batch
+  return _changed(batch, feed.near, keys, draws.augment)
+
+
+def _changed(batch, near, keys, options):
+  """Some examples of the least active groups with other histories.
+
+  What a position predicts goes with the item that it had, and an inserted one
+  predicts what the item before it does.
+  """
+  keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _CHANGES)
+  draw = lambda key: jax.random.uniform(jax.random.fold_in(key, 0))
+  chosen = jax.vmap(draw)(keys) < options.share
+  chosen = (chosen & (batch.group < options.groups))[:, None]
+  made = augmentation.change(
+    keys, batch.history, near, options.substitute, options.insert
+  )
+  length = batch.history.shape[1]
+  source = jnp.where(chosen, made.source, jnp.arange(length))
+  move = lambda column: jnp.take_along_axis(
+    column, source.reshape(*source.shape, *(1,) * (column.ndim - 2)), axis=1
+  )
+  history = jnp.where(chosen, made.history, batch.history)
+  moved = batch._replace(history=history)
+  if batch.candidates.ndim == 2:
+    return moved
+  real = (history > 0)[..., None]
+  candidates = move(batch.candidates)
+  candidates = candidates.at[..., :1].multiply(real)
+  own_chance = batch.log_chance is not None and batch.shared is None
+  chance = move(batch.log_chance) if own_chance else batch.log_chance
+  moved = moved._replace(candidates=candidates, log_chance=chance)
+  if batch.masked is None:
+    return moved
+  hidden = move(batch.masked) & real[..., 0] & ~(chosen & made.inserted)
+  return moved._replace(masked=hidden)
 
 
 def _negatives(feed, keys, user, count, draws):
@@ -374,6 +421,7 @@ def _negatives(feed, keys, user, count, draws):
 # Of the sequences of BERT4Rec, one in eleven hides its last item alone: the
 # program of its authors makes ten others of each.
 _ONLY_LAST = 1 / 11
+_CHANGES = (1 << 30) + 1
 _MASKS = 1 << 30  # folded into a key, for other bits than negatives have
 
 

@@ -38,6 +38,8 @@ class Loss(NamedTuple):
     temperatures: what scores are divided by, of each group; () for 1.
     worst: share of a batch's examples, by loss, that is trained on.
     smoothing: as in `losses.worst_weights`.
+    mix: a of Beta(a, a), by which states of two users are mixed; 0: never.
+    tail: groups whose users' states are mixed, the least active so many.
   """
 
   name: str = 'bce'
@@ -49,6 +51,8 @@ class Loss(NamedTuple):
   temperatures: tuple[float, ...] = ()
   worst: float = 1.0
   smoothing: float = 0.1
+  mix: float = 0.0
+  tail: int = 1
 
 
 class Scored(NamedTuple):
@@ -78,6 +82,8 @@ def of_config(config: config_lib.Config, num_items: int) -> Loss:
     temperatures=_of_groups(train.temperatures, config.groups.num_groups),
     worst=train.worst_share,
     smoothing=train.worst_smoothing,
+    mix=config.augment.mix,
+    tail=config.augment.groups,
   )
 
 
@@ -87,7 +93,7 @@ def _of_groups(temperatures, num_groups):
 
 def of_judge(loss: Loss) -> Loss:
   """The same loss of one target a history, and of all examples alike."""
-  return loss._replace(positions='last', temperatures=(), worst=1.0)
+  return loss._replace(positions='last', temperatures=(), worst=1.0, mix=0.0)
 
 
 def make(loss: Loss, model: types.Model) -> Objective:
@@ -117,7 +123,16 @@ def make(loss: Loss, model: types.Model) -> Objective:
     mask = _trained(loss, batch)
     if loss.temperatures:
       score, encoded = _cooled(loss, score, encoded, batch, mask)
-    each = values(loss, score, encoded, params, batch, mask)
+    if loss.mix and key is not None:
+      pair = _mix(loss, encoded, batch, mask, jax.random.fold_in(key, 2))
+      first, second = (
+        values(loss, score, pair.encoded, params, own, mask)
+        for own in (batch, pair.batch)
+      )
+      share = pair.share.reshape(-1, *(1,) * (first.ndim - 1))
+      each = share * first + (1.0 - share) * second
+    else:
+      each = values(loss, score, encoded, params, batch, mask)
     if loss.positions != 'last':
       each = jax.vmap(losses.weighted_mean)(each, mask.astype(each.dtype))
     if loss.worst == 1.0:
@@ -126,6 +141,34 @@ def make(loss: Loss, model: types.Model) -> Objective:
     return each * losses.worst_weights(each, real, loss.worst, loss.smoothing)
 
   return objective
+
+
+def check_mix(loss: Loss, model: types.Model, sizes: types.Sizes) -> None:
+  """Refuses to mix what a model has in place of a state.
+
+  Raises:
+    types.UserError: a model that reads a history for each candidate anew.
+  """
+  if not loss.mix:
+    return
+  ids = jax.ShapeDtypeStruct((2, sizes.history_length), jnp.int32)
+
+  def encode(history):
+    context = {'item_counts': jnp.zeros(sizes.num_items + 1)}
+    params = model.init(jax.random.key(0), context, sizes)
+    given = rows.gather(params.tables['item'], history)
+    user = history[:, 0]
+    route = types.Route(user[:, None], jnp.ones((2, 1)))
+    inputs = {'history': history, 'route': route, 'user': user}
+    return model.encode(params.net, given, context, inputs)
+
+  encoded = jax.eval_shape(encode, ids)
+  if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(encoded)):
+    raise types.UserError(
+      f'augment.mix is {loss.mix:g}, but this model reads a history for each'
+      ' item anew and has no state to mix; use model.name=sasrec, gru4rec or'
+      ' augment.mix=0'
+    )
 
 
 def _encoder(loss, model):
@@ -147,6 +190,58 @@ def _encoder(loss, model):
       ' sasrec_original); use train.positions=last'
     )
   return model.encode_positions
+
+
+class _Pair(NamedTuple):
+  """States mixed with those of partners.
+
+  Attributes:
+    encoded: leaves [B, ...].
+    batch: with what the partners predict.
+    share: f32[B], of the example's own state; 1 where it is not mixed.
+  """
+
+  encoded: types.PyTree
+  batch: types.Batch
+  share: jax.Array
+
+
+def _mix(loss, encoded, batch, mask, key) -> _Pair:
+  """Every user of the tail beside another one of it (TADA; Zhang et al. 2018).
+
+      state = share state + (1 - share) state',   share ~ Beta(a, a)
+
+  Its loss is share times that of its own item and 1 - share times that of the
+  partner's. Positions that one of the two does not train stay as they are.
+  """
+  share_key, shift_key = jax.random.split(key)
+  tail = (batch.group < loss.tail) & (batch.weight > 0)
+  number = jnp.sum(tail)
+  # Users of the tail come first; the partner is some places further on.
+  order = jnp.argsort(~tail, stable=True)
+  rank = jnp.cumsum(tail) - 1
+  shift = jax.random.randint(shift_key, (), 1, jnp.maximum(number, 2))
+  partner = order[(rank + shift) % jnp.maximum(number, 1)]
+  partner = jnp.where(tail, partner, jnp.arange(len(tail)))
+  share = jax.random.beta(share_key, loss.mix, loss.mix, tail.shape)
+  share = jnp.where(tail, share, 1.0)
+  both = mask & mask[partner]
+
+  def mixed(leaf):
+    wide = lambda x: x.reshape(*x.shape, *(1,) * (leaf.ndim - x.ndim))
+    return jnp.where(
+      wide(both),
+      wide(share) * leaf + (1.0 - wide(share)) * leaf[partner],
+      leaf,
+    )
+
+  theirs = jnp.where(
+    both.reshape(*both.shape, *(1,) * (batch.candidates.ndim - both.ndim)),
+    batch.candidates[partner],
+    batch.candidates,
+  )
+  other = batch._replace(candidates=theirs)
+  return _Pair(jax.tree.map(mixed, encoded), other, share)
 
 
 def _cooled(loss, score, encoded, batch, mask):

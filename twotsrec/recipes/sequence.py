@@ -52,6 +52,8 @@ def train(
   if pin.has_plugins(config):
     served = pin.train_plugins(experiment, work, system, source, judge)
     return prior_fit.add(served, ranker)
+  loss = pin.loss_of(config, system.sizes)
+  objectives.check_mix(loss, system.model, system.sizes)
   learner = pin.learner(config, system.model, system)
   update = _update(config, learner, source, system)
   how = pin.how(experiment, learner, source, update, judge)

@@ -30,7 +30,7 @@ _BY_PARTS = fields.read_unless('behavior.aggregate', 'loss')
 
 SEQUENCE = (
   Reads('data.* groups.* model.* aggregator.* train.* plugin.*'),
-  Reads('routing.* evaluation.* prior.*'),
+  Reads('routing.* evaluation.* augment.* prior.*'),
   Reads('closed_form.neighbors closed_form.shrinkage', read=_WITH_PRIOR),
 )
 MULTI_BEHAVIOR = (
@@ -96,6 +96,7 @@ def sequence(config: config_lib.Config) -> None:
       ' use train.positions=last or groups.key=user_train_count',
     )
   _check_draws(config)
+  _check_augmentation(config)
   if train.penalty != 'none' and config.aggregator.form == 'explicit':
     raise types.UserError(
       'aggregator.form explicit changes nothing with a train.penalty, which'
@@ -105,6 +106,15 @@ def sequence(config: config_lib.Config) -> None:
     _check_separate(config)
   if config.plugin.name != 'none':
     _check_plugin(config)
+
+
+def _check_augmentation(config):
+  few, number = config.augment.groups, config.groups.num_groups
+  if few > number:
+    raise types.UserError(
+      f'augment.groups is {few}, but there are {number} groups; allowed are 1'
+      f' to {number}'
+    )
 
 
 def _check_draws(config):

@@ -15,6 +15,8 @@ from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import feeds
 from twotsrec.data import plans
+from twotsrec.evaluation import fitted
+from twotsrec.models import closed_form
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.training import phases
@@ -32,6 +34,8 @@ def of_histories(experiment: contracts.Experiment) -> contracts.Source:
       prepared, groups, data, config.train.positions
     )
   feeds.require_dislikes(feed, draws)
+  if draws.augment is not None:
+    feed = feed._replace(near=_near(prepared, draws.augment))
   counts = np.bincount(
     np.asarray(feed.group), minlength=config.groups.num_groups
   )
@@ -42,6 +46,14 @@ def of_histories(experiment: contracts.Experiment) -> contracts.Source:
       f' {config.groups.num_groups})'
     )
   return sampled(config, feed, batch_of(config, prepared.num_items))
+
+
+def _near(prepared, options) -> jax.Array:
+  """Items that go with each in training, best first; i32[I + 1, K]."""
+  pairs = fitted.train_pairs(prepared)
+  shrinkage = config_lib.ClosedFormConfig().shrinkage
+  ids, _ = closed_form.nearest(pairs, pairs, options.neighbors, shrinkage)
+  return jnp.asarray(ids)
 
 
 def of_pairs(
@@ -177,7 +189,7 @@ def batch_of(
   """
   draws = feeds.draws(config, num_items)
   if single:
-    draws = draws._replace(positions='last', sharing=False)
+    draws = draws._replace(positions='last', sharing=False, augment=None)
   if length:
     draws = draws._replace(history_length=length)
   return functools.partial(feeds.make_batch, draws=draws)
