@@ -231,6 +231,9 @@ class PluginConfig:
   patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
   select: str = one_of('global', 'per_group')  # per_group: authors, later code
   select_metric: str = free('group_auc')  # ours: mean of the groups' AUC
+  # Weight of what teaches a plugin to see more in a short history than there
+  # is, from active users (ours, after MELT; training/transfer.py).
+  transfer: float = at_least(0, 0.0, _PLUGGED)
 
 
 @dataclasses.dataclass
@@ -305,6 +308,7 @@ class RoutingConfig:
   mode: str = one_of('frozen', 'dynamic', 'soft')  # training group; activity
   cold: str = one_of('group1', 'trunk')  # users without any history
   hysteresis: float = at_least(0, 0.1)  # dynamic: share beyond a border
+  groups: int = at_least(0, 0)  # have plugins, the least active; 0: all
 
 
 @dataclasses.dataclass

@@ -243,6 +243,16 @@ TOGETHER = [
     )
   ),
   Case(
+    'routing.groups is {}, but there are {} groups',
+    [LIGHT, TRUNK, 'routing.groups=6'],
+    [to('routing.groups', ..., r'for all to (\d+)')],
+  ),
+  Case(
+    'routing.groups is {}, but train.method separate has',
+    ["train.method='separate'", 'routing.groups=1'],
+    [default('routing.groups', 'leave routing.groups out')],
+  ),
+  Case(
     'augment.groups is {}, but there are {} groups',
     ['augment.insert=0.1', 'augment.groups=6'],
     [to('augment.groups', ..., r'allowed are 1 to (\d+)')],

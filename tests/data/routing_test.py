@@ -298,3 +298,17 @@ def test_a_configuration_routes_where_groups_are_served_differently():
   routing.check_mode('soft', [plain, plugged])
   with pytest.raises(types.UserError, match='would change nothing'):
     routing.check_mode('soft', [plain, plain])
+
+
+@pytest.mark.parametrize('mode', ['frozen', 'dynamic', 'soft'])
+def test_groups_above_the_border_have_the_bare_trunk(mode):
+  counts, home = np.arange(1, 40), np.full(39, routing.UNKNOWN)
+  groups = _groups([5, 10, 20], [1.0, 2.0, 2.7, 3.3])
+  route = lambda **options: routing.route(
+    counts, counts, home, groups, RoutingConfig(mode=mode, **options)
+  )
+  every, some = route(), route(groups=2)
+  np.testing.assert_array_equal(some.groups, every.groups)
+  served = np.where(every.groups < 2, every.weights, 0.0)
+  np.testing.assert_array_equal(some.weights, served.astype(np.float32))
+  assert np.any(some.weights) and np.any(some.weights == 0)

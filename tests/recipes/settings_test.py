@@ -23,7 +23,7 @@ RECIPES = {
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* augment.* two_time.*'
+    'closed_form.* cascade.* prior.* augment.* two_time.* plugin.transfer'
     ' data.negative_exclude'
     ' train.method'
     ' train.penalty*'
@@ -48,6 +48,7 @@ RECIPES = {
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
+    ' plugin.transfer'
     ' routing.* evaluation.users evaluation.candidates'
     ' evaluation.num_candidates',
   ),

@@ -53,7 +53,8 @@ def route(
   centers lie around the activity, with weights linear in its logarithm; beyond
   the outer centers the outer group alone. Unknown users are routed by the
   thresholds, or softly. Without any history a user gets group 1, or the bare
-  trunk.
+  trunk. Where only the least active groups have plugins, others get the bare
+  trunk too.
 
   Where it is samples that have groups (sample_history_len), no user has a home:
   the length of the request's own history decides.
@@ -63,7 +64,7 @@ def route(
     clicks: i64[n], length of the history; 0 is cold.
     home: i32[n], training group, or UNKNOWN.
     groups: made in training.
-    options: mode, cold start and hysteresis.
+    options: mode, cold start, hysteresis and the groups that have plugins.
   Returns:
     Route with groups i32[n, K] and weights f32[n, K]; K is 2 if soft, else 1.
   Raises:
@@ -84,6 +85,8 @@ def route(
   cold = np.asarray(clicks) == 0
   chosen[cold] = 0
   weights[cold] = np.eye(1, chosen.shape[1]) * (options.cold == 'group1')
+  if options.groups:
+    weights = np.where(chosen < options.groups, weights, 0.0)
   return types.Route(chosen.astype(np.int32), weights.astype(np.float32))
 
 

@@ -31,7 +31,7 @@ OPTIONS = {
 NAMES = tuple(_MAKERS)
 _TRAINING = (
   'trunk', 'learning_rate', 'trunk_learning_rate', 'trunk_gradient', 'epochs',
-  'patience', 'select', 'select_metric',
+  'patience', 'select', 'select_metric', 'transfer',
 )  # fmt: skip
 
 

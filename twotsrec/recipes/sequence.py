@@ -38,6 +38,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     prepared.num_users, prepared.num_items, config.data.history_length
   )
   trunk, name = models.make(config.model), config.model.name
+  objectives.check_mix(pin.loss_of(config, sizes), trunk, sizes)
   system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
 
@@ -52,8 +53,6 @@ def train(
   if pin.has_plugins(config):
     served = pin.train_plugins(experiment, work, system, source, judge)
     return prior_fit.add(served, ranker)
-  loss = pin.loss_of(config, system.sizes)
-  objectives.check_mix(loss, system.model, system.sizes)
   learner = pin.learner(config, system.model, system)
   update = _update(config, learner, source, system)
   how = pin.how(experiment, learner, source, update, judge)

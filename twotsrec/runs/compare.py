@@ -143,7 +143,7 @@ def compare(
     for system in runs.values()
   ]
   compared = comparison.compare(pooled, resamples, seed)
-  users = _users(first, num_groups, compared_runs.BY[by])
+  users = users_of(first, num_groups, compared_runs.BY[by])
   reference, *others = systems
   return {
     'reference': reference,
@@ -169,8 +169,8 @@ def compare(
   }
 
 
-def _users(per_target, num_groups, by) -> list[int]:
-  """Users with held-out items in each group, and all of them."""
+def users_of(per_target, num_groups, by) -> list[int]:
+  """Users with held-out items in each group or part, and all of them."""
   groups = [per_target[by] == group for group in range(num_groups)]
   parts = [per_target['user'][chosen] for chosen in groups]
   return [np.unique(users).size for users in (*parts, per_target['user'])]

@@ -22,6 +22,7 @@ def make_gradient(
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
   widths: Sequence[int] | None = None,
+  beside: Callable[..., Any] | None = None,
 ) -> steps.Gradient:
   """The gradient of trunk and plugins from batches [G, B, ...].
 
@@ -38,6 +39,7 @@ def make_gradient(
     aggregator: of the trunk's gradients.
     sizes: f32[G], training samples per group.
     widths: rows that each group fills at most, as in `grouped.map_groups`.
+    beside: (context, batch of all groups) -> the context of `plugin_loss`.
   """
   wanted = (0, 1) if trunk_gradient is None else (1,)
   slopes = jax.value_and_grad(plugin_loss, argnums=wanted)
@@ -46,7 +48,8 @@ def make_gradient(
   def gradient(params, context, batch, state, key):
     trunk, plugins = plugged.split(params)
     group_key, aggregator_key = jax.random.split(key)
-    losses, grads = mapped(trunk, plugins, context, batch, group_key)
+    given = context if beside is None else beside(context, batch)
+    losses, grads = mapped(trunk, plugins, given, batch, group_key)
     counts = jnp.sum(batch.weight, axis=1)
     if trunk_gradient is None:
       info = types.GroupInfo(sizes, counts, losses)

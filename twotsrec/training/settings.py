@@ -34,7 +34,8 @@ SEQUENCE = (
   Reads('closed_form.neighbors closed_form.shrinkage', read=_WITH_PRIOR),
 )
 MULTI_BEHAVIOR = (
-  Reads('groups.* model.* plugin.* fusion.* head.* behavior.*'),
+  Reads('groups.* model.* fusion.* head.* behavior.*'),
+  Reads('plugin.*', but='plugin.transfer'),
   Reads('evaluation.* discovery.*'),
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
@@ -59,7 +60,10 @@ TWO_TIME_SCALE = (
   Reads('aggregator.*', but='aggregator.table_gradients'),
   Reads('train.beta2 train.select_on train.checkpoint_every train.keep'),
   Reads('train.seed'),
-  Reads('plugin.*', but='plugin.trunk plugin.trunk_gradient plugin.select*'),
+  Reads(
+    'plugin.*',
+    but='plugin.trunk plugin.trunk_gradient plugin.select* plugin.transfer',
+  ),
   Reads(
     'evaluation.*',
     but='evaluation.candidates evaluation.num_candidates evaluation.users',
@@ -164,6 +168,12 @@ def _refuse_samples(config, why):
 
 
 def _check_separate(config):
+  if config.routing.groups:
+    raise types.UserError(
+      f'routing.groups is {config.routing.groups}, but train.method separate'
+      ' has a model per group and no trunk for the others; leave routing.groups'
+      ' out'
+    )
   refused: tuple[tuple[str, Any, str], ...] = (
     ('aggregator.table_gradients', 'rows', 'is for a table that groups share'),
     ('routing.mode', 'soft', 'blends plugins of one trunk'),
@@ -181,6 +191,12 @@ def _check_separate(config):
 def _check_plugin(config):
   plugin, train = config.plugin, config.train
   plugins.make(plugin)  # refuses what it does not have
+  served, number = config.routing.groups, config.groups.num_groups
+  if served > number:
+    raise types.UserError(
+      f'routing.groups is {served}, but there are {number} groups; allowed are'
+      f' 0 for all to {number}'
+    )
   for name, off in (('method', 'aggregator'), ('penalty', 'none')):
     if getattr(train, name) != off:
       raise types.UserError(

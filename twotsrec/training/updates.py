@@ -22,6 +22,7 @@ from twotsrec.training import plugin_steps
 from twotsrec.training import sequential
 from twotsrec.training import steps
 from twotsrec.training import table_rows
+from twotsrec.training import transfer
 
 # learning rate -> optimizer
 OptimizerOf = Callable[[float], optax.GradientTransformation]
@@ -194,7 +195,12 @@ def with_plugins(
       bare, aggregator, sizes, 'explicit', widths
     )
   gradient = plugin_steps.make_gradient(
-    plugin_loss, trunk_gradient, aggregator, sizes, widths
+    plugin_loss,
+    trunk_gradient,
+    aggregator,
+    sizes,
+    widths,
+    _beside if config.plugin.transfer else None,
   )
   post = None
   if rate:  # else no table moves
@@ -214,14 +220,40 @@ def with_plugins(
   )
 
 
+def _beside(context, batch):
+  """The most active group beside every other one."""
+  return transfer.Beside(context, trees.take(batch, -1))
+
+
 def _plugin_loss(config, trunk):
-  """Mean loss of one group's examples, the group's plugin attached."""
-  plugin = plugins.make(config.plugin)
+  """Mean loss of one group's examples, the group's plugin attached.
+
+  What a `transfer.Beside` brings as context is learned from as well.
+  """
+  plugin, options = plugins.make(config.plugin), config.plugin
+  border = config.routing.groups
 
   def plugin_loss(params, own, context, batch, key):
-    stages = plugin.attach(trunk.stages, trees.take(own, None), jnp.ones(1))
+    weights = jnp.ones(1)
+    if border:
+      group = jnp.max(jnp.where(batch.weight > 0, batch.group, 0))
+      weights = jnp.where(group < border, weights, 0.0)
+    stages = plugin.attach(trunk.stages, trees.take(own, None), weights)
     loss = steps.make_group_loss(trunk.loss_of(stages))
-    return loss(params, context, batch, key)
+    if not isinstance(context, transfer.Beside):
+      return loss(params, context, batch, key)
+    more = transfer.loss(
+      trunk.stages,
+      stages,
+      params,
+      batch,
+      context.active,
+      jax.random.fold_in(key, 3),
+    )
+    # A group without a plugin has nothing to learn, nor one without examples.
+    more = jnp.where(jnp.any(batch.weight > 0), weights[0] * more, 0.0)
+    ranked = loss(params, context.context, batch, key)
+    return ranked + options.transfer * more
 
   return plugin_loss
 
