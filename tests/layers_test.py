@@ -56,6 +56,7 @@ FORBIDDEN = (
 )  # fmt: skip
 HOST_ONLY = 'data/'  # NumPy on the host, but for these
 TO_DEVICE = (
+  'data/batches.py',
   'data/feeds.py',
   'data/behavior_feeds.py',
   'data/event_feeds.py',

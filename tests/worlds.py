@@ -8,6 +8,7 @@ import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import plans
@@ -46,7 +47,7 @@ def stacked_batches(count: int, length: int, batch_size: int):
   plan = plans.make_plan(group, 3, batch_size, 'proportional', 0, 0)
   stacked = plans.stack_plan(plan[:count], group, 3, batch_size)
   batch_of = functools.partial(
-    feeds.make_batch, draws=feeds.Draws(length, 30, 2)
+    batches.make_batch, draws=batches.Draws(length, 30, 2)
   )
   make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
   return [make(feed, rows, jax.random.key(7)) for rows in stacked]

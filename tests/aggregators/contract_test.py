@@ -16,6 +16,7 @@ from tests import worlds
 from tests.aggregators import cases
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
@@ -203,13 +204,15 @@ def _toy():
   group = np.asarray(feed.group)
   plan = plans.make_plan(group, 3, 12, 'proportional', 0, 0)
   stacked = plans.stack_plan(plan, group, 3, 12)
-  batch_of = functools.partial(feeds.make_batch, draws=feeds.Draws(5, 30, 2))
+  batch_of = functools.partial(
+    batches.make_batch, draws=batches.Draws(5, 30, 2)
+  )
   over_groups = jax.vmap(batch_of, in_axes=(None, 0, None))
-  batches = jax.jit(jax.vmap(over_groups, in_axes=(None, 0, None)))
+  over_steps = jax.jit(jax.vmap(over_groups, in_axes=(None, 0, None)))
   key = jax.random.key(7)
   return (
     objectives.make(objectives.Loss(), model),
-    batches(feed, stacked[:2], key),
+    over_steps(feed, stacked[:2], key),
     jnp.asarray(groups.sizes, jnp.float32),
     params,
   )

@@ -10,6 +10,7 @@ from tests import worlds
 from tests.evaluation import toys
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
@@ -26,8 +27,8 @@ def _program(positions, options):
     else value
     for name, value in options
   }
-  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, positions, **options)
-  return jax.jit(functools.partial(feeds.make_batch, draws=draws))
+  draws = batches.Draws(LENGTH, ITEMS, NEGATIVES, positions, **options)
+  return jax.jit(functools.partial(batches.make_batch, draws=draws))
 
 
 def _batch(feed, examples, seed=0, positions='last', **options):
@@ -307,12 +308,12 @@ def test_histories_of_the_least_active_are_changed_to_train_on(positions):
 def test_dislikes_need_negatives_of_each_observed_item():
   prepared, groups, _ = _with_dislikes('negatives', True)
   feed = feeds.make_feed(prepared, groups, _data())
-  draws = feeds.Draws(LENGTH, ITEMS, NEGATIVES, 'every', sharing=True)
+  draws = batches.Draws(LENGTH, ITEMS, NEGATIVES, 'every', sharing=True)
   with pytest.raises(types.UserError, match='data.negative_sharing=none'):
-    feeds.require_dislikes(feed, draws)
+    batches.require_dislikes(feed, draws)
   with pytest.raises(types.UserError, match='than cross_entropy'):
-    feeds.require_dislikes(feed, draws._replace(num_negatives=0))
-  feeds.require_dislikes(feed, draws._replace(sharing=False))
+    batches.require_dislikes(feed, draws._replace(num_negatives=0))
+  batches.require_dislikes(feed, draws._replace(sharing=False))
 
 
 def _tiny(items, split):

@@ -7,6 +7,7 @@ from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
@@ -27,7 +28,7 @@ class _World:
     self.feed = feeds.make_feed(prepared, groups, data)
     self.group = np.asarray(self.feed.group)
     self.batch_of = functools.partial(
-      feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, 2)
+      batches.make_batch, draws=batches.Draws(LENGTH, ITEMS, 2)
     )
     self.objective = objectives.make(objectives.Loss(), model)
     sizes = types.Sizes(prepared.num_users, ITEMS, LENGTH)

@@ -18,6 +18,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.aggregators import linear
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
@@ -52,7 +53,7 @@ def phase() -> phases.Phase:
   group = np.asarray(feed.group)
   sizes = jnp.asarray(groups.sizes, jnp.float32)
   batch_of = functools.partial(
-    feeds.make_batch, draws=feeds.Draws(_LENGTH, 30, 2)
+    batches.make_batch, draws=batches.Draws(_LENGTH, 30, 2)
   )
   gradient = steps.make_gradient(
     objectives.make(objectives.Loss(), worlds.mean_model()),

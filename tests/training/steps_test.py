@@ -14,6 +14,7 @@ from twotsrec import models
 from twotsrec import types
 from twotsrec.aggregators import linear
 from twotsrec.aggregators import projection
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
@@ -39,7 +40,7 @@ class _World:
     self.stacked = plans.stack_plan(self.plan, group, GROUPS, BATCH)
     self.sizes = jnp.asarray(self.groups.sizes, jnp.float32)
     self.batch_of = functools.partial(
-      feeds.make_batch, draws=feeds.Draws(LENGTH, 30, 2)
+      batches.make_batch, draws=batches.Draws(LENGTH, 30, 2)
     )
     self.key = jax.random.key(7)
     self._flat = jax.jit(self.batch_of)

@@ -10,6 +10,7 @@ from twotsrec import aggregators
 from twotsrec import config as config_lib
 from twotsrec import models
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
@@ -31,7 +32,7 @@ def _batch():
   plan = plans.make_plan(group, GROUPS, BATCH, 'balanced', 0, 0)
   stacked = plans.stack_plan(plan[:1], group, GROUPS, 3)[0]  # with filling
   batch_of = functools.partial(
-    feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, 1)
+    batches.make_batch, draws=batches.Draws(LENGTH, ITEMS, 1)
   )
   make = jax.jit(jax.vmap(batch_of, in_axes=(None, 0, None)))
   batch = make(feed, stacked, jax.random.key(7))

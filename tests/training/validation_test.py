@@ -8,6 +8,7 @@ import pytest
 from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.objectives import sampled as objectives
@@ -24,7 +25,7 @@ def _world():
   data = config_lib.DataConfig(history_length=LENGTH)
   feed = feeds.make_feed(prepared, groups, data, prepared_lib.VALIDATION)
   batch_of = functools.partial(
-    feeds.make_batch, draws=feeds.Draws(LENGTH, ITEMS, NEGATIVES)
+    batches.make_batch, draws=batches.Draws(LENGTH, ITEMS, NEGATIVES)
   )
   sizes = types.Sizes(prepared.num_users, ITEMS, LENGTH)
   params = model.init(jax.random.key(1), {}, sizes)

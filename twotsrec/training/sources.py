@@ -11,6 +11,7 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import batches
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import feeds
@@ -26,14 +27,14 @@ def of_histories(experiment: contracts.Experiment) -> contracts.Source:
   """Positives with their histories, or whole sequences."""
   config, prepared = experiment.config, experiment.prepared
   data, groups = config.data, experiment.groups
-  draws = feeds.draws(config, prepared.num_items)
+  draws = batches.draws(config, prepared.num_items)
   if config.train.positions == 'last':
     feed = feeds.make_feed(prepared, groups, data)
   else:
     feed = feeds.make_sequence_feed(
       prepared, groups, data, config.train.positions
     )
-  feeds.require_dislikes(feed, draws)
+  batches.require_dislikes(feed, draws)
   if draws.augment is not None:
     feed = feed._replace(near=_near(prepared, draws.augment))
   counts = np.bincount(
@@ -187,12 +188,12 @@ def batch_of(
     length: L, items of a history; None is `data.history_length`.
     single: one target a history, whatever training does.
   """
-  draws = feeds.draws(config, num_items)
+  draws = batches.draws(config, num_items)
   if single:
     draws = draws._replace(positions='last', sharing=False, augment=None)
   if length:
     draws = draws._replace(history_length=length)
-  return functools.partial(feeds.make_batch, draws=draws)
+  return functools.partial(batches.make_batch, draws=draws)
 
 
 def keys(config: config_lib.Config) -> phases.Keys:
