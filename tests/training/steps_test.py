@@ -19,6 +19,7 @@ from twotsrec.data import feeds
 from twotsrec.data import plans
 from twotsrec.objectives import sampled as objectives
 from twotsrec.training import steps
+from twotsrec.training import table_rows
 
 GROUPS, LENGTH, BATCH = 3, 5, 12
 
@@ -85,6 +86,59 @@ def test_fused_and_explicit_gradients_are_equal(aggregator):
       rtol=1e-5,
       atol=1e-6,
     )
+
+
+@pytest.mark.parametrize(
+  ('name', 'positions', 'sharing'),
+  [
+    ('cross_entropy', 'every', False),
+    ('softmax', 'every', True),
+    ('gbce', 'last', False),
+  ],
+)
+def test_losses_over_many_items_are_weighed_in_one_pass(
+  name, positions, sharing
+):
+  """Group weights in front of the loss, as in front of group gradients."""
+  prepared, groups = worlds.log()
+  model, data = (
+    worlds.mean_model(),
+    config_lib.DataConfig(history_length=LENGTH),
+  )
+  make = feeds.make_feed
+  if positions != 'last':
+    make = functools.partial(feeds.make_sequence_feed, positions=positions)
+  feed = make(prepared, groups, data)
+  count = 0 if name == 'cross_entropy' else 5
+  draws = batches.Draws(LENGTH, 30, count, positions, sharing)
+  batch_of = functools.partial(batches.make_batch, draws=draws)
+  loss = objectives.Loss(name, positions, num_items=30)
+  objective = objectives.make(loss, model)
+  params = model.init(jax.random.key(0), {}, types.Sizes(12, 30, LENGTH))
+  group = np.asarray(feed.group)
+  plan = plans.make_plan(group, GROUPS, 12, 'natural', 0, 0)[:1]
+  stacked = plans.stack_plan(plan, group, GROUPS, 12)
+  sizes, key = jnp.asarray(groups.sizes, jnp.float32), jax.random.key(1)
+
+  @jax.jit
+  def both(params):
+    of = lambda form: steps.make_gradient(
+      objective, linear.backdoor(), sizes, form
+    )
+    flat = batch_of(feed, plan[0], key)
+    rows = jax.vmap(batch_of, (None, 0, None))(feed, stacked[0], key)
+    by_rows = table_rows.by_rows(of('fused'))
+    return (
+      of('fused')(params, {}, flat, (), key),
+      of('explicit')(params, {}, rows, (), key),
+      by_rows(params, {}, flat, (), key),
+    )
+
+  fused, explicit, by_rows = both(params)
+  chex.assert_trees_all_close(fused, explicit, rtol=1e-4, atol=1e-6)
+  assert np.any(fused[0].tables['item']['embedding'])
+  if name != 'cross_entropy':  # which moves all rows
+    chex.assert_trees_all_close(fused, by_rows, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['din', 'gru4rec', 'sasrec'])
