@@ -40,7 +40,8 @@ setting is a flag of `launch/train.py` and `launch/pin.py` as well,
 `--config.SECTION.NAME=VALUE`, for example `--config.train.learning_rate=1e-4`;
 several values are written `--config.data.behaviors="'view','buy'"`. A wrong
 name or value is refused in one line that says what is allowed. A model,
-aggregator or plugin may be one of your own, named `my_file.py:make`.
+aggregator or plugin may be one of your own, named `my_file.py:make`. What the
+aggregators are, cost and keep: [AGGREGATORS.md](AGGREGATORS.md).
 """
 
 

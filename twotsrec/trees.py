@@ -19,11 +19,22 @@ def gram(stacked: Any) -> jax.Array:
 
   Accumulated leaf by leaf, so the tree is never concatenated.
   """
-  leaves = [jnp.reshape(g, (g.shape[0], -1)) for g in jax.tree.leaves(stacked)]
+  return products(stacked, stacked)
+
+
+def products(first: Any, second: Any) -> jax.Array:
+  """Inner products of the slices of one tree with those of another, f32[G, G].
+
+  Args:
+    first: leaves [G, ...], of the rows.
+    second: leaves [G, ...], of the columns.
+  """
+  flat = lambda leaf: jnp.reshape(leaf, (leaf.shape[0], -1))
+  pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
   # The default matmul precision of accelerators is too low for cosines.
   exact = {'precision': 'highest', 'preferred_element_type': jnp.float32}
-  products = [jnp.einsum('gx,hx->gh', g, g, **exact) for g in leaves]
-  return sum(products[1:], products[0])
+  made = [jnp.einsum('gx,hx->gh', flat(g), flat(h), **exact) for g, h in pairs]
+  return sum(made[1:], made[0])
 
 
 def cosines(gram_matrix: jax.Array) -> tuple[jax.Array, jax.Array]:

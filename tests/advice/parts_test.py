@@ -94,6 +94,16 @@ BEHAVED = [
     [to('data.dataset', 'synthetic-behaviors', 'give a behavior column with')],
   ),
   Case(
+    'aggregator.pcd_primary {} is none of {} {}',
+    [
+      *GRAPHS,
+      "behavior.aggregate='behaviors'",
+      "aggregator.name='pcd'",
+      'aggregator.pcd_primary=4',
+    ],
+    [to('aggregator.pcd_primary', 3, 'none of 3 behaviors; use 1 to 3')],
+  ),
+  Case(
     'head.name={} reads one representation for all',
     [*GRAPHS, "head.name='mmoe'"],
     [

@@ -214,10 +214,47 @@ OF_GRAPHS = [GRAPHS, LIGHT, TRUNK, "plugin.points='Z'"]
 OF_GRAPHS += ['plugin.trunk_learning_rate=0.0']
 GROUPED = "aggregator.name='pcgrad'"
 TOGETHER = [
+  *(
+    Case(
+      'aggregator.{} has {} values for {} {}; give one for each',
+      [f'aggregator.name={name!r}', f'{path}=(1.0, 2.0)'],
+      [to(path, (1.0,) * 5, 'for 5 groups; give one for each')],
+    )
+    for name, path in (
+      ('backdoor', 'aggregator.prior'),
+      ('pbi', 'aggregator.ideal'),
+    )
+  ),
   Case(
-    'aggregator.prior has {} values for {} groups',
-    ["aggregator.name='backdoor'", 'aggregator.prior=(1.0, 2.0)'],
-    [to('aggregator.prior', (1.0,) * 5, 'for 5 groups; give one per group')],
+    'aggregator.trim_number {} at both ends leaves none',
+    ["aggregator.name='trimmed_mean'", 'aggregator.trim_number=3'],
+    [to('aggregator.trim_number', 2, 'none of 5 groups; use 2 at most')],
+  ),
+  *(
+    Case(
+      'aggregator.krum_byzantine {} needs {} {}',
+      ["aggregator.name='krum'", 'aggregator.krum_byzantine=3'],
+      ways,
+    )
+    for ways in (
+      [to('aggregator.krum_byzantine', 2, 'and there are 5; use 2')],
+      [
+        to(
+          'aggregator.name', 'trimmed_mean', 'or aggregator.name=trimmed_mean'
+        ),
+        default('aggregator.krum_byzantine'),
+      ],
+    )
+  ),
+  Case(
+    'aggregator.krum_selected {} is more than {} {}',
+    ["aggregator.name='krum'", 'aggregator.krum_selected=6'],
+    [to('aggregator.krum_selected', 5, 'use 5 at most')],
+  ),
+  Case(
+    'aggregator.pcd_primary {} is none of {} {}',
+    ["aggregator.name='pcd'", 'aggregator.pcd_primary=6'],
+    [to('aggregator.pcd_primary', 5, 'use 1 to 5')],
   ),
   *(
     Case(

@@ -14,7 +14,7 @@ GROUPS, WIDTH = 4, 7
 SIZES = (10.0, 20.0, 30.0, 140.0)
 LOSSES = (0.9, 0.6, 0.5, 0.2)
 NAMES = aggregators.NAMES
-RANDOM = ('pcgrad', 'gradvac', 'agr_rand')
+RANDOM = ('pcgrad', 'gradvac', 'agr_rand', 'graddrop', 'rlw')
 
 
 def stack(vectors):

@@ -25,11 +25,14 @@ from twotsrec.training import steps
 PROPERTY = settings(max_examples=12, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31 - 1)
 DETERMINISTIC = [n for n in cases.NAMES if n not in cases.RANDOM]
-# Clipping is not homogeneous, and Adam on weights only up to its epsilon.
-HOMOGENEOUS = [n for n in cases.NAMES if n not in ('nash', 'gradnorm')]
+# All but the one that puts a group before the others.
+SYMMETRIC = [n for n in DETERMINISTIC if n != 'pcd']
+# Clipping is not homogeneous, Adam on weights only up to its epsilon, and a
+# step of the weights has a rate.
+HOMOGENEOUS = [n for n in cases.NAMES if n not in ('nash', 'gradnorm', 'moco')]
 
 
-@pytest.mark.parametrize('name', DETERMINISTIC)
+@pytest.mark.parametrize('name', SYMMETRIC)
 @PROPERTY
 @given(seed=SEEDS, order=st.permutations(range(cases.GROUPS)))
 def test_groups_may_be_permuted(name, seed, order):
@@ -114,8 +117,15 @@ def test_one_group_alone_gives_its_gradient():
       for name in cases.NAMES
     }
 
-  # CAGrad overshoots by definition; DB-MTL descends the logarithm of the loss.
-  factors = {'cagrad': 1.5 / 1.25, 'db_mtl': 1 / cases.LOSSES[0]}
+  # CAGrad overshoots by definition, DB-MTL and STCH descend the logarithm of
+  # the loss, and MoCo's average starts at 0.
+  of_log = 1 / cases.LOSSES[0]
+  factors = {
+    'cagrad': 1.5 / 1.25,
+    'db_mtl': of_log,
+    'stch': of_log,
+    'moco': 0.5,
+  }
   compiled = jax.jit(updates)
   for name, update in compiled(jax.random.key(0)).items():
     np.testing.assert_allclose(
@@ -134,6 +144,34 @@ def test_updates_with_inner_loops_may_be_mapped(name):
   for row, vector, key in zip(actual, vectors, keys):
     expected, *_ = update(vector, info, state, key)
     np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', cases.NAMES)
+@pytest.mark.parametrize('granularity', ['model', 'leaf'])
+def test_the_state_keeps_its_form(name, granularity):
+  """Updates run in a loop whose carry may not change shape or type."""
+  aggregator = cases.make(name, granularity=granularity)
+  state = aggregator.init(cases.GROUPS, cases.params())
+  info, vectors = cases.info(), np.float32(cases.draw(0))
+
+  def update(state, key):
+    _, state, _ = aggregator.update(cases.stack(vectors), info, state, key=key)
+    return state if aggregator.post is None else aggregator.post(info, state)
+
+  after = jax.eval_shape(update, state, cases.key(0))
+  before = jax.eval_shape(lambda state: state, state)
+  chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
+  assert jax.tree.structure(after) == jax.tree.structure(before)
+
+
+@pytest.mark.parametrize('name', [n for n in cases.NAMES if n != 'agr_rand'])
+def test_an_entry_that_no_group_touches_stands_still(name):
+  """A table row out of the batch, say; so rows of the batch are enough."""
+  vectors = cases.draw(3)
+  vectors[:, [2, 5]] = 0.0
+  update = cases.apply(name, vectors)
+  np.testing.assert_array_equal(update[[2, 5]], 0.0)
+  assert np.any(update)
 
 
 @pytest.mark.parametrize('name', cases.NAMES)

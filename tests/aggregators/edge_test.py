@@ -15,11 +15,13 @@ from twotsrec import types
 SEEDS = range(8)
 # As far as float32 goes in updates that the others give to 1e-5.
 _LOOSE = {
-  'decades': {'mgda': 1e-3, 'cagrad': 5e-3, 'imtl_g': 1e-3, 'upgrad': 1e-3},
-  'dependent': {'upgrad': 1e-3},
+  'decades': {'mgda': 1e-3, 'cagrad': 5e-3, 'imtl_g': 1e-3, 'upgrad': 1e-3,
+              'dualproj': 1e-3},
+  'dependent': {'upgrad': 1e-3, 'dualproj': 1e-3},
   # The ridges on cosines tell: 1e-6 beside 5e-4, and 1e-4 in UPGrad.
   'opposed': {'gradvac': 1e-3, 'mgda': 5e-3, 'cagrad': 5e-3, 'imtl_g': 5e-2,
-              'nash': 5e-2, 'fairgrad': 5e-2, 'aligned': 5e-2, 'upgrad': 0.1},
+              'nash': 5e-2, 'fairgrad': 5e-2, 'aligned': 5e-2, 'upgrad': 0.1,
+              'config': 1e-3, 'dualproj': 0.1, 'pcd': 1e-2},
 }  # fmt: skip
 
 
@@ -86,6 +88,8 @@ def test_nearly_opposed_gradients_do_not_explode(name):
     bound = np.linalg.norm(vectors, axis=1).sum()
     if name == 'db_mtl':  # gradients of log losses, all the longest one
       bound *= cases.GROUPS / min(cases.LOSSES)
+    if name in ('stch', 'pbi'):  # of log losses; by distance from a direction
+      bound *= 5.0
     if name != 'agr_rand':  # noise has no bound
       assert np.linalg.norm(update) <= bound, seed
 

@@ -7,6 +7,7 @@ the first ones, from `cases.info()`, with every group present.
 
 import itertools
 
+import jax
 import numpy as np
 from scipy import optimize
 
@@ -35,6 +36,10 @@ def rank(vectors):
 
 def _weighted(weights):
   return lambda vectors, seed: weights / np.sum(weights) @ vectors
+
+
+def _fixed(weights):
+  return lambda vectors, seed: weights @ vectors
 
 
 def pcgrad(vectors, order):
@@ -170,7 +175,111 @@ def _upgrad(vectors, seed):
   return np.mean(points, axis=0)
 
 
+def _config(vectors, seed):
+  """The direction of equal cosines, as long as the parts along it."""
+  del seed
+  left, values, right = np.linalg.svd(unit(vectors), full_matrices=False)
+  number = rank(vectors)
+  solved = left[:, :number].sum(0) / values[:number] @ right[:number]
+  direction = unit(solved)
+  return np.sum(vectors @ direction) * direction
+
+
+def _dualproj(vectors, seed):
+  del seed
+  directions, mean = unit(vectors), vectors.mean(0)
+  return mean + optimize.nnls(directions.T, -mean)[0] @ directions
+
+
+def krum(vectors, byzantine=1, selected=1):
+  """The mean of the gradients with the nearest neighbors, by sorting."""
+  number = len(vectors)
+  rows = []
+  for i, g in enumerate(vectors):
+    squares = [np.sum((g - h) ** 2) for j, h in enumerate(vectors) if j != i]
+    nearest = sorted(squares)[: number - byzantine - 2]
+    # Two that are nearest to each other: the sums differ in rounding alone.
+    rows.append((float(f'{sum(nearest):.5g}'), sum(squares), i))
+  return np.mean([vectors[i] for *_, i in sorted(rows)[:selected]], axis=0)
+
+
+def draws(seed):
+  """What GradDrop draws for the entries of both leaves, f32[7]."""
+  shapes = zip(jax.random.split(cases.key(seed), 2), [(3,), (2, 2)])
+  drawn = [np.ravel(jax.random.uniform(key, shape)) for key, shape in shapes]
+  return np.concatenate(drawn)
+
+
+def graddrop(vectors, seed, leak=0.0):
+  """The sum of the entries with the sign that is drawn for each."""
+  purity = 0.5 * (1 + vectors.sum(0) / np.abs(vectors).sum(0))
+  positive = draws(seed) < purity
+  heard = np.where((vectors > 0) == positive, 1.0, leak)
+  return np.sum(heard * vectors, axis=0)
+
+
+def _random(vectors, seed):
+  draws = np.asarray(jax.random.normal(cases.key(seed), (len(vectors),)))
+  return np.exp(draws) / np.sum(np.exp(draws)) @ vectors
+
+
+def simplex(values):
+  """The nearest point of the simplex, by sorting."""
+  ordered = np.sort(values)[::-1]
+  shifts = (np.cumsum(ordered) - 1) / np.arange(1, len(values) + 1)
+  return np.maximum(values - shifts[ordered > shifts][-1], 0)
+
+
+def _moco(vectors, seed):
+  del seed
+  average, even = 0.5 * vectors, np.full(len(vectors), 1 / len(vectors))
+  return simplex(even - 0.1 * average @ (average.T @ even)) @ average
+
+
+def constrained(scaled, tau=0.02):
+  """The point nearest to the last vector with <g_j, d> >= tau |g_j|^2.
+
+  By trying every set of constraints that hold as equations; the last vector
+  itself where no set does.
+  """
+  *others, last = scaled
+  others = np.array(others)
+  least = tau * np.sum(others**2, axis=1)
+  for support in [(), *supports(len(others))]:
+    active = others[list(support)]
+    wanted = least[list(support)] - active @ last
+    force = np.linalg.lstsq(active @ active.T, wanted, rcond=1e-9)[0]
+    point = last + force @ active
+    if np.all(force >= 0) and np.all(others @ point >= least - 1e-9):
+      return point
+  return last
+
+
+def _pcd(vectors, seed):
+  del seed
+  lengths = np.sqrt(np.sum(vectors**2, axis=1) + 1e-8)
+  point = constrained(vectors / lengths[:, None])
+  return np.linalg.norm(vectors[-1]) * unit(point)
+
+
+def cosmos_weights(losses, shares, penalty):
+  """dF / dL of p'L - lambda cos(p, L)."""
+  lengths = np.linalg.norm(losses) * np.linalg.norm(shares)
+  turn = shares / lengths - shares @ losses * losses / lengths / (
+    losses @ losses
+  )
+  return shares - penalty * turn
+
+
+def pbi_weights(losses, shares, theta):
+  """dF / dL of |p| (d_1 + theta d_2), with z taken off the losses."""
+  direction = unit(shares)
+  aside = losses - losses @ direction * direction
+  return np.linalg.norm(shares) * (direction + theta * unit(aside))
+
+
 _EVEN = np.ones(cases.GROUPS)
+_SHARES = _EVEN / cases.GROUPS
 _Q = np.exp(0.01 * _LOSSES)
 _EFFECTIVE = (1 - 0.9999**_SIZES) / (1 - 0.9999)
 _UPDATES = {
@@ -192,4 +301,23 @@ _UPDATES = {
   'upgrad': _upgrad,
   'fairgrad': _bargain,
   'db_mtl': _db_mtl,
+  'config': _config,
+  'dualproj': _dualproj,
+  'krum': lambda vectors, seed: krum(vectors),
+  'trimmed_mean': lambda vectors, seed: np.sort(vectors, axis=0)[1:-1].mean(0),
+  'graddrop': graddrop,
+  'pcd': _pcd,
+  'moco': _moco,
+  'modo': _weighted(_EVEN),
+  'sdmgrad': _weighted(_EVEN),
+  'excess_mtl': _weighted(_EVEN),
+  'rlw': _random,
+  'uw': _weighted(_EVEN),
+  'imtl_l': _weighted(_EVEN),
+  'imtl': lambda vectors, seed: imtl_weights(vectors) @ vectors,
+  'dwa': _weighted(_EVEN),
+  'gls': _fixed(np.exp(np.mean(np.log(_LOSSES))) / _LOSSES / cases.GROUPS),
+  'stch': _fixed(_SHARES / _LOSSES),
+  'cosmos': _fixed(cosmos_weights(_LOSSES, _SHARES, 1.0)),
+  'pbi': _fixed(pbi_weights(_LOSSES, _SHARES, 5.0)),
 }

@@ -7,6 +7,7 @@ import pytest
 from scipy import optimize
 
 from tests.aggregators import cases
+from tests.aggregators import exact
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31 - 1)
@@ -173,6 +174,87 @@ def test_aligned_gradients_are_the_polar_factor(seed):
   )
 
 
+@pytest.mark.parametrize(
+  ('scale', 'common'),
+  [
+    ('median', lambda values: np.sort(values)[(len(values) - 1) // 2]),
+    ('rmse', lambda values: np.sqrt(np.mean(values**2))),
+  ],
+)
+def test_aligned_gradients_have_a_common_length(scale, common):
+  for seed in range(6):
+    vectors = cases.draw(seed)
+    if seed % 2:  # three directions are left
+      vectors[3] = vectors[0] - vectors[1]
+    left, values, right = np.linalg.svd(vectors, full_matrices=False)
+    there = values > 1e-6 * values[0]
+    polar = left[:, there] @ right[there]
+    expected = common(values[there]) * polar.mean(0)
+    update = cases.apply('aligned', vectors, aligned_scale=scale)
+    np.testing.assert_allclose(update, expected, rtol=1e-3, atol=1e-3)
+
+
+@PROPERTY
+@given(seed=SEEDS)
+def test_config_has_the_cosines_of_its_preference(seed):
+  vectors, prior = cases.draw(seed), np.array([1.0, 2.0, 1.0, 3.0])
+  update = cases.apply('config', vectors, prior=tuple(prior))
+  shares = _unit(vectors) @ update / prior
+  length = np.linalg.norm(update)
+  np.testing.assert_allclose(shares, shares[0], atol=2e-3 * length)
+  along = np.sum(vectors @ update) / length
+  np.testing.assert_allclose(length, along, rtol=1e-3)
+
+
+def test_config_of_gradients_that_cancel_is_nothing():
+  vectors = cases.draw(0)
+  vectors[1], vectors[2], vectors[3] = -vectors[0], 2 * vectors[0], -vectors[0]
+  np.testing.assert_allclose(cases.apply('config', vectors), 0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize(('byzantine', 'selected'), [(0, 1), (0, 3), (1, 2)])
+def test_krum_takes_the_gradients_with_the_nearest_neighbors(
+  byzantine, selected
+):
+  options = {'krum_byzantine': byzantine, 'krum_selected': selected}
+  for seed in range(8):
+    vectors = cases.draw(seed)
+    expected = exact.krum(vectors, byzantine, selected)
+    actual = cases.apply('krum', vectors, **options)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_krum_never_hears_the_one_that_is_far_away():
+  for seed, absent in enumerate([None, 0, 1, 2]):
+    vectors = cases.draw(seed)
+    vectors[3] *= 1e3
+    counts = np.where(np.arange(4) == absent, 0.0, 5.0)
+    info = cases.info(counts)
+    update = cases.apply('krum', vectors, info)
+    here = [j for j in range(3) if j != absent]
+    assert min(np.abs(vectors[here] - update).max(1)) < 1e-6
+
+
+def test_krum_of_more_than_there_are_is_the_mean():
+  info = cases.info(np.array([5.0, 0.0, 5.0, 0.0]))
+  vectors = cases.draw(4)
+  update = cases.apply('krum', vectors, info, krum_selected=3)
+  np.testing.assert_allclose(update, vectors[[0, 2]].mean(0), atol=1e-6)
+
+
+@PROPERTY
+@given(seed=SEEDS)
+def test_dualproj_is_the_nearest_to_the_mean_that_opposes_no_group(seed):
+  vectors, prior = cases.draw(seed), np.array([0.4, 0.3, 0.2, 0.1])
+  update = cases.apply('dualproj', vectors, prior=tuple(prior))
+  mean = prior @ vectors
+  multipliers = optimize.nnls(vectors.T, -mean)[0]
+  expected = mean + multipliers @ vectors
+  np.testing.assert_allclose(update, expected, atol=5e-3)
+  bound = np.linalg.norm(mean) * np.linalg.norm(vectors, axis=1)
+  assert np.all(vectors @ update >= -5e-3 * bound)
+
+
 @PROPERTY
 @given(seed=SEEDS)
 def test_upgrad_opposes_no_group(seed):
@@ -205,7 +287,7 @@ def test_upgrad_without_conflict_is_the_mean():
   )
 
 
-@pytest.mark.parametrize('name', ['aligned', 'upgrad'])
+@pytest.mark.parametrize('name', ['aligned', 'upgrad', 'dualproj'])
 def test_preferences_weigh_orthogonal_gradients(name):
   basis = np.linalg.qr(cases.draw(7).T)[0].T
   prior = (0.1, 0.2, 0.3, 0.4)
@@ -217,7 +299,10 @@ def test_preferences_weigh_orthogonal_gradients(name):
 def test_small_gradients_lose_no_accuracy():
   """The matrix is scaled before anything is solved, 1e-8 is not small."""
   vectors = jnp.asarray(cases.draw(8), jnp.float32)
-  for name in ('mgda', 'cagrad', 'imtl_g', 'aligned', 'upgrad', 'fairgrad'):
+  for name in (
+    'mgda', 'cagrad', 'imtl_g', 'aligned', 'upgrad', 'fairgrad', 'config',
+    'dualproj', 'krum',
+  ):  # fmt: skip
     np.testing.assert_allclose(
       cases.apply(name, 1e-8 * vectors) * 1e8,
       cases.apply(name, vectors),

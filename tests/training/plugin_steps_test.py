@@ -233,8 +233,9 @@ def test_a_bare_trunk_learns_as_if_there_were_no_plugins():
     _assert_close(through.params, state.params)
 
 
-# One of each kind: of inner products, of signs, of losses after the update.
-@pytest.mark.parametrize('name', ['mgda', 'agr_rand', 'famo'])
+# One of each kind: of inner products, of signs, of losses after the update, of
+# losses and steps, and of remembered gradients.
+@pytest.mark.parametrize('name', ['mgda', 'agr_rand', 'famo', 'stch', 'moco'])
 def test_any_aggregator_joins_the_trunks_gradients(name):
   params, (batches, _) = _params('din', 'light'), _batches()
   run = _run('din', 'light', name)

@@ -104,19 +104,19 @@ def imtl_g() -> types.GradientAggregator:
   Weights sum to one and may be negative; where no such weights exist it is the
   mean.
   """
+  return _from_gram(lambda matrix, present, info: impartial(matrix, present))
 
-  def weights_of(matrix, present, info):
-    del info
-    raw = solvers.equal_projections(matrix, present)
-    total, size = jnp.sum(raw), jnp.sum(jnp.abs(raw))
-    degenerate = jnp.abs(total) <= 1e-6 * size
-    return jnp.where(
-      degenerate,
-      solvers.uniform(present),
-      raw / jnp.where(degenerate, 1.0, total),
-    )
 
-  return _from_gram(weights_of)
+def impartial(matrix: jax.Array, present: jax.Array) -> jax.Array:
+  """The weights of `imtl_g`, f32[G], of a matrix as in `solvers`."""
+  raw = solvers.equal_projections(matrix, present)
+  total, size = jnp.sum(raw), jnp.sum(jnp.abs(raw))
+  degenerate = jnp.abs(total) <= 1e-6 * size
+  return jnp.where(
+    degenerate,
+    solvers.uniform(present),
+    raw / jnp.where(degenerate, 1.0, total),
+  )
 
 
 def nash(
@@ -149,22 +149,87 @@ def fairgrad(alpha: float = 1.0) -> types.GradientAggregator:
 
 
 def aligned(
-  tau: float = 0.0, prior: Sequence[float] = ()
+  tau: float = 0.0, prior: Sequence[float] = (), scale: str = 'min'
 ) -> types.GradientAggregator:
   """Gradients made orthogonal and equally long (Senushkin et al. 2023).
 
-  a = sqrt(l_min) V diag(l^-1/2) V' w_0 over the eigenvalues l of M that are
-  not numerically zero, as many as those of the cosines.
+  a = s V diag(l^-1/2) V' w_0 over the eigenvalues l of M that are not
+  numerically zero, as many as those of the cosines.
 
   The preference w_0 of the groups is as the prior of `linear.backdoor`.
+
+  Args:
+    tau: of the preference.
+    prior: of the preference.
+    scale: the common length s, a root of an eigenvalue: 'min' the least, as
+      published, 'median' the (lower) median, 'rmse' that of their mean, as in
+      the authors' code.
   """
   preference = linear.backdoor_weights(tau, prior)
 
   def weights_of(matrix, present, info):
     vectors, lengths, counts = axes.principal(matrix, present)
-    least = jnp.min(jnp.where(counts, lengths, jnp.inf))
+    least = _common_length(lengths, counts, scale)
     inverse = jnp.where(counts, least / jnp.where(counts, lengths, 1.0), 0.0)
     return (inverse * (vectors @ preference(info))) @ vectors
+
+  return _from_gram(weights_of)
+
+
+def _common_length(lengths, counts, scale):
+  """One length for all axes that count, as `aligned` says."""
+  counted, number = jnp.where(counts, lengths, jnp.inf), jnp.sum(counts)
+  if scale == 'rmse':
+    squares = jnp.sum(jnp.where(counts, lengths**2, 0.0))
+    return jnp.sqrt(squares / jnp.maximum(number, 1))
+  if scale == 'median':
+    return jnp.sort(counted)[jnp.maximum(number - 1, 0) // 2]
+  return jnp.min(counted)
+
+
+def config(
+  tau: float = 0.0, prior: Sequence[float] = ()
+) -> types.GradientAggregator:
+  """A direction free of conflict (Liu et al. 2024, ConFIG eq. 2).
+
+  It has the same cosine with every gradient, and is as long as their parts
+  along it together. The preference of the groups, as the prior of
+  `linear.backdoor`, is what the cosines are proportional to.
+  """
+  preference = linear.backdoor_weights(tau, prior)
+  weights_of = lambda matrix, present, info: solvers.conflict_free(
+    matrix, present, preference(info)
+  )
+  return _from_gram(weights_of)
+
+
+def krum(byzantine: int = 1, selected: int = 1) -> types.GradientAggregator:
+  """The gradients nearest to the others (Blanchard et al. 2017, Multi-Krum).
+
+  The mean of those with the least sum of squared distances to their n - f - 2
+  nearest of the n groups present. Equal sums, as two have that are nearest to
+  each other, are told apart by the distances to all.
+
+  Args:
+    byzantine: f, how many gradients may be anything.
+    selected: how many are averaged; at most all that are present.
+  """
+
+  def weights_of(matrix, present, info):
+    del info
+    squares, place = jnp.diagonal(matrix), jnp.arange(matrix.shape[0])
+    # Both triangles alike, so that equal distances are equal bits.
+    distances = squares[:, None] + squares - (matrix + matrix.T)
+    others = present & (place[:, None] != place)
+    distances = jnp.where(others, jnp.maximum(distances, 0.0), jnp.inf)
+    nearest = jnp.maximum(jnp.sum(present) - byzantine - 2, 1)
+    near = jnp.where(place < nearest, jnp.sort(distances, axis=1), 0.0)
+    total = jnp.sum(jnp.where(others, distances, 0.0), axis=1)
+    order = jnp.lexsort((total, jnp.sum(near, axis=1), ~present))
+    weights = solvers.uniform(present & (jnp.argsort(order) < selected))
+    # Comparisons hide NaN, which has to reach the update.
+    finite = jnp.all(jnp.isfinite(matrix))
+    return jnp.where(finite, weights, jnp.nan)
 
   return _from_gram(weights_of)
 
@@ -178,6 +243,22 @@ def upgrad(
   """
   preference = linear.backdoor_weights(tau, prior)
   weights_of = lambda matrix, present, info: solvers.dual_cone(
+    matrix, present, preference(info)
+  )
+  return _from_gram(weights_of)
+
+
+def dualproj(
+  tau: float = 0.0, prior: Sequence[float] = ()
+) -> types.GradientAggregator:
+  """The mean, moved onto the dual cone (Lopez-Paz and Ranzato 2017, eq. 11).
+
+  The vector nearest to the mean that opposes no group; `upgrad` moves every
+  gradient and takes the mean then. The preference of the groups is as the prior
+  of `linear.backdoor`.
+  """
+  preference = linear.backdoor_weights(tau, prior)
+  weights_of = lambda matrix, present, info: solvers.projected_mean(
     matrix, present, preference(info)
   )
   return _from_gram(weights_of)

@@ -11,10 +11,10 @@ from twotsrec import types
 from twotsrec.aggregators import blocks
 from twotsrec.aggregators import solvers
 
-_EPSILON = 1e-8  # under logarithms of losses (FAMO, DB-MTL)
+EPSILON = 1e-8  # under logarithms of losses (FAMO, DB-MTL, GLS)
 
 
-def _losses(info):
+def losses_of(info: types.GroupInfo) -> jax.Array:
   """Losses of the groups, checked; f32[G]."""
   if info.losses is None:
     raise ValueError('this aggregator needs info.losses')
@@ -42,9 +42,9 @@ def group_dro(
   def update(group_grads, info, state, *, key=None):
     del key  # deterministic
     present = info.counts > 0
-    gain = eta * (_losses(info) + adjustment / jnp.sqrt(info.sizes))
+    gain = eta * (losses_of(info) + adjustment / jnp.sqrt(info.sizes))
     state = jax.nn.log_softmax(state + jnp.where(present, gain, 0.0))
-    weights = _softmax(state, present)
+    weights = solvers.softmax(state, present)
     grads = trees.combine(weights, group_grads)
     return grads, state, {'weights': weights}
 
@@ -87,18 +87,19 @@ def famo(rate: float = 0.025, decay: float = 1e-3) -> types.GradientAggregator:
   def update(group_grads, info, state, *, key=None):
     del key  # deterministic
     present = info.counts > 0
-    log_losses = jnp.log(_losses(info) + _EPSILON)
+    log_losses = jnp.log(losses_of(info) + EPSILON)
     # z_j / L_j over its sum, in logarithms.
-    weights = _softmax(jax.nn.log_softmax(state.logits) - log_losses, present)
+    logits = jax.nn.log_softmax(state.logits) - log_losses
+    weights = solvers.softmax(logits, present)
     grads = trees.combine(weights, group_grads)
     state = state._replace(log_losses=log_losses)
     return grads, state, {'weights': weights}
 
   def post(info_after, state):
     present = info_after.counts > 0
-    improvement = state.log_losses - jnp.log(_losses(info_after) + _EPSILON)
+    improvement = state.log_losses - jnp.log(losses_of(info_after) + EPSILON)
     improvement = jnp.where(present, improvement, 0.0)
-    shares = _softmax(state.logits, present)
+    shares = solvers.softmax(state.logits, present)
     # The transposed Jacobian of the softmax times the improvements.
     slope = shares * (improvement - jnp.dot(shares, improvement))
     moves, opt_state = optimizer.update(
@@ -148,7 +149,7 @@ def gradnorm(
 
   def update(group_grads, info, state, *, key=None):
     del key  # deterministic
-    present, losses = info.counts > 0, _losses(info)
+    present, losses = info.counts > 0, losses_of(info)
     measured = blocks.select(group_grads, block) if block else group_grads
     norms = jnp.sqrt(jnp.diagonal(trees.gram(measured)))
     seen = present & (state.first_losses == 0)
@@ -207,7 +208,7 @@ def db_mtl(beta: float = 0.9) -> types.GradientAggregator:
     present = info.counts > 0
     # An absent group learns nothing: its average stays.
     keep = jnp.where(present, beta, 1.0)
-    share = jnp.where(present, (1 - beta) / (_losses(info) + _EPSILON), 0.0)
+    share = jnp.where(present, (1 - beta) / (losses_of(info) + EPSILON), 0.0)
     along = trees.along
     blend = lambda old, new: along(keep, old) * old + along(share, new) * new
     average = jax.tree.map(blend, state.average, group_grads)
@@ -221,12 +222,3 @@ def db_mtl(beta: float = 0.9) -> types.GradientAggregator:
     return grads, DbMtlState(average, forgotten), {'weights': weights}
 
   return types.GradientAggregator(init, update)
-
-
-def _softmax(logits, present):
-  """Softmax over the groups present, f32[G]; 0 if there is none."""
-  kept = jnp.where(present, logits, -jnp.inf)
-  top = jnp.max(kept)
-  powers = jnp.exp(kept - jnp.where(jnp.isneginf(top), 0.0, top))
-  total = jnp.sum(powers)
-  return powers / jnp.where(total == 0, 1.0, total)

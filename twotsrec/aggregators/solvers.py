@@ -42,6 +42,15 @@ def uniform(present: jax.Array) -> jax.Array:
   return present / jnp.maximum(jnp.sum(present), 1.0)
 
 
+def softmax(logits: jax.Array, present: jax.Array) -> jax.Array:
+  """Softmax over the groups present, f32[G]; 0 if there is none."""
+  kept = jnp.where(present, logits, -jnp.inf)
+  top = jnp.max(kept)
+  powers = jnp.exp(kept - jnp.where(jnp.isneginf(top), 0.0, top))
+  total = jnp.sum(powers)
+  return powers / jnp.where(total == 0, 1.0, total)
+
+
 def length(matrix: jax.Array, weights: jax.Array) -> jax.Array:
   """|sum_j w_j g_j| of weights w >= 0, f32[].
 
@@ -151,26 +160,35 @@ def on_simplex(
   return _best(matrix, linear, jax.vmap(on_support)(_supports(matrix)))
 
 
-def above(matrix: jax.Array, lower: jax.Array, kept: jax.Array) -> jax.Array:
-  """Minimizes x'Mx over x >= lower, f32[G]; as `on_simplex`.
+def above(
+  matrix: jax.Array,
+  lower: jax.Array,
+  kept: jax.Array,
+  linear: jax.Array | None = None,
+) -> jax.Array:
+  """Minimizes x'Mx / 2 + q'x over x >= lower, f32[G]; as `on_simplex`.
 
   Args:
     matrix: M.
     lower: f32[G].
     kept: bool[G]; the others get 0.
+    linear: q, f32[G]; None is 0.
   """
   project = lambda x: jnp.where(kept, jnp.maximum(x, lower), 0.0)
   zeros = jnp.zeros(matrix.shape[0])
   if matrix.shape[0] > _MAX_ENUMERATED:
-    return minimize_quadratic(matrix, zeros, project, lower, 3000)
+    tilt = zeros if linear is None else linear
+    return minimize_quadratic(matrix, tilt, project, lower, 3000)
   slope = matrix @ lower
+  slope = slope if linear is None else slope + linear
 
   def on_support(support):
     inside = (support & kept).astype(matrix.dtype)
     rise = jnp.linalg.solve(_restrict(matrix, inside), -slope * inside)
     return project(lower + inside * rise)
 
-  return _best(matrix, zeros, jax.vmap(on_support)(_supports(matrix)))
+  points = jax.vmap(on_support)(_supports(matrix))
+  return _best(matrix, zeros if linear is None else linear, points)
 
 
 def _supports(matrix):
@@ -286,6 +304,40 @@ def dual_cone(
   solve = jax.vmap(lambda lower: above(ridged, lower, kept))
   scaled = solve(jnp.diag(jnp.where(kept, preference * norms, 0.0)))
   return jnp.sum(scaled, axis=0) / norms
+
+
+def projected_mean(
+  matrix: jax.Array, present: jax.Array, preference: jax.Array
+) -> jax.Array:
+  """Weights of sum_j p_j g_j moved onto the dual cone, f32[G] (DualProj).
+
+  The nearest vector that opposes no group: weights w >= p of least w'Mw, with
+  the ridge of `dual_cone`.
+  """
+  correlations, norms, kept = cosines(matrix, present)
+  ridged = correlations + 1e-4 * jnp.eye(matrix.shape[0])
+  return above(ridged, jnp.where(kept, preference * norms, 0.0), kept) / norms
+
+
+def conflict_free(
+  matrix: jax.Array, present: jax.Array, shares: jax.Array
+) -> jax.Array:
+  """Weights of the direction with shares p as its cosines (ConFIG eq. 2).
+
+  v = sum_j b_j g_j / |g_j| with C b = p, and as long as the gradients' parts
+  along it together. Eigenvalues of C count as in `equal_projections`.
+  """
+  correlations, norms, kept = cosines(matrix, present)
+  wanted = jnp.where(kept, shares, 0.0)
+  rank_tolerance = tolerance(matrix)
+  solved = jnp.linalg.pinv(correlations, rtol=rank_tolerance, hermitian=True)
+  b = solved @ wanted
+  square = jnp.dot(wanted, b)  # b'Cb, without the rounding of C b
+  along = jnp.dot(jnp.where(kept, norms, 0.0), correlations @ b)
+  # NaN takes the quotient.
+  vanishes = square <= _RIDGE * jnp.sum(jnp.abs(b))
+  factor = along / jnp.where(vanishes, 1.0, square)
+  return jnp.where(vanishes, 0.0, factor) * b / norms
 
 
 def equal_projections(matrix: jax.Array, present: jax.Array) -> jax.Array:

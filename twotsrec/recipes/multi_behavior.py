@@ -77,6 +77,9 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   if len(behaviors.names) == 1:
     _check_one(config)
+  if config.behavior.aggregate == 'behaviors':
+    number = len(behaviors.names)
+    aggregators.check_number(config.aggregator, number, 'behaviors')
   shape = (behaviors.num_users, behaviors.num_items)
   model = multi_behavior.make(config, len(behaviors.names), *shape)
   auxiliaries.check_extra(config, model.extra)

@@ -90,7 +90,7 @@ def check(
 def sequence(config: config_lib.Config) -> None:
   """Checks the training of a sequence model, and of plugins on one."""
   check(config, SEQUENCE)
-  _check_prior(config)
+  _check_groups(config)
   _check_history_prior(config)
   train = config.train
   if train.positions != 'last':
@@ -141,13 +141,9 @@ def _check_draws(config):
     )
 
 
-def _check_prior(config):
-  given, wanted = len(config.aggregator.prior), config.groups.num_groups
-  if given and given != wanted:
-    raise types.UserError(
-      f'aggregator.prior has {given} values for {wanted} groups; give one per'
-      ' group'
-    )
+def _check_groups(config):
+  number = config.groups.num_groups
+  aggregators.check_number(config.aggregator, number, 'groups')
 
 
 def _check_history_prior(config):
@@ -229,7 +225,7 @@ def multi_behavior(config: config_lib.Config) -> None:
   check(config, MULTI_BEHAVIOR)
   auxiliaries.check(config)
   if config.behavior.aggregate != 'behaviors':
-    _check_prior(config)
+    _check_groups(config)
   _refuse_samples(
     config, f'model.name={config.model.name} trains users; use user_train_count'
   )
@@ -276,7 +272,7 @@ def two_time_scale(config: config_lib.Config, parts: Sequence[Any]) -> None:
     TWO_TIME_SCALE,
     'model.name=two_time_scale, whose settings are under two_time',
   )
-  _check_prior(config)
+  _check_groups(config)
   if config.train.select_on != 'validation':
     raise types.UserError(
       f'train.select_on {config.train.select_on!r}: two_time_scale selects on'

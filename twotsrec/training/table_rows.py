@@ -18,7 +18,9 @@ from twotsrec import types
 from twotsrec.ops import rows
 
 # Methods that do something to rows no group touches, or remember every row.
-DENSE_ONLY = ('agr_rand', 'db_mtl')
+DENSE_ONLY = (
+  'agr_rand', 'db_mtl', 'moco', 'modo', 'sdmgrad', 'excess_mtl',
+)  # fmt: skip
 
 # Stacked gradients of the tables above which rows are worth their sort.
 _DENSE_BYTES = 1 << 28
