@@ -298,6 +298,8 @@ class Batch(NamedTuple):
     user: i32[B].
     group: i32[B], 0..G-1.
     weight: f32[B], 1 for an example, 0 for filling.
+    label: f32[B], of impressions: whether the only candidate was clicked, 1 or
+      0; None where the first candidate was observed.
   """
 
   history: jax.Array
@@ -305,3 +307,4 @@ class Batch(NamedTuple):
   user: jax.Array
   group: jax.Array
   weight: jax.Array
+  label: jax.Array | None = None

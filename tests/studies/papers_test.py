@@ -14,6 +14,7 @@ from tests.studies import written
 from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import datasets
 from twotsrec.studies import document
 from twotsrec.studies import plans
@@ -56,7 +57,8 @@ class TestDeclaration:
 
   def test_its_datasets_and_defaults_exist(self, name):
     study = papers.load(name)
-    assert {*study.axes['datasets'].values} <= {*datasets.DATASETS}
+    known = {*datasets.DATASETS, *choices.BUILT_IN}
+    assert {*study.axes['datasets'].values} <= known
     for choice in study.axes.values():
       assert {*choice.default, *choice.also} <= {*choice.values}
     assert {*study.inside} <= {*study.axes}

@@ -15,6 +15,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import dislikes
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
 
@@ -46,6 +47,9 @@ class Feed(NamedTuple):
   weight: jax.Array
   complements: sampling.Complements  # what negatives must stay out of
   disliked: Disliked | None = None  # items to train against
+  # i32[], N: with labels `items` goes on with what was shown and not clicked,
+  # and so does what `target` may be; None without labels.
+  clicks: jax.Array | None = None
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -84,11 +88,13 @@ def make_feed(
 
   Training items have a history (the first event of a user is none); held-out
   items are all there, with or without one. Where negatives are drawn, users who
-  have none give no example.
+  have none give no example. With labels it is one example per impression.
 
   Raises:
     types.UserError: no example.
   """
+  if impressions.there_are(prepared):
+    return _of_impressions(prepared, groups, data, split)
   targets = prepared_lib.targets(prepared, split)
   user, event, end = targets.user, targets.event, targets.history_end
   start = np.asarray(prepared.user_offsets)[user]
@@ -96,6 +102,27 @@ def make_feed(
   group = groups_lib.of_events(groups, user, event)
   weight = np.ones(len(user), np.float32)
   return _to_device(prepared, data, first, end, event, user, group, weight)
+
+
+def _of_impressions(prepared, groups, data, split) -> Feed:
+  """One example per impression of a split, with its label."""
+  shown = impressions.of_split(prepared, split)
+  start = np.asarray(prepared.user_offsets)[shown.user]
+  nothing = np.zeros(prepared.num_users + 1, np.int64)
+  items = impressions.all_items(prepared)
+  if len(items) >= 2**31:
+    raise _too_many(len(items))
+  return Feed(
+    items=i32(items),
+    first=i32(np.maximum(start, shown.history_end - data.history_length)),
+    last=i32(shown.history_end),
+    target=i32(shown.number),
+    user=i32(shown.user),
+    group=i32(groups_lib.of_events(groups, shown.user, shown.number)),
+    weight=jnp.ones(len(shown.user), jnp.float32),
+    complements=sampling.make_complements(nothing, np.zeros(0, np.int32)),
+    clicks=jnp.asarray(prepared.num_events, jnp.int32),
+  )
 
 
 def make_sequence_feed(
@@ -139,6 +166,13 @@ def _no_negative(prepared, exclude) -> types.UserError:
   )
 
 
+def _too_many(number: int) -> types.UserError:
+  return types.UserError(
+    f'{number:,} events; at most {2**31 - 1:,} fit one device feed; split the'
+    ' log'
+  )
+
+
 def _to_device(prepared, data, first, last, target, user, group, weight):
   """Checks value ranges, then moves the columns once."""
   if not len(user):
@@ -148,10 +182,7 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
       ' another split'
     )
   if prepared.num_events >= 2**31:
-    raise types.UserError(
-      f'{prepared.num_events:,} events; at most {2**31 - 1:,} fit one device'
-      ' feed; split the log'
-    )
+    raise _too_many(prepared.num_events)
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   if data.num_negatives:
     require_choice(prepared)
@@ -248,6 +279,7 @@ def make_batch(
 
   A negative depends on `key` and its example alone, not on the batch it lands
   in: one key for all epochs gives fixed negatives, a key per epoch fresh ones.
+  Of impressions nothing is drawn: each is its own candidate, with its label.
 
   Args:
     feed: the columns.
@@ -268,6 +300,11 @@ def make_batch(
   top = feed.items.shape[0] - 1
   at = jnp.minimum(first[:, None] + offset, top)
   history = jnp.where(inside, feed.items[at], 0)
+  weight = take(feed.weight, examples, 0.0)
+  if feed.clicks is not None:
+    label = (target < feed.clicks).astype(jnp.float32)
+    candidates = feed.items[target][:, None]
+    return types.Batch(history, candidates, user, group, weight, label)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, target)
   count = num_negatives * (history_length if every_position else 1)
   negatives = sampling.draw(keys, feed.complements, user, num_items, count)
@@ -281,7 +318,6 @@ def make_batch(
   if num_negatives and feed.disliked is not None:
     negatives = _with_disliked(feed.disliked, negatives, user, event, keys)
   candidates = jnp.concatenate([positive[..., None], negatives], axis=-1)
-  weight = take(feed.weight, examples, 0.0)
   return types.Batch(history, candidates, user, group, weight)
 
 

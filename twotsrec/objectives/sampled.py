@@ -45,11 +45,28 @@ def sampled_bpr(model: types.Model) -> Objective:
 def _of_candidates(name, model):
   """The history is encoded once and scored against candidates i32[B, C]."""
 
+  of_candidates = losses.OF_CANDIDATES[name]
+
   def objective(params, context, batch, key=None):
     scores = _scores(model, model.encode, params, context, batch, key)
-    return losses.OF_CANDIDATES[name](scores)
+    return bce(scores, batch) if name == 'bce' else of_candidates(scores)
 
   return objective
+
+
+def bce(scores: jax.Array, batch: types.Batch) -> jax.Array:
+  """Cross-entropy of every example, f32[B] (PIN eq. 2).
+
+  Of impressions with their labels; else the first of the candidates was
+  observed, and the others were not.
+
+  Args:
+    scores: f32[B, C].
+    batch: leaves [B, ...].
+  """
+  if batch.label is None:
+    return losses.candidate_bce_loss(scores)
+  return losses.bce_loss(scores[..., 0], batch.label)
 
 
 def every_position_bce(model: types.Model) -> Objective:
