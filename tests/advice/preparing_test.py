@@ -189,13 +189,13 @@ IMPRESSIONS = [
   log(
     SHOWN,
     '--label_column=one',
-    says='the label column has {}; name another',
+    says='name another --label_column, or leave it',
     ways=[given('label_column', 'clicked')],
   ),
   log(
     SHOWN,
     '--label_column=one',
-    says='the label column has {}; name another',
+    says='name another --label_column, or leave it',
     ways=[dropped('label_column', 'leave it out where every row is')],
   ),
   log(

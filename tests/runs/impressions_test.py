@@ -58,6 +58,7 @@ def test_a_report_is_by_the_labels_of_every_group(trunk):
   report = _report(trunk)
   assert report['protocol']['candidates'] == 'shown'
   assert report['protocol']['split'] == 'global_time'
+  assert report['dataset']['impressions'] > 2 * report['dataset']['events']
   assert [*report['baselines']][:2] == ['popularity', 'click_rate']
   for part in (report['validation'], report['test']):
     for row in (part['overall'], *part['groups']):

@@ -134,7 +134,9 @@ class TestRuns:
         continue
       recipes.check(config)
       assert config.train.seed == 2
-      assert (config.data.data_root, config.data.cache_dir) == ('there', 'here')
+      built_in = config.data.dataset in choices.BUILT_IN
+      folders = ('', 'data') if built_in else ('there', 'here')
+      assert (config.data.data_root, config.data.cache_dir) == folders
       file, *flags = plans.train_flags(plan, run)
       path, _, argument = file.removeprefix('--config=').partition(':')
       made = _load(path, argument)
@@ -144,7 +146,7 @@ class TestRuns:
         if flag.startswith('--config.')
       ]
       given = {field: _value(made, field, text) for field, text in fields}
-      config_lib.change(made, given | {'data.data_root': 'there'})
+      config_lib.change(made, given | {'data.data_root': folders[0]})
       assert made == config
 
   def test_presets_are_left_as_they_are(self, name, tmp_path):

@@ -91,7 +91,7 @@ def test_table_1_of_pin_counts_whole_logs(tmp_path):
     ['ml-1m', 'paper', '6,040', '3,706', '1,000,209', '165.57', '269.89',
      '4.468%'],
     ['mine', 'ours', '12', '20', str(number), f'{number / 12:.2f}',
-     f'{number / 20:.2f}', f'{number / 240:.2f}'],
+     f'{number / 20:.2f}', f'{number / 240:.3%}'],
     ['Amazon Books', 'paper', '69,168', '81,473', '3,137,442', '45.36',
      '38.51', '0.056%'],
     ['Alipay', 'paper', '262,446', '4,545', '27,849,672', '106.12',
