@@ -94,13 +94,7 @@ def _samples(data: prepared_lib.Prepared, split: int) -> prepared_lib.Targets:
   """What is trained, or predicted, of a split: impressions if there are any."""
   if not impressions.there_are(data):
     return prepared_lib.targets(data, split)
-  shown = impressions.of_split(data, split)
-  return prepared_lib.Targets(
-    event=shown.number,
-    user=shown.user,
-    item=shown.item,
-    history_end=shown.history_end,
-  )
+  return impressions.targets(impressions.of_split(data, split))
 
 
 def _by_user(

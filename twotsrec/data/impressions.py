@@ -69,6 +69,16 @@ def of_split(data: prepared_lib.Prepared, split: int) -> Impressions:
   )
 
 
+def targets(shown: Impressions) -> prepared_lib.Targets:
+  """The same without labels, numbers in the place of events."""
+  return prepared_lib.Targets(
+    event=shown.number,
+    user=shown.user,
+    item=shown.item,
+    history_end=shown.history_end,
+  )
+
+
 def all_items(data: prepared_lib.Prepared) -> np.ndarray:
   """Item of every impression by its number, i32[N + M]."""
   return np.concatenate([np.asarray(data.items), np.asarray(data.shown_items)])

@@ -24,7 +24,7 @@ from twotsrec.evaluation import report as report_lib
 from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 
-_PLACES = 8  # impressions of one history that are scored together, at most
+_AT_ONCE = 8  # impressions of one history that are scored together, at most
 
 Routes = Callable[[prepared_lib.Targets], types.Route | None]
 
@@ -47,12 +47,7 @@ def rank(
   """
   config, prepared, groups, _ = experiment
   shown = of_split(experiment, split)
-  targets = prepared_lib.Targets(
-    event=shown.number,
-    user=shown.user,
-    item=shown.item,
-    history_end=shown.history_end,
-  )
+  targets = impressions.targets(shown)
   task = ranking.Task(ranker, prepared, targets, routes_of(targets))
   clicks = int(np.sum(shown.label))
   show = show and _of_clicks(show, clicks)
@@ -105,20 +100,12 @@ def score(
 ) -> np.ndarray:
   """Scores of the targets, f32[E]; those of one history share its encoding."""
   targets, routes = task.targets, task.routes
-  inside = [np.asarray(targets.history_end), np.asarray(targets.user)]
-  order, routes = tiles.by_route(routes, len(targets.user), inside)
-  place = np.arange(len(order))
-  begins = np.ones(len(order), bool)
-  keys = [column[order] for column in inside]
-  if routes is not None:
-    keys += [routes.groups, routes.weights]
-  begins[1:] = np.any(
-    [np.any(_flat(key[1:] != key[:-1]), axis=1) for key in keys], axis=0
-  )
-  place -= np.maximum.accumulate(np.where(begins, place, 0))
-  begins |= place % _PLACES == 0
-  row, column = np.cumsum(begins) - 1, place % _PLACES
-  lists = np.zeros((np.count_nonzero(begins), _PLACES), np.int32)
+  # A route follows from the history and its user, too.
+  keys = [np.asarray(targets.history_end), np.asarray(targets.user)]
+  order, routes = tiles.by_route(routes, len(targets.user), keys)
+  row, column = _places([key[order] for key in keys])
+  begins = column == 0
+  lists = np.zeros((np.count_nonzero(begins), _AT_ONCE), np.int32)
   lists[row, column] = targets.item[order]
   first = order[begins]
   if routes is not None:
@@ -139,8 +126,14 @@ def score(
   return scores
 
 
-def _flat(differ: np.ndarray) -> np.ndarray:
-  return differ.reshape(len(differ), -1)
+def _places(keys) -> tuple[np.ndarray, np.ndarray]:
+  """Row and column of neighbors with equal keys [E], `_AT_ONCE` in a row."""
+  begins = np.ones(len(keys[0]), bool)
+  begins[1:] = np.any([np.diff(key) != 0 for key in keys], axis=0)
+  place = np.arange(len(begins))
+  place -= np.maximum.accumulate(np.where(begins, place, 0))
+  column = place % _AT_ONCE
+  return np.cumsum(column == 0) - 1, column
 
 
 def log_loss(log_odds: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -164,13 +157,8 @@ def _rows(shown, group, scores, num_groups, evaluation) -> dict[str, Any]:
   )
   placements = np.full((2, len(label)), np.nan)
   placements[:, clicks] = auc.placements(pooled, evaluation.auc_ties)
-  targets = prepared_lib.Targets(
-    event=shown.number,
-    user=shown.user,
-    item=shown.item,
-    history_end=shown.history_end,
-  )
   pair = placements[0], placements[1]
+  targets = impressions.targets(shown)
   return report_lib.per_target(targets, group, counts, pair, evaluation)
 
 
