@@ -33,6 +33,7 @@ def define() -> Callable[[], pipeline.TableOptions]:
       ('behavior', '', 'behaviors'),
       ('split', '', 'labels train, validation and test'),
       ('order', '', 'positions inside a user'),
+      ('label', '', 'labels of impressions: 1 for a click, 0 for none'),
     )
   }
   delimiter = flags.DEFINE_string(

@@ -8,6 +8,9 @@ python launch/prepare.py --dataset=taobao-userbehavior --data_root=DIR \
   --split=global_time --out=DIR
 python launch/prepare.py --dataset=synthetic-stream --events=100000000 --out=DIR
 python launch/prepare.py --release=DIR --behaviors=view,cart,buy --out=DIR
+python launch/prepare.py --table=shown.csv --time_column=timestamp \
+  --label_column=clicked --split=date --validation_from=2021-06-24 \
+  --test_from=2021-07-01 --out=DIR
 """
 
 from __future__ import annotations
@@ -200,6 +203,8 @@ def _training(data) -> str:
 
   number = len(data.manifest['behaviors'])
   config = copf.file_for(number) if number > 1 else 'own.py'
+  if data.shown_items is not None:
+    config = 'pin/own.py'
   return (
     f'python launch/train.py --config=configs/{config}'
     f' --config.data.prepared={_OUT.value} --workdir=runs/mine'

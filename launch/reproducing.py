@@ -84,7 +84,7 @@ def run(study: study_lib.Study, given: Flags) -> int:
   plan, trains = plans.plan(study, request), not given.report_only.value
   reads = any(study.tables[name].data for name in request.tables)
   has_runs = any(plan.systems.values())
-  if trains and (has_runs or reads) and study_lib.named_datasets(request):
+  if trains and (has_runs or reads) and study_lib.reads_files(request):
     cli.required(given.data_root)
   if trains and has_runs:
     stop = cli.stop_on_signal()

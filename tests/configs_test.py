@@ -54,11 +54,11 @@ def _load(name):
 def test_every_model_has_a_config_on_every_dataset_of_the_paper():
   expected = {
     f'configs/pin/{data}_{model}.py'
-    for data in ('ml1m', 'ml100k', 'beauty')
+    for data in ('ml1m', 'ml100k', 'beauty', 'impressions')
     for model in ('din', 'gru4rec', 'sasrec')
   }
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
-  expected |= {'configs/own.py', 'configs/copf/own.py'}
+  expected |= {'configs/own.py', 'configs/copf/own.py', 'configs/pin/own.py'}
   expected |= {'configs/copf/amazon_book.py'}
   expected |= {
     f'configs/sequences/{data}.py' for data in ('ml1m', 'beauty', 'games')

@@ -1,6 +1,7 @@
 """Small prepared logs and models that several tests share."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from twotsrec import types
 from twotsrec.data import batches
 from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import impressions
 from twotsrec.data import plans
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
@@ -35,6 +37,49 @@ def log(num_users: int = 12, num_items: int = 30, seed: int = 0):
   )
   options = config_lib.GroupConfig(num_groups=3)
   return prepared, groups_lib.assign(prepared, options)
+
+
+class Shown(NamedTuple):
+  """Rows of a table of impressions, by user and time."""
+
+  user: np.ndarray
+  item: np.ndarray
+  label: np.ndarray
+  split: np.ndarray
+  time: np.ndarray
+
+
+@functools.cache
+def shown(num_users: int = 12, num_items: int = 20, fixed: bool = False):
+  """Random pages of three items with labels: (rows, prepared, groups).
+
+  The first user never clicks, and no test click is of the last item.
+  """
+  rng = np.random.default_rng(3)
+  pages = rng.integers(4, 12, num_users)
+  user = np.repeat(np.arange(num_users, dtype=np.int32), 3 * pages)
+  page = np.concatenate([np.repeat(np.arange(n), 3) for n in pages])
+  share = page / np.repeat(pages, 3 * pages)
+  split = (share >= 0.6).astype(np.int8) + (share >= 0.8)
+  item = rng.integers(1, num_items + 1, user.size).astype(np.int32)
+  label = (rng.random(user.size) < 0.4) & (user > 0)
+  label &= (item < num_items) | (split < prepared_lib.TEST)
+  rows = Shown(user, item, label.astype(np.int8), split, page)
+  click, arrays = impressions.divided(
+    user, item, rows.label, split, page, num_users, fixed
+  )
+  prepared = prepared_lib.build(
+    user[click],
+    item[click],
+    split[click],
+    user_ids=np.arange(num_users),
+    item_ids=np.arange(num_items),
+    times=page[click],
+    shown=arrays,
+    history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
+  )
+  options = config_lib.GroupConfig(num_groups=3)
+  return rows, prepared, groups_lib.assign(prepared, options)
 
 
 @functools.cache

@@ -41,7 +41,7 @@ VARIANTS = (
 )  # fmt: skip
 STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
 CANDIDATES = (
-  'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog',
+  'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog', 'shown',
 )  # fmt: skip
 OBJECTIVES = ('bce', 'bpr', 'hinge', 'softmax', 'gbce', 'cross_entropy')
 PRIOR_TERMS = ('repeats', 'neighbors', 'successors')
@@ -378,7 +378,8 @@ class EvaluationConfig:
   # the splits before, which of one behavior is all that is not in train;
   # 'catalog' every other item. A held-out item that could not be such a
   # rival is not ranked. 'auto' is all, unbought where behaviors come before the
-  # target, or catalog where a twentieth of the items would not be ranked.
+  # target, or catalog where a twentieth of the items would not be ranked; with
+  # labels it is 'shown': a click's rivals are what else its user was shown.
   candidates: str = one_of(*CANDIDATES)
   num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
   users: int = at_least(0, 0)  # a fixed sample of so many is ranked; 0: all

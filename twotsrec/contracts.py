@@ -41,6 +41,7 @@ class Ranker(NamedTuple):
     history_length: L, items of a history that it reads.
     routing: config.RoutingConfig of a model with plugins, or None.
     reads_history: whether it serves people whom training has not seen.
+    log_odds: whether scores are log odds of a click, of data with labels.
   """
 
   model: types.Model
@@ -49,6 +50,7 @@ class Ranker(NamedTuple):
   history_length: int = 1
   routing: Any = None
   reads_history: bool = True
+  log_odds: bool = False
 
 
 class Source(NamedTuple):

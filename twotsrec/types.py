@@ -310,6 +310,8 @@ class Batch(NamedTuple):
       loss asks for it; or None.
     masked: bool[B, L], the items of the history that are hidden, and which the
       candidates are of; or None.
+    label: f32[B], of impressions: whether the only candidate was clicked, 1 or
+      0; None where the first candidate was observed.
   """
 
   history: jax.Array
@@ -320,3 +322,4 @@ class Batch(NamedTuple):
   shared: jax.Array | None = None
   log_chance: jax.Array | None = None
   masked: jax.Array | None = None
+  label: jax.Array | None = None

@@ -1,8 +1,11 @@
-"""Trains the runs of PIN's tables and writes them beside the paper's numbers.
+r"""Trains the runs of PIN's tables and writes them beside the paper's numbers.
 
     python launch/reproduce/pin.py --data_root=DIR --out=runs/pin
     python launch/reproduce/pin.py --table=2,3 --seeds=0 --data_root=DIR \
         --out=runs/pin
+    python launch/reproduce/pin.py --prepared=data/mine --out=runs/mine
+    python launch/reproduce/pin.py --datasets=synthetic-impressions \
+        --out=runs/impressions
 
 The same command again goes on where it stopped. The document is OUT/pin.md,
 its numbers are in OUT/pin.json; configs/papers/pin.py declares the runs.

@@ -12,6 +12,7 @@ from tests.advice.logs import PLAIN
 from twotsrec.data import splits
 from twotsrec.data import synthetic
 from twotsrec.data import synthetic_behaviors
+from twotsrec.data import synthetic_impressions
 from twotsrec.data import synthetic_stream
 from twotsrec.data import tables
 from twotsrec.data import text_files
@@ -105,6 +106,12 @@ CALLS = [
     lambda folder: synthetic.generate(**SMALL, tail_noise=2.0),
     r'from 0 to (1)',
     lambda folder, most: synthetic.generate(**SMALL, tail_noise=float(most)),
+  ),
+  Call(
+    'users, one for each group, not',
+    lambda folder: synthetic_impressions.generate(4),
+    r'--users=(\d+) or more',
+    lambda folder, most: synthetic_impressions.generate(int(most)),
   ),
   Call(
     '{} of the built-in log is {}; allowed are',

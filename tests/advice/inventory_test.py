@@ -82,6 +82,7 @@ def flags() -> set[str]:
     source = path.read_text(encoding='utf-8')
     names |= set(re.findall(r"DEFINE\w*\(\s*'(\w+)'", source))
   roles = ('user', 'item', 'time', 'rating', 'behavior', 'split', 'order')
+  roles += ('label',)
   return names | {f'{role}_column' for role in roles} | {'help', 'seeds'}
 
 

@@ -32,6 +32,11 @@ PARTS = ('train', 'train', 'train', 'validation', 'test')
 LABELED = table(
   'user_id,item_id,part', lambda u, n: f'{u},{n},{PARTS[n]}', events=5
 )
+SHOWN = table(
+  'user_id,item_id,t,clicked,one',
+  lambda u, n: f'{u},{n},{100 * u + n},{int((u, n) > (3, 1)) or (u + n) % 2},1',
+  events=10,
+)
 ITEMS = table('item_id,genre', lambda u, n: f'{n},g{n % 2}', users=1)
 BY_DATE = table('user_id,item_id,t', lambda u, n: f'{u},{n},0{n + 1}.02.2020')
 TIME = '--time_column=t'

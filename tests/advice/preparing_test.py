@@ -19,6 +19,7 @@ from tests.advice.logs import ORDER
 from tests.advice.logs import PLAIN
 from tests.advice.logs import RATED
 from tests.advice.logs import SHOP
+from tests.advice.logs import SHOWN
 from tests.advice.logs import TIME
 from tests.advice.logs import TIMED
 from tests.advice.logs import log
@@ -173,6 +174,36 @@ SPLITS = [
     '--test_from=1003',
     says='validation_from and test_from go with',
     ways=[given('split')],
+  ),
+]
+
+IMPRESSIONS = [
+  log(
+    SHOWN,
+    TIME,
+    '--label_column=clicked',
+    '--split=leave_last_out',
+    says='does not go with {}: {}; leave it out',
+    ways=[dropped('split'), given('split', 'per_user_time')],
+  ),
+  log(
+    SHOWN,
+    '--label_column=one',
+    says='name another --label_column, or leave it',
+    ways=[given('label_column', 'clicked')],
+  ),
+  log(
+    SHOWN,
+    '--label_column=one',
+    says='name another --label_column, or leave it',
+    ways=[dropped('label_column', 'leave it out where every row is')],
+  ),
+  log(
+    SHOWN,
+    TIME,
+    '--label_column=clicked',
+    says='the labels of the {} split have',
+    ways=[given('split', 'per_user_time')],
   ),
 ]
 
@@ -364,7 +395,7 @@ PLACES = [
   ),
 ]
 
-CASES = [*SPLITS, *BEHAVIORS, *FILTERS, *PLACES]
+CASES = [*SPLITS, *IMPRESSIONS, *BEHAVIORS, *FILTERS, *PLACES]
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)

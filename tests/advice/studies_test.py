@@ -181,6 +181,20 @@ CALLS = [
     lambda folder: asked_of(folder / 'again', 2),
   ),
   Call(
+    'takes {} behavior at most',
+    lambda folder: study_lib.ask(
+      papers.load('pin'),
+      {'prepared': [directories.make(folder / 'log', 2)]},
+      'out',
+    ),
+    'prepare the log with --where=COLUMN=VALUE for one of them$',
+    lambda folder: study_lib.ask(
+      papers.load('pin'),
+      {'prepared': [directories.make(folder / 'again', 0)]},
+      'out',
+    ),
+  ),
+  Call(
     '--prepared: {} would be called {}',
     lambda folder: asked_of(folder / 'taobao-copf', 2),
     '^--prepared: (.*) would be .*; rename it$',

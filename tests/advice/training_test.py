@@ -14,6 +14,7 @@ from tests.advice.following import together
 from tests.advice.setting import default
 from tests.advice.setting import to
 
+SHOWN = ["data.dataset='synthetic-impressions'", *SMALL[1:], 'data.users=30']
 DATA = [
   Case(
     'num_groups is {}, but there are {} users',
@@ -62,6 +63,33 @@ DATA = [
     '{} {}; known: {}',
     [*SMALL, "evaluation.rules=('als',)"],
     [to('evaluation.rules', ('ease',), 'known: ease')],
+  ),
+  Case(
+    'but the data have labels of impressions: {}',
+    [*SHOWN, "train.objective='bpr'"],
+    [to('train.objective', 'bce', "set it to 'bce'")],
+  ),
+  Case(
+    'has labels of impressions, which {} does not',
+    [
+      'model.width=4',
+      "model.name='multi_behavior'",
+      "train.select_metric='none'",
+      'groups.num_groups=2',
+      "data.dataset='synthetic-impressions'",
+      'data.users=30',
+    ],
+    [to('model.name', 'gru4rec', 'sequence model .*gru4rec')],
+  ),
+  Case(
+    "evaluation.candidates 'shown' is for data with",
+    [*SMALL, "evaluation.candidates='shown'"],
+    [to('evaluation.candidates', 'auto', 'use auto')],
+  ),
+  Case(
+    'users that are drawn have no clicks in the {}',
+    [*SHOWN, 'evaluation.users=1', 'evaluation.seed=2'],
+    [to('evaluation.users', ..., r'of the (\d+) users')],
   ),
   Case(
     'train.select_metric {}; known',

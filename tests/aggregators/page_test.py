@@ -64,4 +64,4 @@ def _fields():
 
 def test_the_readme_counts_them():
   text = (ROOT / 'README.md').read_text(encoding='utf-8')
-  assert f'another of [{len(aggregators.NAMES)} aggregators](' in text
+  assert f'[{len(aggregators.NAMES)} aggregators](configs' in text

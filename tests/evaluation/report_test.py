@@ -5,6 +5,7 @@ import numpy as np
 
 from twotsrec import config
 from twotsrec.evaluation import report
+from twotsrec.evaluation import report_notes
 
 
 def _per_target():
@@ -80,17 +81,19 @@ class BuildTest(absltest.TestCase):
     )
     lacking = [row['without_rivals'] for row in self.part['groups']]
     self.assertEqual(lacking, [0, 1, 0])
-    none, few = report.rival_notes(self.part)
+    none, few = report_notes.rival_notes(self.part)
     self.assertStartsWith(none, '1 of 6 held-out items have no rival')
     self.assertIn('1 fewer than 5;', few)
 
   def test_other_candidates_are_named_to_models_that_read_them(self):
     part = {'rivals': {'held_out': 6, 'had_before': 2, 'without': 0}}
     part['rivals']['fewer_than'] = {}
-    (one,), (other,) = (report.rival_notes(part, c) for c in (True, False))
+    (one,), (other,) = (
+      report_notes.rival_notes(part, c) for c in (True, False)
+    )
     self.assertEndsWith(one, ' (evaluation.candidates=catalog ranks all)')
     self.assertEndsWith(other, 'what a user had does not compete')
-    note = lambda chosen=True, **more: report.catalog_note(
+    note = lambda chosen=True, **more: report_notes.catalog_note(
       {'candidates': 'catalog', 'had_before': 0.25, **more}, chosen
     )
     self.assertIn('candidates=all ranks', note())
@@ -101,8 +104,8 @@ class BuildTest(absltest.TestCase):
 
   def test_a_log_with_rivals_enough_says_nothing(self):
     many = _per_target() | {'num_negatives': np.full(6, 20)}
-    self.assertEqual(report.rival_notes(_build(many, 3, (1, 5))), [])
-    self.assertEqual(report.rival_notes({}), [])  # of an older report
+    self.assertEqual(report_notes.rival_notes(_build(many, 3, (1, 5))), [])
+    self.assertEqual(report_notes.rival_notes({}), [])  # of an older report
 
   def test_nobody_with_a_rival_leaves_no_value(self):
     part = _build(_per_target() | {'num_negatives': np.zeros(6, int)}, 3, (5,))

@@ -2,6 +2,7 @@ import pytest
 
 from tests.launch import reproducing
 from tests.launch import scripts
+from tests.studies import directories
 from tests.studies import finished
 from tests.studies import papers
 from twotsrec.runs import run as run_lib
@@ -50,7 +51,23 @@ def test_runs_are_those_of_the_training_script(
     epochs=5, stage2_epochs=4,
   )  # fmt: skip
   runs = [run for run in plans.runs(plan) if run.place[1] == model]
-  assert len(runs) == (9 if model == 'din' else 5)
+  assert len(runs) == (11 if model == 'din' else 5)
+  reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
+
+
+def test_runs_on_a_directory_are_those_of_the_training_script(
+  capsys, tmp_path, trained
+):
+  own = directories.make(tmp_path / 'mine', 0)
+  flags = ['--table=2,4', '--models=sasrec', f'--prepared={own}', '--seeds=3']
+  ended = _reproduce(capsys, *flags, '--epochs=5', f'--out={tmp_path}')
+  assert 'no run of these settings' in ended.err
+  plan = finished.plan(
+    'pin', tmp_path, prepared=(own,), table=('2', '4'), models=('sasrec',),
+    seeds=(3,), epochs=5, stage2_epochs=4,
+  )  # fmt: skip
+  runs = plans.runs(plan)
+  assert len(runs) == len(trained) == 10 + 5
   reproducing.assert_as_trained_alone(capsys, trained, plan, runs)
 
 
@@ -74,7 +91,7 @@ def test_a_stop_is_told_and_has_its_code(
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--table=7'], "--table: unknown '7'; known: 2, 3, 4, fig4, tau"),
+    (['--table=7'], "--table: unknown '7'; known: 1, 2, 3, 4, fig4, tau"),
     (['--datasets=ml-3m'], "--datasets: unknown 'ml-3m'; known: ml-1m"),
     (['--models=dim'], "--models: unknown 'dim'; known: din"),
     (['--seeds=a'], "--seeds: 'a' is not a whole number"),

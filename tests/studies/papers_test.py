@@ -14,6 +14,7 @@ from tests.studies import written
 from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import datasets
 from twotsrec.studies import document
 from twotsrec.studies import plans
@@ -56,7 +57,8 @@ class TestDeclaration:
 
   def test_its_datasets_and_defaults_exist(self, name):
     study = papers.load(name)
-    assert {*study.axes['datasets'].values} <= {*datasets.DATASETS}
+    known = {*datasets.DATASETS, *choices.BUILT_IN}
+    assert {*study.axes['datasets'].values} <= known
     for choice in study.axes.values():
       assert {*choice.default, *choice.also} <= {*choice.values}
     assert {*study.inside} <= {*study.axes}
@@ -132,7 +134,9 @@ class TestRuns:
         continue
       recipes.check(config)
       assert config.train.seed == 2
-      assert (config.data.data_root, config.data.cache_dir) == ('there', 'here')
+      built_in = config.data.dataset in choices.BUILT_IN
+      folders = ('', 'data') if built_in else ('there', 'here')
+      assert (config.data.data_root, config.data.cache_dir) == folders
       file, *flags = plans.train_flags(plan, run)
       path, _, argument = file.removeprefix('--config=').partition(':')
       made = _load(path, argument)
@@ -142,7 +146,7 @@ class TestRuns:
         if flag.startswith('--config.')
       ]
       given = {field: _value(made, field, text) for field, text in fields}
-      config_lib.change(made, given | {'data.data_root': 'there'})
+      config_lib.change(made, given | {'data.data_root': folders[0]})
       assert made == config
 
   def test_presets_are_left_as_they_are(self, name, tmp_path):

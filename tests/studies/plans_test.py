@@ -87,10 +87,35 @@ def test_systems_of_pin_differ_in_their_method_alone(tmp_path):
   assert changed('ga_tau_minus1') == common | backdoor | {
     'aggregator.tau': -1.0
   }
+  assert changed('separate') == common | {'train.method': 'separate'}
+  assert changed('balanced') == common | {'train.batching': 'balanced'}
   beauty = {'data.dataset': 'amazon-beauty-5core'}
   assert changed('base', 'amazon-beauty-5core') == common | beauty | {
     'evaluation.candidates': 'sampled', 'evaluation.num_candidates': 99
   }  # fmt: skip
+
+
+def test_pin_takes_a_directory_and_the_log_that_is_built_in(tmp_path):
+  own = directories.make(tmp_path / 'mine', 0)
+  given = {'table': ('4',), 'models': ('gru4rec',), 'seeds': (0,)}
+  plan = finished.plan('pin', tmp_path, prepared=(own,), **given)
+  runs = plans.runs(plan)
+  assert {run.place for run in runs} == {('mine', 'gru4rec')}
+  config = plans.config(plan, runs[0])
+  assert (config.data.prepared, config.data.data_root) == (own, '')
+  assert config.model.name == 'gru4rec' and not config.prior.terms
+  assert '--config=configs/pin/own.py:gru4rec' in plans.train_flags(
+    plan, runs[0]
+  )
+  assert 'data_root' not in plans.command(plan)
+  built_in = finished.plan(
+    'pin', tmp_path, datasets=('synthetic-impressions',), **given
+  )
+  flags = plans.train_flags(built_in, plans.runs(built_in)[0])
+  assert '--config=configs/pin/impressions_gru4rec.py' in flags
+  assert not any('data_root' in flag for flag in flags)
+  line = plans.command(built_in)
+  assert '--datasets=synthetic-impressions' in line and 'data_root' not in line
 
 
 # ---- COPF

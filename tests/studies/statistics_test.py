@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from tests import worlds
 from tests.studies import directories
 from tests.studies import finished
 from tests.studies import written
@@ -66,6 +67,37 @@ def test_they_are_written_without_a_run(plan):
   drawn = importlib.util.find_spec('matplotlib') is not None
   assert path.with_name('copf_fig6.png').exists() == drawn
   assert ('](copf_fig6.png)' in text) == drawn
+
+
+def test_table_1_of_pin_counts_whole_logs(tmp_path):
+  rows, data, _ = worlds.shown()
+  prepared_lib.save(data, str(tmp_path / 'mine'))
+  plan = finished.plan(
+    'pin',
+    tmp_path / 'out',
+    prepared=(str(tmp_path / 'mine'),),
+    datasets=('ml-1m',),
+    table=('1',),
+  )
+  assert not plans.runs(plan)
+  text = document.write(plan).read_text('utf-8')
+  head, *lines = written.section(text, 'Table 1', '##')
+  assert head[2:] == [
+    'users', 'items', 'interactions', 'per user', 'per item', 'density'
+  ]  # fmt: skip
+  number = len(rows.user)  # all impressions, not clicks alone
+  assert lines == [
+    ['ml-1m', 'ours', *['-'] * 6],
+    ['ml-1m', 'paper', '6,040', '3,706', '1,000,209', '165.57', '269.89',
+     '4.468%'],
+    ['mine', 'ours', '12', '20', str(number), f'{number / 12:.2f}',
+     f'{number / 20:.2f}', f'{number / 240:.3%}'],
+    ['Amazon Books', 'paper', '69,168', '81,473', '3,137,442', '45.36',
+     '38.51', '0.056%'],
+    ['Alipay', 'paper', '262,446', '4,545', '27,849,672', '106.12',
+     '6,127.54', '2.334%'],
+  ]  # fmt: skip
+  assert 'all that users were shown; - is of data that were not read' in text
 
 
 def test_many_behaviors_show_what_occurs():

@@ -56,8 +56,8 @@ def test_every_choice_lists_what_there_is_in_its_help():
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
-    ({'table': ('5',)}, "--table: unknown '5'; known: 2, 3, 4, fig4, tau"),
-    ({'table': ()}, '--table is empty; known: 2'),
+    ({'table': ('5',)}, "--table: unknown '5'; known: 1, 2, 3, 4, fig4, tau"),
+    ({'table': ()}, '--table is empty; known: 1'),
     ({'datasets': ('ml-2m',)}, "--datasets: unknown 'ml-2m'; known: ml-1m"),
     ({'datasets': ()}, '--datasets is empty'),
     ({'models': ()}, '--models is empty'),

@@ -77,7 +77,8 @@ def make_batch(
 
   What is drawn depends on `key` and its example alone, not on the batch it
   lands in: one key for all epochs gives fixed negatives, a key per epoch fresh
-  ones.
+  ones. Of impressions nothing is drawn: each is its own candidate, with its
+  label.
 
   Args:
     feed: the columns.
@@ -94,6 +95,11 @@ def make_batch(
   top = feed.items.shape[0] - 1
   at = jnp.minimum(first[:, None] + offset, top)
   history = jnp.where(inside, feed.items[at], 0)
+  weight = feeds.take(feed.weight, examples, 0.0)
+  if feed.clicks is not None:  # nothing is drawn beside an impression
+    label = (target < feed.clicks).astype(jnp.float32)
+    candidates = feed.items[target][:, None]
+    return types.Batch(history, candidates, user, group, weight, label=label)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, target)
   event, positive, masked = target, feed.items[target], None
   if draws.positions != 'last':
@@ -118,7 +124,7 @@ def make_batch(
     candidates=jnp.concatenate(parts, axis=-1),
     user=user,
     group=group,
-    weight=feeds.take(feed.weight, examples, 0.0),
+    weight=weight,
     shared=shared,
     log_chance=chance,
     masked=masked,

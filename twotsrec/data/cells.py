@@ -31,7 +31,7 @@ MISSING_NAMES = (
 EMPTY, NOT_INTEGER, TOO_LARGE, TOO_LONG, NEGATIVE, NOT_TIME, NOT_NUMBER = range(
   1, 8
 )
-MISSING, OTHER_SCALE = 8, 9
+MISSING, OTHER_SCALE, NOT_LABEL = 8, 9, 10
 PHRASES = {
   EMPTY: 'is empty',
   NOT_INTEGER: 'is not an integer',
@@ -42,6 +42,7 @@ PHRASES = {
   NOT_NUMBER: 'is not a finite number',
   MISSING: 'stands for a missing value',
   OTHER_SCALE: 'is of another scale than the other times',
+  NOT_LABEL: 'is neither 0 nor 1',
 }
 # Numbers of fields that tell why a ragged line is no row.
 BROKEN, HEADER_AGAIN = 0, -1
@@ -196,9 +197,22 @@ def parse_numbers(raw: polars.Series, comma: bool = False) -> Parsed:
   return completed(text, numbers, good, number)
 
 
+def parse_labels(raw: polars.Series) -> Parsed:
+  """Labels, i8[R]: 1 for a click, 0 for what was shown and not clicked."""
+  values, faults, notes = parse_numbers(raw)
+  strange = (faults == 0) & (values != 0) & (values != 1)
+  faults = np.where(strange, NOT_LABEL, faults).astype(np.uint8)
+  return Parsed((values == 1).astype(np.int8), faults, notes)
+
+
 _ID_TYPES = 'integers, whole floats or strings'
 INTEGER = Kind(parse_order, 'integers of 64 bits', 'integers')
 NUMBER = Kind(parse_numbers, 'finite numbers', 'integers, floats or strings')
+LABEL = Kind(
+  parse_labels,
+  '1 for a click and 0 for what was shown and not clicked',
+  'integers, floats, strings or booleans',
+)
 TEXT = Kind(parse_texts, 'any text that is not empty', 'strings or integers')
 ANY_TEXT = Kind(parse_any, 'any text', 'strings or integers')
 ID = Kind(

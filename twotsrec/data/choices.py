@@ -24,7 +24,12 @@ FEATURE_KINDS = ('categorical', 'multivalued', 'dense')
 MISSING_FEATURES = ('error', 'zero')
 EXTRA_FEATURES = ('error', 'drop')
 # data.settings and data.raw
-BUILT_IN = ('synthetic', 'synthetic-behaviors', 'synthetic-stream')
+BUILT_IN = (
+  'synthetic',
+  'synthetic-behaviors',
+  'synthetic-impressions',
+  'synthetic-stream',
+)
 PUBLISHED = (
   'taobao-userbehavior',
   'ml-25m',

@@ -174,6 +174,7 @@ def _column(
     'floats': dtype.is_float(),
     'dates': dtype in (polars.Date, polars.Datetime),
     'strings': dtype in (polars.String, polars.Categorical, polars.Enum),
+    'booleans': dtype == polars.Boolean,
   }
   if sort['floats'] and 'whole floats' in kind.typed:
     # What pandas writes for integers of which some are missing.

@@ -15,6 +15,7 @@ from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import dislikes
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import sampling
 
@@ -49,6 +50,9 @@ class Feed(NamedTuple):
   # i32[I], for draws by popularity: sums of weights of the items up to each.
   popularity: jax.Array | None = None
   near: jax.Array | None = None  # i32[I + 1, K], items that go with each
+  # i32[], N: with labels `items` goes on with what was shown and not clicked,
+  # and so does what `target` may be; None without labels.
+  clicks: jax.Array | None = None
 
 
 def i32(values: np.ndarray) -> jax.Array:
@@ -87,11 +91,13 @@ def make_feed(
 
   Training items have a history (the first event of a user is none); held-out
   items are all there, with or without one. Where negatives are drawn, users who
-  have none give no example.
+  have none give no example. With labels it is one example per impression.
 
   Raises:
     types.UserError: no example.
   """
+  if impressions.there_are(prepared):
+    return _of_impressions(prepared, groups, data, split)
   targets = prepared_lib.targets(prepared, split)
   user, event, end = targets.user, targets.event, targets.history_end
   start = np.asarray(prepared.user_offsets)[user]
@@ -99,6 +105,27 @@ def make_feed(
   group = groups_lib.of_events(groups, user, event)
   weight = np.ones(len(user), np.float32)
   return _to_device(prepared, data, first, end, event, user, group, weight)
+
+
+def _of_impressions(prepared, groups, data, split) -> Feed:
+  """One example per impression of a split, with its label."""
+  shown = impressions.of_split(prepared, split)
+  start = np.asarray(prepared.user_offsets)[shown.user]
+  nothing = np.zeros(prepared.num_users + 1, np.int64)
+  items = impressions.all_items(prepared)
+  if len(items) >= 2**31:
+    raise _too_many(len(items))
+  return Feed(
+    items=i32(items),
+    first=i32(np.maximum(start, shown.history_end - data.history_length)),
+    last=i32(shown.history_end),
+    target=i32(shown.number),
+    user=i32(shown.user),
+    group=i32(groups_lib.of_events(groups, shown.user, shown.number)),
+    weight=jnp.ones(len(shown.user), jnp.float32),
+    complements=sampling.make_complements(nothing, np.zeros(0, np.int32)),
+    clicks=jnp.asarray(prepared.num_events, jnp.int32),
+  )
 
 
 def make_sequence_feed(
@@ -147,6 +174,13 @@ def _no_negative(prepared, exclude) -> types.UserError:
   )
 
 
+def _too_many(number: int) -> types.UserError:
+  return types.UserError(
+    f'{number:,} events; at most {2**31 - 1:,} fit one device feed; split the'
+    ' log'
+  )
+
+
 def _to_device(prepared, data, first, last, target, user, group, weight):
   """Checks value ranges, then moves the columns once."""
   if not len(user):
@@ -156,10 +190,7 @@ def _to_device(prepared, data, first, last, target, user, group, weight):
       ' another split'
     )
   if prepared.num_events >= 2**31:
-    raise types.UserError(
-      f'{prepared.num_events:,} events; at most {2**31 - 1:,} fit one device'
-      ' feed; split the log'
-    )
+    raise _too_many(prepared.num_events)
   seen = prepared_lib.seen_items(prepared, data.negative_exclude)
   if data.num_negatives:
     require_choice(prepared)

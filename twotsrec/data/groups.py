@@ -8,6 +8,7 @@ from twotsrec import config
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 
 KEYS = choices.GROUP_KEYS
@@ -23,9 +24,12 @@ class Groups(NamedTuple):
   # f64[G], ascending, mean of log key over the members that train; thresholds
   # alone do not say where the outer groups lie.
   centers: np.ndarray
-  # i32[N], group of every event, or None where all events of a user are in the
-  # user's group.
+  # i32[N], group of every event (with labels, of every impression), or None
+  # where all events of a user are in the user's group.
   event_group: np.ndarray | None = None
+  # Samples that a click of a history stands for: with labels, what is shown
+  # for every click, so that a history of clicks alone can be routed.
+  per_click: float = 1.0
 
 
 def of_events(
@@ -44,6 +48,8 @@ def assign(
 
   Keys: user_train_count, train positives of the user; user_seq_len, train
   events of the user; sample_history_len, length of the event's own history.
+  With labels a user's samples, and so the first key, are the user's train
+  impressions, clicks or not (PIN sec. 4.1.4, "the number of samples").
   Balance: users, group sizes differ by at most one user (equal keys are
   ordered by user id, so a border may run through them); samples, cuts where
   the running number of train positives passes k N / G, no user divided.
@@ -56,7 +62,7 @@ def assign(
   """
   options = options or config.GroupConfig()
   fields.refuse_section(options, 'groups')
-  train = prepared_lib.targets(data, prepared_lib.TRAIN)
+  train = _samples(data, prepared_lib.TRAIN)
   if not len(train.event):
     raise types.UserError(
       f'{data.path or "this log"}: no user has two training events, so there '
@@ -84,6 +90,13 @@ def route(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
   return np.searchsorted(thresholds, counts, side='right').astype(np.int32)
 
 
+def _samples(data: prepared_lib.Prepared, split: int) -> prepared_lib.Targets:
+  """What is trained, or predicted, of a split: impressions if there are any."""
+  if not impressions.there_are(data):
+    return prepared_lib.targets(data, split)
+  return impressions.targets(impressions.of_split(data, split))
+
+
 def _by_user(
   data: prepared_lib.Prepared,
   train: prepared_lib.Targets,
@@ -106,7 +119,11 @@ def _by_user(
   user_group = route(key, thresholds)
   user_group[trained] = of_trained
   sizes = np.bincount(user_group, samples, num_groups).astype(np.int64)
-  return Groups(user_group, thresholds, sizes, centers)
+  groups = Groups(user_group, thresholds, sizes, centers)
+  if impressions.there_are(data) and options.key == 'user_train_count':
+    clicks = np.sum(prepared_lib.train_counts(data))
+    groups = groups._replace(per_click=float(np.sum(samples) / clicks))
+  return groups
 
 
 def _by_event(
@@ -120,9 +137,12 @@ def _by_event(
     )
   length = train.history_end - starts[train.user]
   group, thresholds, centers = _divided(length, None, num_groups)
-  event_group = np.zeros(data.num_events, np.int32)
+  numbers = data.num_events
+  if impressions.there_are(data):
+    numbers = len(impressions.all_items(data))
+  event_group = np.zeros(numbers, np.int32)
   for split in (prepared_lib.VALIDATION, prepared_lib.TEST):
-    held_out = prepared_lib.targets(data, split)
+    held_out = _samples(data, split)
     event_group[held_out.event] = route(
       held_out.history_end - starts[held_out.user], thresholds
     )
@@ -156,9 +176,9 @@ def _divided(
   # An empty group takes the threshold of the next one.
   first = np.searchsorted(ranked, np.arange(1, num_groups))
   thresholds = key[np.minimum(first, count - 1)].astype(np.int64)
-  # Keys of what trains are at least 1; means of equal keys must not descend by
-  # a rounding.
-  total = np.bincount(ranked, np.log(key), num_groups)
+  # Keys of what trains are at least 1, but for impressions without a history;
+  # means of equal keys must not descend by a rounding.
+  total = np.bincount(ranked, np.log(np.maximum(key, 1)), num_groups)
   members = np.bincount(ranked, minlength=num_groups)
   centers = np.maximum.accumulate(total / np.maximum(members, 1))
   group = np.empty(count, np.int32)

@@ -72,9 +72,12 @@ class Interactions(NamedTuple):
   duplicates: int = 0  # rows that repeat a (user, item, behavior), kept or not
   ordered_by: str = ''  # see `tables.Table`
   disliked: Pairs | None = None  # rated below the threshold, if they stay seen
+  label: np.ndarray | None = None  # i8[N], 1 for a click, or None
 
 
-_COLUMNS = ('user', 'item', 'time', 'order', 'behavior', 'split', 'lines')
+_COLUMNS = (
+  'user', 'item', 'time', 'order', 'behavior', 'split', 'lines', 'label'
+)  # fmt: skip
 
 
 def from_table(
@@ -121,6 +124,7 @@ def from_table(
     rows_read=table.rows_read,
     dropped=table.dropped,
     ordered_by=table.ordered_by,
+    label=table.label,
   )
   events = _only_wanted(events, table.rating, filters)
   repeated = np.diff(np.sort(_pairs(events))) == 0

@@ -13,6 +13,7 @@ from twotsrec.data import datasets
 from twotsrec.data import feature_files
 from twotsrec.data import features
 from twotsrec.data import groups
+from twotsrec.data import impressions
 from twotsrec.data import interactions
 from twotsrec.data import orders
 from twotsrec.data import prepared as prepared_lib
@@ -23,6 +24,7 @@ from twotsrec.data import settings
 from twotsrec.data import splits
 from twotsrec.data import synthetic
 from twotsrec.data import synthetic_behaviors
+from twotsrec.data import synthetic_impressions
 from twotsrec.data import synthetic_stream
 from twotsrec.data import tables
 from twotsrec.data import target_splits
@@ -91,8 +93,11 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       'set data.prepared to its --out'
     )
   source, split = settings.named(options.dataset), options.split
-  if split == 'leave_last_out' and source and source.test_file:
-    split = 'given'
+  if split == 'leave_last_out':
+    if source and source.test_file:
+      split = 'given'
+    elif options.dataset == settings.SYNTHETIC_IMPRESSIONS:
+      split = 'global_time'
   wanted = Options(
     dataset=options.dataset,
     data_root=options.data_root,
@@ -210,8 +215,12 @@ def _read(options: Options) -> raw_rows.Raw:
   name = options.dataset
   if name in raw.SOURCES:
     return raw.load(name, options.data_root, options.behaviors)
-  if name in (settings.SYNTHETIC, settings.SYNTHETIC_BEHAVIORS):
-    built_in = synthetic if name == settings.SYNTHETIC else synthetic_behaviors
+  if name in settings.BUILT_IN and name != settings.SYNTHETIC_STREAM:
+    built_in = {
+      settings.SYNTHETIC: synthetic,
+      settings.SYNTHETIC_BEHAVIORS: synthetic_behaviors,
+      settings.SYNTHETIC_IMPRESSIONS: synthetic_impressions,
+    }[name]
     drawn = built_in.generate(
       options.users, gamma=options.gamma, seed=options.seed
     )
@@ -264,8 +273,7 @@ def _unused_order(options: Options) -> dict[str, str]:
 def _assemble(
   events: interactions.Interactions, options: Options, source: raw_rows.Raw
 ) -> prepared_lib.Prepared:
-  carried = 'leave_last_out' if events.split is None else 'given'
-  name = options.split.name or carried
+  name = options.split.name or _usual_split(events)
   events, split = _split(events, name, options)
   # A stable sort: a held-out event never stands before a train event.
   order = orders.stable(events.user, split)
@@ -276,6 +284,18 @@ def _assemble(
   fixed = name == 'given' and ordered_by == 'row'
   if events.behavior is not None:  # what is bought after a moment
     fixed |= name in target_splits.MOMENTS
+  shown = None
+  if events.label is not None:
+    click, shown = impressions.divided(
+      events.user,
+      events.item,
+      events.label,
+      split,
+      events.order if events.time is None else events.time,
+      len(events.user_ids),
+      fixed,
+    )
+    events, split = interactions.taken(events, click), split[click]
   return prepared_lib.build(
     events.user,
     events.item,
@@ -285,6 +305,7 @@ def _assemble(
     times=events.time,
     behaviors=events.behavior,
     disliked=events.disliked,
+    shown=shown,
     behavior_names=events.behavior_names,
     history_rule=prepared_lib.FIXED if fixed else prepared_lib.EARLIER,
     source=options.dataset
@@ -302,6 +323,15 @@ def _assemble(
       **_extras(source, options),
     },
   )
+
+
+def _usual_split(events: interactions.Interactions) -> str:
+  """Who is held out where nobody says so."""
+  if events.split is not None:
+    return 'given'
+  if events.label is None:
+    return 'leave_last_out'
+  return 'per_user_time' if events.time is None else 'global_time'
 
 
 def _extras(source: raw_rows.Raw, options: Options) -> dict[str, Any]:

@@ -27,7 +27,8 @@ MANIFEST = 'manifest.json'
 # Of `Prepared`, each a file of the directory; the optional ones may lack.
 _ARRAYS = ('user_offsets', 'items', 'split', 'user_ids', 'item_ids')
 _DISLIKED = ('disliked_offsets', 'disliked_items', 'disliked_times')
-_OPTIONAL = ('times', 'behaviors', *_DISLIKED)
+_SHOWN = ('shown_offsets', 'shown_items', 'shown_split', 'shown_before')
+_OPTIONAL = ('times', 'behaviors', *_DISLIKED, *_SHOWN, 'clicked_before')
 # What of the manifest its digest is of.
 _IDENTITY = ('arrays', 'behaviors', 'history_rule', 'version')
 _PIECE = 1 << 20  # events counted at once
@@ -37,18 +38,13 @@ _AGAIN = 'prepare the data again'
 class _Arrays(NamedTuple):
   """Interactions of one dataset, ready to train on."""
 
-  # i64[U + 1]; events of user u are user_offsets[u : u + 2].
-  user_offsets: np.ndarray
-  # i32[N], 1..I, sorted by user, split order and time inside a user.
-  items: np.ndarray
-  # i8[N], TRAIN, VALIDATION or TEST; never falls inside a user.
-  split: np.ndarray
+  user_offsets: np.ndarray  # i64[U + 1]; of user u user_offsets[u : u + 2]
+  items: np.ndarray  # i32[N], 1..I, sorted by user, split and time in a user
+  split: np.ndarray  # i8[N], TRAIN, VALIDATION or TEST; never falls in a user
   times: np.ndarray | None  # i64[N] or f64[N], or None without a time column
-  # i8[N], indices into manifest['behaviors'], or None.
-  behaviors: np.ndarray | None
+  behaviors: np.ndarray | None  # i8[N], of manifest['behaviors'], or None
   user_ids: np.ndarray  # external ids, i64[U] or unicode [U], ascending
-  # External ids [I], ascending; item i is item_ids[i - 1].
-  item_ids: np.ndarray
+  item_ids: np.ndarray  # external ids [I], ascending; item i is item_ids[i - 1]
   manifest: dict[str, Any]  # counts, options, digests and the history rule
   path: str = ''  # the directory, '' for data that was never saved
   # Items that users rated too low for an event, and that they have in no other:
@@ -57,6 +53,13 @@ class _Arrays(NamedTuple):
   disliked_items: np.ndarray | None = None  # i32[M], 1..I, or None
   # [M], when they first did, as `times`; None unless they are trained against.
   disliked_times: np.ndarray | None = None
+  # With labels (`data.impressions`): what was shown and not clicked, by user as
+  # events, and clicks of the user before each of it and before each click.
+  shown_offsets: np.ndarray | None = None  # i64[U + 1]
+  shown_items: np.ndarray | None = None  # i32[M], 1..I
+  shown_split: np.ndarray | None = None  # i8[M]
+  shown_before: np.ndarray | None = None  # i32[M]
+  clicked_before: np.ndarray | None = None  # i32[N]
 
 
 class Prepared(_Arrays):
@@ -129,12 +132,13 @@ def build(
   times: np.ndarray | None = None,
   behaviors: np.ndarray | None = None,
   disliked: Any = None,
+  shown: dict[str, Any] | None = None,
   **facts: Any,
 ) -> Prepared:
   """Prepared data in memory, with path ''.
 
   `disliked` has pairs of user i32[M] and item i32[M], in any order, and their
-  time [M] or None; or is None.
+  time [M] or None; or is None. `shown` has the arrays of what was not clicked.
 
   Events are sorted by user i32[N], 0..U-1, and by split inside a user. See
   `_Arrays` for the other columns and `assemble` for the facts.
@@ -157,6 +161,7 @@ def build(
   }
   if disliked is not None:
     arrays |= _disliked(disliked, pairs(user, item, len(item_ids)), arrays)
+  arrays |= shown or {}
   return assemble(arrays, **facts)
 
 

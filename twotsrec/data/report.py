@@ -8,6 +8,7 @@ from twotsrec import config
 from twotsrec import types
 from twotsrec.data import behaviors
 from twotsrec.data import groups
+from twotsrec.data import impressions
 from twotsrec.data import orders
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import target_splits
@@ -21,10 +22,12 @@ def describe(
 ) -> dict[str, Any]:
   """All figures of the report, as JSON values."""
   counts = data.manifest['counts']
-  activity = np.diff(data.user_offsets)
+  activity, labels = _activity(data), _labels(data)
   shares = np.quantile(activity, _QUANTILES, method='lower').tolist()
   warm_users, warm_items = warm = _warm(data)
   positives = np.bincount(prepared_lib.targets(data, prepared_lib.TRAIN).user)
+  if labels:
+    positives = impressions.train_counts(data)
   cells = counts['users'] * counts['items']
   has_behaviors = data.behaviors is not None
   try:
@@ -37,7 +40,8 @@ def describe(
     'digest': data.manifest['digest'],
     'dedup': data.manifest['options'].get('filters', {}).get('dedup', 'none'),
     **data.manifest['report'],
-    'kept': counts['events'],
+    'kept': int(np.sum(activity)),
+    'labels': labels,
     'counts': dict(counts),
     'disliked': _disliked(data),
     'density': len(prepared_lib.distinct_items(data, slice(None)).items)
@@ -176,11 +180,28 @@ def _warm(data: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
   return prepared_lib.train_counts(data) > 0, items
 
 
+def _labels(data: prepared_lib.Prepared) -> dict[str, dict[str, Any]]:
+  """Impressions by split, and the share that was clicked; {} without labels."""
+  if not impressions.there_are(data):
+    return {}
+  return {
+    name: {'impressions': int(sum(both)), 'clicked': float(both[1] / sum(both))}
+    for name, both in zip(prepared_lib.SPLITS, impressions.counts(data))
+    if sum(both)
+  }
+
+
+def _activity(data: prepared_lib.Prepared) -> np.ndarray:
+  """Events of every user, or impressions where there are labels, i64[U]."""
+  labeled = impressions.there_are(data)
+  return impressions.totals(data) if labeled else np.diff(data.user_offsets)
+
+
 def _describe_groups(
   data: prepared_lib.Prepared, assigned: groups.Groups
 ) -> list[dict[str, Any]]:
   """Users, activity and train positives of every group."""
-  activity = np.diff(data.user_offsets)
+  activity = _activity(data)
   total = max(int(np.sum(assigned.sizes)), 1)
   rows = []
   for group, positives in enumerate(assigned.sizes.tolist()):
@@ -263,8 +284,15 @@ def text(
       (name, f'{counts[name]:,}' + _new(facts['held_out'].get(name)))
       for name in prepared_lib.SPLITS
     ],
+    *[
+      (
+        'impressions',
+        f'{shown["impressions"]:,} of {name}, {shown["clicked"]:.2%} clicked',
+      )
+      for name, shown in facts['labels'].items()
+    ],
     (
-      'train positives',
+      _samples(facts),
       f'{facts["train_positives"]:,}  ({untrained:,} users have none)',
     ),
     (
@@ -277,7 +305,12 @@ def text(
   paragraphs.append('cold: never in train.')
   if of_items := facts.get('item_features'):
     paragraphs.append(f'item features: {", ".join(of_items)}')
-  paragraphs.append('activity: all events of a user, held-out ones too.')
+  what = 'impressions' if facts['labels'] else 'events'
+  paragraphs.append(f'activity: all {what} of a user, held-out ones too.')
+  if facts['labels']:
+    paragraphs.append(
+      'events are clicks; what was shown and not clicked stands beside them.'
+    )
   if unused := facts.get('unused_order'):
     column, flag = unused['column'], unused['flag']
     paragraphs.append(
@@ -319,7 +352,7 @@ def _aligned(rows: list[tuple[str, ...]], widths: tuple[int, ...]) -> list[str]:
 def _group_lines(facts: dict[str, Any]) -> list[str]:
   if not facts['groups']:
     return [f'no groups: {facts["no_groups"]}']
-  header = ('group', 'users', 'activity', 'train positives', 'share')
+  header = ('group', 'users', 'activity', _samples(facts), 'share')
   rows = [
     (
       str(row['group']),
@@ -331,6 +364,10 @@ def _group_lines(facts: dict[str, Any]) -> list[str]:
     for row in facts['groups']
   ]
   return _aligned([header, *rows], (5, 9, 15, 15, 7))
+
+
+def _samples(facts: dict[str, Any]) -> str:
+  return 'train samples' if facts['labels'] else 'train positives'
 
 
 def _new(held: dict[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 
 MODES = choices.ROUTING
@@ -28,13 +29,18 @@ UNKNOWN = -1
 _ROUNDING = 1 - 1e-12
 
 
-def activity(clicks: np.ndarray, key: str) -> np.ndarray:
+def activity(
+  clicks: np.ndarray, key: str, per_click: float = 1.0
+) -> np.ndarray:
   """Activity in the unit of the groups' key, i64[n].
 
   `clicks` are lengths i64[n] of whole histories. The key user_train_count
-  leaves out the first event, which has no history to learn from.
+  leaves out the first event, which has no history to learn from; where samples
+  are impressions a history stands for `groups.per_click` times as many.
   """
   clicks = np.asarray(clicks, np.int64)
+  if per_click != 1.0:
+    return np.rint(clicks * per_click).astype(np.int64)
   return np.maximum(clicks - (key == 'user_train_count'), 0)
 
 
@@ -100,8 +106,7 @@ def of_targets(
   """Routes of events to predict, from the history before each, [T, K]."""
   start = np.asarray(prepared.user_offsets)[targets.user]
   clicks = np.asarray(targets.history_end) - start
-  home = training_group(prepared, groups)[targets.user]
-  return route(activity(clicks, key), clicks, home, groups, options)
+  return _of_known(prepared, groups, targets.user, clicks, key, options)
 
 
 def of_users(
@@ -113,8 +118,17 @@ def of_users(
 ) -> types.Route:
   """Routes of known users with all their events, [n, K]."""
   clicks = np.diff(prepared.user_offsets)[users]
-  home = training_group(prepared, groups)[users]
-  return route(activity(clicks, key), clicks, home, groups, options)
+  return _of_known(prepared, groups, users, clicks, key, options)
+
+
+def _of_known(prepared, groups, users, clicks, key, options) -> types.Route:
+  """Routes of users of the data, with so many clicks each."""
+  home, per_click = training_group(prepared, groups)[users], groups.per_click
+  counts = activity(clicks, key, per_click)
+  if impressions.there_are(prepared):
+    # Who was shown something in training has a plugin, clicks or not.
+    clicks = np.maximum(clicks, home != UNKNOWN)
+  return route(counts, clicks, home, groups, options)
 
 
 def of_histories(
@@ -130,13 +144,17 @@ def of_histories(
   """
   if home is None:
     home = np.full(len(clicks), UNKNOWN, np.int32)
-  return route(activity(clicks, key), clicks, home, groups, options)
+  counts = activity(clicks, key, groups.per_click)
+  return route(counts, clicks, home, groups, options)
 
 
 def training_group(
   prepared: prepared_lib.Prepared, groups: groups_lib.Groups
 ) -> np.ndarray:
   """Group in which each user trained, i32[U]; UNKNOWN without a positive."""
+  if impressions.there_are(prepared):
+    shown = impressions.train_counts(prepared) > 0
+    return np.where(shown, np.asarray(groups.user_group), UNKNOWN)
   starts, ends = prepared.user_offsets[:-1], prepared.user_offsets[1:]
   several = np.flatnonzero(ends - starts > 1)
   # Train events come first, so who has two of them has a train positive.

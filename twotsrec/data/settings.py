@@ -17,7 +17,8 @@ from twotsrec.data import text_files
 
 BUILT_IN = choices.BUILT_IN
 SplitOptions = splits.Rule
-SYNTHETIC, SYNTHETIC_BEHAVIORS, SYNTHETIC_STREAM = BUILT_IN
+SYNTHETIC, SYNTHETIC_BEHAVIORS = BUILT_IN[:2]
+SYNTHETIC_IMPRESSIONS, SYNTHETIC_STREAM = BUILT_IN[2:]
 
 
 class TableOptions(NamedTuple):
@@ -120,6 +121,8 @@ def check(options: Options) -> None:
   dates = options.split.validation_from or options.split.test_from
   if dates and name != 'date':
     raise types.UserError('validation_from and test_from go with --split=date')
+  if has_labels(options):
+    _check_labels(options)
 
 
 def named(dataset: str) -> datasets.Dataset | None:
@@ -176,9 +179,9 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
   reading = values.pop('reading')
   source = named(options.dataset)
   if source is not None:
-    values['columns'] = source.columns._asdict()
+    values['columns'] = _columns(source.columns)
   if options.table:
-    values['columns'] = reading.columns._asdict()
+    values['columns'] = _columns(reading.columns)
     for name in ('delimiter', 'column_names', 'id_type'):
       values[name] = getattr(reading, name)
     values['forms'] = reading.forms._asdict()
@@ -188,6 +191,52 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
   # The split becomes a list, its name first.
   # Through JSON, so that the saved and the loaded manifest are equal.
   return json.loads(json.dumps(values))
+
+
+def _columns(columns: tables.Columns) -> dict[str, Any]:
+  """Names by role; a label is there where a table has one."""
+  named = columns._asdict()
+  if not columns.label:
+    del named['label']
+  return named
+
+
+def has_labels(options: Options) -> bool:
+  """Whether the rows are impressions, with a label that tells the clicks."""
+  of_column = bool(options.reading.columns.label)
+  return of_column or options.dataset == SYNTHETIC_IMPRESSIONS
+
+
+def _check_labels(options: Options) -> None:
+  """Raises UserError for what makes no sense of impressions."""
+  label, filters = options.reading.columns.label, options.filters
+  for what, given, why in (
+    (
+      '--behavior_column',
+      options.reading.columns.behavior,
+      'impressions have one behavior, which --where may choose',
+    ),
+    (
+      '--min_rating',
+      filters.min_rating is not None,
+      'the label alone tells what is liked',
+    ),
+    (
+      f'--dedup={filters.dedup}',
+      filters.dedup not in ('', 'none'),
+      'what is shown twice has two labels',
+    ),
+    (
+      '--split=leave_last_out',
+      options.split.name == 'leave_last_out',
+      'the last row of a user is a click or none, and an AUC needs both',
+    ),
+  ):
+    if given:
+      named = f'--label_column={label}' if label else options.dataset
+      raise types.UserError(
+        f'{what} does not go with {named}: {why}; leave it out'
+      )
 
 
 def _has_behaviors(options: Options) -> bool:

@@ -36,6 +36,7 @@ _KINDS = {
   'split': cells.TEXT,
   'order': cells.INTEGER,
   'event': cells.TEXT,
+  'label': cells.LABEL,
 }
 _OF_TEXT = ('user', 'item', 'behavior', 'split', 'event')
 _DROP = '--bad_rows=drop drops and counts such rows'
@@ -56,6 +57,7 @@ class Columns(NamedTuple):
   behavior: str | None = None
   split: str | None = None
   order: str | None = None
+  label: str | None = None  # of impressions: 1 for a click, 0 for none
 
 
 class Forms(NamedTuple):
@@ -91,6 +93,7 @@ class Table(NamedTuple):
   event: ids.Column | None = None  # ids of events, text[N], or None
   # What was changed in cells, or could be -> how often, for reports.
   notes: dict[str, int] = {}
+  label: np.ndarray | None = None  # i8[N], 1 for a click, or None
 
 
 def make(
@@ -195,7 +198,8 @@ def join(parts: dict[str, Table]) -> Table:
   are integers in one table and text in another are text.
   """
   columns = {}
-  for role in ('user', 'item', 'time', 'rating', 'behavior', 'order'):
+  roles = ('user', 'item', 'time', 'rating', 'behavior', 'order', 'label')
+  for role in roles:
     arrays = [getattr(part, role) for part in parts.values()]
     if role in ('user', 'item') and len(set(map(ids.is_text, arrays))) > 1:
       arrays = [ids.as_text(array) for array in arrays]

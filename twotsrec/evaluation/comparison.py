@@ -41,6 +41,7 @@ UNREADABLE = (
   zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError
 )  # fmt: skip
 OF_RULES = (*COUNTS, *VALUES)  # what differs between systems
+_LOG_LOSS = report.LOG_LOSS  # the same, where there are labels
 
 
 class Table(NamedTuple):
@@ -101,7 +102,7 @@ def of_rules(
   return {
     f'{rule}/{name}': values[name]
     for rule, values in rows.items()
-    for name in OF_RULES
+    for name in (*OF_RULES, *({_LOG_LOSS} & values.keys()))
   }
 
 
@@ -123,14 +124,16 @@ def read_targets(
     ValueError: why they are not what `evaluate` has written.
   """
   names = [*dict.fromkeys((*KEYS, by, *COUNTS, *VALUES))]
-  arrays = _members(content, names, ['list'])
+  arrays = _members(content, names, ['list', 'label', _LOG_LOSS])
   if of_rule:
     beside, rule = of_rule
-    own = _members(beside, [f'{rule}/{name}' for name in OF_RULES])
-    arrays |= dict(zip(OF_RULES, own.values(), strict=True))
+    differ = [*OF_RULES, *({_LOG_LOSS} & arrays.keys())]
+    own = _members(beside, [f'{rule}/{name}' for name in differ])
+    arrays |= dict(zip(differ, own.values(), strict=True))
   targets = arrays['event'].shape
   for name, array in arrays.items():
-    right_kind = array.dtype.kind in ('f' if name in VALUES else 'iu')
+    is_float = name in (*VALUES, _LOG_LOSS)
+    right_kind = array.dtype.kind in ('f' if is_float else 'iu')
     if not right_kind or len(targets) != 1 or not targets[0]:
       raise ValueError(f'{name} is {array.dtype}{list(array.shape)}')
     if array.shape != targets:

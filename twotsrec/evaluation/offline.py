@@ -19,12 +19,14 @@ from twotsrec import types
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import feeds
 from twotsrec.data import groups as groups_lib
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import auc
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import fitted
+from twotsrec.evaluation import labeled
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
@@ -52,10 +54,13 @@ def rank(
 
   A target belongs to the group of its event if events have groups, else to that
   of its user. Rows come in the order of the events, with `part` if the data
-  have behaviors.
+  have behaviors; of data with labels they are impressions.
   """
   config, prepared, groups, _ = experiment
   evaluation = config.evaluation
+  if _asked(experiment) == protocols.SHOWN:
+    route = lambda targets: routes_of(experiment, ranker, targets)
+    return labeled.rank(experiment, ranker, split, route, show)
   targets, left_out = _held_out(experiment, split)
   routes = routes_of(experiment, ranker, targets)
   task, group = _sorted_by_group(
@@ -95,6 +100,9 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   events, index = held_out(experiment, split), prepared_lib.SPLITS.index(split)
   asked = protocols.resolved(prepared, evaluation.candidates)
   names = behaviors.names(prepared)
+  by_labels = asked == protocols.SHOWN
+  if by_labels and events:
+    labeled.of_split(experiment, split)  # some can be judged
   described = {
     'split': split,
     'candidates': 'all' if asked == 'sampled' and not events else asked,
@@ -103,8 +111,9 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
     'negatives': protocols.in_words(prepared, asked, index),
     'had_before': protocols.share_known(prepared, asked, index),
     'bootstrap': evaluation.bootstrap,
+    **(labeled.described(experiment, split) if by_labels else {}),
   }
-  if events:
+  if events and not by_labels:
     targets, _ = _held_out(experiment, split)  # some can be ranked
     if asked == 'sampled':
       lists = _lists(experiment, targets)
@@ -222,13 +231,16 @@ def rules_of_histories(
 ) -> dict[str, contracts.Ranker]:
   """Rules of users whose events are all of one kind.
 
-  Popularity; where users come back to items, what they had before it; item-item
-  neighbors where that takes no more than `_AFFORDABLE` products; the models of
-  `evaluation.rules`. `passes` is how often test items are ranked by a rule; of
-  several what users had before takes no more scores than that, either.
+  Popularity; of impressions the click rate of an item; where users come back
+  to items, what they had before it; item-item neighbors where that takes no
+  more than `_AFFORDABLE` products; the models of `evaluation.rules`. `passes`
+  is how often test items are ranked by a rule; of several what users had before
+  takes no more scores than that, either.
   """
   prepared = experiment.prepared
   made = {'popularity': popularity(experiment)}
+  if impressions.there_are(experiment.prepared):
+    made['click_rate'] = click_rate(experiment)
   scores = passes * to_rank(experiment, 'test') * prepared.num_items
   if np.any(prepared.again) and (passes == 1 or scores <= _AFFORDABLE):
     made['seen_again'] = seen_again(experiment)
@@ -301,9 +313,20 @@ def seen_again(experiment: contracts.Experiment) -> contracts.Ranker:
 
 def popularity(experiment: contracts.Experiment) -> contracts.Ranker:
   """Items by their training events."""
+  return _of_items(experiment, item_counts(experiment.prepared))
+
+
+def click_rate(experiment: contracts.Experiment) -> contracts.Ranker:
+  """Items by the share of their training impressions that were clicked."""
+  rates = jnp.asarray(labeled.click_rates(experiment.prepared))
+  return _of_items(experiment, rates)._replace(log_odds=True)
+
+
+def _of_items(experiment, item_scores) -> contracts.Ranker:
+  """One score for an item, f32[I + 1], whoever asks."""
   prepared, length = experiment.prepared, experiment.config.data.history_length
   model = models.make(config_lib.ModelConfig(name='popularity'))
-  context = {'item_counts': item_counts(prepared)}
+  context = {'item_counts': item_scores}
   sizes = types.Sizes(prepared.num_users, prepared.num_items, length)
   return contracts.Ranker(
     model=model,
@@ -356,12 +379,13 @@ def make_metric(
   ranked = report_lib.metric_names(evaluation.ks)
   over = {f'{name}_{k}': (k, of) for name, of in _OVER.items() for k in ranked}
   require_selection_events(experiment, train)
-  protocols.require_rivals(
-    experiment.prepared,
-    _asked(experiment),
-    prepared_lib.SPLITS.index(train.select_on),
-    f'{train.select_metric} to select by; {last_epoch(experiment)}',
-  )
+  if _asked(experiment) != protocols.SHOWN:
+    protocols.require_rivals(
+      experiment.prepared,
+      _asked(experiment),
+      prepared_lib.SPLITS.index(train.select_on),
+      f'{train.select_metric} to select by; {last_epoch(experiment)}',
+    )
   if train.select_metric not in (*ranked, *over):
     raise types.UserError(
       f'train.select_metric {train.select_metric!r}; known: loss, none,'
@@ -402,6 +426,7 @@ def require_selection_events(
       f' (data.validation=True), or {last_epoch(experiment)}'
     )
   split = prepared_lib.SPLITS.index(train.select_on)
+  negatives &= not impressions.there_are(experiment.prepared)  # labels instead
   if negatives and not feeds.has_negatives(experiment.prepared, split):
     raise types.UserError(
       f'no user with {train.select_on} events has an item left that could be a'

@@ -7,7 +7,8 @@ candidates, which is what a published Recall@20 means. A held-out item of this
 kind would stand alone among strangers: whatever remembers the user's items puts
 it first. So it is not ranked, but counted, and 'catalog' is there to rank every
 item among all others. 'auto' takes it where many held-out items are of this
-kind.
+kind. In data with labels 'auto' is 'shown': a click competes with what else was
+shown to its user (`labeled`).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,20 +18,33 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.data import dislikes
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import rules
 from twotsrec.evaluation import user_lists
 
 AUTO, CATALOG, UNBOUGHT = 'auto', 'catalog', 'unbought'
-SAMPLED = 'sampled'
+SAMPLED, SHOWN = 'sampled', 'shown'
 MANY = 0.05  # share of held-out items
 
 
 def resolved(prepared: prepared_lib.Prepared, asked: str) -> str:
-  """The candidates that 'auto' comes to, or those that are asked for."""
+  """The candidates that 'auto' comes to, or those that are asked for.
+
+  Raises:
+    types.UserError: impressions are asked for where there are none.
+  """
+  labeled = impressions.there_are(prepared)
+  if asked == SHOWN and not labeled:
+    raise types.UserError(
+      "evaluation.candidates 'shown' is for data with labels of impressions"
+      ' (launch/prepare.py --label_column); use auto'
+    )
   if asked != AUTO:
     return asked
+  if labeled:
+    return SHOWN
   usual = of_new(behaviors.names(prepared))
   return CATALOG if share_known(prepared, usual) >= MANY else usual
 

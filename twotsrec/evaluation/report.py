@@ -7,6 +7,9 @@ Means, where a user may have several held-out items:
   precision@K, map@K, user_ndcg@K  of the user's list with all its held-out
             items, mean over users (`user_lists`)
   hr@K, ndcg@K, mrr   mean over held-out items
+Impressions with labels (`labeled`) have also
+  log_loss  mean over impressions, where scores are log odds of a click
+and a held-out item is a click there, ranked among what else its user was shown.
 With one held-out item per user recall@K equals hr@K, and user_ndcg@K ndcg@K.
 `count` says how many items (auc, hr, ndcg, mrr) or users (the others) a value
 rests on. A held-out item without a rival takes no part in any of them, and
@@ -37,8 +40,10 @@ from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import bootstrap
 from twotsrec.evaluation import counting
-from twotsrec.evaluation import protocols
 from twotsrec.evaluation import user_lists
+
+LOG_LOSS = 'log_loss'  # of impressions; lower is better
+OF_LABELS = ('auc', 'user_auc', LOG_LOSS)  # metrics of a table by default
 
 
 class Column(NamedTuple):
@@ -105,9 +110,19 @@ def default_names(
   return ranked if ranked_only and ranked else ('auc', 'user_auc', *ranked)
 
 
-def check_names(names: Iterable[str], ks: Sequence[int]) -> None:
-  """Raises a UserError for a metric that reports do not have."""
-  known = metric_names(ks)
+def of_rows(per_target: Mapping[str, Any], ks: Sequence[int]) -> list[str]:
+  """The metrics of held-out items with these columns."""
+  return metric_names(ks) + [LOG_LOSS] * (LOG_LOSS in per_target)
+
+
+def check_names(
+  names: Iterable[str], ks: Sequence[int], labels: bool = False
+) -> None:
+  """Raises a UserError for a metric that reports do not have.
+
+  `labels` is whether they are of impressions.
+  """
+  known = metric_names(ks) + [LOG_LOSS] * labels
   for name in names:
     if name not in known:
       raise types.UserError(
@@ -154,16 +169,26 @@ def columns(
     'map': user_lists.average_precision,
     'user_ndcg': user_lists.ndcg,
   }
+  # Pooled over users, so that a click needs no rival of its own user.
+  of_impressions = {}
+  if 'label' in per_target:
+    of_impressions = {
+      'auc': per_target[placement],
+      LOG_LOSS: per_target[LOG_LOSS],
+    }
   made = {}
   for name in names:
     metric, _, cut = name.partition('@')
     k = int(cut or 0)
-    if metric in of_list:
+    if name in of_impressions:
+      values = np.asarray(of_impressions[name], np.float64)
+    elif metric in of_list:
       values = _of_lists(lists(), of_list[metric], k, ties)
     else:
       value = by_item.get(metric) or by_user[metric]
       values = metrics.among_rivals(value(k), number)
-    made[name] = Column(values, by_user=metric not in by_item)
+    by_item_too = metric in by_item or name in of_impressions
+    made[name] = Column(values, by_user=not by_item_too)
   return made
 
 
@@ -189,6 +214,8 @@ class _Lists(NamedTuple):
 def _lists(per_target) -> _Lists:
   ranked = np.asarray(per_target['num_negatives']) > 0
   kind = user_lists.APART
+  if 'label' in per_target:
+    kind = user_lists.NO_LIST  # histories grow from click to click
   if 'list' in per_target and ranked.size:
     kind = int(per_target['list'][0])
   if kind == user_lists.NO_LIST:
@@ -237,59 +264,6 @@ def rivals(
     'without': int(np.sum(number == 0)),
     'fewer_than': few,
   }
-
-
-def catalog_note(protocol: Mapping[str, Any], chosen: bool) -> str:
-  """Why what a user had competes, and how it would not.
-
-  Args:
-    protocol: of a report, under 'catalog'.
-    chosen: whether the model reads evaluation.candidates.
-  """
-  said = (
-    'catalog: every other item competes, those of the user too, since'
-    f' {protocol["had_before"]:.1%} of the held-out items are among them'
-  )
-  if not chosen or protocol['had_before'] == 1:  # then there is no other one
-    return said
-  of_new = protocols.of_new(protocol.get('behaviors', ()))
-  return f'{said} (evaluation.candidates={of_new} ranks the new ones alone)'
-
-
-def rival_notes(part: Mapping[str, Any], chosen: bool = True) -> list[str]:
-  """Lines under a table about held-out items that lack rivals.
-
-  Args:
-    part: of a report.
-    chosen: whether the model reads evaluation.candidates.
-  """
-  told = part.get('rivals')
-  if not told:
-    return []
-  lines, total = [], f'of {told["held_out"]:,} held-out items'
-  if told['had_before']:
-    lines.append(
-      f'{told["had_before"]:,} {total} are not ranked: their users had them'
-      ' before, and what a user had does not compete'
-      + ' (evaluation.candidates=catalog ranks all)'
-      * chosen
-    )
-  if told['without']:
-    lines.append(
-      f'{told["without"]:,} {total} have no rival and are not ranked: their'
-      ' users have had every other item'
-    )
-  few = [
-    f'{count:,} fewer than {k}'
-    for k, count in told['fewer_than'].items()
-    if count
-  ]
-  if few:
-    lines.append(
-      f'rivals {total}: {", ".join(few)}; at such a K an item is found by any'
-      ' model'
-    )
-  return lines
 
 
 def user_sums(
@@ -362,7 +336,11 @@ def build(
     [{'name', 'users', metric: ...}].
   """
   lacking = np.asarray(per_target['num_negatives']) == 0
-  names = metric_names(evaluation.ks)
+  clicked = np.ones_like(lacking)
+  if 'label' in per_target:
+    clicked = np.asarray(per_target['label']) > 0
+    lacking &= clicked
+  names = of_rows(per_target, evaluation.ks)
 
   def summarize(chosen, placement):
     subset = {name: values[chosen] for name, values in per_target.items()}
@@ -389,7 +367,8 @@ def build(
   for part, name in enumerate(part_names):
     users, cells = summarize(per_target['part'] == part, 'placement_all')
     parts.append({'name': name, 'users': int(users.size), **cells})
-  told = rivals(per_target['num_negatives'], evaluation.ks, left_out)
+  number = np.asarray(per_target['num_negatives'])[clicked]
+  told = rivals(number, evaluation.ks, left_out)
   built = {'overall': overall, 'rivals': told, 'groups': groups}
   return built | {'parts': parts} if part_names else built
 

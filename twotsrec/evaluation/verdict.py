@@ -40,6 +40,8 @@ def against(
     or BELOW a rule where the 95 % interval of its difference excludes 0.
   """
   metrics = report_lib.default_names(evaluation.ks, ranked_only=True)
+  if 'label' in model:
+    metrics = ('auc', 'user_auc')
   made: dict[str, Any] = {name: {} for name in rules}
   for by, number in (('group', num_groups), ('part', len(parts))):
     if not number or not rules:

@@ -143,6 +143,21 @@ def make(loss: Loss, model: types.Model) -> Objective:
   return objective
 
 
+def bce(scores: jax.Array, batch: types.Batch) -> jax.Array:
+  """Cross-entropy of every example, f32[B] (PIN eq. 2).
+
+  Of impressions with their labels; else the first of the candidates was
+  observed, and the others were not.
+
+  Args:
+    scores: f32[B, C].
+    batch: leaves [B, ...].
+  """
+  if batch.label is None:
+    return losses.candidate_bce_loss(scores)
+  return losses.bce_loss(scores[..., 0], batch.label)
+
+
 def check_mix(loss: Loss, model: types.Model, sizes: types.Sizes) -> None:
   """Refuses to mix what a model has in place of a state.
 
@@ -293,6 +308,8 @@ def _among_candidates(loss, score, encoded, params, batch, mask):
   del mask
   items, ids = params.tables['item'], batch.candidates
   scores = score(encoded, rows.gather(items, ids))
+  if batch.label is not None:
+    return bce(scores, batch)
   if batch.shared is not None:
     if loss.positions != 'last':  # one encoding after the other, same items
       score = jax.vmap(score, in_axes=(1, None), out_axes=1)

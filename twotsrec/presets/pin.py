@@ -13,8 +13,20 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     'evaluation.candidates': 'sampled',
     'evaluation.num_candidates': 99,
   },
+  # Impressions with labels, in the form of Alipay's.
+  'synthetic-impressions': {},
 }
 DATASETS = tuple(_SETTINGS)
+LABELED = ('synthetic-impressions',)
+# Settings of drawn negatives, which labels are without.
+_DRAWN = (
+  'data.num_negatives',
+  'data.negative_exclude',
+  'train.objective',
+  'train.select_metric',
+  'evaluation.candidates',
+  'evaluation.num_candidates',
+)
 
 # SASRec as published (sec. 4 and its program): last item against 100 negatives,
 # training at every position with one negative outside of the user's training
@@ -60,5 +72,8 @@ def preset(dataset: str, model: str = 'din') -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = dataset
   config.model.name = model
-  config_lib.change(config, _SETTINGS[dataset] | MODELS[model])
+  settings = _SETTINGS[dataset] | MODELS[model]
+  if dataset in LABELED:
+    settings = {k: v for k, v in settings.items() if k not in _DRAWN}
+  config_lib.change(config, settings)
   return config

@@ -22,6 +22,7 @@ from twotsrec import types
 from twotsrec.data import behavior_feeds
 from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import dislikes
+from twotsrec.data import impressions
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import discoveries
 from twotsrec.evaluation import offline
@@ -73,6 +74,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
   dislikes.refuse(prepared, 'a model of several behaviors')
+  impressions.refuse(prepared, 'a model of several behaviors')
   discoveries.require_both(experiment)
   behaviors = behaviors_lib.of_prepared(prepared, config.data.strip_heldout)
   if len(behaviors.names) == 1:

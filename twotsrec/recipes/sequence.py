@@ -10,10 +10,12 @@ from typing import Any
 
 import jax
 
+from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import models
 from twotsrec import types
 from twotsrec.data import feeds
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
@@ -33,6 +35,8 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The model, with plugins if there are any."""
   config = pin.of_stage(experiment.config)
   prepared = experiment.prepared
+  if impressions.there_are(prepared):
+    _check_labels(config)
   context = {'item_counts': offline.item_counts(prepared)}
   sizes = types.Sizes(
     prepared.num_users, prepared.num_items, config.data.history_length
@@ -41,6 +45,31 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   objectives.check_mix(pin.loss_of(config, sizes), trunk, sizes)
   system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
+
+
+def _check_labels(config) -> None:
+  """Refuses settings that change nothing, or make no sense, of labels."""
+  usual = config_lib.Config()
+  for setting, reason in (
+    ('train.objective', 'labels are learned by cross-entropy'),
+    ('train.positions', 'an impression is an example of its own'),
+    ('prior.terms', 'a prior would shift the log odds'),
+    ('augment.substitute', 'a label is of the history that there was'),
+    ('augment.insert', 'a label is of the history that there was'),
+    ('augment.mix', 'a label is of the history that there was'),
+    ('data.num_negatives', 'what was not clicked is the negatives'),
+    ('data.negative_power', 'what was not clicked is the negatives'),
+    ('data.negative_mode', 'what was not clicked is the negatives'),
+    ('data.negative_exclude', 'what was not clicked is the negatives'),
+  ):
+    section, field = setting.split('.')
+    value = getattr(getattr(config, section), field)
+    only = getattr(getattr(usual, section), field)
+    if value != only:
+      raise types.UserError(
+        f'{setting} is {value!r}, but the data have labels of impressions:'
+        f' {reason}; set it to {only!r}, as configs/pin/own.py does'
+      )
 
 
 def train(
@@ -122,6 +151,7 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
     context=system.context,
     history_length=system.sizes.history_length,
     routing=routing_lib.from_config(experiment.config),
+    log_odds=impressions.there_are(experiment.prepared),
   )
   return prior_fit.around(alone, experiment)
 

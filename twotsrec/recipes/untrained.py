@@ -13,6 +13,7 @@ from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.data import dislikes
+from twotsrec.data import impressions
 from twotsrec.evaluation import discoveries
 from twotsrec.evaluation import offline
 from twotsrec.training import settings
@@ -50,6 +51,7 @@ def refuse(experiment: contracts.Experiment) -> None:
   """
   name = experiment.config.model.name
   dislikes.refuse(experiment.prepared, f'model.name={name}')
+  impressions.refuse(experiment.prepared, f'model.name={name}')
   discoveries.require_both(experiment)
 
 

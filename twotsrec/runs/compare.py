@@ -14,6 +14,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.evaluation import comparison
+from twotsrec.evaluation import protocols
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compared_runs
 from twotsrec.training import files
@@ -306,8 +307,11 @@ def _known(
     for k in runs[0].protocol['ks']
     if all(k in run.protocol['ks'] for run in runs)
   ]
-  report_lib.check_names(metrics, ks)
+  labels = all(run.protocol['candidates'] == protocols.SHOWN for run in runs)
+  report_lib.check_names(metrics, ks, labels)
   defaults = report_lib.default_names(ks)
+  if labels:
+    defaults = report_lib.OF_LABELS
   there = tuple(name for name in defaults if not _is_absent(name, runs))
   return tuple(dict.fromkeys(metrics)) or there or defaults
 

@@ -13,6 +13,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import dislikes
 from twotsrec.data import ids as ids_lib
+from twotsrec.data import impressions
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import rows as rows_lib
@@ -32,18 +33,24 @@ class NewEvents(NamedTuple):
     disliked: rows below its minimum rating: seen, and nothing else.
     unrated: whether the run has a minimum rating and the table no ratings.
     unasked: conditions of the run, --where, whose column the table lacks.
+    unlabeled: whether the run has labels and the table none.
   """
 
   table: tables.Table
   disliked: tables.Table
   unrated: bool = False
   unasked: tuple[str, ...] = ()
+  unlabeled: bool = False
 
 
-def notes(unrated: bool, unasked: tuple[str, ...]) -> Iterator[str]:
+def notes(
+  unrated: bool, unasked: tuple[str, ...], unlabeled: bool = False
+) -> Iterator[str]:
   """What a table does not tell, for messages; fields of `NewEvents`."""
   if unrated:
     yield 'the table has no ratings, so all of its rows count as liked'
+  if unlabeled:
+    yield 'the table has no labels, so all of its rows count as clicks'
   for condition in unasked:
     yield (
       f'the table has no column for --where={condition} of the run, so all of'
@@ -77,6 +84,10 @@ def read(
   table = pipeline.read_table(path, options, one_scale, every_value)
   table = _of_behaviors(prepared, table, options.bad_rows == 'drop')
   table = table._replace(user=_like_users(prepared, table.user))
+  labeled = impressions.there_are(prepared)
+  unlabeled = labeled and table.label is None
+  if table.label is not None:  # what was not clicked is no part of a history
+    table = _some(table, table.label == impressions.CLICK)
   low = np.zeros(len(table.user), bool)
   if least is not None and table.rating is not None:
     low = table.rating < least
@@ -86,6 +97,7 @@ def read(
     disliked=_some(table, low & (dislikes.rule(prepared) != 'drop')),
     unrated=least is not None and table.rating is None,
     unasked=_unasked(prepared, given.forms, options.forms),
+    unlabeled=unlabeled,
   )
 
 
@@ -107,6 +119,7 @@ def reading(
   wanted = {'time': True, 'order': True}
   wanted['rating'] = 'min_rating' in (trained.get('filters') or {})
   wanted['behavior'] = bool(behaviors.names(prepared))
+  wanted['label'] = impressions.there_are(prepared)
   named = trained.get('columns') or {}
   columns = options.columns
   for role, is_read in wanted.items():
@@ -219,6 +232,7 @@ def _refuse_unread(prepared, columns, least) -> None:
   for role, is_read, why in (
     ('rating', least is not None, 'the run has no --min_rating'),
     ('behavior', behaviors.names(prepared), 'the run has no behaviors'),
+    ('label', impressions.there_are(prepared), 'the run has no labels'),
     ('split', False, 'new events have no part'),
   ):
     name = getattr(columns, role)

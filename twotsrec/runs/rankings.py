@@ -20,6 +20,7 @@ from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import counting
 from twotsrec.evaluation import offline
+from twotsrec.evaluation import protocols
 from twotsrec.evaluation import tiles
 from twotsrec.training import files
 from twotsrec.training import progress
@@ -155,6 +156,9 @@ def forecast(
   evaluation = experiment.config.evaluation
   if recipe.rank is not offline.rank or evaluation.candidates == 'sampled':
     return ''
+  asked = protocols.resolved(experiment.prepared, evaluation.candidates)
+  if asked == protocols.SHOWN:
+    return ''  # as many scores as samples, which is soon
   left = lambda split: offline.to_rank(experiment, split) - done(workdir, split)
   counts = {split: max(left(split), 0) for split in offline.SPLITS}
   split, most = max(counts.items(), key=lambda item: item[1])

@@ -262,4 +262,4 @@ def _notes(events, mine) -> Iterator[str]:
       f"{len(events.disliked.user):,} history rows below the run's"
       ' --min_rating were taken as seen'
     )
-  yield from new_events.notes(events.unrated, events.unasked)
+  yield from new_events.notes(events.unrated, events.unasked, events.unlabeled)

@@ -11,6 +11,7 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import own
 from twotsrec import recipes
+from twotsrec.data import impressions
 from twotsrec.data import report as data_report
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import comparison
@@ -257,6 +258,9 @@ def dataset(experiment: contracts.Experiment) -> dict[str, Any]:
   manifest = experiment.prepared.manifest
   notes = recipes.of(experiment.config).notes(experiment)
   described = {'source': manifest['source'], **manifest['counts']}
+  if impressions.there_are(experiment.prepared):
+    both = impressions.counts(experiment.prepared)
+    described['impressions'] = int(both.sum())
   held_out = data_report.describe_held_out(experiment.prepared)
   described['held_out'] = {
     split: {name: held[name] for name in ('in_train', 'in_train_share', 'same')}

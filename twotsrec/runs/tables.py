@@ -12,7 +12,9 @@ from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import lists
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online_report
+from twotsrec.evaluation import protocols as protocols_lib
 from twotsrec.evaluation import report as report_lib
+from twotsrec.evaluation import report_notes
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports as reports_lib
 from twotsrec.runs import verdict
@@ -156,13 +158,14 @@ def side_by_side(
   _check_differ(names)
   configs = [run_directory.typed_config(workdir) for workdir in workdirs]
   routing_lib.check_mode(routing, configs)
-  report_lib.check_names(metrics, configs[0].evaluation.ks)
   parts, protocols, first = {}, {}, None
   for name, workdir in zip(names, workdirs):
     experiment, params = experiment_lib.load(workdir)
     config = routing_lib.override(experiment.config, routing)
     experiment = experiment._replace(config=config)
     protocols[name] = reports_lib.protocol(experiment)
+    labels = protocols[name]['candidates'] == protocols_lib.SHOWN
+    report_lib.check_names(metrics, config.evaluation.ks, labels)
     first = first or experiment
     if _identity(experiment) != _identity(first):
       raise types.UserError(
@@ -214,13 +217,15 @@ def _lines(parts, metrics, about, protocols) -> list[str]:
     auc = one['overall']['auc']['value']
     ranked_only = 'behaviors' in protocol or auc is None
     metrics = report_lib.default_names(protocol['ks'], ranked_only)
+    if report_lib.LOG_LOSS in one['overall']:
+      metrics = report_lib.OF_LABELS
   lines = [report_lib.format_table(parts, metrics), about]
   if one.get('parts'):
     lines.append(_legend([part['name'] for part in one['parts']], protocol))
   chosen = 'candidate_lists' not in protocol  # 2TS has its own candidates
   if protocol['candidates'] == 'catalog' and 'had_before' in protocol:
-    lines.append(report_lib.catalog_note(protocol, chosen))
-  lines += report_lib.rival_notes(one, chosen)
+    lines.append(report_notes.catalog_note(protocol, chosen))
+  lines += report_notes.rival_notes(one, chosen)
   on_test = [n for n, own in protocols.items() if own['selected_on_test']]
   return [*lines, *report_lib.selected_on_test(on_test)]
 
@@ -253,9 +258,11 @@ def _ranking(protocol):
   ties = f'rank_ties {rank_ties}'
   if rank_ties == metrics_lib.MEAN:
     ties = 'ties: mean over their places'
-  drawn = protocol.get('users')
+  drawn, unit = protocol.get('users'), 'interactions'
+  if protocol['candidates'] == protocols_lib.SHOWN:
+    unit = 'impressions'
   ranked = f' of {drawn:,} users drawn once' if drawn else ''
   return (
     f'{protocol["candidates"]} candidates{ranked}, {ties}; activity: training'
-    ' interactions of a user'
+    f' {unit} of a user'
   )

@@ -17,6 +17,7 @@ from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import impressions
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import offline
@@ -242,8 +243,10 @@ def _others(experiment, section, is_trained) -> Iterable[str]:
     yield f'--config.behavior.prior=pattern {_NEW}'
     return
   several = bool(behaviors.names(prepared))
+  labeled = impressions.there_are(prepared)
   terms = config_lib.PRIOR_TERMS
-  if not several and accepted(config, {'prior.terms': terms}):
+  is_plain = not several and not labeled
+  if is_plain and accepted(config, {'prior.terms': terms}):
     quoted = ','.join(f"'{term}'" for term in terms)
     yield (
       f'--config.prior.terms="{quoted}" {_NEW}; what a user had, and what goes'
@@ -256,12 +259,12 @@ def _others(experiment, section, is_trained) -> Iterable[str]:
   if several and accepted(config, {'model.name': 'multi_behavior'}):
     file = copf.file_for(len(behaviors.names(prepared)))
     yield f'--config=configs/{file}{_data_flags(config)} {_NEW}, COPF'
-  if is_trained and not several and prepared.num_items <= closed_form.LARGEST:
+  if is_trained and is_plain and prepared.num_items <= closed_form.LARGEST:
     yield f'--config=configs/closed_form.py{_data_flags(config)} {_NEW}, EASE'
   below = section['rules'].get('seen_again', {}).get('overall', {})
   discoveries = {'evaluation.candidates': 'never_interacted'}
   not_above = below.get('standing') in (verdict_lib.BELOW, verdict_lib.LEVEL)
-  if not_above and accepted(config, discoveries):
+  if not_above and not labeled and accepted(config, discoveries):
     yield (
       f'--config.evaluation.candidates=never_interacted {_NEW}, to rank what is'
       ' new to its user; seen_again is hard to beat at the rest'

@@ -78,8 +78,9 @@ def settings(plan: Plan, run: study_lib.Run) -> config_lib.Config:
     made.data.prepared = own.path
   else:
     made = study.preset(run.place, run.system)
-    made.data.data_root = request.data_root
-    made.data.cache_dir = request.cache_dir
+    if not study_lib.is_built_in(study, run.place):
+      made.data.data_root = request.data_root
+      made.data.cache_dir = request.cache_dir
   config_lib.change(made, _changes(plan, run))
   return made
 
@@ -345,6 +346,8 @@ def train_flags(plan: Plan, run: study_lib.Run) -> list[str]:
       f'--data_root={request.data_root}',
       f'--config.data.cache_dir={request.cache_dir}',
     ]
+    if study_lib.is_built_in(study, run.place):
+      data = []
   return [
     f'--config=configs/{file}',
     *data,
@@ -384,8 +387,8 @@ def command(plan: Plan) -> str:
 
 def _with_root(plan: Plan) -> Plan:
   """The plan with something to read where there is no folder of data."""
-  named = study_lib.named_datasets(plan.request)
-  root = plan.request.data_root or ('DIR' if named else '')
+  needed = study_lib.reads_files(plan.request)
+  root = plan.request.data_root or ('DIR' if needed else '')
   return plan._replace(request=plan.request._replace(data_root=root))
 
 

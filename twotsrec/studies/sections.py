@@ -25,14 +25,17 @@ def about(with_selection: bool = False) -> tables.Section:
     ranked = f'{protocol["split"]}, {candidates} candidates'
     if with_selection:
       ranked = f'{ranked}, selected on {protocol["selection"]}'
+    counted, unit = f'{data["events"]:,} interactions', 'interactions'
+    if shown := data.get('impressions'):
+      unit = 'impressions'
+      counted = f'{shown:,} impressions, {data["events"]:,} of them clicked'
     spans = ', '.join(
       f'{group["users"]:,} ({group["min_activity"]}-{group["max_activity"]})'
       for group in chapter.details.groups
     )
     yield (
-      f'{data["users"]:,} users, {data["items"]:,} items, {data["events"]:,}'
-      f' interactions; {ranked}. Users by group, with their training'
-      f' interactions: {spans}.'
+      f'{data["users"]:,} users, {data["items"]:,} items, {counted}; {ranked}.'
+      f' Users by group, with their training {unit}: {spans}.'
     )
 
   return section

@@ -4,7 +4,7 @@
 chapter, and sections and pictures show it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import itertools
 import pathlib
 from typing import Any, NamedTuple
@@ -26,6 +26,17 @@ class Counts(NamedTuple):
   interactions: int  # distinct pairs of user and item, by behavior
   target_interactions: int
   behaviors: tuple[str, ...]
+
+
+class Totals(NamedTuple):
+  """The size of a whole log (PIN Table 1)."""
+
+  users: int
+  items: int
+  interactions: int  # or impressions, where there are labels
+  per_user: float  # interactions
+  per_item: float
+  density: float  # interactions by pairs of user and item
 
 
 class Patterns(NamedTuple):
@@ -56,7 +67,8 @@ def collect(
       continue
     run = study_lib.Run(place, request.seeds[0], study.systems[0])
     config, data = plans.settings(plan, run), None
-    if config.data.prepared or config.data.data_root:
+    built_in = study_lib.is_built_in(study, place)
+    if built_in or config.data.prepared or config.data.data_root:
       data = experiment_lib.load_data(config)
     for name, read in readers.items():
       made[name][chapter] = None if data is None else read(data)
@@ -72,6 +84,17 @@ def counts(data: Any) -> Counts:
   return Counts(data.num_users, data.num_items, sum(sizes), sizes[-1], names)
 
 
+def totals(data: Any) -> Totals:
+  """The counts of prepared data, with what is held out."""
+  from twotsrec.data import impressions
+
+  users, items, number = data.num_users, data.num_items, data.num_events
+  if impressions.there_are(data):
+    number = len(impressions.all_items(data))
+  density = number / (users * items)
+  return Totals(users, items, number, number / users, number / items, density)
+
+
 def patterns(data: Any) -> Patterns:
   """The patterns of prepared data (COPF Fig. 6)."""
   from twotsrec.data import behaviors as behaviors_lib
@@ -84,44 +107,52 @@ def patterns(data: Any) -> Patterns:
 
 
 def table(
-  name: str, printed: Mapping[str, Mapping[str, Any]], lacks: Mapping[str, str]
+  name: str,
+  printed: Mapping[str, Mapping[str, Any]],
+  lacks: Mapping[str, str],
+  fields: Sequence[str] = Counts._fields,
+  note: str = (
+    'Interactions are distinct pairs of user and item, summed over behaviors,'
+    ' without those that are held out for the test'
+  ),
+  elsewhere: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Callable[[document.Page], Iterator[str]]:
-  """`Counts` of every chapter above those of the paper.
+  """A record of counts of every chapter above those of the paper.
 
   Args:
     name: key of `Study.tables`.
-    printed: {chapter: the paper's cells by field of `Counts`}.
+    printed: {chapter: the paper's cells by field}.
     lacks: {chapter: what ours is without}.
+    fields: of the record, in order.
+    note: what is counted.
+    elsewhere: {dataset that is not at hand: the paper's cells}.
   """
 
   def section(page: document.Page) -> Iterator[str]:
     rows = []
+    cells = lambda by_name: [_cell(by_name.get(field)) for field in fields]
     for chapter, of_data in page.records[name].items():
       without = f', without {lacks[chapter]}' if chapter in lacks else ''
-      cells = of_data._asdict() if of_data else {}
-      rows.append([chapter, f'ours{without}', *map(_cell, _in_order(cells))])
+      ours = of_data._asdict() if of_data else {}
+      rows.append([chapter, f'ours{without}', *cells(ours)])
       if chapter in printed:
-        paper = _in_order(printed[chapter])
-        rows.append([chapter, 'paper', *map(_cell, paper)])
-    head = [' '.join(field.split('_')) for field in Counts._fields]
+        rows.append([chapter, 'paper', *cells(printed[chapter])])
+    for dataset, paper in (elsewhere or {}).items():
+      rows.append([dataset, 'paper', *cells(paper)])
+    head = [' '.join(field.split('_')) for field in fields]
     yield document.piped(['dataset', 'from', *head], rows)
     read = all(of_data for of_data in page.records[name].values())
-    yield (
-      'Interactions are distinct pairs of user and item, summed over behaviors,'
-      ' without those that are held out for the test'
-      f'{"" if read else "; - is of data that were not read (--data_root)"}.'
-    )
+    unread = '' if read else '; - is of data that were not read (--data_root)'
+    yield f'{note}{unread}.'
 
   return section
-
-
-def _in_order(cells: Mapping[str, Any]) -> list[Any]:
-  return [cells.get(field) for field in Counts._fields]
 
 
 def _cell(value: Any) -> str:
   if value is None:
     return '-'
+  if isinstance(value, float):  # a share, or a mean
+    return f'{value:.3%}' if value < 1 else f'{value:,.2f}'
   if isinstance(value, tuple):
     return ', '.join(value)
   return f'{value:,}' if isinstance(value, int) else str(value)

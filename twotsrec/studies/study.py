@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import choices as data_choices
 
 Place = tuple[str, ...]  # a value of every axis
 OWN = 'own'  # the setting of `Study.tried` that changes nothing
@@ -90,6 +91,7 @@ class OnDirectories(NamedTuple):
   preset: Callable[[Directory, Place, str], config_lib.Config]
   file: Callable[[Directory, Place, str], str]
   least_behaviors: int = 0
+  most_behaviors: int | None = None  # None for any number
 
 
 class Request(NamedTuple):
@@ -274,6 +276,13 @@ def _directories(study, paths) -> dict[str, Directory]:
         f' {study.directories.least_behaviors} or more; prepare the log with'
         ' --behavior_column and --behaviors'
       )
+    most = study.directories.most_behaviors
+    if most is not None and len(behaviors) > most:
+      raise types.UserError(
+        f'--prepared: {path} tells {", ".join(behaviors)} apart, but the study'
+        f' takes {most} behavior at most; prepare the log with'
+        ' --where=COLUMN=VALUE for one of them'
+      )
     name = pathlib.Path(os.path.abspath(path)).name
     if name in found or name in study.axes['datasets'].values:
       raise types.UserError(
@@ -303,9 +312,20 @@ def directory(study: Study, request: Request, place: Place) -> Directory | None:
 
 
 def named_datasets(request: Request) -> tuple[str, ...]:
-  """Those that are read from `data_root`."""
+  """Those that are no directory of one's own."""
   asked = request.axes.get('datasets', ())
   return tuple(name for name in asked if name not in request.prepared)
+
+
+def reads_files(request: Request) -> bool:
+  """Whether a dataset is read from `data_root`."""
+  return not {*named_datasets(request)} <= {*data_choices.BUILT_IN}
+
+
+def is_built_in(study: Study, place: Place) -> bool:
+  """Whether the dataset of a place is made when it is needed."""
+  dataset = dict(zip(study.axes, place, strict=True)).get('datasets', '')
+  return dataset in data_choices.BUILT_IN
 
 
 def places(study: Study, request: Request) -> list[Place]:

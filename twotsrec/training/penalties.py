@@ -83,15 +83,15 @@ def make_gradient(
     warm = state.step >= options.penalty_warmup
     rate = jnp.where(warm, options.penalty_weight, 0.0)
     scored = objectives.score_stages(model.stages, params, batch, key)
-    values = losses.candidate_bce_loss(scored.scores)
+    values = objectives.bce(scored.scores, batch)
     risk, *totals = weigh(values, batch)
     if options.penalty == 'vrex':
       value = vrex(*_group_means(values, member))
     elif options.penalty == 'irm':
-      value = irm(scored.scores, member)
+      value = irm(scored.scores, member, batch.label)
     else:
       slopes = last_layer_gradients(
-        model.stages.classify, params.net['classifier'], scored
+        model.stages.classify, params.net['classifier'], scored, batch.label
       )
       value, state = _fishr(slopes, member, state, options.fishr_decay)
     state = state._replace(step=state.step + 1)
@@ -115,7 +115,9 @@ def vrex(group_losses: jax.Array, present: jax.Array) -> jax.Array:
   return losses.weighted_mean(jnp.square(group_losses - mean), weights)
 
 
-def irm(scores: jax.Array, member: jax.Array) -> jax.Array:
+def irm(
+  scores: jax.Array, member: jax.Array, label: jax.Array | None = None
+) -> jax.Array:
   """Mean over groups of a squared gradient (Arjovsky et al. 2019, IRMv1).
 
       1/n sum_j D_j^2,   D_j = mean_i (sigmoid(a_i) - y_i) a_i
@@ -131,10 +133,12 @@ def irm(scores: jax.Array, member: jax.Array) -> jax.Array:
   Args:
     scores: f32[B, C], the observed item first.
     member: f32[B, G], an example's weight in the column of its group.
+    label: f32[B], of impressions, whether the first was observed after all.
   """
   chex.assert_rank([scores, member], 2)
   gains = jnp.mean(jax.nn.sigmoid(scores) * scores, axis=-1)
-  slopes = gains - scores[:, 0] / scores.shape[1]
+  observed = scores[:, 0] if label is None else scores[:, 0] * label
+  slopes = gains - observed / scores.shape[1]
   inside = member > 0
   even = jnp.cumsum(inside, axis=0) % 2 == 0
   halves = jnp.where(jnp.stack([even, ~even]), member, 0.0)
@@ -208,6 +212,7 @@ def last_layer_gradients(
   classify: Callable[..., jax.Array],
   classifier: dict[str, Any],
   scored: objectives.Scored,
+  label: jax.Array | None = None,
 ) -> jax.Array:
   """Loss gradients of single samples for the last layer, f32[B, C, P].
 
@@ -226,8 +231,9 @@ def last_layer_gradients(
   )
   shape = scored.scores.shape
   flat = [leaf.reshape(*shape, -1) for leaf in jax.tree.leaves(slopes)]
-  # The observed item comes first.
+  # The observed item comes first; of impressions the label says whether.
   labels = (jnp.arange(shape[1]) == 0).astype(scored.scores.dtype)
+  labels = labels if label is None else label[:, None]
   residual = jax.nn.sigmoid(scored.scores) - labels
   return residual[..., None] * jnp.concatenate(flat, axis=-1)
 

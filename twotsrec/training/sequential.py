@@ -190,7 +190,7 @@ def _transfer_loss(model, num_groups, options):
   def loss(params, adversary, context, batch, group, key):
     del context  # the stages of a sequence model need none
     scored = objectives.score_stages(model.stages, params, batch, key)
-    values = losses.candidate_bce_loss(scored.scores)
+    values = objectives.bce(scored.scores, batch)
     value = losses.weighted_mean(values, batch.weight)
     user = _reverse(representation(scored), options.adversary_weight)
     is_head = group == num_groups - 1

@@ -31,6 +31,7 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
+from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_jobs
 from twotsrec.evaluation import movement
@@ -72,6 +73,7 @@ def check(config: config_lib.Config) -> None:
 def build(experiment: contracts.Experiment) -> contracts.Experiment:
   """The ranker; networks are built from the threshold that is in force."""
   fields.refuse_options(experiment.config.model, 'model', ('width',))
+  impressions.refuse(experiment.prepared, 'a model of 2TS')
   model = two_time_ranker.make(experiment.config)
   return experiment._replace(system=System(model))
 
