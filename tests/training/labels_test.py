@@ -98,7 +98,7 @@ def _literal(scores, label):
 def test_the_loss_is_the_cross_entropy_of_the_label():
   model, params = _din()
   batch, _ = _batches()
-  loss = objectives.make('bce', model)
+  loss = objectives.make(objectives.Loss(), model)
   scores = objectives.score_stages(model.stages, params, batch).scores[:, 0]
   actual = jax.jit(loss)(params, {}, batch)
   np.testing.assert_allclose(actual, _literal(scores, batch.label), rtol=1e-5)
@@ -114,7 +114,10 @@ def test_one_pass_equals_a_gradient_per_group():
   gradients = [
     jax.jit(
       steps.make_gradient(
-        objectives.make('bce', model), aggregator, _source().sizes, form
+        objectives.make(objectives.Loss(), model),
+        aggregator,
+        _source().sizes,
+        form,
       )
     )(params, {}, batch, (), jax.random.key(0))
     for form, batch in (('fused', flat), ('explicit', stacked))
@@ -129,7 +132,9 @@ def test_validation_is_the_mean_over_impressions():
   model, params = _din()
   feed = feeds.make_feed(prepared, groups, _config().data, split=1)
   loss = validation.make_loss(
-    objectives.make('bce', model), sources.batch_of(_config(), 20), GROUPS
+    objectives.make(objectives.Loss(), model),
+    sources.batch_of(_config(), 20),
+    GROUPS,
   )
   judge = validation.make_evaluate(loss, {}, feed, 16, jax.random.key(0))
   shown = impressions.of_split(prepared, 1)
@@ -166,7 +171,9 @@ def test_fishr_reads_gradients_of_the_labeled_loss():
   def loss(layer, row):
     net = {**params.net, 'classifier': {**classifier, name: layer}}
     own = jax.tree.map(lambda leaf: leaf[row][None], batch)
-    return objectives.make('bce', model)(params._replace(net=net), {}, own)[0]
+    return objectives.make(objectives.Loss(), model)(
+      params._replace(net=net), {}, own
+    )[0]
 
   for row in (0, 7):
     slopes = jax.grad(loss)(classifier[name], row)
@@ -187,7 +194,7 @@ def test_grad_transfer_steps_along_the_labels():
   )
   for group in range(GROUPS):
     own = jax.tree.map(lambda leaf, g=group: leaf[g], stacked)
-    values = objectives.make('bce', model)(params, {}, own)
+    values = objectives.make(objectives.Loss(), model)(params, {}, own)
     total = np.sum(np.where(own.weight > 0, values, 0.0))
     assert sums[group] == pytest.approx(float(total), rel=1e-4)
     assert counts[group] == np.sum(own.weight)
