@@ -122,6 +122,9 @@ class ModelConfig:
   causal: bool = free(False)  # SASRec attention; the original always is
   authors_quirk: bool = free(False)  # authors: attention to padding too
   attention_norm: bool = free(False)  # original DIN: softmax over history
+  augru: str = one_of('paper', 'code')  # DIEN: what attention 0 or 1 does
+  memory_slots: int = at_least(1, 4)  # MIMN, authors
+  auxiliary_weight: float = at_least(0, 1.0)  # next-item loss: DIEN sec. 4.2
   compute_dtype: str = one_of('float32', 'bfloat16')  # not of parameters
 
 

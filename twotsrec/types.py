@@ -73,6 +73,9 @@ class Model(NamedTuple):
       rounding, with less work for candidates that all examples share; or None.
     any_length: whether histories may be cut after their last item: padding
       changes a score by no more than rounding does.
+    auxiliary: (net, rows, inputs, others) -> f32[B], a loss beside the ranking
+      (`objectives.beside`); `others` are rows as those of the history, of items
+      that did not come there; or None.
   """
 
   init: Callable[..., Params]
@@ -82,6 +85,7 @@ class Model(NamedTuple):
   stages: Any = None
   shared: Model | None = None
   any_length: bool = False
+  auxiliary: Callable[..., jax.Array] | None = None
 
 
 class Features(NamedTuple):
@@ -113,6 +117,8 @@ class Stages(NamedTuple):
     classify: (classifier, features, candidate_rows) -> f32[B, C].
     summarize_positions: like `summarize` with leaves [B, L, ...]; or None.
     any_length: as in `Model`.
+    auxiliary: (extractor, embedded, mask, others f32[B, L, D]) -> f32[B], a
+      loss beside the ranking, `others` embedded like the history; or None.
   """
 
   init: Callable[..., Params]
@@ -122,6 +128,7 @@ class Stages(NamedTuple):
   classify: Callable[..., jax.Array]
   summarize_positions: Callable[..., PyTree] | None = None
   any_length: bool = False
+  auxiliary: Callable[..., jax.Array] | None = None
 
 
 class Route(NamedTuple):

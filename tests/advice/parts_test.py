@@ -33,6 +33,11 @@ MODELS = [
     [to('train.objective', 'bce', 'needs train.objective=bce')],
   ),
   Case(
+    '{} trains the loss of the ranking alone, and',
+    [*SMALL[:3], "model.name='dien'", "train.penalty='vrex'"],
+    [to('model.auxiliary_weight', 0.0, 'use model.auxiliary_weight=0')],
+  ),
+  Case(
     "train.penalty 'fishr' compares gradients",
     [*SMALL[:3], "model.name='sasrec_original'", "train.penalty='fishr'"],
     [to('train.penalty', 'vrex', 'or train.penalty=vrex')],

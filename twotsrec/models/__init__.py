@@ -4,12 +4,16 @@ from twotsrec import config
 from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
+from twotsrec.models import dien
 from twotsrec.models import din
 from twotsrec.models import din_original
 from twotsrec.models import gru4rec
+from twotsrec.models import gru4rec_tower
+from twotsrec.models import mimn
 from twotsrec.models import popularity
 from twotsrec.models import sasrec
 from twotsrec.models import sasrec_original
+from twotsrec.models import sum_pooling
 
 _MAKERS = {
   'popularity': popularity.make,
@@ -18,6 +22,10 @@ _MAKERS = {
   'gru4rec': gru4rec.make,
   'sasrec': sasrec.make,
   'sasrec_original': sasrec_original.make,
+  'sum_pooling': sum_pooling.make,
+  'gru4rec_tower': gru4rec_tower.make,
+  'dien': dien.make,
+  'mimn': mimn.make,
 }
 
 # Options a model takes besides name, width and compute_dtype.
@@ -28,6 +36,10 @@ OPTIONS = {
   'gru4rec': (),
   'sasrec': ('num_layers', 'num_heads', 'causal', 'authors_quirk'),
   'sasrec_original': ('num_layers', 'num_heads', 'dropout'),
+  'sum_pooling': (),
+  'gru4rec_tower': (),
+  'dien': ('augru', 'auxiliary_weight'),
+  'mimn': ('memory_slots', 'auxiliary_weight'),
 }
 
 # Trained as a whole on graphs; see multi_behavior.py.

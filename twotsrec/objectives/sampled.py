@@ -5,7 +5,7 @@ the aggregator's business.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,13 +98,17 @@ def _scores(model, encode, params, context, batch, key):
   keys = (None, None) if key is None else jax.random.split(key)
   items = params.tables['item']
   history = rows.gather(items, batch.history)
+  encoded = encode(params.net, history, context, inputs_of(batch), key=keys[0])
+  candidates = rows.gather(items, batch.candidates)
+  return model.score(params.net, encoded, candidates, key=keys[1])
+
+
+def inputs_of(batch: types.Batch) -> dict[str, Any]:
+  """What a model encodes of a batch, as `types.Model.encode` takes it."""
   # A batch trains the plugin of each example's own group.
   own = batch.group[:, None]
   route = types.Route(own, jnp.ones(own.shape, jnp.float32))
-  inputs = {'history': batch.history, 'route': route, 'user': batch.user}
-  encoded = encode(params.net, history, context, inputs, key=keys[0])
-  candidates = rows.gather(items, batch.candidates)
-  return model.score(params.net, encoded, candidates, key=keys[1])
+  return {'history': batch.history, 'route': route, 'user': batch.user}
 
 
 def check_stages(

@@ -33,7 +33,7 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.models import stages as stages_lib
-from twotsrec.objectives import sampled as objectives
+from twotsrec.objectives import beside
 from twotsrec.plugins import plugged
 from twotsrec.training import diagnostics
 from twotsrec.training import optimizers
@@ -162,7 +162,7 @@ def learner(
   return contracts.Learner(
     init=lambda key: init(key, system.context, system.sizes),
     context=system.context,
-    loss=objectives.make(config.train.objective, model),
+    loss=beside.make(config.train.objective, model),
   )
 
 
@@ -219,7 +219,7 @@ def train_plugins(
   stands_on = contracts.Trunk(
     stages=trunk.stages,
     learner=learner(config, trunk, system),
-    loss_of=lambda s: objectives.make(name, stages_lib.from_stages(s)),
+    loss_of=lambda s: beside.make(name, stages_lib.from_stages(s)),
   )
   joined = learner(config, system.model, system)
   adam = updates.adam(config)

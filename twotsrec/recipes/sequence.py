@@ -18,6 +18,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import prior_fit
+from twotsrec.objectives import beside
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
@@ -69,12 +70,14 @@ def _update(config, learner, source, system) -> updates.Update:
   """The update that `train.method` and `train.penalty` name."""
   method = config.train.method
   if method in sequential.NAMES:
+    beside.refuse(f'train.method {method!r}', system.model)
     return updates.in_sequence(
       config, system.model, system.sizes, learner, source
     )
   if method == 'separate':
     return updates.by_itself(config, learner, source)
   if config.train.penalty != 'none':
+    beside.refuse(f'train.penalty {config.train.penalty!r}', system.model)
     return updates.penalized(config, system.model, learner, source)
   adam = updates.adam(config)(config.train.learning_rate)
   return updates.aggregated(config, learner, source, adam)
