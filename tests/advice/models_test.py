@@ -43,6 +43,7 @@ from twotsrec.models import ccf
 from twotsrec.models import closed_form
 from twotsrec.models import multi_behavior
 from twotsrec.models import pair_prior
+from twotsrec.objectives import beside
 from twotsrec.objectives import sampled
 from twotsrec.ops import contrastive
 from twotsrec.plugins import plugged
@@ -105,6 +106,22 @@ def contrasted(temperature: float, similarity: str = 'cosine') -> jax.Array:
   weights = jax.ShapeDtypeStruct((2,), jnp.float32)
   anchors = jax.ShapeDtypeStruct((2, 3), jnp.float32)
   return jax.eval_shape(loss, anchors, weights, pairs, table)
+
+
+def losses_of(name: str, candidates: int, weight: float = 1.0):
+  """Losses of DIEN and of the next item, of so many candidates."""
+  options = config_lib.ModelConfig(
+    name='dien', width=4, auxiliary_weight=weight
+  )
+  model = models.make(options)
+  integers = lambda *shape: jnp.ones(shape, jnp.int32)
+  batch = types.Batch(
+    integers(2, 5), integers(2, candidates), integers(2), 0 * integers(2),
+    jnp.ones(2),
+  )  # fmt: skip
+  params = jax.eval_shape(lambda: model.init(jax.random.key(0), {}, SIZES))
+  loss = beside.make(name, model)
+  return jax.eval_shape(lambda params: loss(params, {}, batch), params)
 
 
 def weighted(prior: Sequence[float]) -> jax.Array:
@@ -290,6 +307,24 @@ CALLS = [
     lambda folder, name: sampled.check_stages(
       'train.penalty vrex', model_of(name), config_lib.TrainConfig()
     ),
+  ),
+  *(
+    Call(
+      'train.objective {} draws no negatives for an',
+      lambda folder: losses_of('bce', 1),
+      advice,
+      advised,
+    )
+    for advice, advised in (
+      (
+        r'train\.objective=(bce)',
+        lambda folder, name: losses_of(name, 3),
+      ),
+      (
+        r'model\.auxiliary_weight=(\d)',
+        lambda folder, weight: losses_of('bce', 1, float(weight)),
+      ),
+    )
   ),
   Call(
     'has no stages for a plugin to attach to; choose',

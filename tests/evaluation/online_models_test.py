@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import pathlib
 
@@ -8,11 +9,13 @@ from tests import finished
 from tests import two_time_toys as toys
 from tests.models import examples
 from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online
 from twotsrec.evaluation import rules
+from twotsrec.ops import rows as rows_ops
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
 from twotsrec.training import files
@@ -80,9 +83,7 @@ def test_counts_are_those_of_scoring_every_event_by_itself():
   for place in rng.choice(rows['event'].size, 12, replace=False):
     event = int(rows['event'][place])
     start = int(data.user_offsets[rows['user'][place]])
-    history = np.zeros((1, 8), np.int32)
-    earlier = np.asarray(data.items[max(start, event - 8) : event])
-    history[0, : earlier.size] = earlier
+    history = _history(data, event, int(rows['user'][place]))
     scores = _scores(ranker, history, data.num_items)
     item, past = (
       int(data.items[event]),
@@ -100,6 +101,14 @@ def test_counts_are_those_of_scoring_every_event_by_itself():
       above = sum(scores[i] > scores[item] for i in chosen)
       assert abs(rows['better' + ending][place] - above) <= 1  # by rounding
     assert rows['num_negatives'][place] == len(others)
+
+
+def _history(data, event, user):
+  """The last eight items before an event, i32[1, 8]."""
+  history, start = np.zeros((1, 8), np.int32), int(data.user_offsets[user])
+  earlier = np.asarray(data.items[max(start, event - 8) : event])
+  history[0, : earlier.size] = earlier
+  return history
 
 
 def _one_event(rows, place, item):
@@ -130,35 +139,54 @@ def test_a_sample_of_users_has_the_rows_that_all_have_of_them():
   assert _report(workdir)['protocol']['users'] == 30
 
 
-@pytest.mark.parametrize('routing', ['frozen', 'soft'])
-def test_plugins_serve_the_events_of_their_groups(routing):
-  """Every event has the counts that its user's plugin alone gives it."""
-  trunk = _trained('plain')
-  own = {
-    'plugin__name': 'light',
-    'plugin__trunk': str(trunk),
-    'plugin__epochs': 1,
-    'plugin__learning_rate': 0.05,
-    'routing__mode': routing,
-  }
-  rows = online_rows.read(_trained(f'plugged_{routing}', **own)).model
-  bare = online_rows.read(trunk).model
-  np.testing.assert_array_equal(rows['event'], bare['event'])
-  assert np.mean(rows['better'] != bare['better']) > 0.3
-  experiment, params = experiment_lib.load(
-    str(_trained(f'plugged_{routing}', **own))
+@functools.cache
+def _plugged():
+  """A run with plugins that have moved: (workdir, experiment, ranker)."""
+  workdir = _trained(
+    'plugged',
+    plugin__name='light',
+    plugin__trunk=str(_trained('plain')),
+    plugin__epochs=1,
+    plugin__learning_rate=0.05,
   )
-  ranker = experiment_lib.ranker(experiment, params)
-  data, place = experiment.prepared, int(np.argmax(rows['train_count']))
-  held = _one_event(rows, place, int(data.items[rows['event'][place]]))
-  alone = online.rank_histories(
-    ranker,
-    data,
-    held.event,
-    online.usual_rules(data, 0),
-    routes=offline.routes_of(experiment, ranker, held),
+  experiment, params = experiment_lib.load(str(workdir))
+  return workdir, experiment, experiment_lib.ranker(experiment, params)
+
+
+@pytest.mark.parametrize('mode', ['frozen', 'soft'])
+def test_plugins_serve_the_events_of_their_groups(mode):
+  """The counts are those of scoring an event with its own plugins alone."""
+  workdir, experiment, ranker = _plugged()
+  routing = dataclasses.replace(ranker.routing, mode=mode)
+  ranker, data = ranker._replace(routing=routing), experiment.prepared
+  events = online.held_out(data, prepared_lib.TEST)
+  held = prepared_lib.targets(data, prepared_lib.TEST)
+  held = held._replace(history_end=held.event)
+  routes = offline.routes_of(experiment, ranker, held)
+  rows = online.rank_histories(
+    ranker, data, events, online.usual_rules(data, 0), routes=routes
   )
-  assert abs(alone['better'][0] - rows['better'][place]) <= 1
+  if mode == 'frozen':  # as the run itself has ranked
+    of_run = online_rows.read(workdir).model
+    np.testing.assert_array_equal(rows['better'], of_run['better'])
+    bare = online_rows.read(_trained('plain')).model
+    assert np.mean(rows['better'] != bare['better']) > 0.3
+  chosen = np.random.default_rng(0).choice(events.size, 12, replace=False)
+  table, every = ranker.params.tables['item'], np.arange(data.num_items + 1)
+  for place in chosen:
+    history = _history(data, int(events[place]), int(rows['user'][place]))
+    inputs = {
+      'history': history,
+      'route': types.Route(*(leaf[[place]] for leaf in routes)),
+      'user': rows['user'][place : place + 1],
+    }
+    net = ranker.params.net
+    encoded = ranker.model.encode(
+      net, rows_ops.gather(table, history), {}, inputs
+    )
+    scores = ranker.model.score(net, encoded, rows_ops.gather(table, every))
+    above = np.asarray(scores[0, 1:]) > scores[0, rows['item'][place]]
+    assert abs(np.sum(above) - rows['better'][place]) <= 1  # by rounding
 
 
 def test_lists_that_differ_have_another_digest():

@@ -17,8 +17,9 @@ RECIPES = {
   'sequence': (
     settings.SEQUENCE,
     config_lib.Config(),
-    'fusion.* head.* behavior.* two_time.* closed_form.l2 cascade.*'
-    ' discovery.*',
+    # All of two_time but evaluation_lists, which evaluation.online reads.
+    'fusion.* head.* behavior.* two_time.[!e]* two_time.epochs closed_form.l2'
+    ' cascade.* discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
@@ -27,7 +28,8 @@ RECIPES = {
     ' train.method'
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
-    ' train.objective train.log_groups aggregator.table_gradients',
+    ' train.objective train.log_groups aggregator.table_gradients'
+    ' evaluation.online',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -41,7 +43,7 @@ RECIPES = {
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
     ' routing.* evaluation.users evaluation.candidates'
-    ' evaluation.num_candidates',
+    ' evaluation.num_candidates evaluation.online',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}
@@ -102,6 +104,28 @@ def test_what_several_behaviors_read_depends(changes, refused):
     return
   with pytest.raises(types.UserError, match=f'nothing with {refused}; leave'):
     fields.refuse_unread(made, settings.MULTI_BEHAVIOR, '')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'refused'),
+  [
+    ({'evaluation.online': True, 'two_time.evaluation_lists': 7}, ''),
+    ({'two_time.evaluation_lists': 7}, 'evaluation.online=False'),
+    ({'evaluation.candidates': 'sampled'}, ''),
+    (
+      {'evaluation.online': True, 'evaluation.candidates': 'all'},
+      'evaluation.online=True',
+    ),
+  ],
+)
+def test_candidates_are_those_of_the_protocol(changes, refused):
+  made = config_lib.Config()
+  config_lib.change(made, changes)
+  if not refused:
+    fields.refuse_unread(made, settings.SEQUENCE, '')
+    return
+  with pytest.raises(types.UserError, match=f'nothing with {refused}; leave'):
+    fields.refuse_unread(made, settings.SEQUENCE, '')
 
 
 # ---- A recipe in a file of the user

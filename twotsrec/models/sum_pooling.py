@@ -4,6 +4,8 @@ The "DNN" of MIMN's authors (Pi et al. 2019): the order of the items plays no
 part. It is the simplest baseline of 2TS that reads histories.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -58,7 +60,7 @@ def extract(extractor, summary, candidate_rows) -> types.Features:
   return types.Features(plugged=summary, fixed=candidate_rows['embedding'])
 
 
-def classifier(dtype: jnp.dtype):
+def classifier(dtype: jnp.dtype) -> Callable[..., jax.Array]:
   """`types.Stages.classify` of models that read a history once for all."""
 
   def classify(classifier, features, candidate_rows):

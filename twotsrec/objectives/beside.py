@@ -18,6 +18,9 @@ def make(name: str, model: types.Model) -> sampled.Objective:
 
   The items that did not come are the example's negatives, in turn: they are in
   the batch, and items that the user does not have.
+
+  Raises:
+    types.UserError: when it is called, a batch without such negatives.
   """
   ranking, own = sampled.make(name, model), model.auxiliary
   if own is None:
@@ -25,6 +28,12 @@ def make(name: str, model: types.Model) -> sampled.Objective:
 
   def objective(params, context, batch, key=None):
     items, history = params.tables['item'], batch.history
+    if batch.candidates.ndim != 2 or batch.candidates.shape[1] < 2:
+      raise types.UserError(
+        f'train.objective {name!r} draws no negatives for an example, which the'
+        ' loss of the next item reads; use train.objective=bce, or'
+        ' model.auxiliary_weight=0'
+      )
     inputs = sampled.inputs_of(batch)
     given = rows.gather(items, history), inputs
     others = rows.gather(items, in_turn(batch.candidates, history.shape[1]))
