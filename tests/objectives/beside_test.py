@@ -32,18 +32,21 @@ def test_negatives_come_in_turn():
 @pytest.mark.parametrize('name', ['dien', 'mimn'])
 def test_the_loss_is_that_of_the_ranking_and_the_weighted_own_one(name):
   params = examples.params(name)
-  loss = lambda model: jax.jit(beside.make('bce', model))(params, {}, _BATCH)
-  bare = loss(examples.make(name, auxiliary_weight=0.0))
-  ranking = sampled.make('bce', examples.make(name))(params, {}, _BATCH)
-  np.testing.assert_allclose(bare, ranking, rtol=1e-5)
-  once, twice = (
-    loss(examples.make(name, auxiliary_weight=w)) - bare for w in (1.0, 2.0)
-  )
-  np.testing.assert_allclose(2.0 * once, twice, rtol=1e-4, atol=1e-5)
+
+  @jax.jit
+  def losses(params):
+    weighted = [examples.make(name, auxiliary_weight=w) for w in (1.0, 2.0)]
+    objectives = [beside.make('bce', model) for model in weighted]
+    objectives.append(sampled.make('bce', weighted[0]))
+    return [objective(params, {}, _BATCH) for objective in objectives]
+
+  once, twice, ranking = losses(params)
+  own = once - ranking
+  np.testing.assert_allclose(twice - ranking, 2 * own, rtol=1e-4, atol=1e-5)
   lengths = np.array(examples.LENGTHS)
-  assert np.all(once[lengths > 1] > 0.1)
+  assert np.all(own[lengths > 1] > 0.1)
   # Nothing comes after a single item.
-  np.testing.assert_allclose(once[lengths < 2], 0.0, atol=1e-6)
+  np.testing.assert_allclose(own[lengths < 2], 0.0, atol=1e-6)
 
 
 def test_a_model_without_a_loss_of_its_own_has_that_of_the_ranking():
@@ -78,7 +81,7 @@ def test_the_own_loss_of_a_plugged_model_goes_through_each_group_s_plugin():
     values = joined.auxiliary(net, looked_up[0], inputs, looked_up[1])
     return jnp.sum(values[1:2])  # of an example of group 2
 
-  grads = jax.grad(loss)(params.net['plugins'])
+  grads = jax.jit(jax.grad(loss))(params.net['plugins'])
   moved = jax.tree.map(
     lambda leaf: np.any(leaf, axis=(1, *range(2, leaf.ndim))), grads['A']
   )
