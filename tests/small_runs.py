@@ -14,6 +14,7 @@ TIMING = (
   'seconds',
   'compile_seconds',
   'evaluation_seconds',
+  'test_seconds',
   'examples_per_second',
   'input_wait_share',
   'peak_rss_mb',

@@ -155,6 +155,9 @@ class ModelConfig:
   causal: bool = free(False)  # SASRec attention; the original always is
   authors_quirk: bool = free(False)  # authors: attention to padding too
   attention_norm: bool = free(False)  # original DIN: softmax over history
+  augru: str = one_of('paper', 'code')  # DIEN: what attention 0 or 1 does
+  memory_slots: int = at_least(1, 4)  # MIMN, authors
+  auxiliary_weight: float = at_least(0, 1.0)  # next-item loss: DIEN sec. 4.2
   compute_dtype: str = one_of('float32', 'bfloat16')  # not of parameters
 
 
@@ -383,6 +386,7 @@ class EvaluationConfig:
   candidates: str = one_of(*CANDIDATES)
   num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
   users: int = at_least(0, 0)  # a fixed sample of so many is ranked; 0: all
+  online: bool = free(False)  # the protocol of 2TS, for any sequence model
   ks: tuple[int, ...] = at_least(1, (1, 5, 10, 20))
   auc_ties: float = between(0, 1, 0.5)  # 0 is the strict inequality of eq. 14
   # Mean over the places of a tie; 0 its first (optimistic), 1 its last.

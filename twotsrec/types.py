@@ -75,6 +75,9 @@ class Model(NamedTuple):
       changes a score by no more than rounding does.
     cloze: whether `encode_positions` looks ahead, and a position sees all
       others but those that inputs['masked'], bool[B, L], hides (BERT4Rec).
+    auxiliary: (net, rows, inputs, others) -> f32[B], a loss beside the ranking
+      (`objectives.beside`); `others` are rows as those of the history, of items
+      that did not come there; or None.
   """
 
   init: Callable[..., Params]
@@ -85,6 +88,7 @@ class Model(NamedTuple):
   shared: Model | None = None
   any_length: bool = False
   cloze: bool = False
+  auxiliary: Callable[..., jax.Array] | None = None
 
 
 class Features(NamedTuple):
@@ -117,6 +121,8 @@ class Stages(NamedTuple):
     summarize_positions: like `summarize` with leaves [B, L, ...]; or None.
     any_length: as in `Model`.
     cloze: as in `Model`; `embed` reads inputs['masked'].
+    auxiliary: (extractor, embedded, mask, others f32[B, L, D]) -> f32[B], a
+      loss beside the ranking, `others` embedded like the history; or None.
   """
 
   init: Callable[..., Params]
@@ -127,6 +133,7 @@ class Stages(NamedTuple):
   summarize_positions: Callable[..., PyTree] | None = None
   any_length: bool = False
   cloze: bool = False
+  auxiliary: Callable[..., jax.Array] | None = None
 
 
 class Route(NamedTuple):

@@ -4,8 +4,9 @@ r"""PIN's base models on ml-100k.
       --data_root=DIR --workdir=runs/ml100k
 
 A model is named after a colon, `--config=configs/pin/ml100k.py:gru4rec`:
-din (the default), gru4rec, sasrec, or sasrec_original, SASRec with its
-published schedule. `--config.aggregator.name=backdoor` is +GA.
+din (the default), gru4rec, sasrec, sasrec_original (SASRec with its published
+schedule), sum_pooling, gru4rec_tower, dien or mimn.
+`--config.aggregator.name=backdoor` is +GA.
 """
 
 from twotsrec import config as config_lib

@@ -4,8 +4,9 @@ r"""PIN's base models on ml-1m.
       --data_root=DIR --workdir=runs/ml1m
 
 A model is named after a colon, `--config=configs/pin/ml1m.py:gru4rec`:
-din (the default), gru4rec, sasrec, or sasrec_original, SASRec with its
-published schedule. `--config.aggregator.name=backdoor` is +GA.
+din (the default), gru4rec, sasrec, sasrec_original (SASRec with its published
+schedule), sum_pooling, gru4rec_tower, dien or mimn.
+`--config.aggregator.name=backdoor` is +GA.
 
 Test, all items as candidates, user AUC and HR@10: DIN .9097 and .1195 after 20
 epochs, GRU4Rec .9249 and .1712 after 8, SASRec .9265 and .1818 after 12. The

@@ -43,6 +43,7 @@ from twotsrec.models import ccf
 from twotsrec.models import closed_form
 from twotsrec.models import multi_behavior
 from twotsrec.models import pair_prior
+from twotsrec.objectives import beside
 from twotsrec.objectives import sampled
 from twotsrec.ops import contrastive
 from twotsrec.plugins import plugged
@@ -105,6 +106,14 @@ def contrasted(temperature: float, similarity: str = 'cosine') -> jax.Array:
   weights = jax.ShapeDtypeStruct((2,), jnp.float32)
   anchors = jax.ShapeDtypeStruct((2, 3), jnp.float32)
   return jax.eval_shape(loss, anchors, weights, pairs, table)
+
+
+def losses_of(name: str, weight: float = 1.0):
+  """The objective of a model with a loss beside the ranking."""
+  options = config_lib.ModelConfig(
+    name='dien', width=4, auxiliary_weight=weight
+  )
+  return beside.make(sampled.Loss(name), models.make(options))
 
 
 def weighted(prior: Sequence[float]) -> jax.Array:
@@ -290,6 +299,24 @@ CALLS = [
     lambda folder, name: sampled.check_stages(
       'train.penalty vrex', model_of(name), config_lib.TrainConfig()
     ),
+  ),
+  *(
+    Call(
+      'train.{} {} draws no negatives for a history',
+      lambda folder: losses_of('cross_entropy'),
+      advice,
+      advised,
+    )
+    for advice, advised in (
+      (
+        r'train\.objective=(bce)',
+        lambda folder, name: losses_of(name),
+      ),
+      (
+        r'model\.auxiliary_weight=(\d)',
+        lambda folder, weight: losses_of('cross_entropy', float(weight)),
+      ),
+    )
   ),
   Call(
     'has no stages for a plugin to attach to; choose',

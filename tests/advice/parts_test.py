@@ -53,6 +53,11 @@ MODELS = [
     [to('train.positions', 'last', 'needs train.positions=last')],
   ),
   Case(
+    '{} trains the loss of the ranking alone, and',
+    [*SMALL[:3], "model.name='dien'", "train.penalty='vrex'"],
+    [to('model.auxiliary_weight', 0.0, 'use model.auxiliary_weight=0')],
+  ),
+  Case(
     "train.penalty 'fishr' compares gradients",
     [*SMALL[:3], "model.name='sasrec_original'", "train.penalty='fishr'"],
     [to('train.penalty', 'vrex', 'or train.penalty=vrex')],

@@ -114,11 +114,11 @@ def curve(folder: pathlib.Path, metric: str):
   return offline.curve(str(folder), 'auc')
 
 
-def trained_on(folder: pathlib.Path, *digests: str):
-  """The chapter of runs that were trained on data with these digests."""
+def trained_on(folder: pathlib.Path, *digests: str, of: str = 'digest'):
+  """The chapter of runs with these digests of the data, or `of` the lists."""
   plan = plan_of(folder, '2ts', 'ccf')
   for run, digest in zip(plans.runs(plan), digests, strict=True):
-    online_finished.write(plan, run, digest=digest)
+    online_finished.write(plan, run, **{of: digest})
   return chapters.collect(plan, resamples=20)
 
 
@@ -225,6 +225,12 @@ CALLS = [
     lambda folder: trained_on(folder / 'runs', 'a' * 64, 'b' * 64),
     'train them on the same',
     lambda folder: trained_on(folder / 'again', 'a' * 64, 'a' * 64),
+  ),
+  Call(
+    '(lists_digest differs), so they cannot be',
+    lambda folder: trained_on(folder / 'runs', 'a', 'b', of='lists'),
+    'the same two_time.evaluation_lists and evaluation.seed',
+    lambda folder: trained_on(folder / 'again', 'a', 'a', of='lists'),
   ),
   Call(
     'holds out other events than the runs beside it',

@@ -26,6 +26,8 @@ CAUSAL = (
   ('popularity', {}),
   ('gru4rec', {}),
   ('sasrec', {'causal': True}),
+  ('sum_pooling', {}),
+  ('gru4rec_tower', {}),
 )
 
 
@@ -69,6 +71,8 @@ def test_weights_start_in_the_xavier_range_and_biases_at_zero(name):
     kind = jax.tree_util.keystr(path[-1:], simple=True)
     if kind == 'bias':
       assert not np.any(leaf)
+    elif kind == 'slope':  # of what is negative, the authors' start
+      np.testing.assert_array_equal(leaf, np.float32(0.1))
     elif kind != 'scale':
       limit = np.sqrt(6.0 / sum(leaf.shape))
       largest = np.max(np.abs(leaf))
@@ -231,7 +235,9 @@ def test_every_position_scores_its_own_candidates(name, changes):
   )
 
 
-@pytest.mark.parametrize('name', ['din', 'din_original', 'sasrec'])
+@pytest.mark.parametrize(
+  'name', ['din', 'din_original', 'sasrec', 'dien', 'mimn']
+)
 def test_a_model_that_looks_ahead_has_no_encoding_per_position(name):
   assert examples.make(name).encode_positions is None
 
@@ -241,6 +247,9 @@ def test_an_option_that_would_change_nothing_is_refused(name):
   others = {
     'hidden': (5,), 'num_layers': 3, 'num_heads': 2, 'dropout': 0.1,
     'causal': True, 'authors_quirk': True, 'attention_norm': True,
+    'augru': 'code',
+    'memory_slots': 3,
+    'auxiliary_weight': 0.5,
   }  # fmt: skip
   for option, value in others.items():
     options = config.ModelConfig(name=name, **{option: value})

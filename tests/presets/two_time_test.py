@@ -1,5 +1,6 @@
 import pytest
 
+from twotsrec import models
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import datasets
@@ -20,6 +21,24 @@ def test_every_variant_can_be_made_on_every_dataset(dataset):
       assert options.window == options.threshold // 2
       assert options.update_bias == 0 and options.epochs == 40
       assert config.model.width == 64
+
+
+@pytest.mark.parametrize('dataset', presets.DATASETS)
+@pytest.mark.parametrize('name', presets.BASELINES)
+def test_every_baseline_is_a_model_under_the_same_protocol(dataset, name):
+  for split in presets.SPLITS:
+    config = presets.preset(dataset, split, name)
+    recipes.check(config)
+    models.make(config.model)
+    assert (config.data.dataset, config.data.split) == (dataset, split)
+    assert config.evaluation.online and config.model.width == 64
+    usual = presets.preset(dataset, split).two_time
+    assert (config.train.epochs, config.train.patience) == (
+      usual.epochs,
+      usual.patience,
+    )
+    lists = config.two_time.evaluation_lists
+    assert lists == usual.evaluation_lists
 
 
 def test_variants_are_the_networks_and_the_wordings_of_the_paper():

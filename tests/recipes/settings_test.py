@@ -17,8 +17,9 @@ RECIPES = {
   'sequence': (
     settings.SEQUENCE,
     config_lib.Config(),
-    'fusion.* head.* behavior.* two_time.* closed_form.l2 cascade.*'
-    ' discovery.*',
+    # All of two_time but evaluation_lists, which evaluation.online reads.
+    'fusion.* head.* behavior.* two_time.[!e]* two_time.epochs closed_form.l2'
+    ' cascade.* discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
@@ -31,7 +32,8 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing data.negative_sharing'
-    ' data.negative_power train.log_groups aggregator.table_gradients',
+    ' data.negative_power train.log_groups aggregator.table_gradients'
+    ' evaluation.online',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -50,7 +52,7 @@ RECIPES = {
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
     ' plugin.transfer'
     ' routing.* evaluation.users evaluation.candidates'
-    ' evaluation.num_candidates',
+    ' evaluation.num_candidates evaluation.online',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}
@@ -111,6 +113,28 @@ def test_what_several_behaviors_read_depends(changes, refused):
     return
   with pytest.raises(types.UserError, match=f'nothing with {refused}; leave'):
     fields.refuse_unread(made, settings.MULTI_BEHAVIOR, '')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'refused'),
+  [
+    ({'evaluation.online': True, 'two_time.evaluation_lists': 7}, ''),
+    ({'two_time.evaluation_lists': 7}, 'evaluation.online=False'),
+    ({'evaluation.candidates': 'sampled'}, ''),
+    (
+      {'evaluation.online': True, 'evaluation.candidates': 'all'},
+      'evaluation.online=True',
+    ),
+  ],
+)
+def test_candidates_are_those_of_the_protocol(changes, refused):
+  made = config_lib.Config()
+  config_lib.change(made, changes)
+  if not refused:
+    fields.refuse_unread(made, settings.SEQUENCE, '')
+    return
+  with pytest.raises(types.UserError, match=f'nothing with {refused}; leave'):
+    fields.refuse_unread(made, settings.SEQUENCE, '')
 
 
 # ---- A recipe in a file of the user

@@ -12,6 +12,7 @@ from tests.studies import papers
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_report
+from twotsrec.presets import two_time as presets
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 from twotsrec.training import online_rows
@@ -78,23 +79,40 @@ def ranked(seed: int = 0, worse: int = 0, slower: float = 0.0) -> dict:
   }
 
 
+def of_users(rows: dict, number: int) -> dict:
+  """Rows of the first so many users."""
+  chosen = rows['user'] < number
+  return {name: values[chosen] for name, values in rows.items()}
+
+
 def write(
   made: plans.Plan, run: study_lib.Run, worse: int = 0, **more
 ) -> pathlib.Path:
-  """A finished run; `slower` as in `ranked`, `digest` of its data."""
+  """A finished run.
+
+  More: `slower` as in `ranked`, `digest` of its data, `lists` of its
+  candidates, `users` who are ranked, the first so many.
+  """
   slower, digest = more.get('slower', 0.0), more.get('digest', 'd' * 64)
+  users = more.get('users', USERS)
   place = pathlib.Path(plans.workdir(made, run))
   place.mkdir(parents=True)
   online_rows.save(
     place,
-    ranked(run.seed, worse, slower),
-    {'popularity': ranked(worse=POPULAR)},
+    of_users(ranked(run.seed, worse, slower), users),
+    {'popularity': of_users(ranked(worse=POPULAR), users)},
   )
   prepared_lib.save(log(), str(run_directory.ids_path(place)))
   single = run.system.startswith('single_stage')
   config = plans.config(made, run)
   (place / 'config.json').write_text(json.dumps(dataclasses.asdict(config)))
   report = _report(run, single, digest)
+  shown = report['online']['model']['test']
+  shown['lists_digest'] = more.get('lists', shown['lists_digest'])
+  events = of_users(ranked(), users)['event'].size
+  shown['rows'][0]['all']['events'] = events
+  if run.system in presets.BASELINES:  # one phase, as of any sequence model
+    del report['two_time']
   (place / 'report.json').write_text(json.dumps(report))
   return place
 
@@ -117,7 +135,7 @@ def _report(run, single, digest):
       'selection': 'validation mrr',
       'dataset_digest': digest,
     },
-    'online': {'model': {'test': {'options': _options()}}},
+    'online': {'model': {'test': _online()}},
     'two_time': {
       'stage1_epochs': 0 if single else EPOCHS,
       'stage1_trials': {} if single else {'5': 0.25, str(EPOCHS): 0.5},
@@ -129,6 +147,7 @@ def _report(run, single, digest):
       'seconds': 100.0 + run.seed,
       'compile_seconds': 5.0,
       'evaluation_seconds': 10.0,
+      'test_seconds': 2.0,
       'epochs': 50,
       'selected_epoch': None if single else EPOCHS,
     },
@@ -136,6 +155,11 @@ def _report(run, single, digest):
   }
 
 
-def _options():
+def _online():
   # A run without two kinds of users has no threshold in its report.
-  return OPTIONS._asdict() | {'threshold': None}
+  events = online.held_out(log(), prepared_lib.TEST).size
+  return {
+    'options': OPTIONS._asdict() | {'threshold': None},
+    'lists_digest': 'e' * 64,
+    'rows': [{'all': {'events': events}}],
+  }

@@ -358,7 +358,7 @@ def _two_time(tmp_path, *arguments, **given):
 
 def test_2ts_comes_first_and_its_variants_are_the_presets():
   assert TWO_TIME.SYSTEMS[0] == TWO_TIME.REFERENCE
-  assert set(TWO_TIME.SYSTEMS) == set(presets.VARIANTS)
+  assert set(TWO_TIME.SYSTEMS) == {*presets.VARIANTS, *presets.BASELINES}
   assert set(TWO_TIME.FILES) <= set(presets.DATASETS)
   assert set(TWO_TIME.COMPARED) < set(TWO_TIME.STUDY.asked)
 

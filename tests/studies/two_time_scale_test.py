@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from tests.studies import finished
@@ -8,6 +9,7 @@ from tests.studies import online_finished
 from tests.studies import papers
 from tests.studies import written
 from twotsrec import types
+from twotsrec.evaluation import online_report
 from twotsrec.studies import claims
 from twotsrec.studies import document
 from twotsrec.studies import plans
@@ -221,3 +223,66 @@ def test_seeds_may_choose_other_lengths_of_stage_1(tmp_path):
   text = document.markdown(document.collect(made, written.RESAMPLES))
   row = written.by_name(text, 'Training')['2TS']
   assert row[0] == '20, 5' and row[2] == 'inactive 4, 7; active 4, 4'
+
+
+def test_runs_that_ranked_other_lists_are_not_compared(tmp_path):
+  made = online_finished.plan(tmp_path, seeds=(0,))
+  online_finished.write(made, _run('2ts'))
+  online_finished.write(made, _run('dien'), lists='f' * 64)
+  with pytest.raises(types.UserError, match='lists_digest differs'):
+    document.collect(made, written.RESAMPLES)
+
+
+# ---- Sequence models beside 2TS
+
+
+def test_a_model_of_one_phase_has_its_cost_and_its_row(tmp_path):
+  """100 s for 50 epochs, and 2 s for the test events."""
+  made = online_finished.plan(tmp_path, seeds=(0,))
+  online_finished.write(made, _run('2ts'))
+  online_finished.write(made, _run('mimn'), worse=5)
+  page = document.collect(made, written.RESAMPLES)
+  text = document.markdown(page)
+  events = online_finished.ranked()['event'].size
+  row = written.by_name(text, 'Difference and cost')['MIMN']
+  milliseconds = f'{2000.0 / events:.3g}'
+  assert row[2:] == ['2.00', milliseconds, f'{events:,}']
+  assert row[0].startswith('-') and row[1].startswith('-')
+  assert f'digest `{"e" * 64}`' in text and 'fixed sample' not in text
+  [block] = page.chapters[PLACE].blocks.values()
+  [training] = block.systems['mimn'].trainings
+  assert training.network_epochs == {'model': 50}
+
+
+def test_a_sample_of_users_is_compared_on_those_users(tmp_path):
+  made = online_finished.plan(tmp_path, seeds=(0, 1))
+  for seed in (0, 1):
+    online_finished.write(made, _run('2ts', seed))
+    online_finished.write(made, _run('dien', seed), worse=5, users=20)
+  page = document.collect(made, written.RESAMPLES)
+  [block] = page.chapters[PLACE].blocks.values()
+  key = results.key('mrr')
+
+  def mean(worse, users=20):
+    rows = [
+      online_finished.of_users(online_finished.ranked(s, worse), users)
+      for s in (0, 1)
+    ]
+    options = online_finished.OPTIONS
+    values = [
+      online_report.target_metrics(of, options.lists, options.k) for of in rows
+    ]
+    return np.mean([v['expected', 'mrr'].mean() for v in values])
+
+  system = block.systems['dien']
+  assert system.cells[key].value == pytest.approx(mean(5))
+  against = system.against['2ts'][key]
+  assert against.difference == pytest.approx(mean(5) - mean(0))
+  # Popularity and 2TS are shown on all users.
+  every = online_finished.USERS
+  assert block.systems['2ts'].cells[key].value == pytest.approx(mean(0, every))
+  popular = page.chapters[PLACE].rules['popularity'].cells[key].value
+  rows = online_finished.ranked(worse=online_finished.POPULAR)
+  values = online_report.target_metrics(rows, 30, 10)['expected', 'mrr']
+  assert popular == pytest.approx(values.mean())
+  assert 'rank a fixed sample of users' in document.markdown(page)

@@ -27,6 +27,7 @@ from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import candidates
 from twotsrec.evaluation import fitted
 from twotsrec.evaluation import labeled
+from twotsrec.evaluation import online_models
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import report as report_lib
@@ -54,13 +55,17 @@ def rank(
 
   A target belongs to the group of its event if events have groups, else to that
   of its user. Rows come in the order of the events, with `part` if the data
-  have behaviors; of data with labels they are impressions.
+  have behaviors; of data with labels they are impressions. With
+  `evaluation.online` it is the protocol of 2TS.
   """
   config, prepared, groups, _ = experiment
   evaluation = config.evaluation
   if _asked(experiment) == protocols.SHOWN:
     route = lambda targets: routes_of(experiment, ranker, targets)
     return labeled.rank(experiment, ranker, split, route, show)
+  if evaluation.online:
+    routes_of_held = lambda held: routes_of(experiment, ranker, held)
+    return online_models.rank(experiment, ranker, split, routes_of_held, show)
   targets, left_out = _held_out(experiment, split)
   routes = routes_of(experiment, ranker, targets)
   task, group = _sorted_by_group(
@@ -124,7 +129,8 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   if names:
     described['behaviors'] = list(names)
     described['strip_heldout'] = experiment.config.data.strip_heldout
-  return described
+  online = online_models.protocol(experiment) if evaluation.online else {}
+  return described | online
 
 
 def held_out(experiment: contracts.Experiment, split: str) -> int:
@@ -221,6 +227,8 @@ def rules(experiment: contracts.Experiment) -> dict[str, contracts.Ranker]:
   Those of `rules_of_histories`, or with behaviors the reminder rules, on what
   is trained on, and the models of `evaluation.rules`.
   """
+  if experiment.config.evaluation.online:  # shows them for both splits
+    return rules_of_histories(experiment, passes=2)
   if behaviors.names(experiment.prepared):
     return _with_fitted(experiment, _reminders(experiment))
   return rules_of_histories(experiment)
@@ -372,7 +380,10 @@ def make_metric(
   Raises:
     types.UserError: an unknown metric, or no events to select on.
   """
-  evaluation = dataclasses.replace(experiment.config.evaluation, bootstrap=0)
+  # One list of candidates is enough to select by.
+  evaluation = dataclasses.replace(
+    experiment.config.evaluation, bootstrap=0, online=False
+  )
   quick = experiment._replace(
     config=dataclasses.replace(experiment.config, evaluation=evaluation)
   )

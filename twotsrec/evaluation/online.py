@@ -26,6 +26,7 @@ from twotsrec.evaluation import tiles
 
 # Rows put in order before they are cut: a tile then has few users.
 _PIECE_ROWS = 1 << 15
+_COUNTED = ('better', 'tied', 'num_negatives')
 # Columns of a rule: ending of the counts, name of the number of candidates.
 _COLUMNS = {
   rules.ALL: ('', 'num_negatives'),
@@ -163,17 +164,32 @@ def rank_rule(
   among: Sequence[rules.Rule],
   evaluation: config.EvaluationConfig,
   progress: Callable[[int, int], None] | None = None,
+  routes: types.Route | None = None,
 ) -> dict[str, np.ndarray]:
-  """As `rank`, by a rule that stands beside a model."""
-  if ranker.params.tables['item'].get('popularity') is not None:
+  """As `rank`, by a rule that stands beside a model, or a model of histories.
+
+  `routes` are as in `rank_histories`.
+  """
+  if _is_popularity(ranker):
     # A product, whatever the history.
     splits = np.unique(np.asarray(prepared.split)[events]).tolist()
     counts = popularity(prepared, splits)
     return rank(counts, prepared, events, among, progress=progress)
   sizes = tiles.sizes_of(evaluation)
   return rank_histories(
-    ranker, prepared, events, among, sizes=sizes, progress=progress
+    ranker,
+    prepared,
+    events,
+    among,
+    sizes=sizes,
+    progress=progress,
+    routes=routes,
   )
+
+
+def _is_popularity(ranker: contracts.Ranker) -> bool:
+  one_for_all = isinstance(ranker.params, types.Params)
+  return one_for_all and 'popularity' in ranker.params.tables['item']
 
 
 def rank_histories(
@@ -184,24 +200,36 @@ def rank_histories(
   *,
   sizes: tiles.Sizes = tiles.SIZES,
   progress: Callable[[int, int], None] | None = None,
+  routes: types.Route | None = None,
 ) -> dict[str, np.ndarray]:
   """The same by a ranker of histories, each as it is just before the event.
 
-  No state moves. Goes over all items once for every rule.
+  No state moves. Goes over all items once, whatever the number of rules.
+  `routes`, leaves [T, K], say which plugins serve an event, as in
+  `ranking.Task`.
   """
-  facts = describe(prepared, events)
+  facts, columns = describe(prepared, events), _still(events.size)
   targets = prepared_data.Targets(events, facts['user'], facts['item'], events)
-  task = ranking.Task(ranker, prepared, targets)
-  by_rule, columns = [], _still(events.size)
+  order, routes = tiles.by_route(routes, events.size)
+  ordered = prepared_data.Targets(*(column[order] for column in targets))
+  counts = ranking.rank_rules(
+    ranking.Task(ranker, prepared, ordered, routes),
+    among,
+    sizes=sizes,
+    progress=progress,
+  )
+  back = np.argsort(order)
+  counts = counts._replace(
+    **{name: getattr(counts, name)[:, back] for name in _COUNTED},
+    positive_score=counts.positive_score[back],
+  )
   for rule in among:
-    by_rule.append(
-      ranking.rank_targets(task, rule, sizes=sizes, progress=progress)
-    )
     for first in range(0, events.size, _PIECE_ROWS):
       rows = slice(first, first + _PIECE_ROWS)
       part = prepared_data.Targets(*(column[rows] for column in targets))
       if (drawn := rule.excluded(part).fingerprint) is not None:
         columns['list'][rows] = drawn
+  by_rule = [counting.of_rule(counts, i) for i in range(len(among))]
   return _together(facts, columns, among, by_rule)
 
 

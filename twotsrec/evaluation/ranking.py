@@ -13,7 +13,7 @@ A model that scores shared candidates with less work (`types.Model.shared`, or
 comes too near to a held-out item is scored again (`rescoring`): ranks stay.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
 from typing import Any, NamedTuple
 
@@ -99,7 +99,31 @@ def rank_targets(
   Returns:
     Counts with leaves [T], of the one rule.
   """
-  by_rule = isinstance(among, rules.Rule)
+  one = (among,) if isinstance(among, rules.Rule) else among
+  return counting.of_rule(_rank(task, one, sizes, fold, progress), 0)
+
+
+def rank_rules(
+  task: Task,
+  among: Sequence[rules.Rule],
+  *,
+  sizes: tiles.Sizes = tiles.SIZES,
+  progress: Progress | None = None,
+) -> counting.Counts:
+  """Ranks every target under K rules, in one pass over the items.
+
+  Arguments are those of `rank_targets`. With a rule of `rules.past` the targets
+  of a user come in order of event wherever their routes are the same.
+
+  Returns:
+    Counts with leaves [K, T].
+  """
+  return _rank(task, tuple(among), sizes, None, progress)
+
+
+def _rank(task, among, sizes, fold, progress) -> counting.Counts:
+  """Counts [K, T] of a tuple of K rules, or [1, T] of lists."""
+  by_rule = isinstance(among, tuple)
   num_candidates = task.data.num_items if by_rule else among.shape[1]
   runs = tiles.row_runs(task.targets.user.size, task.routes)
   tiling = tiles.plan(max(run.size for run in runs), num_candidates, sizes)
@@ -112,8 +136,8 @@ def rank_targets(
   if by_rule and is_fast(task):
     fast = tiles.of_shared(task.ranker)
     cut = cut._replace(parts=_spread(cut.parts), fast=fast)
-  rank = _rank_by_rule if by_rule else _rank_lists
-  return counting.of_rule(rank(cut, among, fold, progress), 0)
+  rank = _rank_by_rules if by_rule else _rank_lists
+  return rank(cut, among, fold, progress)
 
 
 def is_fast(task: Task) -> bool:
@@ -143,23 +167,24 @@ def _spread(parts: list[Any]) -> list[Any]:
   return [parts[i] for i in place]
 
 
-def _rank_by_rule(cut, rule, fold, progress) -> counting.Counts:
+def _rank_by_rules(cut, among, fold, progress) -> counting.Counts:
   first = _score_targets(cut)
   positive = first.own
   step, state = (fold.step, fold.init(positive)) if fold else (None, None)
-  kept = _resumed(cut, progress, positive)
-  start = counting.begin(positive.size, 1, state, kept)
+  number = len(among)
+  kept = _resumed(cut, progress, positive, number)
+  start = counting.begin(positive.size, number, state, kept)
   left = [part for part in cut.parts if not start.done[part.rows[0]]]
   cut = cut._replace(parts=left)
-  parts = _tiles_of_items(cut, rule, first)
+  parts = _tiles_of_items(cut, among, first)
   total = positive.size
-  return counting.add_up(parts, total, 1, step, state, progress, start)
+  return counting.add_up(parts, total, number, step, state, progress, start)
 
 
-def _resumed(cut, progress, positive) -> dict[str, np.ndarray] | None:
-  """What was kept, if of whole tiles that had the same scores."""
+def _resumed(cut, progress, positive, number) -> dict[str, np.ndarray] | None:
+  """What was kept, if of whole tiles with the same scores and as many rules."""
   kept = progress.load() if isinstance(progress, counting.Kept) else None
-  if kept is None or kept['score'].shape != positive.shape:
+  if kept is None or kept['better'].shape != (number, *positive.shape):
     return None
   done = kept['done']
   if not np.array_equal(kept['score'][done], positive[done]):
@@ -169,20 +194,21 @@ def _resumed(cut, progress, positive) -> dict[str, np.ndarray] | None:
   return kept
 
 
-def _tiles_of_items(cut, rule, scored) -> Iterator[counting.Part]:
+def _tiles_of_items(cut, among, scored) -> Iterator[counting.Part]:
   """Second pass: tiles of users in order, each with all its tiles of items."""
   users, columns, width = cut.tiling
   num_items = cut.task.data.num_items
   for part in cut.parts:
     targets = prepared_data.Targets(*(x[part.rows] for x in cut.task.targets))
-    excluded = rule.excluded(targets)
+    excluded = [rule.excluded(targets) for rule in among]
     encoded = scored.encodings.pop(int(part.rows[0]), None)
     if encoded is None:
       encoded = _encode(cut, part, cut.fast)
     own = gathers.pad_rows(scored.own[part.rows], users)
     target = gathers.pad_rows(targets.item, users)
     size, ids = part.rows.size, tiles.item_ids(num_items, columns)
-    for tile, mask in zip(ids, excluded.masks(users, columns)):
+    every = zip(*(one.masks(users, columns) for one in excluded))
+    for tile, masks in zip(ids, every):
       scores = _score(cut, part, encoded, tile, cut.fast)
       if cut.fast:
         again = functools.partial(_score_again, cut, part)
@@ -195,12 +221,17 @@ def _tiles_of_items(cut, rule, scored) -> Iterator[counting.Part]:
       yield counting.Part(
         rows=part.rows,
         own=own,
-        number=[excluded.number],
-        tallies=[counting.tally(scores, own, target, bounds, (mask,))],
+        number=[one.number for one in excluded],
+        tallies=[counting.tally(scores, own, target, bounds, masks)],
         last=first + columns > num_items,
         scores=scores,
-        counts=~mask.excluded[:size] if isinstance(mask, rules.Pairs) else None,
+        counts=_counted(masks[0], size),
       )
+
+
+def _counted(mask, size) -> np.ndarray | None:
+  """The candidates of a fold, bool[size, C], which goes with one rule."""
+  return ~mask.excluded[:size] if isinstance(mask, rules.Pairs) else None
 
 
 def _score_again(cut, part, ids):

@@ -5,14 +5,18 @@ from twotsrec import fields
 from twotsrec import own
 from twotsrec import types
 from twotsrec.models import bert4rec
+from twotsrec.models import dien
 from twotsrec.models import din
 from twotsrec.models import din_original
 from twotsrec.models import gru4rec
+from twotsrec.models import gru4rec_tower
 from twotsrec.models import hstu
 from twotsrec.models import ligr
+from twotsrec.models import mimn
 from twotsrec.models import popularity
 from twotsrec.models import sasrec
 from twotsrec.models import sasrec_original
+from twotsrec.models import sum_pooling
 
 _MAKERS = {
   'popularity': popularity.make,
@@ -25,6 +29,10 @@ _MAKERS = {
   'bert4rec': bert4rec.make,
   'hstu': hstu.make,
   'ligr': ligr.make,
+  'sum_pooling': sum_pooling.make,
+  'gru4rec_tower': gru4rec_tower.make,
+  'dien': dien.make,
+  'mimn': mimn.make,
 }
 
 # Options a model takes besides name, width and compute_dtype.
@@ -39,6 +47,10 @@ OPTIONS = {
   'bert4rec': ('num_layers', 'num_heads', 'dropout'),
   'hstu': ('num_layers', 'num_heads', 'dropout'),
   'ligr': ('num_layers', 'num_heads', 'dropout'),
+  'sum_pooling': (),
+  'gru4rec_tower': (),
+  'dien': ('augru', 'auxiliary_weight'),
+  'mimn': ('memory_slots', 'auxiliary_weight'),
 }
 
 # Trained as a whole on graphs; see multi_behavior.py.

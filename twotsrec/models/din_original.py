@@ -14,10 +14,12 @@ Departure: u is D wide, since it is multiplied with e_t; in the code both are
 128, a 64 wide item joined by a 64 wide category.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from twotsrec import config
 from twotsrec import types
@@ -46,7 +48,43 @@ class Summary(NamedTuple):
   mask: jax.Array
 
 
-def _logits(params, summary, vectors, dtype):
+def init_attention(key: jax.Array, width: int) -> dict[str, Any]:
+  """Parameters of the attention network."""
+  return layers.init_mlp(key, (4 * width, *_HIDDEN, 1))
+
+
+def read(
+  params: dict[str, Any], items: jax.Array, mask: jax.Array, dtype: DTypeLike
+) -> Summary:
+  """What candidates attend to, of items f32[B, L, D]."""
+  kernel = params['dense_0']['kernel'].astype(dtype)
+  _, item, difference, _ = jnp.split(kernel, 4, axis=0)
+  items = items.astype(dtype)
+  return Summary(items, items @ (item - difference), mask)
+
+
+def of_candidates(
+  interests: Callable[[jax.Array], jax.Array], vectors: jax.Array
+) -> jax.Array:
+  """Interests f32[B, C, D] in candidates, shared ones in groups.
+
+  Args:
+    interests: f32[B, C, D] or f32[C, D] -> f32[B, C, D].
+    vectors: candidates, either of the two.
+  """
+  if vectors.ndim == 3:
+    return interests(vectors)
+  one = lambda vector: interests(vector[None])[:, 0]
+  made = jax.lax.map(one, vectors, batch_size=_CANDIDATES_AT_ONCE)
+  return jnp.swapaxes(made, 0, 1)
+
+
+def attention_logits(
+  params: dict[str, Any],
+  summary: Summary,
+  vectors: jax.Array,
+  dtype: DTypeLike,
+) -> jax.Array:
   """a_l of every candidate, f32[B, C, L], for e_t f32[B, C, D] or f32[C, D].
 
   The first layer is linear in concat[e_t, e_l, e_t - e_l, e_t * e_l], so only
@@ -80,7 +118,7 @@ def make(options: config.ModelConfig) -> types.Model:
     del context
     keys = jax.random.split(key, 4)
     extractor = {
-      'attention': layers.init_mlp(keys[1], (4 * width, *_HIDDEN, 1)),
+      'attention': init_attention(keys[1], width),
       'interest': layers.init_dense(keys[2], width, width),
     }
     classifier = layers.init_mlp(keys[3], (3 * width, *_HIDDEN, 1))
@@ -91,13 +129,10 @@ def make(options: config.ModelConfig) -> types.Model:
 
   def summarize(extractor, embedded, mask, *, key=None):
     del key  # no dropout
-    kernel = extractor['attention']['dense_0']['kernel'].astype(dtype)
-    _, item, difference, _ = jnp.split(kernel, 4, axis=0)
-    items = embedded.astype(dtype)
-    return Summary(items, items @ (item - difference), mask)
+    return read(extractor['attention'], embedded, mask, dtype)
 
   def interests(extractor, summary, vectors):
-    logits = _logits(extractor['attention'], summary, vectors, dtype)
+    logits = attention_logits(extractor['attention'], summary, vectors, dtype)
     logits = logits.astype(jnp.float32)
     mask = summary.mask[:, None, :]
     weights = logits
@@ -111,11 +146,8 @@ def make(options: config.ModelConfig) -> types.Model:
 
   def extract(extractor, summary, candidate_rows):
     vectors = candidate_rows['embedding']
-    if vectors.ndim == 3:
-      return types.Features(interests(extractor, summary, vectors), vectors)
-    one = lambda vector: interests(extractor, summary, vector[None])[:, 0]
-    plugged = jax.lax.map(one, vectors, batch_size=_CANDIDATES_AT_ONCE)
-    return types.Features(jnp.swapaxes(plugged, 0, 1), vectors)
+    each = lambda some: interests(extractor, summary, some)
+    return types.Features(of_candidates(each, vectors), vectors)
 
   def classify(classifier, features, candidate_rows):
     interest = features.plugged

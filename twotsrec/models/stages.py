@@ -60,7 +60,15 @@ def from_stages(stages: types.Stages) -> types.Model:
     features = stages.extract(net['extractor'], encoded, candidate_rows)
     return stages.classify(net['classifier'], features, candidate_rows)
 
-  positions = stages.summarize_positions
+  def beside(loss):
+    def auxiliary(net, rows, inputs, others) -> jax.Array:
+      embed = lambda of: stages.embed(net['embed'], of, inputs)
+      mask = inputs['history'] > 0
+      return loss(net['extractor'], embed(rows), mask, embed(others))
+
+    return auxiliary
+
+  positions, loss = stages.summarize_positions, stages.auxiliary
   return types.Model(
     init=stages.init,
     encode=encoder(stages.summarize),
@@ -69,4 +77,5 @@ def from_stages(stages: types.Stages) -> types.Model:
     stages=stages,
     any_length=stages.any_length,
     cloze=stages.cloze,
+    auxiliary=loss and beside(loss),
   )

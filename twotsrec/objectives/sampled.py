@@ -5,7 +5,7 @@ the aggregator's business.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,7 @@ def make(loss: Loss, model: types.Model) -> Objective:
     # Without a key, as in evaluation, nothing is dropped.
     keys = (None, None) if key is None else jax.random.split(key)
     history = rows.gather(params.tables['item'], batch.history)
-    inputs = _inputs(batch)
+    inputs = inputs_of(batch)
     encoded = encode(params.net, history, context, inputs, key=keys[0])
     score = lambda encoded, items: model.score(
       params.net, encoded, items, key=keys[1]
@@ -273,8 +273,8 @@ def _cooled(loss, score, encoded, batch, mask):
   return cooled, (encoded, inverse)
 
 
-def _inputs(batch):
-  """What `types.Model.encode` reads besides rows of the history."""
+def inputs_of(batch: types.Batch) -> dict[str, Any]:
+  """What a model encodes of a batch, as `types.Model.encode` takes it."""
   # A batch trains the plugin of each example's own group.
   own = batch.group[:, None]
   route = types.Route(own, jnp.ones(own.shape, jnp.float32))

@@ -40,6 +40,17 @@ def gru_step(
   Returns:
     f32[B, H], the next state.
   """
+  update, candidate = gru_gates(params, projected, state, dtype)
+  return (1.0 - update) * candidate + update * state
+
+
+def gru_gates(
+  params: dict[str, jax.Array],
+  projected: jax.Array,
+  state: jax.Array,
+  dtype: DTypeLike = jnp.float32,
+) -> tuple[jax.Array, jax.Array]:
+  """(z, c) of `gru_step`, f32[..., H] each: what is kept, and what is new."""
   width = state.shape[-1]
   recurrent = _affine(params, state, dtype)
   gates = jax.nn.sigmoid(
@@ -50,7 +61,7 @@ def gru_step(
   candidate = jnp.tanh(
     projected[..., 2 * width :] + reset * recurrent[..., 2 * width :]
   )
-  return (1.0 - update) * candidate + update * state
+  return update, candidate
 
 
 def gru(

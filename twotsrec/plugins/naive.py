@@ -31,12 +31,13 @@ def _attach(stages, plugins, weights):
 
     return run
 
-  positions = stages.summarize_positions
+  positions, auxiliary = stages.summarize_positions, stages.auxiliary
   return stages._replace(
     summarize=on('extractor', stages.summarize),
     extract=on('extractor', stages.extract),
     classify=on('classifier', stages.classify),
     summarize_positions=positions and on('extractor', positions),
+    auxiliary=auxiliary and on('extractor', auxiliary),
   )
 
 

@@ -3,7 +3,7 @@
 The route comes in `inputs['route']`, a `types.Route`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -120,6 +120,17 @@ def plugged(
     arguments = encoded.inner, candidate_rows
     return _by_route(run, encoded.route, arguments, key, own_candidates)
 
+  def auxiliary(net, rows, inputs, others):
+    route = inputs['route']
+    inputs = {k: v for k, v in inputs.items() if k != 'route'}
+
+    def run(route, given, others, key):
+      del key  # no dropout
+      loss: Any = attach(net, route).auxiliary
+      return loss(net['trunk'], *given, others)
+
+    return _by_route(run, route, ((rows, inputs), others), None)
+
   positions = encode_by(lambda model: model.encode_positions)
   return types.Model(
     init=init,
@@ -128,6 +139,7 @@ def plugged(
     encode_positions=positions if model.encode_positions else None,
     any_length=model.any_length,
     cloze=model.cloze,
+    auxiliary=auxiliary if model.auxiliary else None,
   )
 
 

@@ -55,6 +55,10 @@ MODELS: dict[str, dict[str, Any]] = {
   'gru4rec': {},
   'sasrec': {},
   'sasrec_original': _SASREC_ORIGINAL,
+  'sum_pooling': {},
+  'gru4rec_tower': {},
+  'dien': {},
+  'mimn': {},
 }
 
 

@@ -3,6 +3,7 @@
 from twotsrec import fields
 from twotsrec.evaluation import fitted
 from twotsrec.recipes import untrained
+from twotsrec.training import settings
 
 
 def _ranker(experiment, counted, params):
@@ -14,7 +15,8 @@ RECIPE = untrained.recipe(
   untrained.Kind(
     reads=(
       fields.Reads('data.*', but='data.history_length data.num_negatives'),
-      fields.Reads('groups.* model.name closed_form.* evaluation.*'),
+      fields.Reads('groups.* model.name closed_form.*'),
+      *settings.OFFLINE_OR_ONLINE,
     ),
     ranker=_ranker,
   )

@@ -33,6 +33,7 @@ from twotsrec import plugins
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.models import stages as stages_lib
+from twotsrec.objectives import beside
 from twotsrec.objectives import sampled as objectives
 from twotsrec.plugins import plugged
 from twotsrec.training import diagnostics
@@ -167,7 +168,7 @@ def learner(
   return contracts.Learner(
     init=lambda key: init(key, system.context, system.sizes),
     context=system.context,
-    loss=objectives.make(loss_of(config, system.sizes), model),
+    loss=beside.make(loss_of(config, system.sizes), model),
   )
 
 
@@ -224,7 +225,7 @@ def train_plugins(
   stands_on = contracts.Trunk(
     stages=trunk.stages,
     learner=learner(config, trunk, system),
-    loss_of=lambda s: objectives.make(loss, stages_lib.from_stages(s)),
+    loss_of=lambda s: beside.make(loss, stages_lib.from_stages(s)),
   )
   joined = learner(config, system.model, system)
   adam = updates.adam(config)

@@ -20,6 +20,7 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import prior_fit
+from twotsrec.objectives import beside
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
@@ -42,6 +43,8 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     prepared.num_users, prepared.num_items, config.data.history_length
   )
   trunk, name = models.make(config.model), config.model.name
+  if impressions.there_are(prepared):
+    beside.refuse('a log with labels', trunk)
   objectives.check_mix(pin.loss_of(config, sizes), trunk, sizes)
   system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
@@ -99,12 +102,14 @@ def _update(config, learner, source, system) -> updates.Update:
   """The update that `train.method` and `train.penalty` name."""
   method = config.train.method
   if method in sequential.NAMES:
+    beside.refuse(f'train.method {method!r}', system.model)
     return updates.in_sequence(
       config, system.model, system.sizes, learner, source
     )
   if method == 'separate':
     return updates.by_itself(config, learner, source)
   if config.train.penalty != 'none':
+    beside.refuse(f'train.penalty {config.train.penalty!r}', system.model)
     return updates.penalized(config, system.model, learner, source)
   adam = updates.adam(config)(config.train.learning_rate)
   return updates.aggregated(config, learner, source, adam)

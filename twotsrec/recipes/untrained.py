@@ -22,7 +22,9 @@ from twotsrec.training import summary
 # What a model of several behaviors reads.
 OF_BEHAVIORS = (
   fields.Reads('data.*', but='data.num_negatives data.negative_*'),
-  fields.Reads('groups.* model.name evaluation.* discovery.*'),
+  fields.Reads(
+    'groups.* model.name evaluation.* discovery.*', but='evaluation.online'
+  ),
 )
 
 

@@ -177,9 +177,10 @@ def forecast(
   time_taken = progress.duration(seconds)
   text = f'ranking {which} items takes the model about {time_taken}'
   if seconds > _LONG:
+    lists = ', evaluation.candidates=sampled short lists, both'
     text += (
-      ' (evaluation.users=N ranks a fixed sample of N users,'
-      ' evaluation.candidates=sampled short lists, both in a new --workdir)'
+      ' (evaluation.users=N ranks a fixed sample of N users'
+      f'{"" if evaluation.online else lists} in a new --workdir)'
     )
   return text
 

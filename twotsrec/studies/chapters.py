@@ -8,6 +8,7 @@ from twotsrec.studies import online
 from twotsrec.studies import plans
 from twotsrec.studies import results
 from twotsrec.studies import study as study_lib
+from twotsrec.studies import timings
 
 
 def collect(
@@ -27,7 +28,7 @@ def collect(
     read = lambda run, report: offline.read(measures, report)
     measure = functools.partial(offline.measure, measures)
   else:
-    read = lambda run, report: online.read(run.seed, report)
+    read = lambda run, report: timings.read(run.seed, report)
     measure = functools.partial(online.measure, measures)
   runs: dict[str, list[study_lib.Run]] = {}
   done: dict[study_lib.Run, results.Finished] = {}

@@ -35,28 +35,6 @@ METRICS = ('mrr', 'recall@10')
 COLUMNS = tuple((rule, metric) for rule in RULES for metric in METRICS)
 
 
-class Timing(NamedTuple):
-  """Epochs and seconds of the parts of a run that serve."""
-
-  seed: int
-  stage1_epochs: int  # chosen; 0 without a stage 1
-  stage1_trials: dict[str, float]  # validation MRR by epochs
-  stage1_seconds: float  # of the chosen length
-  network_epochs: dict[str, int]
-  network_seconds: float
-  epoch_seconds: float  # of one epoch of every part, stage 1 included
-  compile_seconds: float  # of the whole run, as the next
-  evaluation_seconds: float | None
-
-
-class Report(NamedTuple):
-  """What is read of the report of a 2TS run."""
-
-  digest: str  # of its data
-  options: dict[str, Any]  # of its online report
-  timing: Timing
-
-
 class Activity(NamedTuple):
   """Users by train events and the fitted power law; None if nothing fits."""
 
@@ -73,6 +51,7 @@ class Details(NamedTuple):
 
   options: online_report.Options  # of all online reports
   lists: int  # sampled candidates beside an item
+  digest: str  # of the lists of all test events; '' without any
   test: dict[str, dict[str, Any]]  # see `System.test`
   two_time: Any  # settings of the reference, which divide users for all
   inactive: int  # users, by train events, likewise the next three
@@ -98,35 +77,6 @@ class System(NamedTuple):
   states: dict[str, np.ndarray]
 
 
-def read(seed: int, report: Mapping[str, Any]) -> Report:
-  """What documents show of a report; KeyError if it is damaged."""
-  choice, training, parts = report['two_time'], report['training'], {}
-  stage1 = choice['stage1_epochs']
-  for phase, trained in training['phases'].items():
-    network, _, tried = phase.rpartition('_')
-    if not tried.isdecimal():
-      network, tried = phase, str(stage1)
-    # Of several lengths of stage 1 only the chosen one serves.
-    if network != 'stage1' and int(tried) == stage1:
-      parts[network] = trained
-  each = sum(part['seconds'] / part['epochs'] for part in parts.values())
-  if stage1:
-    each += choice['stage1_seconds'] / stage1
-  timing = Timing(
-    seed=seed,
-    stage1_epochs=stage1,
-    stage1_trials=choice['stage1_trials'],
-    stage1_seconds=choice['stage1_seconds'],
-    network_epochs={name: part['epochs'] for name, part in parts.items()},
-    network_seconds=sum(part['seconds'] for part in parts.values()),
-    epoch_seconds=each,
-    compile_seconds=training['compile_seconds'],
-    evaluation_seconds=training['evaluation_seconds'],
-  )
-  options = report['online']['model']['test']['options']
-  return Report(report['protocol']['dataset_digest'], options, timing)
-
-
 def measure(
   measures: study_lib.Online,
   plan: plans.Plan,
@@ -146,6 +96,7 @@ def measure(
     **given | {'threshold': chosen.threshold, 'edges': tuple(given['edges'])}
   )
   systems = _systems(plan, done, options)
+  digest = _digest(plan, done)
   against = {
     reference: differences(systems, reference, resamples)
     for reference in references
@@ -180,7 +131,7 @@ def measure(
   return results.Numbers(
     details=_details(
       plans.workdir(plan, first), chosen, options, systems, references[0]
-    ),
+    )._replace(digest=digest),
     rules={POPULARITY: measured[POPULARITY]},
     blocks={'': results.block(plan, first.place, measured, judged)},
   )
@@ -199,10 +150,36 @@ def _systems(plan, done, options) -> dict[str, System]:
         ' (dataset_digest differs), so they cannot be compared; train them on'
         ' the same'
       )
-  of_seed = {k: v for seeds in workdirs.values() for k, v in seeds.items()}
+  # Of all test events, not of a sample of users.
+  most = max(finished.details.timing.events for finished in done.values())
+  of_seed = {
+    run.seed: plans.workdir(plan, run)
+    for run, finished in done.items()
+    if finished.details.timing.events == most
+  }
   return {POPULARITY: of_runs(of_seed, options, popularity=True)} | {
     system: of_runs(seeds, options) for system, seeds in workdirs.items()
   }
+
+
+def _digest(plan, done) -> str:
+  """The digest of the lists that all runs with all test events have ranked.
+
+  Raises:
+    types.UserError: runs that ranked other lists of the same events.
+  """
+  lists: dict[int, tuple[str | None, study_lib.Run]] = {}
+  for run, finished in done.items():
+    events, digest = finished.details.timing.events, finished.details.lists
+    there, first = lists.setdefault(events, (digest, run))
+    if there != digest:
+      raise types.UserError(
+        f'{plans.workdir(plan, run)} ranked other candidates than'
+        f' {plans.workdir(plan, first)} (lists_digest differs), so they cannot'
+        ' be compared; train both with the same two_time.evaluation_lists and'
+        ' evaluation.seed'
+      )
+  return lists[max(lists)][0] or ''
 
 
 def _details(workdir, chosen, options, systems, reference) -> Details:
@@ -216,6 +193,7 @@ def _details(workdir, chosen, options, systems, reference) -> Details:
   return Details(
     options=options,
     lists=options.lists,
+    digest='',
     test=systems[POPULARITY].test,
     two_time=chosen,
     inactive=int(np.sum(~active)),
@@ -336,13 +314,22 @@ def tabulate(
 
 
 def _pooled(first: System, second: System) -> list[comparison.System]:
-  """Both over their common seeds, if any; popularity has those of all."""
+  """Both over their common seeds, if any; popularity has those of all.
+
+  They are taken on the users that both have ranked.
+  """
   seeds = [seed for seed in first.tables if seed in second.tables]
   return [
-    comparison.pool(system.tables[seed] for seed in seeds)
-    for system in (first, second)
+    comparison.pool(_of_users(system.tables[k], other.tables[k]) for k in seeds)
+    for system, other in ((first, second), (second, first))
     if seeds
   ]
+
+
+def _of_users(table: comparison.Table, other: comparison.Table):
+  """The users of a table that another has too."""
+  chosen = np.isin(table.users, other.users)
+  return comparison.Table(*(column[chosen] for column in table))
 
 
 def differences(

@@ -264,11 +264,13 @@ def after_stage1(reference: str) -> Follows:
 
 def stage1_source(plan: Plan, run: study_lib.Run) -> str | None:
   """The system whose stage 1 a run has; None without stage 1."""
+  from twotsrec import recipes
   from twotsrec.data import stream_jobs
 
   def leaves_windows(system: str) -> bool | None:
-    options = settings(plan, run._replace(system=system)).two_time
-    if options.variant in config_lib.ONE_STAGE:
+    made = settings(plan, run._replace(system=system))
+    options, of_2ts = made.two_time, recipes.of(made).section(made)
+    if of_2ts != 'two_time' or options.variant in config_lib.ONE_STAGE:
       return None  # without stage 1
     return stream_jobs.leaves_windows(options)
 

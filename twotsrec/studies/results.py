@@ -101,7 +101,7 @@ class Finished(NamedTuple):
 
   data: dict[str, Any]  # counts of the dataset
   training: Training
-  details: Any  # of `offline.read` or `online.read`
+  details: Any  # of `offline.read` or `timings.read`
 
 
 class Tuning(NamedTuple):

@@ -146,6 +146,20 @@ def runs(*axes: str) -> tables.Section:
 # ---- 2TS
 
 
+def _event_milliseconds(runs) -> str:
+  """The mean over the runs that tell it."""
+  given = [r.event_milliseconds for r in runs if r.event_milliseconds]
+  return f'{sum(given) / len(given):.3g}' if given else '-'
+
+
+# Columns: what a system costs, and how much it ranks.
+COSTS = (
+  tables.cost('s per epoch', tables.averaged('epoch_seconds', '{:.2f}')),
+  tables.cost('ms per test event', _event_milliseconds),
+  tables.cost('test events', lambda runs: f'{runs[0].events:,}'),
+)
+
+
 def about_users(page: document.Page, chapter: results.Chapter) -> Iterator[str]:
   """Counts of a dataset, and how the threshold of 2TS divides its users."""
   del page
@@ -227,9 +241,10 @@ def training(table: str, reference: str) -> tables.Section:
     tables.cost('stage 1 s', average('stage1_seconds')),
     tables.cost('network epochs', _network_epochs),
     tables.cost('networks s', average('network_seconds')),
-    tables.cost('s per epoch', tables.averaged('epoch_seconds', '{:.2f}')),
+    COSTS[0],
     tables.cost('compile s', average('compile_seconds')),
     tables.cost('evaluation s', average('evaluation_seconds')),
+    *COSTS[1:],
   )
   show = tables.table(
     table, columns, title='Training', with_rules=False, with_missing=False
@@ -248,8 +263,30 @@ def training(table: str, reference: str) -> tables.Section:
         'Validation MRR of the network of inactive users by epochs of stage 1,'
         f' for each seed: {"; ".join(trials)}.'
       )
+    yield from _lists(chapter)
 
   return section
+
+
+def _lists(chapter) -> Iterator[str]:
+  """What all rows have ranked, and which have ranked a sample of users."""
+  digest, every = chapter.details.digest, chapter.details.test[results.ALL]
+  if digest:
+    yield (
+      f'All systems rank the same sampled lists: of {every["events"]:,} test'
+      f' events they have the digest `{digest}`.'
+    )
+  [block] = chapter.blocks.values()
+  if any(
+    runs[0].events < every['events']
+    for system in block.systems.values()
+    if system and (runs := system.trainings)
+  ):
+    yield (
+      'Systems with fewer test events than that rank a fixed sample of users'
+      ' (evaluation.users); differences are of the users that both systems'
+      ' rank.'
+    )
 
 
 def _network_epochs(runs) -> str:

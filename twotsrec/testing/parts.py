@@ -133,6 +133,7 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
     `encode_positions` gives at the last position what `encode` gives. A model
     that fills in hidden items (`cloze`) gives there, if that item is hidden,
     what `encode` gives of the history before it, whatever the item is.
+  * `auxiliary`, if there is one, is a number per example with finite gradients.
 
   Args:
     model: to be checked.
@@ -172,6 +173,22 @@ def check_model(model: types.Model, *, reads_history: bool = True) -> None:
     _close(faster(tight, every), shared[1:])
   if model.encode_positions is not None:
     _check_positions(model, params, history)
+  if model.auxiliary is not None:
+    _check_auxiliary(model.auxiliary, params, history)
+
+
+def _check_auxiliary(auxiliary, params, history):
+  """A loss beside the ranking, of a history and items that did not come."""
+  others = np.where(history > 0, _SIZES.num_items + 1 - history, 0)
+
+  def values(params):
+    look = lambda ids: rows.gather(params.tables['item'], ids)
+    inputs = {'history': history}
+    return auxiliary(params.net, look(history), inputs, look(others))
+
+  chex.assert_shape(jax.eval_shape(values, params), (len(history),))
+  total = lambda params: jnp.sum(values(params))
+  chex.assert_tree_all_finite(jax.jit(jax.value_and_grad(total))(params))
 
 
 def _check_positions(model, params, history):

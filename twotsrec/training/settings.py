@@ -28,15 +28,27 @@ _WITHOUT_PLUGIN = fields.read_if('plugin.name', 'none')
 _WITH_PRIOR = fields.read_unless('prior.terms', ())
 _BY_PARTS = fields.read_unless('behavior.aggregate', 'loss')
 
+# Of a recipe that ranks by either protocol, that of 2TS has its own candidates.
+OFFLINE_OR_ONLINE = (
+  Reads('evaluation.*', but='evaluation.candidates evaluation.num_candidates'),
+  Reads(
+    'evaluation.candidates evaluation.num_candidates',
+    read=fields.read_if('evaluation.online', False),
+  ),
+  Reads(
+    'two_time.evaluation_lists', read=fields.read_if('evaluation.online', True)
+  ),
+)
 SEQUENCE = (
   Reads('data.* groups.* model.* aggregator.* train.* plugin.*'),
-  Reads('routing.* evaluation.* augment.* prior.*'),
+  Reads('routing.* augment.* prior.*'),
+  *OFFLINE_OR_ONLINE,
   Reads('closed_form.neighbors closed_form.shrinkage', read=_WITH_PRIOR),
 )
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* fusion.* head.* behavior.*'),
   Reads('plugin.*', but='plugin.transfer'),
-  Reads('evaluation.* discovery.*'),
+  Reads('evaluation.* discovery.*', but='evaluation.online'),
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
     'train.batch_size train.learning_rate train.beta2 train.epochs'
@@ -66,7 +78,8 @@ TWO_TIME_SCALE = (
   ),
   Reads(
     'evaluation.*',
-    but='evaluation.candidates evaluation.num_candidates evaluation.users',
+    but='evaluation.candidates evaluation.num_candidates evaluation.users'
+    ' evaluation.online',
   ),
 )
 

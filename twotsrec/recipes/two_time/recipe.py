@@ -37,9 +37,8 @@ from twotsrec.data import stream_jobs
 from twotsrec.evaluation import movement
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online
-from twotsrec.evaluation import online_report
+from twotsrec.evaluation import online_models
 from twotsrec.evaluation import players as players_lib
-from twotsrec.evaluation import protocols
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
@@ -47,7 +46,6 @@ from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import threshold
 from twotsrec.serving import two_time_ranker
 from twotsrec.serving import two_time_states
-from twotsrec.training import online_rows
 from twotsrec.training import settings
 from twotsrec.training import summary
 
@@ -177,16 +175,7 @@ def rank(
     ranks = online.rank_rule(
       ranker, prepared, held_out, among, config.evaluation, progress=show
     )
-  with_past = protocols.counts_past(prepared)
-  part, rows = online_report.for_run_report(
-    ranks, prepared, experiment.groups, config.evaluation, with_past
-  )
-  return contracts.Ranked(
-    part=part,
-    rows=rows,
-    protocols={'online': _online_part(experiment, ranks)},
-    events=online_rows.kept(ranks),
-  )
+  return online_models.ranked(experiment, ranks, _section(experiment, ranks))
 
 
 def _queries(experiment, ranker, split) -> online.Queries:
@@ -202,7 +191,7 @@ def _queries(experiment, ranker, split) -> online.Queries:
   return online.Queries(blocks, item)
 
 
-def _online_part(experiment, ranks):
+def _section(experiment, ranks):
   """The paper's metrics by bucket, and how far states move.
 
   `share_left_out` of the events have an item that training has in windows left
@@ -210,19 +199,9 @@ def _online_part(experiment, ranks):
   """
   options, prepared = experiment.config.two_time, experiment.prepared
   divided = any(p.name == 'active' for p in stream_jobs.PARTS[options.variant])
-  evaluation = experiment.config.evaluation
-  section = online_report.build(
-    ranks,
-    online_report.Options(
-      # A small catalog has fewer others than a list has places.
-      lists=min(options.evaluation_lists, prepared.num_items - 1),
-      threshold=options.threshold if divided else None,
-      resamples=evaluation.bootstrap,
-      seed=evaluation.seed,
-    ),
-  )
+  threshold = options.threshold if divided else None
   left_out = stream_jobs.left_out_items(prepared, options)[ranks['item']]
-  return section | {
+  return online_models.section(experiment, ranks, threshold) | {
     'movement': movement.curves(ranks, options.threshold),
     'share_left_out': float(np.mean(left_out)),
   }
@@ -233,11 +212,9 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   options = experiment.config.two_time
   return {
     **offline.protocol(experiment, split),
-    **protocols.of_streams(experiment.prepared),
+    **online_models.protocol(experiment),
     'variant': options.variant,
     'order': 'online: an event is scored, then it moves the state',
-    'candidate_lists': options.evaluation_lists,
-    'lists_seed': experiment.config.evaluation.seed,
     'selection': 'validation mrr of each network',
   }
 
