@@ -188,7 +188,10 @@ def test_grad_transfer_steps_along_the_labels():
   options = config_lib.TrainConfig(method='grad_transfer', inner_rate=1e-12)
   sizes = types.Sizes(12, 20, LENGTH)
   state = sequential.init(jax.random.key(0), params, model, sizes, options)
-  gradient = sequential.make_gradient(model, _source().sizes, options)
+  objective = objectives.make(objectives.Loss(), model)
+  gradient = sequential.make_gradient(
+    model, objective, _source().sizes, options
+  )
   _, _, sums, counts = jax.jit(gradient)(
     params, {}, stacked, state, jax.random.key(1)
   )
