@@ -369,9 +369,8 @@ def make_metric(
 ) -> Callable[[Any], dict[str, Any]]:
   """params -> {metric: value, metric_by_group: values}, for selection.
 
-  `group_auc` is the mean of the groups' AUC: every group counts the same, but
-  for empty ones, which have none. `group_ndcg@10` and so on are such means of
-  other metrics, and `worst_ndcg@10` is that of the worst group.
+  `group_auc`, `group_ndcg@10` and so on are means over the groups, all counting
+  the same but for empty ones; `worst_ndcg@10` is that of the worst group.
 
   Args:
     experiment: data and protocol.
@@ -407,10 +406,7 @@ def make_metric(
     part = rank(quick, ranker_of(params), train.select_on).part
     values = {k: part['overall'][k]['value'] for k in ranked}
     by_group = {k: [g[k]['value'] for g in part['groups']] for k in ranked}
-    found = {
-      **values,
-      **{f'{k}_by_group': v for k, v in by_group.items()},
-    }
+    found = values | {f'{k}_by_group': v for k, v in by_group.items()}
     for name in sorted({'group_auc', train.select_metric} & over.keys()):
       k, of = over[name]
       some = [value for value in by_group[k] if value is not None]
