@@ -335,7 +335,9 @@ def test_a_named_dataset_records_its_columns(tmp_path, monkeypatch):
   monkeypatch.setitem(datasets.DATASETS, 'tiny', known)
   wanted = pipeline.Options(dataset='tiny', data_root=str(tmp_path))
   recorded = pipeline.prepare(wanted).manifest['options']
-  assert recorded['columns'] == columns._asdict()
+  named = columns._asdict()
+  del named['label']  # there where a table has one: older caches keep names
+  assert recorded['columns'] == named
 
 
 def test_a_table_records_how_it_was_read(tmp_path):
