@@ -36,6 +36,7 @@ ONE_STAGE = ('single_stage', 'single_stage_plus')
 VARIANTS = (
   '2ts', '2ts_plus', *ONE_STAGE, 'two_gru', 'one_gru', 'window_gru',
   'frozen_user', 'ccf',
+  'shrunk', 'shrunk_plus',
 )  # fmt: skip
 STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
 CANDIDATES = (
