@@ -68,6 +68,7 @@ _TRIED = read_if('two_time.threshold_rule', 'validation')
 _UPDATED = read_unless('two_time.cell', 'lstm')
 _DRAWN = read_if('two_time.pool', 'event')
 _STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
+_SHRUNK = read_if('routing.mode', 'shrunk')
 _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
 _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
@@ -276,9 +277,11 @@ class TwoTimeConfig:
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
-  mode: str = one_of('frozen', 'dynamic', 'soft')  # training group; activity
+  # Training group; activity; both neighbors; less of it where data are few.
+  mode: str = one_of('frozen', 'dynamic', 'soft', 'shrunk')  # data/routing.py
   cold: str = one_of('group1', 'trunk')  # users without any history
   hysteresis: float = at_least(0, 0.1)  # dynamic: share beyond a border
+  shrinkage: float = at_least(0, 0.0, _SHRUNK)  # Q / V, samples; 0: estimated
 
 
 @dataclasses.dataclass

@@ -278,6 +278,7 @@ TOGETHER = [
     for path, value in (
       ('aggregator.table_gradients', 'rows'),
       ('routing.mode', 'soft'),
+      ('routing.mode', 'shrunk'),
       ('routing.cold', 'trunk'),
     )
   ),

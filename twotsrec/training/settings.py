@@ -151,6 +151,7 @@ def _check_separate(config):
   refused: tuple[tuple[str, Any, str], ...] = (
     ('aggregator.table_gradients', 'rows', 'is for a table that groups share'),
     ('routing.mode', 'soft', 'blends plugins of one trunk'),
+    ('routing.mode', 'shrunk', 'weighs plugins against their trunk'),
     ('routing.cold', 'trunk', 'is the model without its plugin'),
   )
   values = {path: value for path, _, value in fields.walk(config)}

@@ -183,7 +183,7 @@ def with_plugins(
   aggregator = aggregators.make(config.aggregator)
   rate = config.plugin.trunk_learning_rate
   sizes, widths = source.sizes, source.widths
-  plugin_loss = trunk_loss = _plugin_loss(config, trunk)
+  own_loss = trunk_loss = plugin_loss(config, trunk)
   trunk_gradient = None
   if not rate:
     trunk_gradient = plugin_steps.frozen_trunk
@@ -194,7 +194,7 @@ def with_plugins(
       bare, aggregator, sizes, 'explicit', widths
     )
   gradient = plugin_steps.make_gradient(
-    plugin_loss, trunk_gradient, aggregator, sizes, widths
+    own_loss, trunk_gradient, aggregator, sizes, widths
   )
   post = None
   if rate:  # else no table moves
@@ -214,16 +214,18 @@ def with_plugins(
   )
 
 
-def _plugin_loss(config, trunk):
+def plugin_loss(
+  config: config_lib.Config, trunk: contracts.Trunk
+) -> plugin_steps.PluginLoss:
   """Mean loss of one group's examples, the group's plugin attached."""
   plugin = plugins.make(config.plugin)
 
-  def plugin_loss(params, own, context, batch, key):
+  def group_loss(params, own, context, batch, key):
     stages = plugin.attach(trunk.stages, trees.take(own, None), jnp.ones(1))
     loss = steps.make_group_loss(trunk.loss_of(stages))
     return loss(params, context, batch, key)
 
-  return plugin_loss
+  return group_loss
 
 
 def _loss_of(learner: contracts.Learner) -> Callable[..., jax.Array]:
