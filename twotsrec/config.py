@@ -38,6 +38,7 @@ ONE_STAGE = ('single_stage', 'single_stage_plus')
 VARIANTS = (
   '2ts', '2ts_plus', *ONE_STAGE, 'two_gru', 'one_gru', 'window_gru',
   'frozen_user', 'ccf',
+  'shrunk', 'shrunk_plus',
 )  # fmt: skip
 STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
 CANDIDATES = (
@@ -86,6 +87,7 @@ _TRIED = read_if('two_time.threshold_rule', 'validation')
 _UPDATED = read_unless('two_time.cell', 'lstm')
 _DRAWN = read_if('two_time.pool', 'event')
 _STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
+_SHRUNK = read_if('routing.mode', 'shrunk')
 _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
 _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
@@ -357,10 +359,12 @@ class TwoTimeConfig:
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
-  mode: str = one_of('frozen', 'dynamic', 'soft')  # training group; activity
+  # Training group; activity; both neighbors; less of it where data are few.
+  mode: str = one_of('frozen', 'dynamic', 'soft', 'shrunk')  # data/routing.py
   cold: str = one_of('group1', 'trunk')  # users without any history
   hysteresis: float = at_least(0, 0.1)  # dynamic: share beyond a border
   groups: int = at_least(0, 0)  # have plugins, the least active; 0: all
+  shrinkage: float = at_least(0, 0.0, _SHRUNK)  # Q / V, samples; 0: estimated
 
 
 @dataclasses.dataclass

@@ -54,6 +54,8 @@ LABELS = {
   'single_stage': '2TS-SingleStage',
   'single_stage_plus': '2TS-Plus-SingleStage',
   'frozen_user': '2TS, active users frozen',
+  'shrunk': 'shrunk start, one network',
+  'shrunk_plus': 'shrunk start, one network, Plus',
   '2ts_paper': '2TS, no hold-out',
   '2ts_plus_paper': '2TS-Plus, no hold-out',
   '2ts_shared_w': '2TS-Plus, one W',
@@ -142,6 +144,8 @@ TABLES = {
       '2ts', '2ts_plus', 'single_stage', 'two_gru', 'one_gru', 'window_gru',
       'frozen_user', 'single_stage_plus', '2ts_paper', '2ts_plus_paper',
       '2ts_shared_w',
+      'shrunk',
+      'shrunk_plus',
     ),
     title='Ablation',
     parts=(

@@ -6,7 +6,8 @@ r"""2TS on ml-1m: embeddings, then two recurrent networks.
 A variant is named after a colon,
 `--config=configs/two_time_scale/ml1m.py:2ts_plus`:
   the paper's  2ts, 2ts_plus, ccf, single_stage, two_gru
-  of ours      one_gru, window_gru, frozen_user, single_stage_plus
+  of ours      one_gru, window_gru, frozen_user, single_stage_plus, shrunk,
+               shrunk_plus (one network, starts weighed by what is known)
   its wording  2ts_paper, 2ts_plus_paper (stage 1 on all train events, nothing
                replayed), 2ts_shared_w (one W)
   baselines    sasrec, gru4rec, din, sum_pooling, gru4rec_tower, dien, mimn,

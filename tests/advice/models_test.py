@@ -30,6 +30,7 @@ from twotsrec.aggregators import blocks
 from twotsrec.aggregators import linear
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import fitted
@@ -49,9 +50,18 @@ from twotsrec.ops import contrastive
 from twotsrec.plugins import plugged
 from twotsrec.serving import recommend
 from twotsrec.training import phases
+from twotsrec.training import plugin_spread
 from twotsrec.training import steps
 
 SIZES = types.Sizes(12, 30, 5)
+SUMS = np.ones((2, 2, 3))
+
+
+def shrunk(shrinkage: float, mode: str) -> types.Route:
+  """Routes of two users of the random log."""
+  options = config_lib.RoutingConfig(mode=mode, shrinkage=shrinkage)
+  two = np.array([4, 9])
+  return routing.of_histories(two, worlds.log()[1], 'user_seq_len', options)
 
 
 def experiment(
@@ -411,6 +421,18 @@ CALLS = [
       ('use frozen or dynamic', (1, [PARAMS] * 3)),
       ('plugin.select=global', (2, PARAMS)),
     )
+  ),
+  Call(
+    'routing.mode shrunk needs the ratio of noise to',
+    lambda folder: shrunk(0.0, 'shrunk'),
+    'or use frozen, (dynamic) or soft',
+    lambda folder, mode: shrunk(0.0, mode),
+  ),
+  Call(
+    'routing.mode shrunk needs two batches or more',
+    lambda folder: plugin_spread.spread(SUMS, np.array([[3, 0], [3, 2]])),
+    'lower train.batch_size or groups.num_groups',
+    lambda folder: plugin_spread.spread(SUMS, np.array([[3, 1], [3, 1]])),
   ),
   Call(
     'the model gives NaN scores, so nothing can be',

@@ -285,6 +285,11 @@ TOGETHER = [
     [to('routing.groups', ..., r'for all to (\d+)')],
   ),
   Case(
+    'routing.groups is {}, but routing.mode shrunk weighs',
+    [LIGHT, TRUNK, 'routing.groups=1', "routing.mode='shrunk'"],
+    [default('routing.groups', 'leave routing.groups out')],
+  ),
+  Case(
     'routing.groups is {}, but train.method separate has',
     ["train.method='separate'", 'routing.groups=1'],
     [default('routing.groups', 'leave routing.groups out')],
@@ -340,6 +345,7 @@ TOGETHER = [
     for path, value in (
       ('aggregator.table_gradients', 'rows'),
       ('routing.mode', 'soft'),
+      ('routing.mode', 'shrunk'),
       ('routing.cold', 'trunk'),
     )
   ),

@@ -13,6 +13,7 @@ from twotsrec import types
 from twotsrec.theory import bounds
 from twotsrec.theory import estimates
 from twotsrec.theory import power_law
+from twotsrec.theory import shrunk
 from twotsrec.theory import simulation
 from twotsrec.theory import user_vectors
 from twotsrec.theory import worlds
@@ -59,6 +60,20 @@ def further(config):
 
 # Words, a call, what is refused, a pattern, and what it means (... its number).
 CASES = [
+  (
+    'no weight follows from Q = {} and V = {}',
+    lambda q: shrunk.weight(3, q, 1.0),
+    -1.0,
+    'and the numbers of events (not negative)',
+    1.0,
+  ),
+  (
+    'the variance of the tastes must be positive',
+    lambda v: shrunk.beta(2.0, 1.0, v),
+    0.0,
+    'must be (positive)',
+    1.0,
+  ),
   (
     'all of them must be positive',
     lambda c: bounds.prop_a1_Q(1.0, 1.0, c),

@@ -223,6 +223,16 @@ TIMES = [
     [to('two_time.threshold', ..., r'raise two_time\.threshold to (\d+)')],
   ),
   Case(
+    'no user has more train events, so',
+    [*STREAMS, "two_time.variant='shrunk'"],
+    [to('two_time.window', ..., r'choose \d+ to (\d+)')],
+  ),
+  Case(
+    'no user has more train events, so',
+    [*STREAMS, "two_time.variant='shrunk'"],
+    [to('two_time.variant', 'one_gru', 'use two_time.variant=one_gru')],
+  ),
+  Case(
     'train events, so nobody is more active',
     [*STREAMS[:-1], on('alike')],
     [to('two_time.variant', 'one_gru', 'use two_time.variant=one_gru')],

@@ -182,7 +182,22 @@ def test_a_blend_of_a_user_at_the_middle_is_half_and_half():
   )
 
 
-@pytest.mark.parametrize('mode', routing.MODES)
+def test_a_plugin_is_weighed_by_the_samples_of_its_group():
+  groups = _groups([5, 20])._replace(sizes=np.array([30, 300, 30_000]))
+  options = {'mode': 'shrunk', 'shrinkage': 200.0}
+  routed = _route([3, 3, 90, 7], [2, -1, 0, -1], groups, **options)
+  frozen = _route([3, 3, 90, 7], [2, -1, 0, -1], groups, mode='frozen')
+  np.testing.assert_array_equal(routed.groups, frozen.groups)
+  sizes = groups.sizes[routed.groups]
+  expected = (sizes + 1) / (sizes + 1 + 200.0)
+  np.testing.assert_allclose(routed.weights, expected, rtol=1e-6)
+  strengths = routing.strengths(groups, RoutingConfig(**options))
+  assert 0 < strengths[0] < strengths[1] < strengths[2] < 1
+  with pytest.raises(types.UserError, match='estimates where it trains with'):
+    _route([3], 0, groups, mode='shrunk')
+
+
+@pytest.mark.parametrize('mode', ['frozen', 'dynamic', 'soft', 'shrunk'])
 def test_users_without_history_get_the_first_group_or_the_trunk(mode):
   groups = _groups([1, 2])
   for cold, weight in (('group1', 1.0), ('trunk', 0.0)):
@@ -191,11 +206,12 @@ def test_users_without_history_get_the_first_group_or_the_trunk(mode):
       np.array([0, 1]),
       np.array([2, 0]),
       groups,
-      RoutingConfig(mode=mode, cold=cold),
+      RoutingConfig(mode=mode, cold=cold, shrinkage=2.0),
     )
+    full = 0.5 if mode == 'shrunk' else 1.0  # of groups of one sample
     assert routed.groups[0].tolist() == [0] * routed.groups.shape[1]
-    assert routed.weights[0].sum() == routed.weights[0, 0] == weight
-    assert routed.weights[1].sum() == 1.0
+    assert routed.weights[0].sum() == routed.weights[0, 0] == full * weight
+    assert routed.weights[1].sum() == full
 
 
 def test_activity_is_counted_as_in_training():
@@ -271,7 +287,7 @@ def test_a_history_is_routed_like_the_user_it_belongs_to(mode, key):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'mode': 'magic'}, "mode 'magic'; known: frozen, dynamic, soft"),
+    ({'mode': 'magic'}, "mode 'magic'; known: frozen, dynamic, soft, shrunk"),
     ({'cold': 'ice'}, "cold 'ice'; known: group1, trunk"),
     ({'hysteresis': -0.1}, 'hysteresis -0.1 must be at least 0'),
     ({'hysteresis': math.nan}, 'hysteresis nan must be a finite number'),

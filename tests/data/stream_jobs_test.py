@@ -74,6 +74,49 @@ def test_carried_parts_read_whole_histories(variant):
     )
 
 
+def test_a_shrunk_start_stands_before_the_last_window_of_everybody():
+  own, counts = _events()[TRAIN], _counts()
+  job = toys.jobs(two_time__variant='shrunk')['everyone']
+  last = [(e[-WINDOW:][0], min(n, WINDOW)) for e, n in zip(own, counts) if n]
+  first = [
+    (e[0], min(n - WINDOW, WINDOW)) for e, n in zip(own, counts) if n > WINDOW
+  ]
+  assert first and _runs(job.runs) == last + first
+  owner = prepared_lib.event_users(toys.log()[0])
+  np.testing.assert_array_equal(job.users, owner[job.runs.start])
+  # No event is read twice, and those of users with two windows are all read.
+  read = np.zeros(len(owner), int)
+  for start, length in _runs(job.runs):
+    read[start : start + length] += 1
+  assert read.max() == 1
+  for events, count in zip(own, counts):
+    assert read[events].sum() == min(count, 2 * WINDOW)
+  assert job.sizes.sum() == job.runs.length.sum()
+
+
+def test_the_start_knows_what_is_before_the_window():
+  prepared, _ = toys.log()
+  options = toys.config(two_time__variant='shrunk').two_time
+  before = stream_jobs.known_before(_counts(), options)
+  late = stream_jobs.last_windows(prepared, options)
+  for events, count, number in zip(_events()[TRAIN], _counts(), before):
+    assert number == max(count - WINDOW, 0)
+    np.testing.assert_array_equal(late[events], np.arange(count) >= number)
+  assert late.sum() == np.minimum(_counts(), WINDOW).sum()
+  # Items are those of all train events.
+  assert not stream_jobs.window_events(prepared, options).any()
+
+
+def test_a_window_that_leaves_nobody_a_start_is_refused():
+  with pytest.raises(types.UserError) as error:
+    toys.jobs(two_time__variant='shrunk', two_time__window=18)
+  assert str(error.value).startswith(
+    'two_time.window 18: no user has more train events'
+  )
+  assert 'choose 1 to 17' in str(error.value)
+  assert toys.jobs(two_time__variant='shrunk', two_time__window=17)
+
+
 @pytest.mark.parametrize('variant', list(stream_jobs.PARTS))
 def test_every_user_is_served_by_one_part(variant):
   jobs = toys.jobs(two_time__variant=variant)
@@ -106,6 +149,7 @@ def test_groups_of_a_job_are_those_of_its_users_numbered_anew(name):
     ('frozen_user', 'replay', 'active', 0),
     ('ccf', 'replay', 'everyone', 0),
     ('one_gru', 'none', 'everyone', None),
+    ('shrunk', 'replay', 'everyone', WINDOW),
   ],
 )
 @pytest.mark.parametrize('until', [VALIDATION, TEST])

@@ -138,7 +138,7 @@ class RankTest(absltest.TestCase):
     self._plug_in()
     targets = prepared.targets(self.data, prepared.TEST)
     for mode in ('frozen', 'dynamic'):
-      options = config.RoutingConfig(mode=mode)
+      options = config.RoutingConfig(mode=mode, shrinkage=9.0)
       _, per_target = self._routed(options, auc_ties=0.0)
       routes = routing_data.of_targets(
         self.data, self.groups, targets, 'user_train_count', options
@@ -157,7 +157,7 @@ class RankTest(absltest.TestCase):
   def test_tile_sizes_change_nothing_with_routes(self):
     self._plug_in()
     for mode in routing_data.MODES:
-      options = config.RoutingConfig(mode=mode)
+      options = config.RoutingConfig(mode=mode, shrinkage=9.0)
       part, per_target = self._routed(options)
       again, arrays = self._routed(options, user_tile=8, item_tile=33)
       if mode == 'soft':  # weights that are no exact sums

@@ -186,3 +186,53 @@ def test_the_pool_decides_how_many_negatives_there_are():
   assert stream_objectives.negatives(options) == (3, False)
   options.pool = 'shared'
   assert stream_objectives.negatives(options) == (7, True)
+
+
+def test_runs_begin_between_psi_and_vectors_but_first_events_at_psi():
+  job, changes = _job('gru', 'shrunk_plus', 'everyone')
+  stages = two_rnn.make_stages(toys.config(**changes).two_time, toys.WIDTH)
+  net, (prepared, _) = toys.net(job.part, **changes), toys.log()
+  draw = np.random.default_rng(3).uniform(0.2, 0.8, prepared.num_users)
+  vectors = toys.vectors()._replace(weight=jnp.float32(draw))
+  psi = np.asarray(net['extractor']['psi'], np.float64)
+  starts = psi + draw[:, None] * (np.asarray(vectors.user) - psi)
+  owner, first = np.asarray(prepared.event_users), prepared.user_offsets
+  begin = {
+    event: psi if event == first[owner[event]] else starts[owner[event]]
+    for event in job.runs.start.tolist()
+  }
+  kinds = [event == first[owner[event]] for event in begin]
+  assert any(kinds) and not all(kinds)
+  expected = toys.play(net, 'gru', job.runs, entering=begin)
+  layout = streams.packed(job.runs, int(job.runs.length.max()), 64)
+  objective = stream_objectives.make(stages)
+  context = {'vectors': vectors}
+  run = jax.jit(lambda batch: objective(types.Params({}, net), context, batch))
+  seen = 0
+  for entries in layout.plan_of(0, 0):
+    values = run(toys.batch(job, entries.reshape(layout.shape[1:])))
+    flat = np.asarray(entries).ravel()
+    for entry, value in zip(flat.tolist(), np.asarray(values).tolist()):
+      if entry >= 0:
+        np.testing.assert_allclose(value, expected[entry >> 1].loss, **CLOSE)
+        seen += 1
+  assert seen == len(expected)
+
+
+def test_weights_of_nothing_and_all_are_psi_and_the_vectors():
+  job, changes = _job('gru', 'shrunk', 'everyone')
+  stages = two_rnn.make_stages(toys.config(**changes).two_time, toys.WIDTH)
+  net = toys.net(job.part, **changes)
+  owner = np.asarray(toys.log()[0].event_users)
+  later = job.runs.start > toys.log()[0].user_offsets[owner[job.runs.start]]
+  runs = streams.Runs(*(column[later] for column in job.runs))
+  layout = streams.packed(runs, int(runs.length.max()), 64)
+  batch = toys.batch(job, layout.plan_of(0, 0)[0].reshape(layout.shape[1:]))
+  before = lambda vectors, own: (
+    stream_objectives.summarize(stages, net, vectors, batch, own).hidden
+  )
+  plain = toys.vectors()
+  for weight, own in ((0.0, False), (1.0, True)):
+    weights = jnp.full(plain.user.shape[0], weight)
+    actual = before(plain._replace(weight=weights), False)
+    np.testing.assert_allclose(actual, before(plain, own), **CLOSE)

@@ -38,6 +38,18 @@ def test_every_preset_can_be_trained(dataset, variant):
     ({'variant': 'single_stage', 'epochs': 7}, 'variant=single_stage'),
     ({'variant': 'single_stage', 'cell': 'scaled_gru'}, 'use gru'),
     ({'variant': 'ccf', 'epochs': 7}, 'variant ccf trains no network'),
+    (
+      {'variant': 'shrunk', 'holdout': 'none'},
+      "two_time.holdout 'none' changes nothing",
+    ),
+    (
+      {'variant': 'shrunk_plus', 'warmup': 'none'},
+      "two_time.warmup 'none' changes nothing",
+    ),
+    (
+      {'variant': 'shrunk_plus', 'share_readout': True},
+      'shrunk_plus has none to share; use 2ts_plus or single_stage_plus',
+    ),
     ({'variant': 'ccf', 'rate': 0.1}, 'variant ccf trains no network'),
   ],
 )

@@ -412,7 +412,7 @@ def test_other_plugins_and_trunks(trained, tmp_path, changes, trunk_moves):
 def test_a_run_is_evaluated_as_it_is_routed(trained, mode):
   workdir, found = trained
   experiment, params = experiment_lib.load(str(workdir / 'ga_pn'))
-  options = config_lib.RoutingConfig(mode=mode, hysteresis=0.0)
+  options = config_lib.RoutingConfig(mode, hysteresis=0.0, shrinkage=1e3)
   config = dataclasses.replace(experiment.config, routing=options)
   experiment = experiment._replace(config=config)
   part, per_target = _evaluate(experiment, params)
@@ -436,6 +436,22 @@ def test_a_run_is_evaluated_as_it_is_routed(trained, mode):
   expected = by_group[chosen, np.arange(len(home))]
   np.testing.assert_array_equal(per_target['rank'][alone], expected[alone])
   assert np.any(chosen != home) or not np.all(alone)
+
+
+def test_stage_2_estimates_how_much_of_a_plugin_to_use(trained, tmp_path):
+  config = _stage_two(trained, routing__mode='shrunk', plugin__epochs=2)
+  report = run_lib.train(config, str(tmp_path / 'run'), quiet=True)
+  spread = report['training']['routing']
+  assert spread['q'] > 0.0 and spread['steps'] % 2 == 0
+  shown = report['protocol']['routing']
+  assert shown['mode'] == 'shrunk'
+  assert shown['shrinkage'] == spread['shrinkage'] > 0.0
+  experiment, params = experiment_lib.load(str(tmp_path / 'run'))
+  assert experiment.config.routing.shrinkage == spread['shrinkage']
+  part, _ = _evaluate(experiment, params)
+  assert files.jsonable(part) == report['test']
+  # The directory is resumed, not estimated into another configuration.
+  assert run_lib.is_finished(config, str(tmp_path / 'run'))
 
 
 def _ranks_by_group(experiment, params):

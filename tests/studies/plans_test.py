@@ -398,7 +398,7 @@ def test_systems_that_see_the_same_events_share_stage_1(tmp_path):
   )
   for system in ('2ts', '2ts_plus', '2ts_shared_w', 'window_gru'):
     assert source(system) == '2ts'
-  for system in ('ccf', 'one_gru', 'two_gru', '2ts_paper'):
+  for system in ('ccf', 'one_gru', 'two_gru', '2ts_paper', 'shrunk'):
     assert source(system) == 'ccf'
     assert source(system, WHOLE) == '2ts'
   assert source('single_stage') is None

@@ -8,6 +8,7 @@ from tests.theory import small_worlds
 from twotsrec import types
 from twotsrec.theory import bounds
 from twotsrec.theory import power_law
+from twotsrec.theory import shrunk
 from twotsrec.theory import simulation
 from twotsrec.theory import worlds
 
@@ -34,6 +35,35 @@ def test_the_measured_optimum_follows_the_rule(found):
 def test_a_common_start_for_some_beats_all_and_none(found):
   assert found.J[0] > found.J[found.t_star]
   assert found.R_in > found.J[found.t_star]
+
+
+def test_the_shrunk_start_beats_every_threshold(found):
+  assert found.J_shrunk < min(found.J.min(), found.R_in)
+  near = slice(found.t_star // 2, 2 * found.t_star)
+  smaller = np.minimum(found.e, found.V)[near]
+  assert np.all(found.e_shrunk[near] < 0.8 * smaller)
+  risks = np.minimum(found.R_act, found.R_in)[near]
+  assert np.all(found.R_shrunk[near] < risks)
+
+
+def test_what_is_measured_of_the_shrunk_start_is_what_the_theory_says(found):
+  counts = np.arange(len(found.e))
+  w = shrunk.weight(counts, found.Q_tail, found.V)
+  # The identity, whatever the bias.
+  expected = w**2 * found.e + (1.0 - w) ** 2 * found.V
+  expected -= 2.0 * w * (1.0 - w) * found.bias
+  np.testing.assert_allclose(found.e_shrunk, expected, rtol=1e-4)
+  assert found.bias[0] == pytest.approx(-found.V, rel=1e-4)
+  limit = np.minimum(found.V, found.Q_tail / (counts + 1.0)) / 2.0
+  assert np.all(found.bias[1:] > -limit[1:])
+  chances = power_law.pmf(counts, 1.5)
+  chances[-1] = power_law.survival(counts[-1], 1.5)
+  assert found.J_shrunk == pytest.approx(chances @ found.R_shrunk, rel=1e-10)
+  # Without events it is the common start.
+  assert found.R_shrunk[0] == pytest.approx(found.R_in, rel=1e-6)
+  for Q in (found.Q_worst, found.Q_tail):
+    assert found.shrunk_bound(Q) < found.bound(Q).min()
+  assert found.J_shrunk <= found.shrunk_bound(found.Q_worst)
 
 
 def test_the_bound_holds_for_every_threshold(found):
@@ -155,6 +185,7 @@ def test_counts_are_run_one_by_one_and_then_apart():
   at = simulation._grid(400, 60)
   np.testing.assert_array_equal(at[:61], np.arange(61))
   assert at[-1] == 400 and np.all(np.diff(at) > 0)
+  assert len(simulation._grid(400, 8, 0.1)) < len(at) / 2
   assert np.all(np.diff(at)[60:] <= np.maximum(1, 0.03 * at[60:-1]))
   np.testing.assert_array_equal(simulation._grid(3, 60), np.arange(4))
 

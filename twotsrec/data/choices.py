@@ -14,7 +14,7 @@ CORES = ('fixed_point', 'single_pass')
 GROUP_KEYS = ('user_train_count', 'user_seq_len', 'sample_history_len')
 GROUP_BALANCES = ('users', 'samples')
 # data.routing
-ROUTING = ('frozen', 'dynamic', 'soft')
+ROUTING = ('frozen', 'dynamic', 'soft', 'shrunk')
 # runs.recommend
 UNKNOWN_USERS = ('error', 'skip', 'popular')
 # runs.event_checks

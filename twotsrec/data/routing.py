@@ -11,6 +11,7 @@ of the training whose activity has moved.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.theory import shrunk
 
 MODES = choices.ROUTING
 COLD = ('group1', 'trunk')
@@ -57,7 +59,10 @@ def route(
   the activity now; a known user leaves the training group only when a
   threshold is passed by the share `hysteresis`. soft: the two groups whose
   centers lie around the activity, with weights linear in its logarithm; beyond
-  the outer centers the outer group alone. Unknown users are routed by the
+  the outer centers the outer group alone. shrunk: as frozen, each plugin with
+  the weight n / (n + Q / V), about, of the n samples its group has trained on
+  (`theory.shrunk`), so that a group with little data stays near the trunk.
+  Unknown users are routed by the
   thresholds, or softly. Without any history a user gets group 1, or the bare
   trunk. Where only the least active groups have plugins, others get the bare
   trunk too.
@@ -70,11 +75,11 @@ def route(
     clicks: i64[n], length of the history; 0 is cold.
     home: i32[n], training group, or UNKNOWN.
     groups: made in training.
-    options: mode, cold start, hysteresis and the groups that have plugins.
+    options: mode, cold start, hysteresis, shrinkage and who has plugins.
   Returns:
     Route with groups i32[n, K] and weights f32[n, K]; K is 2 if soft, else 1.
   Raises:
-    types.UserError: an unknown option.
+    types.UserError: an unknown option, or a ratio Q / V that is not there.
   """
   fields.refuse_section(options, 'routing')
   counts, home = np.asarray(counts), np.asarray(home)
@@ -85,7 +90,7 @@ def route(
   else:
     spread = options.hysteresis if options.mode == 'dynamic' else 0.0
     now = _by_thresholds(counts, home, groups.thresholds, spread)
-    stays = (home != UNKNOWN) & (options.mode == 'frozen')
+    stays = (home != UNKNOWN) & (options.mode in ('frozen', 'shrunk'))
     chosen = np.where(stays, home, now)[:, None]
     weights = np.ones(chosen.shape)
   cold = np.asarray(clicks) == 0
@@ -93,7 +98,26 @@ def route(
   weights[cold] = np.eye(1, chosen.shape[1]) * (options.cold == 'group1')
   if options.groups:
     weights = np.where(chosen < options.groups, weights, 0.0)
+  if options.mode == 'shrunk':
+    weights = weights * strengths(groups, options)[chosen]
   return types.Route(chosen.astype(np.int32), weights.astype(np.float32))
+
+
+def strengths(
+  groups: groups_lib.Groups, options: config_lib.RoutingConfig
+) -> np.ndarray:
+  """Weights of the plugins where they are shrunk, f64[G].
+
+  Raises:
+    types.UserError: no ratio, given or estimated.
+  """
+  if not options.shrinkage:
+    raise types.UserError(
+      'routing.mode shrunk needs the ratio of noise to differences of the'
+      ' groups, which stage 2 estimates where it trains with'
+      ' routing.mode=shrunk; train it so, or use frozen, dynamic or soft'
+    )
+  return shrunk.weight(groups.sizes, options.shrinkage, 1.0)
 
 
 def of_targets(
@@ -169,6 +193,14 @@ def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
   """Routing of an experiment; None where all users have the same model."""
   by_group = config.plugin.name != 'none' or config.train.method == 'separate'
   return config.routing if by_group else None
+
+
+def described(options: config_lib.RoutingConfig) -> dict[str, Any]:
+  """Routing as a report has it: a ratio only where plugins are shrunk."""
+  named = dataclasses.asdict(options)
+  if options.mode != 'shrunk':
+    del named['shrinkage']
+  return named
 
 
 def check_mode(mode: str, configs: list[config_lib.Config]) -> None:

@@ -22,8 +22,10 @@ class Part(NamedTuple):
     name: 'inactive' or 'active' users, or 'everyone'.
     own_start: whether users start at their own embeddings, or else at psi.
     reads: train events that train it: 'whole' histories; the last 'window' of
-      each; 'carried', whole histories with the gradient cut every window; or
-      'nothing', the start is all there is.
+      each; 'ends', the first window of each, and the last one, which starts
+      between psi and an embedding of the events before it; 'carried', whole
+      histories with the gradient cut every window; or 'nothing', the start is
+      all there is.
   """
 
   name: str
@@ -33,8 +35,10 @@ class Part(NamedTuple):
 
 _INACTIVE = Part('inactive', False, 'whole')
 _BOTH = (_INACTIVE, Part('active', True, 'window'))
+_SHRUNK = (Part('everyone', False, 'ends'),)
 
-# 2TS sec. 4.2; single_stage_plus, one_gru, window_gru and frozen_user are ours.
+# 2TS sec. 4.2; single_stage_plus, one_gru, window_gru, frozen_user and both
+# shrunk are ours.
 # The plus of a variant is a read-out, `two_rnn.READ_OUT`; `config.ONE_STAGE`
 # train embeddings and networks at once.
 PARTS = {
@@ -47,6 +51,8 @@ PARTS = {
   'window_gru': (_INACTIVE, Part('active', False, 'window')),
   'frozen_user': (_INACTIVE, Part('active', True, 'nothing')),
   'ccf': (Part('everyone', True, 'nothing'),),
+  'shrunk': _SHRUNK,
+  'shrunk_plus': _SHRUNK,
 }
 
 
@@ -83,6 +89,11 @@ def is_active(counts: np.ndarray, threshold: int) -> np.ndarray:
   return counts > threshold
 
 
+def is_shrunk(options: config_lib.TwoTimeConfig) -> bool:
+  """Whether users start between psi and their embeddings, `theory.shrunk`."""
+  return any(part.reads == 'ends' for part in PARTS[options.variant])
+
+
 def check_threshold(
   counts: np.ndarray, options: config_lib.TwoTimeConfig
 ) -> None:
@@ -90,8 +101,15 @@ def check_threshold(
 
   Raises:
     types.UserError: a threshold without active or inactive users, or below the
-      window.
+      window; a window that leaves nothing before it.
   """
+  if is_shrunk(options) and not np.any(counts > options.window):
+    raise types.UserError(
+      f'two_time.window {options.window}: no user has more train events, so'
+      f' two_time.variant {options.variant} would start nobody at an embedding;'
+      f' choose 1 to {max(int(counts.max()) - 1, 1)}, or use'
+      ' two_time.variant=one_gru'
+    )
   if all(part.name == 'everyone' for part in PARTS[options.variant]):
     return
   threshold, trained = options.threshold, counts[counts > 0]
@@ -143,9 +161,17 @@ def _job(part, prepared, groups, counts, options) -> Job:
   serves = of_name.get(part.name, np.ones_like(active))
   users = np.flatnonzero(serves & (counts > 0))
   length, replayed = counts[users], counts
-  if part.reads == 'window':
-    length = np.full(len(users), options.window)
+  start = offsets[users]
+  if part.reads in ('window', 'ends'):
     replayed = np.minimum(counts, options.window)
+    length = replayed[users]
+    start = start + counts[users] - length
+  if part.reads == 'ends':
+    before = np.minimum(counts - replayed, options.window)
+    some = np.flatnonzero(serves & (before > 0))
+    users = np.concatenate([users, some])
+    start = np.concatenate([start, offsets[some]])
+    length = np.concatenate([length, before[some]])
   if part.reads == 'nothing' or part.own_start and options.warmup == 'none':
     replayed = 0
   group, sizes = _groups(groups, users, length)
@@ -154,7 +180,7 @@ def _job(part, prepared, groups, counts, options) -> Job:
     serves=serves,
     group=group,
     sizes=sizes,
-    runs=streams.Runs(offsets[users] + counts[users] - length, length),
+    runs=streams.Runs(start, length),
     users=users,
     replayed=offsets + counts - replayed,
   )
@@ -179,6 +205,28 @@ def leaves_windows(options: config_lib.TwoTimeConfig) -> bool:
   reads = [part.reads for part in PARTS[options.variant]]
   has_stage1 = options.variant not in config_lib.ONE_STAGE
   return has_stage1 and options.holdout != 'none' and 'window' in reads
+
+
+def known_before(
+  counts: np.ndarray, options: config_lib.TwoTimeConfig
+) -> np.ndarray:
+  """Train events of every user before the last window, i64[U].
+
+  A shrunk start is made of these.
+  """
+  return np.maximum(counts - options.window, 0)
+
+
+def last_windows(
+  prepared: prepared_lib.Prepared, options: config_lib.TwoTimeConfig
+) -> np.ndarray:
+  """The last train events of every user, as many as a window has, bool[N]."""
+  counts = prepared_lib.train_counts(prepared)
+  offsets = np.asarray(prepared.user_offsets)[:-1]
+  begin = offsets + known_before(counts, options)
+  users = prepared_lib.event_users(prepared)
+  late = np.arange(prepared.num_events) >= begin[users]
+  return late & (np.asarray(prepared.split) == prepared_lib.TRAIN)
 
 
 def window_events(

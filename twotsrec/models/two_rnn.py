@@ -17,8 +17,10 @@ from twotsrec import types
 from twotsrec.models import layers
 from twotsrec.ops import recurrence
 
-# Variants whose scores read state and last item, sec. 3.3; the second is ours.
-READ_OUT = ('2ts_plus', 'single_stage_plus')
+# Variants whose scores read state and last item, sec. 3.3, and those of them
+# with two networks; all but the first are ours.
+TWO_READ_OUTS = ('2ts_plus', 'single_stage_plus')
+READ_OUT = (*TWO_READ_OUTS, 'shrunk_plus')
 
 
 class Streams(NamedTuple):
@@ -32,12 +34,15 @@ class Streams(NamedTuple):
       every stream begins with a run.
     previous: f32[L, B, D], the item before each event, 0 where there is none;
       None for a network that does not read it.
+    weight: f32[L, B], runs begin at weight * fresh + (1 - weight) * psi; None
+      is 1.
   """
 
   reset: jax.Array
   fresh: jax.Array | None = None
   carried: jax.Array | None = None
   previous: jax.Array | None = None
+  weight: jax.Array | None = None
 
 
 class Summary(NamedTuple):
@@ -88,6 +93,9 @@ def make_stages(options: config.TwoTimeConfig, width: int) -> types.Stages:
 
   def over_streams(extractor, embedded, streams):
     fresh = extractor['psi'] if streams.fresh is None else streams.fresh
+    if streams.weight is not None:
+      psi = extractor['psi']
+      fresh = psi + streams.weight[..., None] * (fresh - psi)
     if fresh.shape[-1] == width:
       fresh = recurrence.start(cell, fresh)
     carried = streams.carried

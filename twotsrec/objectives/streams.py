@@ -26,10 +26,13 @@ class Vectors(NamedTuple):
   Attributes:
     item: f32[I + 1, D], row 0 is 0.
     user: f32[U, D], starts of active users; None where all start at psi.
+    weight: f32[U], how much of a shrunk start is the user's vector, the rest is
+      psi (`theory.shrunk`); None where no start is shrunk.
   """
 
   item: jax.Array
   user: jax.Array | None = None
+  weight: jax.Array | None = None
 
 
 def make(
@@ -80,7 +83,8 @@ def summarize(
     net: its parameters.
     vectors: of items and users.
     batch: only items, users and where runs begin are read.
-    own_start: whether runs begin at their users' vectors.
+    own_start: whether runs begin at their users' vectors. Else they begin at
+      psi, or between both where the vectors have weights.
     states: f32[B, S] that streams go on from; None where all begin anew.
   """
   look = lambda ids: rows.gather({'embedding': vectors.item}, ids)
@@ -89,11 +93,15 @@ def summarize(
   if 'readout' in net['extractor']:
     previous = embed(batch.previous)
   fresh = None
-  if own_start:
+  if own_start or vectors.weight is not None:
     if vectors.user is None:
       raise TypeError('runs begin at user vectors, and there are none')
     fresh = rows.gather({'embedding': vectors.user}, batch.user)['embedding']
-  streams = two_rnn.Streams(batch.reset, fresh, states, previous)
+  weight = None
+  if vectors.weight is not None:
+    # Nothing comes before a run with the first event of its user.
+    weight = jnp.where(batch.previous > 0, vectors.weight[batch.user], 0.0)
+  streams = two_rnn.Streams(batch.reset, fresh, states, previous, weight)
   return stages.summarize(net['extractor'], embed(batch.item), streams)
 
 

@@ -38,6 +38,11 @@ DATASETS = tuple(_SETTINGS)
 
 VARIANTS = {
   **{name: {'two_time.variant': name} for name in config_lib.VARIANTS},
+  # Whatever a dataset has, these replay the windows their starts have not seen.
+  **{
+    name: {'two_time.variant': name, **_OWN_WINDOWS}
+    for name in ('shrunk', 'shrunk_plus')
+  },
   # As sec. 3.1 reads: stage 1 on all train events, and no event played twice.
   '2ts_paper': {'two_time.variant': '2ts', **_WHOLE},
   '2ts_plus_paper': {'two_time.variant': '2ts_plus', **_WHOLE},

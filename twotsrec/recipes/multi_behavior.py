@@ -139,7 +139,7 @@ def train(
   if system.stage2 is not None:
     source = sources.of_pairs(config, system.behaviors, group)
     return pin.train_plugins(
-      experiment, work, system.stage2, source, judge, as_trunk
+      experiment, work, system.stage2, source, _judge, as_trunk
     )
   behavior_objectives.check(config.behavior, len(system.behaviors.names))
   source, layout = sources.of_users(config, system.behaviors, group)
@@ -277,6 +277,7 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=systems,
+  in_force=pin.in_force,
   notes=notes,
   grows=True,
 )

@@ -14,9 +14,10 @@ epoch, which we recommend; `data.negative_mode=static` is the preset of
 reproductions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import itertools
 import pathlib
@@ -39,6 +40,7 @@ from twotsrec.plugins import plugged
 from twotsrec.training import diagnostics
 from twotsrec.training import optimizers
 from twotsrec.training import phases
+from twotsrec.training import plugin_spread
 from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
@@ -204,7 +206,7 @@ def train_plugins(
   work: contracts.Work,
   system: System,
   source: contracts.Source,
-  judge: Callable[..., dict[str, Any]] | None,
+  judge_of: Callable[..., Callable[..., dict[str, Any]] | None],
   as_trunk: Callable[..., types.Params] = lambda experiment, params: params,
 ) -> contracts.Served:
   """Stage 2, one phase: plugins that change nothing yet on a trained trunk.
@@ -214,7 +216,7 @@ def train_plugins(
     work: trains, and loads the trunk's run.
     system: the trunk and the model with plugins.
     source: examples with a row per group.
-    judge: selects an epoch, or None.
+    judge_of: experiment -> what selects an epoch, or None.
     as_trunk: (experiment, parameters) of stage 1 -> parameters of the trunk.
   Raises:
     types.UserError: a trunk trained on other data, groups or with another
@@ -244,8 +246,52 @@ def train_plugins(
     )
     return contracts.Start(plugged.join(trained, added), origin(params))
 
+  @functools.cache
+  def found():
+    # Not before a phase asks for it: the trunk may not be trained yet.
+    spread = plugin_spread.estimate(
+      updates.plugin_loss(config, stands_on),
+      phases.by_group(source),
+      joined.context,
+      start().params,
+      jax.random.fold_in(jax.random.key(config.train.seed), 3),
+    )
+    return {'routing': spread._asdict()}
+
+  settle = lambda: experiment._replace(
+    config=in_force(config, {'training': found()})
+  )
+  judge, unknown = judge_of(experiment), is_unknown(config.routing)
+  if judge is not None and unknown:
+    judge = _once_settled(judge_of, settle)
   phase = how(experiment, joined, source, update, judge)
-  return summary.served(experiment, work.fit('', joined, source, phase, start))
+  trained = work.fit('', joined, source, phase, start)
+  if not unknown:
+    return summary.served(experiment, trained)
+  served = summary.served(settle(), trained)
+  return served._replace(training={**served.training, **found()})
+
+
+def _once_settled(judge_of, settle):
+  """The judge of an experiment that is settled when it is first asked."""
+  judge = functools.cache(lambda: judge_of(settle()))
+  return lambda params: judge()(params)
+
+
+def is_unknown(routing: config_lib.RoutingConfig) -> bool:
+  """Whether plugins are shrunk by a ratio that is to be estimated."""
+  return routing.mode == 'shrunk' and not routing.shrinkage
+
+
+def in_force(
+  config: config_lib.Config, report: Mapping[str, Any]
+) -> config_lib.Config:
+  """The configuration with the shrinkage that a run has estimated."""
+  spread = report['training'].get('routing')
+  if not spread:
+    return config
+  routing = dataclasses.replace(config.routing, shrinkage=spread['shrinkage'])
+  return dataclasses.replace(config, routing=routing)
 
 
 def selects_by_group(config: config_lib.Config) -> bool:

@@ -4,7 +4,7 @@
 3.2, eq. 7); with `plugin.name` a run is stage 2 (sec. 3.3).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
@@ -83,7 +83,7 @@ def train(
   source, judge = sources.of_histories(experiment), judge_of(experiment)
   prior_fit.require_events(experiment)
   if pin.has_plugins(config):
-    served = pin.train_plugins(experiment, work, system, source, judge)
+    served = pin.train_plugins(experiment, work, system, source, judge_of)
     return prior_fit.add(served, ranker)
   learner = pin.learner(config, system.model, system)
   update = _update(config, learner, source, system)
@@ -161,6 +161,13 @@ def ranker(experiment: contracts.Experiment, params: Any) -> contracts.Ranker:
   return prior_fit.around(alone, experiment)
 
 
+def in_force(
+  config: config_lib.Config, report: Mapping[str, Any]
+) -> config_lib.Config:
+  """The configuration with what a run fitted: prior and shrinkage."""
+  return pin.in_force(prior_fit.in_force(config, report), report)
+
+
 RECIPE = contracts.Recipe(
   check=settings.sequence,
   build=build,
@@ -171,7 +178,7 @@ RECIPE = contracts.Recipe(
   rules=offline.rules,
   protocol=offline.protocol,
   systems=pin.systems,
-  in_force=prior_fit.in_force,
+  in_force=in_force,
   notes=lambda experiment: feeds.notes(experiment.prepared, experiment.config),
   grows=True,
 )

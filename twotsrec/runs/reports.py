@@ -244,7 +244,7 @@ def protocol(
     'dataset_digest': experiment.prepared.manifest['digest'],
     'selection': _selection(config) if selects else 'nothing',
     'selected_on_test': pin.selected_on_test(config),
-    'routing': dataclasses.asdict(routing) if routing else None,
+    'routing': routing_lib.described(routing) if routing else None,
     'groups': dataclasses.asdict(config.groups),
     'group_thresholds': np.asarray(groups.thresholds).tolist(),
     'group_training_samples': np.asarray(groups.sizes).tolist(),

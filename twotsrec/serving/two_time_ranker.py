@@ -20,7 +20,8 @@ def make(config: config_lib.Config) -> types.Model:
       net    {'user': {'start': f32[U, D], 'state': f32[U, S],
               'query': f32[U, D]}, 'new': f32[D], 'networks': {name: network}}
 
-  `start` is from stage 1, `state` and `query` are after all events; `new`
+  Where starts are shrunk, `user` has their 'weight' f32[U]. `start` is from
+  stage 1, `state` and `query` are after all events; `new`
   is the query of a user without any event; networks are those of
   `data.stream_jobs.PARTS` that were trained.
   """

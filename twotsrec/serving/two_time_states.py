@@ -58,6 +58,8 @@ def serve(
       nothing = np.zeros(1, np.int64)
       new = player.read(net, vectors, least, np.asarray(start), nothing)[0]
   user = {'start': own, 'state': states, 'query': queries}
+  if vectors.weight is not None:
+    user['weight'] = vectors.weight
   return as_params(vectors.item, user, new, nets)
 
 

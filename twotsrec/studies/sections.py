@@ -312,7 +312,7 @@ def theorem(page: document.Page) -> Iterator[str]:
   claims = record['claims'].items()
   yield '\n'.join(f'- {count}: {claim}' for claim, count in claims)
   if record['picture']:
-    title = 'Risk by threshold, with the bounds and the crossing'
+    title = 'Risk by threshold, with the bounds, and of the shrunk start'
     yield f'![{title}]({record["picture"]})'
 
 

@@ -2,10 +2,12 @@
 
 The tastes of all users are given in these worlds, so the risk of every
 threshold can be measured. The picture has a column for every spread of the
-users. From above: the mean excess risk J by threshold, with the bounds; the
-risk after own starts against that of the common start, which cross at the best
-threshold; the error of the own vectors against the variance of the tastes,
-which cross there too. Counts are drawn as T + 1 on a logarithmic axis.
+users. From above: the mean excess risk J by threshold, with the bounds, and J
+of the shrunk start, which has no threshold and lies below all; the risk after
+own starts against that of the common start, which cross at the best threshold,
+with that of the shrunk start; the error of the own vectors against the variance
+of the tastes, which cross there too, with the shrunk start's. Counts are drawn
+as T + 1 on a logarithmic axis.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,7 +58,12 @@ def collect(
   """
   config = worlds_lib.Config() if config is None else config
   asked = files.jsonable(
-    {'spreads': spreads, 'seeds': seeds, 'config': config._asdict()}
+    {
+      'spreads': spreads,
+      'seeds': seeds,
+      'config': config._asdict(),
+      'starts': ('threshold', 'shrunk'),  # a folder of before has one
+    }
   )
   path = folder / NAME
   if path.is_file():
@@ -108,6 +115,15 @@ def holds(world: simulation_lib.Simulation) -> dict[str, bool]:
     'a threshold beats own starts for all': bool(J[0] > J[rule]),
     'a threshold beats own starts for nobody': bool(world.R_in > J[rule]),
     'the bound holds everywhere': bool((world.bound(world.Q_worst) >= J).all()),
+    'the shrunk start beats every threshold': bool(
+      world.J_shrunk < min(J.min(), world.R_in)
+    ),
+    'the bound of the shrunk start is below that of every threshold': (
+      world.J_shrunk <= world.shrunk_bound(world.Q_worst)
+      and bool(
+        (world.bound(world.Q_worst) > world.shrunk_bound(world.Q_worst)).all()
+      )
+    ),
     'active users want smaller steps': world.gamma_act < world.gamma_in,
   }
 
@@ -141,6 +157,7 @@ def _cells(run: Run) -> dict[str, str]:
     'J(0)': f'{world.J[0]:.5f}',
     'J(best)': f'{world.J[world.best]:.5f}',
     'J(inf)': f'{world.R_in:.5f}',
+    'J(shrunk)': f'{world.J_shrunk:.5f}',
     'steps act / in': f'{world.gamma_act / world.gamma_in:.2f}',
     'predicted': f'{predicted_ratio(world):.2f}',
     'seconds': f'{run.seconds:.1f}',
@@ -175,11 +192,19 @@ def draw(
 
 
 def _threshold(axis, title, worlds):
+  level = lambda world, value: np.full(len(world.J), value)
   first, best, rule = worlds[0], worlds[0].best, worlds[0].t_star
   lines = lambda world: [
     (world.J, 'C0', 'J(t), measured', '-'),
     (world.bound(world.Q_worst), 'C1', 'bound, Q worst', '--'),
     (world.bound(world.Q_tail), 'C2', 'bound, Q tail', '--'),
+    (level(world, world.J_shrunk), 'C4', 'shrunk start, measured', '-'),
+    (
+      level(world, world.shrunk_bound(world.Q_tail)),
+      'C4',
+      'its bound, Q tail',
+      '--',
+    ),
   ]
   _plot(axis, worlds, lines)
   label = f'best t = {best}'
@@ -194,6 +219,7 @@ def _risk(axis, title, worlds):
   lines = lambda world: [
     (world.R_act, 'C0', 'own start, R_act(T)', '-'),
     (np.full(len(world.J), world.R_in), 'C3', 'common start, R_in', '-'),
+    (world.R_shrunk, 'C4', 'shrunk start', '-'),
   ]
   _plot(axis, worlds, lines)
   crossing = worlds[0].risk_crossing
@@ -207,6 +233,7 @@ def _error(axis, title, worlds):
   lines = lambda world: [
     (world.e, 'C0', 'error of the own vector, e(T)', '-'),
     (np.full(len(counts), world.V), 'C3', 'variance of the tastes, V', '-'),
+    (world.e_shrunk, 'C4', 'error of the shrunk start', '-'),
     (world.Q_tail / counts, 'C2', 'Q tail / (T + 1)', '--'),
     (world.Q_worst / counts, 'C1', 'Q worst / (T + 1)', '--'),
   ]

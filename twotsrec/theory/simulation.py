@@ -17,6 +17,10 @@ J(t), the mean excess risk at threshold t, is summed over activity with the
 exact P(T = k). Drawing T instead would hide its minimum, since a power law
 makes J nearly flat to the right of it.
 
+The shrunk start (`shrunk`) is run beside the thresholds, with the weights that
+the tail's Q gives. It asks for no threshold, and its J is below that of every
+one.
+
 The best step sizes are 1 to 2.6 times the formulas', whose B is a worst case,
 and more so for inactive users; the active ones' is the smaller all the same.
 """
@@ -31,7 +35,10 @@ import numpy as np
 from twotsrec import types
 from twotsrec.theory import bounds
 from twotsrec.theory import power_law
+from twotsrec.theory import shrunk
 from twotsrec.theory import worlds
+
+_EXACT_SHRUNK = 8  # counts up to which the shrunk start is run for every one
 
 
 class Simulation(NamedTuple):
@@ -42,6 +49,10 @@ class Simulation(NamedTuple):
     R_act: f64[T + 1], mean excess risk from the vector of T events.
     R_in: mean excess risk from the mean taste, J if nobody starts at their own.
     e: f64[T + 1], mean squared distance of the vector of T events to the taste.
+    J_shrunk: mean excess risk if all start at the shrunk start.
+    R_shrunk: f64[T + 1], mean excess risk from the shrunk start of T events.
+    e_shrunk: f64[T + 1], its mean squared distance to the taste.
+    bias: f64[T + 1], mean of <phi_T - phi*, phi* - m>, C_T of `shrunk`.
     V: variance of the tastes.
     Q_worst: of prop. A.1.
     Q_moment: with the measured second moment of the gradients.
@@ -59,6 +70,10 @@ class Simulation(NamedTuple):
   R_act: np.ndarray
   R_in: float
   e: np.ndarray
+  J_shrunk: float
+  R_shrunk: np.ndarray
+  e_shrunk: np.ndarray
+  bias: np.ndarray
   V: float
   Q_worst: float
   Q_moment: float
@@ -110,6 +125,11 @@ class Simulation(NamedTuple):
     alpha, N = self.config.alpha, self.config.online_steps
     return bounds.bound(np.arange(len(self.J)), alpha, Q, self.V, self.B, N)
 
+  def shrunk_bound(self, Q: float) -> float:
+    """The bound of the shrunk start, below `bound` of every threshold."""
+    alpha, N = self.config.alpha, self.config.online_steps
+    return float(shrunk.bound(alpha, Q, self.V, self.B, N))
+
 
 def simulate(
   key: jax.Array | int, config: worlds.Config | None = None
@@ -140,18 +160,29 @@ def simulate(
     )
   B, N, alpha = _gradient_bound(config), config.online_steps, config.alpha
   gamma = float(bounds.gamma_single(t_star, alpha, Q_tail, V, B, N))
+  weights = shrunk.weight(np.arange(len(e)), Q_tail, V)
+  vectors, e_shrunk, bias = _shrunk(world, vectors, jnp.float32(weights))
 
   last, common = len(e) - 1, [len(e)]  # the mean comes after the last vector
   gammas = np.geomspace(config.gamma_low, config.gamma_high, config.gammas)
   known = _grid(last, config.exact_until)
+  between = _grid(last, _EXACT_SHRUNK, 0.1)  # nothing crosses, so few will do
   # Evenly spaced in log(T + 1); some may repeat.
   active = np.geomspace(t_star + 1, last + 1, config.active_counts) - 1.0
   active = np.rint(active).astype(int)
-  own, mean, by_rate, mean_by_rate = _run(
+  own, mean, by_rate, mean_by_rate, of_shrunk = _run(
     functools.partial(_online, online_key, world, vectors, steps=N),
-    [(known, [gamma]), (common, [gamma]), (active, gammas), (common, gammas)],
+    [
+      (known, [gamma]),
+      (common, [gamma]),
+      (active, gammas),
+      (common, gammas),
+      (common[0] + 1 + between, [gamma]),  # these come after the mean
+    ],
   )
-  R_act = _interpolated(np.arange(last + 1), known, own[0])
+  counts = np.arange(last + 1)
+  R_act = _interpolated(counts, known, own[0])
+  R_shrunk = _interpolated(counts, between, of_shrunk[0])
   R_in = float(mean[0, 0])
   J = _by_threshold(R_act, R_in, alpha)
   risk_in, risk_act = mean_by_rate[:, 0], _over_active(active, by_rate, alpha)
@@ -160,6 +191,10 @@ def simulate(
     R_act=R_act,
     R_in=R_in,
     e=e,
+    J_shrunk=float(_chances(counts, alpha) @ R_shrunk),
+    R_shrunk=R_shrunk,
+    e_shrunk=np.asarray(e_shrunk, float),
+    bias=np.asarray(bias, float),
     V=V,
     Q_worst=bounds.prop_a1_Q(config.B_x, config.B_phi, config.c),
     Q_moment=float(np.max(np.asarray(moments)) / config.c**2),
@@ -200,6 +235,25 @@ def _offline(key, world, *, steps):
   return starts, distance(vectors), moments, distance(mean)
 
 
+@jax.jit
+def _shrunk(world, starts, weights):
+  """Adds shrunk starts of weights f32[T + 1] to those of `_offline`.
+
+  Gives all starts f32[2 T + 3, U, d], mean squared distances of the shrunk ones
+  to the tastes f32[T + 1], and the mean product of the own error with the
+  distance of the taste from the mean f32[T + 1].
+  """
+  own, mean = starts[:-1], starts[-1]
+  between = mean + weights[:, None, None] * (own - mean)
+  distance = jnp.mean(jnp.sum((between - world.tastes) ** 2, axis=-1), axis=-1)
+  product = jnp.sum((own - world.tastes) * (world.tastes - mean), axis=-1)
+  return (
+    jnp.concatenate([starts, between]),
+    distance,
+    jnp.mean(product, axis=-1),
+  )
+
+
 @functools.partial(jax.jit, static_argnames='steps')
 def _online(key, world, starts, which, gammas, *, steps):
   """Mean over users of 1/N sum_t R(phi^t) - R(phi*) of each run, f32[M].
@@ -235,12 +289,12 @@ def _run(online, blocks):
   return [part.reshape(p[0].shape) for part, p in zip(parts, pairs)]
 
 
-def _grid(last, exact_until):
-  """Counts from 0 to `last`, every one and then 3 % apart, i64[K]."""
+def _grid(last, exact_until, growth=0.03):
+  """Counts from 0 to `last`, every one and then a share apart, i64[K]."""
   steps = [0]
   while steps[-1] < last:
     latest = steps[-1]
-    apart = 1 if latest < exact_until else max(1, int(0.03 * latest))
+    apart = 1 if latest < exact_until else max(1, int(growth * latest))
     steps.append(min(latest + apart, last))
   return np.array(steps)
 

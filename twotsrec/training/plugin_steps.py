@@ -64,6 +64,22 @@ def make_gradient(
   return gradient
 
 
+def make_plugin_gradient(
+  plugin_loss: PluginLoss, widths: Sequence[int] | None = None
+) -> Callable[..., types.PyTree]:
+  """(params, context, batch, key) -> gradients of plugins alone, [G, ...].
+
+  Each is of its own group's mean loss; arguments are those of `make_gradient`.
+  """
+  mapped = grouped.map_groups(jax.grad(plugin_loss, argnums=1), widths)
+
+  def gradient(params, context, batch, key):
+    trunk, plugins = plugged.split(params)
+    return mapped(trunk, plugins, context, batch, key)
+
+  return gradient
+
+
 def frozen_trunk(trunk, context, batch, state, key) -> tuple[Any, ...]:
   """The gradient of a trunk that stands still, as in `steps`."""
   del context, key

@@ -186,6 +186,7 @@ def _check_separate(config):
   refused: tuple[tuple[str, Any, str], ...] = (
     ('aggregator.table_gradients', 'rows', 'is for a table that groups share'),
     ('routing.mode', 'soft', 'blends plugins of one trunk'),
+    ('routing.mode', 'shrunk', 'weighs plugins against their trunk'),
     ('routing.cold', 'trunk', 'is the model without its plugin'),
   )
   values = {path: value for path, _, value in fields.walk(config)}
@@ -205,6 +206,11 @@ def _check_plugin(config):
     raise types.UserError(
       f'routing.groups is {served}, but there are {number} groups; allowed are'
       f' 0 for all to {number}'
+    )
+  if served and config.routing.mode == 'shrunk':
+    raise types.UserError(
+      f'routing.groups is {served}, but routing.mode shrunk weighs the plugins'
+      ' of all groups by how they differ; leave routing.groups out'
     )
   for name, off in (('method', 'aggregator'), ('penalty', 'none')):
     if getattr(train, name) != off:
@@ -278,7 +284,7 @@ def two_time_scale(config: config_lib.Config, parts: Sequence[Any]) -> None:
   Args:
     config: the settings.
     parts: networks of the variant, each with what it `reads`: 'whole', 'window'
-      or 'carried' events, or 'nothing'.
+      or 'carried' events, 'ends', or 'nothing'.
   """
   check(
     config,
@@ -312,17 +318,24 @@ def _check_variant(config, reads):
       'two_time.cell scaled_gru takes its scale from the embeddings of stage 1,'
       f' and {variant} has no stage 1; use gru'
     )
-  if options.share_readout and not two_rnn.reads_out(options):
+  if options.share_readout and options.variant not in two_rnn.TWO_READ_OUTS:
     raise types.UserError(
       'two_time.share_readout is for two networks with a read-out, and'
-      f' {variant} has none to share; use {" or ".join(two_rnn.READ_OUT)}, or'
-      ' leave it out'
+      f' {variant} has none to share; use'
+      f' {" or ".join(two_rnn.TWO_READ_OUTS)}, or leave it out'
     )
   # Otherwise a network serves, or tells how long stage 1 trains.
   if set(reads) == {'nothing'} and len(set(options.stage1_epochs)) == 1:
     names = ('epochs', 'patience', 'rate', 'clip', 'tokens')
     unread = [f'two_time.{name}' for name in names]
     fields.refuse_changed(config, unread, f'as {variant} trains no network')
+  if 'ends' in reads:
+    fields.refuse_changed(
+      config,
+      ['two_time.holdout', 'two_time.warmup'],
+      f'as {variant} starts every user before the last window, from an'
+      ' embedding that has not seen it, and replays it',
+    )
   one_pass = together or options.share_readout
   aggregator = aggregators.make(config.aggregator)
   explicit = steps.resolve_form(aggregator, config.aggregator.form) != 'fused'
@@ -350,11 +363,12 @@ def _check_plugin_of_streams(config, reads):
   options, plugin = config.two_time, config.plugin
   plugins.make(plugin)
   together = options.variant in config_lib.ONE_STAGE
-  if together or reads != 'whole' or options.share_readout:
+  alone = reads in ('whole', 'ends')
+  if together or not alone or options.share_readout:
     raise types.UserError(
       f'plugin.name {plugin.name}: two_time.variant {options.variant} has no'
       ' network of inactive users of its own to put plugins in; use 2ts,'
-      ' 2ts_plus (share_readout=False) or plugin.name=none'
+      ' shrunk, 2ts_plus (share_readout=False) or plugin.name=none'
     )
   own_items = plugin.name != 'naive' and 'A' in plugin.points
   if own_items and not plugin.history_only:

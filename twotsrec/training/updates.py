@@ -184,7 +184,7 @@ def with_plugins(
   aggregator = aggregators.make(config.aggregator)
   rate = config.plugin.trunk_learning_rate
   sizes, widths = source.sizes, source.widths
-  plugin_loss = trunk_loss = _plugin_loss(config, trunk)
+  own_loss = trunk_loss = plugin_loss(config, trunk)
   trunk_gradient = None
   if not rate:
     trunk_gradient = plugin_steps.frozen_trunk
@@ -195,7 +195,7 @@ def with_plugins(
       bare, aggregator, sizes, 'explicit', widths
     )
   gradient = plugin_steps.make_gradient(
-    plugin_loss,
+    own_loss,
     trunk_gradient,
     aggregator,
     sizes,
@@ -225,7 +225,9 @@ def _beside(context, batch):
   return transfer.Beside(context, trees.take(batch, -1))
 
 
-def _plugin_loss(config, trunk):
+def plugin_loss(
+  config: config_lib.Config, trunk: contracts.Trunk
+) -> plugin_steps.PluginLoss:
   """Mean loss of one group's examples, the group's plugin attached.
 
   What a `transfer.Beside` brings as context is learned from as well.
@@ -233,7 +235,7 @@ def _plugin_loss(config, trunk):
   plugin, options = plugins.make(config.plugin), config.plugin
   border = config.routing.groups
 
-  def plugin_loss(params, own, context, batch, key):
+  def group_loss(params, own, context, batch, key):
     weights = jnp.ones(1)
     if border:
       group = jnp.max(jnp.where(batch.weight > 0, batch.group, 0))
@@ -255,7 +257,7 @@ def _plugin_loss(config, trunk):
     ranked = loss(params, context.context, batch, key)
     return ranked + options.transfer * more
 
-  return plugin_loss
+  return group_loss
 
 
 def _loss_of(learner: contracts.Learner) -> Callable[..., jax.Array]:

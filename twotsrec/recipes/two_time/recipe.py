@@ -81,7 +81,7 @@ def train(
 ) -> contracts.Served:
   """Stage 1, the networks on it, and everybody's state after all events."""
   outcome, how = threshold.train(experiment, work)
-  experiment, players, nets, vectors, phases, choice = outcome
+  experiment, players, nets, vectors, phases, choice, start = outcome
   system = experiment.system._replace(players=players)
   options = experiment.config.two_time
   return contracts.Served(
@@ -101,6 +101,7 @@ def train(
         'stage1_trials': {str(k): v for k, v in choice.trials.items()},
         'stage1_seconds': round(choice.seconds, 3),
         'stage1_taken': bool(options.stage1),
+        **({'start': start} if start else {}),
       }
     },
   )
@@ -127,6 +128,8 @@ def template(experiment: contracts.Experiment) -> types.Params:
     nets[name] = {'trunk': nets[name], 'plugins': own}
   size = two_rnn.cell_of(config.two_time).states * width
   user = {'start': vectors.user, 'query': vectors.user}
+  if stream_jobs.is_shrunk(config.two_time):
+    user['weight'] = jnp.zeros(prepared.num_users)
   user['state'] = jnp.zeros((prepared.num_users, size))
   return two_time_states.as_params(vectors.item, user, jnp.zeros(width), nets)
 
@@ -182,7 +185,9 @@ def _queries(experiment, ranker, split) -> online.Queries:
   """Queries before all events of a split, and the vectors of items."""
   prepared, system = experiment.prepared, experiment.system
   item, net = ranker.params.tables['item']['embedding'], ranker.params.net
-  vectors = stream_objectives.Vectors(item, net['user']['start'])
+  vectors = stream_objectives.Vectors(
+    item, net['user']['start'], net['user'].get('weight')
+  )
   players = system.players or players_lib.make(experiment)
   wanted = np.asarray(prepared.split) == split
   blocks = players_lib.blocks(

@@ -105,6 +105,7 @@ def make_refit(
   experiment: contracts.Experiment,
   params: types.Params,
   context: dict[str, Any],
+  left_out: np.ndarray | None = None,
 ) -> phases.Parts:
   """A phase that goes on with user vectors alone, on all train events.
 
@@ -115,9 +116,10 @@ def make_refit(
     experiment: data and settings.
     params: of stage 1.
     context: of stage 1, with the items that were trained.
+    left_out: bool[N], train events that it does not see; None for none.
   """
   config = experiment.config
-  whole = make(experiment, features=context.get('features'))
+  whole = make(experiment, left_out, context.get('features'))
   counts = {'item_counts': context['item_counts']}
   users, context = offer_steps.freeze_items(
     params, whole.learner.context | counts

@@ -1,6 +1,6 @@
 """The two stages of 2TS as one program, phase after phase (2TS sec. 3)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
 from twotsrec import contracts
@@ -11,6 +11,7 @@ from twotsrec.objectives import streams as stream_objectives
 from twotsrec.recipes import pin
 from twotsrec.recipes.two_time import networks
 from twotsrec.recipes.two_time import stage1
+from twotsrec.recipes.two_time import starts
 
 Nets = dict[str, types.PyTree]  # by the name of the part
 Phases = dict[str, contracts.Trained]  # by folder
@@ -26,6 +27,7 @@ class Outcome(NamedTuple):
     vectors: states start from users, and are compared with items.
     phases: ends of all phases.
     choice: epochs of stage 1; 0 if there was none.
+    start: what the report says of shrunk starts.
   """
 
   experiment: contracts.Experiment
@@ -34,6 +36,7 @@ class Outcome(NamedTuple):
   vectors: stream_objectives.Vectors
   phases: Phases
   choice: stage1.Choice = stage1.Choice()
+  start: dict[str, Any] = {}
 
 
 def train(experiment: contracts.Experiment, work: contracts.Work) -> Outcome:
@@ -47,11 +50,12 @@ def train(experiment: contracts.Experiment, work: contracts.Work) -> Outcome:
   choice, nets, phases = stage1.taken(experiment, work), {}, {}
   if choice is None:
     choice, nets, phases = _choose(experiment, work, stage, players)
-  params, vectors = stage1.snapshot(stage, choice.folder, choice.epochs)
+  vectors, fitted, start = starts.begin(experiment, work, stage, choice)
   setting = networks.Setting(experiment, vectors)
   nets, more = _networks(setting, work, players, nets)
-  phases |= more
+  phases |= fitted | more
   if options.holdout == 'refit' and left_out.any():
+    params, _ = stage1.snapshot(stage, choice.folder, choice.epochs)
     refit = stage1.make_refit(experiment, params, stage.learner.context)
     phases['refit'] = work.fit('refit', *refit)
     users = phases['refit'].params
@@ -64,6 +68,7 @@ def train(experiment: contracts.Experiment, work: contracts.Work) -> Outcome:
     vectors=vectors,
     phases=phases,
     choice=choice,
+    start=start,
   )
 
 
@@ -86,8 +91,10 @@ def _choose(
   folder, name = str(work.workdir / stage1.FOLDER), player.job.part.name
   nets, trials = {}, {}
   for epoch in epochs if player.job.part.reads != 'nothing' else ():
-    _, vectors = stage1.snapshot(stage, folder, epoch)
+    snapshot = stage1.Choice(folder, epoch)
+    vectors, fitted, _ = starts.begin(experiment, work, stage, snapshot)
     setting = networks.Setting(experiment, vectors)
+    phases |= fitted
     trained = _network(setting, work, player, f'{name}_{epoch}')
     phases[f'{name}_{epoch}'], nets[epoch] = trained, trained.params.net
     trials[epoch] = trained.progress.best[0].value

@@ -13,10 +13,8 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import players as players_lib
 from twotsrec.recipes.two_time import stage1
 from twotsrec.recipes.two_time import stages
+from twotsrec.recipes.two_time import starts
 from twotsrec.theory import bounds
-from twotsrec.theory import estimates as estimates_lib
-from twotsrec.theory import power_law
-from twotsrec.theory import user_vectors
 
 
 def train(
@@ -112,7 +110,7 @@ def _by_theory(experiment, work):
   stage = stage1.make(experiment)
   params = _inside(work, 'theory').fit(stage1.FOLDER, *stage).params
   vectors = stage1.vectors(params, stage.learner.context)
-  estimates = _estimate(experiment, np.asarray(vectors.item))
+  estimates = starts.estimate(experiment, np.asarray(vectors.item))
   try:
     config = _divided(experiment, estimates)
   except types.UserError as error:
@@ -122,23 +120,6 @@ def _by_theory(experiment, work):
     ) from error
   outcome = stages.train(experiment._replace(config=config), work)
   return outcome, {'estimates': estimates._asdict()}
-
-
-def _estimate(experiment, item_vectors) -> estimates_lib.Estimates:
-  """Q and Var_m of the data, by users fitted anew to halves of their events."""
-  prepared, seed = experiment.prepared, experiment.config.train.seed
-  counts = prepared_lib.train_counts(prepared)
-  train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  offsets = np.concatenate([[0], np.cumsum(counts)])
-  halves = user_vectors.ridge_halves(
-    item_vectors, offsets, np.asarray(prepared.items)[train], seed=seed
-  )
-  return estimates_lib.estimate(
-    halves,
-    activity=counts,
-    alpha_minimum=power_law.law_start(counts),
-    seed=seed,
-  )
 
 
 def _divided(experiment, estimates) -> config_lib.Config:
