@@ -18,6 +18,7 @@ from tests.advice import messages
 from tests.advice.following import Call
 from tests.evaluation import comparison_test
 from tests.evaluation import online_report_test
+from tests.models import fusions
 from tests.training import loops
 from twotsrec import aggregators
 from twotsrec import config as config_lib
@@ -384,6 +385,12 @@ CALLS = [
       ('use frozen or dynamic', (1, [PARAMS] * 3)),
       ('plugin.select=global', (2, PARAMS)),
     )
+  ),
+  Call(
+    'fusion.num_heads is {}, but it must divide model.width',
+    lambda folder: fusions.make('gcmc_gat', num_heads=3),
+    'use (1)',
+    lambda folder, heads: fusions.make('gcmc_gat', num_heads=int(heads)),
   ),
   Call(
     'the model gives NaN scores, so nothing can be',
