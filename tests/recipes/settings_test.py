@@ -4,12 +4,14 @@ import fnmatch
 
 import pytest
 
+from tests import jodie_toys
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.fields import Reads
 from twotsrec.presets import copf
 from twotsrec.presets import two_time as two_time_presets
+from twotsrec.recipes import jodie as jodie_recipe
 from twotsrec.training import settings
 
 # Recipe -> (what it reads, an experiment of it, what it never reads).
@@ -17,13 +19,13 @@ RECIPES = {
   'sequence': (
     settings.SEQUENCE,
     config_lib.Config(),
-    'fusion.* head.* behavior.* two_time.* closed_form.l2 cascade.*'
+    'fusion.* head.* behavior.* two_time.* jodie.* closed_form.l2 cascade.*'
     ' discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* two_time.* data.negative_exclude'
+    'closed_form.* cascade.* prior.* two_time.* jodie.* data.negative_exclude'
     ' train.method'
     ' train.penalty*'
     ' train.fishr_decay train.inner_rate train.adversary_weight'
@@ -35,7 +37,7 @@ RECIPES = {
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
     'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
-    ' data.num_negatives'
+    ' jodie.* data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'
     ' train.inner_rate train.adversary_weight train.objective train.positions'
@@ -45,6 +47,18 @@ RECIPES = {
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
     ' routing.* evaluation.users evaluation.candidates'
+    ' evaluation.num_candidates',
+  ),
+  'jodie': (
+    jodie_recipe.READS,
+    jodie_toys.config(),
+    'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
+    ' two_time.[!e]* two_time.epochs plugin.* routing.* data.num_negatives'
+    ' data.negative_* aggregator.table_gradients aggregator.form train.method'
+    ' train.penalty* train.fishr_decay train.inner_rate train.adversary_weight'
+    ' train.objective train.positions train.gbce_calibration'
+    ' train.log_frequency train.mask_share train.log_groups train.batch_size'
+    ' train.batching train.select_* evaluation.users evaluation.candidates'
     ' evaluation.num_candidates',
   ),
 }
