@@ -60,6 +60,11 @@ _SPLIT = flags.DEFINE_enum(
   choices.SPLITS,
   'Who is held out; default: given if the data say so, else leave_last_out.',
 )
+_SHARES = flags.DEFINE_list(
+  'shares',
+  ['0.7', '0.1', '0.2'],
+  'Of train, validation and test, with --split=global_time or per_user_time.',
+)
 _VALIDATION = flags.DEFINE_bool('validation', True, 'Hold out a validation.')
 _VALIDATION_FROM = flags.DEFINE_string(
   'validation_from', '', 'First date of validation, with --split=date.'
@@ -151,6 +156,7 @@ def main() -> int:
   from twotsrec.data import interactions
   from twotsrec.data import pipeline
   from twotsrec.data import report
+  from twotsrec.data import splits
 
   _refuse_unread()
   grouping = config.GroupConfig(
@@ -181,6 +187,7 @@ def main() -> int:
         _VALIDATION.value,
         _VALIDATION_FROM.value,
         _TEST_FROM.value,
+        splits.parse_shares(_SHARES.value),
       ),
       features=_features(),
       users=_USERS.value,

@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import re
 
+import jax
 import pytest
 
 from tests.studies import papers
@@ -15,6 +16,7 @@ from twotsrec import types
 from twotsrec.data import datasets
 from twotsrec.data import pipeline
 from twotsrec.models import closed_form
+from twotsrec.models import jodie
 from twotsrec.models import multi_behavior
 from twotsrec.models import two_rnn
 from twotsrec.objectives import behaviors as behavior_objectives
@@ -59,7 +61,7 @@ def test_every_model_has_a_config_on_every_dataset_of_the_paper():
   }
   expected |= {'configs/quickstart.py', 'configs/closed_form.py'}
   expected |= {'configs/own.py', 'configs/copf/own.py', 'configs/pin/own.py'}
-  expected |= {'configs/copf/amazon_book.py'}
+  expected |= {'configs/copf/amazon_book.py', 'configs/jodie/wikipedia.py'}
   expected |= {
     f'configs/sequences/{data}.py' for data in ('ml1m', 'beauty', 'games')
   }
@@ -78,6 +80,8 @@ def test_a_config_describes_an_experiment_that_can_be_made(name):
     _make_multi_behavior(config)
   elif config.model.name == models.TWO_TIME:
     two_rnn.make_stages(config.two_time, config.model.width)
+  elif config.model.name == models.JODIE:
+    jodie.init(jax.random.key(0), config, 2, 3)
   elif config.model.name in closed_form.NAMES:
     closed_form.make_model(config.model.name, 9, config.closed_form)
   else:

@@ -61,6 +61,7 @@ TO_DEVICE = (
   'data/behavior_feeds.py',
   'data/event_feeds.py',
   'data/stream_feeds.py',
+  'data/span_feeds.py',
 )
 DEVICE_LIBRARIES = ('jax', 'jaxlib', 'optax')
 

@@ -27,7 +27,7 @@ _NEAREST = read_if('fusion.pre_behavior', 'nearest')
 _WALKED = read_unless('fusion.num_layers', 0)
 _MERGED = all_of(_WALKED, read_unless('fusion.in_behavior', 'own'))
 _EXPERTS = read_if('head.name', 'experts')
-_BILINEAR = read_if('head.name', 'bilinear')
+_BILINEAR = read_if('head.name', 'bilinear', 'bilinear_matrix')
 _BOTTOM = read_if('head.name', 'shared_bottom')
 _FIT = all_of(_EXPERTS, read_if('head.transfer', 'fit'))
 _MIXED = all_of(_EXPERTS, read_unless('head.transfer', 'none'))
@@ -73,8 +73,10 @@ class FusionConfig:
   self_loop: bool = free(True)  # eq. 5, "+ I"; False in LightGCN
   combine: str = one_of('sum', 'mean')  # eq. 7; mean of the layers in LightGCN
   product_dtype: str = one_of('float32', 'bfloat16')  # sums stay float32
-  dropout: float = below(1, 0.0)  # mbgcn: .2, of rows before their product
+  dropout: float = below(1, 0.0)  # mbgcn: .2, gcmc: .3; before a product
   item_weight: float = at_least(0, 1.0)  # mbgcn, lambda of what items share
+  sample: int = at_least(0, 0)  # gcmc_sage: neighbors of a step; 0: all
+  num_heads: int = at_least(1, 4)  # gcmc_gat
   branch_weight: float = between(0, 1, 0.1)  # kmclr_no_kg, of LightGCN
 
 
@@ -82,7 +84,8 @@ class FusionConfig:
 class HeadConfig:
   """Scores of K behaviors; the defaults are DFME (COPF sec. 4.3)."""
 
-  # Or bilinear, shared_bottom, mmoe, ple, neumf, cascade_logits, mlp_product.
+  # Or bilinear, bilinear_matrix, shared_bottom, mmoe, ple, neumf,
+  # cascade_logits, mlp_product.
   name: str = free('experts')
   transfer: str = one_of(*TRANSFERS, read=_EXPERTS)  # eq. 10-12; sec. 5.3.3
   transfer_layers: int = at_least(1, 1, _FIT)  # authors, L_m

@@ -50,6 +50,7 @@ FITTED = ('ease', 'item_knn', 'cascading_rank', 'pair_experts')
 
 # When settings are read, and what reads a section.
 _RAW = read_if('data.prepared', '', way_out='give it to launch/prepare.py')
+_SHARES = all_of(_RAW, read_if('data.split', 'global_time', 'per_user_time'))
 _by = functools.partial(read_if, 'aggregator.name')
 _SCALARIZED = ('stch', 'cosmos', 'pbi')
 _PRIOR = _by(
@@ -90,6 +91,7 @@ _STAGE1 = read_unless('two_time.variant', *ONE_STAGE)
 _SHRUNK = read_if('routing.mode', 'shrunk')
 _AT_ONCE = read_if('two_time.variant', *ONE_STAGE)
 _TAKEN = all_of(_STAGE1, read_if('two_time.threshold_rule', 'given'))
+_LEARNED = read_if('jodie.static', 'learned')
 _SAMPLED = read_if('evaluation.candidates', 'sampled')
 _ADDED = read_unless('prior.terms', ())
 _COPIED = any_of(
@@ -105,6 +107,7 @@ _OF_BEHAVIORS = (
 _GRAPHS = 'use model.name=multi_behavior'
 _HISTORIES = 'use a sequence model such as model.name=sasrec'
 _STREAMS = 'use model.name=two_time_scale'
+_MOVED = 'use model.name=jodie'
 
 
 @dataclasses.dataclass
@@ -116,6 +119,7 @@ class DataConfig:
   prepared: str = free('')  # a prepared directory; overrides dataset
   cache_dir: str = free('data')  # where a named dataset is prepared once
   split: str = one_of(*SPLITS)  # sec. 4.1.1: last interaction is the test
+  shares: tuple[float, ...] = between(0, 1, (0.7, 0.1, 0.2), _SHARES)  # 2TS
   validation: bool = free(True, _RAW)  # ours: the one before; paper: none
   min_user: int = at_least(1, 1, _RAW)  # ours; Amazon in sec. 4.1.1 uses 15
   min_item: int = at_least(1, 1, _RAW)
@@ -356,6 +360,18 @@ class TwoTimeConfig:
 
 
 @dataclasses.dataclass
+class JodieConfig:
+  """JODIE (Kumar et al. 2019); model.width is that of the moving states."""
+
+  static: str = one_of('one_hot', 'learned')  # published; 2TS App. B: learned
+  static_width: int = at_least(1, 64, _LEARNED)  # 2TS App. B
+  loss: str = one_of('mse', 'triplet')  # published; 2TS App. B: triplet
+  margin: float = above(0, 1.0, read_if('jodie.loss', 'triplet'))  # ours
+  spans: int = at_least(1, 500)  # authors: of the time; gradients end with one
+  l2: float = at_least(0, 1e-5)  # authors: of all parameters
+
+
+@dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
@@ -418,6 +434,7 @@ class Config:
   head: HeadConfig = section(HeadConfig, _GRAPHS)
   behavior: BehaviorConfig = section(BehaviorConfig, _GRAPHS)
   two_time: TwoTimeConfig = section(TwoTimeConfig, _STREAMS)
+  jodie: JodieConfig = section(JodieConfig, _MOVED)
   routing: RoutingConfig = section(RoutingConfig)
   closed_form: ClosedFormConfig = section(ClosedFormConfig, _CLOSED_FORM)
   cascade: CascadeConfig = section(CascadeConfig, _CASCADE)

@@ -191,3 +191,12 @@ def test_times_are_numbers_or_dates_in_utc():
   for text in ('soon', 'nan', '2021-13-01'):
     with pytest.raises(types.UserError, match='is not a time'):
       splits.parse_time(text)
+
+
+@pytest.mark.parametrize('name', ['global_time', 'per_user_time'])
+def test_shares_cut_where_they_say(name):
+  user = np.repeat(np.arange(2, dtype='i4'), 10)
+  time = np.tile(np.arange(10), 2)
+  rule = splits.Rule(name, shares=(0.5, 0.2, 0.3))
+  split = splits.by_rule(rule, user, time)
+  assert split.tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 2, 2] * 2

@@ -64,6 +64,14 @@ CASES = (
   ('cml', DECOUPLED, 'ple'),
   ('kmclr_no_kg', {}, 'no_aggregation'),
   ('mule', {'fusion__num_layers': (1, 2)}, 'mesi'),
+  ('gcmc', {}, 'no_aggregation'),
+  ('gcmc', {'head__name': 'bilinear_matrix'}, 'bilinear'),
+  (
+    'gcmc_sage',
+    {'head__name': 'bilinear_matrix', 'fusion__sample': 3},
+    'bilinear',
+  ),
+  ('gcmc_gat', {'fusion__num_heads': 2}, 'copf'),
   # Networks of a pair; no preset has the last ones.
   ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'neumf'),
   ('cogcn', {'fusion__num_layers': (1, 1, 1)}, 'nmtr'),

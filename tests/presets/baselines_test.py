@@ -6,6 +6,7 @@ import pytest
 from tests import behavior_toys as toys
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.models import multi_behavior
 from twotsrec.presets import baselines
 from twotsrec.training import behavior_steps
 
@@ -92,3 +93,10 @@ def test_published_settings_are_those_of_the_program():
 def test_an_unknown_system_lists_the_known_ones():
   with pytest.raises(types.UserError, match="'copf' is unknown; known: light"):
     baselines.preset('amazon-book-kgat', 'copf')
+
+
+@pytest.mark.parametrize('system', baselines.OF_ONE_BEHAVIOR)
+def test_a_system_of_one_behavior_can_be_made(system):
+  made = baselines.preset('amazon-book-kgat', system)
+  recipes.check(made)
+  multi_behavior.make(made, 1, toys.USERS, toys.ITEMS)

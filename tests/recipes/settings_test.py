@@ -4,12 +4,14 @@ import fnmatch
 
 import pytest
 
+from tests import jodie_toys
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
 from twotsrec.fields import Reads
 from twotsrec.presets import copf
 from twotsrec.presets import two_time as two_time_presets
+from twotsrec.recipes import jodie as jodie_recipe
 from twotsrec.training import settings
 
 # Recipe -> (what it reads, an experiment of it, what it never reads).
@@ -18,13 +20,15 @@ RECIPES = {
     settings.SEQUENCE,
     config_lib.Config(),
     # All of two_time but evaluation_lists, which evaluation.online reads.
-    'fusion.* head.* behavior.* two_time.[!e]* two_time.epochs closed_form.l2'
+    'fusion.* head.* behavior.* two_time.[!e]* two_time.epochs jodie.*'
+    ' closed_form.l2'
     ' cascade.* discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* augment.* two_time.* plugin.transfer'
+    'closed_form.* cascade.* prior.* augment.* two_time.* jodie.*'
+    ' plugin.transfer'
     ' data.negative_exclude'
     ' train.method'
     ' train.penalty*'
@@ -39,7 +43,7 @@ RECIPES = {
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
     'closed_form.* cascade.* discovery.* prior.* augment.* fusion.* head.*'
-    ' behavior.*'
+    ' behavior.* jodie.*'
     ' data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'
@@ -52,6 +56,20 @@ RECIPES = {
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
     ' plugin.transfer'
     ' routing.* evaluation.users evaluation.candidates'
+    ' evaluation.num_candidates evaluation.online',
+  ),
+  'jodie': (
+    jodie_recipe.READS,
+    jodie_toys.config(),
+    'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
+    ' two_time.[!e]* two_time.epochs plugin.* routing.* data.num_negatives'
+    ' data.negative_* aggregator.table_gradients aggregator.form train.method'
+    ' train.penalty* train.fishr_decay train.inner_rate train.adversary_weight'
+    ' train.objective train.positions train.gbce_calibration'
+    ' train.log_frequency train.mask_share train.temperatures'
+    ' train.worst_share train.worst_smoothing augment.*'
+    ' train.log_groups train.batch_size train.batching train.select_*'
+    ' evaluation.users evaluation.candidates'
     ' evaluation.num_candidates evaluation.online',
   ),
 }

@@ -105,7 +105,7 @@ def from_config(options: config.DataConfig) -> prepared_lib.Prepared:
       min_user=options.min_user, min_item=options.min_item, core=options.core
     ),
     behaviors=tuple(options.behaviors),
-    split=SplitOptions(split, options.validation),
+    split=SplitOptions(split, options.validation, shares=tuple(options.shares)),
     users=options.users,
     gamma=options.gamma,
     seed=options.seed,

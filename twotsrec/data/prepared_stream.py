@@ -106,7 +106,7 @@ def _finish(
   times, count = columns['times'], len(columns['times'])
   cuts = (0, 0)
   if split.name == 'global_time':
-    cuts = global_cuts(times, splits.FRACTIONS)
+    cuts = global_cuts(times, split.shares)
   for start in range(0, count, _PIECE):
     piece = slice(start, min(start + _PIECE, count))
     columns['items'][piece] = number[columns['items'][piece]]
@@ -132,7 +132,7 @@ def _codes(
   rank = np.arange(piece.start, piece.stop) - offsets[user]
   count = np.diff(offsets)[user]
   if split.name == 'per_user_time':
-    return splits.codes_by_rank(rank, count, validation=split.validation)
+    return splits.codes_by_rank(rank, count, split.shares, split.validation)
   return splits.last_by_rank(rank, count, split.validation)
 
 
@@ -145,7 +145,7 @@ def users_of(offsets: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def global_cuts(
-  times: np.ndarray, fractions: tuple[float, float, float]
+  times: np.ndarray, fractions: tuple[float, ...]
 ) -> tuple[int, int]:
   """The two cuts of `splits.global_time`, without sorting all times.
 

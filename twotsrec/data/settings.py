@@ -118,6 +118,7 @@ def check(options: Options) -> None:
     )
   if part_tables and options.reading.columns.split:
     raise types.UserError('give a split column or tables of parts, not both')
+  splits.check_shares(options.split, source and source.coarse_times)
   dates = options.split.validation_from or options.split.test_from
   if dates and name != 'date':
     raise types.UserError('validation_from and test_from go with --split=date')
@@ -156,7 +157,9 @@ def recorded(options: Options, split: str = '') -> dict[str, Any]:
   `split` is the name of the split, where the options leave it to the data.
   """
   values = options._asdict()
-  values['split'] = options.split._replace(name=split or options.split.name)
+  rule = options.split._replace(name=split or options.split.name)
+  usual = rule.shares == splits.FRACTIONS
+  values['split'] = rule[:-1] if usual else rule
   del values['data_root'], values['groups'], values['release']
   if options.dataset not in BUILT_IN:
     del values['users'], values['gamma']

@@ -7,6 +7,7 @@ prepared_lib.TRAIN, VALIDATION and TEST. Validation never equals test; when
 validation and test and sum to 1.
 """
 
+from collections.abc import Sequence
 import datetime
 import re
 from typing import NamedTuple
@@ -34,12 +35,49 @@ class Rule(NamedTuple):
   validation: bool = True
   validation_from: str = ''  # first time of validation, for date
   test_from: str = ''  # first time of test, for date
+  # Of train, validation and test, for global_time and per_user_time.
+  shares: tuple[float, ...] = FRACTIONS
 
 
 def cuts(rule: Rule) -> tuple[float | None, float | None]:
   """First times of validation and test of a split by date."""
   first = parse_time(rule.validation_from) if rule.validation else None
   return first, parse_time(rule.test_from)
+
+
+def parse_shares(words: Sequence[str]) -> tuple[float, ...]:
+  """Shares as a flag has them.
+
+  Raises:
+    types.UserError: something that is no number.
+  """
+  try:
+    return tuple(float(word) for word in words)
+  except ValueError as error:
+    raise types.UserError(
+      f'shares are {",".join(words)}; give three numbers, as in 0.8,0.1,0.1'
+    ) from error
+
+
+def check_shares(rule: Rule, coarse: object = None) -> None:
+  """Refuses shares that a split cannot have, or does not read.
+
+  Raises:
+    types.UserError: the shares, and the way out.
+  """
+  _check_fractions(rule.shares)
+  cut = 'global_time', 'per_user_time'
+  if rule.shares != FRACTIONS and rule.name not in cut:
+    raise types.UserError(
+      f'shares {rule.shares} change nothing with split'
+      f' {rule.name or "given"!r}; leave them out, or use split global_time or'
+      ' per_user_time'
+    )
+  if coarse and rule.name == 'global_time' and rule.shares != FRACTIONS:
+    raise types.UserError(
+      f'shares {rule.shares} cannot be cut where times are coarse and the parts'
+      ' of split global_time are marked; use split per_user_time'
+    )
 
 
 def by_rule(
@@ -53,11 +91,11 @@ def by_rule(
   if rule.name == 'leave_last_out':
     return leave_last_out(user, rule.validation, unit)
   if rule.name == 'per_user_time':
-    return per_user_time(user, validation=rule.validation, unit=unit)
+    return per_user_time(user, rule.shares, rule.validation, unit)
   if rule.name == 'given':
     return given(labels, rule.validation)
   if rule.name == 'global_time':
-    return global_time(time, rule.validation)
+    return global_time(time, rule.validation, rule.shares)
   return date(time, *cuts(rule))
 
 
@@ -98,7 +136,7 @@ def last_by_rank(
 
 def per_user_time(
   user: np.ndarray,
-  fractions: tuple[float, float, float] = FRACTIONS,
+  fractions: tuple[float, ...] = FRACTIONS,
   validation: bool = True,
   unit: str = 'events',
 ) -> np.ndarray:
@@ -123,7 +161,7 @@ def per_user_time(
 def codes_by_rank(
   rank: np.ndarray,
   count: np.ndarray,
-  fractions: tuple[float, float, float] = FRACTIONS,
+  fractions: tuple[float, ...] = FRACTIONS,
   validation: bool = True,
 ) -> np.ndarray:
   """The rule of `per_user_time` by rank and count, see `last_by_rank`."""
@@ -140,7 +178,7 @@ def codes_by_rank(
 def global_time(
   time: np.ndarray | None,
   validation: bool = True,
-  fractions: tuple[float, float, float] = FRACTIONS,
+  fractions: tuple[float, ...] = FRACTIONS,
 ) -> np.ndarray:
   """Cuts all events at two quantiles of time, 70/10/20 by default.
 
@@ -246,8 +284,9 @@ def parse_time(text: str) -> float | int | None:
   return moment.timestamp()
 
 
-def _check_fractions(fractions: tuple[float, float, float]) -> None:
-  if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-6:
+def _check_fractions(fractions: tuple[float, ...]) -> None:
+  three = len(fractions) == 3 and min(fractions) >= 0
+  if not three or abs(sum(fractions) - 1.0) > 1e-6:
     raise types.UserError(
       f'fractions are {fractions}; allowed are three shares that sum to 1'
     )

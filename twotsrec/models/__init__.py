@@ -57,6 +57,8 @@ OPTIONS = {
 MULTI_BEHAVIOR = 'multi_behavior'
 # Trained in stages; see two_rnn.py and serving/two_time_ranker.py.
 TWO_TIME = 'two_time_scale'
+# Trained on a log in order of time; see jodie.py and recipes/jodie.py.
+JODIE = 'jodie'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
 

@@ -19,7 +19,8 @@ from twotsrec.models import network_heads
 from twotsrec.models import shared_heads
 from twotsrec.ops import graph as graph_lib
 
-NAMES = ('experts', 'bilinear', *shared_heads.NAMES, *network_heads.NAMES)
+_BILINEAR = ('bilinear', 'bilinear_matrix')
+NAMES = ('experts', *_BILINEAR, *shared_heads.NAMES, *network_heads.NAMES)
 
 
 def make(
@@ -50,25 +51,34 @@ def make(
     return shared_heads.make(options, fusion.width, number)
   if options.name in network_heads.NAMES:
     return network_heads.make(options, fusion, sizes)
-  if options.name == 'bilinear':
+  if options.name in _BILINEAR:
     return _bilinear(options, fusion.width, number)
   return experts.make(options, fusion.width, number)
 
 
 def _bilinear(options, width, num_behaviors):
-  """A diagonal relation per behavior (COPF sec. 5.3.4, after CIGF).
+  """A relation of each behavior, diagonal or a matrix.
+
+      bilinear          <u o r_k, i>   (COPF sec. 5.3.4, after CIGF)
+      bilinear_matrix   u^T R_k i      (GCMC)
 
   As CIGF starts it, Xavier, its signs are random and the first epochs go into
   them; head.relation_init='ones' starts at an inner product.
   """
-  target = num_behaviors - 1
+  target, whole = num_behaviors - 1, options.name == 'bilinear_matrix'
+  shape = (num_behaviors, width, width)[: 3 if whole else 2]
 
   def init(key):
     if options.relation_init == 'ones':
-      noise = 0.01 * jax.random.normal(key, (num_behaviors, width))
-      return {'relation': 1.0 + noise}
-    xavier = jax.nn.initializers.glorot_uniform()
-    return {'relation': xavier(key, (num_behaviors, width), jnp.float32)}
+      noise = 0.01 * jax.random.normal(key, shape)
+      return {'relation': noise + (jnp.eye(width) if whole else 1.0)}
+    axes = (0,) if whole else ()
+    xavier = jax.nn.initializers.glorot_uniform(batch_axis=axes)
+    return {'relation': xavier(key, shape, jnp.float32)}
+
+  def turn(net, user, task):
+    relation = net['relation'][task]
+    return user @ relation if whole else user * relation
 
   def prepare(net, fused, nodes, task):
     del net
@@ -76,11 +86,11 @@ def _bilinear(options, width, num_behaviors):
 
   def score(net, user, item, task):
     scale = experts.task_scale(task, num_behaviors, options)
-    return scale * jnp.sum(user * item * net['relation'][task], axis=-1)
+    return scale * jnp.sum(turn(net, user, task) * item, axis=-1)
 
   def serve(net, user, item):
     scale = experts.task_scale(target, num_behaviors, options)
-    return {'factor': scale * user * net['relation'][target]}, {'factor': item}
+    return {'factor': scale * turn(net, user, target)}, {'factor': item}
 
   return types.Head(
     init=init,

@@ -13,6 +13,7 @@ from twotsrec.models import cigf
 from twotsrec.models import cml
 from twotsrec.models import cogcn
 from twotsrec.models import crgcn
+from twotsrec.models import gcmc
 from twotsrec.models import gnmr
 from twotsrec.models import kmclr_no_kg
 from twotsrec.models import mb_cgcn
@@ -36,6 +37,9 @@ _MAKERS = {
   's_mbrec': s_mbrec.make,
   'cml': cml.make,
   'kmclr_no_kg': kmclr_no_kg.make,
+  'gcmc': gcmc.make,
+  'gcmc_sage': gcmc.make_sage,
+  'gcmc_gat': gcmc.make_gat,
 }
 NAMES = tuple(_MAKERS)
 

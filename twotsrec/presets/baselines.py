@@ -295,7 +295,27 @@ PUBLISHED = {
   'train.select_metric': 'recall@20',
   'evaluation.candidates': 'unbought',
 }
-OF_ONE_BEHAVIOR = ('lightgcn', 'mf_bpr')
+# GCMC and its relatives of 2TS (App. B): a matrix between the two sides, a
+# softmax of an item and ten others, widths of 128.
+_GCMC = {
+  **PUBLISHED,
+  'model.width': 128,
+  'head.name': 'bilinear_matrix',
+  'head.relation_init': 'ones',
+  'head.score_scale': (1.0,),
+  'behavior.auxiliary': (),
+  'behavior.loss': 'softmax',
+  'behavior.negatives': 10,
+  'fusion.dropout': 0.3,
+}
+_OF_ONE = {
+  'lightgcn': {**SYSTEMS['lightgcn'], **PUBLISHED},
+  'mf_bpr': {**SYSTEMS['mf_bpr'], **PUBLISHED},
+  'gcmc': {**_GCMC, 'fusion.name': 'gcmc'},
+  'gcmc_sage': {**_GCMC, 'fusion.name': 'gcmc_sage', 'fusion.sample': 10},
+  'gcmc_gat': {**_GCMC, 'fusion.name': 'gcmc_gat'},
+}
+OF_ONE_BEHAVIOR = tuple(_OF_ONE)
 
 
 def preset(dataset: str, system: str = 'lightgcn') -> config_lib.Config:
@@ -311,7 +331,7 @@ def preset(dataset: str, system: str = 'lightgcn') -> config_lib.Config:
   config = config_lib.Config()
   config.data.dataset = dataset
   config.model.name = 'multi_behavior'
-  config_lib.change(config, resolved({**SYSTEMS[system], **PUBLISHED}, 1))
+  config_lib.change(config, resolved(_OF_ONE[system], 1))
   return config
 
 

@@ -33,6 +33,7 @@ RECIPES = {
   'pair_experts': 'pair_experts',
   'multi_behavior': 'multi_behavior',
   'two_time_scale': 'two_time.recipe',
+  'jodie': 'jodie',
 }
 
 

@@ -56,6 +56,7 @@ def _check_labels(config) -> None:
   for setting, reason in (
     ('train.objective', 'labels are learned by cross-entropy'),
     ('train.positions', 'an impression is an example of its own'),
+    ('evaluation.online', 'what was shown is what a click is ranked among'),
     ('prior.terms', 'a prior would shift the log odds'),
     ('augment.substitute', 'a label is of the history that there was'),
     ('augment.insert', 'a label is of the history that there was'),

@@ -9,17 +9,17 @@ from twotsrec.training import steps
 
 
 def make_carried_gradient(
-  objective: Callable[..., tuple[jax.Array, jax.Array]],
+  objective: Callable[..., tuple[jax.Array, types.PyTree]],
   aggregator: types.GradientAggregator,
   sizes: jax.Array,
 ) -> steps.Gradient:
-  """A gradient as in `steps`; states f32[B, S] stand in the method's state.
+  """A gradient as in `steps`; states, a tree, stand in the method's state.
 
   Back-propagation is cut between steps: the states a step begins with are
   numbers to it (truncated back-propagation through time).
 
   Args:
-    objective: from `stream_objectives.make_carried`.
+    objective: from `stream_objectives.make_carried` or `objectives.spans`.
     aggregator: one whose weights are known before the gradient.
     sizes: f32[G], training samples per group.
   Raises:
