@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 import cli
+from twotsrec import aggregator_config
 from twotsrec import behavior_config
 from twotsrec import config as config_lib
 from twotsrec import types
@@ -63,7 +64,7 @@ def main() -> int:
 def page() -> str:
   """The text of configs/README.md."""
   said, default = {}, config_lib.Config()
-  for module in (config_lib, behavior_config):
+  for module in (config_lib, aggregator_config, behavior_config):
     source = pathlib.Path(module.__file__).read_text(encoding='utf-8')
     said |= comments(source)
   sections = [

@@ -17,6 +17,7 @@ LAYERS = {
   'types': 0,
   'contracts': 0,
   'config': 0,
+  'aggregator_config': 0,
   'behavior_config': 0,
   'fields': 0,
   'ops': 1,

@@ -5,13 +5,13 @@ import pytest
 
 from tests.aggregators import cases
 from tests.aggregators import remembered_test
-from twotsrec import config as config_lib
+from twotsrec import aggregator_config
 from twotsrec import trees
 
 run = remembered_test.run
 
 
-@pytest.mark.parametrize('name', config_lib.WEIGHED)
+@pytest.mark.parametrize('name', aggregator_config.WEIGHED)
 def test_updates_that_may_be_smoothed_are_sums_by_their_weights(name):
   vectors = np.float32(cases.draw(0))
   update, _, log = cases.compiled(name)(
@@ -23,7 +23,7 @@ def test_updates_that_may_be_smoothed_are_sums_by_their_weights(name):
 
 def test_every_method_is_smoothed_that_can_be():
   """The others have fixed weights, no weights, or cut or average gradients."""
-  others = set(cases.NAMES) - set(config_lib.WEIGHED)
+  others = set(cases.NAMES) - set(aggregator_config.WEIGHED)
   fixed, by_entry = {'joint', 'backdoor', 'class_balanced'}, {'trimmed_mean'}
   by_entry |= {'agr_sum', 'agr_rand', 'graddrop'}
   assert others == fixed | by_entry | {'nash', 'db_mtl', 'moco'}
