@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from twotsrec.data import stream_jobs
 from twotsrec.recipes.two_time import stages
 from twotsrec.recipes.two_time import starts
 from twotsrec.runs import experiment as experiment_lib
+from twotsrec.runs import run as runs_lib
 from twotsrec.theory import shrunk
 from twotsrec.training import files
 from twotsrec.training import run_directory
@@ -107,3 +109,27 @@ def test_it_trains_with_plugins_an_aggregator_and_lengths_of_stage_1():
   _, params = experiment_lib.load(str(place))
   own = params.net['networks']['everyone']['plugins']
   assert {len(leaf) for leaf in jax.tree.leaves(own)} == {3}
+
+
+def test_a_run_that_stops_in_its_phases_ends_with_the_same_numbers(tmp_path):
+  config = toys.config(
+    data__prepared=toys.prepared_path(), two_time__variant='shrunk'
+  )
+  report, stops = None, 0
+  while report is None:
+    asked, last = itertools.count(), 3 + 4 * stops
+    report = runs_lib.train(
+      config,
+      str(tmp_path),
+      should_stop=lambda asked=asked, last=last: next(asked) >= last,
+      quiet=True,
+    )
+    stops += report is None
+  assert stops > 0
+  whole = finished.two_time('shrunk')
+  expected = files.read_json(run_directory.report_path(whole))
+  assert report['two_time']['start'] == expected['two_time']['start']
+  assert report['test']['overall'] == expected['test']['overall']
+  params = [experiment_lib.load(str(place))[1] for place in (tmp_path, whole)]
+  for one, other in zip(*map(jax.tree.leaves, params), strict=True):
+    np.testing.assert_array_equal(one, other)
