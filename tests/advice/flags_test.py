@@ -155,11 +155,11 @@ FLAGS = [
   ),
   Case(
     'Unknown command line flag',
-    ['--tabel=@/log.csv'],
+    ['--tabl=@/log.csv'],
     [
       together(
         given('table', '@/log.csv', says='Did you mean: (table)'),
-        dropped('tabel', 'Unknown'),
+        dropped('tabl', 'Unknown'),
       )
     ],
     {'log.csv': PLAIN},

@@ -45,7 +45,7 @@ MODELS = [
   Case(
     '{} needs train.{}={}, not {}',
     [
-      *SMALL,
+      *SMALL[:3],
       "model.name='gru4rec'",
       "train.penalty='vrex'",
       "train.positions='every'",

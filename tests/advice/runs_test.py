@@ -189,7 +189,7 @@ def estimated(variance: float):
     mock.patch.object(threshold.stage1, 'make', lambda experiment: stage),
     mock.patch.object(threshold.stage1, 'vectors', lambda *_: fake(item=0)),
     mock.patch.object(threshold, '_inside', lambda *_: fake(fit=fit)),
-    mock.patch.object(threshold, '_estimate', lambda *_: made),
+    mock.patch.object(threshold.starts, 'estimate', lambda *_: made),
     mock.patch.object(threshold.stages, 'train', lambda *_: None),
   ):
     ours = two_time_toys.experiment(two_time__threshold_rule='theory')

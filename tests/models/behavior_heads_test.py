@@ -133,7 +133,7 @@ def test_one_input_for_all_tasks_wants_one_output_of_the_fusion(name):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'name': 'tower'}, "'tower' is unknown; known: experts, bilinear, shared"),
+    ({'name': 'tower'}, "'tower' is unknown; known: experts, bilinear"),
     ({'score_scale': (1.0, 2.0)}, '2 numbers; give one, or one for each'),
     ({'transfer': 'copy'}, "'copy'; known: fit"),
     ({'relation_init': 'zeros'}, "'zeros'; known: xavier, ones"),

@@ -46,7 +46,7 @@ _PER_GROUP = {**_PLUGIN, 'plugin__select': 'per_group'}
       "'mean' is unknown; known: joint, backdoor, class_balanced, pcgrad",
     ),
     ({'aggregator__form': 'fast'}, 'known: auto, fused, explicit'),
-    ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups; give one per'),
+    ({'aggregator__prior': (1.0, 2.0)}, '2 values for 3 groups; give one for'),
     ({'aggregator__prior': (1.0, -2.0, 1.0)}, 'prior -2.0 must be at least 0'),
     ({'aggregator__prior': (0.0, 0.0, 0.0)}, 'with a positive sum'),
     ({'aggregator__prior': (1.0, math.nan, 1.0)}, 'must be a finite number'),

@@ -196,10 +196,12 @@ def from_config(config: config_lib.Config) -> config_lib.RoutingConfig | None:
 
 
 def described(options: config_lib.RoutingConfig) -> dict[str, Any]:
-  """Routing as a report has it: a ratio only where plugins are shrunk."""
+  """Routing as a report has it: what is there only where something reads it."""
   named = dataclasses.asdict(options)
   if options.mode != 'shrunk':
     del named['shrinkage']
+  if not options.groups:
+    del named['groups']
   return named
 
 

@@ -40,17 +40,12 @@ class Player(NamedTuple):
     line: the events in order of time.
     feed: on the device.
     first_item: i32[I + 1], span of the first event of every item.
-    play: (net, feed, number of a span, states) -> (states, moves).
-    read: (net, feed, number, moves) -> queries f32[E, D], and what static
-      vectors add to scores, f32[E, I + 1].
   """
 
   prepared: prepared_lib.Prepared
   line: timelines.Timeline
   feed: dict[str, jax.Array]
   first_item: jax.Array
-  play: Callable[..., tuple[jodie.States, jodie.Moves]]
-  read: Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def make(prepared: prepared_lib.Prepared, until: int, spans: int) -> Player:
@@ -58,28 +53,29 @@ def make(prepared: prepared_lib.Prepared, until: int, spans: int) -> Player:
   line = timelines.make(prepared, until, spans)
   layout = timelines.lay_out(line)
   feed = span_feeds.make(line, layout, np.zeros_like(line.user))
-  batch_of = span_feeds.make_batch_of(prepared.num_items, negatives=False)
-  key = jax.random.key(0)  # nothing is drawn
+  return Player(prepared, line, feed, jnp.asarray(line.first[1]))
 
-  def play(net, feed, number, states):
-    return jodie.replay(net, batch_of(feed, number, key), states)
 
-  def read(net, feed, number, moves):
-    span = batch_of(feed, number, key)
-    ids = span.user, span.previous
-    predicted = jodie.predict(
-      net, moves.user, moves.previous, span.gaps[:, 0], ids
-    )
-    return predicted.state, jodie.nearness(net, predicted)
+def _span(feed, number):
+  batch_of = span_feeds.make_batch_of(num_items=0, negatives=False)
+  return batch_of(feed, number, jax.random.key(0))  # nothing is drawn
 
-  return Player(
-    prepared=prepared,
-    line=line,
-    feed=feed,
-    first_item=jnp.asarray(line.first[1]),
-    play=jax.jit(play),
-    read=jax.jit(read),
+
+@jax.jit
+def _play(net, feed, number, states):
+  """States after a span, and its moves."""
+  return jodie.replay(net, _span(feed, number), states)
+
+
+@jax.jit
+def _read(net, feed, number, moves):
+  """Queries f32[E, D], and what static vectors add to scores, f32[E, I + 1]."""
+  span = _span(feed, number)
+  ids = span.user, span.previous
+  predicted = jodie.predict(
+    net, moves.user, moves.previous, span.gaps[:, 0], ids
   )
+  return predicted.state, jodie.nearness(net, predicted)
 
 
 def replay(
@@ -91,7 +87,7 @@ def replay(
   for number in range(player.line.num_spans):
     before = states
     index = jnp.asarray(number, jnp.int32)
-    states, moves = player.play(net, player.feed, index, states)
+    states, moves = _play(net, player.feed, index, states)
     yield number, before, states, moves
 
 
@@ -198,7 +194,7 @@ def _parts(player, net, facts, among, columns) -> Iterator[counting.Part]:
     columns['movement'][asked[mine]] = movement[mine]
     columns['norm'][asked[mine]] = norm[mine]
     index = jnp.asarray(number, jnp.int32)
-    query, static = player.read(net, player.feed, index, moves)
+    query, static = _read(net, player.feed, index, moves)
     items = items_at(net, before, player.first_item, number)
     item = np.append(player.line.item, 0)[spans[number]]
     for first in range(0, len(asked), size):

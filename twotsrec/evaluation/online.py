@@ -16,6 +16,7 @@ import numpy as np
 
 from twotsrec import config
 from twotsrec import contracts
+from twotsrec import models
 from twotsrec import types
 from twotsrec.data import prepared as prepared_data
 from twotsrec.evaluation import counting
@@ -189,7 +190,7 @@ def rank_rule(
 
 def _is_popularity(ranker: contracts.Ranker) -> bool:
   one_for_all = isinstance(ranker.params, types.Params)
-  return one_for_all and 'popularity' in ranker.params.tables['item']
+  return one_for_all and models.is_popularity(ranker.params)
 
 
 def rank_histories(

@@ -75,3 +75,8 @@ def make(options: config.ModelConfig) -> types.Model:
     taken = ('width', 'compute_dtype', *OPTIONS[options.name])
     fields.refuse_options(options, 'model', taken)
   return own.part(options.name, 'model.name', types.Model, _MAKERS, options)
+
+
+def is_popularity(params: types.Params) -> bool:
+  """Whether these are counts of items, as `popularity` keeps them."""
+  return 'popularity' in params.tables['item']

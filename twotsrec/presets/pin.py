@@ -4,6 +4,7 @@ from typing import Any
 
 from twotsrec import config as config_lib
 from twotsrec import fields
+from twotsrec import models
 
 # Per dataset: candidates of the test, PIN sec. 4.1.1.
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -23,6 +24,7 @@ _DRAWN = (
   'data.num_negatives',
   'data.negative_exclude',
   'train.objective',
+  'train.positions',
   'train.select_metric',
   'evaluation.candidates',
   'evaluation.num_candidates',
@@ -79,5 +81,7 @@ def preset(dataset: str, model: str = 'din') -> config_lib.Config:
   settings = _SETTINGS[dataset] | MODELS[model]
   if dataset in LABELED:
     settings = {k: v for k, v in settings.items() if k not in _DRAWN}
+    if 'auxiliary_weight' in models.OPTIONS[model]:  # it needs drawn items
+      settings['model.auxiliary_weight'] = 0.0
   config_lib.change(config, settings)
   return config

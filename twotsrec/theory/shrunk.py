@@ -5,9 +5,9 @@ mean taste m. Here the start is a mean of both, weighed by what is known:
 
     h_T = w_T phi_T + (1 - w_T) m,    w_T = V / (V + q_T),    q_T = Q / (T + 1),
 
-and w_0 = 0, because without events there is no own vector. the error of the
-own estimate, E ||phi_T - phi*||^2 <= q_T, and V is the variance of the tastes,
-E ||phi* - m||^2. Both are as in the theorem, where V <= Q.
+and w_0 = 0, because without events there is no own vector. q_T bounds the error
+of the own estimate, E ||phi_T - phi*||^2 <= q_T, and V is the variance of the
+tastes, E ||phi* - m||^2. Both are as in the theorem, where V <= Q.
 
 Its error. The start misses the taste by w (phi_T - phi*) - (1 - w) (phi* - m),
 so for any weight w

@@ -52,7 +52,7 @@ def _phase(experiment, objective) -> phases.Parts:
   config, system = experiment.config, experiment.system
   learner = contracts.Learner(
     init=lambda key: system.model.init(key, None, system.sizes),
-    loss=objectives.make(objective, system.model),
+    loss=objectives.make(objectives.Loss(objective), system.model),
   )
   source = sources.of_histories(experiment)
   rate = config.train.learning_rate
