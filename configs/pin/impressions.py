@@ -6,8 +6,8 @@ r"""PIN's base models on the built-in log of impressions.
 A model is named after a colon, `--config=configs/pin/impressions.py:gru4rec`:
 din (the default), gru4rec, sasrec, sasrec_original, sum_pooling, gru4rec_tower,
 dien or mimn, which all learn the labels and nothing beside them.
-`--config.aggregator.name=backdoor` is +GA. The log stands in for Alipay's, which
-is private: impressions with labels, held out by time, of which
+`--config.aggregator.name=backdoor` is +GA. The log stands in for Alipay's,
+which is private: impressions with labels, held out by time, of which
 data/synthetic_impressions.py tells the law.
 
 Test AUC of all impressions, one seed: popularity .6128, the click rate of an
