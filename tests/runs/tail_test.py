@@ -97,3 +97,14 @@ def test_a_way_that_is_not_there_is_refused(tmp_path):
   with pytest.raises(types.UserError, match="'magic'.*backdoor.*transfer"):
     tail.train(_config(), str(tmp_path / 'x'), ('magic',))
   assert not pathlib.Path(tmp_path / 'x').exists()
+
+
+def test_plugins_of_several_ways_stand_on_the_others_together():
+  trunk = tail._trunk
+  assert trunk('transfer') == trunk('base') == 'base'
+  assert trunk('backdoor+insert+transfer') == 'backdoor+insert'
+  config = tail.settings(
+    _config(), 'insert+transfer', trunk('insert+transfer'), 'ndcg@10', 2
+  )
+  assert config.plugin.trunk == 'insert' and config.augment.insert == 0.2
+  assert config.augment.groups == config.routing.groups == 2

@@ -121,7 +121,7 @@ def train(
   for way in ways:
     fields.refuse_unknown('way', way, WAYS)
   place = lambda name: str(pathlib.Path(workdir) / name)
-  of = lambda name: settings(config, name, place(BASE), metric, groups)
+  of = lambda name: settings(config, name, place(_trunk(name)), metric, groups)
   prepared = experiment_lib.load_data(config)
   refused = _refused(of, ways, prepared)
   names = [BASE, *(way for way in ways if way not in refused)]
@@ -132,13 +132,20 @@ def train(
   helping = [one.name for one in tried if one.gain > 0 and not one.harms]
   joined = '+'.join(name for name in names if name in helping)
   if len(helping) > 1 and not _refused(of, [joined], prepared):
-    if run.train(of(joined), place(joined), should_stop, quiet) is None:
-      return None
+    for name in dict.fromkeys((_trunk(joined), joined)):
+      if run.train(of(name), place(name), should_stop, quiet) is None:
+        return None
     names.append(joined)
     tried = _tried(place, names, metric, quiet)
   result = _result(place, names, tried, metric, refused)
   files.write_json(pathlib.Path(workdir) / 'tail.json', result)
   return result
+
+
+def _trunk(name: str) -> str:
+  """The run that the plugins of a way stand on: the ways without plugins."""
+  plain = [w for w in name.split('+') if 'plugin.name' not in WAYS.get(w, {})]
+  return '+'.join(plain) or BASE
 
 
 def _refused(of, ways, prepared) -> dict[str, str]:
