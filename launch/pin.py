@@ -8,23 +8,15 @@ Each is a run directory of its own: WORKDIR/base, WORKDIR/ga, WORKDIR/ga_pn.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
 import cli
+import run_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'A file in configs/; --config.section.field=value changes it.'
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Directory of the runs; the same one again resumes.'
-)
-_DATA_ROOT = flags.DEFINE_string(
-  'data_root', None, 'Folder of the named datasets.'
-)
+_RUN = run_flags.define()
+flags.adopt_module_key_flags(run_flags)
 _BESIDE = flags.DEFINE_bool(
   'beside', False, 'Train the base model beside +GA: sooner on a CPU.'
 )
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
 def main() -> int:
@@ -33,10 +25,12 @@ def main() -> int:
   from twotsrec.runs import systems
   from twotsrec.runs import tables
 
-  config = cli.experiment(_CONFIG, _DATA_ROOT.value)
-  workdir = cli.required(_WORKDIR)
+  config = run_flags.config(_RUN)
+  workdir = cli.required(_RUN.workdir)
   stop = cli.stop_on_signal()
-  reports = systems.train(config, workdir, stop, _QUIET.value, _BESIDE.value)
+  reports = systems.train(
+    config, workdir, stop, _RUN.quiet.value, _BESIDE.value
+  )
   if reports is None:
     return cli.stopped(workdir, stop)
   named = {pin.SYSTEMS[name]: report for name, report in reports.items()}

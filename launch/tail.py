@@ -13,19 +13,12 @@ again goes on where it stopped.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
 import cli
+import run_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'A file in configs/; --config.section.field=value changes it.'
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Directory of the runs; the same one again resumes.'
-)
-_DATA_ROOT = flags.DEFINE_string(
-  'data_root', None, 'Folder of the named datasets.'
-)
+_RUN = run_flags.define()
+flags.adopt_module_key_flags(run_flags)
 _WAYS = flags.DEFINE_list(
   'ways',
   None,
@@ -36,15 +29,14 @@ _METRIC = flags.DEFINE_string('metric', 'ndcg@10', 'What to choose by.')
 _GROUPS = flags.DEFINE_integer(
   'tail_groups', 1, 'The least active so many groups are the tail.'
 )
-_QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
 def main() -> int:
   """Trains what is missing and prints the tables; 143 or 130 if stopped."""
   from twotsrec.runs import tail
 
-  config = cli.experiment(_CONFIG, _DATA_ROOT.value)
-  workdir = cli.required(_WORKDIR)
+  config = run_flags.config(_RUN)
+  workdir = cli.required(_RUN.workdir)
   stop = cli.stop_on_signal()
   result = tail.train(
     config,
@@ -53,7 +45,7 @@ def main() -> int:
     _METRIC.value,
     _GROUPS.value,
     stop,
-    _QUIET.value,
+    _RUN.quiet.value,
   )
   if result is None:
     return cli.stopped(workdir, stop)

@@ -12,7 +12,6 @@ import pytest
 from scipy import sparse
 
 from tests import behavior_toys
-from tests import jodie_toys
 from tests import worlds
 from tests.advice import following
 from tests.advice import messages
@@ -34,7 +33,6 @@ from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing
 from twotsrec.data import splits
-from twotsrec.data import timelines
 from twotsrec.evaluation import buckets
 from twotsrec.evaluation import fitted
 from twotsrec.evaluation import online
@@ -51,7 +49,6 @@ from twotsrec.objectives import beside
 from twotsrec.objectives import sampled
 from twotsrec.ops import contrastive
 from twotsrec.plugins import plugged
-from twotsrec.recipes import jodie as jodie_recipe
 from twotsrec.serving import recommend
 from twotsrec.training import phases
 from twotsrec.training import plugin_spread
@@ -153,19 +150,6 @@ def with_features(context: dict, width: int):
   config_lib.change(config, {'model.width': 4, 'two_time.feature_width': width})
   with mock.patch.object(ccf.item_features, 'init', lambda *sizes: {}):
     return ccf.init(jax.random.key(0), context, SIZES, config)
-
-
-def of_many_items(static: str):
-  log = prepared_lib.Prepared(*jodie_toys.log())
-  many = log._replace(item_ids=np.arange(60_000))
-  config = jodie_toys.config(jodie__static=static)
-  made = contracts.Experiment(config, prepared_lib.Prepared(*many), None)
-  return jodie_recipe.build(made)
-
-
-def cut_into(split: str, coarse: bool = True):
-  rule = splits.Rule(split, shares=(0.8, 0.1, 0.1))
-  splits.check_shares(rule, coarse)
 
 
 def clicks(count: int) -> sparse.csr_matrix:
@@ -450,41 +434,6 @@ CALLS = [
     lambda folder: plugin_spread.spread(SUMS, np.array([[3, 0], [3, 2]])),
     'lower train.batch_size or groups.num_groups',
     lambda folder: plugin_spread.spread(SUMS, np.array([[3, 1], [3, 1]])),
-  ),
-  Call(
-    'plays events in order of time, and the data have no',
-    lambda folder: timelines.require_times(worlds.log()[0]),
-    'prepare them with --time_column',
-    lambda folder: timelines.require_times(jodie_toys.log()),
-  ),
-  Call(
-    'needs a prediction layer of {} bytes',
-    lambda folder: of_many_items('one_hot'),
-    'use jodie.static=(learned)',
-    lambda folder, static: of_many_items(static),
-  ),
-  Call(
-    'cannot be cut where times are coarse',
-    lambda folder: cut_into('global_time'),
-    'use split (per_user_time)',
-    lambda folder, split: cut_into(split),
-  ),
-  *(
-    Call(
-      'change nothing with split {}',
-      lambda folder: cut_into('date'),
-      f'use split.*({split})',
-      lambda folder, split: cut_into(split, coarse=False),
-    )
-    for split in ('global_time', 'per_user_time')
-  ),
-  Call(
-    'shares are {}; give three numbers',
-    lambda folder: splits.parse_shares(['most', 'rest']),
-    'as in (.*)',
-    lambda folder, shares: splits.check_shares(
-      splits.Rule('global_time', shares=splits.parse_shares(shares.split(',')))
-    ),
   ),
   Call(
     'fusion.num_heads is {}, but it must divide model.width',

@@ -8,6 +8,7 @@ from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import models
 from twotsrec import types
+from twotsrec.objectives import mixing
 from twotsrec.objectives import sampled as objectives
 
 _SIZES = types.Sizes(3, 9, 4)
@@ -402,11 +403,9 @@ def _log_softmax(scores):
 
 
 def test_a_model_without_a_state_is_not_mixed():
-  loss = _loss('softmax', mix=0.5)
+  of = lambda name: models.make(config_lib.ModelConfig(name=name, width=4))
   for name in ('gru4rec', 'sasrec_original', 'bert4rec'):
-    model = models.make(config_lib.ModelConfig(name=name, width=4))
-    objectives.check_mix(loss, model, _SIZES)
-  din = models.make(config_lib.ModelConfig(name='din', width=4))
+    mixing.check(0.5, of(name), _SIZES)
   with pytest.raises(types.UserError, match='augment.mix=0'):
-    objectives.check_mix(loss, din, _SIZES)
-  objectives.check_mix(_loss('softmax'), din, _SIZES)
+    mixing.check(0.5, of('din'), _SIZES)
+  mixing.check(0.0, of('din'), _SIZES)

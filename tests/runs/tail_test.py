@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -76,12 +77,18 @@ def test_what_is_chosen_gains_most_and_harms_nobody(tried):
   )
 
 
-def test_the_same_call_again_trains_nothing(tried, monkeypatch):
+def test_the_same_call_again_trains_nothing(tried):
   workdir, result = tried
-  before = {p: p.stat().st_mtime_ns for p in workdir.rglob('params/*')}
+  written = lambda: {
+    path: path.stat().st_mtime_ns
+    for path in workdir.rglob('*')
+    if path.is_file() and path.name in ('report.json', 'metrics.jsonl')
+  }
+  before = written()
+  assert len(before) >= 2 * len(result['test']['systems'])
   again = tail.train(_config(), str(workdir), _WAYS, quiet=True)
   assert again == result
-  assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob('params/*')}
+  assert written() == before
 
 
 def test_a_way_that_the_base_cannot_go_is_named_with_the_reason(tmp_path):
@@ -91,6 +98,18 @@ def test_a_way_that_the_base_cannot_go_is_named_with_the_reason(tmp_path):
   assert 'has no state to mix' in result['not_tried']['mix']
   assert not (tmp_path / 'mix').exists()
   assert 'mix: not tried, augment.mix' in tail.format(result)
+
+
+def test_the_script_names_all_ways():
+  text = (pathlib.Path(runs.__file__).parents[1] / 'launch/tail.py').read_text()
+  named = re.findall(r'\w+', text[text.index("'ways'") :])
+  assert set(tail.WAYS) <= set(named)
+
+
+def test_a_metric_that_is_not_there_is_refused_before_training(tmp_path):
+  with pytest.raises(types.UserError, match="'hr@7'.*known"):
+    tail.train(_config(), str(tmp_path / 'x'), ('backdoor',), 'hr@7')
+  assert not (tmp_path / 'x').exists()
 
 
 def test_a_way_that_is_not_there_is_refused(tmp_path):

@@ -11,6 +11,12 @@ from twotsrec.data import feeds
 from twotsrec.ops import augmentation
 from twotsrec.ops import sampling
 
+# Of the sequences of BERT4Rec, one in eleven hides its last item alone: the
+# program of its authors makes ten others of each.
+_ONLY_LAST = 1 / 11
+# Folded into a key, for other bits than negatives have.
+_MASKS, _CHANGES = 1 << 30, (1 << 30) + 1
+
 
 class Draws(NamedTuple):
   """What a batch has besides histories; all of it static.
@@ -38,7 +44,7 @@ class Draws(NamedTuple):
 
 def draws(config: config_lib.Config, num_items: int) -> Draws:
   """What the settings ask of a batch of I items."""
-  data, train = config.data, config.train
+  data, train, augment = config.data, config.train, config.augment
   everything = train.objective == 'cross_entropy'
   return Draws(
     history_length=data.history_length,
@@ -48,13 +54,8 @@ def draws(config: config_lib.Config, num_items: int) -> Draws:
     sharing=data.negative_sharing == 'sequence' and not everything,
     chances=train.log_frequency,
     mask_share=train.mask_share,
-    augment=config.augment if changes(config.augment) else None,
+    augment=augment if augment.substitute or augment.insert else None,
   )
-
-
-def changes(options: config_lib.AugmentConfig) -> bool:
-  """Whether histories are changed to train on."""
-  return bool(options.substitute or options.insert)
 
 
 def require_dislikes(feed: feeds.Feed, draws: Draws) -> None:
@@ -180,13 +181,6 @@ def _negatives(feed, keys, user, count, draws):
     return drawn, None
   allowed = draws.num_items - feed.complements.counts[user]
   return drawn, jnp.broadcast_to(-jnp.log(allowed)[:, None], drawn.shape)
-
-
-# Of the sequences of BERT4Rec, one in eleven hides its last item alone: the
-# program of its authors makes ten others of each.
-_ONLY_LAST = 1 / 11
-_CHANGES = (1 << 30) + 1
-_MASKS = 1 << 30  # folded into a key, for other bits than negatives have
 
 
 def _hide(keys, inside, share):

@@ -10,6 +10,7 @@ the rows of the position table.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import chex
@@ -38,6 +39,43 @@ def keys_of(key: jax.Array | None, shape: tuple[int, ...]) -> Any:
   if key is not None:
     return jax.random.split(key, shape)
   return [[None] * shape[1] for _ in range(shape[0])]
+
+
+def _init_embedding(key, rows, width, cloze, positions):
+  """What embeds a history, besides the items: {name: parameters}."""
+  made = {}
+  if positions:
+    made['position'] = layers.init_positions(key, rows, width)
+  if cloze:
+    made['hidden'] = layers.init_hidden(jax.random.fold_in(key, 1), width)
+    made['norm'] = layers.init_layer_norm(width)
+  return made
+
+
+def _embed(scale, net, rows, inputs):
+  """c E[s] and what there is of positions, hidden items and a norm."""
+  history, x = inputs['history'], rows['embedding'] * scale
+  if inputs.get('masked') is not None:
+    x = jnp.where(inputs['masked'][..., None], net['hidden'], x)
+  if 'position' in net:
+    table = net['position']
+    chex.assert_axis_dimension_lteq(history, 1, table.shape[0])
+    index = positions_from_end(history, table.shape[0])
+    x += rows_ops.gather({'position': table}, index)['position']
+  x = layers.layer_norm(net['norm'], x) if 'norm' in net else x
+  return rows_ops.mask_padding(x, history)
+
+
+def _extract(extractor, state, candidate_rows):
+  del extractor
+  return types.Features(plugged=state, fixed=candidate_rows['embedding'])
+
+
+def _classify(classifier, features, candidate_rows):
+  del classifier
+  scores = towers.inner_products(features.plugged, features.fixed)
+  bias = candidate_rows.get('bias')
+  return scores if bias is None else scores + bias[..., 0]
 
 
 def around(
@@ -69,33 +107,15 @@ def around(
     del context
     item_key, position_key, block_key = jax.random.split(key, 3)
     rows = sizes._replace(history_length=sizes.history_length + cloze)
-    embedding = {}
-    if positions:
-      embedding['position'] = layers.init_positions(position_key, rows, width)
     item = layers.init_item_table(item_key, sizes, width)
     if cloze:
-      mask_key = jax.random.fold_in(position_key, 1)
-      embedding['hidden'] = layers.init_hidden(mask_key, width)
-      embedding['norm'] = layers.init_layer_norm(width)
       item['bias'] = jnp.zeros((sizes.num_items + 1, 1))
     net = {
-      'embed': embedding,
+      'embed': _init_embedding(position_key, rows, width, cloze, positions),
       'extractor': init_extractor(block_key, rows.history_length),
       'classifier': {},
     }
     return types.Params({'item': item}, net)
-
-  def embed(net, rows, inputs):
-    history, x = inputs['history'], rows['embedding'] * scale
-    if inputs.get('masked') is not None:
-      x = jnp.where(inputs['masked'][..., None], net['hidden'], x)
-    if positions:
-      table = net['position']
-      chex.assert_axis_dimension_lteq(history, 1, table.shape[0])
-      index = positions_from_end(history, table.shape[0])
-      x += rows_ops.gather({'position': table}, index)['position']
-    x = layers.layer_norm(net['norm'], x) if cloze else x
-    return rows_ops.mask_padding(x, history)
 
   def summarize_positions(extractor, embedded, mask, *, key=None):
     first, rest = (None, None) if key is None else jax.random.split(key)
@@ -106,22 +126,13 @@ def around(
     states = summarize_positions(extractor, embedded, mask, key=key)
     return sequence.take_last(states, mask)
 
-  def extract(extractor, state, candidate_rows):
-    del extractor
-    return types.Features(plugged=state, fixed=candidate_rows['embedding'])
-
-  def classify(classifier, features, candidate_rows):
-    del classifier
-    scores = towers.inner_products(features.plugged, features.fixed)
-    return scores + candidate_rows['bias'][..., 0] if cloze else scores
-
   return stages.from_stages(
     types.Stages(
       init=init,
-      embed=embed,
+      embed=functools.partial(_embed, scale),
       summarize=summarize,
-      extract=extract,
-      classify=classify,
+      extract=_extract,
+      classify=_classify,
       summarize_positions=summarize_positions,
       cloze=cloze,
     )

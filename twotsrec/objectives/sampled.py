@@ -15,6 +15,7 @@ from twotsrec import losses
 from twotsrec import types
 from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import catalog
+from twotsrec.objectives import mixing
 from twotsrec.ops import rows
 
 Objective = Callable[..., jax.Array]
@@ -124,7 +125,8 @@ def make(loss: Loss, model: types.Model) -> Objective:
     if loss.temperatures:
       score, encoded = _cooled(loss, score, encoded, batch, mask)
     if loss.mix and key is not None:
-      pair = _mix(loss, encoded, batch, mask, jax.random.fold_in(key, 2))
+      of_mix = loss.mix, loss.tail, encoded, batch, mask
+      pair = mixing.pairs(*of_mix, jax.random.fold_in(key, 2))
       first, second = (
         values(loss, score, pair.encoded, params, own, mask)
         for own in (batch, pair.batch)
@@ -158,34 +160,6 @@ def bce(scores: jax.Array, batch: types.Batch) -> jax.Array:
   return losses.bce_loss(scores[..., 0], batch.label)
 
 
-def check_mix(loss: Loss, model: types.Model, sizes: types.Sizes) -> None:
-  """Refuses to mix what a model has in place of a state.
-
-  Raises:
-    types.UserError: a model that reads a history for each candidate anew.
-  """
-  if not loss.mix:
-    return
-  ids = jax.ShapeDtypeStruct((2, sizes.history_length), jnp.int32)
-
-  def encode(history):
-    context = {'item_counts': jnp.zeros(sizes.num_items + 1)}
-    params = model.init(jax.random.key(0), context, sizes)
-    given = rows.gather(params.tables['item'], history)
-    user = history[:, 0]
-    route = types.Route(user[:, None], jnp.ones((2, 1)))
-    inputs = {'history': history, 'route': route, 'user': user}
-    return model.encode(params.net, given, context, inputs)
-
-  encoded = jax.eval_shape(encode, ids)
-  if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(encoded)):
-    raise types.UserError(
-      f'augment.mix is {loss.mix:g}, but this model reads a history for each'
-      ' item anew and has no state to mix; use model.name=sasrec, gru4rec or'
-      ' augment.mix=0'
-    )
-
-
 def _encoder(loss, model):
   """The encoding of the positions that are trained."""
   if loss.positions == 'last':
@@ -205,58 +179,6 @@ def _encoder(loss, model):
       ' sasrec_original); use train.positions=last'
     )
   return model.encode_positions
-
-
-class _Pair(NamedTuple):
-  """States mixed with those of partners.
-
-  Attributes:
-    encoded: leaves [B, ...].
-    batch: with what the partners predict.
-    share: f32[B], of the example's own state; 1 where it is not mixed.
-  """
-
-  encoded: types.PyTree
-  batch: types.Batch
-  share: jax.Array
-
-
-def _mix(loss, encoded, batch, mask, key) -> _Pair:
-  """Every user of the tail beside another one of it (TADA; Zhang et al. 2018).
-
-      state = share state + (1 - share) state',   share ~ Beta(a, a)
-
-  Its loss is share times that of its own item and 1 - share times that of the
-  partner's. Positions that one of the two does not train stay as they are.
-  """
-  share_key, shift_key = jax.random.split(key)
-  tail = (batch.group < loss.tail) & (batch.weight > 0)
-  number = jnp.sum(tail)
-  # Users of the tail come first; the partner is some places further on.
-  order = jnp.argsort(~tail, stable=True)
-  rank = jnp.cumsum(tail) - 1
-  shift = jax.random.randint(shift_key, (), 1, jnp.maximum(number, 2))
-  partner = order[(rank + shift) % jnp.maximum(number, 1)]
-  partner = jnp.where(tail, partner, jnp.arange(len(tail)))
-  share = jax.random.beta(share_key, loss.mix, loss.mix, tail.shape)
-  share = jnp.where(tail, share, 1.0)
-  both = mask & mask[partner]
-
-  def mixed(leaf):
-    wide = lambda x: x.reshape(*x.shape, *(1,) * (leaf.ndim - x.ndim))
-    return jnp.where(
-      wide(both),
-      wide(share) * leaf + (1.0 - wide(share)) * leaf[partner],
-      leaf,
-    )
-
-  theirs = jnp.where(
-    both.reshape(*both.shape, *(1,) * (batch.candidates.ndim - both.ndim)),
-    batch.candidates[partner],
-    batch.candidates,
-  )
-  other = batch._replace(candidates=theirs)
-  return _Pair(jax.tree.map(mixed, encoded), other, share)
 
 
 def _cooled(loss, score, encoded, batch, mask):

@@ -35,12 +35,10 @@ from twotsrec.data import timelines
 from twotsrec.evaluation import moving_items
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online
-from twotsrec.evaluation import online_report
-from twotsrec.evaluation import protocols
+from twotsrec.evaluation import online_models
 from twotsrec.evaluation import rules
 from twotsrec.models import jodie
 from twotsrec.objectives import spans as objectives
-from twotsrec.training import online_rows
 from twotsrec.training import optimizers
 from twotsrec.training import phases
 from twotsrec.training import settings
@@ -188,10 +186,8 @@ def _judge(experiment):
   split = prepared_lib.VALIDATION
   if not np.any(np.asarray(prepared.split) == split):
     return None
-  player, events = (
-    experiment.system.player(split),
-    online.held_out(prepared, split),
-  )
+  player = experiment.system.player(split)
+  events = online.held_out(prepared, split)
   among = [rules.everything(prepared.num_items)]
 
   def judge(params):
@@ -248,35 +244,16 @@ def rank(
     ranks = online.rank_rule(
       ranker, prepared, events, among, evaluation, progress=show
     )
-  part, rows = online_report.for_run_report(
-    ranks,
-    prepared,
-    experiment.groups,
-    evaluation,
-    protocols.counts_past(prepared),
-  )
-  options = online_report.Options(
-    # A small catalog has fewer others than a list has places.
-    lists=min(lists, prepared.num_items - 1),
-    resamples=evaluation.bootstrap,
-    seed=evaluation.seed,
-  )
-  return contracts.Ranked(
-    part=part,
-    rows=rows,
-    protocols={'online': online_report.build(ranks, options)},
-    events=online_rows.kept(ranks),
-  )
+  section = online_models.section(experiment, ranks)
+  return online_models.ranked(experiment, ranks, section)
 
 
 def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
   """Protocol of the ranking of events, for the report."""
   return {
     **offline.protocol(experiment, split),
-    **protocols.of_streams(experiment.prepared),
+    **online_models.protocol(experiment),
     'order': 'online: an event is ranked, then it moves user and item',
-    'candidate_lists': experiment.config.two_time.evaluation_lists,
-    'lists_seed': experiment.config.evaluation.seed,
     'selection': 'validation mrr among all items',
   }
 

@@ -21,6 +21,7 @@ from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import prior_fit
 from twotsrec.objectives import beside
+from twotsrec.objectives import mixing
 from twotsrec.objectives import sampled as objectives
 from twotsrec.recipes import pin
 from twotsrec.training import grouped
@@ -45,7 +46,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   trunk, name = models.make(config.model), config.model.name
   if impressions.there_are(prepared):
     beside.refuse('a log with labels', trunk)
-  objectives.check_mix(pin.loss_of(config, sizes), trunk, sizes)
+  mixing.check(config.augment.mix, trunk, sizes)
   system = pin.system_of(config, trunk, context, sizes, name)
   return experiment._replace(config=config, system=system)
 

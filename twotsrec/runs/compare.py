@@ -144,7 +144,7 @@ def compare(
     for system in runs.values()
   ]
   compared = comparison.compare(pooled, resamples, seed)
-  users = users_of(first, num_groups, compared_runs.BY[by])
+  users = _users(first, num_groups, compared_runs.BY[by])
   reference, *others = systems
   return {
     'reference': reference,
@@ -170,7 +170,7 @@ def compare(
   }
 
 
-def users_of(per_target, num_groups, by) -> list[int]:
+def _users(per_target, num_groups, by) -> list[int]:
   """Users with held-out items in each group or part, and all of them."""
   groups = [per_target[by] == group for group in range(num_groups)]
   parts = [per_target['user'][chosen] for chosen in groups]

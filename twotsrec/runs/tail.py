@@ -11,11 +11,15 @@ import copy
 import pathlib
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import comparison
+from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports
@@ -118,28 +122,50 @@ def train(
   Raises:
     types.UserError: an unknown way, or as `run.train` of the base.
   """
-  for way in ways:
-    fields.refuse_unknown('way', way, WAYS)
+  prepared = experiment_lib.load_data(config)
+  _check(config, prepared, ways, metric, groups)
   place = lambda name: str(pathlib.Path(workdir) / name)
   of = lambda name: settings(config, name, place(_trunk(name)), metric, groups)
-  prepared = experiment_lib.load_data(config)
   refused = _refused(of, ways, prepared)
   names = [BASE, *(way for way in ways if way not in refused)]
   for name in names:
     if run.train(of(name), place(name), should_stop, quiet) is None:
       return None
-  tried = _tried(place, names, metric, quiet)
+  tables = {name: _table_of(place(name), metric, quiet) for name in names}
+  tried = _tried(tables)
   helping = [one.name for one in tried if one.gain > 0 and not one.harms]
   joined = '+'.join(name for name in names if name in helping)
   if len(helping) > 1 and not _refused(of, [joined], prepared):
     for name in dict.fromkeys((_trunk(joined), joined)):
       if run.train(of(name), place(name), should_stop, quiet) is None:
         return None
-    names.append(joined)
-    tried = _tried(place, names, metric, quiet)
-  result = _result(place, names, tried, metric, refused)
+    tables[joined] = _table_of(place(joined), metric, quiet)
+    tried = _tried(tables)
+  runs = {name: [place(name)] for name in tables}
+  result = {
+    **_chosen(tried, metric, refused),
+    'test': compare.compare(runs, (metric,)),
+  }
   files.write_json(pathlib.Path(workdir) / 'tail.json', result)
   return result
+
+
+def _check(config, prepared, ways, metric, groups):
+  """Refuses what would show only after the base is trained."""
+  for way in ways:
+    fields.refuse_unknown('way', way, WAYS)
+  report_lib.check_names((metric,), config.evaluation.ks)
+  number = config.groups.num_groups
+  if not 1 <= groups <= number:
+    raise types.UserError(
+      f'{groups} groups of the tail, but there are {number} groups; allowed are'
+      f' 1 to {number}'
+    )
+  if not np.any(np.asarray(prepared.split) == prepared_lib.VALIDATION):
+    raise types.UserError(
+      'ways are chosen on validation items, and the data have none; prepare'
+      ' them with data.validation=True'
+    )
 
 
 def _trunk(name: str) -> str:
@@ -161,30 +187,34 @@ def _refused(of, ways, prepared) -> dict[str, str]:
   return refused
 
 
-def _tried(place, names, metric, quiet) -> list[Tried]:
-  """Every way against the base on validation items."""
-  systems, users = [], []
-  for name in names:
-    experiment, params = experiment_lib.load(place(name))
-    config, ranker = (
-      experiment.config,
-      experiment_lib.ranker(experiment, params),
-    )
-    ranked = reports.evaluate(experiment, ranker, 'validation', quiet)
-    number, ties = config.groups.num_groups, config.evaluation.rank_ties
-    rows = ranked.rows
-    table = comparison.tabulate(rows, number, (metric,), 'group', ties)
-    systems.append(comparison.pool([table]))
-    users = users or compare.users_of(rows, number, 'group')
-  compared = comparison.compare(systems, compare.RESAMPLES, 0)
+def _table_of(workdir, metric, quiet) -> comparison.Table:
+  """A run's metric on validation items, by user and group."""
+  experiment, params = experiment_lib.load(workdir)
+  config = experiment.config
+  ranker = experiment_lib.ranker(experiment, params)
+  ranked = reports.evaluate(experiment, ranker, 'validation', quiet)
+  number, ties = config.groups.num_groups, config.evaluation.rank_ties
+  return comparison.tabulate(ranked.rows, number, (metric,), ties=ties)
+
+
+def _tried(tables: Mapping[str, comparison.Table]) -> list[Tried]:
+  """Every way against the base, which comes first."""
+  base = tables[BASE]
+  in_group = np.any(base.counts > 0, axis=2)
+  users = in_group.sum(axis=0).tolist()
+  compared = comparison.compare(
+    [comparison.pool([table]) for table in tables.values()],
+    compare.RESAMPLES,
+    0,
+  )
   return [
     Tried(name, comparison.rows(result, 0, users))
-    for name, result in zip(names[1:], compared, strict=True)
+    for name, result in zip(list(tables)[1:], compared, strict=True)
   ]
 
 
-def _result(place, names, tried, metric, refused) -> dict[str, Any]:
-  """What was tried, what is chosen, and all of it on test."""
+def _chosen(tried, metric, refused) -> dict[str, Any]:
+  """What was tried, and what is chosen of it."""
   fit = [one for one in tried if one.gain > 0 and not one.harms]
   chosen = max(fit, key=lambda one: one.gain).name if fit else BASE
   return {
@@ -194,7 +224,6 @@ def _result(place, names, tried, metric, refused) -> dict[str, Any]:
     'validation': {
       one.name: {'rows': one.rows, 'harms': one.harms} for one in tried
     },
-    'test': compare.compare({name: [place(name)] for name in names}, (metric,)),
   }
 
 

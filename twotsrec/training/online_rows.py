@@ -42,7 +42,7 @@ class Rows(NamedTuple):
   popularity: dict[str, np.ndarray]
 
 
-def kept(ranks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _kept(ranks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """The arrays of `online.rank` that means and pairs are made of."""
   names = (*_FACTS, *_ADDED, *_STATES, *_COUNTS, *_SAMPLED)
   return {name: ranks[name] for name in names if name in ranks}
@@ -57,7 +57,7 @@ def save(
 
   Of a rule only the counts, since facts of an event are the same for all.
   """
-  arrays: dict[str, Any] = kept(model)
+  arrays: dict[str, Any] = _kept(model)
   for rule, ranks in rules.items():
     arrays |= {
       f'{rule}_{name}': ranks[name]
