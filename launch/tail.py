@@ -23,7 +23,7 @@ _WAYS = flags.DEFINE_list(
   'ways',
   None,
   'Of backdoor, worst_users, insert, substitute, mix, balanced, plugin,'
-  ' transfer; all by default.',
+  ' transfer, near; all by default.',
 )
 _METRIC = flags.DEFINE_string('metric', 'ndcg@10', 'What to choose by.')
 _GROUPS = flags.DEFINE_integer(

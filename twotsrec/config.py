@@ -57,6 +57,7 @@ _TRANSFER = read_if('train.method', 'grad_transfer')
 _PENALIZED = read_unless('train.penalty', 'none')
 _FISHR = read_if('train.penalty', 'fishr')
 _PLUGGED = read_unless('plugin.name', 'none')
+_TAUGHT = all_of(_PLUGGED, read_unless('plugin.transfer', 0.0))
 _NEGATIVES = read_unless('train.objective', 'cross_entropy')
 _MASKED = read_if('train.positions', 'masked')
 _SOFTMAX = read_if('train.objective', 'softmax')
@@ -206,6 +207,8 @@ class PluginConfig:
   # Weight of what teaches a plugin to see more in a short history than there
   # is, from active users (ours, after MELT; training/transfer.py).
   transfer: float = at_least(0, 0.0, _PLUGGED)
+  # Active users of a batch whose mean state is a second target; 0: none.
+  near: int = at_least(0, 0, _TAUGHT)
 
 
 @dataclasses.dataclass

@@ -2,6 +2,8 @@
 
     python launch/benchmarks/run.py --suite=train --dataset=ml-1m \\
         --data_root=DIR --out=train.json
+    python launch/benchmarks/run.py --suite=peers --dataset=ml-1m \\
+        --data_root=DIR --out=peers.json
     python launch/benchmarks/run.py --suite=aggregators --dataset=ml-1m \\
         --data_root=DIR --out=aggregators.json [--only=pcgrad,light]
     python launch/benchmarks/run.py --suite=graph --dataset=taobao-copf \\
@@ -9,6 +11,8 @@
     python launch/benchmarks/run.py --suite=two_time_scale --out=two_time.json
 
 `train` is the training loop and full ranking, of three models by default;
+`peers` is the same of SASRec, GRU4Rec and DIN in the settings at which other
+libraries' speed is published;
 `aggregators` a step of every aggregator, penalty, sequential method and plugin
 stage over one of joint training, for DIN by default. Each model runs in a
 process of its own, so that its peak memory is its own. `graph` is products
@@ -30,12 +34,19 @@ from absl import flags
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 import cli
+import peers_settings
 import timing
 from twotsrec import config as config_lib
+from twotsrec import fields
 from twotsrec import types
 from twotsrec.training import files
 
-_MODELS_OF = {'train': ('din', 'gru4rec', 'sasrec'), 'aggregators': ('din',)}
+_MODELS_OF = {
+  'train': ('din', 'gru4rec', 'sasrec'),
+  'peers': tuple(peers_settings.SETTINGS),
+  'aggregators': ('din',),
+}
+_LOOPS = ('train', 'peers')
 _SUITES = (*_MODELS_OF, 'graph', 'two_time_scale')
 
 _SUITE = flags.DEFINE_enum('suite', 'train', _SUITES, 'What to measure.')
@@ -55,7 +66,8 @@ _CLOCK = flags.DEFINE_enum(
   'clock',
   'wall',
   [*timing.CLOCKS],
-  'All suites but train: what is timed; processor on a machine that is shared.',
+  'All suites but train and peers: what is timed; processor on a machine that'
+  ' is shared.',
 )
 _STEPS = flags.DEFINE_integer(
   'steps', 60, 'Suite aggregators: steps of a measured scan.', lower_bound=1
@@ -120,7 +132,7 @@ def _in_child(
 
 
 def _in_this_process() -> dict[str, Any]:
-  if _SUITE.value == 'train':
+  if _SUITE.value in _LOOPS:
     import training_loop
 
     return training_loop.measure(_config(), _REPEATS.value)
@@ -142,6 +154,9 @@ def _in_this_process() -> dict[str, Any]:
 
 def _check() -> None:
   """Refuses what would cost a long run, or change nothing in it."""
+  if _SUITE.value == 'peers':
+    for name in _MODELS.value:
+      fields.refuse_unknown('model', name, peers_settings.SETTINGS)
   for flag, suites in _SUITES_OF:
     if flag.present and _SUITE.value not in suites:
       raise types.UserError(
@@ -162,7 +177,7 @@ def _check() -> None:
 
 def _text(measured: Mapping[str, Any]) -> str:
   """What is printed at the end."""
-  if _SUITE.value == 'train':
+  if _SUITE.value in _LOOPS:
     return json.dumps(measured['models'], indent=1)
   if _SUITE.value == 'aggregators':
     return '\n\n'.join(
@@ -208,7 +223,9 @@ def _config() -> config_lib.Config:
     config.data.dataset = settings.SYNTHETIC_BEHAVIORS
   config.data.data_root = _DATA_ROOT.value
   config.data.cache_dir = _CACHE_DIR.value
-  if _MODELS.value:
+  if _SUITE.value == 'peers':
+    peers_settings.change(config, _MODELS.value[0])
+  elif _MODELS.value:
     config.model.name = _MODELS.value[0]
   return config
 

@@ -32,7 +32,8 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
   Returns:
     Milliseconds per step: `bare_scan` (a jitted `lax.scan` of the update over
     batches made before) and `full_loop` (all a training run does: plans,
-    batches, checkpoints, log); their ratio; ranking seconds; peak memory.
+    batches, checkpoints, log); their ratio; steps and seconds of an epoch and
+    how many items it predicts; ranking seconds; peak memory.
   """
   settings = dataclasses.replace(
     config.train, epochs=1, select_metric='none', checkpoint_every=60.0
@@ -50,6 +51,7 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
     step = (time.perf_counter() - begin) / bare.amount * 1e3
     rounds.append((step, *whole()))
   steps_alone, steps_in_loop, waits = zip(*rounds[1:])
+  num_steps = len(parts.source.plan_of(0))
   peak = machine.peak_rss_mb()
   ranking = [ranking_seconds(experiment) for _ in range(repeats + 1)][1:]
   return {
@@ -64,12 +66,37 @@ def measure(config: config_lib.Config, repeats: int) -> dict[str, Any]:
       [whole / bare for whole, bare in zip(steps_in_loop, steps_alone)]
     ),
     'input_wait_share': timing.summary(waits),
+    'epoch': {
+      'steps': num_steps,
+      'predicted': _predicted(parts),
+      'seconds': timing.summary(
+        [num_steps * whole / 1e3 for whole in steps_in_loop]
+      ),
+    },
     'ranking_seconds': timing.summary(ranking),
     'ranked': {'users': prepared.num_users, 'items': prepared.num_items},
     'peak_rss_mb_training': peak,
     'peak_rss_mb': machine.peak_rss_mb(),
     'versions': machine.versions(),
   }
+
+
+def _predicted(parts):
+  """How many observed items an epoch predicts."""
+  source, key = parts.source, jax.random.key(0)
+
+  @jax.jit
+  def count(feed, plan):
+    def add(total, examples):
+      batch = source.batch_of(feed, examples, key)
+      real = batch.weight > 0
+      if batch.candidates.ndim > 2:
+        real = real[:, None] & (batch.history > 0)
+      return total + jnp.sum(real), None
+
+    return jax.lax.scan(add, jnp.int32(0), plan)[0]
+
+  return int(count(source.feed, jnp.asarray(source.plan_of(0))))
 
 
 class _Asked(Exception):

@@ -106,6 +106,23 @@ DATA = [
     of_log('few', "groups.key='sample_history_len'", 'groups.num_groups=99'),
     [to('groups.num_groups', ..., r'at most (\d+)')],
   ),
+  *(
+    Case(
+      'plugin.near needs one state a user, and',
+      [
+        *SMALL[:-1],
+        "plugin.name='light'",
+        "plugin.trunk='runs/base'",
+        'plugin.transfer=1.0',
+        'plugin.near=2',
+      ],
+      [way],
+    )
+    for way in (
+      to('plugin.near', ..., r'use plugin\.near=(0)'),
+      to('model.name', 'gru4rec', r'model\.name=gru4rec'),
+    )
+  ),
   Case(
     'was prepared with --dislikes=negatives, which',
     [

@@ -28,7 +28,7 @@ RECIPES = {
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
     'closed_form.* cascade.* prior.* augment.* two_time.* jodie.*'
-    ' plugin.transfer'
+    ' plugin.transfer plugin.near'
     ' data.negative_exclude'
     ' train.method'
     ' train.penalty*'
@@ -54,7 +54,7 @@ RECIPES = {
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
-    ' plugin.transfer'
+    ' plugin.transfer plugin.near'
     ' routing.* evaluation.users evaluation.candidates'
     ' evaluation.num_candidates evaluation.online',
   ),

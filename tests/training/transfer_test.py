@@ -91,6 +91,63 @@ def test_the_loss_is_the_distance_of_the_states(name):
   assert not any(np.any(leaf) for leaf in still)
 
 
+@pytest.mark.parametrize('count', [1, 2, 9])
+def test_near_is_the_distance_to_the_mean_of_near_states(count):
+  stages, params = examples.make('gru4rec').stages, examples.params('gru4rec')
+  plugin = plugins.make(config_lib.PluginConfig(name='film', points='Z'))
+  fresh = plugin.init(jax.random.key(0), stages, params, 1, examples.SIZES)
+  own = jax.tree.map(lambda leaf: leaf + 0.3, fresh)
+  tail, active = _histories()
+  tail = tail._replace(history=tail.history.at[1, 1].set(0))  # one item
+
+  def loss(own, params):
+    on = plugin.attach(stages, own, jnp.ones(1))
+    return transfer.near(stages, on, params, tail, active, count)
+
+  value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(own, params)
+  states = [
+    np.asarray(transfer._state(stages, params, batch))[:3]
+    for batch in (tail, active)
+  ]
+  scale, shift = (np.ravel(own['Z'][name]) for name in ('scale', 'shift'))
+  error = size = 0.0
+  for state, length in zip(states[0], (2, 1, 2)):
+    alike = states[1] @ state / np.linalg.norm(states[1], axis=1)
+    target = np.mean(states[1][np.argsort(-alike)[:count]], axis=0)
+    moved = state * (1 + scale) + shift
+    error += np.sum((moved - target) ** 2) / (1 + length)
+    size += np.sum(target**2) / (1 + length)
+  np.testing.assert_allclose(value, error / size, rtol=1e-4)
+  moves, still = (jax.tree.leaves(part) for part in grads)
+  assert all(np.any(leaf) for leaf in moves)
+  assert not any(np.any(leaf) for leaf in still)
+
+
+def test_without_active_users_nothing_is_near():
+  stages, params = examples.make('gru4rec').stages, examples.params('gru4rec')
+  tail, active = _histories()
+  none = active._replace(weight=jnp.zeros(4))
+  assert transfer.near(stages, stages, params, tail, none, 2) == 0
+
+
+def test_states_that_depend_on_candidates_have_no_near_ones(tmp_path):
+  for name, refused in (('gru4rec', False), ('din', True)):
+    config = runs.config(
+      model__name=name,
+      model__hidden=config_lib.ModelConfig().hidden,
+      plugin__name='light',
+      plugin__trunk=str(tmp_path),
+      plugin__transfer=1.0,
+      plugin__near=2,
+    )
+    data = experiment_lib.load_data(config)
+    if not refused:
+      experiment_lib.make(config, data)
+      continue
+    with pytest.raises(types.UserError, match='differs by candidate'):
+      experiment_lib.make(config, data)
+
+
 def _sums() -> types.Stages:
   """The state is the sum of what was read: longer is larger."""
 

@@ -31,7 +31,7 @@ OPTIONS = {
 NAMES = tuple(_MAKERS)
 _TRAINING = (
   'trunk', 'learning_rate', 'trunk_learning_rate', 'trunk_gradient', 'epochs',
-  'patience', 'select', 'select_metric', 'transfer',
+  'patience', 'select', 'select_metric', 'transfer', 'near',
 )  # fmt: skip
 
 

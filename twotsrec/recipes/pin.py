@@ -44,6 +44,7 @@ from twotsrec.training import plugin_spread
 from twotsrec.training import settings
 from twotsrec.training import sources
 from twotsrec.training import summary
+from twotsrec.training import transfer
 from twotsrec.training import updates
 
 # Directory of each system and its name in tables (PIN Table 4).
@@ -141,12 +142,15 @@ def system_of(
   """The trunk with the plugins of all groups on it, if there are any.
 
   Raises:
-    types.UserError: a trunk without stages, by its name, or an unknown plugin.
+    types.UserError: a trunk without stages, by its name, an unknown plugin, or
+      one that cannot learn from near users.
   """
   if not has_plugins(config) and trunk is not None:
     return System(trunk, trunk, context, sizes)
   plugin, num_groups = plugins.make(config.plugin), config.groups.num_groups
   trunk = plugged.with_stages(trunk, name)
+  if config.plugin.near:
+    transfer.check(trunk, context, sizes, name)
   model = plugged.plugged(trunk, plugin, num_groups, name)
   return System(model, trunk, context, sizes)
 

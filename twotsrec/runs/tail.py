@@ -43,6 +43,7 @@ WAYS: dict[str, dict[str, Any]] = {
   'balanced': {'train.select_metric': 'group_{metric}'},
   'plugin': _PLUGIN,
   'transfer': {**_PLUGIN, 'plugin.transfer': 1.0},
+  'near': {**_PLUGIN, 'plugin.transfer': 1.0, 'plugin.near': 10},
 }
 _BORDERS = {'augment': 'augment.groups', 'plugin': 'routing.groups'}
 

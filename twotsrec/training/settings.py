@@ -47,7 +47,7 @@ SEQUENCE = (
 )
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* fusion.* head.* behavior.*'),
-  Reads('plugin.*', but='plugin.transfer'),
+  Reads('plugin.*', but='plugin.transfer plugin.near'),
   Reads('evaluation.* discovery.*', but='evaluation.online'),
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
@@ -74,7 +74,8 @@ TWO_TIME_SCALE = (
   Reads('train.seed'),
   Reads(
     'plugin.*',
-    but='plugin.trunk plugin.trunk_gradient plugin.select* plugin.transfer',
+    but='plugin.trunk plugin.trunk_gradient plugin.select* plugin.transfer'
+    ' plugin.near',
   ),
   Reads(
     'evaluation.*',

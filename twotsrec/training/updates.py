@@ -244,14 +244,10 @@ def plugin_loss(
     loss = steps.make_group_loss(trunk.loss_of(stages))
     if not isinstance(context, transfer.Beside):
       return loss(params, context, batch, key)
-    more = transfer.loss(
-      trunk.stages,
-      stages,
-      params,
-      batch,
-      context.active,
-      jax.random.fold_in(key, 3),
-    )
+    of_states = (trunk.stages, stages, params, batch, context.active)
+    more = transfer.loss(*of_states, jax.random.fold_in(key, 3))
+    if options.near:
+      more = more + transfer.near(*of_states, options.near)
     # A group without a plugin has nothing to learn, nor one without examples.
     more = jnp.where(jnp.any(batch.weight > 0), weights[0] * more, 0.0)
     ranked = loss(params, context.context, batch, key)

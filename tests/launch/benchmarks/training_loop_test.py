@@ -1,5 +1,12 @@
+import numpy as np
+import pytest
+
+import peers_settings
 import training_loop
 from twotsrec import config as config_lib
+from twotsrec import recipes
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.runs import experiment as experiment_lib
 
 
 def test_figures_are_of_one_model_and_positive():
@@ -17,3 +24,29 @@ def test_figures_are_of_one_model_and_positive():
   assert measured['ranking_seconds']['median'] > 0
   assert measured['ranked']['users'] == 60
   assert 0 < measured['peak_rss_mb_training'] <= measured['peak_rss_mb']
+  epoch = measured['epoch']
+  assert epoch['predicted'] <= 256 * epoch['steps']
+  assert epoch['predicted'] > 256 * (epoch['steps'] - 1)
+  assert epoch['seconds']['median'] > 0
+
+
+@pytest.mark.parametrize('name', peers_settings.SETTINGS)
+def test_settings_of_peers_are_taken(name):
+  config = config_lib.Config()
+  peers_settings.change(config, name)
+  recipes.check(config)
+  assert config.data.history_length == 50
+
+
+def test_an_epoch_predicts_what_histories_have_room_for():
+  config = config_lib.Config()
+  peers_settings.change(config, 'gru4rec')
+  changes = {'data.users': 30, 'data.history_length': 5, 'model.width': 4}
+  config_lib.change(config, changes)
+  data = experiment_lib.load_data(config)
+  experiment = experiment_lib.make(config, data)
+  parts = training_loop.first_phase(experiment)
+  train = data.split == prepared_lib.TRAIN
+  counts = np.bincount(data.event_users[train])
+  expected = np.sum(np.minimum(np.maximum(counts - 1, 0), 5))
+  assert training_loop._predicted(parts) == expected
