@@ -58,6 +58,11 @@ COMPARE = [
       given('out', '@/t.md', says='(.md)'),
     ),
     (
+      '--out={} of a table must end in .md, .csv or',
+      ['--runs=%runs/a', '--table', '--out=@/t.json'],
+      given('out', '@/t.md', says='(.md)'),
+    ),
+    (
       'resamples are too few for {} groups',
       [BOTH, '--resamples=10'],
       given('resamples', says=r'use (\d+) or more'),

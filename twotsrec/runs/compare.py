@@ -128,13 +128,9 @@ def compare(
     types.UserError: runs that are not finished, damaged, or not comparable.
   """
   _check_systems(systems)
-  runs = {
-    name: [compared_runs.open_run(workdir) for workdir in workdirs]
-    for name, workdirs in systems.items()
-  }
+  runs = opened(systems)
   everyone = [run for system in runs.values() for run in system]
-  _check_comparable(runs)
-  metrics = _known(metrics, everyone)
+  metrics = known(metrics, everyone)
   parts = compared_runs.part_names(everyone[0], by)
   num_groups = len(everyone[0].test[by])
   _check_resamples(resamples, num_groups)
@@ -168,6 +164,23 @@ def compare(
       for name, result in zip(others, compared)
     },
   }
+
+
+def opened(
+  systems: Mapping[str, Sequence[str]],
+) -> dict[str, list[compared_runs.Run]]:
+  """The runs of systems, whose numbers can stand in one table.
+
+  Raises:
+    types.UserError: runs that are not finished, damaged, or not comparable.
+  """
+  _check_once(one for dirs in systems.values() for one in dirs)
+  runs = {
+    name: [compared_runs.open_run(workdir) for workdir in workdirs]
+    for name, workdirs in systems.items()
+  }
+  _check_comparable(runs)
+  return runs
 
 
 def _users(per_target, num_groups, by) -> list[int]:
@@ -218,7 +231,6 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
       f'unequal numbers of seeds ({counts}), and runs are paired by position;'
       ' name as many for each'
     )
-  _check_once(one for dirs in systems.values() for one in dirs)
 
 
 def _check_once(workdirs: Iterable[str]) -> None:
@@ -298,10 +310,14 @@ def _shown(value: Any) -> str:
   return text if len(text) <= 40 else f'{text[:13]}...{text[-4:]}'
 
 
-def _known(
+def known(
   metrics: Sequence[str], runs: Sequence[compared_runs.Run]
 ) -> tuple[str, ...]:
-  """The metrics asked for, if every run reports them."""
+  """The metrics asked for, or those of a table by default.
+
+  Raises:
+    types.UserError: one that some run does not report.
+  """
   ks = [
     k
     for k in runs[0].protocol['ks']
@@ -364,7 +380,7 @@ def format(result: Mapping[str, Any]) -> str:
   blocks = [
     f'{title}\n{comparison.aligned(table)}' for title, table in _blocks(result)
   ]
-  return '\n'.join([*blocks, *_legend(result)])
+  return '\n'.join([*blocks, *legend(result)])
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -373,8 +389,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     f'**{comparison.escaped(title)}**\n\n{comparison.piped(table)}'
     for title, table in _blocks(result)
   ]
-  legend = [comparison.escaped(line) for line in _legend(result)]
-  return '\n\n'.join([*blocks, *legend])
+  below = [comparison.escaped(line) for line in legend(result)]
+  return '\n\n'.join([*blocks, *below])
 
 
 def write(result: Mapping[str, Any], out: str) -> None:
@@ -397,7 +413,8 @@ def _blocks(
     yield title, comparison.table(reference, name, by_metric)
 
 
-def _legend(result: Mapping[str, Any]) -> list[str]:
+def legend(result: Mapping[str, Any]) -> list[str]:
+  """What the numbers rest on, a line each."""
   protocol, names = result['protocol'], list(result['systems'])
   rows = next(iter(next(iter(result['comparisons'].values())).values()))
   sizes = ' + '.join(f'{row["users"]:,}' for row in rows[:-2])

@@ -1,0 +1,358 @@
+"""Systems by activeness group as a table: text, Markdown, TeX or CSV.
+
+A value is the mean over the seeds of a system, and its spread their standard
+deviation; the bounds of an interval are means over the seeds, too. Nothing is
+evaluated again: the numbers are those of `report.json`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+import csv
+import io
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.evaluation import comparison
+from twotsrec.evaluation import lists
+from twotsrec.evaluation import report as report_lib
+from twotsrec.runs import compare
+from twotsrec.runs import compared_runs
+from twotsrec.training import files
+
+Systems = Mapping[str, Sequence[compared_runs.Run]]
+
+RESULTS, DIFFERENCES, LISTS = 'results', 'differences', 'lists'
+ALL = 'all'
+# Gives the part of a report that has the rows, or None.
+_Section = Callable[[compared_runs.Run], Mapping[str, Any] | None]
+
+
+class Cell(NamedTuple):
+  """A number of a system.
+
+  Attributes:
+    value: mean over seeds; None if it has none.
+    low: of the 95 % interval over users.
+    high: of the same.
+    spread: standard deviation over seeds; None of a single one.
+    marked: whether a difference is significant.
+  """
+
+  value: float | None
+  low: float | None = None
+  high: float | None = None
+  spread: float | None = None
+  marked: bool = False
+
+
+class Table(NamedTuple):
+  """Numbers of systems by group.
+
+  Attributes:
+    kind: RESULTS, DIFFERENCES or LISTS.
+    title: in words.
+    rows: names of groups, of everybody, and of parts.
+    users: of each row.
+    cells: {metric: {system: one for each row}}.
+    seeds: of each system.
+    notes: lines below it.
+  """
+
+  kind: str
+  title: str
+  rows: tuple[str, ...]
+  users: tuple[int, ...]
+  cells: Mapping[str, Mapping[str, Sequence[Cell]]]
+  seeds: int
+  notes: tuple[str, ...] = ()
+
+
+# ---- What stands in them
+
+
+def with_rules(systems: Systems) -> dict[str, list[compared_runs.Run]]:
+  """Systems, and before them the rules that stand beside their models."""
+  named = {run.rule for runs in systems.values() for run in runs}
+  rules: dict[str, list[compared_runs.Run]] = {}
+  for runs in systems.values():
+    for rule in runs[0].report.get('baselines', {}):
+      name = f'{rule} (rule)' if rule in systems else rule
+      if rule not in named and name not in rules:
+        rules[name] = [compared_runs.of_rule(run, rule) for run in runs]
+  return rules | {name: [*runs] for name, runs in systems.items()}
+
+
+def results(systems: Systems, metrics: Sequence[str] = ()) -> Table:
+  """The test metrics of every system.
+
+  Args:
+    systems: runs on one footing, see `compare.opened`.
+    metrics: () takes those of a table by default.
+  Raises:
+    types.UserError: a metric that some run does not report.
+  """
+  runs = [run for system in systems.values() for run in system]
+  metrics = compare.known(metrics, runs)
+  first, seeds = runs[0], max(map(len, systems.values()))
+  protocol = first.protocol
+  notes = [f'{protocol["split"]}, {protocol["candidates"]} candidates']
+  if seeds > 1:
+    notes.append(f'mean and standard deviation over {seeds} seeds')
+  notes += report_lib.selected_on_test(
+    name
+    for name, system in systems.items()
+    if any(run.protocol.get('selected_on_test') for run in system)
+  )
+  return _of_sections(
+    Table(RESULTS, 'Test results by activeness group', (), (), {}, seeds),
+    {name: [run.test for run in system] for name, system in systems.items()},
+    metrics,
+  )._replace(notes=tuple(notes))
+
+
+def of_lists(systems: Systems) -> Table | None:
+  """What lists of recommendations are like; None if a run does not tell."""
+  sections = {
+    name: [_lists_of(run) for run in system] for name, system in systems.items()
+  }
+  told = {
+    name: [section for section in of if section is not None]
+    for name, of in sections.items()
+    if None not in of
+  }
+  if not told:
+    return None
+  # Reports of earlier versions lack some.
+  there = lambda name: all(
+    name in section['overall'] for of in told.values() for section in of
+  )
+  section = next(
+    run.report['lists']
+    for system in systems.values()
+    for run in system
+    if run.report.get('lists')
+  )
+  title = f'Lists of {section["k"]} for {section["users"]:,} users'
+  seeds = max(map(len, told.values()))
+  return _of_sections(
+    Table(LISTS, title, (), (), {}, seeds), told, [*filter(there, lists.NAMES)]
+  )
+
+
+def _lists_of(run: compared_runs.Run) -> Mapping[str, Any] | None:
+  section = run.report.get('lists') or {'systems': {}}
+  return section['systems'].get(run.rule or 'model')
+
+
+def differences(result: Mapping[str, Any]) -> Table:
+  """What `compare.compare` returned, every system against the reference."""
+  rows = next(iter(next(iter(result['comparisons'].values())).values()))
+  seeds = len(result['systems'][result['reference']])
+  cells = {
+    metric: {
+      name: [_difference(row) for row in by_metric[metric]]
+      for name, by_metric in result['comparisons'].items()
+    }
+    for metric in result['metrics']
+  }
+  what = 'group' if result['by'] == 'groups' else 'part'
+  return Table(
+    kind=DIFFERENCES,
+    title=f'Paired differences to {result["reference"]} by {what}',
+    rows=tuple(_row_name(row['group']) for row in rows),
+    users=tuple(row['users'] for row in rows),
+    cells=cells,
+    seeds=seeds,
+    notes=tuple(compare.legend(result)),
+  )
+
+
+def _difference(row) -> Cell:
+  decisive = row['p'] if row['holm'] is None else row['holm']
+  return Cell(
+    value=row['difference'],
+    low=row['low'],
+    high=row['high'],
+    spread=_spread(row['by_seed']),
+    marked=decisive is not None and decisive < comparison.ALPHA,
+  )
+
+
+def _row_name(group: Any) -> str:
+  return f'group {group}' if isinstance(group, int) else group
+
+
+def _of_sections(table, sections, metrics) -> Table:
+  """Fills a table from {system: sections of its seeds}."""
+  several = [section for of in sections.values() for section in of]
+  named = [part['name'] for part in several[0].get('parts', ())]
+  same = all(
+    [part['name'] for part in section.get('parts', ())] == named
+    for section in several
+  )
+  rows = lambda section: [
+    *section['groups'],
+    section['overall'],
+    *(section['parts'] if named and same else ()),
+  ]
+  first = rows(several[0])
+  number = len(several[0]['groups'])
+  users = [row.get('users') for row in first]
+  if users[number] is None:
+    users[number] = sum(users[:number])
+  names = [f'group {j + 1}' for j in range(number)] + [ALL]
+  return table._replace(
+    rows=(*names, *(named if same else ())),
+    users=tuple(users),
+    cells={
+      metric: {
+        name: [
+          _pooled([cells[metric] for cells in beside])
+          for beside in zip(*map(rows, of), strict=True)
+        ]
+        for name, of in sections.items()
+      }
+      for metric in metrics
+    },
+  )
+
+
+def _pooled(cells: Sequence[Mapping[str, Any]]) -> Cell:
+  """A cell of a report, or the mean of those of several seeds."""
+  if len(cells) == 1:
+    return Cell(*(cells[0].get(name) for name in ('value', 'low', 'high')))
+  mean = lambda name: _mean([cell.get(name) for cell in cells])
+  spread = _spread([cell['value'] for cell in cells])
+  return Cell(mean('value'), mean('low'), mean('high'), spread)
+
+
+def _mean(values) -> float | None:
+  return None if None in values else float(np.mean(values))
+
+
+def _spread(values) -> float | None:
+  if len(values) < 2 or None in values:
+    return None
+  return float(np.std(values, ddof=1))
+
+
+# ---- How they are written
+
+
+def shown(cell: Cell, kind: str) -> str:
+  """A cell for people; a difference has its sign and interval."""
+  if cell.value is None:
+    return '-'
+  sign = '+' if kind == DIFFERENCES else ''
+  text = f'{cell.value:{sign}.4f}'
+  if cell.spread is not None:
+    text += f' ± {cell.spread:.4f}'
+  if kind == DIFFERENCES and cell.low is not None and cell.high is not None:
+    text += f' [{cell.low:+.4f}, {cell.high:+.4f}]'
+  return text + '*' * cell.marked
+
+
+def lines(table: Table) -> list[list[str]]:
+  """The cells of a table as text, with its head."""
+  return [
+    ['metric', 'system', *table.rows],
+    *(
+      [metric if i == 0 else '', name, *(shown(c, table.kind) for c in cells)]
+      for metric, systems in table.cells.items()
+      for i, (name, cells) in enumerate(systems.items())
+    ),
+  ]
+
+
+def text(tables: Iterable[Table]) -> str:
+  """Plain text."""
+  return '\n\n'.join(
+    '\n'.join([table.title, comparison.aligned(lines(table)), *table.notes])
+    for table in tables
+  )
+
+
+def markdown(tables: Iterable[Table]) -> str:
+  """Markdown."""
+  return '\n\n'.join(
+    block
+    for table in tables
+    for block in (
+      f'**{comparison.escaped(table.title)}**',
+      comparison.piped(lines(table)),
+      *map(comparison.escaped, table.notes),
+    )
+  )
+
+
+_TEX = str.maketrans(
+  {
+    **{mark: f'\\{mark}' for mark in '&%$#_{}'},
+    '\\': r'\textbackslash{}',
+    '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',
+    '±': r'$\pm$',
+    '<': r'$<$',
+    '>': r'$>$',
+  }
+)
+
+
+def tex(tables: Iterable[Table]) -> str:
+  """TeX that needs no package."""
+  blocks = []
+  for table in tables:
+    head, *body = (
+      ' & '.join(cell.translate(_TEX) for cell in row) + r' \\'
+      for row in lines(table)
+    )
+    number = len(table.rows)
+    notes = [f'% {line}' for line in table.notes]
+    begin = rf'\begin{{tabular}}{{ll{"r" * number}}}'
+    end = [r'\hline', r'\end{tabular}']
+    blocks.append(
+      [f'% {table.title}', *notes, begin, r'\hline', head, r'\hline']
+      + [*body, *end]
+    )
+  return '\n\n'.join('\n'.join(block) for block in blocks)
+
+
+def csv_text(tables: Iterable[Table]) -> str:
+  """A row for every number, in full."""
+  file = io.StringIO()
+  writer = csv.writer(file, lineterminator='\n')
+  head = ['table', 'metric', 'system', 'row', 'users', 'seeds']
+  writer.writerow([*head, 'value', 'low', 'high', 'spread'])
+  for table in tables:
+    for metric, systems in table.cells.items():
+      for name, cells in systems.items():
+        for row, users, cell in zip(table.rows, table.users, cells):
+          about = [table.kind, metric, name, row, users, table.seeds]
+          writer.writerow([*about, *cell[:4]])
+  return file.getvalue().rstrip('\n')
+
+
+FORMATS = {'md': markdown, 'csv': csv_text, 'tex': tex}
+
+
+def write(tables: Iterable[Table], out: str, kind: str) -> None:
+  """Writes tables; `kind` is a key of `FORMATS`."""
+  content = FORMATS[kind](tables)
+  with files.explained(out, 'write'), files.replacing(out) as file:
+    file.write(content.encode() + b'\n')
+
+
+def kind_of(out: str) -> str:
+  """The format that the name of a file asks for.
+
+  Raises:
+    types.UserError: it has another ending.
+  """
+  kind = pathlib.Path(out).suffix[1:]
+  if kind not in FORMATS:
+    raise types.UserError(
+      f'--out={out} of a table must end in .md, .csv or .tex'
+    )
+  return kind
