@@ -67,16 +67,17 @@ def main() -> int:
 
 def _show_table(systems: Mapping[str, Sequence[str]]) -> int:
   """Prints and writes means and their spread over seeds."""
+  from twotsrec.report import formats
   from twotsrec.report import tables
   from twotsrec.runs import compare
 
   cli.refuse_unread('with --table; leave it out', ['resamples', 'seed', 'by'])
-  kind = tables.kind_of(_OUT.value) if _OUT.value else ''
+  kind = formats.kind_of(_OUT.value) if _OUT.value else ''
   beside = tables.with_rules(compare.opened(systems))
   made = [tables.results(beside, _METRICS.value)]
   if kind:
-    tables.write(made, _OUT.value, kind)
-  print(tables.text(made))
+    formats.write(made, _OUT.value, kind)
+  print(formats.text(made))
   return 0
 
 

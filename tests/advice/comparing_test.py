@@ -264,6 +264,20 @@ DRAW = [
 ]
 
 
+REPORT = [
+  Case(
+    '--base={} is no system; known',
+    [BOTH, '--base=c', '--format=csv', '--out=@/t.csv'],
+    [given('base', says='known: .*(b)')],
+  ),
+]
+
+
+@pytest.mark.parametrize('case', REPORT, ids=lambda case: case.name)
+def test_runs_are_reported_as_advised(case, runs, capsys, tmp_path):
+  followed('report', case, runs, capsys, tmp_path)
+
+
 @pytest.mark.parametrize(
   'case', [*COMPARE, *OF_REPORTS], ids=lambda case: case.name
 )

@@ -9,6 +9,7 @@ import pytest
 from tests.runs import compare_test
 from twotsrec import types
 from twotsrec.evaluation import lists
+from twotsrec.report import formats
 from twotsrec.report import tables
 from twotsrec.runs import compare
 
@@ -82,8 +83,8 @@ def test_a_single_seed_is_shown_as_it_stands(tmp_path):
     expected = report_of(workdir)['test']['groups'][1][metric]
     cell = by_system['one'][1]
     assert cell.spread is None and cell.value == expected['value']
-    assert tables.lines(table)[1][:2] == ['auc', 'one']
-  assert f'{expected["value"]:.4f}' in tables.text([table])
+    assert formats.lines(table)[1][:2] == ['auc', 'one']
+  assert f'{expected["value"]:.4f}' in formats.text([table])
 
 
 def test_a_rule_beside_is_shown_once(tmp_path):
@@ -106,7 +107,7 @@ def test_differences_are_those_of_the_comparison(tmp_path):
     assert cell[:3] == (row['difference'], row['low'], row['high'])
     decisive = row['p'] if row['holm'] is None else row['holm']
     assert cell.marked == (decisive < 0.05)
-    shown = tables.shown(cell, table.kind)
+    shown = formats.shown(cell, table.kind)
     assert shown.startswith(f'{row["difference"]:+.4f} ± ')
     assert f'[{row["low"]:+.4f}, {row["high"]:+.4f}]' in shown
     assert shown.endswith('*') == cell.marked
@@ -125,15 +126,15 @@ def test_lists_are_shown_where_reports_tell(systems):
 
 def test_every_format_has_the_same_cells(systems, tmp_path):
   made = [tables.results(systems, METRICS), tables.of_lists(systems)]
-  cells = [row for table in made for row in tables.lines(table)]
+  cells = [row for table in made for row in formats.lines(table)]
   piped = [
     [cell.strip() for cell in line.strip('|').split('|')]
-    for line in tables.markdown(made).splitlines()
+    for line in formats.markdown(made).splitlines()
     if line.startswith('|') and '---' not in line
   ]
   assert piped == cells
   plain = {r'\&': '&', r'\_': '_', r'$\pm$': '±'}
-  text = tables.tex(made)
+  text = formats.tex(made)
   for there, here in plain.items():
     text = text.replace(there, here)
   rows = [
@@ -144,7 +145,7 @@ def test_every_format_has_the_same_cells(systems, tmp_path):
   assert rows == cells
   assert text.count(r'\begin{tabular}') == text.count(r'\end{tabular}') == 2
   out = str(tmp_path / 'numbers.csv')
-  tables.write(made, out, 'csv')
+  formats.write(made, out, 'csv')
   lines = [*csv.DictReader(io.StringIO(pathlib.Path(out).read_text()))]
   assert len(lines) == 4 * 3 * (len(METRICS) + len(lists.NAMES))
   [line] = [
@@ -158,6 +159,6 @@ def test_every_format_has_the_same_cells(systems, tmp_path):
 
 
 def test_another_ending_is_refused():
-  assert tables.kind_of('a/b.tex') == 'tex'
+  assert formats.kind_of('a/b.tex') == 'tex'
   with pytest.raises(types.UserError, match='must end in .md, .csv or .tex'):
-    tables.kind_of('a.html')
+    formats.kind_of('a.html')

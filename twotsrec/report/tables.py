@@ -1,32 +1,26 @@
-"""Systems by activeness group as a table: text, Markdown, TeX or CSV.
+"""Systems by activeness group as a table, see `formats` for how it is written.
 
 A value is the mean over the seeds of a system, and its spread their standard
 deviation; the bounds of an interval are means over the seeds, too. Nothing is
 evaluated again: the numbers are those of `report.json`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-import csv
-import io
-import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotsrec import types
 from twotsrec.evaluation import comparison
 from twotsrec.evaluation import lists
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compare
 from twotsrec.runs import compared_runs
-from twotsrec.training import files
 
 Systems = Mapping[str, Sequence[compared_runs.Run]]
 
 RESULTS, DIFFERENCES, LISTS = 'results', 'differences', 'lists'
+ONLINE = 'online'
 ALL = 'all'
-# Gives the part of a report that has the rows, or None.
-_Section = Callable[[compared_runs.Run], Mapping[str, Any] | None]
 
 
 class Cell(NamedTuple):
@@ -51,7 +45,7 @@ class Table(NamedTuple):
   """Numbers of systems by group.
 
   Attributes:
-    kind: RESULTS, DIFFERENCES or LISTS.
+    kind: RESULTS, DIFFERENCES, LISTS or ONLINE.
     title: in words.
     rows: names of groups, of everybody, and of parts.
     users: of each row.
@@ -67,9 +61,6 @@ class Table(NamedTuple):
   cells: Mapping[str, Mapping[str, Sequence[Cell]]]
   seeds: int
   notes: tuple[str, ...] = ()
-
-
-# ---- What stands in them
 
 
 def with_rules(systems: Systems) -> dict[str, list[compared_runs.Run]]:
@@ -114,14 +105,7 @@ def results(systems: Systems, metrics: Sequence[str] = ()) -> Table:
 
 def of_lists(systems: Systems) -> Table | None:
   """What lists of recommendations are like; None if a run does not tell."""
-  sections = {
-    name: [_lists_of(run) for run in system] for name, system in systems.items()
-  }
-  told = {
-    name: [section for section in of if section is not None]
-    for name, of in sections.items()
-    if None not in of
-  }
+  told = _told(systems, _lists_of)
   if not told:
     return None
   # Reports of earlier versions lack some.
@@ -144,6 +128,50 @@ def of_lists(systems: Systems) -> Table | None:
 def _lists_of(run: compared_runs.Run) -> Mapping[str, Any] | None:
   section = run.report.get('lists') or {'systems': {}}
   return section['systems'].get(run.rule or 'model')
+
+
+def of_online(systems: Systems) -> Table | None:
+  """Test events one after the other; None if no system ranked them so.
+
+  Among the item and sampled others, expected over all such lists.
+  """
+  told = _told(systems, _online_of)
+  if not told:
+    return None
+  first = next(iter(told.values()))[0]
+  named = [row['name'] for row in first['rows']]
+  cells = {
+    metric: {
+      name: [
+        _pooled([row['all']['expected'][metric]['by_user'] for row in rows])
+        for rows in zip(*(section['rows'] for section in of), strict=True)
+      ]
+      for name, of in told.items()
+      # Rows of another threshold would be of other users.
+      if all([row['name'] for row in s['rows']] == named for s in of)
+      and all(s['options'] == first['options'] for s in of)
+    }
+    for metric in first['metrics']
+  }
+  return Table(
+    kind=ONLINE,
+    title=f'Test events among 1 + {first["options"]["lists"]} candidates',
+    rows=tuple(named),
+    users=tuple(row['all']['users'] for row in first['rows']),
+    cells=cells,
+    seeds=max(map(len, told.values())),
+  )
+
+
+def _told(systems, section_of) -> dict[str, list[Mapping[str, Any]]]:
+  """{name: sections of its seeds}, where all seeds have one."""
+  sections = {name: [*map(section_of, of)] for name, of in systems.items()}
+  return {name: of for name, of in sections.items() if None not in of}
+
+
+def _online_of(run: compared_runs.Run) -> Mapping[str, Any] | None:
+  section = run.report.get('online', {}).get(run.rule or 'model', {})
+  return section.get('test')
 
 
 def differences(result: Mapping[str, Any]) -> Table:
@@ -236,123 +264,3 @@ def _spread(values) -> float | None:
   if len(values) < 2 or None in values:
     return None
   return float(np.std(values, ddof=1))
-
-
-# ---- How they are written
-
-
-def shown(cell: Cell, kind: str) -> str:
-  """A cell for people; a difference has its sign and interval."""
-  if cell.value is None:
-    return '-'
-  sign = '+' if kind == DIFFERENCES else ''
-  text = f'{cell.value:{sign}.4f}'
-  if cell.spread is not None:
-    text += f' ± {cell.spread:.4f}'
-  if kind == DIFFERENCES and cell.low is not None and cell.high is not None:
-    text += f' [{cell.low:+.4f}, {cell.high:+.4f}]'
-  return text + '*' * cell.marked
-
-
-def lines(table: Table) -> list[list[str]]:
-  """The cells of a table as text, with its head."""
-  return [
-    ['metric', 'system', *table.rows],
-    *(
-      [metric if i == 0 else '', name, *(shown(c, table.kind) for c in cells)]
-      for metric, systems in table.cells.items()
-      for i, (name, cells) in enumerate(systems.items())
-    ),
-  ]
-
-
-def text(tables: Iterable[Table]) -> str:
-  """Plain text."""
-  return '\n\n'.join(
-    '\n'.join([table.title, comparison.aligned(lines(table)), *table.notes])
-    for table in tables
-  )
-
-
-def markdown(tables: Iterable[Table]) -> str:
-  """Markdown."""
-  return '\n\n'.join(
-    block
-    for table in tables
-    for block in (
-      f'**{comparison.escaped(table.title)}**',
-      comparison.piped(lines(table)),
-      *map(comparison.escaped, table.notes),
-    )
-  )
-
-
-_TEX = str.maketrans(
-  {
-    **{mark: f'\\{mark}' for mark in '&%$#_{}'},
-    '\\': r'\textbackslash{}',
-    '~': r'\textasciitilde{}',
-    '^': r'\textasciicircum{}',
-    '±': r'$\pm$',
-    '<': r'$<$',
-    '>': r'$>$',
-  }
-)
-
-
-def tex(tables: Iterable[Table]) -> str:
-  """TeX that needs no package."""
-  blocks = []
-  for table in tables:
-    head, *body = (
-      ' & '.join(cell.translate(_TEX) for cell in row) + r' \\'
-      for row in lines(table)
-    )
-    number = len(table.rows)
-    notes = [f'% {line}' for line in table.notes]
-    begin = rf'\begin{{tabular}}{{ll{"r" * number}}}'
-    end = [r'\hline', r'\end{tabular}']
-    blocks.append(
-      [f'% {table.title}', *notes, begin, r'\hline', head, r'\hline']
-      + [*body, *end]
-    )
-  return '\n\n'.join('\n'.join(block) for block in blocks)
-
-
-def csv_text(tables: Iterable[Table]) -> str:
-  """A row for every number, in full."""
-  file = io.StringIO()
-  writer = csv.writer(file, lineterminator='\n')
-  head = ['table', 'metric', 'system', 'row', 'users', 'seeds']
-  writer.writerow([*head, 'value', 'low', 'high', 'spread'])
-  for table in tables:
-    for metric, systems in table.cells.items():
-      for name, cells in systems.items():
-        for row, users, cell in zip(table.rows, table.users, cells):
-          about = [table.kind, metric, name, row, users, table.seeds]
-          writer.writerow([*about, *cell[:4]])
-  return file.getvalue().rstrip('\n')
-
-
-FORMATS = {'md': markdown, 'csv': csv_text, 'tex': tex}
-
-
-def write(tables: Iterable[Table], out: str, kind: str) -> None:
-  """Writes tables; `kind` is a key of `FORMATS`."""
-  content = FORMATS[kind](tables)
-  with files.explained(out, 'write'), files.replacing(out) as file:
-    file.write(content.encode() + b'\n')
-
-
-def kind_of(out: str) -> str:
-  """The format that the name of a file asks for.
-
-  Raises:
-    types.UserError: it has another ending.
-  """
-  kind = pathlib.Path(out).suffix[1:]
-  if kind not in FORMATS:
-    raise types.UserError(
-      f'--out={out} of a table must end in .md, .csv or .tex'
-    )
-  return kind

@@ -5,7 +5,6 @@ what it means. What varies in the intervals is told in `evaluation.comparison`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-import json
 import os
 import pathlib
 from typing import Any
@@ -17,30 +16,11 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compared_runs
+from twotsrec.runs import footing
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
 RESAMPLES = 10_000
-
-# Fields of report['protocol'] that runs on one footing share. The model, its
-# training and its selection are what a comparison is about.
-_FOOTING = (
-  'dataset_digest',
-  'split',
-  'groups',
-  'group_thresholds',
-  'candidates',
-  'num_candidates',
-  'negatives_digest',
-  'negatives',
-  'auc_ties',
-  'rank_ties',
-)
-# What the runs of a system share; its seeds are all that differs.
-_SYSTEM = (
-  'model', 'variant', 'aggregator', 'method', 'penalty', 'plugin', 'routing',
-  'selection',
-)  # fmt: skip
 
 
 # ---- Comparing
@@ -135,18 +115,15 @@ def compare(
   num_groups = len(everyone[0].test[by])
   _check_resamples(resamples, num_groups)
   first = compared_runs.per_target(everyone[0], by)
-  pooled = [
-    comparison.pool(_tables(system, everyone[0], first, metrics, by))
-    for system in runs.values()
-  ]
-  compared = comparison.compare(pooled, resamples, seed)
+  every = pooled(runs, first, metrics, by)
+  compared = comparison.compare([*every.values()], resamples, seed)
   users = _users(first, num_groups, compared_runs.BY[by])
   reference, *others = systems
   return {
     'reference': reference,
     'systems': {name: list(dirs) for name, dirs in systems.items()},
     'metrics': list(metrics),
-    'protocol': _footing(everyone[0]),
+    'protocol': footing.of(everyone[0]),
     'users': users[-1],
     'resamples': resamples,
     'seed': seed,
@@ -179,8 +156,29 @@ def opened(
     name: [compared_runs.open_run(workdir) for workdir in workdirs]
     for name, workdirs in systems.items()
   }
-  _check_comparable(runs)
+  footing.check(runs)
   return runs
+
+
+def pooled(
+  runs: Mapping[str, Sequence[compared_runs.Run]],
+  first: Mapping[str, np.ndarray],
+  metrics: Sequence[str],
+  by: str = 'groups',
+) -> dict[str, comparison.System]:
+  """Metrics of every system by user, the mean over its seeds.
+
+  `first` has the arrays of the very first run, whose held-out items are those
+  of all; for the others see `compare`.
+
+  Raises:
+    types.UserError: runs with other held-out items, or damaged.
+  """
+  reference = next(iter(runs.values()))[0]
+  return {
+    name: comparison.pool(_tables(system, reference, first, metrics, by))
+    for name, system in runs.items()
+  }
 
 
 def _users(per_target, num_groups, by) -> list[int]:
@@ -256,58 +254,6 @@ def _check_resamples(resamples: int, num_groups: int) -> None:
       f'{resamples} resamples are too few for {num_groups} groups: no p-value'
       f' could fall below {comparison.ALPHA}; use {least} or more'
     )
-
-
-def _check_comparable(
-  runs: Mapping[str, Sequence[compared_runs.Run]],
-) -> None:
-  """All runs are on one footing, and a system's differ in their seed alone."""
-  everyone = [run for system in runs.values() for run in system]
-  differing = _differing(everyone, _footing)
-  if differing:
-    raise types.UserError(
-      f'{differing}; runs on other data, groups or protocol cannot be compared,'
-      ' choose others'
-    )
-  settings = lambda run: {name: run.protocol.get(name) for name in _SYSTEM}
-  for name, system in runs.items():
-    differing = _differing(system, settings)
-    if differing:  # a mean over different models would be of no system
-      raise types.UserError(
-        f'{name} joins runs that are no seeds of one system: {differing};'
-        ' compare them with a comma between'
-      )
-
-
-def _differing(runs, fields_of) -> str:
-  """Names the first field in which a run differs from the first; '' if none."""
-  first = fields_of(runs[0])
-  for run in runs[1:]:
-    fields = fields_of(run)
-    for name in first | fields:
-      here, there = fields.get(name), first.get(name)
-      if here != there:
-        return (
-          f'{name} is {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {runs[0].workdir}'
-        )
-  return ''
-
-
-def _footing(run: compared_runs.Run) -> dict[str, Any]:
-  """The fields that must be equal, with those of a section by themselves."""
-  flat = {}
-  for name in _FOOTING:
-    value = run.protocol.get(name)
-    inner = value if isinstance(value, dict) else {}
-    flat |= {f'{name}.{key}': entry for key, entry in inner.items()}
-    flat |= {} if inner or value is None else {name: value}
-  return flat
-
-
-def _shown(value: Any) -> str:
-  text = 'absent' if value is None else json.dumps(value)
-  return text if len(text) <= 40 else f'{text[:13]}...{text[-4:]}'
 
 
 def known(
