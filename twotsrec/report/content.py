@@ -1,7 +1,6 @@
 """What a report is made from: finished runs, read once."""
 
 from collections.abc import Mapping, Sequence
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -72,6 +71,7 @@ class Content(NamedTuple):
     beside: the same, after the rules that stand beside their models.
     results: their test metrics.
     compared: differences to the base; None of a single system.
+    data: what the first run keeps; None if somebody took it away.
   """
 
   request: Request
@@ -79,6 +79,7 @@ class Content(NamedTuple):
   beside: dict[str, list[compared_runs.Run]]
   results: tables.Table
   compared: dict[str, Any] | None
+  data: prepared_lib.Prepared | None
 
   @property
   def base(self) -> str:
@@ -136,12 +137,14 @@ def read(request: Request) -> Content:
     compared = compare.compare(
       named, request.metrics, request.resamples, request.seed
     )
+  path = run_directory.ids_path(systems[base][0].workdir)
   return Content(
     request=request,
     systems=systems,
     beside=beside,
     results=tables.results(beside, request.metrics),
     compared=compared,
+    data=prepared_lib.load(str(path)) if path.exists() else None,
   )
 
 
@@ -150,31 +153,22 @@ def config_of(run: compared_runs.Run) -> config_lib.Config:
   return run_directory.typed_config(run.workdir)
 
 
-@functools.cache
-def data_of(workdir: str) -> prepared_lib.Prepared | None:
-  """The data that a run keeps; None if somebody took them away."""
-  path = run_directory.ids_path(workdir)
-  return prepared_lib.load(str(path)) if path.exists() else None
-
-
 # ---- Trainings
 
 
 def curves(run: compared_runs.Run) -> list[Curve]:
   """The phases of a run that judged their epochs, or looked at gradients."""
-  train, names = config_of(run).train, ['']
-  # The mean, or the worst, of the groups says what groups are measured by.
-  selects = train.select_metric.removeprefix('group_').removeprefix('worst_')
-  names += run.report.get('training', {}).get('phases', {})
-  read = (
-    _curve(
-      name,
-      run_directory.read_metrics(pathlib.Path(run.workdir) / name),
-      train.select_on,
-      (selects, 'loss', 'mrr'),
-    )
-    for name in names
-  )
+  train = config_of(run).train
+  told = run.report.get('verdict', {}).get('validation', {})
+  names = ['', *run.report.get('training', {}).get('phases', {})]
+  read = []
+  for name in names:
+    selects = told.get(name, {}).get('metric', train.select_metric)
+    # The mean, or the worst, of the groups says what groups are measured by.
+    selects = selects.removeprefix('group_').removeprefix('worst_')
+    records = run_directory.read_metrics(pathlib.Path(run.workdir) / name)
+    metrics = (selects, 'loss', 'mrr')
+    read.append(_curve(name, records, train.select_on, metrics))
   return [curve for curve in read if curve is not None]
 
 

@@ -150,6 +150,7 @@ def inlined(svg: str, alt: str) -> str:
   rename = lambda value: f'{own}{value}'
   for element in root.iter():
     element.tag = _bare(element.tag)
+    element.text, element.tail = element.text and element.text.strip(), None
     attributes = {_bare(k): v for k, v in element.attrib.items()}
     element.attrib.clear()
     for name, value in attributes.items():

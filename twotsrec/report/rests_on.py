@@ -22,8 +22,7 @@ Content = content_lib.Content
 
 def activity(content: Content) -> section.Section | None:
   """How much users have done, with the borders of groups and t*."""
-  run = content.first
-  data = content_lib.data_of(run.workdir)
+  run, data = content.first, content.data
   if data is None:
     return None
   options = config_lib.GroupConfig(**run.protocol['groups'])
@@ -45,7 +44,7 @@ def activity(content: Content) -> section.Section | None:
     told = section.listed(f'{t:,} of {n}' for n, t in thresholds.items())
     star = f' The dashed line is the threshold t* of 2TS ({told}).'
   name = named[options.key]
-  said = ', '.join(f'{border:,}' for border in borders)
+  said = ', '.join(f'{border:,}' for border in borders) or 'any number'
   return section.Section(
     key='activity',
     title='How active users are',
@@ -87,8 +86,7 @@ def _group_rows(content) -> list[list[str]]:
 
 def data(content: Content) -> section.Section | None:
   """The data report."""
-  run = content.first
-  data = content_lib.data_of(run.workdir)
+  run, data = content.first, content.data
   if data is None:
     return None
   options = config_lib.GroupConfig(**run.protocol['groups'])
