@@ -12,7 +12,6 @@ again. Pictures need matplotlib (the extra `plots`); --format=md, tex or csv
 writes the tables alone, and does not.
 """
 
-import shlex
 import sys
 
 from absl import flags
@@ -56,7 +55,7 @@ def main() -> int:
     metrics=tuple(_METRICS.value),
     resamples=_RESAMPLES.value,
     seed=_SEED.value,
-    command=shlex.join(['python', 'launch/report.py', *sys.argv[1:]]),
+    command=('python', 'launch/report.py', *sys.argv[1:]),
   )
   read = content.read(request)
   if _FORMAT.value == 'html':

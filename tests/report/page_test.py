@@ -3,7 +3,6 @@
 import html.parser
 import pathlib
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -207,7 +206,7 @@ def test_without_data_what_rests_on_them_is_left_out(tmp_path):
 def test_a_command_gives_the_configuration_of_its_run(name):
   run = finished.run(name)
   config = run_directory.typed_config(run)
-  python, script, *flags = shlex.split(rests_on.command('W', config))
+  python, script, *flags = rests_on.command('W', config)
   assert (python, script) == ('python', 'launch/train.py')
   flags = [
     flag.replace('configs/', f'{scripts.ROOT}/configs/', 1) for flag in flags

@@ -27,7 +27,7 @@ class Request(NamedTuple):
     metrics: () takes those of a table by default.
     resamples: of users, for differences.
     seed: of the resampling.
-    command: that made the report.
+    command: words of the one that makes the report.
   """
 
   systems: Mapping[str, Sequence[str]]
@@ -35,7 +35,7 @@ class Request(NamedTuple):
   metrics: tuple[str, ...] = ()
   resamples: int = compare.RESAMPLES
   seed: int = 0
-  command: str = ''
+  command: tuple[str, ...] = ()
 
 
 class Curve(NamedTuple):

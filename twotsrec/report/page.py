@@ -39,7 +39,6 @@ th, td { padding: .2rem .7rem .2rem 0; text-align: left; white-space: nowrap;
 td.number, th.number { text-align: right; }
 pre { overflow-x: auto; font-size: .8rem; line-height: 1.45; padding: .8rem;
   border: 1px solid var(--grid); border-radius: .3rem; }
-pre.lines { white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; margin: .8rem 0 0; }
 .note { color: var(--soft); font-size: .85rem; }
 """
@@ -181,8 +180,7 @@ def _section(one: section.Section) -> Iterator[str]:
       yield '</details>'
   yield from (f'<p class="note">{_text(note)}</p>' for note in one.notes)
   if one.text:
-    kind = ' class="lines"' if one.key == 'commands' else ''
-    yield f'<pre{kind} tabindex="0">{_text(one.text)}</pre>'
+    yield f'<pre tabindex="0">{_text(one.text)}</pre>'
   yield '</section>'
 
 

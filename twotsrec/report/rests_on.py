@@ -1,5 +1,6 @@
 """Sections on what the numbers rest on: data, protocol, commands."""
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 import json
@@ -168,19 +169,19 @@ def versions(content: Content) -> section.Section | None:
 
 def commands(content: Content) -> section.Section:
   """Lines that train the runs again."""
-  lines = [
+  every = [
     command(run.workdir, content_lib.config_of(run))
     for name in content.models
     for run in content.systems[name]
   ]
   if content.request.command:
-    lines.append(content.request.command)
+    every.append(content.request.command)
   return section.Section(
     key='commands',
     title='Commands',
     lead='What trains each run again, setting by setting, and what made this'
     ' page.',
-    text='\n\n'.join(lines),
+    text='\n\n'.join(map(_typed, every)),
   )
 
 
@@ -188,15 +189,21 @@ def commands(content: Content) -> section.Section:
 _OF_FILE = ('data.dataset', 'train.epochs', 'plugin.epochs')
 
 
-def command(workdir: str, config: config_lib.Config) -> str:
-  """The line that trains a run, whatever file it was made from."""
+def _typed(words: Sequence[str]) -> str:
+  """A command as one types it, a flag on each line."""
+  program, script, *flags = map(shlex.quote, words)
+  return ' \\\n  '.join([f'{program} {script}', *flags])
+
+
+def command(workdir: str, config: config_lib.Config) -> list[str]:
+  """The words that train a run, whatever file it was made from."""
   flags = [
     f'--config.{path}={_flag(value)}'
     for path, field, value in fields.walk(config)
     if path in _OF_FILE or value != default_of(field)
   ]
-  parts = ['python', 'launch/train.py', '--config=configs/quickstart.py']
-  return shlex.join([*parts, f'--workdir={workdir}', *flags])
+  words = ['python', 'launch/train.py', '--config=configs/quickstart.py']
+  return [*words, f'--workdir={workdir}', *flags]
 
 
 def default_of(field: dataclasses.Field) -> Any:
