@@ -1,5 +1,6 @@
 """The page: well formed, complete, self-contained, and as its runs are."""
 
+import functools
 import html.parser
 import pathlib
 import re
@@ -15,9 +16,11 @@ from tests.report import tables_test
 from twotsrec import types
 from twotsrec.report import content as content_lib
 from twotsrec.report import formats
+from twotsrec.report import gains as gains_lib
 from twotsrec.report import page
 from twotsrec.report import rests_on
 from twotsrec.report import tables
+from twotsrec.runs import compared_runs
 from twotsrec.training import run_directory
 
 pytest.importorskip('matplotlib', reason='matplotlib (plots) is not installed')
@@ -90,8 +93,10 @@ def read(**systems: pathlib.Path) -> content_lib.Content:
   return content_lib.read(content_lib.Request(systems=named, resamples=200))
 
 
-def made(**systems: pathlib.Path) -> str:
-  return page.html_page(read(**systems))
+@functools.cache
+def made(*names: str) -> str:
+  """The page on finished runs."""
+  return page.html_page(read(**{name: finished.run(name) for name in names}))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def made(**systems: pathlib.Path) -> str:
   ],
 )
 def test_a_page_is_whole_and_has_what_its_runs_have(names, besides):
-  text = made(**{name: finished.run(name) for name in names})
+  text = made(*names)
   parsed = Parsed(text)
   assert set(parsed.sections) == EVERYWHERE ^ besides
   assert parsed.links == [f'#{name}' for name in parsed.sections]
@@ -131,7 +136,7 @@ def test_a_page_is_whole_and_has_what_its_runs_have(names, besides):
 def test_the_numbers_of_a_page_are_those_of_the_reports():
   runs = {name: finished.run(name) for name in ('base', 'ga')}
   content = read(**runs)
-  parsed = Parsed(page.html_page(content))
+  parsed = Parsed(made(*runs))
   head, *rows = parsed.rows['results']
   groups = content.num_groups
   assert head == ['metric', 'system', *content.results.rows[: groups + 1]]
@@ -155,11 +160,9 @@ def test_the_numbers_of_a_page_are_those_of_the_reports():
 
 def test_who_gains_and_who_loses_is_counted_over_users():
   runs = {name: finished.run(name) for name in ('base', 'ga')}
-  [gains] = content_lib.gains(read(**runs)).values()
+  [gains] = gains_lib.of_systems(read(**runs)).values()
   both = {
-    name: content_lib.compared_runs.per_target(
-      content_lib.compared_runs.open_run(str(path)), 'groups'
-    )
+    name: compared_runs.per_target(compared_runs.open_run(str(path)), 'groups')
     for name, path in runs.items()
   }
   for group, users in enumerate(gains.users):
@@ -197,7 +200,7 @@ def test_runs_on_another_footing_are_refused():
 def test_without_data_what_rests_on_them_is_left_out(tmp_path):
   run = finished.copy(tmp_path, 'base')
   shutil.rmtree(run_directory.ids_path(run))
-  sections = set(Parsed(made(base=run)).sections)
+  sections = set(Parsed(page.html_page(read(base=run))).sections)
   assert sections == EVERYWHERE - {'activity', 'data'} | {'gradients'}
 
 
@@ -255,7 +258,7 @@ def measured(text: str, folder: pathlib.Path, width: int, *flags: str) -> list:
 
 @pytest.mark.skipif(CHROMIUM is None, reason='no chromium on this machine')
 def test_a_browser_shows_it_on_a_phone_and_in_the_dark(tmp_path):
-  text = made(base=finished.run('base'), ga=finished.run('ga'))
+  text = made('base', 'ga')
   number = len(Parsed(text).pictures)
   phone, wide = (measured(text, tmp_path, width) for width in (390, 1200))
   dark = measured(

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from twotsrec.report import content as content_lib
+from twotsrec.report import curves
 from twotsrec.report import drawings
+from twotsrec.report import gains as gains_lib
 from twotsrec.report import tables
 
 Styles = Mapping[str, drawings.Style]
@@ -97,7 +98,7 @@ def difference(
   dots(axis, rows, cells, styles)
 
 
-def gained(axis: Any, gains: content_lib.Gains, style: drawings.Style) -> None:
+def gained(axis: Any, gains: gains_lib.Gains, style: drawings.Style) -> None:
   """Shares of users by group: worse served left, better served right."""
   places = np.arange(len(gains.users))
   worse = drawings.light('soft')
@@ -120,9 +121,7 @@ def gained(axis: Any, gains: content_lib.Gains, style: drawings.Style) -> None:
   axis.set_xlabel('← worse served │ share of users │ better served →')
 
 
-def curve(
-  axis: Any, of: content_lib.Curve, limits: tuple[float, float]
-) -> None:
+def curve(axis: Any, of: curves.Curve, limits: tuple[float, float]) -> None:
   """What validation saw, a line for every group, between two values."""
   several = of.by_group.shape[1] > 1
   for group, values in enumerate(of.by_group.T):
@@ -141,7 +140,7 @@ def curve(
   axis.set_ylabel(f'{of.split} {metric_name(of.metric)}')
 
 
-def cosines(axis: Any, of: content_lib.Curve) -> None:
+def cosines(axis: Any, of: curves.Curve) -> None:
   """Mean cosine of a group's gradient with those of the other groups."""
   number = of.cosines.shape[-1]
   others = (of.cosines.sum(axis=-1) - 1.0) / max(number - 1, 1)

@@ -169,7 +169,7 @@ def versions(content: Content) -> section.Section | None:
 
 def commands(content: Content) -> section.Section:
   """Lines that train the runs again."""
-  every = [
+  every: list[Sequence[str]] = [
     command(run.workdir, content_lib.config_of(run))
     for name in content.models
     for run in content.systems[name]

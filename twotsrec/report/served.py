@@ -8,6 +8,7 @@ from twotsrec.evaluation import lists as lists_lib
 from twotsrec.report import content as content_lib
 from twotsrec.report import drawings
 from twotsrec.report import formats
+from twotsrec.report import gains as gains_lib
 from twotsrec.report import pictures
 from twotsrec.report import section
 from twotsrec.report import tables
@@ -102,7 +103,7 @@ def differences(content: Content) -> section.Section | None:
 
 def gains(content: Content) -> section.Section | None:
   """Shares of users who are served better or worse than by the base."""
-  every = content_lib.gains(content)
+  every = gains_lib.of_systems(content)
   if not every:
     return None
   styles = content.styles()

@@ -250,7 +250,8 @@ def _of_sections(table, sections, metrics) -> Table:
 def _pooled(cells: Sequence[Mapping[str, Any]]) -> Cell:
   """A cell of a report, or the mean of those of several seeds."""
   if len(cells) == 1:
-    return Cell(*(cells[0].get(name) for name in ('value', 'low', 'high')))
+    [one] = cells
+    return Cell(one['value'], one.get('low'), one.get('high'))
   mean = lambda name: _mean([cell.get(name) for cell in cells])
   spread = _spread([cell['value'] for cell in cells])
   return Cell(mean('value'), mean('low'), mean('high'), spread)

@@ -7,6 +7,7 @@ import numpy as np
 
 from twotsrec.evaluation import movement as movement_lib
 from twotsrec.report import content as content_lib
+from twotsrec.report import curves as curves_lib
 from twotsrec.report import drawings
 from twotsrec.report import pictures
 from twotsrec.report import section
@@ -24,7 +25,7 @@ def curves(content: Content) -> section.Section | None:
   phases = [
     (_phase(name, curve), curve)
     for name, run in content.models.items()
-    for curve in content_lib.curves(run)
+    for curve in curves_lib.of_run(run)
     if len(curve.epochs)
   ]
   kind = lambda curve: (curve.split, curve.metric, curve.name)
@@ -58,7 +59,7 @@ def curves(content: Content) -> section.Section | None:
   )
 
 
-def _phase(name: str, curve: content_lib.Curve) -> str:
+def _phase(name: str, curve: curves_lib.Curve) -> str:
   return f'{name}, {curve.name}' if curve.name else name
 
 
@@ -66,7 +67,7 @@ def cosines(content: Content) -> section.Section | None:
   """Cosines of the gradients of groups, where a run recorded them."""
   figures, number = [], 0
   for name, run in content.models.items():
-    for curve in content_lib.curves(run):
+    for curve in curves_lib.of_run(run):
       if curve.cosines.ndim != 3 or curve.cosines.shape[-1] < 2:
         continue
       number, last = curve.cosines.shape[-1], curve.cosines[-1]
