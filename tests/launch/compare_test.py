@@ -57,7 +57,7 @@ def test_systems_stand_in_one_table(capsys, tmp_path):
   assert lines[1][:2] == ['auc', 'A'] and lines[2][0] == 'B'
   runs = f'--runs={first}+{second}'
   seeds = scripts.run(capsys, 'compare', runs, *flags[:2], f'--out={out}')
-  assert seeds.code == 0 and 'over 2 seeds' in seeds.out
+  assert seeds.code == 0 and 'over seeds (2 of base+ga)' in seeds.out
   rows = out.read_text(encoding='utf-8').splitlines()
   assert len(rows) == 1 + 4 and rows[1].startswith('results,auc,base+ga,group')
 

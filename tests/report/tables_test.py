@@ -63,7 +63,8 @@ def test_cells_are_means_and_deviations_of_the_reports(systems):
   table = tables.results(systems, METRICS)
   assert list(table.cells['auc']) == ['popularity', 'a&b', 'c_d']
   assert table.rows == ('group 1', 'group 2', 'group 3', 'all')
-  assert table.users == (20, 20, 20, 60) and table.seeds == 2
+  assert table.users == (20, 20, 20, 60)
+  assert table.seeds == {'popularity': 2, 'a&b': 2, 'c_d': 2}
   for metric in METRICS:
     for name in ('a&b', 'c_d'):
       reports = [report_of(run.workdir)['test'] for run in systems[name]]
@@ -73,7 +74,7 @@ def test_cells_are_means_and_deviations_of_the_reports(systems):
         values = [part[metric]['value'] for part in seeds]
         assert cell.value == pytest.approx(np.mean(values))
         assert cell.spread == pytest.approx(abs(np.subtract(*values)) / 2**0.5)
-  assert 'mean and standard deviation over 2 seeds' in table.notes
+  assert '(2 of popularity, 2 of a&b, 2 of c_d)' in table.notes[1]
 
 
 def test_a_single_seed_is_shown_as_it_stands(tmp_path):
@@ -85,6 +86,22 @@ def test_a_single_seed_is_shown_as_it_stands(tmp_path):
     assert cell.spread is None and cell.value == expected['value']
     assert formats.lines(table)[1][:2] == ['auc', 'one']
   assert f'{expected["value"]:.4f}' in formats.text([table])
+
+
+def test_systems_may_have_other_numbers_of_seeds(tmp_path):
+  made = write_seeds(tmp_path)
+  systems = {'two': made['a&b'], 'one': made['c_d'][:1]}
+  table = tables.results(compare.opened(systems), METRICS)
+  assert table.seeds == {'two': 2, 'one': 1}
+  assert table.cells['auc']['one'][0].spread is None
+  assert table.cells['auc']['two'][0].spread is not None
+  rows = [*csv.DictReader(io.StringIO(formats.csv_text([table])))]
+  assert {(row['system'], row['seeds']) for row in rows} == {
+    ('two', '2'),
+    ('one', '1'),
+  }
+  single = tables.results(compare.opened({'one': made['c_d'][:1]}))
+  assert single.notes == ('leave_last_out, all candidates',)
 
 
 def test_a_rule_beside_is_shown_once(tmp_path):

@@ -103,7 +103,7 @@ def csv_text(every: Iterable[tables.Table]) -> str:
     for metric, systems in table.cells.items():
       for name, cells in systems.items():
         for row, users, cell in zip(table.rows, table.users, cells):
-          about = [table.kind, metric, name, row, users, table.seeds]
+          about = [table.kind, metric, name, row, users, table.seeds[name]]
           writer.writerow([*about, *cell[:4]])
   return file.getvalue().rstrip('\n')
 

@@ -43,7 +43,10 @@ def activity(content: Content) -> section.Section | None:
   star = ''
   if thresholds:
     told = section.listed(f'{t:,} of {n}' for n, t in thresholds.items())
-    star = f' The dashed line is the threshold t* of 2TS ({told}).'
+    star = (
+      ' The dashed line is the threshold t* of 2TS, in training events'
+      f' ({told}).'
+    )
   name = named[options.key]
   said = ', '.join(f'{border:,}' for border in borders) or 'any number'
   return section.Section(

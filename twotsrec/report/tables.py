@@ -59,7 +59,7 @@ class Table(NamedTuple):
   rows: tuple[str, ...]
   users: tuple[int, ...]
   cells: Mapping[str, Mapping[str, Sequence[Cell]]]
-  seeds: int
+  seeds: Mapping[str, int]
   notes: tuple[str, ...] = ()
 
 
@@ -86,11 +86,15 @@ def results(systems: Systems, metrics: Sequence[str] = ()) -> Table:
   """
   runs = [run for system in systems.values() for run in system]
   metrics = compare.known(metrics, runs)
-  first, seeds = runs[0], max(map(len, systems.values()))
+  first, seeds = runs[0], _seeds(systems)
   protocol = first.protocol
   notes = [f'{protocol["split"]}, {protocol["candidates"]} candidates']
-  if seeds > 1:
-    notes.append(f'mean and standard deviation over {seeds} seeds')
+  several = [f'{number} of {n}' for n, number in seeds.items() if number > 1]
+  if several:
+    notes.append(
+      f'mean and standard deviation over seeds ({", ".join(several)}); bounds'
+      ' of intervals are means over them, too'
+    )
   notes += report_lib.selected_on_test(
     name
     for name, system in systems.items()
@@ -119,7 +123,7 @@ def of_lists(systems: Systems) -> Table | None:
     if run.report.get('lists')
   )
   title = f'Lists of {section["k"]} for {section["users"]:,} users'
-  seeds = max(map(len, told.values()))
+  seeds = _seeds(told)
   return _of_sections(
     Table(LISTS, title, (), (), {}, seeds), told, [*filter(there, lists.NAMES)]
   )
@@ -159,7 +163,7 @@ def of_online(systems: Systems) -> Table | None:
     rows=tuple(named),
     users=tuple(row['all']['users'] for row in first['rows']),
     cells=cells,
-    seeds=max(map(len, told.values())),
+    seeds=_seeds(told),
   )
 
 
@@ -177,7 +181,6 @@ def _online_of(run: compared_runs.Run) -> Mapping[str, Any] | None:
 def differences(result: Mapping[str, Any]) -> Table:
   """What `compare.compare` returned, every system against the reference."""
   rows = next(iter(next(iter(result['comparisons'].values())).values()))
-  seeds = len(result['systems'][result['reference']])
   cells = {
     metric: {
       name: [_difference(row) for row in by_metric[metric]]
@@ -192,7 +195,7 @@ def differences(result: Mapping[str, Any]) -> Table:
     rows=tuple(_row_name(row['group']) for row in rows),
     users=tuple(row['users'] for row in rows),
     cells=cells,
-    seeds=seeds,
+    seeds=_seeds(result['systems']),
     notes=tuple(compare.legend(result)),
   )
 
@@ -206,6 +209,10 @@ def _difference(row) -> Cell:
     spread=_spread(row['by_seed']),
     marked=decisive is not None and decisive < comparison.ALPHA,
   )
+
+
+def _seeds(systems) -> dict[str, int]:
+  return {name: len(of) for name, of in systems.items()}
 
 
 def _row_name(group: Any) -> str:
