@@ -133,6 +133,36 @@ def test_a_page_is_whole_and_has_what_its_runs_have(names, besides):
       assert not re.search(r'#[0-9a-f]{6}\b', value), value
 
 
+def test_what_runs_do_not_have_is_left_out(tmp_path):
+  both = tables_test.write_seeds(tmp_path)
+  [first, *_], [second, *_] = both.values()
+  tables_test.told(first, lists=None, baselines={})
+  for systems, sections in (
+    ({'a': [first]}, ['results', 'protocol', 'commands']),
+    ({'b': [second]}, ['results', 'lists', 'protocol', 'commands']),
+    (
+      {'a': [first], 'b': [second]},
+      ['results', 'differences', 'gains', 'lists', 'protocol', 'commands'],
+    ),
+  ):
+    request = content_lib.Request(systems=systems, resamples=200)
+    text = page.html_page(content_lib.read(request))
+    assert Parsed(text).sections == sections
+    for one in sections:
+      assert text.count(f'<section id="{one}">') == 1
+
+
+def test_seeds_of_a_system_stand_on_a_page(tmp_path):
+  made = tables_test.write_seeds(tmp_path)
+  request = content_lib.Request(systems=made, resamples=200)
+  parsed = Parsed(page.html_page(content_lib.read(request)))
+  head, *rows = parsed.rows['results']
+  assert all('±' in cell for row in rows for cell in row[2:])
+  with pytest.raises(types.UserError, match='unequal numbers of seeds'):
+    systems = {'a&b': made['a&b'], 'c_d': made['c_d'][:1]}
+    content_lib.read(request._replace(systems=systems))
+
+
 def test_the_numbers_of_a_page_are_those_of_the_reports():
   runs = {name: finished.run(name) for name in ('base', 'ga')}
   content = read(**runs)
