@@ -212,7 +212,7 @@ def activity(
     threshold: t* of 2TS; None without one.
     name: of a key.
   """
-  least, most = int(keys.min(initial=0)), max(int(keys.max(initial=1)), 2)
+  least, most = int(keys.min()), max(int(keys.max()), 2)
   # Whole numbers, each bar from its least key to that of the next.
   edges = np.unique(np.geomspace(max(least, 1), most + 1, 31).round())
   edges = np.concatenate([[0.0], edges]) if least == 0 else edges
