@@ -3,12 +3,16 @@
 python launch/compare.py --runs=runs/base,runs/ga --names=base,+GA
 python launch/compare.py --runs=runs/base0+runs/base1,runs/ga0+runs/ga1
 python launch/compare.py --runs=runs/base:popularity,runs/base
+python launch/compare.py --runs=runs/a0+runs/a1,runs/b --table --out=table.tex
 
 The first run is the reference; '+' joins the seeds of a system, and RUN:RULE is
 a rule that stands beside the model in the table of a run. Nothing is evaluated
 again. --by=parts tells held-out items apart by what their user had shown toward
-them: items that they had, or other behaviors.
+them: items that they had, or other behaviors. --table shows the systems
+themselves, with the rules beside them, and is written as .md, .csv or .tex.
 """
+
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
@@ -31,15 +35,23 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
 _BY = flags.DEFINE_enum(
   'by', 'groups', ['groups', 'parts'], 'Rows of the table.'
 )
+_TABLE = flags.DEFINE_bool(
+  'table', False, 'Systems and rules by group, in place of differences.'
+)
 _OUT = flags.DEFINE_string(
-  'out', '', 'File for the numbers (.json) or the table (.md).'
+  'out',
+  '',
+  'File for the numbers (.json) or the table (.md); with --table .md, .csv or'
+  ' .tex.',
 )
 
 
 def main() -> int:
-  """Prints one table for every run after the first."""
+  """Prints one table for every run after the first, or one of all."""
   from twotsrec.runs import compare
 
+  if _TABLE.value:
+    return _show_table(compare.systems(cli.required(_RUNS), _NAMES.value))
   print(
     compare.run(
       compare.systems(cli.required(_RUNS), _NAMES.value),
@@ -50,6 +62,22 @@ def main() -> int:
       _OUT.value,
     )
   )
+  return 0
+
+
+def _show_table(systems: Mapping[str, Sequence[str]]) -> int:
+  """Prints and writes means and their spread over seeds."""
+  from twotsrec.report import formats
+  from twotsrec.report import tables
+  from twotsrec.runs import compare
+
+  cli.refuse_unread('with --table; leave it out', ['resamples', 'seed', 'by'])
+  kind = formats.kind_of(_OUT.value) if _OUT.value else ''
+  beside = tables.with_rules(compare.opened(systems))
+  made = [tables.results(beside, _METRICS.value)]
+  if kind:
+    formats.write(made, _OUT.value, kind)
+  print(formats.text(made))
   return 0
 
 

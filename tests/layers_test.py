@@ -38,6 +38,7 @@ LAYERS = {
   'recipes': 5,
   'presets': 5,
   'runs': 6,
+  'report': 7,
   'studies': 7,
 }
 

@@ -58,6 +58,11 @@ COMPARE = [
       given('out', '@/t.md', says='(.md)'),
     ),
     (
+      '--out={} of a table must end in .md, .csv or',
+      ['--runs=%runs/a', '--table', '--out=@/t.json'],
+      given('out', '@/t.md', says='(.md)'),
+    ),
+    (
       'resamples are too few for {} groups',
       [BOTH, '--resamples=10'],
       given('resamples', says=r'use (\d+) or more'),
@@ -257,6 +262,20 @@ DRAW = [
     ),
   )
 ]
+
+
+REPORT = [
+  Case(
+    '--base={} is no system; known',
+    [BOTH, '--base=c', '--format=csv', '--out=@/t.csv'],
+    [given('base', says='known: .*(b)')],
+  ),
+]
+
+
+@pytest.mark.parametrize('case', REPORT, ids=lambda case: case.name)
+def test_runs_are_reported_as_advised(case, runs, capsys, tmp_path):
+  followed('report', case, runs, capsys, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.advice.following import Case
 from tests.advice.following import dropped
 from tests.advice.following import given
 from tests.launch import scripts
+from twotsrec.report import drawings
 
 BENCHMARKS = [
   Case(
@@ -106,6 +107,12 @@ def without_matplotlib(folder):
     scripts.load('draw').draw({}, pathlib.Path('g.svg'))
 
 
+def reported_without_matplotlib(folder):
+  del folder
+  with mock.patch.dict(sys.modules, {'matplotlib': None}):
+    drawings.picture(lambda axis: None, 'nothing')
+
+
 def installed_with(extra: str, name: str) -> None:
   """Installing the package with an extra brings another package."""
   text = (scripts.ROOT / 'pyproject.toml').read_text(encoding='utf-8')
@@ -123,6 +130,12 @@ CALLS = [
   Call(
     'matplotlib is not installed; run:',
     without_matplotlib,
+    r"pip install -e '\.\[(\w+)\]'",
+    lambda folder, extra: installed_with(extra, 'matplotlib'),
+  ),
+  Call(
+    'a report is drawn with matplotlib, which is not',
+    reported_without_matplotlib,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'matplotlib'),
   ),

@@ -61,6 +61,15 @@ def test_values_are_their_definitions(data, tile, monkeypatch):
       np.testing.assert_allclose(found[name][row], value, rtol=1e-6)
 
 
+def test_gini_is_half_the_mean_difference_over_the_mean():
+  rng = np.random.default_rng(4)
+  for counts in (rng.integers(0, 9, 30), np.array([0, 0, 0, 5]), np.ones(3)):
+    differences = np.abs(counts[:, None] - counts[None])
+    expected = differences.mean() / 2 / counts.mean()
+    assert lists_lib.gini(counts) == pytest.approx(expected)
+  assert np.isnan(lists_lib.gini(np.zeros(3)))
+
+
 def test_cosines_of_many_users_rest_on_a_fixed_sample(data, monkeypatch):
   whole = lists_lib.make_values(data)(_lists(data))
   monkeypatch.setattr(lists_lib, '_USERS', 6)

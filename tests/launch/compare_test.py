@@ -46,6 +46,22 @@ def test_seeds_are_joined(capsys, tmp_path):
   assert 'over seeds' in ended.out and 'mean of 2 seeds' in ended.out
 
 
+def test_systems_stand_in_one_table(capsys, tmp_path):
+  first, second = write_pair(tmp_path).split(',')
+  out = tmp_path / 'out.csv'
+  flags = ['--table', '--metrics=auc', '--names=A,B']
+  shown = scripts.run(capsys, 'compare', f'--runs={first},{second}', *flags)
+  assert shown.code == 0 and shown.err == ''
+  lines = [line.split() for line in shown.out.splitlines()[1:4]]
+  assert lines[0][:2] == ['metric', 'system']
+  assert lines[1][:2] == ['auc', 'A'] and lines[2][0] == 'B'
+  runs = f'--runs={first}+{second}'
+  seeds = scripts.run(capsys, 'compare', runs, *flags[:2], f'--out={out}')
+  assert seeds.code == 0 and 'over seeds (2 of base+ga)' in seeds.out
+  rows = out.read_text(encoding='utf-8').splitlines()
+  assert len(rows) == 1 + 4 and rows[1].startswith('results,auc,base+ga,group')
+
+
 def test_wrong_input_is_one_line(capsys, tmp_path):
   pair = write_pair(tmp_path)
   first = pair.split(',')[0]
@@ -61,6 +77,8 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([f'--runs={pair}', '--seed=-1'], '--seed'),
     ([f'--runs={pair}', '--out=x.html'], '.json or .md'),
     ([f'--runs={pair}', '--resamples=200', f'--out={tmp_path}/no/x.md'], 'no'),
+    ([f'--runs={pair}', '--table', '--by=parts'], 'with --table; leave'),
+    ([f'--runs={pair}', '--table', '--out=x.json'], '.md, .csv or .tex'),
     ([f'--runs={pair}', 'stray'], "unexpected argument 'stray'"),
   ):
     ended = scripts.run(capsys, 'compare', *flags)

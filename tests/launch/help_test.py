@@ -20,7 +20,7 @@ COMPILING = (
   'evaluate', 'online', 'pin', 'recommend', 'train', 'benchmarks/run', *STUDIES
 )  # fmt: skip
 CHECKING = ('document_settings', 'reproduce/render')  # write into the code
-SCRIPTS = ('compare', 'prepare', *COMPILING, *CHECKING)
+SCRIPTS = ('compare', 'prepare', 'report', *COMPILING, *CHECKING)
 # Reading a table, with flags that `cli.py` defines.
 OF_COLUMNS = ('online', 'prepare', 'recommend')
 HEAVY = ('jax', 'numpy', 'flax', 'optax', 'orbax', 'chex', 'polars', 'rich')

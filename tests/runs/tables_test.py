@@ -31,13 +31,14 @@ def test_the_table_stands_beside_popularity_with_its_protocol(report):
   about = 'leave_last_out, all candidates, ties: mean over their places'
   assert about in lines[6]
   lists = lines.index('') + 1
-  assert lines[lists].split() == ['coverage', 'novelty', 'popular', 'distance']
-  assert lines[lists + 1].split()[3:] == systems * 4
+  names = ['coverage', 'novelty', 'popular', 'gini', 'distance']
+  assert lines[lists].split() == names
+  assert lines[lists + 1].split()[3:] == systems * 5
   found = lines[lists + 5].split()[2:]  # 'all' has no activity
   every = [report['lists']['systems'][n] for n in (*systems[:2], 'model')]
   assert found == [
     f'{system["overall"][name]["value"]:.4f}'
-    for name in ('coverage', 'novelty', 'popular', 'distance')
+    for name in names
     for system in every
   ]
 

@@ -90,6 +90,18 @@ def route(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
   return np.searchsorted(thresholds, counts, side='right').astype(np.int32)
 
 
+def keys(
+  data: prepared_lib.Prepared, options: config.GroupConfig
+) -> np.ndarray:
+  """What is divided: keys of users, i64[U], or of single samples, i64[n]."""
+  train = _samples(data, prepared_lib.TRAIN)
+  if options.key == 'sample_history_len':
+    return train.history_end - np.asarray(data.user_offsets)[train.user]
+  if options.key == 'user_seq_len':
+    return prepared_lib.train_counts(data)
+  return np.bincount(train.user, minlength=data.num_users)
+
+
 def _samples(data: prepared_lib.Prepared, split: int) -> prepared_lib.Targets:
   """What is trained, or predicted, of a split: impressions if there are any."""
   if not impressions.there_are(data):
@@ -111,9 +123,7 @@ def _by_user(
       f'{len(trained)} of them with training samples; lower num_groups to at '
       f'most {len(trained)}'
     )
-  key = samples
-  if options.key == 'user_seq_len':
-    key = prepared_lib.train_counts(data)
+  key = keys(data, options)
   weights = samples[trained] if options.balance == 'samples' else None
   of_trained, thresholds, centers = _divided(key[trained], weights, num_groups)
   user_group = route(key, thresholds)

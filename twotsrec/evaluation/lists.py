@@ -6,11 +6,13 @@ Values of the lists of some users, top K each:
             users who have it; of an item that nobody has, as if one had it
   popular   share of items that are among the most popular fifth by their
             training users
+  gini      how unequally often the items are in the lists, among all items: 0
+            where all are there equally often, near 1 where few take all places
   distance  mean distance of two items of a list, 1 - the cosine of their
             training users (|A and B| / sqrt(|A| |B|)); it looks at the log
             alone, so every model has it
 Novelty, popular and distance are means over lists of each list's mean. Coverage
-grows with the number of lists, so compare it between equally many.
+and gini depend on the number of lists, so compare them between equally many.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +24,7 @@ import scipy.sparse
 from twotsrec import metrics as metrics_lib
 from twotsrec.data import prepared as prepared_lib
 
-NAMES = ('coverage', 'novelty', 'popular', 'distance')
+NAMES = ('coverage', 'novelty', 'popular', 'gini', 'distance')
 POPULAR = 0.2  # of the items
 _USERS = 10_000  # whose items cosines rest on, at most
 _TILE = 512  # items whose cosines with others are dense at once
@@ -86,7 +88,12 @@ def build(
   def cells(chosen):
     covered = np.unique(lists[chosen])
     share = np.count_nonzero(covered) / num_items
-    found = {'coverage': float(share) if np.any(chosen) else np.nan}
+    found = {
+      'coverage': float(share) if np.any(chosen) else np.nan,
+      'gini': gini(
+        np.bincount(lists[chosen].ravel(), minlength=num_items + 1)[1:]
+      ),
+    }
     for name, column in values.items():
       finite = column[chosen & np.isfinite(column)]
       found[name] = float(np.mean(finite)) if finite.size else np.nan
@@ -99,6 +106,18 @@ def build(
     'overall': cells(np.ones(group.size, bool)),
     'groups': [cells(group == g) for g in range(num_groups)],
   }
+
+
+def gini(counts: np.ndarray) -> float:
+  """Gini coefficient of counts, i64[n]; NaN where all are 0.
+
+  sum_i (2 i - n - 1) x_i / (n sum_i x_i), x ascending, i from 1.
+  """
+  ordered = np.sort(counts)
+  if not ordered.sum():
+    return float('nan')
+  place = 2 * np.arange(1, ordered.size + 1) - ordered.size - 1
+  return float(place @ ordered / (ordered.size * ordered.sum()))
 
 
 def _mean(values, real):

@@ -5,7 +5,6 @@ what it means. What varies in the intervals is told in `evaluation.comparison`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-import json
 import os
 import pathlib
 from typing import Any
@@ -17,30 +16,11 @@ from twotsrec.evaluation import comparison
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import report as report_lib
 from twotsrec.runs import compared_runs
+from twotsrec.runs import footing
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
 RESAMPLES = 10_000
-
-# Fields of report['protocol'] that runs on one footing share. The model, its
-# training and its selection are what a comparison is about.
-_FOOTING = (
-  'dataset_digest',
-  'split',
-  'groups',
-  'group_thresholds',
-  'candidates',
-  'num_candidates',
-  'negatives_digest',
-  'negatives',
-  'auc_ties',
-  'rank_ties',
-)
-# What the runs of a system share; its seeds are all that differs.
-_SYSTEM = (
-  'model', 'variant', 'aggregator', 'method', 'penalty', 'plugin', 'routing',
-  'selection',
-)  # fmt: skip
 
 
 # ---- Comparing
@@ -128,29 +108,22 @@ def compare(
     types.UserError: runs that are not finished, damaged, or not comparable.
   """
   _check_systems(systems)
-  runs = {
-    name: [compared_runs.open_run(workdir) for workdir in workdirs]
-    for name, workdirs in systems.items()
-  }
+  runs = opened(systems)
   everyone = [run for system in runs.values() for run in system]
-  _check_comparable(runs)
-  metrics = _known(metrics, everyone)
+  metrics = known(metrics, everyone)
   parts = compared_runs.part_names(everyone[0], by)
   num_groups = len(everyone[0].test[by])
   _check_resamples(resamples, num_groups)
   first = compared_runs.per_target(everyone[0], by)
-  pooled = [
-    comparison.pool(_tables(system, everyone[0], first, metrics, by))
-    for system in runs.values()
-  ]
-  compared = comparison.compare(pooled, resamples, seed)
+  every = pooled(runs, first, metrics, by)
+  compared = comparison.compare([*every.values()], resamples, seed)
   users = _users(first, num_groups, compared_runs.BY[by])
   reference, *others = systems
   return {
     'reference': reference,
     'systems': {name: list(dirs) for name, dirs in systems.items()},
     'metrics': list(metrics),
-    'protocol': _footing(everyone[0]),
+    'protocol': footing.of(everyone[0]),
     'users': users[-1],
     'resamples': resamples,
     'seed': seed,
@@ -167,6 +140,44 @@ def compare(
       }
       for name, result in zip(others, compared)
     },
+  }
+
+
+def opened(
+  systems: Mapping[str, Sequence[str]],
+) -> dict[str, list[compared_runs.Run]]:
+  """The runs of systems, whose numbers can stand in one table.
+
+  Raises:
+    types.UserError: runs that are not finished, damaged, or not comparable.
+  """
+  _check_once(one for dirs in systems.values() for one in dirs)
+  runs = {
+    name: [compared_runs.open_run(workdir) for workdir in workdirs]
+    for name, workdirs in systems.items()
+  }
+  footing.check(runs)
+  return runs
+
+
+def pooled(
+  runs: Mapping[str, Sequence[compared_runs.Run]],
+  first: Mapping[str, np.ndarray],
+  metrics: Sequence[str],
+  by: str = 'groups',
+) -> dict[str, comparison.System]:
+  """Metrics of every system by user, the mean over its seeds.
+
+  `first` has the arrays of the very first run, whose held-out items are those
+  of all; for the others see `compare`.
+
+  Raises:
+    types.UserError: runs with other held-out items, or damaged.
+  """
+  reference = next(iter(runs.values()))[0]
+  return {
+    name: comparison.pool(_tables(system, reference, first, metrics, by))
+    for name, system in runs.items()
   }
 
 
@@ -218,7 +229,6 @@ def _check_systems(systems: Mapping[str, Sequence[str]]) -> None:
       f'unequal numbers of seeds ({counts}), and runs are paired by position;'
       ' name as many for each'
     )
-  _check_once(one for dirs in systems.values() for one in dirs)
 
 
 def _check_once(workdirs: Iterable[str]) -> None:
@@ -246,62 +256,14 @@ def _check_resamples(resamples: int, num_groups: int) -> None:
     )
 
 
-def _check_comparable(
-  runs: Mapping[str, Sequence[compared_runs.Run]],
-) -> None:
-  """All runs are on one footing, and a system's differ in their seed alone."""
-  everyone = [run for system in runs.values() for run in system]
-  differing = _differing(everyone, _footing)
-  if differing:
-    raise types.UserError(
-      f'{differing}; runs on other data, groups or protocol cannot be compared,'
-      ' choose others'
-    )
-  settings = lambda run: {name: run.protocol.get(name) for name in _SYSTEM}
-  for name, system in runs.items():
-    differing = _differing(system, settings)
-    if differing:  # a mean over different models would be of no system
-      raise types.UserError(
-        f'{name} joins runs that are no seeds of one system: {differing};'
-        ' compare them with a comma between'
-      )
-
-
-def _differing(runs, fields_of) -> str:
-  """Names the first field in which a run differs from the first; '' if none."""
-  first = fields_of(runs[0])
-  for run in runs[1:]:
-    fields = fields_of(run)
-    for name in first | fields:
-      here, there = fields.get(name), first.get(name)
-      if here != there:
-        return (
-          f'{name} is {_shown(here)} in {run.workdir} and {_shown(there)} in'
-          f' {runs[0].workdir}'
-        )
-  return ''
-
-
-def _footing(run: compared_runs.Run) -> dict[str, Any]:
-  """The fields that must be equal, with those of a section by themselves."""
-  flat = {}
-  for name in _FOOTING:
-    value = run.protocol.get(name)
-    inner = value if isinstance(value, dict) else {}
-    flat |= {f'{name}.{key}': entry for key, entry in inner.items()}
-    flat |= {} if inner or value is None else {name: value}
-  return flat
-
-
-def _shown(value: Any) -> str:
-  text = 'absent' if value is None else json.dumps(value)
-  return text if len(text) <= 40 else f'{text[:13]}...{text[-4:]}'
-
-
-def _known(
+def known(
   metrics: Sequence[str], runs: Sequence[compared_runs.Run]
 ) -> tuple[str, ...]:
-  """The metrics asked for, if every run reports them."""
+  """The metrics asked for, or those of a table by default.
+
+  Raises:
+    types.UserError: one that some run does not report.
+  """
   ks = [
     k
     for k in runs[0].protocol['ks']
@@ -364,7 +326,7 @@ def format(result: Mapping[str, Any]) -> str:
   blocks = [
     f'{title}\n{comparison.aligned(table)}' for title, table in _blocks(result)
   ]
-  return '\n'.join([*blocks, *_legend(result)])
+  return '\n'.join([*blocks, *legend(result)])
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -373,8 +335,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     f'**{comparison.escaped(title)}**\n\n{comparison.piped(table)}'
     for title, table in _blocks(result)
   ]
-  legend = [comparison.escaped(line) for line in _legend(result)]
-  return '\n\n'.join([*blocks, *legend])
+  below = [comparison.escaped(line) for line in legend(result)]
+  return '\n\n'.join([*blocks, *below])
 
 
 def write(result: Mapping[str, Any], out: str) -> None:
@@ -397,7 +359,8 @@ def _blocks(
     yield title, comparison.table(reference, name, by_metric)
 
 
-def _legend(result: Mapping[str, Any]) -> list[str]:
+def legend(result: Mapping[str, Any]) -> list[str]:
+  """What the numbers rest on, a line each."""
   protocol, names = result['protocol'], list(result['systems'])
   rows = next(iter(next(iter(result['comparisons'].values())).values()))
   sizes = ' + '.join(f'{row["users"]:,}' for row in rows[:-2])

@@ -27,6 +27,7 @@ class Run(NamedTuple):
     protocol: of the report.
     test: the part of the model, or of the rule.
     rule: a rule that stands beside the model, in its place; '' is the model.
+    report: all of `report.json`.
   """
 
   workdir: str
@@ -35,6 +36,7 @@ class Run(NamedTuple):
   # Whether its numbers mean what those of this version mean.
   is_current: bool = True
   rule: str = ''
+  report: dict[str, Any] = {}
 
   @property
   def ties(self) -> float:
@@ -77,16 +79,26 @@ def open_run(name: str) -> Run:
       f'{workdir} has no test events to compare on; train on data with some'
     )
   is_current = report.get('schema') == SCHEMA
-  if not rule:
-    return Run(workdir, report['protocol'], report['test'], is_current)
-  rules = report.get('baselines', {})
+  made = Run(
+    workdir, report['protocol'], report['test'], is_current, report=report
+  )
+  return of_rule(made, rule) if rule else made
+
+
+def of_rule(run: Run, rule: str) -> Run:
+  """A rule that stands beside the model of a run.
+
+  Raises:
+    types.UserError: there is none of that name.
+  """
+  rules = run.report.get('baselines', {})
   if rule not in rules:
     raise types.UserError(
-      f'{name}: no rule {rule!r} stands beside the model of {workdir}; known:'
-      f' {", ".join(rules) or "none"}'
+      f'{run.workdir}:{rule}: no rule {rule!r} stands beside the model of'
+      f' {run.workdir}; known: {", ".join(rules) or "none"}'
     )
-  protocol = {**report['protocol'], 'selected_on_test': False}
-  return Run(workdir, protocol, rules[rule], is_current, rule)
+  protocol = {**run.protocol, 'selected_on_test': False}
+  return run._replace(protocol=protocol, test=rules[rule], rule=rule)
 
 
 def _missing(report: Any) -> str | None:

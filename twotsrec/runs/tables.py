@@ -70,16 +70,20 @@ def _lists(reports):
     }
     for name, system in systems.items()
   }
+  parts = [system['overall'] for system in systems.values()]
+  # Reports of earlier versions lack some.
+  names = [name for name in lists.NAMES if all(name in one for one in parts)]
   kept = 'may be among them' if section['seen'] else 'are left out'
   return [
     '',
-    report_lib.format_table(shown, lists.NAMES),
+    report_lib.format_table(shown, names),
     f'lists of {section["k"]} for {section["users"]:,} users; items that a user'
     f' has {kept}',
     'coverage: share of all items in the lists; novelty: mean -log2 of the'
     ' share of training users who have an item; popular: share of items among'
-    f' the most popular {lists.POPULAR:.0%}; distance: mean 1 - cosine of the'
-    ' training users of two items of a list',
+    f' the most popular {lists.POPULAR:.0%}; gini: 0 where all items are in'
+    ' the lists equally often, near 1 where few are; distance: mean 1 - cosine'
+    ' of the training users of two items of a list',
   ]
 
 

@@ -1,0 +1,1 @@
+"""Finished runs as one page, or as tables."""
