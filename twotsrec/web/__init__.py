@@ -1,0 +1,1 @@
+"""A service over HTTP: lists, similar items, scores, and states that move."""
