@@ -24,7 +24,9 @@ _STATES = flags.DEFINE_string(
   'states', '', 'Folder of states that events move, for runs that have states.'
 )
 _CATEGORIES = flags.DEFINE_string(
-  'categories', '', 'Table with the columns item and category, for at_most.'
+  'categories',
+  '',
+  'For at_most: an item feature, or a table of two columns, item and category.',
 )
 _TOKEN_FILE = flags.DEFINE_string(
   'token_file', '', 'File with a token that requests must carry.'
@@ -54,16 +56,13 @@ def main() -> int:
     from twotsrec.web import service
   except ModuleNotFoundError as error:
     raise _missing(error) from error
-  from twotsrec.runs import catalogs
   from twotsrec.web import limits
   from twotsrec.web import loading
 
   options = loading.Options(
     workdir=workdir,
     states=_STATES.value,
-    categories=catalogs.categories(_CATEGORIES.value)
-    if _CATEGORIES.value
-    else None,
+    categories=_CATEGORIES.value,
   )
   allowed = limits.Limits(
     body=_BODY.value,

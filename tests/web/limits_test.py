@@ -17,6 +17,9 @@ async def _echo(scope, receive, send):
   await send({'type': 'http.response.body', 'body': message['body']})
 
 
+_JSON = (b'content-type', b'application/json')
+
+
 def _asked(app, path='/recommend', parts=(b'',), headers=(), client='1.1.1.1'):
   """(status, body, headers) of a request whose body comes in parts."""
   left = [
@@ -37,8 +40,9 @@ def _asked(app, path='/recommend', parts=(b'',), headers=(), client='1.1.1.1'):
 
   scope = {
     'type': 'http',
+    'method': 'POST',
     'path': path,
-    'headers': list(headers),
+    'headers': [_JSON, *headers],
     'client': (client, 1),
   }
   asyncio.run(app(scope, receive, send))
@@ -115,6 +119,14 @@ def test_slow_rates_let_one_through():
   assert [_asked(app)[0] for _ in range(2)] == [200, 429]
   now[0] = 10.0
   assert _asked(app)[0] == 200
+
+
+def test_a_body_is_json():
+  app, counted = _around()
+  form = [(b'content-type', b'application/x-www-form-urlencoded')]
+  code, answer, _ = _asked(app, headers=form)
+  assert code == 415 and b'Content-Type: application/json' in answer
+  assert counted == [('/recommend', 415)]
 
 
 def test_a_token_is_read_from_a_file(tmp_path):

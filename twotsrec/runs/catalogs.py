@@ -130,18 +130,30 @@ def categories(
       f' ({names or "the run has none"}) nor a file; name a table of two'
       ' columns, item and category'
     )
-  lines = read_ids(asked, '--categories', 'item')
+  return category_table(prepared.item_ids, asked)
+
+
+def category_table(item_ids: np.ndarray, path: str) -> np.ndarray:
+  """Numbers of the items' categories, i32[I + 1], in a file of two columns.
+
+  Args:
+    item_ids: external ids of items 1..I.
+    path: a .csv file, item and category, with or without a header.
+  Raises:
+    types.UserError: no table that has items of the run.
+  """
+  lines = read_ids(path, '--categories', 'item')
   rows = list(csv.reader(lines.tolist()))
   for number, row in enumerate(rows, 1):
     if len(row) != 2:
       raise types.UserError(
-        f'--categories: line {number} of {asked} has {len(row)} cells; it must'
+        f'--categories: line {number} of {path} has {len(row)} cells; it must'
         ' have two, an item and its category'
       )
-  made = people_lib.numbered(np.asarray(prepared.item_ids), dict(rows))
+  made = people_lib.numbered(np.asarray(item_ids), dict(rows))
   if np.all(made < 0):
     raise types.UserError(
-      f'--categories: no item in {asked} is in the training data, whose ids are'
-      f' like {str(prepared.item_ids[0])!r}'
+      f'--categories: no item in {path} is in the training data, whose ids are'
+      f' like {str(item_ids[0])!r}'
     )
   return made

@@ -46,7 +46,11 @@ class Run(NamedTuple):
 
 def open_run(workdir: str, routing: str = '') -> answers.Answers:
   """The answers of a finished run, see `load`."""
-  run = load(workdir, routing)
+  return answers_of(load(workdir, routing))
+
+
+def answers_of(run: Run) -> answers.Answers:
+  """The answers of an open run."""
   return answers.make(
     run.people, run.programs, run.experiment.config.model.name
   )

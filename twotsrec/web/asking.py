@@ -13,6 +13,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.runs import live as live_lib
 from twotsrec.serving import answers
+from twotsrec.serving import list_rules
 from twotsrec.web import bodies
 
 
@@ -22,14 +23,14 @@ class Model(NamedTuple):
   Attributes:
     name: tells it from others, in answers.
     answers: functions in external ids.
-    categories: of items by id, for `at_most`; None for none.
+    category: i32[I + 1], numbers of the items' categories; None for none.
     live: an open store of states; None for a model without.
     close: closes the store.
   """
 
   name: str
   answers: answers.Answers
-  categories: dict[Any, Any] | None = None
+  category: np.ndarray | None = None
   live: live_lib.Live | None = None
   close: Callable[[], None] = lambda: None
 
@@ -93,10 +94,8 @@ def _key(job, at) -> tuple:
     return ('events',)
   if not isinstance(job, bodies.Recommend):
     return ('alone', at)
-  shared = job.model_dump(exclude={'users', 'histories'})
-  items = job.items and tuple(job.items)
-  shared |= {'items': items, 'exclude': tuple(job.exclude)}
-  return ('lists', job.users is None, *sorted(shared.items()))
+  shared = job.model_dump_json(exclude={'users', 'histories'})
+  return 'lists', job.users is None, shared
 
 
 def _answered(model, jobs) -> list[Any]:
@@ -207,20 +206,20 @@ def _of_states(model, asked, users, rules) -> list[answers.List]:
   ]
 
 
-def _rules(model, asked):
-  """Rules of a request; its categories are those that the service was given."""
-  if not (asked.at_most or asked.new_share or asked.exclude_seen is not None):
-    return model.answers.rules()
-  if asked.at_most and model.categories is None:
+def _rules(model, asked) -> list_rules.Rules:
+  """Rules of a request; categories are those that the service was given."""
+  if asked.at_most and model.category is None:
     raise types.UserError(
       'at_most needs categories of items, and the service was started without;'
       ' leave it out, or start with --categories=FILE'
     )
-  return model.answers.rules(
-    categories=model.categories if asked.at_most else None,
-    at_most=asked.at_most,
-    new_share=asked.new_share,
-    exclude_seen=asked.exclude_seen,
+  return list_rules.check(
+    list_rules.Rules(
+      category=model.category if asked.at_most else None,
+      at_most=asked.at_most,
+      new_share=asked.new_share,
+      exclude_seen=asked.exclude_seen,
+    )
   )
 
 

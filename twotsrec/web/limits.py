@@ -129,6 +129,11 @@ def _refused(scope, limits, allowance) -> _Refusal | None:
       f' {wait:.1f} seconds',
       ((b'retry-after', str(int(wait) + 1).encode()),),
     )
+  kind = headers.get(b'content-type', b'')
+  if scope['method'] == 'POST' and b'json' not in kind:
+    return _Refusal(
+      415, 'send JSON with the header "Content-Type: application/json"'
+    )
   length = headers.get(b'content-length', b'0')
   if length.isdigit() and int(length) > limits.body:
     return _too_large(limits.body)

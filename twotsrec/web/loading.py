@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.runs import catalogs
 from twotsrec.runs import live as live_lib
 from twotsrec.runs import opened
 from twotsrec.serving import answers as answers_lib
+from twotsrec.serving import export_folder
 from twotsrec.serving import exported
 from twotsrec.training import run_directory
 from twotsrec.web import asking
@@ -28,12 +30,12 @@ class Options(NamedTuple):
       elsewhere, or a folder with a new model in it, is taken up.
     states: folder of states that events move, a file for each model; '' for
       none.
-    categories: of items by id; None for none.
+    categories: as `catalogs.categories` takes it; '' for none.
   """
 
   workdir: str
   states: str = ''
-  categories: dict[Any, Any] | None = None
+  categories: str = ''
 
 
 def version(workdir: str) -> str:
@@ -43,7 +45,7 @@ def version(workdir: str) -> str:
     types.UserError: neither a finished run nor an export.
   """
   folder = pathlib.Path(workdir).resolve()
-  for mark in (exported.MANIFEST, run_directory.report_path(folder).name):
+  for mark in (export_folder.MANIFEST, run_directory.report_path(folder).name):
     with contextlib.suppress(OSError):
       about = os.stat(folder / mark)
       told = f'{folder} {mark} {about.st_mtime_ns} {about.st_size}'
@@ -61,16 +63,30 @@ def load(options: Options) -> asking.Take:
     types.UserError: what cannot be opened, or states of a model without.
   """
   name = version(options.workdir)
-  if exported.is_export(options.workdir):
+  if export_folder.is_exported(options.workdir):
     if options.states:
       raise types.UserError(
         f'--states={options.states}: {options.workdir} is an export, and states'
         ' are stored by runs; serve the run, or leave --states out'
       )
-    return _take(name, exported.load(options.workdir), options, None)
+    answers, asked = exported.load(options.workdir), options.categories
+    ids = answers.people.item_ids
+    return _take(
+      asking.Model(
+        name=name,
+        answers=answers,
+        category=catalogs.category_table(ids, asked) if asked else None,
+      )
+    )
   run = opened.load(options.workdir)
-  open_states = _opener(run, options) if options.states else None
-  return _take(name, opened.answers_of(run), options, open_states)
+  model = asking.Model(
+    name=name,
+    answers=opened.answers_of(run),
+    category=catalogs.categories(
+      run.experiment.prepared, options.categories or None
+    ),
+  )
+  return _take(model, _opener(run, options) if options.states else None)
 
 
 def _opener(run, options) -> Callable[..., Any]:
@@ -87,24 +103,19 @@ def _opener(run, options) -> Callable[..., Any]:
   return lambda: live_lib.opened(str(path), service, experiment.prepared)
 
 
-def _take(name, answers, options, open_states) -> asking.Take:
-  _warm(answers)
+def _take(model, open_states=None) -> asking.Take:
+  """Puts a model in place; its store is opened in the thread that serves."""
+  _warm(model.answers)
 
   def make(old: asking.Model | None) -> asking.Model:
+    if open_states is None:
+      return model
     stack = contextlib.ExitStack()
-    live = None
-    if open_states is not None:
-      live = stack.enter_context(open_states())
-      if old is not None and old.live is not None:
-        if old.live.store.path != live.store.path:
-          live_lib.carry(old.live, live)
-    return asking.Model(
-      name=name,
-      answers=answers,
-      categories=options.categories,
-      live=live,
-      close=stack.close,
-    )
+    live = stack.enter_context(open_states())
+    theirs = None if old is None else old.live
+    if theirs is not None and theirs.store.path != live.store.path:
+      live_lib.carry(theirs, live)
+    return model._replace(live=live, close=stack.close)
 
   return asking.Take(make)
 
