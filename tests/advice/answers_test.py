@@ -112,7 +112,7 @@ CALLS = [
         lambda folder: (folder / export_folder.MANIFEST).write_text('{'),
       ),
       (
-        'export_folder.py: {}: version {} of the format',
+        'export_folder.py: {} has version {} of an export',
         lambda folder: told(folder, version=99),
       ),
     )

@@ -142,7 +142,7 @@ def _manifest(path) -> dict[str, Any]:
     raise _damaged(path, 'it is not a manifest of an export')
   if version != VERSION:
     raise types.UserError(
-      f'{path}: version {version} of the format, and this program reads'
+      f'{path} has version {version} of an export, and this program reads'
       f' {VERSION}; use the version of twotsrec that wrote it, or export the'
       ' run again with launch/export.py'
     )
