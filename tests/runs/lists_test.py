@@ -239,7 +239,7 @@ def _shop(tmp_path, **options):
   with open(out, encoding='utf-8') as file:
     lists = {}
     for line in csv.DictReader(file):
-      lists.setdefault(int(line['user_id']), []).append(int(line['item_id']))
+      lists.setdefault(line['user_id'], []).append(int(line['item_id']))
   return lists
 
 
@@ -247,7 +247,7 @@ def _touched():
   prepared = prepared_lib.load(str(finished.coming_back() / 'ids'))
   users = prepared_lib.event_users(prepared)
   return {
-    int(prepared.user_ids[user]): set(
+    str(prepared.user_ids[user]): set(
       prepared.item_ids[np.asarray(prepared.items)[users == user] - 1].tolist()
     )
     for user in range(prepared.num_users)
@@ -297,8 +297,8 @@ def test_a_feature_of_the_data_may_be_the_category(tmp_path):
   options = {'categories': 'genre', 'at_most': 1, 'k': 5}
   found, _ = recommended.run(tmp_path / 'top.csv', tmp_path / 'run', **options)
   for user in range(5):
-    ranking = recommended.expected(recommended.own(user), 99)
-    genre = [-1 if item % 4 == 0 else item % 4 for item in range(99)]
+    ranking = recommended.expected(recommended.own(user), 999)
+    genre = [-1 if item % 4 == 0 else item % 4 for item in range(999)]
     expected = literal.filled(ranking, (), 5, genre, 1, (0, 1))
     name = str(prepared.user_ids[user])
     assert found[name] == recommended.names(expected)

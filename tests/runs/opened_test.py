@@ -175,9 +175,11 @@ def test_unknown_ids_are_named_in_one_line_with_a_way_out():
   assert shop.knows([user, 'anna', str(user), f'0{user}']).tolist() == [
     True, False, True, False,
   ]  # fmt: skip
+  assert not shop.knows(['9' * 5000, '-', '', None, 2.5]).any()
   for ask, words in (
     (lambda: shop.recommend(users=[user, 'anna']), "user 'anna' is not in"),
     (lambda: shop.recommend(history=[[item], ['tea']]), "history: item 'tea'"),
+    (lambda: shop.recommend(history='tea'), "history: item 'tea'"),
     (lambda: shop.recommend(users=[user], items=['tea']), "items: item 'tea'"),
     (lambda: shop.similar(['tea']), "items: item 'tea' is not in"),
     (lambda: shop.scores(user, [item, 'tea']), "items: item 'tea' is not in"),

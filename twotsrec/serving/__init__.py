@@ -22,16 +22,32 @@ if TYPE_CHECKING:
 
 
 def open(path: str | os.PathLike) -> answers.Answers:
-  """A finished run, ready to answer in the ids of its table.
+  """A finished run or an exported one, ready to answer in its table's ids.
 
   Programs are compiled when they are met for the first time, for numbers of
   users and items of a list in powers of two; later calls take milliseconds.
 
   Args:
-    path: run directory of any kind of model.
+    path: run directory of any kind of model, or a folder of launch/export.py.
   Raises:
-    types.UserError: not a run directory, or training that has not finished.
+    types.UserError: neither, training that has not finished, or a damaged
+      folder.
   """
+  from twotsrec.serving import export_folder
+
+  if export_folder.is_exported(os.fspath(path)):
+    return load_exported(path)
   from twotsrec.runs import opened
 
   return opened.open_run(os.fspath(path))
+
+
+def load_exported(path: str | os.PathLike) -> answers.Answers:
+  """The answers of a folder of launch/export.py; JAX and NumPy are enough.
+
+  Raises:
+    types.UserError: a file that is missing, damaged or of another version.
+  """
+  from twotsrec.serving import exported
+
+  return exported.load(os.fspath(path))

@@ -318,7 +318,8 @@ def _requests(source, users, history) -> Iterator[Request]:
     found = people_lib.users(source.names, _several(users))
     return people_lib.requests(source.people, found)
   people_lib.require_histories(source.people, source.model)
-  several = len(history) and not np.isscalar(history[0])
+  history = _several(history)
+  several = history and not np.isscalar(history[0])
   return _of_histories(source, history if several else [history])
 
 

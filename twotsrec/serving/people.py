@@ -14,6 +14,8 @@ import numpy as np
 from twotsrec import types
 from twotsrec.serving import requests as requests_lib
 
+_DIGITS = 21  # of an integer id and its sign; Python refuses to read thousands
+
 
 class People(NamedTuple):
   """What a run knows of its users and items, host arrays.
@@ -83,7 +85,8 @@ def places(index: dict[Any, int], names: Iterable[Any]) -> np.ndarray:
     if is_text:
       return index.get(str(name), -1)
     if isinstance(name, str):
-      whole = name.lstrip('-').isdecimal() and name.isascii()
+      short = len(name) < _DIGITS and name.isascii()
+      whole = short and name.removeprefix('-').isdecimal()
       name = int(name) if whole and str(int(name)) == name else None
     return index.get(name, -1)
 
