@@ -52,10 +52,9 @@ _RATE = flags.DEFINE_float(
 def main() -> int:
   """Serves until it is stopped."""
   workdir = cli.required(_WORKDIR)
-  try:
-    from twotsrec.web import service
-  except ModuleNotFoundError as error:
-    raise _missing(error) from error
+  from twotsrec import web
+
+  service = web.load()
   from twotsrec.web import limits
   from twotsrec.web import loading
 
@@ -77,16 +76,6 @@ def main() -> int:
     tell(f'serving {workdir} on http://{_HOST.value}:{_PORT.value}/docs')
     service.serve(app, service.Address(_HOST.value, _PORT.value))
   return 0
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-  """What is said where the extra is not installed."""
-  from twotsrec import types
-
-  return types.UserError(
-    f'{error.name} is not installed; install the service with: pip install -e'
-    " '.[serve]'"
-  )
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ LAYERS = {
   'presets': 5,
   'runs': 6,
   'studies': 7,
+  'web': 7,
 }
 
 # Files of higher layers than their folders, whose functions import what users
@@ -53,6 +54,10 @@ ALLOWED = {
   'flax': ('models/',),
   'pickle': ('data/arrays_only.py',),
   'polars': ('data/', 'serving/'),
+  'fastapi': ('web/',),
+  'prometheus_client': ('web/',),
+  'pydantic': ('web/',),
+  'uvicorn': ('web/',),
 }
 FORBIDDEN = (
   'cloudpickle', 'dill', 'joblib', 'marshal', 'shelve',

@@ -71,7 +71,7 @@ def test_requests_at_once_are_answered_as_alone_and_one_fault_stays_alone():
   asked += [{'users': users[:2], 'k': 2}]
   with serviced.running(serviced.plain('ease')) as app:
     told = serviced.post(app, *(('/recommend', body) for body in asked))
-  assert [one.status_code for one in told] == [200] * 20 + [404, 200, 200]
+  assert [one.status_code for one in told] == [200] * 20 + [400, 200, 200]
   for user, one in zip(users, told[:20]):
     _same(one.json()['lists'], answers.recommend(users=[user], k=3))
   assert "'nobody'" in told[20].json()['detail']
@@ -115,39 +115,39 @@ BAD = [
   ('/recommend', {'users': 'a'}, 422, 'list'),
   ('/recommend', {'users': [1.5]}, 422, 'integer'),
   ('/recommend', {'users': [True]}, 422, 'integer'),
-  ('/recommend', {'users': [0], 'k': 0}, 422, 'greater than or equal to 1'),
-  ('/recommend', {'users': [0], 'new_share': 1.5}, 422, 'less than or equal'),
+  ('/recommend', {'users': [1], 'k': 0}, 422, 'greater than or equal to 1'),
+  ('/recommend', {'users': [1], 'new_share': 1.5}, 422, 'less than or equal'),
   ('/recommend', {}, 400, 'give users or histories'),
-  ('/recommend', {'users': [0], 'histories': [[0]]}, 400, 'one of them'),
-  ('/recommend', {'users': [0], 'k': 51}, 400, 'allowed are 50'),
-  ('/recommend', {'users': [0] * 6}, 400, 'allowed are 5'),
-  ('/recommend', {'histories': [[0] * 9]}, 400, 'allowed are 8'),
-  ('/recommend', {'histories': [[0]]}, 400, 'users of its training data'),
-  ('/recommend', {'users': [0], 'at_most': 1}, 400, 'categories'),
-  ('/recommend', {'users': [0], 'items': ['none']}, 400, "'none'"),
-  ('/recommend', {'users': [0], 'items': []}, 400, 'no item is left'),
-  ('/recommend', {'users': ['none']}, 404, "'none'"),
+  ('/recommend', {'users': [1], 'histories': [[1]]}, 400, 'one of them'),
+  ('/recommend', {'users': [1], 'k': 51}, 400, 'allowed are 50'),
+  ('/recommend', {'users': [1] * 6}, 400, 'allowed are 5'),
+  ('/recommend', {'histories': [[1] * 9]}, 400, 'allowed are 8'),
+  ('/recommend', {'histories': [[1]]}, 400, 'users of its training data'),
+  ('/recommend', {'users': [1], 'at_most': 1}, 400, 'categories'),
+  ('/recommend', {'users': [1], 'items': ['none']}, 400, "'none'"),
+  ('/recommend', {'users': [1], 'items': []}, 400, 'no item is left'),
+  ('/recommend', {'users': ['none']}, 400, "'none'"),
   ('/similar', {'items': ['none']}, 400, "'none'"),
   ('/similar', {}, 422, 'required'),
-  ('/scores', {'items': [0]}, 400, 'give user or history'),
-  ('/scores', {'user': 'none', 'items': [0]}, 400, "'none'"),
+  ('/scores', {'items': [1]}, 400, 'give user or history'),
+  ('/scores', {'user': 'none', 'items': [1]}, 400, "'none'"),
   ('/events', {'events': []}, 422, 'at least 1'),
-  ('/events', {'events': [{'user': 0, 'item': 0}]}, 422, 'required'),
+  ('/events', {'events': [{'user': 1, 'item': 1}]}, 422, 'required'),
   (
     '/events',
-    {'events': [{'user': 0, 'item': 0, 'time': -1}]},
+    {'events': [{'user': 1, 'item': 1, 'time': -1}]},
     422,
-    'greater than or equal to 0',
+    'from 0 on',
   ),
   (
     '/events',
-    {'events': [{'user': 0, 'item': 0, 'time': 'noon'}]},
+    {'events': [{'user': 1, 'item': 1, 'time': 'noon'}]},
     422,
     'datetime',
   ),
   (
     '/events',
-    {'events': [{'user': 0, 'item': 0, 'time': 1}]},
+    {'events': [{'user': 1, 'item': 1, 'time': 1}]},
     400,
     'no states that move',
   ),
@@ -165,9 +165,20 @@ def test_what_is_wrong_is_said():
     assert says in one.text, (path, body, one.text)
 
 
+def test_more_than_can_wait_is_put_off():
+  app = serviced.app_lib.make(
+    lambda job: None,
+    serviced.limits_lib.Limits(),
+    serviced.app_lib.figures(),
+    lambda: '',
+  )
+  (told,) = serviced.post(app, ('/recommend', {'users': [1]}))
+  assert told.status_code == 503 and told.headers['retry-after'] == '1'
+
+
 def test_the_service_tells_of_itself():
   with serviced.running(serviced.plain('ease')) as app:
-    serviced.post(app, ('/recommend', {'users': [0]}), ('/similar', {}))
+    serviced.post(app, ('/recommend', {'users': [1]}), ('/similar', {}))
     assert serviced.get(app, '/health').json() == {'status': 'ok'}
     assert serviced.get(app, '/ready').json()['model'] == 'ease'
     assert serviced.get(app, '/model').json()['model'] == 'ease'
@@ -185,7 +196,7 @@ def test_another_model_is_taken_up():
   with serviced.running(
     serviced.plain('ease'), serviced.plain('item_knn')
   ) as app:
-    (told,) = serviced.post(app, ('/recommend', {'users': [0], 'k': 3}))
+    (told,) = serviced.post(app, ('/recommend', {'users': [1], 'k': 3}))
     assert told.json()['model'] == 'item_knn'
   answers = opened.answers_of(kinds.loaded('item_knn'))
-  _same(told.json()['lists'], answers.recommend(users=[0], k=3))
+  _same(told.json()['lists'], answers.recommend(users=[1], k=3))

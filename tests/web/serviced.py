@@ -77,9 +77,8 @@ def post(app: Any, *requests: tuple[str, Any]) -> list[httpx.Response]:
         *(
           client.post(
             f'http://service{path}',
-            **(
-              {'content': body} if isinstance(body, bytes) else {'json': body}
-            ),
+            content=body if isinstance(body, bytes) else json.dumps(body),
+            headers={'content-type': 'application/json'},
           )
           for path, body in requests
         )

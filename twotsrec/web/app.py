@@ -10,10 +10,8 @@ import prometheus_client
 
 import twotsrec
 from twotsrec import types
-from twotsrec.web import asking
 from twotsrec.web import bodies
 from twotsrec.web import limits as limits_lib
-from twotsrec.web import worker as worker_lib
 
 _PATHS = (
   '/recommend', '/similar', '/scores', '/events', '/model', '/metrics',
@@ -96,22 +94,21 @@ def _handle_errors(api):
   @api.exception_handler(types.UserError)
   async def refused(request, error):
     del request
-    status = 400
-    if isinstance(error, asking.Unknown):
-      status = 404
-    if isinstance(error, worker_lib.Overloaded):
-      status = 503
-    headers = {'Retry-After': '1'} if status == 503 else None
-    return responses.JSONResponse(
-      {'detail': str(error)}, status, headers=headers
-    )
+    return responses.JSONResponse({'detail': str(error)}, 400)
 
 
 def _ask_routes(api, submit, limits, counted):
   """What is answered by the model."""
 
   async def ask(job):
-    return await asyncio.wrap_future(submit(job))
+    future = submit(job)
+    if future is None:
+      raise fastapi.HTTPException(
+        503,
+        'more requests wait than are answered soon; ask again in a moment',
+        {'Retry-After': '1'},
+      )
+    return await asyncio.wrap_future(future)
 
   @api.post('/recommend')
   async def recommend(body: bodies.Recommend) -> bodies.Lists:

@@ -45,10 +45,6 @@ class Take(NamedTuple):
   make: Callable[[Model | None], Model]
 
 
-class Unknown(types.UserError):
-  """A user or an item that the model does not know."""
-
-
 def make() -> tuple[Callable[[Sequence[Any]], list[Any]], Callable[[], None]]:
   """What `worker.start` takes: a function of jobs, and one that closes."""
   model: Model | None = None
@@ -63,7 +59,7 @@ def make() -> tuple[Callable[[Sequence[Any]], list[Any]], Callable[[], None]]:
           results[at] = model.name
           if old is not None:
             old.close()
-        except Exception as error:  # the model until now goes on
+        except types.UserError as error:  # the model until now goes on
           results[at] = error
     asked = [at for at, job in enumerate(jobs) if not isinstance(job, Take)]
     if asked and model is None:
@@ -168,9 +164,9 @@ def _of_users(model, asked, users) -> tuple[list[answers.List], list[str]]:
   knows = model.answers.knows(users)
   if not asked.popular:
     for at in np.flatnonzero(~knows)[:1]:
-      raise Unknown(
-        f'user {users[at]!r} is not in the training data; ask with histories,'
-        ' or with popular=true for what is popular'
+      raise types.UserError(
+        f'user {users[at]!r} is not in the training data; leave it out, send'
+        ' histories, or pass popular=true for what is popular'
       )
   known = [user for user, is_known in zip(users, knows) if is_known]
   lists = iter(
@@ -258,7 +254,7 @@ def _play(model, jobs) -> list[Any]:
     return [error] * len(jobs)
   parts = [
     [
-      live_lib.Event(event.user, event.item, event.seconds, event.id)
+      live_lib.Event(event.user, event.item, event.time, event.id)
       for event in job.events
     ]
     for job in jobs
@@ -269,9 +265,11 @@ def _play(model, jobs) -> list[Any]:
     if isinstance(one, Exception)
     else bodies.Played(
       model=model.name,
-      accepted=len(part) - one.repeated - one.late - one.too_late,
+      accepted=len(part)
+      - (one.repeated + one.late + one.too_late + one.refused),
       repeated=one.repeated,
       late=one.late + one.too_late,
+      refused=one.refused,
       unknown_items=one.unknown,
       new_users=one.new_users,
     )

@@ -65,25 +65,21 @@ class Event(_Strict):
 
   user: Id
   item: Id
-  time: Annotated[
-    Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
-    | datetime.datetime,
-    pydantic.Field(
-      union_mode='left_to_right',
-      description='Unix seconds, or an ISO-8601 date; UTC without a zone.',
-    ),
-  ]
+  time: float | datetime.datetime = pydantic.Field(
+    description='Unix seconds, or an ISO-8601 date; UTC without a zone.'
+  )
   id: Id | None = pydantic.Field(
     None, description='Tells it from others; default: its item and time.'
   )
 
-  @property
-  def seconds(self) -> float:
-    """Unix seconds."""
-    if isinstance(self.time, datetime.datetime):
-      zone = self.time.tzinfo or datetime.UTC
-      return self.time.replace(tzinfo=zone).timestamp()
-    return self.time
+  @pydantic.field_validator('time')
+  @classmethod
+  def _seconds(cls, time: float | datetime.datetime) -> float:
+    if isinstance(time, datetime.datetime):
+      time = time.replace(tzinfo=time.tzinfo or datetime.UTC).timestamp()
+    if not 0 <= time < float('inf'):
+      raise ValueError('must be Unix seconds from 0 on, or a date')
+    return time
 
 
 class Events(_Strict):
@@ -123,6 +119,7 @@ class Played(pydantic.BaseModel):
   model: str
   accepted: int
   repeated: int
-  late: int
+  late: int = pydantic.Field(description='Too old to be put in their place.')
+  refused: int = pydantic.Field(description='Times that cannot be right.')
   unknown_items: int
   new_users: int

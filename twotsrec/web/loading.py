@@ -19,6 +19,8 @@ from twotsrec.serving import exported
 from twotsrec.training import run_directory
 from twotsrec.web import asking
 
+# Of a folder that is not complete yet, or of a model that cannot be computed.
+_FAULTS = (types.UserError, OSError, ValueError, RuntimeError)
 _WARM = 20  # items of a list whose program is compiled before it is asked for
 
 
@@ -154,7 +156,7 @@ def watch(
         if found not in (current(), refused):
           take(load(options))
           tell(f'serves {found} from now on')
-      except Exception as error:  # the model until now goes on
+      except _FAULTS as error:  # the model until now goes on
         if found != refused:
           tell(f'goes on with {current()}: {error}')
         refused = found

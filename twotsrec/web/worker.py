@@ -11,26 +11,20 @@ import queue
 import threading
 from typing import Any, NamedTuple
 
-from twotsrec import types
-
 _TOGETHER = 256  # jobs of a batch at most
 _WAITING = 8192  # jobs in the queue at most
-
-
-class Overloaded(types.UserError):
-  """More waits than will be answered soon."""
 
 
 class Worker(NamedTuple):
   """A running thread.
 
   Attributes:
-    submit: (job) -> a future of its result; raises `Overloaded` where too much
-      waits, and RuntimeError after `stop`.
+    submit: (job) -> a future of its result, None where too much waits; raises
+      RuntimeError after `stop`.
     stop: () -> None; ends the thread after the jobs that wait.
   """
 
-  submit: Callable[[Any], futures.Future]
+  submit: Callable[[Any], futures.Future | None]
   stop: Callable[[], None]
 
 
@@ -59,21 +53,20 @@ def start(
     try:
       jobs.put_nowait((job, future))
     except queue.Full:
-      raise Overloaded(
-        f'{waiting} requests are waiting; ask again in a moment'
-      ) from None
+      return None
     return future
 
-  def loop():
-    try:
-      while not (stopped.is_set() and jobs.empty()):
-        taken = _taken(jobs, together)
-        if taken:
-          _settle(taken, handle)
-    finally:
-      close()
+  model = futures.ThreadPoolExecutor(1, 'model')
 
-  thread = threading.Thread(target=loop, name='model', daemon=True)
+  def loop():
+    while not (stopped.is_set() and jobs.empty()):
+      taken = _taken(jobs, together)
+      if taken:
+        _settle(taken, model.submit(handle, [job for job, _ in taken]))
+    model.submit(close).result()
+    model.shutdown()
+
+  thread = threading.Thread(target=loop, name='requests', daemon=True)
   thread.start()
 
   def stop():
@@ -96,12 +89,10 @@ def _taken(jobs, together) -> list[tuple[Any, futures.Future]]:
   return [one for one in taken if one and one[1].set_running_or_notify_cancel()]
 
 
-def _settle(taken, handle):
-  """Gives every future its result."""
-  try:
-    results = handle([job for job, _ in taken])
-  except Exception as error:  # one fault must not end the service
-    results = [error] * len(taken)
+def _settle(taken, outcome):
+  """Gives every future its result; a fault of all ends no service."""
+  error = outcome.exception()
+  results = [error] * len(taken) if error else outcome.result()
   for (_, future), result in zip(taken, results, strict=True):
     if isinstance(result, Exception):
       future.set_exception(result)
