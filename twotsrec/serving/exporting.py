@@ -167,7 +167,7 @@ def _functions(model, tree, leaves, used, num_items, width) -> _Functions:
 
   def opened(arguments):
     # What no program reads is as good as zeros of its shape.
-    whole = [None] * len(leaves)
+    whole: list[Any] = [None] * len(leaves)
     for place, leaf in zip(used, arguments):
       whole[place] = leaf
     for place, leaf in enumerate(leaves):
@@ -275,7 +275,8 @@ def _program(function, weights, inputs, platforms) -> Program:
 
 def symbolic(shape: Sequence[int | str], scope: Any) -> tuple[Any, ...]:
   """A shape of numbers and symbols."""
-  return export.symbolic_shape(''.join(f'{n},' for n in shape), scope=scope)
+  named = ''.join(f'{n},' for n in shape)
+  return tuple(export.symbolic_shape(named, scope=scope))
 
 
 def _plain(size) -> int | str:
