@@ -83,6 +83,9 @@ def make(
     num_items: I.
     places: K, plugins of a route.
     platforms: that the programs are lowered for.
+  Raises:
+    types.UserError: a model that is written for a number of users, or asks for
+      what only one kind of machine has (the walk of CascadingRank).
   """
   named, tree = jax.tree_util.tree_flatten_with_path(
     {'params': ranker.params._asdict(), 'context': ranker.context}
@@ -242,8 +245,24 @@ def _used(function, leaves, inputs) -> list[int]:
     jax.ShapeDtypeStruct([fixed.get(n, n) for n in shape], dtype)
     for _, dtype, shape in inputs
   ]
-  made = export.export(jax.jit(function))(*leaves, *shapes)
+  made = _exported(function, [*leaves, *shapes])
   return [n for n in made.module_kept_var_idx if n < len(leaves)]
+
+
+def _exported(function, arguments, platforms=None) -> export.Exported:
+  try:
+    return export.export(jax.jit(function), platforms=platforms)(*arguments)
+  except (
+    TypeError,
+    ValueError,
+    jax.errors.InconclusiveDimensionOperation,
+  ) as error:
+    why = str(error).splitlines()[0].partition('. ')[0]
+    raise types.UserError(
+      f'a program of this model cannot be exported ({why}); serve the run with'
+      ' twotsrec.serving.open, or in a model of your own write x.shape[0] in'
+      ' place of len(x)'
+    ) from error
 
 
 def _program(function, weights, inputs, platforms) -> Program:
@@ -252,9 +271,7 @@ def _program(function, weights, inputs, platforms) -> Program:
     jax.ShapeDtypeStruct(symbolic(shape, scope), dtype)
     for _, dtype, shape in inputs
   ]
-  made = export.export(jax.jit(function), platforms=list(platforms))(
-    *weights.values(), *shapes
-  )
+  made = _exported(function, [*weights.values(), *shapes], platforms)
   outputs = [
     (f'out_{n}', str(aval.dtype), [_plain(size) for size in aval.shape])
     for n, aval in enumerate(made.out_avals)
