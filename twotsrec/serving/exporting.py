@@ -91,20 +91,17 @@ def make(
     {'params': ranker.params._asdict(), 'context': ranker.context}
   )
   leaves = [jnp.asarray(leaf) for _, leaf in named]
-  who = [
-    ('history', 'int32', ['b', ranker.history_length]),
-    ('user', 'int32', ['b']),
-    ('groups', 'int32', ['b', places]),
-    ('shares', 'float32', ['b', places]),
-  ]
+  who = _who(ranker.history_length, places)
   items = ('items', 'int32', ['b', 'c'])
   left_out = ('left_out', 'bool', ['b', num_items + 1])
   width = _width(ranker, num_items)
+  of_weights = lambda used: _functions(
+    ranker.model, tree, leaves, used, num_items, width
+  )
   every = list(range(len(leaves)))
-  all_of = _functions(ranker.model, tree, leaves, every, num_items, width)
-  used = _used(all_of.scores, leaves, [*who, items])
+  used = _used(of_weights(every).scores, leaves, [*who, items])
   weights = {_name(named[n][0]): leaves[n] for n in used}
-  functions = _functions(ranker.model, tree, leaves, used, num_items, width)
+  functions = of_weights(used)
   of = lambda function, inputs: _program(function, weights, inputs, platforms)
   programs = {
     'encode': of(functions.encode, who),
@@ -146,6 +143,16 @@ def of_states(
     'query': _program(query, weights, states, platforms),
   }
   return Exported(_arrays(weights), programs)
+
+
+def _who(length, places) -> list[tuple[str, str, list[int | str]]]:
+  """The users that programs are asked about."""
+  return [
+    ('history', 'int32', ['b', length]),
+    ('user', 'int32', ['b']),
+    ('groups', 'int32', ['b', places]),
+    ('shares', 'float32', ['b', places]),
+  ]
 
 
 def _name(path) -> str:
