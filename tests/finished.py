@@ -78,6 +78,24 @@ def coming_back() -> pathlib.Path:
 
 
 @functools.cache
+def prior(terms: tuple[str, ...] = config_lib.PRIOR_TERMS) -> pathlib.Path:
+  """Directory of a model with a history prior where users come back."""
+  coming_back()
+  changes = {
+    'data.prepared': str(folder() / 'coming_back.data'),
+    'model.name': 'sasrec',
+    'model.num_heads': 2,
+    'prior.terms': terms,
+    'evaluation.ks': (1, 3),
+    'train.log_groups': False,
+  }
+  config = runs.config()
+  config.model.hidden = config_lib.ModelConfig().hidden
+  config_lib.change(config, changes)
+  return kept('prior' if terms else 'without_prior', config)
+
+
+@functools.cache
 def jodie() -> pathlib.Path:
   """Directory of JODIE on its small log."""
   path = folder() / 'jodie.data'

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import jax.numpy as jnp
 import pytest
 
 from tests import finished
@@ -12,10 +13,13 @@ from tests.advice.following import Call
 from tests.advice.following import Case
 from tests.advice.following import given
 from tests.advice.following import switched
+from twotsrec import contracts
 from twotsrec import serving
+from twotsrec import types
 from twotsrec.runs import exports
 from twotsrec.serving import export_folder
 from twotsrec.serving import exported
+from twotsrec.serving import exporting
 from twotsrec.training import files
 
 ITEM = 3  # of the run
@@ -56,7 +60,29 @@ def told(folder, **changes):
   files.write_json(path, files.read_json(path) | changes)
 
 
+def exported_model(size):
+  """Exports a model that makes zeros of a size for its users."""
+  table = {'item': {'embedding': jnp.ones((4, 2))}}
+  model = types.Model(
+    init=lambda key, context, sizes: None,
+    encode=lambda net, rows, context, inputs, *, key=None: (
+      jnp.zeros((size(inputs['user']), 2)) + rows['embedding'][:, 0]
+    ),
+    score=lambda net, encoded, rows, *, key=None: jnp.einsum(
+      'bd,...cd->bc', encoded, rows['embedding']
+    ),
+  )
+  ranker = contracts.Ranker(model, types.Params(table, {}), {})
+  exporting.make(ranker, 3, 1, ['cpu'])
+
+
 CALLS = [
+  Call(
+    'a program of this model cannot be exported',
+    lambda folder: exported_model(len),
+    r'write x\.shape\[0\] in place of len',
+    lambda folder: exported_model(lambda x: x.shape[0]),
+  ),
   Call(
     'give users or history: one of them',
     lambda folder: shop().recommend(users=[1], history=[ITEM]),

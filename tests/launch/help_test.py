@@ -57,7 +57,7 @@ def test_help_shows_the_flags_and_imports_no_array(name):
   for flag in ('--time_column:', '--delimiter:'):
     assert (flag in text) == (name in OF_COLUMNS)
   assert '--out' in text or '--workdir' in text or name in CHECKING
-  assert ('--[no]overwrite:' in text) == (name == 'prepare')
+  assert ('--[no]overwrite:' in text) == (name in ('export', 'prepare'))
   # Files and figures of studies are read and drawn by NumPy, a tenth of JAX.
   light = {'numpy'} if '/' in name else set()
   assert set(HEAVY) & set(imported.split()) <= light

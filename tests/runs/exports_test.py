@@ -21,7 +21,8 @@ from twotsrec.serving import export_folder
 from twotsrec.serving import exported
 from twotsrec.serving import exporting
 
-ALONE = [kind for kind in kinds.KINDS if kind != 'separate']
+REFUSED = 'separate', 'cascading_rank'
+ALONE = [kind for kind in kinds.KINDS if kind not in REFUSED]
 BLOCKED = ('absl', 'chex', 'flax', 'flatbuffers', 'ml_collections', 'optax')
 BLOCKED += ('orbax', 'polars', 'rich')
 _ASK = """
@@ -239,8 +240,10 @@ def test_an_older_export_stays_until_the_new_one_is_whole(folders, tmp_path):
     exports.run(run, str(tmp_path / 'mine'), overwrite=True)
 
 
-def test_groups_with_parameters_of_their_own_are_refused(tmp_path):
+@pytest.mark.parametrize('kind', REFUSED)
+def test_what_cannot_be_exported_is_refused_in_a_line(kind, tmp_path):
   with pytest.raises(types.UserError, match='cannot be exported') as error:
-    exports.run(str(finished.run('separate')), str(tmp_path / 'out'))
+    exports.run(str(kinds.KINDS[kind]()), str(tmp_path / 'out'))
   assert len(str(error.value).splitlines()) == 1
+  assert 'serving.open' in str(error.value)
   assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[], pathlib.Path]] = {
       'copf_plugins',
     )
   },
+  'prior': finished.prior,
   '2ts': finished.two_time,
   'jodie': finished.jodie,
   'ease': finished.coming_back,

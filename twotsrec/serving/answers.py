@@ -19,7 +19,8 @@ from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import similar as similar_lib
 from twotsrec.serving import state_steps
 
-Request, Chunk = requests_lib.Request, requests_lib.Chunk
+Request = requests_lib.Request
+Chunk = requests_lib.Chunk
 Rules = list_rules.Rules
 _NO_RULES = Rules()
 

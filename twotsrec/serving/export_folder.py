@@ -85,12 +85,15 @@ def people_of(folder: Folder) -> people_lib.People:
     for name in IDS
   }
   return people_lib.People(
-    **ids,
+    user_ids=ids['user_ids'],
+    item_ids=ids['item_ids'],
     user_offsets=arrays['user_offsets'],
     items=arrays['items'],
     counts=arrays['counts'],
-    **sets,
-    **routes,
+    owned=sets['owned'],
+    touched=sets['touched'],
+    routes=routes.get('routes'),
+    stranger_routes=routes.get('stranger_routes'),
     history_length=manifest['history_length'],
     reads_history=manifest['reads_history'],
     exclude_seen=manifest['exclude_seen'],

@@ -83,25 +83,25 @@ def make(
     num_items: I.
     places: K, plugins of a route.
     platforms: that the programs are lowered for.
+  Raises:
+    types.UserError: a model that is written for a number of users, or asks for
+      what only one kind of machine has (the walk of CascadingRank).
   """
   named, tree = jax.tree_util.tree_flatten_with_path(
     {'params': ranker.params._asdict(), 'context': ranker.context}
   )
   leaves = [jnp.asarray(leaf) for _, leaf in named]
-  who = [
-    ('history', 'int32', ['b', ranker.history_length]),
-    ('user', 'int32', ['b']),
-    ('groups', 'int32', ['b', places]),
-    ('shares', 'float32', ['b', places]),
-  ]
+  who = _who(ranker.history_length, places)
   items = ('items', 'int32', ['b', 'c'])
   left_out = ('left_out', 'bool', ['b', num_items + 1])
   width = _width(ranker, num_items)
+  of_weights = lambda used: _functions(
+    ranker.model, tree, leaves, used, num_items, width
+  )
   every = list(range(len(leaves)))
-  all_of = _functions(ranker.model, tree, leaves, every, num_items, width)
-  used = _used(all_of.scores, leaves, [*who, items])
+  used = _used(of_weights(every).scores, leaves, [*who, items])
   weights = {_name(named[n][0]): leaves[n] for n in used}
-  functions = _functions(ranker.model, tree, leaves, used, num_items, width)
+  functions = of_weights(used)
   of = lambda function, inputs: _program(function, weights, inputs, platforms)
   programs = {
     'encode': of(functions.encode, who),
@@ -145,6 +145,16 @@ def of_states(
   return Exported(_arrays(weights), programs)
 
 
+def _who(length, places) -> list[tuple[str, str, list[int | str]]]:
+  """The users that programs are asked about."""
+  return [
+    ('history', 'int32', ['b', length]),
+    ('user', 'int32', ['b']),
+    ('groups', 'int32', ['b', places]),
+    ('shares', 'float32', ['b', places]),
+  ]
+
+
 def _name(path) -> str:
   return jax.tree_util.keystr(path, simple=True, separator='.')
 
@@ -167,7 +177,7 @@ def _functions(model, tree, leaves, used, num_items, width) -> _Functions:
 
   def opened(arguments):
     # What no program reads is as good as zeros of its shape.
-    whole = [None] * len(leaves)
+    whole: list[Any] = [None] * len(leaves)
     for place, leaf in zip(used, arguments):
       whole[place] = leaf
     for place, leaf in enumerate(leaves):
@@ -242,8 +252,24 @@ def _used(function, leaves, inputs) -> list[int]:
     jax.ShapeDtypeStruct([fixed.get(n, n) for n in shape], dtype)
     for _, dtype, shape in inputs
   ]
-  made = export.export(jax.jit(function))(*leaves, *shapes)
+  made = _exported(function, [*leaves, *shapes])
   return [n for n in made.module_kept_var_idx if n < len(leaves)]
+
+
+def _exported(function, arguments, platforms=None) -> export.Exported:
+  try:
+    return export.export(jax.jit(function), platforms=platforms)(*arguments)
+  except (
+    TypeError,
+    ValueError,
+    jax.errors.InconclusiveDimensionOperation,
+  ) as error:
+    why = str(error).splitlines()[0].partition('. ')[0]
+    raise types.UserError(
+      f'a program of this model cannot be exported ({why}); serve the run with'
+      ' twotsrec.serving.open, or in a model of your own write x.shape[0] in'
+      ' place of len(x)'
+    ) from error
 
 
 def _program(function, weights, inputs, platforms) -> Program:
@@ -252,9 +278,7 @@ def _program(function, weights, inputs, platforms) -> Program:
     jax.ShapeDtypeStruct(symbolic(shape, scope), dtype)
     for _, dtype, shape in inputs
   ]
-  made = export.export(jax.jit(function), platforms=list(platforms))(
-    *weights.values(), *shapes
-  )
+  made = _exported(function, [*weights.values(), *shapes], platforms)
   outputs = [
     (f'out_{n}', str(aval.dtype), [_plain(size) for size in aval.shape])
     for n, aval in enumerate(made.out_avals)
@@ -275,7 +299,8 @@ def _program(function, weights, inputs, platforms) -> Program:
 
 def symbolic(shape: Sequence[int | str], scope: Any) -> tuple[Any, ...]:
   """A shape of numbers and symbols."""
-  return export.symbolic_shape(''.join(f'{n},' for n in shape), scope=scope)
+  named = ''.join(f'{n},' for n in shape)
+  return tuple(export.symbolic_shape(named, scope=scope))
 
 
 def _plain(size) -> int | str:

@@ -25,7 +25,8 @@ from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.serving import requests as requests_lib
 
-Request, Chunk = requests_lib.Request, requests_lib.Chunk
+Request = requests_lib.Request
+Chunk = requests_lib.Chunk
 # Requests -> the k best items of their users, best first.
 Top = Callable[[Iterable[Request], int], Iterator[Chunk]]
 _DEEPER = 4  # times as many items are looked at, until a list is full

@@ -3,18 +3,13 @@
 NumPy alone is imported here, as `serving.exported` has no more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from twotsrec import types
 from twotsrec.evaluation import gathers
-
-if TYPE_CHECKING:
-  from twotsrec.data import prepared as prepared_lib
 
 # Users are few enough for lists as long as the catalog.
 _LIST_ITEMS = 1 << 23
@@ -55,8 +50,8 @@ class Chunk(NamedTuple):
 
 
 def known_users(
-  prepared: prepared_lib.Prepared,
-  seen: prepared_lib.SeenItems,
+  prepared: Any,
+  seen: Any,
   users: np.ndarray,
   *,
   history_length: int,
