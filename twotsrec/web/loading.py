@@ -148,18 +148,19 @@ def watch(
   ended = threading.Event()
 
   def loop():
-    refused = ''
+    tried = said = ''
     while not ended.wait(seconds):
-      found = ''
       try:
         found = version(options.workdir)
-        if found not in (current(), refused):
+        if found not in (current(), tried):
+          tried = found
           take(load(options))
           tell(f'serves {found} from now on')
+          said = ''
       except _FAULTS as error:  # the model until now goes on
-        if found != refused:
+        if str(error) != said:
           tell(f'goes on with {current()}: {error}')
-        refused = found
+        said = str(error)
 
   thread = threading.Thread(target=loop, name='watch', daemon=True)
   thread.start()
