@@ -73,7 +73,7 @@ def recommend(
     if tiling is None or num_rows > largest:
       largest = num_rows
       longest = max(run.size for run in runs)
-      tiling = _few_shapes(tiles.plan(longest, num_items, sizes), sizes)
+      tiling = _few_shapes(longest, num_items, sizes)
       (tile, *_) = tiles.row_tiles(ranker.params, route, runs[:1], _PROBE)
       width = slice_width(ranker, tile, request.history.shape[1], tiling.width)
       tiling = tiling._replace(width=width or tiling.items)
@@ -118,9 +118,13 @@ def scores(
   return made
 
 
-def _few_shapes(tiling: tiles.Tiling, sizes: tiles.Sizes) -> tiles.Tiling:
-  """Users in powers of two, so that requests of all sizes share programs."""
-  users = _power(tiling.users)
+def _few_shapes(num_rows, num_items, sizes) -> tiles.Tiling:
+  """Users in powers of two, so that requests of all sizes share programs.
+
+  One user alone is answered at the cost of one.
+  """
+  tiling = tiles.plan(num_rows, num_items, sizes)
+  users = _power(min(num_rows, tiling.users))
   return tiling._replace(users=users) if users <= sizes.users else tiling
 
 
