@@ -2,6 +2,8 @@
 
 python launch/recommend.py --workdir=runs/demo --k=20 --out=top.csv
 python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
+python launch/recommend.py --workdir=runs/demo --exclude_items=sold_out.txt
+  --categories=genre --at_most=2 --new_share=0.3 --out=top.csv
 """
 
 from absl import flags
@@ -38,6 +40,23 @@ _SIMILAR_TO = flags.DEFINE_string(
   None,
   'File of item ids, or ids with commas: write the nearest items of each.',
 )
+_CATEGORIES = flags.DEFINE_string(
+  'categories',
+  None,
+  'For --at_most: a feature of the data, or a .csv file of items and their'
+  ' categories.',
+)
+_AT_MOST = flags.DEFINE_integer(
+  'at_most', 0, 'Items of a category in a list; 0: any number.', lower_bound=0
+)
+_NEW_SHARE = flags.DEFINE_float(
+  'new_share',
+  0.0,
+  'Share of the places, from the first on, for items that a user has not'
+  ' touched.',
+  lower_bound=0.0,
+  upper_bound=1.0,
+)
 _EXCLUDE_SEEN = flags.DEFINE_bool(
   'exclude_seen',
   None,
@@ -71,6 +90,9 @@ def main() -> int:
     similar_to=_SIMILAR_TO.value,
     columns=_COLUMNS(),
     routing=_ROUTING.value or '',
+    categories=_CATEGORIES.value,
+    at_most=_AT_MOST.value,
+    new_share=_NEW_SHARE.value,
   )
   out = cli.required(_OUT)
   print(recommend.run(cli.required(_WORKDIR), out, options, quiet=_QUIET.value))
@@ -87,7 +109,8 @@ def _refuse_unread() -> None:
     )
   if _SIMILAR_TO.value:
     cli.refuse_unread(
-      'with --similar_to; leave it out', ['exclude_seen', 'routing']
+      'with --similar_to; leave it out',
+      ['exclude_seen', 'routing', 'categories', 'at_most', 'new_share'],
     )
   if not _USERS.value:
     cli.refuse_unread(

@@ -16,6 +16,7 @@ import tempfile
 
 import numpy as np
 
+from tests import jodie_toys
 from tests import small_runs as runs
 from tests import two_time_toys
 from tests.gold import runs as gold
@@ -74,6 +75,46 @@ def coming_back() -> pathlib.Path:
   config = config_lib.Config()
   config_lib.change(config, changes)
   return kept('coming_back', config)
+
+
+@functools.cache
+def prior(terms: tuple[str, ...] = config_lib.PRIOR_TERMS) -> pathlib.Path:
+  """Directory of a model with a history prior where users come back."""
+  coming_back()
+  changes = {
+    'data.prepared': str(folder() / 'coming_back.data'),
+    'model.name': 'sasrec',
+    'model.num_heads': 2,
+    'prior.terms': terms,
+    'evaluation.ks': (1, 3),
+    'train.log_groups': False,
+  }
+  config = runs.config()
+  config.model.hidden = config_lib.ModelConfig().hidden
+  config_lib.change(config, changes)
+  return kept('prior' if terms else 'without_prior', config)
+
+
+@functools.cache
+def jodie() -> pathlib.Path:
+  """Directory of JODIE on its small log."""
+  path = folder() / 'jodie.data'
+  with _alone(path.name):
+    prepared_lib.save(jodie_toys.log(), str(path))
+  config = jodie_toys.config(train__epochs=1)
+  config.data = type(config.data)(prepared=str(path))
+  return kept('jodie', config)
+
+
+@functools.cache
+def untrained(name: str, **changes) -> pathlib.Path:
+  """Directory of a model without a phase on the log with behaviors."""
+  config = config_lib.Config()
+  data = behavior_runs.SETTINGS['data__dataset']
+  named = {'data.dataset': data, 'data.users': 40, 'model.name': name}
+  named |= {'groups.num_groups': 3, 'evaluation.bootstrap': 20, **changes}
+  config_lib.change(config, named)
+  return kept('_'.join([name, *map(str, changes.values())]), config)
 
 
 def kept(name: str, config: config_lib.Config) -> pathlib.Path:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import finished
 from tests.launch import scripts
 from tests.serving import online_toys
 from twotsrec import config as config_lib
@@ -206,6 +207,19 @@ def test_states_move_as_the_example_says(tmp_path, capsys):
   exec(compile(text, 'README.md', 'exec'), names)
   assert names['absurd'].tolist() == [False, False, True] and names['why']
   assert np.max(names['users'].last_time) == 1.7e9
+
+
+def test_the_program_of_a_shop_answers(capsys):
+  text = _program(of='serving.open(')
+  items = {"'tea'": '3', "'cup'": '5', "'ann'": '1', "'bob'": '2'}
+  for name, number in {**items, "'sold out'": '7'}.items():
+    assert name in text
+    text = text.replace(name, number)
+  text = text.replace('runs/mine', str(finished.coming_back()))
+  names = {}
+  exec(compile(text, 'README.md', 'exec'), names)
+  assert len(capsys.readouterr().out.split('[')) == 5  # two arrays of each
+  assert names['rules'].at_most == 2
 
 
 def _small(monkeypatch):

@@ -404,7 +404,7 @@ CALLS = [
     lambda folder, least: tiles.plan(5, 5, tiles.Sizes(int(least), 5)),
   ),
   Call(
-    'recommend.py: k is {}; it must be at least 1',
+    'requests.py: k is {}; it must be at least 1',
     lambda folder: [*recommend.recommend(None, [], num_items=5, k=0)],
     r'at least (\d)',
     lambda folder, least: [

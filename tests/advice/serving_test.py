@@ -217,6 +217,39 @@ def unvalidated(path, runs):
   run_lib.train(config, str(path), lambda: 0, quiet=True)
 
 
+RULES = ['--at_most=1', '--categories=@/kinds.csv']
+RECOMMEND += [
+  recommend(
+    'at_most and categories go with each other',
+    '--at_most=1',
+    ways=[dropped('at_most', 'leave both out')],
+  ),
+  recommend(
+    'is neither a feature with one value for every',
+    '--at_most=1',
+    '--categories=kind',
+    ways=[given('categories', says=r'\((genre)\)')],
+  ),
+  recommend(
+    'is neither a feature with one value for every',
+    '--workdir=%runs/bare',
+    *RULES,
+    ways=[written('kinds.csv', 'i1,tea\n', 'a table of two')],
+  ),
+  recommend(
+    '--categories: line {} of {} has {} cells',
+    *RULES,
+    ways=[written('kinds.csv', 'i1,tea\n', 'two, an item and its category')],
+    **{'kinds.csv': 'i1,tea,hot\n'},
+  ),
+  recommend(
+    '--categories: no item in {} is in the training',
+    *RULES,
+    ways=[written('kinds.csv', 'i1,tea\n', "ids are like 'i0'")],
+    **{'kinds.csv': '1,tea\n2,cup\n'},
+  ),
+]
+
 EVALUATE = [
   Case(
     '{} has no {} events to evaluate; choose another',

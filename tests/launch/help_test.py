@@ -17,7 +17,8 @@ from twotsrec.data import raw
 LAUNCH = pathlib.Path(__file__).resolve().parents[2] / 'launch'
 STUDIES = tuple(f'reproduce/{name}' for name in papers.NAMES)
 COMPILING = (
-  'evaluate', 'online', 'pin', 'recommend', 'train', 'benchmarks/run', *STUDIES
+  'evaluate', 'export', 'online', 'pin', 'recommend', 'train',
+  'benchmarks/run', *STUDIES,
 )  # fmt: skip
 CHECKING = ('document_settings', 'reproduce/render')  # write into the code
 SCRIPTS = ('compare', 'prepare', 'report', *COMPILING, *CHECKING)
@@ -56,7 +57,7 @@ def test_help_shows_the_flags_and_imports_no_array(name):
   for flag in ('--time_column:', '--delimiter:'):
     assert (flag in text) == (name in OF_COLUMNS)
   assert '--out' in text or '--workdir' in text or name in CHECKING
-  assert ('--[no]overwrite:' in text) == (name == 'prepare')
+  assert ('--[no]overwrite:' in text) == (name in ('export', 'prepare'))
   # Files and figures of studies are read and drawn by NumPy, a tenth of JAX.
   light = {'numpy'} if '/' in name else set()
   assert set(HEAVY) & set(imported.split()) <= light

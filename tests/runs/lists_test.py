@@ -7,6 +7,7 @@ import pytest
 
 from tests import finished
 from tests.runs import recommended
+from tests.serving import literal
 from twotsrec import types
 from twotsrec.data import features
 from twotsrec.data import pipeline
@@ -228,3 +229,76 @@ def test_users_whom_the_run_does_not_know_are_skipped_or_get_what_is_popular(
     tmp_path / 'top.csv', users=str(users), unknown_users='popular'
   )
   assert served == {'ann': popular, 'eve': popular}
+
+
+def _shop(tmp_path, **options):
+  """Lists of EASE where people come back, by user: items of the table."""
+  out = tmp_path / 'top.csv'
+  options = recommend.Options(**{'k': 5, **options})
+  recommend.run(str(finished.coming_back()), str(out), options, quiet=True)
+  with open(out, encoding='utf-8') as file:
+    lists = {}
+    for line in csv.DictReader(file):
+      lists.setdefault(line['user_id'], []).append(int(line['item_id']))
+  return lists
+
+
+def _touched():
+  prepared = prepared_lib.load(str(finished.coming_back() / 'ids'))
+  users = prepared_lib.event_users(prepared)
+  return {
+    str(prepared.user_ids[user]): set(
+      prepared.item_ids[np.asarray(prepared.items)[users == user] - 1].tolist()
+    )
+    for user in range(prepared.num_users)
+  }
+
+
+@pytest.mark.parametrize('header', ['', 'item_id,category\n'])
+def test_lists_keep_to_the_rules_of_a_shop(tmp_path, header):
+  kinds = {item: f'kind {item % 3}' for item in range(14)}  # 14 has none
+  table = tmp_path / 'kinds.csv'
+  lines = ''.join(f'{item},"{kind}"\n' for item, kind in kinds.items())
+  table.write_text(header + lines, encoding='utf-8')
+  sold_out = tmp_path / 'sold_out.txt'
+  sold_out.write_text('3\n8\n', encoding='utf-8')
+  options = {'exclude_items': str(sold_out)}
+  every, touched = _shop(tmp_path, k=99, **options), _touched()
+  found = _shop(
+    tmp_path, categories=str(table), at_most=1, new_share=0.4, **options
+  )
+  assert list(found) == list(every)
+  numbers = {item: int(kind[-1]) for item, kind in kinds.items()} | {14: -1}
+  for user, own in found.items():
+    expected = literal.filled(every[user], touched[user], 5, numbers, 1, (2, 5))
+    assert own == expected and not {3, 8} & set(own)
+  # A table of new people: nothing that they bring is new to them.
+  new = tmp_path / 'new.csv'
+  text = 'user_id,item_id\n' + ''.join(f'zoe,{i}\n' for i in (1, 2, 4, 5))
+  new.write_text(text, encoding='utf-8')
+  (every,) = _shop(tmp_path, k=99, history=str(new)).values()
+  (own,) = _shop(tmp_path, history=str(new), new_share=1.0).values()
+  assert own == [item for item in every if item not in (1, 2, 4, 5)][:5]
+
+
+def test_a_feature_of_the_data_may_be_the_category(tmp_path):
+  prepared = prepared_lib.load(str(finished.copy(tmp_path) / 'ids'))
+  count = prepared.num_items + 1
+  made = features.ItemFeatures(
+    categorical={'genre': (np.arange(count) % 4).astype(np.int32)},
+    multivalued={},
+    dense=np.zeros((count, 0), np.float32),
+    vocabularies={'genre': np.array(['a', 'b', 'c'])},
+    dense_names=(),
+    mean=np.zeros(0),
+    deviation=np.ones(0),
+  )
+  features.save(made, prepared)
+  options = {'categories': 'genre', 'at_most': 1, 'k': 5}
+  found, _ = recommended.run(tmp_path / 'top.csv', tmp_path / 'run', **options)
+  for user in range(5):
+    ranking = recommended.expected(recommended.own(user), 999)
+    genre = [-1 if item % 4 == 0 else item % 4 for item in range(999)]
+    expected = literal.filled(ranking, (), 5, genre, 1, (0, 1))
+    name = str(prepared.user_ids[user])
+    assert found[name] == recommended.names(expected)

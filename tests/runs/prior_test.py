@@ -1,7 +1,6 @@
 """Runs of a sequence model whose scores gain what histories say."""
 
 import copy
-import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,22 +25,7 @@ from twotsrec.training import files
 TERMS = config_lib.PRIOR_TERMS
 
 
-@functools.cache
-def _run(terms=TERMS):
-  """A run on the log where users come back to items."""
-  finished.coming_back()
-  changes = {
-    'data.prepared': str(finished.folder() / 'coming_back.data'),
-    'model.name': 'sasrec',
-    'model.num_heads': 2,
-    'prior.terms': terms,
-    'evaluation.ks': (1, 3),
-    'train.log_groups': False,
-  }
-  config = runs.config()
-  config.model.hidden = config_lib.ModelConfig().hidden
-  config_lib.change(config, changes)
-  return finished.kept('prior' if terms else 'without_prior', config)
+_run = finished.prior
 
 
 def _report(path):

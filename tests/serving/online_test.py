@@ -11,6 +11,7 @@ from twotsrec.evaluation import gathers
 from twotsrec.evaluation import online_states
 from twotsrec.serving import online
 from twotsrec.serving import recommend
+from twotsrec.serving import requests as requests_lib
 
 _PLUGGED = {
   'two_time__variant': '2ts_plus',
@@ -205,7 +206,7 @@ def test_recommendations_are_those_of_the_run():
   prepared = world.experiment.prepared
   users = np.arange(prepared.num_users)
   seen = prepared_lib.seen_items(prepared, 'all')
-  requests = recommend.known_users(prepared, seen, users, history_length=4)
+  requests = requests_lib.known_users(prepared, seen, users, history_length=4)
   (expected,) = recommend.recommend(
     contracts.Ranker(world.experiment.system.model, world.params, {}),
     requests,

@@ -11,6 +11,7 @@ from twotsrec import types
 from twotsrec.data import prepared
 from twotsrec.evaluation import tiles
 from twotsrec.serving import recommend
+from twotsrec.serving import requests as requests_lib
 
 _LENGTH = 4
 _MODEL = toys.dot_model()
@@ -49,7 +50,7 @@ class RecommendTest(parameterized.TestCase):
     self.seen = prepared.seen_items(self.data, 'all')
 
   def _recommend(self, users, k, chunk=8192, **options):
-    requests = recommend.known_users(
+    requests = requests_lib.known_users(
       self.data,
       self.seen,
       users,
@@ -113,7 +114,7 @@ class RecommendTest(parameterized.TestCase):
     if mode == 'hard':
       groups, weights = groups[:, :1], np.ceil(share)  # 0: the bare trunk
     routes = types.Route(groups.astype(np.int32), weights.astype(np.float32))
-    requests = recommend.known_users(
+    requests = requests_lib.known_users(
       self.data,
       self.seen,
       users,
@@ -140,7 +141,7 @@ class RecommendTest(parameterized.TestCase):
     group = rng.integers(3, size=(23, 1)).astype(np.int32)
 
     def serve(params, routes):
-      requests = recommend.raw_histories(
+      requests = requests_lib.raw_histories(
         self.data.items,
         self.data.user_offsets,
         history_length=_LENGTH,
@@ -173,13 +174,10 @@ class RecommendTest(parameterized.TestCase):
     self.assertTrue(np.any(ids == 0))
 
   def test_a_model_that_holds_much_for_a_pair_is_told_from_a_product(self):
-    request = next(
-      recommend.known_users(
-        self.data, self.seen, np.arange(3), history_length=_LENGTH
-      )
-    )
+    everybody = types.Route(np.zeros(1, np.int32), np.ones(1, np.float32))
+    tile = tiles.RowTile(np.zeros(1, np.int64), everybody, self.params)
     plain = _ranker(self.params)
-    self.assertLessEqual(recommend._numbers_of_a_pair(plain, request, None), 2)
+    self.assertIsNone(recommend.slice_width(plain, tile, _LENGTH, 16))
 
     def score(net, encoded, candidate_rows, *, key=None):
       # As DIN does: every candidate beside every position of the history.
@@ -187,9 +185,7 @@ class RecommendTest(parameterized.TestCase):
       return jnp.sum(jnp.repeat(scores[..., None] / 9, 9, axis=2), axis=2)
 
     wide = _ranker(self.params, _MODEL._replace(score=score))
-    self.assertGreaterEqual(
-      recommend._numbers_of_a_pair(wide, request, None), 9
-    )
+    self.assertEqual(recommend.slice_width(wide, tile, _LENGTH, 16), 16)
 
   def test_items_that_are_not_allowed_stand_in_no_list(self):
     users = np.arange(23)
@@ -200,10 +196,22 @@ class RecommendTest(parameterized.TestCase):
       expected = [i for i in all_of if i and allowed[i]]
       self.assertEqual(chosen[chosen > 0].tolist(), expected)
 
+  def test_given_items_have_the_scores_that_lists_have(self):
+    users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3])
+    ids, expected = self._recommend(users, 6, exclude_seen=False)
+    (request,) = requests_lib.known_users(
+      self.data, self.seen, users, history_length=_LENGTH
+    )
+    found = recommend.scores(_ranker(self.params), request, ids)
+    np.testing.assert_array_equal(found, expected)
+    some = requests_lib.some(request, np.array([3, 0, 3]))
+    found = recommend.scores(_ranker(self.params), some, ids[[3, 0, 3]])
+    np.testing.assert_array_equal(found, expected[[3, 0, 3]])
+
   def test_requests_for_long_lists_have_few_users(self):
-    self.assertEqual(recommend.chunk_size(20, 10**6), 8192)
-    self.assertEqual(recommend.chunk_size(10**12, 2**20), 8)
-    self.assertEqual(recommend.chunk_size(10**12, 10), 8192)
+    self.assertEqual(requests_lib.chunk_size(20, 10**6), 8192)
+    self.assertEqual(requests_lib.chunk_size(10**12, 2**20), 8)
+    self.assertEqual(requests_lib.chunk_size(10**12, 10), 8192)
 
   def test_the_best_of_blocks_are_the_best_of_all_in_ties_too(self):
     # Few values, so that every list ends inside a tie.
@@ -233,7 +241,7 @@ class RecommendTest(parameterized.TestCase):
     params.tables['item']['embedding'] = (
       params.tables['item']['embedding'].at[2].set(-1.0)
     )
-    requests = recommend.raw_histories(
+    requests = requests_lib.raw_histories(
       np.array([2]), np.array([0, 1]), history_length=2
     )
     (chunk,) = recommend.recommend(_ranker(params), requests, num_items=4, k=3)
@@ -241,7 +249,7 @@ class RecommendTest(parameterized.TestCase):
 
   def test_raw_history_equals_the_user_it_belongs_to(self):
     offsets = self.data.user_offsets
-    requests = recommend.raw_histories(
+    requests = requests_lib.raw_histories(
       self.data.items, offsets, history_length=_LENGTH, chunk=9
     )
     chunks = list(
@@ -257,7 +265,7 @@ class RecommendTest(parameterized.TestCase):
     taken = []
 
     def requests():
-      for request in recommend.known_users(
+      for request in requests_lib.known_users(
         self.data,
         self.seen,
         np.arange(23),
@@ -297,12 +305,12 @@ class RecommendTest(parameterized.TestCase):
     users = np.array([5, 22, 0, 7, 7, 13, 1, 2, 3, 4, 6])
     data = self.data
     options = {'history_length': _LENGTH, 'chunk': chunk}
-    known = recommend.known_users(data, self.seen, users, **options)
+    known = requests_lib.known_users(data, self.seen, users, **options)
     expected = _loop(data, self.params, users, 6, True, vectors[users])
     for a, b in zip(serve(known), expected):
       np.testing.assert_array_equal(a, b)
     # A raw history is nobody's.
-    raw = recommend.raw_histories(data.items, data.user_offsets, **options)
+    raw = requests_lib.raw_histories(data.items, data.user_offsets, **options)
     nobody = np.repeat(vectors[-1:], 23, axis=0)
     expected = _loop(data, self.params, np.arange(23), 6, True, nobody)
     for a, b in zip(serve(raw), expected):

@@ -172,6 +172,17 @@ def of_histories(
   return route(counts, clicks, home, groups, options)
 
 
+def of_lengths(
+  groups: groups_lib.Groups, key: str, options: config_lib.RoutingConfig
+) -> types.Route:
+  """Routes of strangers with 0, 1, 2, ... clicks; with more, as the last."""
+  last = max(
+    np.max(groups.thresholds, initial=0), np.exp(np.max(groups.centers))
+  )
+  most = int(np.ceil(last / min(groups.per_click, 1.0))) + 2
+  return of_histories(np.arange(most + 1), groups, key, options)
+
+
 def training_group(
   prepared: prepared_lib.Prepared, groups: groups_lib.Groups
 ) -> np.ndarray:

@@ -81,8 +81,8 @@ def items_of(of: Ragged, users: jax.Array) -> tuple[jax.Array, jax.Array]:
 def marked(of: Ragged, users: jax.Array, num_items: int) -> jax.Array:
   """Whether an item is one of the user's, bool[B, I + 1]."""
   items, _ = items_of(of, users)
-  row = jnp.arange(len(users))[:, None]
-  blank = jnp.zeros((len(users), num_items + 1), jnp.bool_)
+  row = jnp.arange(users.shape[0])[:, None]
+  blank = jnp.zeros((users.shape[0], num_items + 1), jnp.bool_)
   return blank.at[row, items].set(True).at[:, 0].set(False)
 
 
@@ -212,5 +212,5 @@ def places(
   of_touched = jnp.minimum(merge.new_before[touched_rank], new_rank[:, -1:])
   place = jnp.where(is_new, new_rank + of_new, touched_rank + of_touched)
   place = jnp.where(is_out, 2 * scores.shape[1], place).astype(jnp.float32)
-  row = jnp.arange(len(scores))[:, None]
+  row = jnp.arange(scores.shape[0])[:, None]
   return jnp.zeros(scores.shape).at[row, order].set(place)

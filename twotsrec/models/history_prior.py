@@ -227,5 +227,5 @@ def _last(length, history, rows):
   there = place < count
   place = jnp.minimum(place, history.shape[1] - 1)
   last = jnp.where(there, jnp.take_along_axis(history, place, axis=1), 0)
-  each = jnp.arange(len(history))[:, None]
+  each = jnp.arange(history.shape[0])[:, None]
   return last, jax.tree.map(lambda leaf: leaf[each, place], rows)

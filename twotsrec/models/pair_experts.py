@@ -291,7 +291,7 @@ def logits(
   net: dict[str, jax.Array], context: Context, users: jax.Array, num_items: int
 ) -> jax.Array:
   """Of all items for users i32[B], f32[B, I + 1]."""
-  row = jnp.arange(len(users))[:, None]
+  row = jnp.arange(users.shape[0])[:, None]
   had = discovery.marked(context.bought, users, num_items)
   neighbors = closed_form.sparse(num_items, context.near['ids'].shape[1])
   sums = neighbors.score({}, had.T.astype(jnp.float32), context.near)

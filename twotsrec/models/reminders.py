@@ -188,8 +188,8 @@ def _encode(net, rows, context, inputs, *, key=None):
   place = start[:, None] + net['steps']
   item = net['items'].at[place].get(mode='clip')
   item = jnp.where(place < end[:, None], item, 0)
-  touched = jnp.broadcast_to(net['blank'], (len(user), net['blank'].size))
-  return touched.at[jnp.arange(len(user))[:, None], item].set(True)
+  touched = jnp.broadcast_to(net['blank'], (user.shape[0], net['blank'].size))
+  return touched.at[jnp.arange(user.shape[0])[:, None], item].set(True)
 
 
 def _score(net, encoded, candidate_rows, *, key=None):
@@ -202,8 +202,8 @@ def _encode_pairs(net, rows, context, inputs, *, key=None):
   """Places of touched items from the oldest, f32[B, I + 1]; 0 of others."""
   del rows, context, key
   item, place = discovery.items_of(net['touched'], inputs['user'])
-  blank = jnp.broadcast_to(net['blank'], (len(item), net['blank'].size))
-  row = jnp.arange(len(item))[:, None]
+  blank = jnp.broadcast_to(net['blank'], (item.shape[0], net['blank'].size))
+  row = jnp.arange(item.shape[0])[:, None]
   return blank.at[row, item].set(net['place'][place])
 
 

@@ -13,8 +13,9 @@ from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec.evaluation import lists as lists_lib
 from twotsrec.evaluation import tiles
-from twotsrec.runs import recommend
+from twotsrec.runs import opened
 from twotsrec.runs import seen
+from twotsrec.serving import people as people_lib
 from twotsrec.serving import recommend as serving
 
 USERS = 1000  # of the sample, at most
@@ -55,7 +56,7 @@ def of(
   for name, ranker in systems.items():
     chunks = serving.recommend(
       ranker,
-      recommend.requests(experiment, ranker, users),
+      people_lib.requests(opened.people(experiment, ranker), users),
       num_items=prepared.num_items,
       k=k,
       sizes=tiles.Sizes(evaluation.user_tile, evaluation.item_tile),

@@ -1,6 +1,7 @@
 """Which items may be recommended, and files of ids that say so."""
 
 from collections.abc import Sequence
+import csv
 import pathlib
 
 import numpy as np
@@ -9,8 +10,7 @@ from twotsrec import types
 from twotsrec.data import features
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.evaluation import offline
-from twotsrec.serving import recommend as recommend_lib
+from twotsrec.serving import people as people_lib
 
 _SHOWN = 10  # values of a feature in a message
 
@@ -73,10 +73,7 @@ def allowed(
   for condition in where:
     mask &= _having(prepared, condition)
   if not np.any(mask):
-    raise types.UserError(
-      'no item is left to recommend by --items, --exclude_items and'
-      ' --items_where; leave one of them out'
-    )
+    raise people_lib.nothing_left()
   return mask
 
 
@@ -108,10 +105,55 @@ def _having(prepared, condition) -> np.ndarray:
   return has if has.ndim == 1 else np.any(has, axis=1)
 
 
-def popular(
-  prepared: prepared_lib.Prepared, allowed: np.ndarray, k: int
-) -> recommend_lib.Chunk:
-  """The k allowed items with most train events, a list for one, [1, k]."""
-  counts = np.where(allowed, offline.item_counts(prepared), -1)
-  ids = np.argsort(-counts, kind='stable')[:k].astype(np.int32)
-  return recommend_lib.Chunk(ids[None], counts[ids][None].astype(np.float32))
+def categories(
+  prepared: prepared_lib.Prepared, asked: str | None
+) -> np.ndarray | None:
+  """Numbers of the items' categories, i32[I + 1], as `people_lib.numbered`.
+
+  Args:
+    prepared: data of the run.
+    asked: a feature with one value for every item, or a .csv file of two
+      columns, item and category, with or without a header; None is none.
+  Raises:
+    types.UserError: neither a feature nor a table that has items of the run.
+  """
+  if asked is None:
+    return None
+  of_items = features.load(prepared)
+  if of_items is not None and asked in of_items.categorical:
+    codes = np.asarray(of_items.categorical[asked])
+    return np.where(codes > 0, codes, -1).astype(np.int32)
+  if not pathlib.Path(asked).exists():
+    names = ', '.join(of_items.categorical) if of_items is not None else ''
+    raise types.UserError(
+      f'--categories={asked} is neither a feature with one value for every item'
+      f' ({names or "the run has none"}) nor a file; name a table of two'
+      ' columns, item and category'
+    )
+  return category_table(prepared.item_ids, asked)
+
+
+def category_table(item_ids: np.ndarray, path: str) -> np.ndarray:
+  """Numbers of the items' categories, i32[I + 1], in a file of two columns.
+
+  Args:
+    item_ids: external ids of items 1..I.
+    path: a .csv file, item and category, with or without a header.
+  Raises:
+    types.UserError: no table that has items of the run.
+  """
+  lines = read_ids(path, '--categories', 'item')
+  rows = list(csv.reader(lines.tolist()))
+  for number, row in enumerate(rows, 1):
+    if len(row) != 2:
+      raise types.UserError(
+        f'--categories: line {number} of {path} has {len(row)} cells; it must'
+        ' have two, an item and its category'
+      )
+  made = people_lib.numbered(np.asarray(item_ids), dict(rows))
+  if np.all(made < 0):
+    raise types.UserError(
+      f'--categories: no item in {path} is in the training data, whose ids are'
+      f' like {str(item_ids[0])!r}'
+    )
+  return made

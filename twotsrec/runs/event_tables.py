@@ -118,6 +118,23 @@ def of_table(prepared: prepared_lib.Prepared, table: tables.Table) -> Events:
   )
 
 
+def none_of(prepared: prepared_lib.Prepared, ids: np.ndarray) -> Events:
+  """No event of anybody, for users with external ids, ascending [n]."""
+  nothing = np.zeros(0, np.int64)
+  return Events(
+    ids=ids,
+    user=ids_lib.encode(prepared.user_ids, ids),
+    offsets=np.zeros(len(ids) + 1, np.int64),
+    items=nothing.astype(np.int32),
+    when=nothing.astype(np.float64),
+    is_time=True,
+    identity=nothing,
+    as_logged=nothing,
+    lines=nothing,
+    path='',
+  )
+
+
 def without(events: Events, gone: np.ndarray) -> Events:
   """Events without some, bool[N]; users who have none left are gone, too."""
   offsets = np.concatenate([[0], np.cumsum(~gone)])[events.offsets]

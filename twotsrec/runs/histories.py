@@ -20,6 +20,7 @@ class Histories(NamedTuple):
     offsets: i64[n + 1].
     items: i32[N], 1..I, oldest first.
     seen: distinct items of everyone, ascending; what may be left out.
+    touched: the same of all that is not new to them.
     unknown_items: rows of the table whose item the run does not have.
     repeated: rows of the table that the run has already.
   """
@@ -29,6 +30,7 @@ class Histories(NamedTuple):
   offsets: np.ndarray
   items: np.ndarray
   seen: prepared_lib.SeenItems
+  touched: prepared_lib.SeenItems
   unknown_items: int
   repeated: int
 
@@ -90,12 +92,14 @@ def join(
     (person[: len(item)][target], item[target]),
     (person[len(item) :], disliked),
   ]
+  touched = [*seen, (rows.person, rows.item)]
   return Histories(
     ids=names,
     user=user,
     offsets=np.searchsorted(rows.person, np.arange(len(names) + 1)),
     items=rows.item,
     seen=_distinct(seen, len(names), prepared.num_items),
+    touched=_distinct(touched, len(names), prepared.num_items),
     unknown_items=int(np.sum(item == 0)),
     repeated=int(np.sum(repeated)),
   )

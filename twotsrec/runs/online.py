@@ -32,7 +32,7 @@ from twotsrec.runs import state_files
 from twotsrec.runs import state_store
 from twotsrec.serving import online
 from twotsrec.serving import online_windows
-from twotsrec.serving import recommend as recommend_lib
+from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 from twotsrec.training import run_directory
@@ -284,7 +284,7 @@ def _rows(service, task, events, stored, without) -> Iterator[writers.Rows]:
   """Recommendations to the users of a table, in pieces."""
   owned = None if task.owned is None else _seen(task, events, stored)
   k = min(task.options.k, int(np.sum(task.allowed)))
-  size = min(_RECOMMENDED, recommend_lib.chunk_size(k, service.num_items))
+  size = min(_RECOMMENDED, requests_lib.chunk_size(k, service.num_items))
   for first in range(0, len(events.ids), size):
     part = np.arange(first, min(first + size, len(events.ids)))
     best = online.recommend(

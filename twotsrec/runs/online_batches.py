@@ -117,6 +117,21 @@ def play(
   )
 
 
+def now(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  ids: np.ndarray,
+) -> online_windows.Stored:
+  """Users as the store has them, or else as the run left them.
+
+  Args:
+    store: open.
+    prepared: data of its run.
+    ids: external ids, ascending [n]; anybody may be asked for.
+  """
+  return _current(store, prepared, event_tables.none_of(prepared, ids))[0]
+
+
 def check(
   store: state_store.Store,
   prepared: prepared_lib.Prepared,

@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.data import pipeline
 from twotsrec.data import routing as routing_lib
 from twotsrec.runs import catalogs
-from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import histories
 from twotsrec.runs import new_events
+from twotsrec.runs import opened as opened_lib
 from twotsrec.runs import seen
 from twotsrec.runs import similar
-from twotsrec.serving import recommend as recommend_lib
+from twotsrec.serving import answers
+from twotsrec.serving import list_rules
+from twotsrec.serving import people as people_lib
+from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
 
@@ -45,6 +47,9 @@ class Options(NamedTuple):
     columns: how to read `history`; whatever is left at its default is as in
       the training table.
     routing: mode in place of the configured one, for a model with plugins.
+    categories: table of items and their categories, see `catalogs.categories`.
+    at_most: items of a category in a list; 0 is any number.
+    new_share: of the places, for what a user has not touched.
   """
 
   k: int = 20
@@ -59,6 +64,9 @@ class Options(NamedTuple):
   similar_to: str | None = None
   columns: pipeline.TableOptions = pipeline.TableOptions()
   routing: str = ''
+  categories: str | None = None
+  at_most: int = 0
+  new_share: float = 0.0
 
 
 class _Work(NamedTuple):
@@ -66,7 +74,7 @@ class _Work(NamedTuple):
 
   user_ids: np.ndarray
   in_run: np.ndarray  # bool[n]; the others get what is popular
-  requests: Iterable[recommend_lib.Request]
+  requests: Iterable[requests_lib.Request]
   notes: list[str]  # for the message
 
 
@@ -89,37 +97,31 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
       'give --users, --history or --similar_to, not two of them'
     )
   writers.check_path(out)
-  experiment, params = experiment_lib.load(workdir)
-  prepared = experiment.prepared
+  opened = opened_lib.load(workdir, options.routing)
+  prepared, people = opened.experiment.prepared, opened.people
   allowed = catalogs.allowed(
     prepared, options.items, options.exclude_items, options.where
   )
-  k = min(options.k, int(np.sum(allowed)))
   if options.similar_to:
+    k = min(options.k, int(np.sum(allowed)))
+    similarity = opened.programs.similarity()
     return similar.run(
-      experiment, params, options.similar_to, allowed, k, out, quiet
+      prepared, similarity, options.similar_to, allowed, k, out, quiet
     )
-  routing_lib.check_mode(options.routing, [experiment.config])
-  config = routing_lib.override(experiment.config, options.routing)
-  experiment = experiment._replace(config=config)
-  ranker = experiment_lib.ranker(experiment, params)
   exclude_seen, note = seen.leave_out(workdir, options.exclude_seen)
-  if options.history and not ranker.reads_history:
-    raise types.UserError(
-      f'--history: {config.model.name} knows the users of its training data'
-      ' only; leave it out, or name some of them with --users'
+  rules = list_rules.check(
+    list_rules.Rules(
+      category=catalogs.categories(prepared, options.categories),
+      at_most=options.at_most,
+      new_share=options.new_share,
+      exclude_seen=exclude_seen,
     )
-  make = _raw if options.history else _known
-  work = make(experiment, ranker, options)
-  chunks = recommend_lib.recommend(
-    ranker,
-    work.requests,
-    num_items=prepared.num_items,
-    k=k,
-    exclude_seen=exclude_seen,
-    allowed=allowed,
   )
-  popular = catalogs.popular(prepared, allowed, k)
+  if options.history:
+    people_lib.require_histories(people, opened.experiment.config.model.name)
+  work = (_raw if options.history else _known)(opened, options)
+  chunks = answers.lists(opened, work.requests, options.k, allowed, rules)
+  popular = answers.most_popular(people.counts, allowed, options.k, rules)
   without: list[str] = []
   with progress.reporter(
     len(work.user_ids), 'recommend', quiet=quiet, unit='users'
@@ -136,7 +138,7 @@ def _rows(
 ) -> Iterator[writers.Rows]:
   """Chunks with external ids; names who has no list in `without`."""
   places, done, first = np.flatnonzero(work.in_run), 0, 0
-  nobody = recommend_lib.Chunk(*(leaf[:0] for leaf in popular))
+  nobody = requests_lib.Chunk(*(leaf[:0] for leaf in popular))
   for chunk in chunks if len(places) else [nobody]:
     done += len(chunk.ids)
     # Up to the next one who is known, whoever stands between.
@@ -149,22 +151,21 @@ def _rows(
     first = end
 
 
-def _filled(chunk, in_run, popular) -> recommend_lib.Chunk:
+def _filled(chunk, in_run, popular) -> requests_lib.Chunk:
   """Lists of neighbors; whom the run does not know gets what is popular."""
   filled = []
   for own, others in zip(chunk, popular, strict=True):
     filled.append(np.repeat(others, len(in_run), axis=0))
     filled[-1][in_run] = own
-  return recommend_lib.Chunk(*filled)
+  return requests_lib.Chunk(*filled)
 
 
-def _known(experiment, ranker, options) -> _Work:
+def _known(opened, options) -> _Work:
   """Users of the run, with everything the run knows of them."""
-  prepared, notes = experiment.prepared, []
-  users = np.arange(prepared.num_users)
-  user_ids = np.asarray(prepared.user_ids)
+  people, notes = opened.people, []
+  users, user_ids = np.arange(len(people.user_ids)), people.user_ids
   if options.users is not None:
-    user_ids, users = _listed(prepared, options.users, options.unknown_users)
+    user_ids, users = _listed(people, options.users, options.unknown_users)
     strange = int(np.sum(users < 0))
     if strange and options.unknown_users == 'skip':
       user_ids, users = user_ids[users >= 0], users[users >= 0]
@@ -174,38 +175,15 @@ def _known(experiment, ranker, options) -> _Work:
         f'{strange:,} users that the run does not know get what is popular'
       )
   in_run = users >= 0
-  chunk = recommend_lib.chunk_size(options.k, prepared.num_items)
-  asked = requests(experiment, ranker, users[in_run], chunk)
+  chunk = requests_lib.chunk_size(options.k, len(people.item_ids))
+  asked = people_lib.requests(people, users[in_run], chunk)
   return _Work(user_ids, in_run, asked, notes)
 
 
-def requests(
-  experiment: contracts.Experiment,
-  ranker: contracts.Ranker,
-  users: np.ndarray,
-  chunk: int = recommend_lib.CHUNK,
-) -> Iterable[recommend_lib.Request]:
-  """Requests for users i64[n] of the run, in pieces of `chunk`."""
-  prepared = experiment.prepared
-  key, routes = experiment.config.groups.key, None
-  if ranker.routing:
-    routes = routing_lib.of_users(
-      prepared, experiment.groups, users, key, ranker.routing
-    )
-  return recommend_lib.known_users(
-    prepared,
-    histories.owned(prepared),
-    users,
-    history_length=ranker.history_length,
-    routes=routes,
-    chunk=chunk,
-  )
-
-
-def _listed(prepared, path, unknown) -> tuple[np.ndarray, np.ndarray]:
+def _listed(people, path, unknown) -> tuple[np.ndarray, np.ndarray]:
   """Ids in a file, and their users i64[n], -1 for unknown ones."""
   wanted = catalogs.read_ids(path, '--users', 'user')
-  users = ids_lib.encode(prepared.user_ids, wanted).astype(np.int64)
+  users = ids_lib.encode(people.user_ids, wanted).astype(np.int64)
   if unknown == 'error':
     for strange in wanted[users < 0][:1]:
       raise types.UserError(
@@ -213,33 +191,35 @@ def _listed(prepared, path, unknown) -> tuple[np.ndarray, np.ndarray]:
         ' recommend to new users with --history=TABLE, or choose'
         ' --unknown_users=skip or popular'
       )
-    return np.asarray(prepared.user_ids)[users], users
+    return people.user_ids[users], users
   return wanted, users
 
 
-def _raw(experiment, ranker, options) -> _Work:
+def _raw(opened, options) -> _Work:
   """Anybody, from a table of new events and from what the run knows."""
-  prepared, path = experiment.prepared, options.history
+  experiment, path = opened.experiment, options.history
+  prepared, groups = experiment.prepared, experiment.groups
   events = new_events.read(prepared, path, options.columns)
   mine = histories.join(prepared, events, options.alone)
   rows = len(events.table.user)
   if rows and rows == mine.unknown_items:
     raise new_events.all_unknown(path, rows)
-  key, routes = experiment.config.groups.key, None
+  key, routes, ranker = experiment.config.groups.key, None, opened.ranker
   if ranker.routing:
-    home = routing_lib.training_group(prepared, experiment.groups)[mine.user]
+    home = routing_lib.training_group(prepared, groups)[mine.user]
     home = np.where(mine.user < 0, routing_lib.UNKNOWN, home)
     routes = routing_lib.of_histories(
-      np.diff(mine.offsets), experiment.groups, key, ranker.routing, home
+      np.diff(mine.offsets), groups, key, ranker.routing, home
     )
-  requests = recommend_lib.raw_histories(
+  requests = requests_lib.raw_histories(
     mine.items,
     mine.offsets,
     history_length=ranker.history_length,
     routes=routes,
-    chunk=recommend_lib.chunk_size(options.k, prepared.num_items),
+    chunk=requests_lib.chunk_size(options.k, prepared.num_items),
     seen=mine.seen,
     users=mine.user,
+    touched=mine.touched,
   )
   in_run = np.ones(len(mine.ids), bool)
   return _Work(mine.ids, in_run, requests, list(_notes(events, mine)))

@@ -18,8 +18,8 @@ COLUMNS = ('similar_to', 'item_id', 'rank', 'score')
 
 
 def run(
-  experiment: Any,
-  params: Any,
+  prepared: prepared_lib.Prepared,
+  similarity: similar.Similarity,
   asked: str,
   allowed: np.ndarray,
   k: int,
@@ -28,13 +28,9 @@ def run(
 ) -> str:
   """Writes the k nearest items of some items to `out`.
 
-  They are near by the cosine of the item vectors that the model has trained, or
-  for a model without any (EASE, item_knn, what counts pairs) by that of their
-  users in training.
-
   Args:
-    experiment: of a finished run.
-    params: of the run.
+    prepared: data of the run.
+    similarity: of its items, see `similarity`.
     asked: a file of item ids, one per line, or ids with commas between them.
     allowed: bool[I + 1], items that may stand in a list.
     k: items of a list.
@@ -45,9 +41,8 @@ def run(
   Raises:
     types.UserError: an unknown item, or an unwritable file.
   """
-  prepared = experiment.prepared
   items = _items(prepared, asked)
-  chunks = similar.nearest(_similarity(prepared, params), items, allowed, k)
+  chunks = similar.nearest(similarity, items, allowed, k)
   item_ids = np.asarray(prepared.item_ids)
   without: list[str] = []
   with progress.reporter(
@@ -84,16 +79,32 @@ def _items(prepared, asked) -> np.ndarray:
   return items.astype(np.int64)
 
 
-def _similarity(prepared, params) -> similar.Similarity:
-  table = params.tables['item'] if isinstance(params, types.Params) else {}
-  if table and not {'weights', 'id'} & table.keys():
-    vectors = [np.asarray(leaf, np.float32) for leaf in table.values()]
-    rows = [leaf.reshape(len(leaf), -1) for leaf in vectors]
-    return similar.of_vectors(np.concatenate(rows, axis=1))
-  # Weights between items are no vectors, and groups of their own share none.
+def vectors(params: Any) -> np.ndarray | None:
+  """Item vectors that a model has trained, f32[I + 1, D]; None without any."""
+  table = params.tables.get('item') if isinstance(params, types.Params) else {}
+  if not table or {'weights', 'id'} & table.keys():
+    return None
+  found = [np.asarray(leaf, np.float32) for leaf in table.values()]
+  return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in found], axis=1)
+
+
+def pairs(prepared: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
+  """Users and items of the train events, [N] each."""
   in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  return similar.of_users(
-    prepared_lib.event_users(prepared)[in_train],
-    np.asarray(prepared.items)[in_train],
-    prepared.num_items,
-  )
+  users = prepared_lib.event_users(prepared)
+  return users[in_train], np.asarray(prepared.items)[in_train]
+
+
+def similarity(
+  prepared: prepared_lib.Prepared, params: Any
+) -> similar.Similarity:
+  """How near items are, by the cosine of what a model has trained.
+
+  For a model without vectors of items (EASE, item_knn, what counts pairs) it is
+  that of their users in training.
+  """
+  of_items = vectors(params)
+  if of_items is not None:
+    return similar.of_vectors(of_items)
+  # Weights between items are no vectors, and groups of their own share none.
+  return similar.of_users(*pairs(prepared), prepared.num_items)

@@ -1,1 +1,53 @@
-"""Recommendations from a trained model."""
+"""Recommendations from a trained model.
+
+    from twotsrec import serving
+
+    shop = serving.open('runs/mine')
+    shop.recommend(users=['ann', 'bob'], k=10)
+    shop.recommend(history=['tea', 'cup'], k=10, exclude=['sold out'])
+    shop.similar(['tea'], k=5)
+    shop.scores('ann', ['tea', 'cup'])
+
+This file is a door to higher layers: it imports nothing of the package before
+a function is called.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from twotsrec.serving import answers
+
+
+def open(path: str | os.PathLike) -> answers.Answers:
+  """A finished run or an exported one, ready to answer in its table's ids.
+
+  Programs are compiled when they are met for the first time, for numbers of
+  users and items of a list in powers of two; later calls take milliseconds.
+
+  Args:
+    path: run directory of any kind of model, or a folder of launch/export.py.
+  Raises:
+    types.UserError: neither, training that has not finished, or a damaged
+      folder.
+  """
+  from twotsrec.serving import export_folder
+
+  if export_folder.is_exported(os.fspath(path)):
+    return load_exported(path)
+  from twotsrec.runs import opened
+
+  return opened.open_run(os.fspath(path))
+
+
+def load_exported(path: str | os.PathLike) -> answers.Answers:
+  """The answers of a folder of launch/export.py; JAX and NumPy are enough.
+
+  Raises:
+    types.UserError: a file that is missing, damaged or of another version.
+  """
+  from twotsrec.serving import exported
+
+  return exported.load(os.fspath(path))

@@ -66,7 +66,7 @@ def make_advance(bind: Callable[..., Any]) -> Callable[..., State]:
     look = rows.gather({'embedding': vectors}, ids[None])
     embedded = stages.embed(inner['embed'], look, {'history': ids[None]})
     streams = two_rnn.Streams(
-      reset=jnp.zeros((1, len(ids)), bool),
+      reset=jnp.zeros((1, ids.shape[0]), bool),
       fresh=jnp.zeros(values.shape[1]),  # nobody begins here
       carried=values,
     )

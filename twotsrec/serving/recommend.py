@@ -7,7 +7,6 @@ Lists are no longer than the catalog, whatever k is.
 
 from collections.abc import Iterable, Iterator
 import functools
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +14,12 @@ import numpy as np
 
 from twotsrec import contracts
 from twotsrec import types
-from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import gathers
 from twotsrec.evaluation import tiles
 from twotsrec.ops import rows as rows_lib
+from twotsrec.serving import requests as requests_lib
 
-# Users are few enough for lists as long as the catalog.
-_LIST_ITEMS = 1 << 23
 _SIZES = tiles.Sizes(256, tiles.MOST_ITEMS)
-CHUNK = 8192  # users of a request
 # Numbers that a product of queries and items holds for a pair, at most: then
 # one slice is fastest. The tiles of others stay in slices.
 _FEW = 2
@@ -32,104 +28,9 @@ _PROBE = 256  # users and items of a program that is only looked at
 _BLOCK = 32
 
 
-class Request(NamedTuple):
-  """Some users to recommend to.
-
-  Attributes:
-    history: i32[n, L], item ids, oldest first, right-padded with 0.
-    seen: distinct items of each row, ascending; what may be left out.
-    route: leaves [n, K], for a model with plugins; None is group 0 for all.
-    user: i32[n], for a model that knows its users; None, like -1, is nobody.
-  """
-
-  history: np.ndarray
-  seen: gathers.Exclusions
-  route: types.Route | None = None
-  user: np.ndarray | None = None
-
-
-class Chunk(NamedTuple):
-  """Recommendations of one request; id 0 and -inf where items ran out.
-
-  Lists are cut at the catalog: K = min(k, I).
-
-  Attributes:
-    ids: i32[n, K], best first.
-    scores: f32[n, K].
-  """
-
-  ids: np.ndarray
-  scores: np.ndarray
-
-
-def known_users(
-  prepared: prepared_lib.Prepared,
-  seen: prepared_lib.SeenItems,
-  users: np.ndarray,
-  *,
-  history_length: int,
-  routes: types.Route | None = None,
-  chunk: int = CHUNK,
-) -> Iterator[Request]:
-  """Requests for users i64[n] of the prepared data, with all their events.
-
-  Args:
-    prepared: the data.
-    seen: items of every user.
-    users: in the order wanted.
-    history_length: L.
-    routes: of the users, leaves [n, K].
-    chunk: users per request.
-  """
-  users = np.asarray(users, np.int64)
-  events = gathers.Exclusions(prepared.user_offsets, prepared.items)
-  return _requests(events, seen, users, history_length, routes, chunk)
-
-
-def raw_histories(
-  items: np.ndarray,
-  offsets: np.ndarray,
-  *,
-  history_length: int,
-  routes: types.Route | None = None,
-  chunk: int = CHUNK,
-  seen: Any = None,
-  users: np.ndarray | None = None,
-) -> Iterator[Request]:
-  """Requests for anybody, from the histories.
-
-  Args:
-    items: i32[N], item ids 1..I, oldest first for each row.
-    offsets: i64[n + 1], items of each row.
-    history_length: L.
-    routes: of the rows, leaves [n, K].
-    chunk: rows per request.
-    seen: items of each row, as `prepared.SeenItems`; None are those of `items`.
-    users: i32[n], of the data, -1 for nobody; None is nobody for all.
-  """
-  rows = np.arange(len(offsets) - 1)
-  own = gathers.Exclusions(np.asarray(offsets), np.asarray(items))
-  seen = own if seen is None else seen
-  for request in _requests(own, seen, rows, history_length, routes, chunk):
-    mine = None if users is None else users[request.user]
-    yield request._replace(user=mine)
-
-
-def chunk_size(k: int, num_items: int) -> int:
-  """Users of a request whose lists are of a bounded size together."""
-  return min(CHUNK, max(8, _LIST_ITEMS // max(1, min(k, num_items))))
-
-
-def _requests(events, seen, users, length, routes, chunk) -> Iterator[Request]:
-  for first in range(0, users.size, chunk):
-    part = users[first : first + chunk]
-    history = gathers.histories(
-      events.items, events.offsets[part], events.offsets[part + 1], length
-    )
-    route = None
-    if routes is not None:
-      route = types.Route(*(leaf[first : first + chunk] for leaf in routes))
-    yield Request(history, gathers.exclusions(seen, part), route, part)
+# What it takes and gives.
+Request = requests_lib.Request
+Chunk = requests_lib.Chunk
 
 
 def recommend(
@@ -153,10 +54,11 @@ def recommend(
     exclude_seen: leave out the items of `Request.seen`.
     allowed: bool[I + 1], items that may be recommended at all; None is all.
   """
-  if k < 1:
-    raise types.UserError(f'k is {k}; it must be at least 1')
+  requests_lib.check_length(k)
   k = min(k, num_items)
-  sizes = sizes._replace(users=min(sizes.users, chunk_size(k, num_items)))
+  sizes = sizes._replace(
+    users=min(sizes.users, requests_lib.chunk_size(k, num_items))
+  )
   largest, tiling = 0, None
   for request in requests:
     num_rows = request.history.shape[0]
@@ -171,9 +73,10 @@ def recommend(
     if tiling is None or num_rows > largest:
       largest = num_rows
       longest = max(run.size for run in runs)
-      tiling = tiles.plan(longest, num_items, sizes)
-      if _numbers_of_a_pair(ranker, request, route) <= _FEW:
-        tiling = tiling._replace(width=tiling.items)
+      tiling = _few_shapes(longest, num_items, sizes)
+      (tile, *_) = tiles.row_tiles(ranker.params, route, runs[:1], _PROBE)
+      width = slice_width(ranker, tile, request.history.shape[1], tiling.width)
+      tiling = tiling._replace(width=width or tiling.items)
     ids = np.zeros((num_rows, k), np.int32)
     scores = np.zeros((num_rows, k), np.float32)
     for part in tiles.row_tiles(ranker.params, route, runs, tiling.users):
@@ -184,17 +87,67 @@ def recommend(
     yield Chunk(ids, scores)
 
 
-def _recommend_tile(ranker, request, part, num_items, k, tiling, allowed, fast):
-  num_rows = part.rows.size
-  user = np.full(num_rows, -1)
+def scores(
+  ranker: contracts.Ranker, request: Request, items: np.ndarray
+) -> np.ndarray:
+  """Scores of given items for every user of a request, f32[n, C].
+
+  Args:
+    ranker: the model and its parameters.
+    request: n users.
+    items: i32[n, C], 1..I; whatever its user has, or 0 for no item.
+  Raises:
+    types.UserError: scores that are not numbers.
+  """
+  num_rows, count = items.shape
+  order, route = _by_route(request, by_length=False)
+  runs = tiles.row_runs(num_rows, route)
+  size = min(_power(max(run.size for run in runs)), _SIZES.users)
+  width = max(8, _power(count))
+  items = np.pad(items.astype(np.int32), ((0, 0), (0, width - count)))
+  made = np.zeros((num_rows, width), np.float32)
+  for part in tiles.row_tiles(ranker.params, route, runs, size):
+    part = part._replace(rows=order[part.rows])
+    encoded = _encoded(ranker, request, part, request.history[part.rows], size)
+    padded = gathers.pad_rows(items[part.rows], size)
+    step = min(width, max(8, tiles.SLICE_PAIRS // size))
+    found = tiles.score(ranker.model, part.params, encoded, padded, step)
+    made[part.rows] = np.asarray(found)[: part.rows.size]
+  made = made[:, :count]
+  tiles.check_scores(np.any(np.isnan(made)))
+  return made
+
+
+def _few_shapes(num_rows, num_items, sizes) -> tiles.Tiling:
+  """Users in powers of two, so that requests of all sizes share programs.
+
+  One user alone is answered at the cost of one.
+  """
+  tiling = tiles.plan(num_rows, num_items, sizes)
+  users = _power(min(num_rows, tiling.users))
+  return tiling._replace(users=users) if users <= sizes.users else tiling
+
+
+def _power(count: int) -> int:
+  """The next power of two."""
+  return 1 << max(count - 1, 0).bit_length()
+
+
+def _encoded(ranker, request, part, history, size):
+  user = np.full(part.rows.size, -1)
   if request.user is not None:
     user = request.user[part.rows]
+  return tiles.encode(ranker, part, history, user, size)
+
+
+def _recommend_tile(ranker, request, part, num_items, k, tiling, allowed, fast):
+  num_rows = part.rows.size
   history = request.history[part.rows]
   reader, score = ranker, tiles.score
   if fast:
     reader, score = tiles.of_shared(ranker), tiles.score_shared
     history = tiles.cut(reader.model, history)
-  encoded = tiles.encode(reader, part, history, user, tiling.users)
+  encoded = _encoded(reader, request, part, history, tiling.users)
   ids = np.zeros((tiling.users, k), np.int32)
   scores, has_nan = np.full((tiling.users, k), -np.inf, np.float32), False
   excluded = gathers.exclusions(request.seen, part.rows)
@@ -256,22 +209,43 @@ def _of_best_blocks(scores, ids, k):
   return values.reshape(place.shape), ids, largest
 
 
-def _numbers_of_a_pair(ranker, request, route) -> int:
+def slice_width(
+  ranker: contracts.Ranker, tile: tiles.RowTile, length: int, width: int
+) -> int | None:
+  """Items of a slice, or None where it is fastest not to slice.
+
+  Args:
+    ranker: the model and its context.
+    tile: of users, with their parameters.
+    length: L, items of a history.
+    width: items of a slice where a pair holds many numbers at once.
+  """
+  inputs = {
+    'history': np.zeros((_PROBE, length), np.int32),
+    'route': tile.route,
+    'user': np.zeros(_PROBE, np.int32),
+  }
+  leaves, tree = jax.tree.flatten((tile.params, ranker.context, inputs))
+  numbers = _numbers(ranker.model, tree, tuple(map(jax.typeof, leaves)))
+  return None if numbers <= _FEW else width
+
+
+@functools.lru_cache(maxsize=64)  # looking takes longer than one user's list
+def _numbers(model, tree, shapes) -> int:
   """The most numbers that scoring holds at once, for a user and an item."""
-  (tile, *_) = tiles.row_tiles(
-    ranker.params, route, [np.zeros(1, np.int64)], _PROBE
-  )
-  user = np.full(1, -1)
-  encoded = jax.eval_shape(
-    lambda: tiles.encode(ranker, tile, request.history[:1], user, _PROBE)
-  )
 
-  def score(net, encoded, table):
+  def encode(params, context, inputs):
+    table = params.tables['item']
+    history_rows = rows_lib.gather(table, inputs['history'])
+    return model.encode(params.net, history_rows, context, inputs), params
+
+  def score(encoded, params):
     ids = jnp.zeros(_PROBE, jnp.int32)
-    return ranker.model.score(net, encoded, rows_lib.gather(table, ids))
+    rows = rows_lib.gather(params.tables['item'], ids)
+    return model.score(params.net, encoded, rows)
 
-  params = tile.params
-  traced = jax.make_jaxpr(score)(params.net, encoded, params.tables['item'])
+  made = jax.eval_shape(encode, *jax.tree.unflatten(tree, shapes))
+  traced = jax.make_jaxpr(score)(*made)
   return max(_sizes(traced.jaxpr), default=0) // _PROBE**2
 
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from twotsrec.data import prepared as prepared_lib
-from twotsrec.serving import recommend
+from twotsrec.serving import requests
 
 _QUERIES = 256  # scored against all items at once
 
@@ -30,7 +29,8 @@ def of_users(user: np.ndarray, item: np.ndarray, num_items: int) -> Similarity:
   Reference: Sarwar et al. 2001, binary events; `models.closed_form.item_knn`.
   """
   shape = (int(np.max(user, initial=0)) + 1, num_items + 1)
-  pairs = np.unique(prepared_lib.pairs(user, item, num_items))
+  numbers = np.asarray(user, np.int64) * (num_items + 1) + np.asarray(item)
+  pairs = np.unique(numbers)
   user, item = np.divmod(pairs, num_items + 1)
   ones = np.ones(len(user), np.float32)
   users = scipy.sparse.csc_matrix((ones, (user, item)), shape)
@@ -47,7 +47,7 @@ def of_users(user: np.ndarray, item: np.ndarray, num_items: int) -> Similarity:
 
 def nearest(
   similarity: Similarity, items: np.ndarray, allowed: np.ndarray, k: int
-) -> Iterator[recommend.Chunk]:
+) -> Iterator[requests.Chunk]:
   """The k nearest items of each, never itself; equal ones by id, lower first.
 
   Args:
@@ -61,4 +61,4 @@ def nearest(
     scores = np.where(allowed, similarity(part), -np.inf)
     scores[np.arange(len(part)), part] = -np.inf
     scores, ids = map(np.array, jax.lax.top_k(jnp.asarray(scores), k))
-    yield recommend.Chunk(np.where(scores == -np.inf, 0, ids), scores)
+    yield requests.Chunk(np.where(scores == -np.inf, 0, ids), scores)

@@ -1,0 +1,243 @@
+"""A store of states that a process keeps open: events come in, lists go out.
+
+`runs.online` plays a table and ends; this is the same for events that come one
+by one. Events are stored before they are acknowledged, and those that come
+again are recognized, so whoever got no answer sends them again.
+"""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from twotsrec import types
+from twotsrec.data import ids as ids_lib
+from twotsrec.data import prepared as prepared_lib
+from twotsrec.data import tables
+from twotsrec.evaluation import gathers
+from twotsrec.runs import event_identity
+from twotsrec.runs import event_tables
+from twotsrec.runs import histories
+from twotsrec.runs import online_batches
+from twotsrec.runs import state_store
+from twotsrec.serving import list_rules
+from twotsrec.serving import online
+from twotsrec.serving import online_windows
+from twotsrec.serving import requests as requests_lib
+
+RULES = online_batches.Rules(late='replay')
+
+
+class Event(NamedTuple):
+  """Something a user did.
+
+  Attributes:
+    user: external id.
+    item: external id.
+    time: Unix seconds.
+    identity: tells it from the user's others; None is its item and time.
+  """
+
+  user: Any
+  item: Any
+  time: float
+  identity: Any = None
+
+
+class Live(NamedTuple):
+  """An open store and the run that its states belong to.
+
+  Attributes:
+    store: of the thread that opened it.
+    prepared: data of the run.
+    owned: items that users of the run have.
+    rules: of late events, and how many are kept.
+  """
+
+  store: state_store.Store
+  prepared: prepared_lib.Prepared
+  owned: prepared_lib.SeenItems
+  rules: online_batches.Rules = RULES
+
+
+@contextlib.contextmanager
+def opened(
+  path: str, service: online.Service, prepared: prepared_lib.Prepared
+) -> Iterator[Live]:
+  """A store that is made if it is not there, for the thread that opens it.
+
+  Args:
+    path: of the SQLite file.
+    service: the run, ready to move states.
+    prepared: its data.
+  Raises:
+    types.UserError: another file, or states of another run.
+  """
+  with state_store.opened(path, service) as store:
+    yield Live(store, prepared, histories.owned(prepared))
+
+
+def play(
+  live: Live, parts: Sequence[Sequence[Event]]
+) -> list[online_batches.Played | types.UserError]:
+  """Plays what several clients send, in one transaction.
+
+  What a client sends is played wholly or not at all, but for users whose clock
+  cannot be right, whose events are counted. All is stored when this returns.
+
+  Args:
+    live: the store.
+    parts: events of each client, one or more.
+  Returns:
+    What became of the events of each client, or why they are refused.
+  """
+  with state_store.writing(live.store):
+    return [_play(live, part) for part in parts]
+
+
+def carry(old: Live, new: Live) -> None:
+  """Plays in a new run's store what came after its training data.
+
+  Stored are the last events of every user (`Live.rules`), so of somebody with
+  more since then the earliest are missing until the next training. Events that
+  the new run was trained on are earlier than the last of their user, and left
+  out. Items that the old run did not know are lost.
+
+  Args:
+    old: states of the run until now, open in the same thread.
+    new: of the next run.
+  """
+  stored = state_store.read_all(old.store)
+  window = stored.window
+  there = window.item > 0
+  if not np.any(there):
+    return
+  users = stored.ids[online_windows.rows(window)][there]
+  item, time = window.item[there], window.time[there]
+  by_place = event_identity.of_times(event_identity.of_items(item, None), time)
+  by_id = window.identity[there] != by_place
+  table = tables.make(
+    'the stored events',
+    user=_like(new.prepared.user_ids, users.tolist()),
+    item=_like(
+      new.prepared.item_ids, old.store.service.ids.item[item - 1].tolist()
+    ),
+    time=time,
+  )
+  events = event_tables.of_table(new.prepared, table)
+  order = events.lines - 1  # rows by user
+  identity = window.identity[there][order]
+  identity = np.where(by_id[order], identity, events.as_logged)
+  events = events._replace(identity=identity)
+  rules = new.rules._replace(late='drop')
+  with state_store.writing(new.store):
+    online_batches.play(new.store, new.prepared, events, rules)
+
+
+def _play(live, part) -> online_batches.Played | types.UserError:
+  try:
+    events = event_tables.of_table(live.prepared, _table(live.prepared, part))
+    sound, absurd, _ = online_batches.sound(live.store, live.prepared, events)
+    _, played = online_batches.play(
+      live.store, live.prepared, sound, live.rules
+    )
+    return played._replace(refused=int(np.sum(absurd)))
+  except types.UserError as error:  # before anything was written
+    return error
+
+
+def _table(prepared, part) -> tables.Table:
+  columns = {
+    'user': _like(prepared.user_ids, [event.user for event in part]),
+    'item': _like(prepared.item_ids, [event.item for event in part]),
+    'time': np.array([event.time for event in part], np.float64),
+  }
+  named = [event.identity for event in part]
+  if any(one is not None for one in named):
+    if any(one is None for one in named):
+      raise types.UserError(
+        'some events have an id and others none; give all of one request an'
+        ' id, or none'
+      )
+    columns['event'] = _texts(named)
+  return tables.make('the events of a request', **columns)
+
+
+def _like(ids: np.ndarray, values: Sequence[Any]) -> ids_lib.Column:
+  """A column of external ids, numbers where those of the run are."""
+  if ids.dtype.kind != 'U' and all(isinstance(value, int) for value in values):
+    return np.array(values, np.int64)
+  column = _texts(values)
+  if ids.dtype.kind != 'U':
+    numbers, able = ids_lib.integers(column.names)
+    if np.all(able):
+      return numbers[column.codes]
+  return column
+
+
+def _texts(values) -> ids_lib.Texts:
+  names, codes = np.unique(
+    [str(value) for value in values], return_inverse=True
+  )
+  return ids_lib.Texts(names, codes.astype(np.int32))
+
+
+def lists(
+  live: Live,
+  users: Sequence[Any],
+  k: int,
+  allowed: np.ndarray,
+  rules: list_rules.Rules,
+  exclude_seen: bool,
+) -> requests_lib.Chunk:
+  """Lists of users by their states as they are now, in the order asked.
+
+  Who is unknown starts as somebody new.
+
+  Args:
+    live: the store.
+    users: external ids [n].
+    k: items of a list.
+    allowed: bool[I + 1], items that may be in a list.
+    rules: of the lists.
+    exclude_seen: leave out what the run and the stored events say a user has.
+  """
+  service = live.store.service
+  names, back = ids_lib.number(_like(live.prepared.user_ids, users))
+  stored = online_batches.now(live.store, live.prepared, names)
+  owned = _owned(live, names, stored)
+
+  def top(requests, k):
+    for request in requests:
+      rows = request.user
+      yield online.recommend(
+        service,
+        online.State(*(leaf[rows] for leaf in stored.state)),
+        k,
+        request.seen if exclude_seen else None,
+        allowed,
+      )
+
+  request = requests_lib.Request(
+    history=np.zeros((len(names), 1), np.int32),
+    seen=owned,
+    user=np.arange(len(names)),
+    touched=owned,
+  )
+  most = int(np.sum(allowed))
+  (chunk,) = list_rules.lists(top, [request], k, most, rules)
+  return requests_lib.Chunk(*(leaf[back] for leaf in chunk))
+
+
+def _owned(live, names, stored) -> gathers.Exclusions:
+  """Items of every user by the run and by the events that are stored."""
+  user = ids_lib.encode(live.prepared.user_ids, names)
+  owned = gathers.exclusions(live.owned, np.maximum(user, 0))
+  row = np.repeat(np.arange(len(names)), owned.counts)
+  mine = user[row] >= 0
+  row = np.concatenate([row[mine], online_windows.rows(stored.window)])
+  items = np.concatenate([owned.items[mine], stored.window.item])
+  both = np.unique(np.stack([row, items])[:, items > 0], axis=1)
+  offsets = np.searchsorted(both[0], np.arange(len(names) + 1))
+  return gathers.Exclusions(offsets, both[1].astype(np.int32))
