@@ -320,7 +320,7 @@ class EvaluationConfig:
   candidates: str = one_of(*CANDIDATES)
   num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
   users: int = at_least(0, 0)  # a fixed sample of so many is ranked; 0: all
-  online: bool = free(False)  # the protocol of 2TS, for any sequence model
+  online: bool = free(False)  # the protocol of 2TS, of histories and graphs
   ks: tuple[int, ...] = at_least(1, (1, 5, 10, 20))
   auc_ties: float = between(0, 1, 0.5)  # 0 is the strict inequality of eq. 14
   # Mean over the places of a tie; 0 its first (optimistic), 1 its last.

@@ -27,7 +27,8 @@ RECIPES = {
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* augment.* two_time.* jodie.*'
+    'closed_form.* cascade.* prior.* augment.* two_time.[!e]* two_time.epochs'
+    ' jodie.*'
     ' plugin.transfer'
     ' data.negative_exclude'
     ' train.method'
@@ -36,8 +37,7 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing data.negative_sharing'
-    ' data.negative_power train.log_groups aggregator.table_gradients'
-    ' evaluation.online',
+    ' data.negative_power train.log_groups aggregator.table_gradients',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -112,6 +112,15 @@ def test_a_recipe_refuses_what_it_never_reads_and_nothing_else(name):
     ({'plugin.name': 'light', 'data.num_negatives': 7}, ''),
     ({'aggregator.name': 'pcgrad'}, 'behavior.aggregate=loss'),
     ({'aggregator.form': 'explicit'}, 'behavior.aggregate=loss'),
+    ({'evaluation.online': True, 'evaluation.candidates': 'auto'}, ''),
+    (
+      {
+        'evaluation.online': True,
+        'evaluation.candidates': 'auto',
+        'discovery.by': 'each',
+      },
+      'evaluation.online=True',
+    ),
     ({'behavior.aggregate': 'groups', 'aggregator.form': 'explicit'}, ''),
     (
       {
