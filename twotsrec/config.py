@@ -87,6 +87,7 @@ _GRAPHS = 'use model.name=multi_behavior'
 _HISTORIES = 'use a sequence model such as model.name=sasrec'
 _STREAMS = 'use model.name=two_time_scale'
 _MOVED = 'use model.name=jodie'
+_GROWN = 'use model.name=dyn_aernn'
 
 
 @dataclasses.dataclass
@@ -286,6 +287,18 @@ class JodieConfig:
 
 
 @dataclasses.dataclass
+class DynAernnConfig:
+  """dynAERNN (Goyal et al. 2020); model.width is that of an embedding."""
+
+  snapshots: int = between(2, 100, 10)  # ours; each has as many new edges
+  lookback: int = at_least(1, 2)  # authors: snapshots before the one to come
+  # Authors: of the encoders, of the decoder in reverse, the first of the LSTM.
+  hidden: tuple[int, ...] = at_least(1, (500, 300))
+  beta: float = at_least(1, 5.0)  # authors: weight of edges, squared
+  penalty: float = at_least(0, 1e-6)  # authors: of sizes and squares of weights
+
+
+@dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
@@ -349,6 +362,7 @@ class Config:
   behavior: BehaviorConfig = section(BehaviorConfig, _GRAPHS)
   two_time: TwoTimeConfig = section(TwoTimeConfig, _STREAMS)
   jodie: JodieConfig = section(JodieConfig, _MOVED)
+  dyn_aernn: DynAernnConfig = section(DynAernnConfig, _GROWN)
   routing: RoutingConfig = section(RoutingConfig)
   closed_form: ClosedFormConfig = section(ClosedFormConfig, _CLOSED_FORM)
   cascade: CascadeConfig = section(CascadeConfig, _CASCADE)

@@ -287,6 +287,17 @@ def test_gcmc_sage_and_jodie_have_a_place_among_those_of_table_1(
   assert detail.startswith(f'{sum(lower)} of 4 are below it by MRR')
 
 
+def test_memory_is_counted_without_a_run(page):
+  """5,150,018 nodes, and a byte for each pair of them."""
+  verdict, detail = _claim(
+    page, 'R4', 'dynAERNN does not fit into memory on Taobao'
+  )
+  assert verdict == claims.HOLDS
+  assert f' {5_150_018**2:,} bytes' in detail
+  fits = claims.too_large('R4', 'text', 'they', lambda: 5, there=5)
+  assert fits(claims.Evidence({})).verdict == claims.FAILS
+
+
 def test_a_sample_of_users_is_compared_on_those_users(tmp_path):
   made = online_finished.plan(tmp_path, seeds=(0, 1))
   for seed in (0, 1):

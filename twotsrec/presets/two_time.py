@@ -110,9 +110,10 @@ _MOVING = {
     'jodie.loss': 'triplet',
   },
 }
+_GROWN = {'dyn_aernn': {'model.name': 'dyn_aernn'}}
 # Those that some data cannot serve: without times, or with too many nodes.
-NEED_MORE = tuple(_MOVING)
-GRAPHS = _STILL | _MOVING
+NEED_MORE = (*_MOVING, *_GROWN)
+GRAPHS = _STILL | _MOVING | _GROWN
 BASELINES = SEQUENCES | GRAPHS
 # Datasets that tell behaviors apart, the target last.
 _BEHAVIORS = {'retailrocket-mb': 3, 'tmall-mbgmn-noview': 3}

@@ -183,6 +183,21 @@ def _against(evidence, system, others, metrics):
   return found, [f'not trained: {", ".join(missing)}'] if missing else []
 
 
+def too_large(
+  number: str, text: str, what: str, needed: Callable[[], int], there: int
+) -> Claim:
+  """Something needs more bytes than there are, which no run has to show."""
+
+  def judge(evidence: Evidence) -> Judged:
+    del evidence
+    size = needed()
+    detail = f'{what} take {size:,} bytes, and there are {there:,}'
+    how = HOLDS if size > there else FAILS
+    return Judged(text, how, number=number, detail=detail)
+
+  return judge
+
+
 def slower(number: str, text: str, system: str, other: str) -> Claim:
   """An epoch of a system takes longer than one of all parts of another."""
 
