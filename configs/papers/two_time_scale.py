@@ -246,10 +246,10 @@ CLAIMS = (
     CONTROLS,
   ),
   claims.above(
-    'R1', '2TS above the sequence models of Table 1', '2ts', MODELS
+    'R1', '2TS above the sequence models of Table 1', '2ts', SEQUENCES
   ),
   claims.above(
-    'R1', '2TS-Plus above the sequence models of Table 1', '2ts_plus', MODELS
+    'R1', '2TS-Plus above the sequence models of Table 1', '2ts_plus', SEQUENCES
   ),
   claims.above('R1', '2TS above the graph models of Table 1', '2ts', GRAPHS),
   claims.above(

@@ -261,7 +261,7 @@ _THIRD = ' among the best three of Table 1, as on lastfm-1K'
   ('worse', 'last', 'third'),
   [
     # By how much each is below 2TS; GCMC-SAGE is by 5.
-    ({'ccf': 2, 'jodie': 3, 'dien': 4}, claims.HOLDS, claims.FAILS),
+    ({'ccf': 2, 'jodie': 3, 'dien': 4}, claims.OPEN, claims.FAILS),
     ({'ccf': 2, 'jodie': 9, 'dien': 9}, claims.FAILS, claims.OPEN),
     ({'ccf': 2, 'jodie': 5, 'dien': 9}, claims.FAILS, claims.OPEN),
     ({'ccf': 2, 'jodie': 5, 'dien': 4}, claims.OPEN, claims.FAILS),

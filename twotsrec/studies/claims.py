@@ -118,7 +118,8 @@ def above(
 ) -> Claim:
   """A system is above all others by both metrics, or 'below' them.
 
-  The system is one of the references of the study.
+  The system is one of the references of the study. It is known to be the last
+  once all are trained.
   """
 
   def judge(evidence: Evidence) -> Judged:
@@ -135,8 +136,11 @@ def above(
       )
     if not rows:
       return Judged(text, number=number)
+    how = verdict(rows)
+    if where == 'below' and missing and how == HOLDS:
+      how = OPEN
     detail = '; '.join((*said, *missing))
-    return Judged(text, verdict(rows), number=number, detail=detail)
+    return Judged(text, how, number=number, detail=detail)
 
   return judge
 
