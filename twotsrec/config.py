@@ -88,6 +88,7 @@ _GRAPHS = 'use model.name=multi_behavior'
 _HISTORIES = 'use a sequence model such as model.name=sasrec'
 _STREAMS = 'use model.name=two_time_scale'
 _MOVED = 'use model.name=jodie'
+_GROWN = 'use model.name=dyn_aernn'
 
 
 @dataclasses.dataclass
@@ -289,6 +290,18 @@ class JodieConfig:
 
 
 @dataclasses.dataclass
+class DynAernnConfig:
+  """dynAERNN (Goyal et al. 2020); model.width is that of an embedding."""
+
+  snapshots: int = between(2, 100, 10)  # ours; each has as many new edges
+  lookback: int = at_least(1, 2)  # authors: snapshots before the one to come
+  # Authors: of the encoders, of the decoder in reverse, the first of the LSTM.
+  hidden: tuple[int, ...] = at_least(1, (500, 300))
+  beta: float = at_least(1, 5.0)  # authors: weight of edges, squared
+  penalty: float = at_least(0, 1e-6)  # authors: of sizes and squares of weights
+
+
+@dataclasses.dataclass
 class RoutingConfig:
   """Which plugin serves whom; the paper has training users only."""
 
@@ -323,7 +336,7 @@ class EvaluationConfig:
   candidates: str = one_of(*CANDIDATES)
   num_candidates: int = at_least(1, 100, _SAMPLED)  # of a held-out item
   users: int = at_least(0, 0)  # a fixed sample of so many is ranked; 0: all
-  online: bool = free(False)  # the protocol of 2TS, for any sequence model
+  online: bool = free(False)  # the protocol of 2TS, of histories and graphs
   ks: tuple[int, ...] = at_least(1, (1, 5, 10, 20))
   auc_ties: float = between(0, 1, 0.5)  # 0 is the strict inequality of eq. 14
   # Mean over the places of a tie; 0 its first (optimistic), 1 its last.
@@ -352,6 +365,7 @@ class Config:
   behavior: BehaviorConfig = section(BehaviorConfig, _GRAPHS)
   two_time: TwoTimeConfig = section(TwoTimeConfig, _STREAMS)
   jodie: JodieConfig = section(JodieConfig, _MOVED)
+  dyn_aernn: DynAernnConfig = section(DynAernnConfig, _GROWN)
   routing: RoutingConfig = section(RoutingConfig)
   closed_form: ClosedFormConfig = section(ClosedFormConfig, _CLOSED_FORM)
   cascade: CascadeConfig = section(CascadeConfig, _CASCADE)

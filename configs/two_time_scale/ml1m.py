@@ -11,7 +11,9 @@ A variant is named after a colon,
   its wording  2ts_paper, 2ts_plus_paper (stage 1 on all train events, nothing
                replayed), 2ts_shared_w (one W)
   baselines    sasrec, gru4rec, din, sum_pooling, gru4rec_tower, dien, mimn,
-               ranked as 2TS is (evaluation.online)
+               bert4rec, gcmc, gcmc_sage, gcmc_gat, dyn_aernn, ranked as 2TS
+               is (evaluation.online); jodie, which always is; dyn_aernn and
+               jodie need times, which ml-1m lacks
 `--config.data.split=per_user_time` cuts each user's own events.
 """
 

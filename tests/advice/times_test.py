@@ -1,5 +1,7 @@
 """What functions of time refuse, and the calls that they advise."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,15 @@ from tests import jodie_toys
 from tests import worlds
 from tests.advice import following
 from tests.advice.following import Call
+from twotsrec import config as config_lib
 from twotsrec import contracts
+from twotsrec import recipes
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
 from twotsrec.data import timelines
+from twotsrec.recipes import dyn_aernn as dyn_aernn_recipe
 from twotsrec.recipes import jodie as jodie_recipe
+from twotsrec.runs import experiment as experiment_lib
 
 
 def of_many_items(static: str):
@@ -20,6 +26,22 @@ def of_many_items(static: str):
   config = jodie_toys.config(jodie__static=static)
   made = contracts.Experiment(config, prepared_lib.Prepared(*many), None)
   return jodie_recipe.build(made)
+
+
+def of_nodes(most: int = 1 << 30, **changes):
+  named = {
+    'model__name': 'dyn_aernn',
+    'dyn_aernn__snapshots': 4,
+    'train__select_metric': 'mrr',
+    **changes,
+  }
+  config = config_lib.Config()
+  config_lib.change(config, {k.replace('__', '.'): named[k] for k in named})
+  recipe = recipes.of(config)
+  recipe.check(config)
+  made = experiment_lib.make(config, jodie_toys.log())
+  with mock.patch.object(dyn_aernn_recipe, '_MOST', most):
+    return dyn_aernn_recipe.make_parts(dyn_aernn_recipe.build(made))
 
 
 def cut_into(split: str, coarse: bool = True):
@@ -39,6 +61,26 @@ CALLS = [
     lambda folder: of_many_items('one_hot'),
     'use jodie.static=(learned)',
     lambda folder, static: of_many_items(static),
+  ),
+  Call(
+    'needs {} bytes for the pairs of',
+    lambda folder: of_nodes(255),
+    'use model.name=(jodie)',
+    lambda folder, name: experiment_lib.make(
+      jodie_toys.config(model__name=name), jodie_toys.log()
+    ),
+  ),
+  Call(
+    'snapshots none has so many before it',
+    lambda folder: of_nodes(dyn_aernn__lookback=4),
+    'allowed are 1 to (3)',
+    lambda folder, most: of_nodes(dyn_aernn__lookback=int(most)),
+  ),
+  Call(
+    'use mrr, another ranking metric, or none',
+    lambda folder: of_nodes(train__select_metric='loss'),
+    'use (mrr),',
+    lambda folder, metric: of_nodes(train__select_metric=metric),
   ),
   Call(
     'cannot be cut where times are coarse',

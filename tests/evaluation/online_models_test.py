@@ -16,6 +16,7 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import online
 from twotsrec.evaluation import rules
 from twotsrec.ops import rows as rows_ops
+from twotsrec.presets import two_time as presets
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as runs_lib
 from twotsrec.training import files
@@ -46,6 +47,24 @@ def _config(**changes) -> config_lib.Config:
   return made
 
 
+# Of the presets, at the size of the log.
+_SAGE = {
+  **{
+    path.replace('.', '__'): value
+    for path, value in presets.BASELINES['gcmc_sage'].items()
+  },
+  'behavior__weights': (1.0,),
+  'model__width': 4,
+  'train__batch_size': 64,
+  'train__select_metric': 'mrr',
+}
+
+
+def _graph() -> pathlib.Path:
+  """A run of GCMC-SAGE on the same log."""
+  return _trained('gcmc_sage', **_SAGE)
+
+
 @functools.cache
 def _trained(name: str, **changes) -> pathlib.Path:
   workdir = toys.folder() / name
@@ -57,8 +76,9 @@ def _report(workdir):
   return files.read_json(run_directory.report_path(workdir))
 
 
-def test_a_model_ranks_the_events_and_the_lists_of_a_2ts_run():
-  of_model = _report(_trained('plain'))['online']
+@pytest.mark.parametrize('make', [lambda: _trained('plain'), _graph])
+def test_a_model_ranks_the_events_and_the_lists_of_a_2ts_run(make):
+  of_model = _report(make())['online']
   of_2ts = _report(finished.two_time())['online']
   for split in ('validation', 'test'):
     ours, theirs = of_model['model'][split], of_2ts['model'][split]
@@ -101,6 +121,28 @@ def test_counts_are_those_of_scoring_every_event_by_itself():
       above = sum(scores[i] > scores[item] for i in chosen)
       assert abs(rows['better' + ending][place] - above) <= 1  # by rounding
     assert rows['num_negatives'][place] == len(others)
+
+
+def test_vectors_of_a_graph_stand_still_while_events_arrive():
+  """An event is ranked by the vector that its user has after training."""
+  workdir = _graph()
+  rows = online_rows.read(workdir).model
+  experiment, params = experiment_lib.load(str(workdir))
+  data, ranker = experiment.prepared, experiment_lib.ranker(experiment, params)
+  net, table = ranker.params.net, ranker.params.tables['item']
+  users, every = np.arange(data.num_users), np.arange(data.num_items + 1)
+  encoded = ranker.model.encode(net, None, {}, {'user': users})
+  scores = ranker.model.score(net, encoded, rows_ops.gather(table, every))
+  scores = np.asarray(scores)[rows['user'], 1:]
+  own = np.asarray(data.items)[rows['event']] - 1
+  target = scores[np.arange(own.size), own]
+  above = np.sum(scores > target[:, None] + 1e-5, axis=1)
+  not_below = np.sum(scores > target[:, None] - 1e-5, axis=1) - 1
+  assert np.all(above <= rows['better'] + rows['tied'])
+  assert np.all(rows['better'] <= not_below)
+  assert not rows['movement'].any()
+  users, events = np.unique(rows['user'], return_counts=True)
+  assert events.max() > 3 and np.mean(above == not_below) > 0.9
 
 
 def _history(data, event, user):

@@ -29,9 +29,12 @@ def test_every_baseline_is_a_model_under_the_same_protocol(dataset, name):
   for split in presets.SPLITS:
     config = presets.preset(dataset, split, name)
     recipes.check(config)
-    models.make(config.model)
+    if name in presets.SEQUENCES:
+      models.make(config.model)
     assert (config.data.dataset, config.data.split) == (dataset, split)
-    assert config.evaluation.online and config.model.width == 64
+    # Items of JODIE move, so no other protocol would do.
+    assert config.evaluation.online != (config.model.name == 'jodie')
+    assert config.model.width == 64
     usual = presets.preset(dataset, split).two_time
     assert (config.train.epochs, config.train.patience) == (
       usual.epochs,
@@ -56,6 +59,16 @@ def test_variants_are_the_networks_and_the_wordings_of_the_paper():
   assert stream_jobs.leaves_windows(ours)
   shared = presets.preset('ml-1m', variant='2ts_shared_w').two_time
   assert shared.variant == '2ts_plus' and shared.share_readout
+
+
+def test_a_graph_learns_the_target_of_a_log_with_behaviors():
+  assert set(presets.BASELINES) == {*presets.SEQUENCES, *presets.GRAPHS}
+  weights = lambda dataset: (
+    presets.preset(dataset, variant='gcmc').behavior.weights
+  )
+  for name in set(presets.DATASETS) - {'synthetic'}:
+    number = len(datasets.DATASETS[name].behaviors) or 1
+    assert weights(name) == (0.0,) * (number - 1) + (1.0,)
 
 
 def test_a_preset_is_made_anew():

@@ -61,7 +61,7 @@ def files():
 
 def test_every_model_that_trains_has_a_recipe():
   named = {*models.TRAINED, models.MULTI_BEHAVIOR, models.TWO_TIME}
-  named |= {models.JODIE}
+  named |= {models.JODIE, models.DYN_AERNN}
   named |= set(fitted.NAMES)
   assert set(recipes.RECIPES) == named
   assert config_lib.FITTED == fitted.NAMES

@@ -11,8 +11,16 @@ from twotsrec import types
 from twotsrec.fields import Reads
 from twotsrec.presets import copf
 from twotsrec.presets import two_time as two_time_presets
+from twotsrec.recipes import dyn_aernn as dyn_aernn_recipe
 from twotsrec.recipes import jodie as jodie_recipe
 from twotsrec.training import settings
+
+
+def _dyn_aernn():
+  made = config_lib.Config()
+  made.model.name = 'dyn_aernn'
+  return made
+
 
 # Recipe -> (what it reads, an experiment of it, what it never reads).
 RECIPES = {
@@ -21,13 +29,14 @@ RECIPES = {
     config_lib.Config(),
     # All of two_time but evaluation_lists, which evaluation.online reads.
     'fusion.* head.* behavior.* two_time.[!e]* two_time.epochs jodie.*'
-    ' closed_form.l2'
+    ' closed_form.l2 dyn_aernn.*'
     ' cascade.* discovery.*',
   ),
   'multi_behavior': (
     settings.MULTI_BEHAVIOR,
     copf.preset('synthetic-behaviors'),
-    'closed_form.* cascade.* prior.* augment.* two_time.* jodie.*'
+    'closed_form.* cascade.* prior.* augment.* two_time.[!e]* two_time.epochs'
+    ' jodie.* dyn_aernn.*'
     ' plugin.transfer plugin.near'
     ' data.negative_exclude'
     ' train.method'
@@ -36,14 +45,13 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing data.negative_sharing'
-    ' data.negative_power train.log_groups aggregator.table_gradients'
-    ' evaluation.online',
+    ' data.negative_power train.log_groups aggregator.table_gradients',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
     two_time_presets.preset('synthetic'),
     'closed_form.* cascade.* discovery.* prior.* augment.* fusion.* head.*'
-    ' behavior.* jodie.*'
+    ' behavior.* jodie.* dyn_aernn.*'
     ' data.num_negatives'
     ' data.negative_* aggregator.table_gradients train.method train.penalty*'
     ' train.fishr_decay'
@@ -67,10 +75,22 @@ RECIPES = {
     ' train.penalty* train.fishr_decay train.inner_rate train.adversary_weight'
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
-    ' train.worst_share train.worst_smoothing augment.*'
+    ' train.worst_share train.worst_smoothing augment.* dyn_aernn.*'
     ' train.log_groups train.batch_size train.batching train.select_*'
     ' evaluation.users evaluation.candidates'
     ' evaluation.num_candidates evaluation.online',
+  ),
+  'dyn_aernn': (
+    dyn_aernn_recipe.READS,
+    _dyn_aernn(),
+    'closed_form.* cascade.* discovery.* prior.* fusion.* head.* behavior.*'
+    ' two_time.[!e]* two_time.epochs jodie.* plugin.* routing.* aggregator.*'
+    ' data.num_negatives data.negative_* augment.* train.method'
+    ' train.penalty* train.fishr_decay train.inner_rate train.adversary_weight'
+    ' train.objective train.positions train.gbce_calibration'
+    ' train.log_frequency train.mask_share train.temperatures'
+    ' train.worst_share train.worst_smoothing train.log_groups'
+    ' train.batching',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}
@@ -112,6 +132,15 @@ def test_a_recipe_refuses_what_it_never_reads_and_nothing_else(name):
     ({'plugin.name': 'light', 'data.num_negatives': 7}, ''),
     ({'aggregator.name': 'pcgrad'}, 'behavior.aggregate=loss'),
     ({'aggregator.form': 'explicit'}, 'behavior.aggregate=loss'),
+    ({'evaluation.online': True, 'evaluation.candidates': 'auto'}, ''),
+    (
+      {
+        'evaluation.online': True,
+        'evaluation.candidates': 'auto',
+        'discovery.by': 'each',
+      },
+      'evaluation.online=True',
+    ),
     ({'behavior.aggregate': 'groups', 'aggregator.form': 'explicit'}, ''),
     (
       {

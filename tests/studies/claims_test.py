@@ -71,6 +71,26 @@ def test_a_claim_on_systems_that_are_not_planned_is_left_out():
   assert claims.judge([claim], claims.Evidence({'base': None})) == []
 
 
+def test_who_is_last_is_known_once_all_are_trained():
+  metrics = 'mrr', 'recall@10'
+  above = lambda *bounds: results.Measured(
+    {}, {'last': {results.key(metric): _row(*bounds) for metric in metrics}}
+  )
+  claim = claims.above('R', 'text', 'last', ('one', 'two'), where='below')
+  place = claims.among_best('R', 'text', 'last', ('one', 'two'), places=2)
+  for one, two, last, second in (
+    (above(0.1, 0.2), above(0.2, 0.3), claims.HOLDS, claims.FAILS),
+    (above(0.1, 0.2), None, claims.OPEN, claims.OPEN),
+    (above(0.1, 0.2), above(-0.1, 0.3), claims.OPEN, claims.OPEN),
+    (above(0.1, 0.2), above(-0.2, -0.1), claims.FAILS, claims.HOLDS),
+    (above(-0.2, -0.1), None, claims.FAILS, claims.HOLDS),
+    (None, None, None, None),
+  ):
+    evidence = claims.Evidence({'one': one, 'two': two})
+    assert claim(evidence).verdict == last
+    assert place(evidence).verdict == second
+
+
 def test_a_difference_turned_round_has_its_ends_exchanged():
   row = _row(-0.1, 0.3, (0.2, None))
   assert row.negative() == results.Difference(

@@ -16,6 +16,7 @@ from twotsrec.presets import copf as copf_lib
 from twotsrec.presets import two_time as presets
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run as run_lib
+from twotsrec.studies import document
 from twotsrec.studies import plans
 from twotsrec.studies import study as study_lib
 
@@ -300,6 +301,41 @@ def test_systems_with_equal_settings_share_what_is_tried(tmp_path):
   assert place('wo_con', 'none') == 'wo_con'
   assert place('copf', 'as') == place('temperature_0.6', 'none')
   assert place('wo_con', 'as') == 'wo_con-as'
+
+
+def test_what_data_cannot_serve_is_told_and_the_others_are_trained(
+  tmp_path, monkeypatch
+):
+  asked = {'datasets': (LAST_K,), 'table': ('comparison',), 'figure': ()}
+  plan = _two_time(tmp_path, **asked, systems=('gcmc_sage', 'jodie'))
+  said, refused = [], {'jodie'}
+
+  def train(config, workdir, should_stop, quiet):
+    path = pathlib.Path(workdir)
+    if path.name in refused:
+      raise types.UserError('no times; prepare them')
+    seed = int(path.parent.name[-1])
+    online_finished.write(plan, _run(path.name, seed=seed))
+    return {}
+
+  monkeypatch.setattr(run_lib, 'train', train)
+  monkeypatch.setattr(experiment_lib, 'load_data', lambda config: None)
+  assert plans.train(plan, quiet=True, tell=said.append)
+  left_out = [line for line in said if line.endswith('no times; prepare them')]
+  assert len(left_out) == 2 and 'seed0/jodie is left out: ' in left_out[0]
+  place = LAST_K, 'global_time'
+  assert plans.refusals(plan, place) == {'jodie': 'no times; prepare them'}
+  text = document.markdown(document.collect(plan, 20))
+  assert 'JODIE has no row here: no times; prepare them.' in text
+  # With other data it is trained, and nothing is left of the refusal.
+  refused.clear()
+  assert plans.train(plan, quiet=True, tell=said.append)
+  assert plans.refusals(plan, place) == {}
+  # Whatever else refuses ends it all.
+  refused.add('one_gru')
+  plan = _two_time(tmp_path, **asked, systems=('one_gru',))
+  with pytest.raises(types.UserError, match='no times'):
+    plans.train(plan, quiet=True, tell=said.append)
 
 
 # ---- Prepared directories

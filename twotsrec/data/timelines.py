@@ -73,17 +73,29 @@ class Layout(NamedTuple):
   local: np.ndarray
 
 
-def require_times(prepared: prepared_lib.Prepared) -> None:
-  """Refuses data without times.
+def require_times(prepared: prepared_lib.Prepared) -> np.ndarray:
+  """Times of the events, f64[N]; refuses data without.
 
   Raises:
     types.UserError: how to get some.
   """
   if prepared.times is None:
     raise types.UserError(
-      'model.name=jodie plays events in order of time, and the data have no'
-      ' times; prepare them with --time_column, or use model.name=gru4rec'
+      'this model plays events in order of time, and the data have no times;'
+      ' prepare them with --time_column, or use model.name=gru4rec'
     )
+  return np.asarray(prepared.times).astype(np.float64)
+
+
+def in_order(prepared: prepared_lib.Prepared, until: int) -> np.ndarray:
+  """Events of the splits up to `until` in order of time, i64[N].
+
+  Raises:
+    types.UserError: data without times.
+  """
+  times = require_times(prepared)
+  event = np.flatnonzero(np.asarray(prepared.split) <= until)
+  return event[np.argsort(times[event], kind='stable')]
 
 
 def make(prepared: prepared_lib.Prepared, until: int, spans: int) -> Timeline:
@@ -98,12 +110,9 @@ def make(prepared: prepared_lib.Prepared, until: int, spans: int) -> Timeline:
   Raises:
     types.UserError: data without times.
   """
-  require_times(prepared)
-  split = np.asarray(prepared.split)
-  times = np.asarray(prepared.times).astype(np.float64)
-  event = np.flatnonzero(split <= until)
-  event = event[np.argsort(times[event], kind='stable')]
-  time, train = times[event], split[event] == prepared_lib.TRAIN
+  times, event = require_times(prepared), in_order(prepared, until)
+  train = np.asarray(prepared.split)[event] == prepared_lib.TRAIN
+  time = times[event]
   user = prepared_lib.event_users(prepared)[event]
   item = np.asarray(prepared.items, np.int32)[event]
   before = _last_of(user)

@@ -59,6 +59,8 @@ MULTI_BEHAVIOR = 'multi_behavior'
 TWO_TIME = 'two_time_scale'
 # Trained on a log in order of time; see jodie.py and recipes/jodie.py.
 JODIE = 'jodie'
+# Trained on a graph that grows; see dyn_aernn.py and recipes/dyn_aernn.py.
+DYN_AERNN = 'dyn_aernn'
 NAMES = tuple(_MAKERS)
 TRAINED = tuple(name for name in NAMES if name != 'popularity')
 

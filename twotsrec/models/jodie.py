@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 
 from twotsrec import config as config_lib
-from twotsrec import types
 from twotsrec.data import span_feeds
 from twotsrec.models import layers
 
@@ -253,32 +252,6 @@ def nearness(net: Net, predicted: Prediction) -> jax.Array:
     return predicted.static
   item = net['static']['item']
   return predicted.static @ item.T - 0.5 * jnp.sum(item**2, axis=1)
-
-
-def ranker() -> types.Model:
-  """Ranks by the states after the last event, as a product of known users.
-
-  Its parameters have net {'query': f32[U, Q], ...} and a table {'item':
-  {'embedding': f32[I + 1, Q]}}, of `factors`.
-  """
-
-  def encode(net, history_rows, context, inputs, *, key=None):
-    del history_rows, context, key
-    user = inputs['user']
-    query = net['query'].at[jnp.maximum(user, 0)].get(mode='clip')
-    return jnp.where((user >= 0)[:, None], query, 0.0)
-
-  def score(net, encoded, candidate_rows, *, key=None):
-    del net, key
-    rows = candidate_rows['embedding']
-    if rows.ndim == 2:
-      return encoded @ rows.T
-    return jnp.einsum('bd,bcd->bc', encoded, rows)
-
-  def init(key, context, sizes):
-    raise ValueError('it is put together from a replay, not drawn')
-
-  return types.Model(init, encode, score)
 
 
 def factors(

@@ -308,12 +308,15 @@ _GCMC = {
   'behavior.negatives': 10,
   'fusion.dropout': 0.3,
 }
-_OF_ONE = {
-  'lightgcn': {**SYSTEMS['lightgcn'], **PUBLISHED},
-  'mf_bpr': {**SYSTEMS['mf_bpr'], **PUBLISHED},
+GCMC = {
   'gcmc': {**_GCMC, 'fusion.name': 'gcmc'},
   'gcmc_sage': {**_GCMC, 'fusion.name': 'gcmc_sage', 'fusion.sample': 10},
   'gcmc_gat': {**_GCMC, 'fusion.name': 'gcmc_gat'},
+}
+_OF_ONE = {
+  'lightgcn': {**SYSTEMS['lightgcn'], **PUBLISHED},
+  'mf_bpr': {**SYSTEMS['mf_bpr'], **PUBLISHED},
+  **GCMC,
 }
 OF_ONE_BEHAVIOR = tuple(_OF_ONE)
 

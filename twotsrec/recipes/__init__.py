@@ -34,6 +34,7 @@ RECIPES = {
   'multi_behavior': 'multi_behavior',
   'two_time_scale': 'two_time.recipe',
   'jodie': 'jodie',
+  'dyn_aernn': 'dyn_aernn',
 }
 
 

@@ -38,6 +38,7 @@ from twotsrec.evaluation import online
 from twotsrec.evaluation import online_models
 from twotsrec.evaluation import rules
 from twotsrec.models import jodie
+from twotsrec.models import known_users
 from twotsrec.objectives import spans as objectives
 from twotsrec.training import optimizers
 from twotsrec.training import phases
@@ -99,7 +100,7 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
     )
   make = lambda split: moving_items.make(prepared, split, config.jodie.spans)
   timelines.require_times(prepared)
-  system = System(jodie.ranker(), functools.cache(make))
+  system = System(known_users.make(), functools.cache(make))
   return experiment._replace(system=system)
 
 
@@ -211,9 +212,7 @@ def ranker(
   query, items = moving_items.after_all(player, net)
   return contracts.Ranker(
     model=experiment.system.model,
-    params=types.Params(
-      {'item': {'embedding': items}}, {'query': query, 'jodie': net}
-    ),
+    params=known_users.params(query, items, jodie=net),
     context={},
     history_length=experiment.config.data.history_length,
     reads_history=False,

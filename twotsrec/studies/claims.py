@@ -109,32 +109,95 @@ def exceeds(
   return judge
 
 
-def above(number: str, text: str, system: str, others: Sequence[str]) -> Claim:
-  """A system of 2TS is above all others, by both metrics."""
+def above(
+  number: str,
+  text: str,
+  system: str,
+  others: Sequence[str],
+  where: str = 'above',
+) -> Claim:
+  """A system is above all others by both metrics, or 'below' them.
+
+  The system is one of the references of the study. It is known to be the last
+  once all are trained.
+  """
 
   def judge(evidence: Evidence) -> Judged:
-    rows, said, missing = [], [], []
-    for other in others:
-      measured = evidence.systems.get(other)
-      against = measured.against.get(system) if measured else None
-      if against is None:
-        missing.append(evidence.name(other))
-        continue
+    found, missing = _against(evidence, system, others, ('mrr', 'recall@10'))
+    rows, said = [], []
+    for name, pair in found.items():
       mrr, recall = (
-        against[results.key(metric)].negative()
-        for metric in ('mrr', 'recall@10')
+        row.negative() if where == 'above' else row for row in pair
       )
       rows += [mrr, recall]
       said.append(
-        f'by {_signed(mrr)} of MRR and {_signed(recall)} of Recall@10 above'
-        f' {evidence.name(other)}'
+        f'by {_signed(mrr)} of MRR and {_signed(recall)} of Recall@10 {where}'
+        f' {name}'
       )
     if not rows:
       return Judged(text, number=number)
-    if missing:
-      said.append(f'not trained: {", ".join(missing)}')
-    detail = '; '.join(said)
-    return Judged(text, verdict(rows), number=number, detail=detail)
+    how = verdict(rows)
+    if where == 'below' and missing and how == HOLDS:
+      how = OPEN
+    detail = '; '.join((*said, *missing))
+    return Judged(text, how, number=number, detail=detail)
+
+  return judge
+
+
+def among_best(
+  number: str, text: str, system: str, others: Sequence[str], places: int
+) -> Claim:
+  """A system has one of the first places by MRR, beside the others.
+
+  It holds if so many others are below that it must have one, those that are not
+  trained not being so, and does not if as many as there are places are above.
+  """
+
+  def judge(evidence: Evidence) -> Judged:
+    found, missing = _against(evidence, system, others, ('mrr',))
+    if not found:
+      return Judged(text, number=number)
+    higher = {n: r for n, (r,) in found.items() if verdict([r]) == HOLDS}
+    lower = [n for n, (r,) in found.items() if verdict([r]) == FAILS]
+    how = OPEN
+    if len(higher) >= places:
+      how = FAILS
+    elif len(others) - len(lower) < places:
+      how = HOLDS
+    said = [f'{n} is above it by {_signed(r)}' for n, r in higher.items()]
+    counted = f'{len(lower)} of {len(found)} are below it by MRR'
+    detail = '; '.join((counted, *said, *missing))
+    return Judged(text, how, number=number, detail=detail)
+
+  return judge
+
+
+def _against(evidence, system, others, metrics):
+  """Others minus a system by their names, and words for those without a run."""
+  found, missing = {}, []
+  for other in others:
+    measured = evidence.systems.get(other)
+    against = measured.against.get(system) if measured else None
+    if against is None:
+      missing.append(evidence.name(other))
+    else:
+      rows = [against[results.key(metric)] for metric in metrics]
+      found[evidence.name(other)] = rows
+  return found, [f'not trained: {", ".join(missing)}'] if missing else []
+
+
+def too_large(
+  number: str, text: str, what: str, needed: Callable[[], int], there: int
+) -> Claim:
+  """Something needs more bytes than there are, which no run has to show."""
+
+  def judge(evidence: Evidence) -> Judged:
+    del evidence
+    size = needed()
+    detail = f'{what} take {size:,} bytes, and there are {there:,}'
+    how = HOLDS if size > there else FAILS
+    return Judged(text, how, number=number, detail=detail)
 
   return judge
 

@@ -217,6 +217,21 @@ def reading(plan: Plan, run: study_lib.Run) -> Iterator[None]:
     ) from error
 
 
+def refusals(plan: Plan, place: study_lib.Place) -> dict[str, str]:
+  """What has refused the optional systems of a place that have no report."""
+  found = {}
+  for run in runs(plan):
+    path = _refusal_path(plan, run)
+    if run.place == place and path.is_file() and report(plan, run) is None:
+      found.setdefault(run.system, path.read_text(encoding='utf-8'))
+  return found
+
+
+def _refusal_path(plan, run) -> pathlib.Path:
+  folder = pathlib.Path(workdir(plan, run))
+  return folder.with_name(f'{folder.name}.refused.txt')
+
+
 # ---- Runs that depend on others, see `Study.follows`
 
 
@@ -298,10 +313,11 @@ def train(
     tell: takes a line about every run before it is trained.
   Raises:
     types.UserError: data that are not there, before anything is trained, and
-      whatever a training refuses.
+      whatever a training refuses, unless its system is optional.
   """
   from twotsrec.runs import experiment as experiment_lib
   from twotsrec.runs import run as runs_lib
+  from twotsrec.training import files
 
   every = runs(plan)
   missing = [run for run in every if report(plan, run) is None]
@@ -326,8 +342,17 @@ def train(
       seconds = (time.monotonic() - begin) / done * (len(missing) - done)
       left = f', about {max(1, round(seconds / 60.0)):,} min left'
     tell(f'{place} ({number} of {len(every)} runs{left})')
-    if runs_lib.train(made, place, should_stop, quiet) is None:
-      return False
+    try:
+      if runs_lib.train(made, place, should_stop, quiet) is None:
+        return False
+    except types.UserError as error:
+      if run.system not in plan.study.optional:
+        raise
+      path = _refusal_path(plan, run)
+      with files.explained(path, 'write'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(error), encoding='utf-8')
+      tell(f'{place} is left out: {error}')
   return True
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from twotsrec.studies import claims as claims_lib
 from twotsrec.studies import document
+from twotsrec.studies import plans
 from twotsrec.studies import results
 from twotsrec.studies import study as study_lib
 from twotsrec.studies import tables
@@ -264,8 +265,17 @@ def training(table: str, reference: str) -> tables.Section:
         f' for each seed: {"; ".join(trials)}.'
       )
     yield from _lists(chapter)
+    yield from _refused(page.plan, chapter)
 
   return section
+
+
+def _refused(plan, chapter) -> Iterator[str]:
+  """Systems that the data of a chapter cannot serve, and why."""
+  for place in plan.systems:
+    if results.divided(plan.study, place)[0] == chapter.name:
+      for system, why in plans.refusals(plan, place).items():
+        yield f'{plan.study.labels[system]} has no row here: {why}.'
 
 
 def _lists(chapter) -> Iterator[str]:

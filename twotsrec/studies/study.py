@@ -142,6 +142,9 @@ class Study(NamedTuple):
   inside: tuple[str, ...] = ()  # axes whose values share a chapter
   option: str = ''  # flag that names systems; '' if they follow from the tables
   asked: tuple[str, ...] = ()  # systems it names by default; () for all
+  # Systems that some data cannot serve: what refuses them is told and shown,
+  # and the others are trained.
+  optional: tuple[str, ...] = ()
   numbers: Mapping[str, Number] = {}  # flags of the study's own
   seeds: tuple[int, ...] = (0,)  # by default
   # {setting: fields} that every system may be trained with, `OWN` first. Where

@@ -48,7 +48,9 @@ SEQUENCE = (
 MULTI_BEHAVIOR = (
   Reads('groups.* model.* fusion.* head.* behavior.*'),
   Reads('plugin.*', but='plugin.transfer plugin.near'),
-  Reads('evaluation.* discovery.*', but='evaluation.online'),
+  # Places are shared out among the items of a list that is asked for once.
+  Reads('discovery.*', read=fields.read_if('evaluation.online', False)),
+  *OFFLINE_OR_ONLINE,
   Reads('data.*', but='data.num_negatives data.negative_*'),
   Reads(
     'train.batch_size train.learning_rate train.beta2 train.epochs'
