@@ -32,15 +32,16 @@ def main() -> int:
   config = run_flags.config(_RUN)
   workdir = cli.required(_RUN.workdir)
   stop = cli.stop_on_signal()
-  how = stop, _RUN.quiet.value, _BESIDE.value
-  if _SEEDS.value:
-    seeds = systems.parse_seeds(_SEEDS.value)
-    text = systems.compared(config, workdir, seeds, *how)
-    if text is None:
-      return cli.stopped(workdir, stop)
-    print(text)
-    return 0
-  reports = systems.train(config, workdir, *how)
+  seeds = systems.parse_seeds(_SEEDS.value)
+  with run_flags.tracked(_RUN, stop) as asked:
+    how = asked, _RUN.quiet.value, _BESIDE.value
+    if seeds:
+      text = systems.compared(config, workdir, seeds, *how)
+      if text is None:
+        return cli.stopped(workdir, stop)
+      print(text)
+      return 0
+    reports = systems.train(config, workdir, *how)
   if reports is None:
     return cli.stopped(workdir, stop)
   print(tables.of_reports(systems.named(reports)))
