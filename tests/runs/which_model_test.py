@@ -93,7 +93,11 @@ def test_numbers_are_those_of_the_report_of_a_run(advised, tmp_path):
   ('kind', 'rules', 'files'),
   [
     ('plain', ['popularity', 'item_knn', 'ease'], ['own.py']),
-    ('by_time', ['popularity', 'seen_again'], ['two_time_scale/ml100k.py']),
+    (
+      'by_time',
+      ['popularity', 'seen_again'],
+      ['two_time_scale/ml100k.py:shrunk'],
+    ),
     (
       'behaviors',
       ['buy_popularity', 'cart_reminder', 'view_reminder', 'ease'],
@@ -122,8 +126,13 @@ def test_every_command_is_accepted(advised, kind, capsys, monkeypatch):
     run_lib.verify(config, experiment_lib.make(config, prepared))
     seen.append(workdir)
 
-  for module in (run_lib, tail, systems):
+  def verified_all(config, workdir, *how):
+    systems._verify(recipes.of(config).systems(config, workdir), workdir)
+    seen.append(workdir)
+
+  for module in (run_lib, tail):
     monkeypatch.setattr(module, 'train', verified)
+  monkeypatch.setattr(systems, 'train', verified_all)
   monkeypatch.chdir(scripts.ROOT)
   commands = [one['command'] for one in advised(kind)['try']]
   for command in commands:

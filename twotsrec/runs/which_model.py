@@ -277,9 +277,10 @@ def _tries(experiment, found) -> Iterator[Try]:
   if plain and by_time and prepared.times is not None:
     yield Try(
       'The log is divided by time: 2TS keeps a state of every user current as'
-      ' events arrive.',
-      'python launch/train.py --config=configs/two_time_scale/ml100k.py'
-      f'{given} --workdir=runs/2ts',
+      ' events arrive, from a start that is weighed by what is known of it.',
+      'python launch/train.py'
+      f' --config=configs/two_time_scale/ml100k.py:shrunk{given}'
+      ' --workdir=runs/2ts',
     )
   if validated:
     yield _for_the_tail(file, given, several, labeled)
