@@ -272,7 +272,7 @@ def test_the_curve_of_a_training_is_read(tmp_path):
   assert one['settings'] == {'train.learning_rate': 0.01}  # as it is
   there = run_directory.typed_config(one['workdir'])
   assert there.train.select_metric == 'group_ndcg@10'
-  curve = dict(sweep._curve(one['workdir'], there, 'ndcg@10', 'group1'))
+  curve = dict(sweep._curve(one['workdir'], 'ndcg@10', 'group1'))
   assert list(curve) == [1, 2]
   report = files.read_json(run_directory.report_path(one['workdir']))
   epoch = report['training']['selected_epoch']
@@ -281,6 +281,13 @@ def test_the_curve_of_a_training_is_read(tmp_path):
     study_name='sweep', storage=f'sqlite:///{tmp_path / "sweep.db"}'
   )
   assert study.trials[0].intermediate_values == pytest.approx(curve)
+
+
+def test_a_metric_that_is_lower_for_better_models_is_refused(tmp_path):
+  for metric in ('log_loss', 'hr@7'):
+    with pytest.raises(types.UserError, match=f"'{metric}'.*known: .*auc"):
+      sweep.train(ease(metric=metric), str(tmp_path / 'x'))
+  assert not (tmp_path / 'x').exists()
 
 
 def test_it_says_what_to_install(tmp_path):

@@ -116,8 +116,8 @@ def _optuna():
 
 def _checked(task) -> Task:
   """The task with its metric and selection; refuses what cannot be judged."""
-  config, objective = copy.deepcopy(task.config), task.objective
-  fields.refuse_unknown('objective', objective, OBJECTIVES)
+  config = task.config
+  fields.refuse_unknown('objective', task.objective, OBJECTIVES)
   recipes.check(config)
   experiment = experiment_lib.make(config, experiment_lib.load_data(config))
   if not offline.held_out(experiment, 'validation'):
@@ -125,23 +125,30 @@ def _checked(task) -> Task:
       'trials are judged on validation items, and the data have none; prepare'
       ' them with data.validation=True'
     )
-  labels = impressions.there_are(experiment.prepared)
-  metric = task.metric
-  if not metric:
-    ranked = report_lib.default_names(config.evaluation.ks, ranked_only=True)
-    metric = 'auc' if labels else ranked[-1]
-  report_lib.check_names((metric,), config.evaluation.ks, labels)
+  ks = config.evaluation.ks
+  usual = report_lib.default_names(ks, ranked_only=True)[-1]
+  if impressions.there_are(experiment.prepared):
+    usual = 'auc'
+  metric = task.metric or usual
+  fields.refuse_unknown('metric', metric, report_lib.metric_names(ks))
+  return task._replace(config=_selecting(task, metric), metric=metric)
+
+
+def _selecting(task, metric) -> config_lib.Config:
+  """The configuration, whose epochs are selected by the metric, not the loss.
+
+  What varies, or a recipe does not take, stays as it is.
+  """
+  config = copy.deepcopy(task.config)
   section = recipes.of(config).section(config)
   path = f'{section}.select_metric'
-  is_free = path not in task.space
-  if (
-    is_free and getattr(getattr(config, section), 'select_metric', '') == 'loss'
-  ):
-    name = _SELECT.get(objective, 'group_{}').format(metric)
-    changed = copy.deepcopy(config)
-    config_lib.change(changed, {path: name})
-    config = changed if _is_accepted(changed) else config
-  return task._replace(config=config, metric=metric)
+  by_loss = getattr(getattr(config, section), 'select_metric', '') == 'loss'
+  if not by_loss or path in task.space:
+    return config
+  name = _SELECT.get(task.objective, 'group_{}').format(metric)
+  changed = copy.deepcopy(config)
+  config_lib.change(changed, {path: name})
+  return changed if _is_accepted(changed) else config
 
 
 def _is_accepted(config) -> bool:
@@ -267,7 +274,7 @@ class _Stop:
     if not task.prune or len(OBJECTIVES[task.objective]) > 1:
       return False
     (name,) = OBJECTIVES[task.objective]
-    for epoch, value in _curve(self._place, task.config, task.metric, name):
+    for epoch, value in _curve(self._place, task.metric, name):
       if epoch not in self._told:
         self._trial.report(value, epoch)
         self._told.add(epoch)
@@ -275,10 +282,10 @@ class _Stop:
     return self.is_pruned
 
 
-def _curve(place, config, metric, name) -> Iterator[tuple[int, float]]:
+def _curve(place, metric, name) -> Iterator[tuple[int, float]]:
   """(epoch, value) of a run whose epochs are judged by its metrics."""
   for record in run_directory.read_metrics(place):
-    judged = record.get(config.train.select_on, {})
+    judged = record.get('validation', {})
     if f'{metric}_by_group' in judged:
       by_group = judged[f'{metric}_by_group']
       value = _values(judged[metric], by_group)[name]
