@@ -8,6 +8,7 @@ command that was killed and goes on sends no step twice.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import importlib
 import os
 import pathlib
 import struct
@@ -195,8 +196,9 @@ def _kept_path(folder, kind) -> pathlib.Path:
 def _tensorboard():
   """Event files in FOLDER/tensorboard, for `tensorboard --logdir=FOLDER`."""
   from tensorboardX import event_file_writer
-  from tensorboardX.proto import event_pb2
-  from tensorboardX.proto import summary_pb2
+
+  event_pb2 = importlib.import_module('tensorboardX.proto.event_pb2')
+  summary_pb2 = importlib.import_module('tensorboardX.proto.summary_pb2')
 
   def open_sink(folder, name):
     del name  # TensorBoard goes by the folder
@@ -240,7 +242,7 @@ def _records(path) -> Iterator[bytes]:
 
 def _mlflow():
   """A run of the experiment `twotsrec` for every folder."""
-  import mlflow
+  mlflow = importlib.import_module('mlflow')
 
   def open_sink(folder, name):
     client = mlflow.MlflowClient()
@@ -275,7 +277,7 @@ def _mlflow():
 
 def _wandb():
   """A run of the project `twotsrec` for every folder."""
-  import wandb
+  wandb = importlib.import_module('wandb')
 
   def open_sink(folder, name):
     kept = _kept(folder, 'wandb', lambda: uuid.uuid4().hex[:12])
