@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping
 import shlex
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import impressions
+from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import report as data_report
 from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import offline
@@ -275,15 +278,24 @@ def _tries(experiment, found) -> Iterator[Try]:
   plain = validated and not several and not labeled
   by_time = found['protocol']['split'] in _BY_TIME
   if plain and by_time and prepared.times is not None:
-    yield Try(
-      'The log is divided by time: 2TS keeps a state of every user current as'
-      ' events arrive, from a start that is weighed by what is known of it.',
-      'python launch/train.py'
-      f' --config=configs/two_time_scale/ml100k.py:shrunk{given}'
-      ' --workdir=runs/2ts',
-    )
+    yield _over_time(prepared, given)
   if validated:
     yield _for_the_tail(file, given, several, labeled)
+
+
+def _over_time(prepared, given) -> Try:
+  """2TS, whose window is shorter than the longest history."""
+  most = int(np.max(prepared_lib.train_counts(prepared)))
+  window = ''
+  if most <= config_lib.TwoTimeConfig.window:
+    window = f' --config.two_time.window={max(most // 2, 1)}'
+  return Try(
+    'The log is divided by time: 2TS keeps a state of every user current as'
+    ' events arrive, from a start that is weighed by what is known of it.',
+    'python launch/train.py'
+    f' --config=configs/two_time_scale/ml100k.py:shrunk{window}{given}'
+    ' --workdir=runs/2ts',
+  )
 
 
 def _first_why(labeled, several) -> str:
