@@ -36,3 +36,12 @@ def get_config(model: str = 'sasrec') -> config_lib.Config:
   config.train.min_epochs = 25
   config.train.patience = 5
   return config
+
+
+def get_space() -> dict[str, str]:
+  """What launch/sweep.py varies."""
+  return {
+    'train.learning_rate': '3e-4..1e-2:log',
+    'model.width': '16,32,64,128',
+    'data.history_length': '20,50,100',
+  }

@@ -1,6 +1,7 @@
 """Evaluates finished runs, side by side by activeness group.
 
 python launch/evaluate.py --workdir=runs/base,runs/ga --names=base,+GA
+python launch/evaluate.py --workdir=runs/base,runs/ga --out=both.csv
 """
 
 from absl import flags
@@ -22,6 +23,9 @@ _ROUTING = flags.DEFINE_enum(
   choices.ROUTING,
   'Which plugin serves whom; default: as trained.',
 )
+_OUT = flags.DEFINE_string(
+  'out', '', 'File for the table (.md) or its numbers (.csv, .json).'
+)
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 
 
@@ -29,16 +33,18 @@ def main() -> int:
   """Prints one table for all runs."""
   from twotsrec.runs import tables
 
-  print(
-    tables.side_by_side(
-      cli.required(_WORKDIR),
-      _NAMES.value,
-      _SPLIT.value,
-      _METRICS.value,
-      quiet=_QUIET.value,
-      routing=_ROUTING.value or '',
-    )
+  tables.check_out(_OUT.value)
+  found = tables.evaluated(
+    cli.required(_WORKDIR),
+    _NAMES.value,
+    _SPLIT.value,
+    _METRICS.value,
+    quiet=_QUIET.value,
+    routing=_ROUTING.value or '',
   )
+  print(found.text)
+  if _OUT.value:
+    tables.write(found, _OUT.value)
   return 0
 
 

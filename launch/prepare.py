@@ -157,6 +157,7 @@ def main() -> int:
   from twotsrec.data import pipeline
   from twotsrec.data import report
   from twotsrec.data import splits
+  from twotsrec.presets import for_data
 
   _refuse_unread()
   grouping = config.GroupConfig(
@@ -200,22 +201,21 @@ def main() -> int:
   )
   print(report.text(data, grouping))
   print(f'\nprepared data in {_OUT.value}')
-  print(f'train a model: {_training(data)}')
-  return 0
-
-
-def _training(data) -> str:
-  """The command that trains on it what fits it."""
-  from twotsrec.presets import copf
-
-  number = len(data.manifest['behaviors'])
-  config = copf.file_for(number) if number > 1 else 'own.py'
-  if data.shown_items is not None:
-    config = 'pin/own.py'
-  return (
-    f'python launch/train.py --config=configs/{config}'
+  print(
+    'train a model: python launch/train.py'
+    f' --config=configs/{for_data.file_for(data)}'
     f' --config.data.prepared={_OUT.value} --workdir=runs/mine'
   )
+  groups = (
+    ''
+    if _NUM_GROUPS.value is None
+    else ' --num_groups=' + str(_NUM_GROUPS.value)
+  )
+  print(
+    'which model, and what it has to beat: python launch/advise.py'
+    f' --data={_OUT.value}{groups}'
+  )
+  return 0
 
 
 def _refuse_unread() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
@@ -20,6 +22,7 @@ class Flags(NamedTuple):
   workdir: Any
   data_root: Any
   quiet: Any
+  track: Any
 
 
 def define() -> Flags:
@@ -37,9 +40,24 @@ def define() -> Flags:
       'data_root', None, 'Folder of the named datasets.'
     ),
     quiet=flags.DEFINE_bool('quiet', False, 'No progress display.'),
+    track=flags.DEFINE_enum(
+      'track',
+      'none',
+      ['none', 'tensorboard', 'mlflow', 'wandb'],
+      'Where curves and reports are shown too, while it trains.',
+    ),
   )
 
 
 def config(holders: Flags) -> config_lib.Config:
   """The configuration that the flags give; raises as `cli.experiment`."""
   return cli.experiment(holders.config, holders.data_root.value)
+
+
+def tracked(
+  holders: Flags, stop: Callable[[], int]
+) -> contextlib.AbstractContextManager[Callable[[], Any]]:
+  """`stop` for a training inside, which is shown where --track says."""
+  from twotsrec.training import tracking
+
+  return tracking.beside(holders.track.value, holders.workdir.value, stop)

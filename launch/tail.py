@@ -38,15 +38,16 @@ def main() -> int:
   config = run_flags.config(_RUN)
   workdir = cli.required(_RUN.workdir)
   stop = cli.stop_on_signal()
-  result = tail.train(
-    config,
-    workdir,
-    tuple(_WAYS.value or tail.WAYS),
-    _METRIC.value,
-    _GROUPS.value,
-    stop,
-    _RUN.quiet.value,
-  )
+  with run_flags.tracked(_RUN, stop) as asked:
+    result = tail.train(
+      config,
+      workdir,
+      tuple(_WAYS.value or tail.WAYS),
+      _METRIC.value,
+      _GROUPS.value,
+      asked,
+      _RUN.quiet.value,
+    )
   if result is None:
     return cli.stopped(workdir, stop)
   print(tail.format(result))

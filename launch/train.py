@@ -1,6 +1,12 @@
-"""Trains a model and reports how every activeness group is served.
+r"""Trains a model and reports how every activeness group is served.
 
 python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
+python launch/train.py --config=configs/quickstart.py --workdir=runs/demo \
+  --track=tensorboard
+
+--track shows curves by epoch and the report in TensorBoard (the extra `track`;
+files in WORKDIR/tensorboard), MLflow or Weights & Biases too, where they are
+installed. A run that has finished is shown likewise, and no step twice.
 """
 
 from absl import flags
@@ -29,9 +35,10 @@ def main() -> int:
     config = run_flags.config(_RUN)
   workdir = cli.required(_RUN.workdir)
   stop = cli.stop_on_signal()
-  report = run.train(
-    config, workdir, stop, _RUN.quiet.value, finish=_FINISH.value
-  )
+  with run_flags.tracked(_RUN, stop) as asked:
+    report = run.train(
+      config, workdir, asked, _RUN.quiet.value, finish=_FINISH.value
+    )
   if report is None:
     as_it_is = ', with --finish it takes the best epoch so far'
     return cli.stopped(workdir, stop, as_it_is)

@@ -12,6 +12,7 @@ from tests import two_time_toys
 from tests.launch import scripts
 from twotsrec import types
 from twotsrec.recipes import pin
+from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run
 from twotsrec.runs import systems
@@ -42,14 +43,19 @@ def run_pin(capsys, tmp_path_factory):
   return lambda *flags: scripts.run(capsys, 'pin', *small, *flags)
 
 
-@pytest.fixture
-def workdir(tmp_path):
+def three_runs(workdir, **changes):
   """Three finished runs, as if they had been trained by this command."""
-  for name, settings in pin.systems(runs.config(), str(tmp_path)).items():
-    place = finished.copy(tmp_path).rename(tmp_path / name)
+  config = runs.config(**changes)
+  for name, settings in pin.systems(config, str(workdir)).items():
+    place = finished.copy(workdir).rename(workdir / name)
     config = json.dumps(dataclasses.asdict(settings))
     (place / 'config.json').write_text(config, encoding='utf-8')
-  return tmp_path
+  return workdir
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  return three_runs(tmp_path)
 
 
 def test_three_systems_are_shown_in_one_table(run_pin, workdir):
@@ -63,6 +69,23 @@ def test_three_systems_are_shown_in_one_table(run_pin, workdir):
   assert all(name in table.split() for name in names)
   places = ','.join(str(workdir / name) for name in ('base', 'ga', 'ga_pn'))
   assert hint.endswith(f'python launch/compare.py --runs={places}')
+
+
+def test_seeds_are_trained_apart_and_compared_by_their_means(run_pin, tmp_path):
+  for seed in (3, 5):
+    (tmp_path / f'seed{seed}').mkdir()
+    three_runs(tmp_path / f'seed{seed}', train__seed=seed)
+  ended = run_pin(f'--workdir={tmp_path}', '--seeds=3,5')
+  assert ended.code == 0 and ended.err == ''
+  places = {
+    name: [str(tmp_path / f'seed{seed}' / folder) for seed in (3, 5)]
+    for folder, name in pin.SYSTEMS.items()
+  }
+  *shown, hint = ended.out.splitlines()
+  assert shown == compare.run(places).splitlines()
+  assert hint.endswith('--runs=' + ','.join(map('+'.join, places.values())))
+  ended = run_pin(f'--workdir={tmp_path}', '--seeds=3,-5')
+  assert ended.code == 2 and "'-5' is no whole number" in ended.err
 
 
 def test_another_setting_for_the_same_runs_is_refused(run_pin, workdir):

@@ -31,3 +31,25 @@ def test_it_is_adam_as_published(beta2):
     mean, square = first / (1 - 0.9**count), second / (1 - beta2**count)
     expected = expected - 0.02 * mean / (np.sqrt(square) + 1e-8)
     np.testing.assert_allclose(params, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('decay', [1.0, 0.9])
+def test_a_rate_that_is_told_moves_as_one_of_the_settings(decay):
+  slopes = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+  told = optimizers.make(config_lib.TrainConfig(), decay, 2)
+  rates = 3e-4, 1e-2
+
+  @jax.jit
+  def step(slope, state, rate):
+    return told.update(slope, state, rate=rate)
+
+  for rate in rates:
+    own = optimizers.make(config_lib.TrainConfig(learning_rate=rate), decay, 2)
+    states = [told.init(slopes[0]), own.init(slopes[0])]
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+    move = jax.jit(own.update)
+    for slope in slopes:
+      moves, states[0] = step(slope, states[0], jnp.float32(rate))
+      expected, states[1] = move(slope, states[1])
+      np.testing.assert_array_equal(moves, expected)
+  assert step._cache_size() == 1

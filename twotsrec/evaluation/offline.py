@@ -252,7 +252,7 @@ def rules_of_histories(
   scores = passes * to_rank(experiment, 'test') * prepared.num_items
   if np.any(prepared.again) and (passes == 1 or scores <= _AFFORDABLE):
     made['seen_again'] = seen_again(experiment)
-  cheap = _can_afford_neighbors(experiment, passes)
+  cheap = can_afford_neighbors(experiment, passes)
   return _with_fitted(experiment, made, ['item_knn'] if cheap else [])
 
 
@@ -277,7 +277,7 @@ def left_out(
   return absent if len(absent) < len(usual) else []  # a recipe of other rules
 
 
-def _can_afford_neighbors(experiment, passes) -> bool:
+def can_afford_neighbors(experiment: contracts.Experiment, passes: int) -> bool:
   """Whether neighbors are fitted and ranked in about half a minute."""
   prepared = experiment.prepared
   counts = np.diff(np.asarray(prepared.user_offsets)).astype(np.float64)

@@ -381,6 +381,18 @@ def format_table(
   Parts, where all have them, stand below everybody. `reports` is {system: what
   `build` returned}, all on the same groups; `names` are metrics.
   """
+  return _aligned(*cells(reports, names))
+
+
+def cells(
+  reports: Mapping[str, Mapping[str, Any]], names: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+  """The two heads of `format_table`, and what is below them.
+
+  Returns:
+    The metrics, each over its first system and '' elsewhere; and rows, of which
+    the first has the systems.
+  """
   every = list(reports.values())
   leads = [
     [str(row['group']), f'{row["users"]:,}', _span(row)]
@@ -400,9 +412,9 @@ def format_table(
     top += [name] + [''] * (len(every) - 1)
   body = [head + list(reports) * len(names)]
   for lead, row in zip(leads, rows, strict=True):
-    values = [cells[name]['value'] for name in names for cells in row]
+    values = [of[name]['value'] for name in names for of in row]
     body.append(lead + ['-' if v is None else f'{v:.4f}' for v in values])
-  return _aligned(top, body)
+  return top, body
 
 
 def _span(row: Mapping[str, Any]) -> str:

@@ -39,9 +39,7 @@ def against(
     {'model', 'rule', 'difference', 'low', 'high', 'p'}}. A model stands ABOVE
     or BELOW a rule where the 95 % interval of its difference excludes 0.
   """
-  metrics = report_lib.default_names(evaluation.ks, ranked_only=True)
-  if 'label' in model:
-    metrics = ('auc', 'user_auc')
+  metrics = metrics_of(evaluation, 'label' in model)
   made: dict[str, Any] = {name: {} for name in rules}
   for by, number in (('group', num_groups), ('part', len(parts))):
     if not number or not rules:
@@ -62,6 +60,20 @@ def against(
       else:
         made[name]['parts'] = dict(zip(parts, rows, strict=True))
   return {'metric': metrics[0], 'metrics': list(metrics), 'rules': made}
+
+
+def metrics_of(
+  evaluation: config_lib.EvaluationConfig, labels: bool
+) -> tuple[str, ...]:
+  """What models and rules are compared by; the first decides.
+
+  Args:
+    evaluation: cut-offs.
+    labels: whether impressions are judged.
+  """
+  if labels:
+    return ('auc', 'user_auc')
+  return report_lib.default_names(evaluation.ks, ranked_only=True)
 
 
 def _row(one, row, metrics) -> dict[str, Any]:

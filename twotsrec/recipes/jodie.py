@@ -147,6 +147,7 @@ def make_parts(experiment: contracts.Experiment) -> phases.Parts:
     update=_update(experiment, source),
     keys=phases.keys_of(jax.random.key(config.train.seed)),
     judge=judge,
+    rate=config.train.learning_rate,
   )
   return phases.Parts(learner=learner, source=source, how=how)
 

@@ -153,6 +153,7 @@ def train(
     diagnose=expert_diagnostics.make_diagnose(
       config, system.model, system.behaviors
     ),
+    rate=config.train.learning_rate,
   )
   return summary.served(experiment, work.fit('', learner, source, how))
 

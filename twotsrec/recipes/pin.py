@@ -202,6 +202,8 @@ def how(
     judge=judge,
     diagnose=diagnose,
     by_group=by_group,
+    # Trunk and plugins have rates of their own.
+    rate=None if has_plugins(config) else config.train.learning_rate,
   )
 
 

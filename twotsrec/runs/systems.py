@@ -1,8 +1,9 @@
 """Base model, +GA and +GA+PN of one configuration: three runs (PIN Table 4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import concurrent.futures
 import contextlib
+import copy
 import pathlib
 import threading
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
+from twotsrec.recipes import pin
+from twotsrec.runs import compare
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import run
 
@@ -65,6 +68,56 @@ def train(
   if ahead:
     reports = {first: ahead.result(), **reports}
   return None if None in reports.values() else reports
+
+
+def named(reports: Mapping[str, Any]) -> dict[str, Any]:
+  """What stands in the directories, by the names of the systems in tables."""
+  return {pin.SYSTEMS[name]: report for name, report in reports.items()}
+
+
+def parse_seeds(given: Iterable[str]) -> tuple[int, ...]:
+  """Seeds as they are written in a flag, each once.
+
+  Raises:
+    types.UserError: one that is no whole number from 0.
+  """
+  given = list(given)
+  for seed in given:
+    if not seed.isdecimal():
+      raise types.UserError(
+        f'--seeds: {seed!r} is no whole number from 0; write 0,1,2'
+      )
+  return tuple(dict.fromkeys(map(int, given)))
+
+
+def compared(
+  config: config_lib.Config,
+  workdir: str,
+  seeds: Sequence[int],
+  *how: Any,
+) -> str | None:
+  """Trains all three with every seed and compares the means over the seeds.
+
+  Args:
+    config: of all runs but for `train.seed`.
+    workdir: the runs of a seed are in its folder `seed0` and so on.
+    seeds: from 0.
+    *how: as `train` takes it: should_stop, quiet, beside.
+  Returns:
+    Paired differences to the base, as text; None if it was stopped.
+  """
+  runs: dict[str, list[str]] = {}
+  for seed in seeds:
+    own, place = copy.deepcopy(config), pathlib.Path(workdir) / f'seed{seed}'
+    own.train.seed = seed
+    reports = train(own, str(place), *how)
+    if reports is None:
+      return None
+    for name in reports:
+      runs.setdefault(name, []).append(str(place / name))
+  again = ','.join('+'.join(places) for places in runs.values())
+  text = compare.run(named(runs))
+  return f'{text}\nthe same: python launch/compare.py --runs={again}'
 
 
 def _verify(systems, workdir):

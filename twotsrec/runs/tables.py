@@ -1,14 +1,18 @@
 """Tables by activeness group: of one run, or of several side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import csv
 import dataclasses
-from typing import Any
+import io
+import pathlib
+from typing import Any, NamedTuple
 
 from twotsrec import metrics as metrics_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import routing as routing_lib
 from twotsrec.evaluation import behaviors
+from twotsrec.evaluation import comparison
 from twotsrec.evaluation import lists
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import online_report
@@ -18,7 +22,35 @@ from twotsrec.evaluation import report_notes
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports as reports_lib
 from twotsrec.runs import verdict
+from twotsrec.training import files
 from twotsrec.training import run_directory
+
+_SUFFIXES = ('.json', '.md', '.csv')
+_OF_VALUE = ('value', 'low', 'high', 'count')
+
+
+class Evaluated(NamedTuple):
+  """Systems ranked again on one split.
+
+  Attributes:
+    split: 'validation' or 'test'.
+    systems: {name: part of a report}, rules first.
+    protocols: {name of a run: its protocol}.
+    metrics: columns of the table.
+    notes: lines below the table.
+  """
+
+  split: str
+  systems: dict[str, dict[str, Any]]
+  protocols: dict[str, dict[str, Any]]
+  metrics: tuple[str, ...]
+  notes: list[str]
+
+  @property
+  def text(self) -> str:
+    """The table for people."""
+    table = report_lib.format_table(self.systems, self.metrics)
+    return '\n'.join([table, *self.notes])
 
 
 def of_report(report: dict[str, Any]) -> str:
@@ -132,14 +164,19 @@ def _online(reports):
   ]
 
 
-def side_by_side(
+def side_by_side(*asked: Any, **named: Any) -> str:
+  """The text of what `evaluated` returns."""
+  return evaluated(*asked, **named).text
+
+
+def evaluated(
   workdirs: Sequence[str],
   names: Sequence[str],
   split: str,
   metrics: Sequence[str],
   quiet: bool = False,
   routing: str = '',
-) -> str:
+) -> Evaluated:
   """Evaluates finished runs again, in one table with the baselines.
 
   Args:
@@ -192,7 +229,57 @@ def side_by_side(
       ranked = reports_lib.evaluate(experiment, ranker, split, hidden)
       parts[system] = ranked.part
   about = f'{split}, {_ranking(protocols[names[0]])}'
-  return '\n'.join(_lines(parts, metrics, about, protocols))
+  columns = _columns(parts, metrics, protocols)
+  notes = _notes(parts, about, protocols)
+  return Evaluated(split, parts, protocols, columns, notes)
+
+
+def check_out(out: str) -> None:
+  """Refuses a file that `write` has no form for."""
+  if out and pathlib.Path(out).suffix not in _SUFFIXES:
+    raise types.UserError(f'--out={out} must end in {", ".join(_SUFFIXES)}')
+
+
+def write(found: Evaluated, out: str) -> None:
+  """Writes numbers (.json, .csv with a row per value) or the table (.md)."""
+  check_out(out)
+  suffix = pathlib.Path(out).suffix
+  if suffix == '.json':
+    files.write_json(out, found._asdict())
+    return
+  text = _markdown(found) if suffix == '.md' else _csv(found)
+  with files.explained(out, 'write'), files.replacing(out) as file:
+    file.write(text.encode())
+
+
+def _markdown(found) -> str:
+  top, body = report_lib.cells(found.systems, found.metrics)
+  metric, head = '', []
+  for above, name in zip(top, body[0], strict=True):
+    metric = above or metric
+    head.append(f'{metric} {name}'.strip())
+  table = comparison.piped([head, *body[1:]])
+  return '\n\n'.join([table, *map(comparison.escaped, found.notes)]) + '\n'
+
+
+def _csv(found) -> str:
+  rows = io.StringIO()
+  writer = csv.writer(rows, lineterminator='\n')
+  writer.writerow(['system', 'of', 'users', 'metric', *_OF_VALUE])
+  for system, part in found.systems.items():
+    for name, row in _rows(part):
+      for metric in found.metrics:
+        values = [row[metric][column] for column in _OF_VALUE]
+        writer.writerow([system, name, row.get('users'), metric, *values])
+  return rows.getvalue()
+
+
+def _rows(part) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Groups, everybody and parts of a report, by name."""
+  yield from ((f'group {row["group"]}', row) for row in part['groups'])
+  users = sum(row['users'] for row in part['groups'])
+  yield 'all', part['overall'] | {'users': users}
+  yield from ((row['name'], row) for row in part.get('parts', ()))
 
 
 def _check_differ(names):
@@ -214,16 +301,29 @@ def _identity(experiment):
 
 def _lines(parts, metrics, about, protocols) -> list[str]:
   """The table, a line about the ranking, and notes."""
+  columns = _columns(parts, metrics, protocols)
+  table = report_lib.format_table(parts, columns)
+  return [table, *_notes(parts, about, protocols)]
+
+
+def _columns(parts, metrics, protocols) -> tuple[str, ...]:
+  """The metrics that were asked for, or those that fit the data."""
   one, protocol = next(iter(parts.values())), next(iter(protocols.values()))
-  if not metrics:
-    # With behaviors three rules stand beside a model, and COPF reports no AUC;
-    # the queries of 2TS share no scale, so there is none to pool.
-    auc = one['overall']['auc']['value']
-    ranked_only = 'behaviors' in protocol or auc is None
-    metrics = report_lib.default_names(protocol['ks'], ranked_only)
-    if report_lib.LOG_LOSS in one['overall']:
-      metrics = report_lib.OF_LABELS
-  lines = [report_lib.format_table(parts, metrics), about]
+  if metrics:
+    return tuple(metrics)
+  if report_lib.LOG_LOSS in one['overall']:
+    return report_lib.OF_LABELS
+  # With behaviors three rules stand beside a model, and COPF reports no AUC;
+  # the queries of 2TS share no scale, so there is none to pool.
+  auc = one['overall']['auc']['value']
+  ranked_only = 'behaviors' in protocol or auc is None
+  return report_lib.default_names(protocol['ks'], ranked_only)
+
+
+def _notes(parts, about, protocols) -> list[str]:
+  """A line about the ranking, and what limits it."""
+  one, protocol = next(iter(parts.values())), next(iter(protocols.values()))
+  lines = [about]
   if one.get('parts'):
     lines.append(_legend([part['name'] for part in one['parts']], protocol))
   chosen = 'candidate_lists' not in protocol  # 2TS has its own candidates

@@ -215,6 +215,7 @@ def _make_tell(phase, quiet, then):
 def _call(runner, phase, live, plan, epoch, start, stop):
   """`runner` on the steps [start, stop) of a plan."""
   bounds = (jnp.asarray(bound, jnp.int32) for bound in (start, stop))
+  rate = phase.how.rate
   return runner(
     live.train,
     live.totals,
@@ -223,6 +224,7 @@ def _call(runner, phase, live, plan, epoch, start, stop):
     plan,
     phase.how.keys.negatives(epoch),
     *bounds,
+    None if rate is None else jnp.asarray(rate, jnp.float32),
   )
 
 

@@ -187,8 +187,8 @@ def _row_mover(config) -> steps.Mover:
     tables = {k: by_row.init(table) for k, table in params.tables.items()}
     return {'rows': tables, 'net': dense.init(params.net)}
 
-  def update(params, state, grads, batch, counts):
-    del counts
+  def update(params, state, grads, batch, counts, rate):
+    del counts, rate  # of stage 1, which is compiled with its own
     ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
     tables, moments = {}, {}
     for entity, table in params.tables.items():

@@ -1,27 +1,46 @@
 """Optimizers, all from optax."""
 
+import jax
 import optax
 
 from twotsrec import config as config_lib
+from twotsrec import types
 
 
 def make(
   config: config_lib.TrainConfig, decay_rate: float = 1.0, every: int = 1
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """Adam over all parameters, tables included (PIN sec. 4.1.4).
 
   Moments of rows a batch does not touch decay too: the dense semantics of the
-  papers.
+  papers. An update may be told its `rate`, f32[], in place of the one of the
+  settings: then one compiled program serves every rate.
 
   Args:
     config: rate and momentum.
     decay_rate: factor of the rate, every so many steps; 1 keeps it.
     every: steps.
   """
-  rate = config.learning_rate
-  if decay_rate != 1.0:
-    rate = optax.exponential_decay(rate, every, decay_rate, staircase=True)
-  return optax.adam(rate, b1=0.9, b2=config.beta2, eps=1e-8)
+
+  def adam(rate):
+    if decay_rate != 1.0:
+      rate = optax.exponential_decay(rate, every, decay_rate, staircase=True)
+    return optax.adam(rate, b1=0.9, b2=config.beta2, eps=1e-8)
+
+  def update(
+    updates: types.PyTree,
+    state: types.PyTree,
+    params: types.PyTree = None,
+    *,
+    rate: jax.Array | None = None,
+    **extra,
+  ):
+    del extra
+    own = adam(config.learning_rate if rate is None else rate)
+    return own.update(updates, state, params)
+
+  init = adam(config.learning_rate).init
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def clipped(rate: float, norm: float) -> optax.GradientTransformation:

@@ -40,6 +40,8 @@ class How(NamedTuple):
     by_group: params -> what to keep of them for each group, where every group
       takes its own best epoch; None takes one epoch for all.
     snapshots: epochs, from 1, after which the parameters are saved for good.
+    rate: learning rate that updates are told, so that phases that differ in it
+      share a compiled program; None leaves it to the update.
   """
 
   train: config_lib.TrainConfig
@@ -49,6 +51,7 @@ class How(NamedTuple):
   diagnose: Callable[..., dict[str, Any]] | None = None
   by_group: Callable[[Any], Sequence[Any]] | None = None
   snapshots: tuple[int, ...] = ()
+  rate: float | None = None
 
 
 class Parts(NamedTuple):

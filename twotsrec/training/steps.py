@@ -276,7 +276,8 @@ class Mover(NamedTuple):
 
   Attributes:
     init: params -> state.
-    update: (params, state, grads, batch, counts f32[G]) -> (params, state).
+    update: (params, state, grads, batch, counts f32[G], rate) -> (params,
+      state); `rate` is what `make_runner` was told, or None.
   """
 
   init: Callable[[Any], Any]
@@ -284,12 +285,13 @@ class Mover(NamedTuple):
 
 
 def of_optax(optimizer: optax.GradientTransformation) -> Mover:
-  """Any optimizer of optax; it is told `counts=` if it takes that."""
+  """Any optimizer of optax, told `counts=` and `rate=` if it takes them."""
   optimizer = optax.with_extra_args_support(optimizer)
 
-  def update(params, state, grads, batch, counts):
+  def update(params, state, grads, batch, counts, rate):
     del batch
-    moves, state = optimizer.update(grads, state, params, counts=counts)
+    told = {'counts': counts, 'rate': rate}
+    moves, state = optimizer.update(grads, state, params, **told)
     return optax.apply_updates(params, moves), state
 
   return Mover(optimizer.init, update)
@@ -300,7 +302,7 @@ def make_step(
   optimizer: optax.GradientTransformation | Mover,
   post: Callable[..., Any] | None = None,
 ) -> Callable[..., tuple[TrainState, Totals]]:
-  """(state, totals, context, batch) -> (state, totals): one update.
+  """(state, totals, context, batch, rate=None) -> (state, totals): one update.
 
   Args:
     gradient: from `make_gradient` or another method.
@@ -309,13 +311,13 @@ def make_step(
   """
   mover = optimizer if isinstance(optimizer, Mover) else of_optax(optimizer)
 
-  def step(state, totals, context, batch):
+  def step(state, totals, context, batch, rate=None):
     key = jax.random.fold_in(state.key, state.step)
     grads, aggregator_state, losses, counts = gradient(
       state.params, context, batch, state.aggregator_state, key
     )
     params, opt_state = mover.update(
-      state.params, state.opt_state, grads, batch, counts
+      state.params, state.opt_state, grads, batch, counts, rate
     )
     if post is not None:
       aggregator_state = post(params, context, batch, aggregator_state, key)
@@ -341,21 +343,24 @@ def make_runner(
 ) -> Callable[..., tuple[TrainState, Totals]]:
   """Compiles many steps into one call; old state and totals are donated.
 
-  The result is (state, totals, context, feed, plan, key, start, stop) ->
-  (state, totals), making the updates of plan[start:stop]. A `lax.scan` of the
-  plan with a length known only at run time: the host may stop anywhere, for a
-  checkpoint or a signal, without compiling again and without a changed bit.
+  The result is (state, totals, context, feed, plan, key, start, stop,
+  rate=None) -> (state, totals), making the updates of plan[start:stop]. A
+  `lax.scan` of the plan with a length known only at run time: the host may stop
+  anywhere, for a checkpoint or a signal, without compiling again and without a
+  changed bit. A learning rate that is told is an argument as well.
 
   Args:
     step: from `make_step`.
     batch_of: (feed, examples, key) -> Batch; `examples` is a row of the plan.
   """
 
-  def run(state, totals, context, feed, plan, key, start, stop):
+  def run(state, totals, context, feed, plan, key, start, stop, rate=None):
+    told = () if rate is None else (rate,)
+
     def body(carry):
       index, state, totals = carry
       batch = batch_of(feed, plan[index], key)
-      return (index + 1, *step(state, totals, context, batch))
+      return (index + 1, *step(state, totals, context, batch, *told))
 
     def going(carry):
       index, _, totals = carry
