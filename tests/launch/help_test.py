@@ -17,9 +17,8 @@ from twotsrec.data import raw
 LAUNCH = pathlib.Path(__file__).resolve().parents[2] / 'launch'
 STUDIES = tuple(f'reproduce/{name}' for name in papers.NAMES)
 COMPILING = (
-  'advise', 'evaluate', 'export', 'online', 'pin', 'recommend', 'serve', 'sweep',
-  'train',
-  'benchmarks/run', *STUDIES,
+  'advise', 'evaluate', 'export', 'online', 'pin', 'recommend', 'serve',
+  'sweep', 'train', 'benchmarks/run', *STUDIES,
 )  # fmt: skip
 CHECKING = ('document_settings', 'reproduce/render')  # write into the code
 SCRIPTS = ('compare', 'prepare', 'report', *COMPILING, *CHECKING)
