@@ -51,7 +51,7 @@ def running(*takes: asking.Take, **limits) -> Iterator[Any]:
   name = ''
   try:
     for take in takes:
-      name = worker.submit(take).result()
+      name = worker.result(take)
     yield app_lib.make(
       worker.submit,
       limits_lib.Limits(**limits),

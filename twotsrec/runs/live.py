@@ -187,7 +187,7 @@ def lists(
   live: Live,
   users: Sequence[Any],
   k: int,
-  allowed: np.ndarray,
+  allowed: np.ndarray | None,
   rules: list_rules.Rules,
   exclude_seen: bool,
 ) -> requests_lib.Chunk:
@@ -199,7 +199,7 @@ def lists(
     live: the store.
     users: external ids [n].
     k: items of a list.
-    allowed: bool[I + 1], items that may be in a list.
+    allowed: bool[I + 1], items that may be in a list; None for all.
     rules: of the lists.
     exclude_seen: leave out what the run and the stored events say a user has.
   """
@@ -225,7 +225,7 @@ def lists(
     user=np.arange(len(names)),
     touched=owned,
   )
-  most = int(np.sum(allowed))
+  most = service.num_items if allowed is None else int(np.sum(allowed))
   (chunk,) = list_rules.lists(top, [request], k, most, rules)
   return requests_lib.Chunk(*(leaf[back] for leaf in chunk))
 

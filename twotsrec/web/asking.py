@@ -12,7 +12,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.runs import live as live_lib
-from twotsrec.serving import answers
+from twotsrec.serving import answers as answers_lib
 from twotsrec.serving import list_rules
 from twotsrec.web import bodies
 
@@ -29,7 +29,7 @@ class Model(NamedTuple):
   """
 
   name: str
-  answers: answers.Answers
+  answers: answers_lib.Answers
   category: np.ndarray | None = None
   live: live_lib.Live | None = None
   close: Callable[[], None] = lambda: None
@@ -62,8 +62,11 @@ def make() -> tuple[Callable[[Sequence[Any]], list[Any]], Callable[[], None]]:
         except types.UserError as error:  # the model until now goes on
           results[at] = error
     asked = [at for at, job in enumerate(jobs) if not isinstance(job, Take)]
-    if asked and model is None:
-      raise RuntimeError('the first job has to bring a model')
+    if model is None:
+      return [
+        result or RuntimeError('no job has brought a model')
+        for result in results
+      ]
     for group in _groups(jobs, asked):
       answered = _answered(model, [jobs[at] for at in group])
       for at, result in zip(group, answered, strict=True):
@@ -94,7 +97,7 @@ def _key(job, at) -> tuple:
   return 'lists', job.users is None, shared
 
 
-def _answered(model, jobs) -> list[Any]:
+def _answered(model: Model, jobs) -> list[Any]:
   """Answers of one group, an exception for each that has none."""
   if isinstance(jobs[0], bodies.Events):
     return _play(model, jobs)
@@ -112,7 +115,7 @@ def _answered(model, jobs) -> list[Any]:
   return [result for job in jobs for result in _answered(model, [job])]
 
 
-def _recommend(model, jobs) -> list[bodies.Lists]:
+def _recommend(model: Model, jobs) -> list[bodies.Lists]:
   """Lists for all of several requests at once."""
   first = jobs[0]
   if (first.users is None) == (first.histories is None):
@@ -141,7 +144,7 @@ def _recommend(model, jobs) -> list[bodies.Lists]:
   ]
 
 
-def _of_histories(model, asked, histories) -> list[answers.List]:
+def _of_histories(model: Model, asked, histories) -> list[answers_lib.List]:
   if not histories:
     return []
   return model.answers.recommend(
@@ -153,14 +156,17 @@ def _of_histories(model, asked, histories) -> list[answers.List]:
   )
 
 
-def _of_users(model, asked, users) -> tuple[list[answers.List], list[str]]:
+def _of_users(
+  model: Model, asked, users
+) -> tuple[list[answers_lib.List], list[str]]:
   """Lists, and where each is from."""
   if not users:
     return [], []
   rules = _rules(model, asked)
   options = {'k': asked.k, 'items': asked.items, 'exclude': asked.exclude}
   if model.live is not None:
-    return _of_states(model, asked, users, rules), ['model'] * len(users)
+    lists = _of_states(model, model.live, asked, users)
+    return lists, ['model'] * len(users)
   knows = model.answers.knows(users)
   if not asked.popular:
     for at in np.flatnonzero(~knows)[:1]:
@@ -169,40 +175,32 @@ def _of_users(model, asked, users) -> tuple[list[answers.List], list[str]]:
         ' histories, or pass popular=true for what is popular'
       )
   known = [user for user, is_known in zip(users, knows) if is_known]
-  lists = iter(
-    model.answers.recommend(users=known, rules=rules, **options)
-    if known
-    else []
-  )
-  popular = None
-  if not np.all(knows):
-    popular = model.answers.popular(rules=rules, **options)
+  lists: list[answers_lib.List] = []
+  if known:
+    lists = model.answers.recommend(users=known, rules=rules, **options)
+  if len(known) == len(users):
+    return lists, ['model'] * len(users)
+  popular, left = model.answers.popular(rules=rules, **options), iter(lists)
   return (
-    [next(lists) if is_known else popular for is_known in knows],
+    [next(left) if is_known else popular for is_known in knows],
     ['model' if is_known else 'popular' for is_known in knows],
   )
 
 
-def _of_states(model, asked, users, rules) -> list[answers.List]:
+def _of_states(model: Model, live, asked, users) -> list[answers_lib.List]:
   """Lists of users by their states as they are now."""
   people = model.answers.people
-  every = model.answers.rules(items=asked.items, exclude=asked.exclude)
-  exclude = rules.exclude_seen
-  chunk = live_lib.lists(
-    model.live,
-    users,
-    asked.k,
-    every.allowed,
-    rules,
-    people.exclude_seen if exclude is None else exclude,
-  )
+  rules, exclude = _rules(model, asked), asked.exclude_seen
+  chosen = model.answers.rules(items=asked.items, exclude=asked.exclude)
+  exclude = people.exclude_seen if exclude is None else exclude
+  chunk = live_lib.lists(live, users, asked.k, chosen.allowed, rules, exclude)
   return [
-    answers.List(people.item_ids[ids[ids > 0] - 1], scores[ids > 0])
+    answers_lib.List(people.item_ids[ids[ids > 0] - 1], scores[ids > 0])
     for ids, scores in zip(*chunk, strict=True)
   ]
 
 
-def _rules(model, asked) -> list_rules.Rules:
+def _rules(model: Model, asked) -> list_rules.Rules:
   """Rules of a request; categories are those that the service was given."""
   if asked.at_most and model.category is None:
     raise types.UserError(
@@ -219,7 +217,7 @@ def _rules(model, asked) -> list_rules.Rules:
   )
 
 
-def _similar(model, jobs) -> list[bodies.Lists]:
+def _similar(model: Model, jobs) -> list[bodies.Lists]:
   (asked,) = jobs
   found = model.answers.similar(
     asked.items, k=asked.k, among=asked.among, exclude=asked.exclude
@@ -235,7 +233,7 @@ def _similar(model, jobs) -> list[bodies.Lists]:
   return [bodies.Lists(model=model.name, lists=lists)]
 
 
-def _scores(model, jobs) -> list[bodies.Scored]:
+def _scores(model: Model, jobs) -> list[bodies.Scored]:
   (asked,) = jobs
   if (asked.user is None) == (asked.history is None):
     raise types.UserError('give user or history: one of them, and not both')
@@ -243,7 +241,7 @@ def _scores(model, jobs) -> list[bodies.Scored]:
   return [bodies.Scored(model=model.name, scores=scores.tolist())]
 
 
-def _play(model, jobs) -> list[Any]:
+def _play(model: Model, jobs) -> list[Any]:
   """Stores events of all requests at once, then says so."""
   if model.live is None:
     error = types.UserError(

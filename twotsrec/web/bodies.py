@@ -95,7 +95,7 @@ class List(pydantic.BaseModel):
   items: list[Id]
   scores: list[float]
   source: str = pydantic.Field(
-    'model', description='model, or popular for an unknown user.'
+    default='model', description='model, or popular for an unknown user.'
   )
 
 

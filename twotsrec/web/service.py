@@ -45,7 +45,7 @@ def running(
 
   def put(take):
     nonlocal name
-    name = worker.submit(take).result()
+    name = worker.result(take)
     counted.loads.inc()
 
   end = lambda: None

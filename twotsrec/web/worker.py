@@ -21,10 +21,12 @@ class Worker(NamedTuple):
   Attributes:
     submit: (job) -> a future of its result, None where too much waits; raises
       RuntimeError after `stop`.
+    result: (job) -> its result, however much waits before it.
     stop: () -> None; ends the thread after the jobs that wait.
   """
 
   submit: Callable[[Any], futures.Future | None]
+  result: Callable[[Any], Any]
   stop: Callable[[], None]
 
 
@@ -46,15 +48,18 @@ def start(
   jobs: queue.Queue = queue.Queue(waiting)
   stopped = threading.Event()
 
-  def submit(job):
+  def put(job, wait):
     if stopped.is_set():
       raise RuntimeError('the worker has been stopped')
     future: futures.Future = futures.Future()
+    jobs.put((job, future), block=wait)
+    return future
+
+  def submit(job):
     try:
-      jobs.put_nowait((job, future))
+      return put(job, wait=False)
     except queue.Full:
       return None
-    return future
 
   model = futures.ThreadPoolExecutor(1, 'model')
 
@@ -74,7 +79,9 @@ def start(
     jobs.put(None)  # wakes a thread that waits
     thread.join()
 
-  return Worker(submit=submit, stop=stop)
+  return Worker(
+    submit=submit, result=lambda job: put(job, wait=True).result(), stop=stop
+  )
 
 
 def _taken(jobs, together) -> list[tuple[Any, futures.Future]]:
