@@ -267,8 +267,8 @@ def _exported(function, arguments, platforms=None) -> export.Exported:
     why = str(error).splitlines()[0].partition('. ')[0]
     raise types.UserError(
       f'a program of this model cannot be exported ({why}); use'
-      ' twotsrec.serving.open for the run, or in a model of your own write x.shape[0] in'
-      ' place of len(x)'
+      ' twotsrec.serving.open for the run, or in a model of your own write'
+      ' x.shape[0] in place of len(x)'
     ) from error
 
 
