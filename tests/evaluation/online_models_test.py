@@ -142,7 +142,8 @@ def test_vectors_of_a_graph_stand_still_while_events_arrive():
   assert np.all(rows['better'] <= not_below)
   assert not rows['movement'].any()
   users, events = np.unique(rows['user'], return_counts=True)
-  assert events.max() > 3 and np.mean(above == not_below) > 0.9
+  # Most events have no item whose score is as good as theirs.
+  assert events.max() > 3 and np.mean(above == not_below) > 0.6
 
 
 def _history(data, event, user):

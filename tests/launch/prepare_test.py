@@ -48,8 +48,9 @@ def test_a_table_is_prepared_and_reported(tmp_path):
   assert (done.code, done.err) == (0, '')
   assert 'users            5' in done.out
   assert f'prepared data in {out}' in done.out
-  last = done.out.splitlines()[-1]
-  assert f'configs/own.py --config.data.prepared={out} ' in last
+  train, which = done.out.splitlines()[-2:]
+  assert f'configs/own.py --config.data.prepared={out} ' in train
+  assert which.endswith(f'launch/advise.py --data={out} --num_groups=2')
   assert prepared.load(str(out), verify=True).num_events == 20
 
 

@@ -10,7 +10,7 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
   out = f'--out={tmp_path / "out.json"}'
   for flags, message in (
     (['--suite=aggregators'], '--out is missing'),
-    ([out, '--suite=aggregator'], 'train|aggregators|graph'),
+    ([out, '--suite=aggregator'], 'train|peers|aggregators|graph'),
     ([out, '--suite=aggregators', '--only=pcgard'], 'known: joint, backdoor'),
     ([out, '--suite=aggregators', '--steps=0'], '--steps'),
     ([out, '--suite=aggregators', '--repeats=0'], '--repeats'),
