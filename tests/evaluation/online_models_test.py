@@ -54,7 +54,7 @@ _SAGE = {
     for path, value in presets.BASELINES['gcmc_sage'].items()
   },
   'behavior__weights': (1.0,),
-  'model__width': 4,
+  'model__width': 8,  # of 4 so many may be cut to 0 that items are alike
   'train__batch_size': 64,
   'train__select_metric': 'mrr',
 }
@@ -142,8 +142,7 @@ def test_vectors_of_a_graph_stand_still_while_events_arrive():
   assert np.all(rows['better'] <= not_below)
   assert not rows['movement'].any()
   users, events = np.unique(rows['user'], return_counts=True)
-  # Most events have no item whose score is as good as theirs.
-  assert events.max() > 3 and np.mean(above == not_below) > 0.6
+  assert events.max() > 3 and np.mean(above == not_below) > 0.9
 
 
 def _history(data, event, user):

@@ -83,7 +83,11 @@ def score(model, params, encoded, ids):
 
 
 def _scores(model, params, route):
-  encoded = encode(model, params, route)
+  # A hidden item is appended for a model that fills them in; with an item less
+  # all read seven positions. Eight are added up in another order by processors
+  # that add eight numbers at once, where examples have plugins of their own.
+  history = examples.HISTORY[:, : -1 if model.cloze else None]
+  encoded = encode(model, params, route, history=history)
   ids = {'own': examples.CANDIDATES, 'shared': SHARED}
   if model.stages is not None:  # a trunk
     ids['repeated'] = REPEATED
