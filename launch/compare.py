@@ -17,21 +17,10 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 import cli
+import system_flags
 
-_RUNS = flags.DEFINE_list(
-  'runs',
-  None,
-  "Run directories, the reference first; '+' joins seeds, DIR:RULE is a rule"
-  ' beside a run.',
-)
-_NAMES = flags.DEFINE_list('names', [], 'Names of the systems in the table.')
-_METRICS = flags.DEFINE_list(
-  'metrics', [], 'What to compare; default: AUCs, HR and NDCG at 10.'
-)
-_RESAMPLES = flags.DEFINE_integer(
-  'resamples', 10_000, 'Of users, for intervals and p-values.'
-)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
+_OF = system_flags.define()
+flags.adopt_module_key_flags(system_flags)
 _BY = flags.DEFINE_enum(
   'by', 'groups', ['groups', 'parts'], 'Rows of the table.'
 )
@@ -51,13 +40,13 @@ def main() -> int:
   from twotsrec.runs import compare
 
   if _TABLE.value:
-    return _show_table(compare.systems(cli.required(_RUNS), _NAMES.value))
+    return _show_table(_OF.systems())
   print(
     compare.run(
-      compare.systems(cli.required(_RUNS), _NAMES.value),
-      _METRICS.value,
-      _RESAMPLES.value,
-      _SEED.value,
+      _OF.systems(),
+      _OF.metrics.value,
+      _OF.resamples.value,
+      _OF.seed.value,
       _BY.value,
       _OUT.value,
     )
@@ -74,7 +63,7 @@ def _show_table(systems: Mapping[str, Sequence[str]]) -> int:
   cli.refuse_unread('with --table; leave it out', ['resamples', 'seed', 'by'])
   kind = formats.kind_of(_OUT.value) if _OUT.value else ''
   beside = tables.with_rules(compare.opened(systems))
-  made = [tables.results(beside, _METRICS.value)]
+  made = [tables.results(beside, _OF.metrics.value)]
   if kind:
     formats.write(made, _OUT.value, kind)
   print(formats.text(made))

@@ -17,24 +17,13 @@ import sys
 from absl import flags
 
 import cli
+import system_flags
 
-_RUNS = flags.DEFINE_list(
-  'runs',
-  None,
-  "Directories of finished runs; '+' joins seeds, DIR:RULE is a rule beside a"
-  ' run.',
-)
-_NAMES = flags.DEFINE_list('names', [], 'Of the systems; default: directories.')
+_OF = system_flags.define()
+flags.adopt_module_key_flags(system_flags)
 _BASE = flags.DEFINE_string(
   'base', '', 'Name of the system others are compared with; default: the first.'
 )
-_METRICS = flags.DEFINE_list(
-  'metrics', [], 'What to show; default: AUCs, HR and NDCG at 10.'
-)
-_RESAMPLES = flags.DEFINE_integer(
-  'resamples', 10_000, 'Of users, for intervals of differences.'
-)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the resampling.', lower_bound=0)
 _FORMAT = flags.DEFINE_enum(
   'format', 'html', ['html', 'md', 'tex', 'csv'], 'The page, or tables alone.'
 )
@@ -46,15 +35,14 @@ def main() -> int:
   from twotsrec.report import content
   from twotsrec.report import formats
   from twotsrec.report import page
-  from twotsrec.runs import compare
 
   out = cli.required(_OUT)
   request = content.Request(
-    systems=compare.systems(cli.required(_RUNS), _NAMES.value),
+    systems=_OF.systems(),
     base=_BASE.value,
-    metrics=tuple(_METRICS.value),
-    resamples=_RESAMPLES.value,
-    seed=_SEED.value,
+    metrics=tuple(_OF.metrics.value),
+    resamples=_OF.resamples.value,
+    seed=_OF.seed.value,
     command=('python', 'launch/report.py', *sys.argv[1:]),
   )
   read = content.read(request)

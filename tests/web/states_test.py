@@ -107,6 +107,25 @@ def test_clients_at_once_are_stored_as_one_after_the_other(tmp_path):
     _same(_lists(app, users[:5]), _expected(users[:5], log))
 
 
+def test_each_client_is_told_of_its_own_events(tmp_path):
+  items = kinds.loaded('2ts').people.item_ids.tolist()
+  new = _event('somebody', items[0], _LATER, id='first')
+  requests = [
+    ('/events', {'events': [new]}),
+    ('/events', {'events': [new, _event(54321, items[1], _LATER, id='x')]}),
+    ('/events', {'events': [_event('somebody', 10**9, _LATER + 1)]}),
+  ]
+  path = str(tmp_path / 'states.db')
+  with serviced.running(serviced.with_states('2ts', path)) as app:
+    told = [one.json() for one in serviced.post(app, *requests)]
+  names = ('accepted', 'repeated', 'new_users', 'unknown_items')
+  assert [tuple(one[name] for name in names) for one in told] == [
+    (1, 0, 1, 0),
+    (1, 1, 1, 0),
+    (1, 0, 0, 1),
+  ]
+
+
 def test_texts_are_the_numbers_that_they_write(tmp_path):
   people = kinds.loaded('2ts').people
   user, item = people.user_ids[0].item(), people.item_ids[3].item()

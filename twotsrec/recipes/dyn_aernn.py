@@ -121,14 +121,6 @@ def _others(rng, is_edge, number):
   return user[free], item[free]
 
 
-def train(
-  experiment: contracts.Experiment, work: contracts.Work
-) -> contracts.Served:
-  """One phase."""
-  trained = work.fit('', *make_parts(experiment))
-  return summary.served(experiment, trained)
-
-
 def make_parts(experiment: contracts.Experiment) -> phases.Parts:
   """What learns, the nodes and times of its steps, and how."""
   config, options = experiment.config, experiment.config.dyn_aernn
@@ -217,7 +209,7 @@ def ranker(
 RECIPE = contracts.Recipe(
   check=check,
   build=build,
-  train=train,
+  train=summary.of_one_phase(make_parts),
   template=template,
   rank=offline.rank,
   ranker=ranker,

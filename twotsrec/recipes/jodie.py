@@ -104,14 +104,6 @@ def build(experiment: contracts.Experiment) -> contracts.Experiment:
   return experiment._replace(system=system)
 
 
-def train(
-  experiment: contracts.Experiment, work: contracts.Work
-) -> contracts.Served:
-  """One phase."""
-  trained = work.fit('', *make_parts(experiment))
-  return summary.served(experiment, trained)
-
-
 def make_parts(experiment: contracts.Experiment) -> phases.Parts:
   """What learns, the spans of its events, and how.
 
@@ -261,7 +253,7 @@ def protocol(experiment: contracts.Experiment, split: str) -> dict[str, Any]:
 RECIPE = contracts.Recipe(
   check=check,
   build=build,
-  train=train,
+  train=summary.of_one_phase(make_parts),
   template=template,
   rank=rank,
   ranker=ranker,

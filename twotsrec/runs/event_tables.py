@@ -1,6 +1,6 @@
 """Tables of new events, in the order in which they happened."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -133,6 +133,29 @@ def none_of(prepared: prepared_lib.Prepared, ids: np.ndarray) -> Events:
     lines=nothing,
     path='',
   )
+
+
+def join(parts: Sequence[Events]) -> tuple[Events, np.ndarray]:
+  """Events of several tables as one, those of earlier tables first.
+
+  Args:
+    parts: one or more, all with times or all without.
+  Returns:
+    The events by user, and the table of each, i64[N].
+  """
+  named = np.concatenate([part.ids[part.row] for part in parts])
+  ids, row = np.unique(named, return_inverse=True)
+  order = np.argsort(row, kind='stable')
+  user = np.empty(len(ids), np.int32)
+  user[row] = np.concatenate([part.user[part.row] for part in parts])
+  source = np.repeat(np.arange(len(parts)), [len(p.items) for p in parts])
+  together = {
+    name: np.concatenate([getattr(part, name) for part in parts])[order]
+    for name in _BY_EVENT
+  }
+  offsets = np.searchsorted(row[order], np.arange(len(ids) + 1))
+  joined = parts[0]._replace(ids=ids, user=user, offsets=offsets, **together)
+  return joined, source[order]
 
 
 def without(events: Events, gone: np.ndarray) -> Events:

@@ -92,8 +92,23 @@ def play(
   Returns:
     What became of the events of each client, or why they are refused.
   """
+  results: list[Any] = [None] * len(parts)
+  sound: dict[int, event_tables.Events] = {}
   with state_store.writing(live.store):
-    return [_play(live, part) for part in parts]
+    for number, part in enumerate(parts):
+      try:
+        sound[number], refused = _read(live, part)
+        results[number] = online_batches.Played(refused=refused)
+      except types.UserError as error:
+        results[number] = error
+    if sound:
+      played = online_batches.play_parts(
+        live.store, live.prepared, [*sound.values()], live.rules
+      )
+      for number, one in zip(sound, played, strict=True):
+        both = [results[number], one]
+        results[number] = online_batches.together(both)
+  return results
 
 
 def carry(old: Live, new: Live) -> None:
@@ -135,16 +150,11 @@ def carry(old: Live, new: Live) -> None:
     online_batches.play(new.store, new.prepared, events, rules)
 
 
-def _play(live, part) -> online_batches.Played | types.UserError:
-  try:
-    events = event_tables.of_table(live.prepared, _table(live.prepared, part))
-    sound, absurd, _ = online_batches.sound(live.store, live.prepared, events)
-    _, played = online_batches.play(
-      live.store, live.prepared, sound, live.rules
-    )
-    return played._replace(refused=int(np.sum(absurd)))
-  except types.UserError as error:  # before anything was written
-    return error
+def _read(live, part) -> tuple[event_tables.Events, int]:
+  """The events that may be played, and how many more there are."""
+  events = event_tables.of_table(live.prepared, _table(live.prepared, part))
+  sound, absurd, _ = online_batches.sound(live.store, live.prepared, events)
+  return sound, int(np.sum(absurd))
 
 
 def _table(prepared, part) -> tables.Table:
@@ -206,7 +216,8 @@ def lists(
   service = live.store.service
   names, back = ids_lib.number(_like(live.prepared.user_ids, users))
   stored = online_batches.now(live.store, live.prepared, names)
-  owned = _owned(live, names, stored)
+  user = ids_lib.encode(live.prepared.user_ids, names)
+  have = owned(live.owned, user, stored.window)
 
   def top(requests, k):
     for request in requests:
@@ -221,23 +232,38 @@ def lists(
 
   request = requests_lib.Request(
     history=np.zeros((len(names), 1), np.int32),
-    seen=owned,
+    seen=have,
     user=np.arange(len(names)),
-    touched=owned,
+    touched=have,
   )
   most = service.num_items if allowed is None else int(np.sum(allowed))
   (chunk,) = list_rules.lists(top, [request], k, most, rules)
   return requests_lib.Chunk(*(leaf[back] for leaf in chunk))
 
 
-def _owned(live, names, stored) -> gathers.Exclusions:
-  """Items of every user by the run and by the events that are stored."""
-  user = ids_lib.encode(live.prepared.user_ids, names)
-  owned = gathers.exclusions(live.owned, np.maximum(user, 0))
-  row = np.repeat(np.arange(len(names)), owned.counts)
+def owned(
+  of_run: Any,
+  user: np.ndarray,
+  window: online_windows.Window,
+  more: tuple[np.ndarray, np.ndarray] | None = None,
+) -> gathers.Exclusions:
+  """Distinct items of every user by the run and by events since, ascending.
+
+  Args:
+    of_run: items of the users of the run.
+    user: i32[n], users of the run; -1 for the others.
+    window: events that are stored, of the n users.
+    more: rows 0..n-1 and items of further events; item 0 is unknown.
+  """
+  there = gathers.exclusions(of_run, np.maximum(user, 0))
+  row = np.repeat(np.arange(len(user)), there.counts)
   mine = user[row] >= 0
-  row = np.concatenate([row[mine], online_windows.rows(stored.window)])
-  items = np.concatenate([owned.items[mine], stored.window.item])
-  both = np.unique(np.stack([row, items])[:, items > 0], axis=1)
-  offsets = np.searchsorted(both[0], np.arange(len(names) + 1))
+  pairs = [(row[mine], there.items[mine])]
+  pairs += [
+    (online_windows.rows(window), window.item),
+    *([more] if more else []),
+  ]
+  rows, items = (np.concatenate(each) for each in zip(*pairs, strict=True))
+  both = np.unique(np.stack([rows, items])[:, items > 0], axis=1)
+  offsets = np.searchsorted(both[0], np.arange(len(user) + 1))
   return gathers.Exclusions(offsets, both[1].astype(np.int32))

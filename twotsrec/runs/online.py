@@ -25,13 +25,13 @@ from twotsrec.runs import event_identity
 from twotsrec.runs import event_tables
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import histories
+from twotsrec.runs import live
 from twotsrec.runs import new_events
 from twotsrec.runs import online_batches
 from twotsrec.runs import seen
 from twotsrec.runs import state_files
 from twotsrec.runs import state_store
 from twotsrec.serving import online
-from twotsrec.serving import online_windows
 from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
@@ -300,19 +300,11 @@ def _rows(service, task, events, stored, without) -> Iterator[writers.Rows]:
 
 def _seen(task, events, stored) -> gathers.Exclusions:
   """Items of every user by the run, the table and the events stored before."""
-  owned = gathers.exclusions(task.owned, np.maximum(events.user, 0))
-  row = np.repeat(np.arange(len(events.ids)), owned.counts)
-  mine = events.user[row] >= 0
-  window = stored.window
-  row = np.concatenate([row[mine], events.row, online_windows.rows(window)])
-  items = np.concatenate([owned.items[mine], events.items, window.item])
+  row, items = events.row, events.items
   if events.disliked is not None:
     of, disliked = _disliked(task.prepared, events.ids, events.disliked)
     row, items = np.append(row, of), np.append(items, disliked)
-  order = np.argsort(row, kind='stable')
-  order = order[items[order] > 0]
-  offsets = np.searchsorted(row[order], np.arange(len(events.ids) + 1))
-  return gathers.Exclusions(offsets, items[order])
+  return live.owned(task.owned, events.user, stored.window, (row, items))
 
 
 def _disliked(prepared, ids, table) -> tuple[np.ndarray, np.ndarray]:

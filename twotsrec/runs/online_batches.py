@@ -1,7 +1,7 @@
 """Batches of events that are played in a store, wholly or not at all."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,23 +98,60 @@ def play(
   Raises:
     types.UserError: a late event, where the rules say so.
   """
+  after, outcome = _play(store, prepared, events, rules, show)
+  return after, Played(*(int(np.sum(each)) for each in outcome))
+
+
+def play_parts(
+  store: state_store.Store,
+  prepared: prepared_lib.Prepared,
+  parts: Sequence[event_tables.Events],
+  rules: Rules,
+) -> list[Played]:
+  """What became of the events of several tables, which are played as one.
+
+  Args:
+    store: open; inside of `state_store.writing`.
+    prepared: data of its run.
+    parts: one or more, of what `sound` leaves, the earlier ones first.
+    rules: how.
+  Raises:
+    types.UserError: a late event, where the rules say so.
+  """
+  events, source = event_tables.join(parts)
+  _, outcome = _play(store, prepared, events, rules)
+  # A user who is new counts for the first table that has one.
+  first = np.full(len(events.ids), len(parts))
+  np.minimum.at(first, events.row, source)
+  tables = first[outcome.new_users], *(source[each] for each in outcome[1:])
+  counts = [np.bincount(of, minlength=len(parts)) for of in tables]
+  return [Played(*each) for each in np.stack(counts, axis=1).tolist()]
+
+
+def _play(
+  store, prepared, events, rules, show=lambda users, events: None
+) -> tuple[online_windows.Stored, Played]:
+  """The users afterwards, and which of them are new and what became of each
+  event, as masks in place of numbers."""
   before, is_old = _current(store, prepared, events)
   chosen = event_checks.choose(events, before, prepared, rules.late)
-  window = chosen.window
   after = online_windows.play(
-    store.service, before, window, rules.keep_events, show
+    store.service, before, chosen.window, rules.keep_events, show
   )
   state_store.write(store, after)
-  reached = np.fmax.reduce(window.time, initial=-np.inf)
+  reached = np.fmax.reduce(chosen.window.time, initial=-np.inf)
   state_store.reach(store, float(reached))
-  return after, Played(
-    new_users=int(np.sum((events.user < 0) & ~is_old)),
-    unknown=int(np.sum(window.item == 0)),
-    repeated=int(np.sum(chosen.repeated)),
-    late=int(np.sum(chosen.late)),
-    placed=int(np.sum(chosen.placed)),
-    too_late=int(np.sum(chosen.too_late)),
-  )
+  is_played = ~(chosen.repeated | chosen.late | chosen.too_late)
+  masks: dict[str, Any] = {
+    'new_users': (events.user < 0) & ~is_old,
+    'unknown': is_played & (events.items == 0),
+    'repeated': chosen.repeated,
+    'late': chosen.late,
+    'placed': chosen.placed,
+    'too_late': chosen.too_late,
+    'refused': np.zeros_like(chosen.repeated),
+  }
+  return after, Played(**masks)
 
 
 def now(

@@ -138,6 +138,11 @@ def start(service: Service, users: Any) -> State:
 
   `users` is one or i[B], 0..U-1; -1 for somebody new, as `users_of` gives.
   """
+  return jax.tree.map(jnp.array, start_on_host(service, users))
+
+
+def start_on_host(service: Service, users: Any) -> State:
+  """The same as NumPy arrays, which can be written to."""
   users = np.atleast_1d(np.asarray(users, np.int64))
   chex.assert_rank(users, 1)
   is_new = users < 0
@@ -145,9 +150,9 @@ def start(service: Service, users: Any) -> State:
   def pick(of_run, new):
     chosen = np.repeat(new, len(users), axis=0)
     chosen[~is_new] = of_run[users[~is_new]]
-    return jnp.array(chosen)
+    return chosen
 
-  return jax.tree.map(pick, service.known, service.new)
+  return State(*map(pick, service.known, service.new))
 
 
 def update(service: Service, state: State, item: Any) -> State:

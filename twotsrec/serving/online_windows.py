@@ -94,12 +94,12 @@ def begin(
     user: i32[n], users of the run; -1 for somebody new.
     last_time: f64[n], up to which the run has seen them.
   """
-  state = online.start(service, user)
+  state = online.start_on_host(service, user)
   return Stored(
     ids=ids,
     last_time=last_time.copy(),
     floor=last_time.copy(),
-    start=online.on_host(state),
+    start=state,
     state=online.on_host(state),
     window=empty(len(ids)),
   )

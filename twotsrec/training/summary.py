@@ -1,6 +1,6 @@
 """The section of a report on the phases of training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twotsrec import contracts
@@ -18,6 +18,21 @@ def served(
     training=of_phase(trained),
     saved=True,
   )
+
+
+def of_one_phase(
+  make_parts: Callable[[contracts.Experiment], Any],
+) -> Callable[[contracts.Experiment, contracts.Work], contracts.Served]:
+  """`Recipe.train` of a recipe that is one phase.
+
+  Args:
+    make_parts: (experiment) -> learner, source and how.
+  """
+
+  def train(experiment, work):
+    return served(experiment, work.fit('', *make_parts(experiment)))
+
+  return train
 
 
 def of_phase(trained: contracts.Trained) -> dict[str, Any]:
