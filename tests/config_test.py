@@ -27,8 +27,8 @@ from twotsrec.models import shared_heads
 from twotsrec.ops import contrastive
 from twotsrec.ops import graph
 from twotsrec.ops import recurrence
-from twotsrec.training import offer_steps
 from twotsrec.training import penalties
+from twotsrec.training import row_optimizers
 from twotsrec.training import sequential
 
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}
@@ -209,7 +209,7 @@ def test_conditions_are_about_values_there_are():
     ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
-    ('two_time.stage1_optimizer', (offer_steps.DENSE, *offer_steps.BY_ROWS)),
+    ('train.table_optimizer', ('adam', *row_optimizers.NAMES)),
     ('routing.mode', routing.MODES),
     ('routing.cold', routing.COLD),
   ],

@@ -39,7 +39,7 @@ VARIANTS = (
   'frozen_user', 'ccf',
   'shrunk', 'shrunk_plus',
 )  # fmt: skip
-STAGE1_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam')
+TABLE_OPTIMIZERS = ('adam', 'row_adagrad', 'lazy_adam', 'row_sgd')
 CANDIDATES = (
   'auto', 'all', 'sampled', 'unbought', 'never_interacted', 'catalog', 'shown',
 )  # fmt: skip
@@ -63,6 +63,7 @@ _MASKED = read_if('train.positions', 'masked')
 _SOFTMAX = read_if('train.objective', 'softmax')
 _SOFTMAXES = read_if('train.objective', 'softmax', 'cross_entropy')
 _WORST = read_unless('train.worst_share', 1.0)
+_BY_ROWS = read_unless('train.table_optimizer', 'adam')
 _GBCE = read_if('train.objective', 'gbce')
 _TRIED = read_if('two_time.threshold_rule', 'validation')
 _UPDATED = read_unless('two_time.cell', 'lstm')
@@ -168,6 +169,9 @@ class TrainConfig:
   batching: str = one_of('proportional', 'natural', 'balanced')  # authors
   learning_rate: float = above(0, 1e-3)  # sec. 4.1.4, Adam
   beta2: float = below(1, 0.999)  # Adam; 0.98 in the original SASRec
+  # Of id tables; all but adam move the rows of a batch alone, for millions.
+  table_optimizer: str = one_of(*TABLE_OPTIMIZERS)
+  table_rate: float = at_least(0, 0.0, _BY_ROWS)  # 0: learning_rate
   epochs: int = at_least(1, 20)  # ours: "until convergence"
   patience: int = at_least(0, 3)  # ours, in evaluations; 0: no early stopping
   min_epochs: int = at_least(0, 0)  # patience ends nothing before them
@@ -261,8 +265,7 @@ class TwoTimeConfig:
   stage1: str = free('', _TAKEN)  # finished run whose stage 1 is taken over
   stage1_epochs: tuple[int, ...] = at_least(1, (5, 10, 20, 40), _STAGE1)
   stage1_batch: int = at_least(0, 0, _STAGE1)  # 0: 60 steps an epoch, to 8192
-  stage1_optimizer: str = one_of(*STAGE1_OPTIMIZERS, read=_STAGE1)
-  stage1_rate: float = above(0, 5e-3, _STAGE1)  # 0.1 with row_adagrad
+  stage1_rate: float = above(0, 5e-3, _STAGE1)  # 0.1: row_adagrad
   stage1_l2: float = at_least(0, 0.0, _STAGE1)  # on the rows in use
   holdout: str = one_of('last_k', 'none', 'refit')  # of stage 1; none: paper
   warmup: str = one_of('replay', 'none')  # of windows, before validation

@@ -9,6 +9,8 @@
     python launch/benchmarks/run.py --suite=graph --dataset=taobao-copf \\
         --data_root=DIR --out=graph.json
     python launch/benchmarks/run.py --suite=two_time_scale --out=two_time.json
+    python launch/benchmarks/run.py --suite=rows --sizes=10000 \\
+        --sizes=1000000 --out=rows.json
 
 `train` is the training loop and full ranking, of three models by default;
 `peers` is the same of SASRec, GRU4Rec and DIN in the settings at which other
@@ -19,6 +21,8 @@ process of its own, so that its peak memory is its own. `graph` is products
 with the graph of all behaviors, over SciPy's, and the contrastive loss; then,
 in a process of its own, an epoch of COPF and its full ranking.
 `two_time_scale` is the parts of 2TS, on ids made up in the size of MovieLens.
+`rows` is a step of its stage 1 over tables of several sizes, dense and row by
+row.
 """
 
 from collections.abc import Mapping
@@ -47,7 +51,7 @@ _MODELS_OF = {
   'aggregators': ('din',),
 }
 _LOOPS = ('train', 'peers')
-_SUITES = (*_MODELS_OF, 'graph', 'two_time_scale')
+_SUITES = (*_MODELS_OF, 'graph', 'two_time_scale', 'rows')
 
 _SUITE = flags.DEFINE_enum('suite', 'train', _SUITES, 'What to measure.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file.')
@@ -72,12 +76,19 @@ _CLOCK = flags.DEFINE_enum(
 _STEPS = flags.DEFINE_integer(
   'steps', 60, 'Suite aggregators: steps of a measured scan.', lower_bound=1
 )
+_SIZES = flags.DEFINE_multi_integer(
+  'sizes',
+  [10_000, 100_000, 1_000_000],
+  'Suite rows: users, and as many items. Adam is left out above a million.',
+  lower_bound=1,
+)
 # Flags that only these suites look at.
 _SUITES_OF = (
   (_MODELS, tuple(_MODELS_OF)),
   (_ONLY, ('aggregators',)),
   (_STEPS, ('aggregators',)),
-  (_CLOCK, ('aggregators', 'graph', 'two_time_scale')),
+  (_CLOCK, ('aggregators', 'graph', 'two_time_scale', 'rows')),
+  (_SIZES, ('rows',)),
   (_DATASET, (*_MODELS_OF, 'graph')),
   (_DATA_ROOT, (*_MODELS_OF, 'graph')),
 )
@@ -107,6 +118,15 @@ def main() -> int:
 
     measured |= graph_products.measure(
       _config(), _REPEATS.value, _CLOCK.value, _say
+    )
+  elif _SUITE.value == 'rows':
+    import row_steps
+
+    measured = row_steps.measure(
+      _SIZES.value,
+      _REPEATS.value,
+      _CLOCK.value,
+      _say,
     )
   else:
     import two_time_scale
@@ -186,6 +206,13 @@ def _text(measured: Mapping[str, Any]) -> str:
     )
   if _SUITE.value == 'two_time_scale':
     return _table(measured, 'parts of 2TS')
+  if _SUITE.value == 'rows':
+    slopes = measured['exponents'].items()
+    grows = ', '.join(f'{name} {slope:.2f}' for name, slope in slopes)
+    return (
+      _table(measured, 'a step over id tables')
+      + f'\na step grows with the tables to the power: {grows}'
+    )
   trained = measured['copf']
   of_graph = (
     f'{measured["source"]}, {measured["nodes"]:,} nodes,'

@@ -51,12 +51,12 @@ def stage1(say: timing.Say) -> Sequence[timing.Work]:
   """
   feed = _made_up_events()
   runs, seconds = {}, []
-  for optimizer in (offer_steps.DENSE, *offer_steps.BY_ROWS):
+  for optimizer in config_lib.TABLE_OPTIMIZERS:
     for pool in event_feeds.POOLS:
       config = config_lib.Config()
       config.model.width = _WIDTH
       config.two_time.stage1_batch = _BATCH
-      config.two_time.stage1_optimizer = optimizer
+      config.train.table_optimizer = optimizer
       config.two_time.pool = pool
       name = f'{optimizer}, {pool}'
       say(f'compiling stage 1, {name}')

@@ -118,6 +118,39 @@ TOGETHER = [
     ],
     [to('aggregator.table_gradients', 'dense', 'use dense')],
   ),
+  *(
+    Case(
+      'moves the rows of a batch, and {}',
+      [*changes, "train.table_optimizer='row_sgd'"],
+      [way],
+    )
+    for changes, way in (
+      (
+        ["train.objective='cross_entropy'"],
+        to('train.objective', 'softmax', 'use train.objective=softmax'),
+      ),
+      (
+        ["train.method='separate'"],
+        to('train.method', 'aggregator', 'use train.method=aggregator'),
+      ),
+      (
+        ["aggregator.table_gradients='dense'"],
+        to('aggregator.table_gradients', 'auto', 'use auto'),
+      ),
+      (
+        ["aggregator.name='agr_rand'"],
+        to('aggregator.name', 'backdoor', 'use backdoor'),
+      ),
+      (
+        [LIGHT, TRUNK, 'plugin.trunk_learning_rate=0.0'],
+        to('plugin.trunk_learning_rate', 1e-4, 'use a rate above 0'),
+      ),
+      (
+        ["train.objective='cross_entropy'"],
+        to('train.table_optimizer', 'adam', 'train.table_optimizer=adam'),
+      ),
+    )
+  ),
   Case(
     "groups.key 'sample_history_len' divides single samples",
     [
@@ -263,12 +296,12 @@ TOGETHER = [
   ),
   Case(
     'makes no gradient per group, which aggregator',
-    [STREAMS, GROUPED, "two_time.stage1_optimizer='row_adagrad'"],
-    [to('two_time.stage1_optimizer', 'adam', 'use stage1_optimizer=adam')],
+    [STREAMS, GROUPED, "train.table_optimizer='row_adagrad'"],
+    [to('train.table_optimizer', 'adam', 'use table_optimizer=adam')],
   ),
   Case(
     'makes no gradient per group, which aggregator',
-    [STREAMS, GROUPED, "two_time.stage1_optimizer='row_adagrad'"],
+    [STREAMS, GROUPED, "train.table_optimizer='row_adagrad'"],
     [to('aggregator.name', 'joint', 'or aggregator joint')],
   ),
   Case(

@@ -45,7 +45,8 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing data.negative_sharing'
-    ' data.negative_power train.log_groups aggregator.table_gradients',
+    ' data.negative_power train.log_groups aggregator.table_gradients'
+    ' train.table_*',
   ),
   'two_time_scale': (
     settings.TWO_TIME_SCALE,
@@ -58,7 +59,7 @@ RECIPES = {
     ' train.inner_rate train.adversary_weight train.objective train.positions'
     ' train.gbce_calibration train.log_frequency train.mask_share'
     ' train.temperatures train.worst_share train.worst_smoothing'
-    ' train.log_groups'
+    ' train.log_groups train.table_rate'
     ' train.batch_size train.batching train.learning_rate train.epochs'
     ' train.patience train.min_epochs train.evaluate_every train.select_metric'
     ' plugin.trunk plugin.trunk_gradient plugin.select plugin.select_metric'
@@ -76,7 +77,8 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing augment.* dyn_aernn.*'
-    ' train.log_groups train.batch_size train.batching train.select_*'
+    ' train.log_groups train.table_*'
+    ' train.batch_size train.batching train.select_*'
     ' evaluation.users evaluation.candidates'
     ' evaluation.num_candidates evaluation.online',
   ),
@@ -90,7 +92,7 @@ RECIPES = {
     ' train.objective train.positions train.gbce_calibration'
     ' train.log_frequency train.mask_share train.temperatures'
     ' train.worst_share train.worst_smoothing train.log_groups'
-    ' train.batching',
+    ' train.table_* train.batching',
   ),
 }
 _FIELDS = {path: field for path, field, _ in fields.walk(config_lib.Config())}

@@ -30,11 +30,6 @@ def test_every_preset_can_be_trained(dataset, variant):
     ({'variant': 'single_stage', 'stage1_batch': 7}, 'variant=single_stage'),
     ({'variant': 'single_stage', 'stage1_rate': 0.1}, 'variant=single_stage'),
     ({'variant': 'single_stage_plus', 'stage1_l2': 0.1}, 'single_stage_plus'),
-    (
-      {'variant': 'single_stage', 'stage1_optimizer': 'lazy_adam'},
-      "stage1_optimizer 'lazy_adam' changes nothing with"
-      " two_time.variant=single_stage; leave it at 'adam'",
-    ),
     ({'variant': 'single_stage', 'epochs': 7}, 'variant=single_stage'),
     ({'variant': 'single_stage', 'cell': 'scaled_gru'}, 'use gru'),
     ({'variant': 'ccf', 'epochs': 7}, 'variant ccf trains no network'),
@@ -55,6 +50,18 @@ def test_every_preset_can_be_trained(dataset, variant):
 )
 def test_what_would_change_nothing_is_refused_in_a_line(changes, message):
   _assert_refused(message, **changes)
+
+
+def test_rows_are_for_the_tables_of_stage_1():
+  config = toys.config(
+    two_time__variant='single_stage', train__table_optimizer='lazy_adam'
+  )
+  message = (
+    "train.table_optimizer 'lazy_adam' changes nothing with"
+    " two_time.variant=single_stage; leave it at 'adam'"
+  )
+  with pytest.raises(types.UserError, match=message):
+    recipes.check(config)
 
 
 @pytest.mark.parametrize(

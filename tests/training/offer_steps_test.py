@@ -16,13 +16,14 @@ from twotsrec.training import checkpoints
 from twotsrec.training import loop
 from twotsrec.training import offer_steps
 from twotsrec.training import phases
+from twotsrec.training import row_optimizers
 from twotsrec.training import run_directory
 from twotsrec.training import steps
 
 USERS, ITEMS, WIDTH, GROUPS, BATCH = 9, 7, 4, 2, 8
 SIZES = types.Sizes(USERS, ITEMS, 0)
 KEY = jax.random.key(3)
-OPTIMIZERS = (offer_steps.DENSE, *offer_steps.BY_ROWS)
+OPTIMIZERS = config_lib.TABLE_OPTIMIZERS
 POOLS = event_feeds.POOLS
 # Category of every item, two to a brand; 0 for padding.
 BRANDS = np.array([0, 1, 1, 2, 2, 3, 3, 0], np.int32)
@@ -32,7 +33,6 @@ def _config(optimizer='adam', pool='event', featured=False, **two_time):
   config = config_lib.Config()
   config.model.width = WIDTH
   config.two_time = config_lib.TwoTimeConfig(
-    stage1_optimizer=optimizer,
     stage1_rate=0.1 if optimizer == 'row_adagrad' else 0.02,
     pool=pool,
     pool_size=4,
@@ -41,6 +41,7 @@ def _config(optimizer='adam', pool='event', featured=False, **two_time):
     **two_time,
   )
   config.train.epochs = 3
+  config.train.table_optimizer = optimizer
   config.train.checkpoint_every = 0.0
   return config
 
@@ -367,7 +368,7 @@ def _phase(optimizer):
   )
 
 
-@pytest.mark.parametrize('optimizer', offer_steps.BY_ROWS)
+@pytest.mark.parametrize('optimizer', row_optimizers.NAMES)
 def test_a_stopped_run_ends_with_the_same_bits(optimizer, tmp_path):
   phase = _phase(optimizer)
   fit = lambda name, stop: loop.fit(

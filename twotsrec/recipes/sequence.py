@@ -113,8 +113,8 @@ def _update(config, learner, source, system) -> updates.Update:
   if config.train.penalty != 'none':
     beside.refuse(f'train.penalty {config.train.penalty!r}', system.model)
     return updates.penalized(config, system.model, learner, source)
-  adam = updates.adam(config)(config.train.learning_rate)
-  return updates.aggregated(config, learner, source, adam)
+  optimizer = updates.of_model(config)
+  return updates.aggregated(config, learner, source, optimizer)
 
 
 def judge_of(

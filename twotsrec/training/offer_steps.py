@@ -24,14 +24,12 @@ from twotsrec.objectives import sampled as objectives
 from twotsrec.ops import rows
 from twotsrec.training import row_optimizers
 from twotsrec.training import steps
+from twotsrec.training import table_rows
 from twotsrec.training import updates
-
-DENSE = 'adam'
-BY_ROWS = ('row_adagrad', 'lazy_adam')
 
 
 def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
-  """The update that `two_time.stage1_optimizer` and the aggregator name.
+  """The update that `train.table_optimizer` and the aggregator name.
 
   Args:
     config: widths, stage 1, aggregator.
@@ -43,7 +41,7 @@ def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
   options, aggregator = config.two_time, aggregators.make(config.aggregator)
   form = steps.resolve_form(aggregator, config.aggregator.form)
   init_method = lambda key, params: aggregator.init(sizes.shape[0], params)
-  if options.stage1_optimizer == DENSE:
+  if config.train.table_optimizer == 'adam':
     objective = make_objective(config)
     loss = steps.of_shared(steps.make_group_loss(objective))
     return updates.of_gradient(
@@ -55,10 +53,10 @@ def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
     )
   if form == 'explicit':
     raise types.UserError(
-      f'two_time.stage1_optimizer {options.stage1_optimizer!r} makes no'
+      f'train.table_optimizer {config.train.table_optimizer!r} makes no'
       f' gradient per group, which aggregator {config.aggregator.name!r} in'
-      f' form {config.aggregator.form!r} needs; use stage1_optimizer={DENSE},'
-      ' or aggregator joint, backdoor or class_balanced'
+      f' form {config.aggregator.form!r} needs; use table_optimizer=adam, or'
+      ' aggregator joint, backdoor or class_balanced'
     )
   of_rows = steps.make_gradient(
     _make_loss_of_rows(config), aggregator, sizes, form
@@ -66,9 +64,15 @@ def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
 
   def gradient(params, context, batch, state, key):
     local = types.Params(_gather(params.tables, batch), params.net)
-    return of_rows(local, context, batch, state, key)
+    grads, *rest = of_rows(local, context, batch, state, key)
+    ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
+    tables = {
+      entity: table_rows.Touched(ids[entity], _flat(grad))
+      for entity, grad in grads.tables.items()
+    }
+    return types.Params(tables, grads.net), *rest
 
-  return updates.of_gradient(gradient, _row_mover(config), init_method)
+  return updates.of_gradient(gradient, _mover(config), init_method)
 
 
 def freeze_items(
@@ -173,36 +177,18 @@ def _squares(user, items, batch):
   return jnp.sum(jnp.square(user), axis=-1) + chosen[..., 0] + others
 
 
-def _row_mover(config) -> steps.Mover:
+def _mover(config) -> steps.Mover:
   """Moves the rows of a batch in place, and the feature net beside them."""
-  rate, beta2 = config.two_time.stage1_rate, config.train.beta2
-  if config.two_time.stage1_optimizer == 'row_adagrad':
-    by_row = row_optimizers.row_adagrad(rate)
-    dense = optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-20)
-  else:
-    by_row = row_optimizers.lazy_adam(rate, b2=beta2)
-    dense = updates.adam(config)(rate)
+  rate = config.two_time.stage1_rate
+  net = updates.adam(config)(rate)
+  if config.train.table_optimizer == 'row_adagrad':
+    net = optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-20)
+  return row_optimizers.mover(config.train, rate, net)
 
-  def init(params):
-    tables = {k: by_row.init(table) for k, table in params.tables.items()}
-    return {'rows': tables, 'net': dense.init(params.net)}
 
-  def update(params, state, grads, batch, counts, rate):
-    del counts, rate  # of stage 1, which is compiled with its own
-    ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
-    tables, moments = {}, {}
-    for entity, table in params.tables.items():
-      flat = jax.tree.map(
-        lambda grad: grad.reshape(-1, grad.shape[-1]), grads.tables[entity]
-      )
-      tables[entity], moments[entity] = by_row.update(
-        table, state['rows'][entity], ids[entity], flat
-      )
-    moves, net_state = dense.update(grads.net, state['net'], params.net)
-    net = optax.apply_updates(params.net, moves)
-    return types.Params(tables, net), {'rows': moments, 'net': net_state}
-
-  return steps.Mover(init, update)
+def _flat(grads):
+  """Leaves [..., d] as [N, d]."""
+  return jax.tree.map(lambda grad: grad.reshape(-1, grad.shape[-1]), grads)
 
 
 def _offered(batch):

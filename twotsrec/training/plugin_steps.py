@@ -1,7 +1,7 @@
 """Stage 2 of PIN: plugins and trunk learn together (PIN sec. 3.3, Alg. 1)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,26 +89,23 @@ def frozen_trunk(trunk, context, batch, state, key) -> tuple[Any, ...]:
 
 
 def make_optimizer(
-  trunk: optax.GradientTransformation, plugin: optax.GradientTransformation
-) -> optax.GradientTransformationExtraArgs:
-  """One optimizer for the trunk, one of its own for every plugin.
-
-  Update takes `counts`, f32[G], as in `grouped.own_optimizer`.
-  """
-  each = grouped.own_optimizer(plugin)
+  trunk: optax.GradientTransformation | steps.Mover,
+  plugin: optax.GradientTransformation,
+) -> steps.Mover:
+  """One optimizer for the trunk, one of its own for every plugin."""
+  mover = steps.as_mover(trunk)
+  each = steps.as_mover(grouped.own_optimizer(plugin))
 
   def init(params):
     own, plugins = plugged.split(params)
-    return trunk.init(own), each.init(plugins)
+    return mover.init(own), each.init(plugins)
 
-  def update(updates, state, params: types.PyTree = None, **extra):
-    grads, plugin_grads = plugged.split(updates)
-    own, plugins = plugged.split(params)
-    moves, own_state = trunk.update(grads, state[0], own)
-    plugin_moves, plugin_state = each.update(
-      plugin_grads, state[1], plugins, **extra
+  def update(params, state, grads, *arguments):
+    both = zip(plugged.split(params), state, plugged.split(grads), strict=True)
+    (own, own_state), (plugins, plugin_state) = (
+      one.update(*of_it, *arguments)
+      for one, of_it in zip((mover, each), both, strict=True)
     )
-    joined = plugged.join(cast(types.Params, moves), plugin_moves)
-    return joined, (own_state, plugin_state)
+    return plugged.join(own, plugins), (own_state, plugin_state)
 
-  return optax.GradientTransformationExtraArgs(init, update)
+  return steps.Mover(init, update)

@@ -13,8 +13,12 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
+from twotsrec import config as config_lib
+from twotsrec import types
 from twotsrec.ops import rows
+from twotsrec.training import steps
 
 # Squared gradients of a mean over thousands of events are small: a usual
 # epsilon, 1e-8 or so, would be all there is under the root.
@@ -46,7 +50,17 @@ class AdamState:
   count: jax.Array
 
 
-def row_adagrad(rate: float) -> RowOptimizer:
+def row_sgd(rate: float | jax.Array) -> RowOptimizer:
+  """Gradient descent: x_r -= rate g_r, and no state."""
+
+  def update_one(table, state, used, grads):
+    table = rows.put(table, used, rows.take(table, used) - rate * grads)
+    return table, state
+
+  return _by_leaf(lambda table: (), update_one)
+
+
+def row_adagrad(rate: float | jax.Array) -> RowOptimizer:
   """Adagrad with one accumulator per row, of the mean squared gradient.
 
       acc_r += mean_d(g_rd^2);  x_r -= rate g_r / sqrt(acc_r)
@@ -72,7 +86,7 @@ def row_adagrad(rate: float) -> RowOptimizer:
   return _by_leaf(init_one, update_one)
 
 
-def lazy_adam(rate: float, b2: float = 0.999) -> RowOptimizer:
+def lazy_adam(rate: float | jax.Array, b2: float = 0.999) -> RowOptimizer:
   """Adam whose moments move where a row is in use.
 
   The same as `optax.adam` when every row is in use in every step. Otherwise it
@@ -106,6 +120,53 @@ def lazy_adam(rate: float, b2: float = 0.999) -> RowOptimizer:
   return _by_leaf(init_one, update_one)
 
 
+def make(
+  options: config_lib.TrainConfig, rate: float | jax.Array
+) -> RowOptimizer:
+  """The one that `train.table_optimizer` names, which is not `adam`."""
+  if options.table_optimizer == 'lazy_adam':
+    return lazy_adam(rate, b2=options.beta2)
+  return _OF_RATE[options.table_optimizer](rate)
+
+
+def mover(
+  options: config_lib.TrainConfig,
+  rate: float,
+  net: optax.GradientTransformation,
+) -> steps.Mover:
+  """Tables row by row, whose gradients are `table_rows.Touched`.
+
+  Args:
+    options: optimizer of the tables, and their rate if it is another.
+    rate: of tables without a rate of their own.
+    net: optimizer of all other parameters.
+  """
+  net = optax.with_extra_args_support(net)
+
+  def init(params):
+    by_row = make(options, rate)
+    tables = {e: by_row.init(table) for e, table in params.tables.items()}
+    return {'rows': tables, 'net': net.init(params.net)}
+
+  def update(params, state, grads, batch, counts, told):
+    del batch
+    by_row = make(
+      options, options.table_rate or (rate if told is None else told)
+    )
+    tables, moments = {}, {}
+    for entity, (ids, by_place) in grads.tables.items():
+      tables[entity], moments[entity] = by_row.update(
+        params.tables[entity], state['rows'][entity], ids, by_place
+      )
+    moves, net_state = net.update(
+      grads.net, state['net'], params.net, counts=counts, rate=told
+    )
+    moved = types.Params(tables, optax.apply_updates(params.net, moves))
+    return moved, {'rows': moments, 'net': net_state}
+
+  return steps.Mover(init, update)
+
+
 def _by_leaf(init_one, update_one):
   """The optimizer of a tree of arrays with the same rows."""
 
@@ -124,3 +185,7 @@ def _by_leaf(init_one, update_one):
     return tables, [own for _, own in moved]
 
   return RowOptimizer(init, update)
+
+
+_OF_RATE = {'row_adagrad': row_adagrad, 'row_sgd': row_sgd}
+NAMES = (*_OF_RATE, 'lazy_adam')

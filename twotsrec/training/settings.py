@@ -22,6 +22,7 @@ from twotsrec.models import two_rnn
 from twotsrec.objectives import auxiliaries
 from twotsrec.training import offer_steps
 from twotsrec.training import steps
+from twotsrec.training import table_rows
 
 _WITH_PLUGIN = fields.read_unless('plugin.name', 'none')
 _WITHOUT_PLUGIN = fields.read_if('plugin.name', 'none')
@@ -75,6 +76,10 @@ TWO_TIME_SCALE = (
   Reads('train.beta2 train.select_on train.checkpoint_every train.keep'),
   Reads('train.seed'),
   Reads(
+    'train.table_optimizer',
+    read=fields.read_unless('two_time.variant', *config_lib.ONE_STAGE),
+  ),
+  Reads(
     'plugin.*',
     but='plugin.trunk plugin.trunk_gradient plugin.select* plugin.transfer'
     ' plugin.near',
@@ -116,6 +121,7 @@ def sequence(config: config_lib.Config) -> None:
       ' use train.positions=last or groups.key=user_train_count',
     )
   _check_draws(config)
+  _check_tables(config)
   _check_augmentation(config)
   if train.penalty != 'none' and config.aggregator.form == 'explicit':
     raise types.UserError(
@@ -155,6 +161,33 @@ def _check_draws(config):
       'aggregator.table_gradients rows: train.objective cross_entropy moves the'
       ' rows of all items; use dense'
     )
+
+
+def _check_tables(config):
+  name, plugin = config.train.table_optimizer, config.plugin
+  if name == 'adam':
+    return
+  refused = (
+    (config.train.objective == 'cross_entropy',
+     'train.objective cross_entropy needs those of all items; use'
+     ' train.objective=softmax'),
+    (config.train.method == 'separate',
+     'train.method separate has tables of every group; use'
+     ' train.method=aggregator'),
+    (config.aggregator.table_gradients == 'dense',
+     'aggregator.table_gradients dense is of whole tables; use auto'),
+    (plugin.name != 'none' and not plugin.trunk_learning_rate,
+     'plugin.trunk_learning_rate 0 moves none; use a rate above 0'),
+    (config.aggregator.name in table_rows.DENSE_ONLY,
+     f'aggregator.name {config.aggregator.name!r} acts on rows that no group'
+     ' touches; use backdoor or pcgrad'),
+  )  # fmt: skip
+  for holds, why in refused:
+    if holds:
+      raise types.UserError(
+        f'train.table_optimizer {name!r} moves the rows of a batch, and {why},'
+        ' or train.table_optimizer=adam'
+      )
 
 
 def _check_groups(config):

@@ -284,8 +284,10 @@ class Mover(NamedTuple):
   update: Callable[..., tuple[Any, Any]]
 
 
-def of_optax(optimizer: optax.GradientTransformation) -> Mover:
+def as_mover(optimizer: optax.GradientTransformation | Mover) -> Mover:
   """Any optimizer of optax, told `counts=` and `rate=` if it takes them."""
+  if isinstance(optimizer, Mover):
+    return optimizer
   optimizer = optax.with_extra_args_support(optimizer)
 
   def update(params, state, grads, batch, counts, rate):
@@ -309,7 +311,7 @@ def make_step(
     optimizer: what it is given to.
     post: from `make_post`.
   """
-  mover = optimizer if isinstance(optimizer, Mover) else of_optax(optimizer)
+  mover = as_mover(optimizer)
 
   def step(state, totals, context, batch, rate=None):
     key = jax.random.fold_in(state.key, state.step)

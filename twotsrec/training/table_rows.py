@@ -8,7 +8,7 @@ gradient as before.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,36 +50,69 @@ def resolve(form: str, name: str, num_groups: int, tables: Any) -> bool:
   return large and name not in DENSE_ONLY
 
 
-def by_rows(gradient: Callable[..., Any]) -> Callable[..., Any]:
-  """A gradient as in `steps`, computed on the item rows of the batch alone."""
+class Touched(NamedTuple):
+  """The gradient of a table, zero in all rows but these.
+
+  A row optimizer moves them without a gradient of the whole table.
+
+  Attributes:
+    ids: i32[N], rows of the table, or -1 for none; a row may occur more than
+      once, and its gradients add up.
+    grads: {name: f32[N, ...]}.
+  """
+
+  ids: jax.Array
+  grads: dict[str, jax.Array]
+
+
+def by_rows(
+  gradient: Callable[..., Any], spread: bool = True
+) -> Callable[..., Any]:
+  """A gradient as in `steps`, computed on the item rows of the batch alone.
+
+  Args:
+    gradient: of whole tables.
+    spread: whether the result is of the whole table again, or `Touched`.
+  """
 
   def compact(params, context, batch, state, key):
     items = params.tables['item']
-    num_rows = jax.tree.leaves(items)[0].shape[0]
-    used, batch = _renumber(batch, num_rows)
-    local = types.Params(
-      {**params.tables, 'item': rows.gather(items, used)}, params.net
+    used, local_batch = _renumber(batch, jax.tree.leaves(items)[0].shape[0])
+    rows_of = rows.gather(items, jnp.maximum(used, 0))
+    local = types.Params({**params.tables, 'item': rows_of}, params.net)
+    grads, state, sums, counts = gradient(
+      local, context, local_batch, state, key
     )
-    grads, state, sums, counts = gradient(local, context, batch, state, key)
-    # Unused places repeat row 0 and have a zero gradient.
-    spread = lambda table, grad: jnp.zeros_like(table).at[used].add(grad)
-    item = jax.tree.map(spread, items, grads.tables['item'])
-    tables = {**grads.tables, 'item': item}
+    item = Touched(used, grads.tables['item'])
+    tables = {**grads.tables, 'item': _spread(items, item) if spread else item}
     return types.Params(tables, grads.net), state, sums, counts
 
   return compact
 
 
+def _spread(tables, touched):
+  """The gradient of the whole table, {name: f32[V, ...]}."""
+
+  def add(table, grad):
+    ids = jnp.where(touched.ids < 0, table.shape[0], touched.ids)
+    return jnp.zeros_like(table).at[ids].add(grad, mode='drop')
+
+  return jax.tree.map(add, tables, touched.grads)
+
+
 def _renumber(batch, num_rows):
-  """Rows in use i32[U], padding first, and the batch in terms of them."""
+  """Rows in use i32[U], -1 for none, and the batch in terms of them.
+
+  Place 0 is the padding row, here as in a table.
+  """
   names = ['history', 'candidates']
   names += [] if batch.shared is None else ['shared']
   ids = [getattr(batch, name) for name in names]
-  flat = jnp.concatenate([jnp.zeros(1, jnp.int32), *map(jnp.ravel, ids)])
-  used, place = jnp.unique(
-    flat, size=min(num_rows, flat.size), fill_value=0, return_inverse=True
-  )
-  place = jnp.ravel(place)[1:].astype(jnp.int32)
+  flat = jnp.concatenate([jnp.ravel(part) for part in ids])
+  found = rows.distinct(jnp.where(flat > 0, flat, -1), num_rows)
+  used = jnp.where(found.ids < num_rows, found.ids, -1)
+  place = jnp.where(flat > 0, found.place + 1, 0)
   parts = jnp.split(place, np.cumsum([part.size for part in ids])[:-1])
   shaped = [new.reshape(old.shape) for new, old in zip(parts, ids, strict=True)]
+  used = jnp.concatenate([jnp.zeros(1, jnp.int32), used])
   return used, batch._replace(**dict(zip(names, shaped, strict=True)))

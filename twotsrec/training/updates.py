@@ -19,11 +19,13 @@ from twotsrec.training import grouped
 from twotsrec.training import optimizers
 from twotsrec.training import penalties
 from twotsrec.training import plugin_steps
+from twotsrec.training import row_optimizers
 from twotsrec.training import sequential
 from twotsrec.training import steps
 from twotsrec.training import table_rows
 from twotsrec.training import transfer
 
+Optimizer = optax.GradientTransformation | steps.Mover
 # learning rate -> optimizer
 OptimizerOf = Callable[[float], optax.GradientTransformation]
 
@@ -48,7 +50,7 @@ class Update(NamedTuple):
 
 def of_gradient(
   gradient: steps.Gradient,
-  optimizer: optax.GradientTransformation | steps.Mover,
+  optimizer: Optimizer,
   init_method: Callable[..., types.PyTree] = lambda key, params: (),
   stacked: bool = False,
   post: Callable[..., Any] | None = None,
@@ -71,17 +73,38 @@ def of_gradient(
 
 
 def adam(config: config_lib.Config) -> OptimizerOf:
-  """The optimizer of a sequence model at a learning rate (PIN sec. 4.1.4)."""
+  """Adam over all parameters at a learning rate (PIN sec. 4.1.4)."""
   return lambda rate: optimizers.make(
     dataclasses.replace(config.train, learning_rate=rate)
   )
+
+
+def with_tables(
+  config: config_lib.Config, rate: float, net: optax.GradientTransformation
+) -> Optimizer:
+  """The optimizer of a model: one for all of it, or rows of tables apart.
+
+  Args:
+    config: `train.table_optimizer` and its rate.
+    rate: of tables without a rate of their own.
+    net: of everything, or of all but the tables.
+  """
+  if config.train.table_optimizer == 'adam':
+    return net
+  return row_optimizers.mover(config.train, rate, net)
+
+
+def of_model(config: config_lib.Config) -> Optimizer:
+  """The optimizer of a sequence model, at its learning rate."""
+  rate = config.train.learning_rate
+  return with_tables(config, rate, adam(config)(rate))
 
 
 def aggregated(
   config: config_lib.Config,
   learner: contracts.Learner,
   source: contracts.Source,
-  optimizer: optax.GradientTransformation,
+  optimizer: Optimizer,
 ) -> Update:
   """Group gradients, aggregated; one weighted pass where that is the same.
 
@@ -118,7 +141,7 @@ def penalized(
   )
   return of_gradient(
     _by_rows(config, gradient, learner, source, stacked=False),
-    optimizers.make(config.train),
+    of_model(config),
     lambda key, params: penalties.init(len(source.sizes), params, config.train),
   )
 
@@ -139,7 +162,7 @@ def in_sequence(
   )
   return of_gradient(
     _by_rows(config, gradient, learner, source, stacked=True),
-    optimizers.make(config.train),
+    of_model(config),
     lambda key, params: sequential.init(
       key, params, model, sizes, config.train
     ),
@@ -179,7 +202,8 @@ def with_plugins(
     trunk: what the plugins stand on.
     learner: of the trunk and all plugins.
     source: examples with a row per group.
-    optimizer_of: learning rate -> optimizer, of trunk and plugins.
+    optimizer_of: learning rate -> optimizer, of the plugins and of what the
+      trunk has beside its tables.
   """
   aggregator = aggregators.make(config.aggregator)
   rate = config.plugin.trunk_learning_rate
@@ -208,7 +232,9 @@ def with_plugins(
     losses = steps.make_losses(trunk_loss, widths, plugged.split)
     post = steps.make_post(losses, aggregator, sizes)
   optimizer = plugin_steps.make_optimizer(
-    optimizer_of(rate) if rate else optax.set_to_zero(),
+    with_tables(config, rate, optimizer_of(rate))
+    if rate
+    else optax.set_to_zero(),
     optimizer_of(optimizers.plugin_rate(config.plugin)),
   )
   return of_gradient(
@@ -263,10 +289,15 @@ def _loss_of(learner: contracts.Learner) -> Callable[..., jax.Array]:
 
 
 def _by_rows(config, gradient, learner, source, stacked):
-  """The same gradient; of the table rows of a batch where tables are large."""
+  """The same gradient; of the table rows of a batch where tables are large.
+
+  Or where rows are what the optimizer moves.
+  """
   options = config.aggregator
   tables = jax.eval_shape(learner.init, jax.random.key(0)).tables
   rows = len(source.sizes) if stacked else 1
+  if tables and config.train.table_optimizer != 'adam':
+    return table_rows.by_rows(gradient, spread=False)
   everything = config.train.objective == 'cross_entropy'
   by_rows = not everything and table_rows.resolve(
     options.table_gradients, options.name, rows, tables

@@ -280,7 +280,7 @@ def test_what_is_told_of_lists_and_items_fits_the_data():
     ({'two_time__cell': 'rnn'}, 'known: gru, lstm'),
     ({'two_time__feature_width': 6}, 'feature_width is 6; allowed is 0 up to'),
     ({'two_time__feature_width': 2}, 'the data have no item features'),
-    ({'two_time__stage1_optimizer': 'sgd'}, 'known: adam, row_adagrad'),
+    ({'train__table_optimizer': 'sgd'}, 'known: adam, row_adagrad'),
     ({'two_time__share_readout': True}, 'variant 2ts has none to share'),
     (
       {'two_time__variant': 'one_gru', 'aggregator__name': 'pcgrad'},
