@@ -3,6 +3,7 @@ r"""Trains a model and reports how every activeness group is served.
 python launch/train.py --config=configs/quickstart.py --workdir=runs/demo
 python launch/train.py --config=configs/quickstart.py --workdir=runs/demo \
   --track=tensorboard
+python launch/train.py --config=configs/quickstart.py --dry_run
 
 --track shows curves by epoch and the report in TensorBoard (the extra `track`;
 files in WORKDIR/tensorboard), MLflow or Weights & Biases too, where they are
@@ -21,14 +22,23 @@ _FINISH = flags.DEFINE_bool(
   False,
   'Train no more: rank and report the best epoch so far. Needs no --config.',
 )
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run',
+  False,
+  'Train nothing: tell steps and memory of the first phase; without --workdir.',
+)
 
 
 def main() -> int:
   """Trains, prints the table by group; 143 or 130 if it was stopped."""
+  from twotsrec.runs import dry_run
   from twotsrec.runs import run
   from twotsrec.runs import tables
   from twotsrec.training import run_directory
 
+  if _DRY_RUN.value:
+    print(dry_run.describe(run_flags.config(_RUN)))
+    return 0
   if _FINISH.value and _RUN.config.value is None:
     config = run_directory.typed_config(cli.required(_RUN.workdir))
   else:

@@ -41,7 +41,7 @@ def verified(asked: list[str]) -> str:
   def call():
     made = config(asked)
     recipes.check(made)
-    run_lib.verify(made, experiment_lib.make(made, _data(made)))
+    run_lib.first_phase(made, experiment_lib.make(made, _data(made)))
 
   return refusal(call)
 

@@ -17,6 +17,11 @@ from tests.advice.setting import to
 SHOWN = ["data.dataset='synthetic-impressions'", *SMALL[1:], 'data.users=30']
 DATA = [
   Case(
+    'parameters and optimizer take {} bytes, and {} are free',
+    [*SMALL, 'model.width=1000000'],
+    [to('model.width', ..., r'use model\.width=(\d+)')],
+  ),
+  Case(
     'num_groups is {}, but there are {} users',
     [*SMALL, 'groups.num_groups=30'],
     [to('groups.num_groups', ..., r'at most (\d+)')],

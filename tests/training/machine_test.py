@@ -23,3 +23,10 @@ def test_versions_are_those_installed():
   assert found['numpy'] == np.__version__
   assert found['optax'] == importlib.metadata.version('optax')
   assert found['backend'] in ('cpu', 'gpu', 'tpu')
+
+
+def test_free_memory_is_less_than_the_machine_has():
+  free = machine.free_bytes()
+  if free is None:
+    pytest.skip('this system does not tell')
+  assert 0 < free < 2**50

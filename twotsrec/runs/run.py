@@ -24,6 +24,7 @@ from twotsrec.runs import reports
 from twotsrec.training import checkpoints
 from twotsrec.training import files
 from twotsrec.training import loop
+from twotsrec.training import memory
 from twotsrec.training import own_files
 from twotsrec.training import phases
 from twotsrec.training import progress
@@ -45,8 +46,8 @@ _ORIGIN = 'start.json'
 _LOGGER = logging.getLogger('twotsrec')
 
 
-class _Verified(Exception):
-  """The first phase can be made: nothing is left to refuse before it."""
+class _First(Exception):
+  """The first phase of a run, which its argument is."""
 
 
 def train(
@@ -158,6 +159,7 @@ def _fit(call, name, learner, source, how, start=None) -> contracts.Trained:
   begin = start() if start else contracts.Start(None)
   _check_origin(folder, begin.origin)
   phase = phases.make(learner, source, how, begin.params)
+  memory.check(phase, call.experiment.config)
   call.begin()
   folder.mkdir(parents=True, exist_ok=True)
   if begin.origin:
@@ -200,23 +202,32 @@ def _reported(recipe, call) -> dict[str, Any]:
   )
 
 
-def verify(config: config_lib.Config, experiment: contracts.Experiment) -> None:
-  """Refuses what `train` would refuse before its first update.
+def first_phase(
+  config: config_lib.Config, experiment: contracts.Experiment
+) -> phases.Phase | None:
+  """The phase that a run begins with; None if it trains nothing.
 
   Nothing is compiled and nothing is written; `experiment` is made of `config`.
+
+  Raises:
+    types.UserError: what `train` would refuse before its first update.
   """
   recipe = recipes.of(config)
   reports.check_protocol(experiment)
 
   def fit(name, learner, source, how, start=None):
-    phases.verify(learner, source, how)
-    raise _Verified
+    phase = phases.make(learner, source, how)
+    memory.check(phase, experiment.config)
+    raise _First(phase)
 
   work = contracts.Work(
     fit=fit, load=experiment_lib.load, workdir=pathlib.Path()
   )
-  with contextlib.suppress(_Verified):
+  try:
     recipe.train(experiment, work)
+  except _First as first:
+    return first.args[0]
+  return None
 
 
 def is_finished(

@@ -133,4 +133,4 @@ def _verify(systems, workdir):
     recipes.of(settings).check(settings)
   prepared = experiment_lib.load_data(missing[0])
   for settings in missing:
-    run.verify(settings, experiment_lib.make(settings, prepared))
+    run.first_phase(settings, experiment_lib.make(settings, prepared))

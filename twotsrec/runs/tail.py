@@ -182,7 +182,7 @@ def _refused(of, ways, prepared) -> dict[str, str]:
     changed = of(way)
     try:
       recipes.check(changed)
-      run.verify(changed, experiment_lib.make(changed, prepared))
+      run.first_phase(changed, experiment_lib.make(changed, prepared))
     except types.UserError as error:
       refused[way] = str(error)
   return refused

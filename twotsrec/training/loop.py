@@ -212,6 +212,21 @@ def _make_tell(phase, quiet, then):
   return tell
 
 
+def compiled(
+  phase: phases.Phase, train: steps.TrainState, totals: steps.Totals, plan: Any
+) -> Any:
+  """The runner of a phase, compiled.
+
+  Args:
+    phase: what is trained.
+    train: state, or its shapes.
+    totals: sums, or their shapes.
+    plan: of an epoch.
+  """
+  live = _Live(train, totals, Progress())
+  return _call(phase.runner.lower, phase, live, plan, 0, 0, 0).compile()
+
+
 def _call(runner, phase, live, plan, epoch, start, stop):
   """`runner` on the steps [start, stop) of a plan."""
   bounds = (jnp.asarray(bound, jnp.int32) for bound in (start, stop))
@@ -232,9 +247,9 @@ def _compile(phase, live):
   """(compiled runner, live), so that the cost is shown apart."""
   begin = time.perf_counter()
   plan = jnp.asarray(phase.source.plan_of(live.progress.epoch))
-  compiled = _call(phase.runner.lower, phase, live, plan, 0, 0, 0).compile()
+  runner = compiled(phase, live.train, live.totals, plan)
   seconds = live.progress.compile_seconds + time.perf_counter() - begin
-  return compiled, _moved(live, compile_seconds=seconds)
+  return runner, _moved(live, compile_seconds=seconds)
 
 
 def _moved(live, **progress):

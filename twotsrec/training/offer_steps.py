@@ -66,7 +66,7 @@ def make(config: config_lib.Config, sizes: jax.Array) -> updates.Update:
     local = types.Params(_gather(params.tables, batch), params.net)
     grads, *rest = of_rows(local, context, batch, state, key)
     ids = {'user': batch.user, 'item': jnp.ravel(_offered(batch))}
-    tables = {
+    tables: Any = {
       entity: table_rows.Touched(ids[entity], _flat(grad))
       for entity, grad in grads.tables.items()
     }

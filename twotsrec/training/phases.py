@@ -125,17 +125,6 @@ def make(
   )
 
 
-def verify(
-  learner: contracts.Learner, source: contracts.Source, how: How
-) -> None:
-  """Refuses what no phase can be made of, without compiling anything.
-
-  Raises:
-    types.UserError: as `make`.
-  """
-  jax.eval_shape(make(learner, source, how).init_state)
-
-
 def by_group(source: contracts.Source) -> contracts.Source:
   """The source with a row per group.
 
