@@ -41,6 +41,7 @@ LAYERS = {
   'report': 7,
   'studies': 7,
   'web': 7,
+  'downloads': 7,
 }
 
 # Files of higher layers than their folders, whose functions import what users

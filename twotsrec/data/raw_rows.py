@@ -36,7 +36,10 @@ def table(
 
 
 def find(data_root: str | os.PathLike, folder: str, file: str) -> pathlib.Path:
-  """A published file in a root or in its usual folder there, also with .gz."""
+  """A published file in a root or in its usual folder there, or packed.
+
+  Packed, its name has .gz or .zip at the end.
+  """
   if not os.fspath(data_root):
     raise types.UserError(
       f'the files are read from a folder; pass --data_root=DIR, where {file} '
@@ -44,7 +47,8 @@ def find(data_root: str | os.PathLike, folder: str, file: str) -> pathlib.Path:
     )
   root = pathlib.Path(data_root)
   for place in (root / folder / file, root / file):
-    for path in (place, place.with_name(place.name + '.gz')):
+    for packed in ('', '.gz', '.zip'):
+      path = place.with_name(place.name + packed)
       if path.is_file():
         return path
   raise types.UserError(

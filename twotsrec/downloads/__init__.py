@@ -1,0 +1,1 @@
+"""Public logs from their owners: what there is, fetched and unpacked."""
