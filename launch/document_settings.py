@@ -8,16 +8,14 @@ stand beside their fields, so it says what the code says.
 """
 
 import ast
-from collections.abc import Iterator
 import dataclasses
-import io
 import pathlib
-import tokenize
 from typing import Any
 
 from absl import flags
 
 import cli
+import field_comments
 from twotsrec import aggregator_config
 from twotsrec import behavior_config
 from twotsrec import config as config_lib
@@ -66,37 +64,12 @@ def page() -> str:
   said, default = {}, config_lib.Config()
   for module in (config_lib, aggregator_config, behavior_config):
     source = pathlib.Path(module.__file__).read_text(encoding='utf-8')
-    said |= comments(source)
+    said |= field_comments.read(source)
   sections = [
     _section(field.name, getattr(default, field.name), said)
     for field in dataclasses.fields(default)
   ]
   return '\n'.join([_HEAD, _files(), *sections])
-
-
-def comments(source: str) -> dict[str, dict[str, str]]:
-  """What is said beside the fields of classes, {class: {field: comment}}.
-
-  A comment stands at the end of a field's lines, or above it on lines of its
-  own; where there are both, the one above comes first.
-
-  Args:
-    source: of a module.
-  """
-  by_line = {
-    token.start[0]: (token.string.lstrip('# '), token.line.lstrip()[0] == '#')
-    for token in tokenize.generate_tokens(io.StringIO(source).readline)
-    if token.type == tokenize.COMMENT
-  }
-  return {
-    node.name: {
-      field.target.id: ' '.join(_lines_about(field, by_line))
-      for field in node.body
-      if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-    }
-    for node in ast.parse(source).body
-    if isinstance(node, ast.ClassDef)
-  }
 
 
 def allowed(path: str, field: dataclasses.Field) -> str:
@@ -120,18 +93,6 @@ def allowed(path: str, field: dataclasses.Field) -> str:
       *(f'{words} {limit}' for words, limit in limits),
     ]
   )
-
-
-def _lines_about(field: ast.AnnAssign, by_line) -> Iterator[str]:
-  above = []
-  line = field.lineno - 1
-  while line in by_line and by_line[line][1]:
-    above.append(by_line[line][0])
-    line -= 1
-  yield from reversed(above)
-  for line in range(field.lineno, (field.end_lineno or field.lineno) + 1):
-    if line in by_line:
-      yield by_line[line][0]
 
 
 def _files() -> str:

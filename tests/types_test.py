@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -38,3 +39,30 @@ def test_pyright_finds_no_error():
       line = found['range']['start']['line'] + 1
       errors.append(f'{path}:{line}: {found["message"]}')
   assert not errors, '\n'.join(errors)
+
+
+def test_who_installs_the_package_has_its_types(tmp_path):
+  pytest.importorskip('setuptools', reason='setuptools is not installed')
+  for name in ('pyproject.toml', 'README.md'):
+    shutil.copy(ROOT / name, tmp_path)
+  own = shutil.ignore_patterns('__pycache__')
+  shutil.copytree(ROOT / 'twotsrec', tmp_path / 'twotsrec', ignore=own)
+  built = tmp_path / 'built'
+  subprocess.run(
+    [
+      *(sys.executable, '-c', 'import setuptools; setuptools.setup()'),
+      *('--quiet', 'build_py', f'--build-lib={built}'),
+    ],
+    cwd=tmp_path,
+    check=True,
+    capture_output=True,
+  )
+  names = {
+    path.relative_to(built) for path in built.rglob('*') if path.is_file()
+  }
+  source = {
+    path.relative_to(tmp_path)
+    for path in (tmp_path / 'twotsrec').rglob('*')
+    if path.is_file()
+  }
+  assert pathlib.Path('twotsrec/py.typed') in names and names == source

@@ -113,6 +113,16 @@ def reported_without_matplotlib(folder):
     drawings.picture(lambda axis: None, 'nothing')
 
 
+def described_without_pdoc(folder):
+  with mock.patch.dict(sys.modules, {'pdoc': None}):
+    sys.path.insert(0, str(scripts.LAUNCH))
+    try:
+      with scripts.forgotten():
+        scripts.load('document_api').write(folder)
+    finally:
+      sys.path.remove(str(scripts.LAUNCH))
+
+
 def installed_with(extra: str, name: str) -> None:
   """Installing the package with an extra brings another package."""
   text = (scripts.ROOT / 'pyproject.toml').read_text(encoding='utf-8')
@@ -132,6 +142,12 @@ CALLS = [
     without_matplotlib,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'matplotlib'),
+  ),
+  Call(
+    'pdoc is not installed; run:',
+    described_without_pdoc,
+    r"pip install -e '\.\[(\w+)\]'",
+    lambda folder, extra: installed_with(extra, 'pdoc'),
   ),
   Call(
     'a report is drawn with matplotlib, which is not',

@@ -45,7 +45,7 @@ def test_comments_beside_and_above_a_field_are_its_own(script):
       '  def f(self): pass  # no field',
     )
   )
-  assert script.comments(source) == {
+  assert script.field_comments.read(source) == {
     'A': {'x': 'above it beside', 'y': 'sec. 1', 'z': 'below', 'w': ''}
   }
 

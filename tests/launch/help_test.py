@@ -21,7 +21,15 @@ COMPILING = (
   'sweep', 'train', 'benchmarks/run', *STUDIES,
 )  # fmt: skip
 CHECKING = ('document_settings', 'reproduce/render')  # write into the code
-SCRIPTS = ('compare', 'download', 'prepare', 'report', *COMPILING, *CHECKING)
+SCRIPTS = (
+  'compare',
+  'document_api',
+  'download',
+  'prepare',
+  'report',
+  *COMPILING,
+  *CHECKING,
+)
 # Reading a table, with flags that `cli.py` defines.
 OF_COLUMNS = ('online', 'prepare', 'recommend')
 HEAVY = ('jax', 'numpy', 'flax', 'optax', 'orbax', 'chex', 'polars', 'rich')

@@ -1,0 +1,112 @@
+"""Writes a page for every module from its docstrings, the recipes in front.
+
+    python launch/document_api.py --out=DIR
+    bash launch/docs.sh DIR  # the same in an environment of its own
+
+The pages are files to look at, without a server; they need the extra `docs`.
+DIR/index.html has the text of launch/README.md and all modules.
+"""
+
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+from types import ModuleType
+
+from absl import flags
+
+import cli
+import field_comments
+import twotsrec
+from twotsrec import types
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FRONT = ROOT / 'launch' / 'README.md'
+# To a place outside of the page.
+_LINK = re.compile(r'\[([^\]]+)\]\((?!#|https?:)([^)#\s]+)(?:#[^)\s]*)?\)')
+
+_OUT = flags.DEFINE_string('out', None, 'Folder of the pages.')
+
+
+def main() -> int:
+  """Writes the pages."""
+  out = pathlib.Path(cli.required(_OUT))
+  count = write(out)
+  print(f'{count} modules are described in {out / "index.html"}')
+  return 0
+
+
+def write(out: pathlib.Path) -> int:
+  """Writes the pages; how many modules there are.
+
+  It changes what the modules say of themselves: the process should end then.
+
+  Raises:
+    types.UserError: no pdoc.
+  """
+  try:
+    import pdoc
+    from pdoc import render
+  except ImportError as error:
+    raise types.UserError(
+      "pdoc is not installed; run: pip install -e '.[docs]'"
+    ) from error
+  import jax
+
+  found = pkgutil.walk_packages(twotsrec.__path__, 'twotsrec.')
+  modules = [importlib.import_module(one.name) for one in found]
+  for module in modules:
+    _describe_records(module)
+  jax.Array.__qualname__ = 'Array'  # else it is jax.jaxlib._jax.Array
+  twotsrec.__doc__ = f'{twotsrec.__doc__}\n\n{front()}'
+  render.configure(
+    docformat='google',
+    show_source=False,
+    search=False,  # its index would be larger than all pages
+    footer_text=f'twotsrec {twotsrec.__version__}',
+  )
+  pdoc.pdoc('twotsrec', output_directory=out)
+  return 1 + len(modules)
+
+
+def front() -> str:
+  """The recipes; what they link to beside themselves is named instead."""
+
+  def named(match):
+    path = (FRONT.parent / match[2]).resolve()
+    place = path.relative_to(ROOT).as_posix()
+    plain = match[1].strip('`')
+    return f'`{place}`' if place.endswith(plain) else f'{plain} (`{place}`)'
+
+  return _LINK.sub(named, FRONT.read_text(encoding='utf-8'))
+
+
+def _describe_records(module: ModuleType) -> None:
+  """Gives the fields of records the comments beside them.
+
+  The constructor of a NamedTuple says that it is of another module, which does
+  not know the names in its annotations, and what it is said to do is no news.
+  """
+  records = [
+    value
+    for value in vars(module).values()
+    if isinstance(value, type)
+    and issubclass(value, tuple)
+    and hasattr(value, '_fields')
+    and value.__module__ == module.__name__
+  ]
+  if not records:
+    return
+  said = field_comments.read(inspect.getsource(module))
+  for record in records:
+    record.__new__.__module__ = module.__name__
+    record.__new__.__doc__ = ''
+    for name in record._fields:
+      getattr(record, name).__doc__ = said.get(record.__name__, {}).get(
+        name, ''
+      )
+
+
+if __name__ == '__main__':
+  cli.run(main, compiles=False)
