@@ -7,6 +7,7 @@ The pages are files to look at, without a server; they need the extra `docs`.
 DIR/index.html has the text of launch/README.md and all modules.
 """
 
+import dataclasses
 import importlib
 import inspect
 import pathlib
@@ -57,7 +58,7 @@ def write(out: pathlib.Path) -> int:
   found = pkgutil.walk_packages(twotsrec.__path__, 'twotsrec.')
   modules = [importlib.import_module(one.name) for one in found]
   for module in modules:
-    _describe_records(module)
+    _describe_fields(module)
   jax.Array.__qualname__ = 'Array'  # else it is jax.jaxlib._jax.Array
   twotsrec.__doc__ = f'{twotsrec.__doc__}\n\n{front()}'
   render.configure(
@@ -82,30 +83,33 @@ def front() -> str:
   return _LINK.sub(named, FRONT.read_text(encoding='utf-8'))
 
 
-def _describe_records(module: ModuleType) -> None:
-  """Gives the fields of records the comments beside them.
-
-  The constructor of a NamedTuple says that it is of another module, which does
-  not know the names in its annotations, and what it is said to do is no news.
-  """
-  records = [
+def _describe_fields(module: ModuleType) -> None:
+  """Gives the fields of records and settings the comments beside them."""
+  kinds = [
     value
     for value in vars(module).values()
-    if isinstance(value, type)
-    and issubclass(value, tuple)
-    and hasattr(value, '_fields')
-    and value.__module__ == module.__name__
+    if isinstance(value, type) and value.__module__ == module.__name__
   ]
-  if not records:
-    return
-  said = field_comments.read(inspect.getsource(module))
-  for record in records:
-    record.__new__.__module__ = module.__name__
-    record.__new__.__doc__ = ''
-    for name in record._fields:
-      getattr(record, name).__doc__ = said.get(record.__name__, {}).get(
-        name, ''
-      )
+  said = field_comments.read(inspect.getsource(module)) if kinds else {}
+  for kind in kinds:
+    comments = said.get(kind.__name__, {})
+    if issubclass(kind, tuple) and hasattr(kind, '_fields'):
+      _describe_record(kind, comments)
+    elif dataclasses.is_dataclass(kind):
+      # What pdoc has read, and keeps.
+      read = importlib.import_module('pdoc.doc_ast').walk_tree(kind)
+      read.var_docstrings.update(comments)
+
+
+def _describe_record(kind: type, comments: dict[str, str]) -> None:
+  """The same of a NamedTuple, whose constructor tells little of itself.
+
+  It says that it is of another module, which does not know the names in its
+  annotations, and that it makes an instance; fields say that they are fields.
+  """
+  kind.__new__.__module__, kind.__new__.__doc__ = kind.__module__, ''
+  for name in kind._fields:
+    getattr(kind, name).__doc__ = comments.get(name, '')
 
 
 if __name__ == '__main__':

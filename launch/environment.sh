@@ -1,4 +1,5 @@
-# Sourced by quickstart.sh and test.sh: makes the environment they run in.
+# Sourced by quickstart.sh, test.sh and docs.sh: makes the environment that they
+# run in.
 #
 # `prepare_environment EXTRA` (EXTRA may be empty) leaves `.venv` in the
 # checkout with the package and that extra installed, and sets $python to its

@@ -95,6 +95,8 @@ def test_records_say_what_stands_beside_their_fields(pages):
   assert 'margin: jax.Array' in losses
   columns = pages[pathlib.Path('twotsrec/data/tables.html')]
   assert 'of impressions: 1 for a click, 0 for none' in columns
+  settings = pages[pathlib.Path('twotsrec/config.html')]
+  assert 'a prepared directory; overrides dataset' in settings
 
 
 def test_no_page_knows_the_machine_it_was_made_on(pages):
