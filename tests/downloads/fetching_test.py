@@ -262,8 +262,10 @@ def test_what_is_there_already_needs_no_room(site, tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_up_keeps_what_it_took(site, tmp_path, monkeypatch):
   def full(file, block):
-    file.write(block[:70_000])
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    room = 70_000 - file.seek(0, os.SEEK_END)
+    file.write(block[:room])
+    if len(block) > room:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   with monkeypatch.context() as patch:
     patch.setattr(fetching, '_append', full)
