@@ -1,12 +1,12 @@
 """Files of an archive that are wanted, and no other, into one folder."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import contextlib
 import os
 import pathlib
 import shutil
 import tarfile
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 import zipfile
 import zlib
 
@@ -62,7 +62,7 @@ def unpack(
   return [folder / name for name in names]
 
 
-def _members(archive: pathlib.Path) -> Iterator[_Member]:
+def _members(archive: pathlib.Path) -> Generator[_Member, None, None]:
   """Files of an archive, in its order."""
   if archive.suffix == '.zip':
     with zipfile.ZipFile(archive) as opened:
@@ -76,7 +76,8 @@ def _members(archive: pathlib.Path) -> Iterator[_Member]:
   with tarfile.open(archive, 'r|gz') as opened:
     for info in opened:
       if info.isfile():
-        take = lambda info=info: opened.extractfile(info)
+        # None would be a folder.
+        take = lambda info=info: cast(IO[bytes], opened.extractfile(info))
         yield _Member(info.name.rpartition('/')[2], info.size, take)
 
 
