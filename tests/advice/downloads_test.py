@@ -103,7 +103,7 @@ def of_books(category):
 
 CALLS = [
   Call(
-    '{}: {}; {} keeps {} bytes, repeat',
+    'repeat the command to go on',
     cut,
     'repeat the command',
     fetch,

@@ -148,9 +148,9 @@ def _complete(
       fruitless = 0 if here > most else fruitless + 1
       most = max(most, here)
       if fruitless >= manner.tries:
+        kept = f'{part.path} keeps {here:,} bytes, ' if here else ''
         raise types.UserError(
-          f'{source.address}: {cut}; {part.path} keeps {here:,} bytes, repeat'
-          ' the command to go on'
+          f'{source.address}: {cut}; {kept}repeat the command to go on'
         ) from cut
       seconds = manner.wait * 2 ** max(fruitless - 1, 0)
       again = f'{source.name}: {cut}; again in {seconds:g} s'
