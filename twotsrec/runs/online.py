@@ -192,8 +192,8 @@ def _opened(options, service) -> Iterator[state_store.Store]:
       if out and not (_same(states, out) or state_files.is_archive(out)):
         given = state_store.shown(out)
         raise types.UserError(
-          f'--out_states={given}: {store.path} is a store, which is updated where'
-          ' it is; leave --out_states out, or name a .npz file'
+          f'--out_states={given}: {store.path} is a store, which is updated'
+          ' where it is; leave --out_states out, or name a .npz file'
         )
       yield store
     return
