@@ -194,7 +194,7 @@ def _put(link, rows: Iterable[state_databases.Row]) -> None:
 
 
 def _count(link) -> int:
-  return _value(_run(link, 'SELECT COUNT(*) FROM {schema}.users'))
+  return _value(_run(link, 'SELECT COUNT(*) FROM {schema}.users')) or 0
 
 
 def _about(link, name) -> str | None:

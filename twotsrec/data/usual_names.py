@@ -1,0 +1,49 @@
+"""What columns of logs are usually called, to tell whoever names another."""
+
+from collections.abc import Sequence
+import re
+
+# Role -> words of its names. A name with words of two roles has the first:
+# event_time is a time, user_event an event.
+_WORDS = {
+  'time': 'time timestamp ts date datetime created occurred when moment',
+  'behavior': 'event action behavior behaviour activity interaction',
+  'user': 'user customer client visitor member buyer account person',
+  'item': 'item product sku article asin movie book song track good offer',
+}
+_WORD = re.compile(r'[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]+')
+
+
+def role(name: str) -> str:
+  """'time', 'behavior', 'user', 'item', or '' if the name tells nothing."""
+  words = _words(name)
+  for one, usual in _WORDS.items():
+    if words & set(usual.split()):
+      return '' if one == 'behavior' and 'id' in words else one
+  return ''
+
+
+def find(names: Sequence[str]) -> dict[str, str]:
+  """The most telling name of each role that has one."""
+  found: dict[str, str] = {}
+  # An id rather than another property; and the shortest.
+  rank = lambda name: ('id' not in _words(name), len(_words(name)))
+  for name in sorted(names, key=rank):
+    found.setdefault(role(name), name)
+  found.pop('', None)
+  return found
+
+
+def flags(names: Sequence[str]) -> str:
+  """Flags that name a column for each role but behaviors; '' for none."""
+  found = find(names)
+  return ' '.join(
+    f'--{one}_column={found[one]}'
+    for one in ('user', 'item', 'time')
+    if one in found
+  )
+
+
+def _words(name: str) -> set[str]:
+  """Lower case words of snake_case, CamelCase and the like."""
+  return {word.lower() for word in _WORD.findall(name)}
