@@ -77,7 +77,7 @@ def test_a_wrong_guess_is_told(shop, columns, says):
     (
       (),
       {'behavior': 'event'},
-      'it is --behaviors=product_view,add_to_cart,purchase',
+      'perhaps --behaviors=product_view,add_to_cart,purchase',
     ),
     (
       ('product_view', 'add_to_cart', 'buy'),

@@ -35,3 +35,13 @@ def test_ids_go_before_other_properties():
   )
   assert usual_names.find(names)['behavior'] == 'event_type'
   assert usual_names.flags(['a', 'price']) == ''
+
+
+def test_behaviors_are_in_the_order_in_which_people_show_them():
+  names = ['Purchase', 'addToCart', 'page_view', 'wishlist']
+  usual = ['page_view', 'wishlist', 'addToCart', 'Purchase']
+  assert usual_names.steps(names, [4, 3, 2, 1]) == usual
+  names[3] = 'x'  # the rarest last, if one is no word of a shop
+  assert usual_names.steps(names, [1, 2, 9, 4]) == [
+    'page_view', 'x', 'addToCart', 'Purchase',
+  ]  # fmt: skip

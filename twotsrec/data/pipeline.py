@@ -64,12 +64,11 @@ def prepare(
     options.reading.bad_rows == 'drop',
   )
   if len(events.behavior_names) > 1 and not options.behaviors:
-    counts = np.bincount(events.behavior)
-    often = [events.behavior_names[k] for k in np.argsort(-counts)]
+    counts = np.bincount(events.behavior).tolist()
+    order = usual_names.steps(events.behavior_names, counts)
     raise types.UserError(
       f'the behavior column has {", ".join(events.behavior_names)}; say their '
-      'order, the target last; by how often they are, it is'
-      f' --behaviors={",".join(often)}'
+      f'order, the target last, perhaps --behaviors={",".join(order)}'
     )
   data = _assemble(events, options, source)
   if options.groups is not None:

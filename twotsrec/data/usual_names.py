@@ -11,6 +11,13 @@ _WORDS = {
   'user': 'user customer client visitor member buyer account person',
   'item': 'item product sku article asin movie book song track good offer',
 }
+# What people do with an item, in the order in which they do it.
+_STEPS = (
+  'view click impression page detail pv visit',
+  'like fav favorite favourite wish wishlist bookmark save',
+  'cart basket bag',
+  'buy purchase order checkout transaction payment paid sale',
+)
 _WORD = re.compile(r'[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]+')
 
 
@@ -42,6 +49,20 @@ def flags(names: Sequence[str]) -> str:
     for one in ('user', 'item', 'time')
     if one in found
   )
+
+
+def steps(names: Sequence[str], counts: Sequence[int]) -> list[str]:
+  """Behaviors in their usual order, those that occur often before others."""
+  rank = {
+    name: number
+    for name in names
+    for number, usual in enumerate(_STEPS)
+    if _words(name) & set(usual.split())
+  }
+  known = len(rank) == len(names)
+  often = sorted(zip(counts, names), key=lambda pair: -pair[0])
+  order = [name for _, name in often]
+  return sorted(order, key=rank.__getitem__) if known else order
 
 
 def _words(name: str) -> set[str]:
