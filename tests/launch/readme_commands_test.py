@@ -30,7 +30,12 @@ README = (scripts.ROOT / 'README.md').read_text(encoding='utf-8')
 _SMALL = {
   'quickstart': {'data.users': 25, 'train.epochs': 1},
   'own': {'train.epochs': 1, 'train.min_epochs': 0},
-  'ml100k': {'train.epochs': 1, 'two_time.stage1_epochs': (1,)},
+  'ml100k': {
+    'two_time.epochs': 1,
+    'two_time.stage1_epochs': (1,),
+    'two_time.threshold': 8,
+    'two_time.window': 4,
+  },
 }
 
 
@@ -79,7 +84,7 @@ def checkout(tmp_path, monkeypatch):
   rows = [
     (f'u{user}', f'i{item}', 1_700_000_000 + 86_400 * day + user)
     for user in range(40)
-    for day, item in enumerate(draw.permutation(20)[:12])
+    for day, item in enumerate(draw.permutation(20)[: 6 + user % 12])
   ]
 
   def write(name, rows):
@@ -87,7 +92,7 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / name).write_text('\n'.join(lines) + '\n')
 
   write('events.csv', rows)
-  last = rows[-1][2] + 86_400
+  last = max(row[2] for row in rows) + 86_400
   write('today.csv', [('u1', 'i3', last), ('somebody', 'i4', last + 1)])
   write('tomorrow.csv', [('u2', 'i5', last + 90_000), ('u1', 'i9', last - 7)])
   write('new.csv', [('somebody', 'i4', last), ('u1', 'i3', last + 1)])
