@@ -63,7 +63,8 @@ def prepare(
     options.reading.in_order,
     options.reading.bad_rows == 'drop',
   )
-  if len(events.behavior_names) > 1 and not options.behaviors:
+  several = len(events.behavior_names) > 1
+  if events.behavior is not None and several and not options.behaviors:
     counts = np.bincount(events.behavior).tolist()
     order = usual_names.steps(events.behavior_names, counts)
     raise types.UserError(
