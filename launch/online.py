@@ -28,7 +28,7 @@ _STATES = flags.DEFINE_string(
   'states',
   '',
   'States to go on from: a store, which is updated where it is, or a .npz'
-  ' file.',
+  ' file. A store is a file, or postgresql://USER@HOST/DATABASE.',
 )
 _OUT_STATES = flags.DEFINE_string(
   'out_states',

@@ -21,7 +21,10 @@ _PORT = flags.DEFINE_integer(
   'port', 8000, 'Port.', lower_bound=0, upper_bound=65535
 )
 _STATES = flags.DEFINE_string(
-  'states', '', 'Folder of states that events move, for runs that have states.'
+  'states',
+  '',
+  'Of states that events move, for runs that have states: a folder, or'
+  ' postgresql://USER@HOST/DATABASE for several servers at once.',
 )
 _CATEGORIES = flags.DEFINE_string(
   'categories',

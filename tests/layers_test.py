@@ -58,6 +58,7 @@ ALLOWED = {
   'polars': ('data/', 'serving/'),
   'fastapi': ('web/',),
   'prometheus_client': ('web/',),
+  'psycopg': ('runs/state_postgres.py',),
   'pydantic': ('web/',),
   'uvicorn': ('web/',),
 }

@@ -24,6 +24,10 @@ class UserError(ValueError):
   """
 
 
+class Unavailable(UserError):
+  """What a program needs does not answer now; later the same may succeed."""
+
+
 def printable(name: object) -> str:
   """A name from a file, for a message; in quotes if it has a line end, say."""
   text = str(name)

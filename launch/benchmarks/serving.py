@@ -9,7 +9,9 @@ without a pause; a run with states also gets events. It reports requests a
 second, the median and the 99th percentile of their seconds, and the median of
 one client alone beside that of the library call. `kills` sends events of new
 users, kills the service with SIGKILL again and again, sends what was not
-acknowledged anew, and counts what is stored in the end.
+acknowledged anew, and counts what is stored in the end. With --states at
+PostgreSQL and --servers=2 one of two services is killed each time, and what it
+did not acknowledge is sent to the other.
 """
 
 import asyncio
@@ -46,6 +48,14 @@ _K = flags.DEFINE_integer('k', 20, 'Items of a list.', lower_bound=1)
 _EVENTS = flags.DEFINE_float(
   'events', 0.5, 'Share of requests that bring an event, of a run of 2TS.', 0, 1
 )
+_STATES = flags.DEFINE_string(
+  'states',
+  '',
+  'Of a run of 2TS: postgresql://USER@HOST/DATABASE in place of files; empty.',
+)
+_SERVERS = flags.DEFINE_integer(
+  'servers', 1, 'Of suite kills: at once, over one PostgreSQL.', 1
+)
 _EACH = 20  # events of a user in suite kills, fewer than a store keeps
 
 
@@ -59,7 +69,7 @@ def main() -> int:
   run = opened.load(workdir)
   moves = run.experiment.config.model.name == models.TWO_TIME
   with tempfile.TemporaryDirectory() as folder:
-    states = folder if moves else ''
+    states = (_STATES.value or folder) if moves else ''
     if _SUITE.value == 'load':
       found = _load(workdir, run, states)
     else:
@@ -150,15 +160,26 @@ def _kill(workdir, run, states) -> dict[str, Any]:
   tally = {'answers': 0, 'without': 0}
   for kill in range(_KILLS.value + 1):
     last = kill == _KILLS.value
-    with _served(workdir, states) as service:
+    with contextlib.ExitStack() as stack:
+      services = [
+        stack.enter_context(_served(workdir, states))
+        for _ in range(_SERVERS.value)
+      ]
       end = time.monotonic() + draw.uniform(1.0, 4.0)
       writers = [
         _writer(n, sent, run.people.item_ids, begin, end, last, tally)
         for n in range(_CLIENTS.value)
       ]
-      asyncio.run(_until_killed(service, writers, None if last else end))
+      # Whoever got no answer asks another service after a kill.
+      shares = [
+        writers[(kill + at) % len(services) :: len(services)]
+        for at in range(len(services))
+      ]
+      when = None if last else end
+      asyncio.run(_until_killed(services, shares, when))
   return {
     'kills': _KILLS.value,
+    'servers': _SERVERS.value,
     'clients': _CLIENTS.value,
     'acknowledged': sum(sent),
     'requests': tally['answers'],
@@ -167,15 +188,17 @@ def _kill(workdir, run, states) -> dict[str, Any]:
   }
 
 
-async def _until_killed(service, writers, when):
-  """Clients write; the service is killed at a moment, if there is one."""
+async def _until_killed(services, shares, when):
+  """Clients write, a share to each service; one is killed at a moment."""
 
   async def kill():
     if when is not None:
       await asyncio.sleep(max(when - time.monotonic(), 0.0))
-      service.process.send_signal(signal.SIGKILL)
+      services[0].process.send_signal(signal.SIGKILL)
 
-  await asyncio.gather(kill(), clients.ask_all(service.port, writers))
+  pairs = zip(services, shares, strict=True)
+  asked = [clients.ask_all(service.port, share) for service, share in pairs]
+  await asyncio.gather(kill(), *asked)
 
 
 def _name(client, number) -> str:
@@ -224,8 +247,10 @@ def _stored(run, states, sent) -> dict[str, Any]:
   service = recipes.of(run.experiment.config).service(
     run.experiment, run.params
   )
-  (path,) = pathlib.Path(states).glob('*.db')
-  with state_store.opened(str(path), service) as store:
+  place = states
+  if not state_store.is_url(states):
+    (place,) = map(str, pathlib.Path(states).glob('*.db'))
+  with state_store.opened(place, service, create=False) as store:
     stored = state_store.read_all(store)
   row = online_windows.rows(stored.window)
   there = sorted(

@@ -6,8 +6,11 @@ The table has the columns user, item, event and time: text ids, times in ISO
 form, sessions that view, put into the cart and purchase. Users like a few
 categories, items lead to items that go with them, and a part of what is
 touched was touched before: repeats are made, not drawn by chance alone.
+With --broken=0.005 it is as shops have it: columns of other names, the zone of
+each user, and a share of rows that are broken.
 """
 
+import datetime
 import pathlib
 import sys
 from typing import NamedTuple
@@ -23,11 +26,15 @@ from twotsrec.training import files
 _OUT = flags.DEFINE_string('out', None, 'CSV file to write.')
 _EVENTS = flags.DEFINE_integer('events', 120_000, 'Rows.', lower_bound=100)
 _ITEMS = flags.DEFINE_integer('items', 3_000, 'Items.', lower_bound=100)
+_BROKEN = flags.DEFINE_float(
+  'broken', 0.0, 'Share of broken rows, of a table as shops have it.', 0.0, 1.0
+)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the random numbers.')
 
 _CATEGORY = 50  # items of one category
 _FAVORITES = 8  # categories that a user likes
 _PARTNERS = 3  # items that go with an item
+_NAMES = {'view': 'product_view', 'cart': 'add_to_cart'}
 _EVENTS_PER_USER = 20
 _START = 1_735_689_600  # 2025-01-01, seconds
 _DAYS = 180
@@ -84,6 +91,36 @@ def log(shop: Shop, num_events: int, rng: np.random.Generator) -> pl.DataFrame:
   return table.sort('time').with_columns(moments)
 
 
+def messy(
+  table: pl.DataFrame, share: float, rng: np.random.Generator
+) -> list[str]:
+  """Lines of the same rows with zones, under other names, some of them broken.
+
+  Args:
+    table: of `log`.
+    share: of rows without a user or an item, with a wrong time, with too few
+      fields, or with a broken quote.
+    rng: draws them.
+  """
+  lines = ['created_at,customer,event,sku,channel']
+  moments = pl.col('time').str.to_datetime(time_zone='UTC')
+  for user, item, event, time in table.with_columns(moments).iter_rows():
+    zone = datetime.timezone(datetime.timedelta(hours=int(user[1:]) % 5 - 2))
+    row = [time.astimezone(zone).isoformat(), user, _NAMES.get(event, event)]
+    row += [item, 'web']
+    if rng.random() < share:
+      place, cell = (
+        (1, ''),
+        (3, ''),
+        (0, 'soon'),
+        (3, f'"{item}"x'),
+        (4, None),
+      )[rng.integers(5)]
+      row[place : place + 1] = [] if cell is None else [cell]
+    lines.append(','.join(row))
+  return lines
+
+
 def _history(shop, user, rng):
   """Rows (user, item, event, second) of one user."""
   size = min(len(shop.categories), _FAVORITES)
@@ -137,7 +174,11 @@ def main() -> None:
   table = log(make(_ITEMS.value, rng), _EVENTS.value, rng)
   out = cli.required(_OUT)
   with files.replacing(out) as file:
-    table.write_csv(file)
+    if _BROKEN.value:
+      lines = messy(table, _BROKEN.value, rng)
+      file.write('\n'.join([*lines, '']).encode())
+    else:
+      table.write_csv(file)
   print(f'{len(table):,} rows: {out}')
 
 

@@ -43,7 +43,7 @@ def size(
         state_store.write(store, part)
 
     timed('import', lambda: put(state_files.load(archive, service)))
-    store.database.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    store.database.run('PRAGMA wal_checkpoint(TRUNCATE)')
     after_import = os.path.getsize(path)
     generator = np.random.default_rng(1)
     for _ in range(_REPEATS):

@@ -31,6 +31,11 @@ _USERS = flags.DEFINE_integer(
   'users', 1_000_000, 'Suite size: states.', lower_bound=1
 )
 _KILLS = flags.DEFINE_integer('kills', 100, 'Suite kills.', lower_bound=1)
+_STATES = flags.DEFINE_string(
+  'states',
+  '',
+  'Suite kills: postgresql://USER@HOST/DATABASE in place of a file; empty.',
+)
 _WRITERS = flags.DEFINE_integer(
   'writers', 4, 'Suite kills: processes that write.', lower_bound=1
 )
@@ -42,7 +47,7 @@ def main() -> int:
   say = lambda text: print(text, file=sys.stderr, flush=True)
   with tempfile.TemporaryDirectory() as folder:
     if _SUITE.value == 'kills':
-      path = os.path.join(folder, 'states.db')
+      path = _STATES.value or os.path.join(folder, 'states.db')
       measured = state_kills.run(path, _KILLS.value, _WRITERS.value, say)
     else:
       measured = state_size.size(pathlib.Path(folder), _USERS.value, say)

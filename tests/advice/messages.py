@@ -20,6 +20,7 @@ SOURCES = sorted(
 )
 _PATHS = tuple(path.relative_to(ROOT).as_posix() for path in SOURCES)
 _ERROR = 'UserError'
+_ERRORS = (_ERROR, 'Unavailable')
 # What tells what is allowed, or what to do: a sentence that asks for something,
 # or words before that which may be.
 _VERBS = (
@@ -77,11 +78,11 @@ def everything() -> tuple[Message, ...]:
   names, made = {maker.name for maker in _makers()}, []
   for path in _PATHS:
     source = _source(path)
-    if _ERROR not in source and not any(name in source for name in names):
+    if not any(name in source for name in (*_ERRORS, *names)):
       continue
     for call, scopes in _calls_of(path):
       lines, maker = (call.lineno, call.end_lineno), _maker(call.func, path)
-      if _name(call.func) == _ERROR and (path, lines) not in inner:
+      if _name(call.func) in _ERRORS and (path, lines) not in inner:
         made.append(Message(path, lines, _said(call.args, scopes)))
       elif maker is not None:
         text = f'{maker.text} ({_said(call.args, scopes)})'
@@ -95,7 +96,7 @@ def at(frame: types.FrameType) -> Message | None:
   if not path.is_relative_to(ROOT):
     return None
   name = path.relative_to(ROOT).as_posix()
-  call, scopes = _call_in(name, frame.f_lineno, _ERROR)
+  call, scopes = _call_in(name, frame.f_lineno, *_ERRORS)
   said, lines = _said(call.args, scopes), (call.lineno, call.end_lineno)
   if not _is_maker(scopes[-1]):
     return Message(name, lines, said)
@@ -106,12 +107,12 @@ def at(frame: types.FrameType) -> Message | None:
   return Message(path, lines, f'{said} ({_said(call.args, scopes)})')
 
 
-def _call_in(path, line, name):
+def _call_in(path, line, *names):
   """The call of a function in a line of a file, and what is around it."""
   for call, scopes in _calls_of(path):
-    if call.lineno <= line <= call.end_lineno and _name(call.func) == name:
+    if call.lineno <= line <= call.end_lineno and _name(call.func) in names:
       return call, scopes
-  raise LookupError(f'{path}:{line} makes no {name}')
+  raise LookupError(f'{path}:{line} makes no {names[0]}')
 
 
 @functools.cache
@@ -179,7 +180,7 @@ def _makers() -> tuple[_Maker, ...]:
     if f'-> types.{_ERROR}' not in _source(path):
       continue
     for call, scopes in _calls_of(path):
-      if _name(call.func) == _ERROR and _is_maker(scopes[-1]):
+      if _name(call.func) in _ERRORS and _is_maker(scopes[-1]):
         lines = (call.lineno, call.end_lineno)
         text = _said(call.args, scopes)
         made.append(_Maker(path, scopes[-1].name, lines, text))

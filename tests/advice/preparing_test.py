@@ -253,7 +253,7 @@ BEHAVIORS = [
     SHOP,
     BEHAVIOR,
     '--behaviors=' + ','.join(['view', *(f'b{n}' for n in range(130)), 'buy']),
-    says='{} behaviors; at most {} are allowed',
+    says='{} behaviors ({}); at most {} are allowed',
     ways=[given('behaviors', 'view,cart,buy', says='(at most)')],
   ),
   log(

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sqlite3
+import sys
 from unittest import mock
 
 import numpy as np
@@ -17,7 +18,9 @@ from tests.advice.following import given
 from tests.advice.following import together
 from tests.advice.following import written
 from tests.runs import played
+from tests.runs import postgres
 from tests.serving import online_toys
+from twotsrec.runs import state_databases
 from twotsrec.runs import state_files
 from twotsrec.runs import state_store
 from twotsrec.serving import online
@@ -181,7 +184,7 @@ OF_STORES = [
       {**STATES, 'a.db': of_another_version},
     ),
     (
-      'state_store.py: cannot read {}: {}; name a file',
+      'state_sqlite.py: cannot read {}: {}; name a file',
       ['--states=@/folder'],
       together(
         dropped('states', 'name a file that you can read'),
@@ -236,7 +239,7 @@ def put(
       state_store.write(store, users(of or by))
       if damage:
         state = bytes(damage)
-        store.database.execute('UPDATE user SET state = ?', (state,))
+        store.database.run('UPDATE user SET state = ?', (state,))
   with state_store.opened(str(path), by) as store:
     return state_store.read_all(store)
 
@@ -245,7 +248,7 @@ def written_by_two(folder, ended: bool):
   """Writes to a store while another process does, or after it has ended."""
   path = str(folder / 's.db')
   with (
-    mock.patch.object(state_store, '_PATIENCE', 0.05),
+    mock.patch.object(state_databases, 'PATIENCE', 0.05),
     state_store.opened(path, service()) as store,
     state_store.opened(path, service()) as other,
   ):
@@ -254,11 +257,50 @@ def written_by_two(folder, ended: bool):
         state_store.write(other, users(service()))
 
 
+@functools.cache
+def database(folder, name='') -> str:
+  """URL of a database for a test."""
+  return postgres.url()
+
+
+def asked(folder, *statements, name='', secret=postgres.PASSWORD, **options):
+  """Opens a store at a URL after these statements, and reads in it."""
+  url = database(folder, name).replace(postgres.PASSWORD, secret)
+  if statements:
+    with state_store.opened(database(folder, name), service()) as store:
+      for statement in statements:
+        store.database.run(statement)
+  with state_store.opened(url, service(), **options) as store:
+    return state_store.count(store)
+
+
+def as_guest(folder, *statements):
+  """Opens a store as somebody who may only connect."""
+  import psycopg
+
+  url = database(folder)
+  with psycopg.connect(url, autocommit=True) as connection:
+    for statement in statements:
+      connection.execute(statement)
+  guest = url.replace(f'{postgres.USER}:', 'guest:')
+  with state_store.opened(guest, service()):
+    pass
+
+
+def without(package):
+  """A store at a URL where a package is not installed."""
+  url = postgres.url()
+  with mock.patch.dict(sys.modules, {package: None} if package else {}):
+    sys.modules.pop('twotsrec.runs.state_postgres', None)
+    with state_store.opened(url, service()):
+      pass
+
+
 def written_to(folder, pages: int):
   """Writes to a store on a disk with room for so many pages."""
   folder.mkdir(exist_ok=True)
   with state_store.opened(str(folder / 's.db'), service()) as store:
-    store.database.execute(f'PRAGMA max_page_count={pages}')
+    store.database.run(f'PRAGMA max_page_count={pages}')
     with state_store.writing(store):
       state_store.write(store, users(service(), 4_000))
 
@@ -309,6 +351,53 @@ CALLS = [
     lambda folder: written_to(folder, 9),
     'choose a folder with room',
     lambda folder: written_to(folder / 'other', 9_000),
+  ),
+  Call(
+    "{} is not installed; run: pip install -e '.[postgres]'",
+    lambda folder: without('psycopg'),
+    r"pip install -e '\.\[postgres\]'",
+    lambda folder: without(''),
+  ),
+  Call(
+    'holds no states of this run; check the database',
+    lambda folder: asked(folder, create=False),
+    'or begin with --out_states',
+    lambda folder: asked(folder),
+  ),
+  Call(
+    '{}: tables of version {}, and this program',
+    lambda folder: asked(folder, 'UPDATE {schema}.about SET value = 7'),
+    'name another database',
+    lambda folder: asked(folder, name='another'),
+  ),
+  Call(
+    'tables of this run are missing or of another',
+    lambda folder: asked(folder, 'DROP TABLE {schema}.users'),
+    'name another database',
+    lambda folder: asked(folder, name='another'),
+  ),
+  Call(
+    '{}: {}; grant the user the right to create',
+    lambda folder: as_guest(
+      folder, f"CREATE ROLE guest LOGIN PASSWORD '{postgres.PASSWORD}'"
+    ),
+    'grant the user the right to (create) schemas in it',
+    lambda folder, what: as_guest(
+      folder,
+      f'GRANT {what} ON DATABASE {database(folder).split("/")[-1]} TO guest',
+    ),
+  ),
+  Call(
+    'cannot use {}: {}; check that the server runs',
+    lambda folder: asked(folder, secret='wrong'),
+    'check .* the password',
+    lambda folder: asked(folder),
+  ),
+  Call(
+    'cannot use {}: {}; write postgresql',
+    lambda folder: asked(folder, secret=f'{postgres.PASSWORD}@h%'),
+    'write postgresql://USER@HOST:5432/DATABASE',
+    lambda folder: asked(folder),
   ),
 ]
 

@@ -7,9 +7,13 @@ import threading
 import pytest
 
 from tests import finished
+from tests.runs import postgres
 from tests.web import serviced
 from twotsrec import types
 from twotsrec.runs import exports
+from twotsrec.runs import live as live_lib
+from twotsrec.runs import opened
+from twotsrec.runs import state_store
 from twotsrec.web import limits
 from twotsrec.web import loading
 from twotsrec.web import service
@@ -63,3 +67,39 @@ def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path):
   assert after.json()['model'] != before.json()['model']
   lists = [one.json()['lists'][0]['items'] for one in (before, after)]
   assert lists[0] == lists[1]
+
+
+@pytest.mark.parametrize('kind', ['sqlite', 'postgres'])
+def test_two_servers_hand_their_events_on_to_the_next_run(kind, tmp_path):
+  """The one that changes later has stored an event meanwhile: none is lost."""
+  place = postgres.url() if kind == 'postgres' else str(tmp_path / 'states')
+  now, following = (
+    loading.load(loading.Options(str(finished.two_time(variant)), place))
+    for variant in ('2ts', 'one_gru')
+  )
+  item = _item()
+
+  def play(model, second):
+    event = live_lib.Event('somebody', item, 2e9 + second, f'e{second}')
+    (played,) = live_lib.play(model.live, [[event]])
+    assert played.repeated == 0
+
+  first, second = now.make(None), now.make(None)
+  play(first, 0)
+  play(second, 5)
+  early = following.make(first)
+  play(early, 9)
+  play(second, 7)
+  late = following.make(second)
+  play(late, 11)
+  stored = state_store.read_all(early.live.store)
+  for model in (first, second, early, late):
+    model.close()
+  assert stored.ids.tolist() == ['somebody']
+  assert (stored.window.time - 2e9).tolist() == [0, 5, 7, 9, 11]
+
+
+def _item():
+  """An item that the runs of 2TS know."""
+  data = opened.load(str(finished.two_time('2ts'))).experiment.prepared
+  return data.item_ids[0].item()

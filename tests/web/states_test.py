@@ -1,8 +1,12 @@
 """Events that move states: stored before they are acknowledged, once."""
 
+from concurrent import futures
+
 import numpy as np
+import pytest
 
 from tests.runs import kinds
+from tests.runs import postgres
 from tests.web import serviced
 from twotsrec import recipes
 from twotsrec.runs import live as live_lib
@@ -58,14 +62,21 @@ def _same(told, wanted):
     np.testing.assert_allclose(scores, reached, rtol=1e-5)
 
 
-def test_events_move_lists_and_outlive_the_process(tmp_path):
+@pytest.fixture(params=['sqlite', 'postgres'])
+def path(request, tmp_path):
+  """Where states are kept."""
+  if request.param == 'postgres':
+    return postgres.url()
+  return str(tmp_path / 'states.db')
+
+
+def test_events_move_lists_and_outlive_the_process(path):
   people = kinds.loaded('2ts').people
   users = [*people.user_ids[:3].tolist(), 987654]  # one is new
   items = people.item_ids.tolist()
   log = [(users[0], items[4]), (users[3], items[7]), (users[0], items[2])]
   log += [(users[1], items[9])]
   bodies = [_event(*one, _LATER + at) for at, one in enumerate(log)]
-  path = str(tmp_path / 'states.db')
   with serviced.running(serviced.with_states('2ts', path)) as app:
     _same(_lists(app, users), _expected(users, []))
     (told,) = serviced.post(app, ('/events', {'events': bodies}))
@@ -105,6 +116,51 @@ def test_clients_at_once_are_stored_as_one_after_the_other(tmp_path):
     assert 'id' in told[-1].json()['detail']
     assert sum(one.json()['accepted'] for one in told[:-1]) == 20
     _same(_lists(app, users[:5]), _expected(users[:5], log))
+
+
+def test_two_services_of_one_store_count_an_event_once(path):
+  """Both get the same events at the same time, and see what the other did."""
+  people = kinds.loaded('2ts').people
+  users = [*people.user_ids[:4].tolist(), 'somebody']
+  items = people.item_ids.tolist()
+  log = [(users[n % 5], items[3 * n % len(items)]) for n in range(30)]
+  requests = [
+    ('/events', {'events': [_event(*one, _LATER + at, id=f'e{at}')]})
+    for at, one in enumerate(log)
+  ]
+  take = serviced.with_states('2ts', path)
+  with serviced.running(take) as one, serviced.running(take) as other:
+    with futures.ThreadPoolExecutor() as both:
+      told = list(
+        both.map(lambda app: serviced.post(app, *requests), (one, other))
+      )
+    answers = [answer.json() for part in told for answer in part]
+    assert sum(answer['accepted'] for answer in answers) == len(log)
+    assert sum(answer['repeated'] for answer in answers) == len(log)
+    assert sum(answer['new_users'] for answer in answers) == 1
+    for app in (one, other):
+      _same(_lists(app, users), _expected(users, log))
+    more = (users[4], items[1])
+    serviced.post(one, ('/events', {'events': [_event(*more, _LATER + 99)]}))
+    _same(_lists(other, users), _expected(users, [*log, more]))
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_who_asks():
+  """PostgreSQL is away: events are sent again later, all else is answered."""
+  people = kinds.loaded('2ts').people
+  user, item = people.user_ids[0].item(), people.item_ids[0].item()
+  url = postgres.url()
+  event = ('/events', {'events': [_event(user, item, _LATER)]})
+  lists = ('/recommend', {'users': [user], 'k': 3})
+  history = ('/recommend', {'histories': [[item]], 'k': 3})
+  with serviced.running(serviced.with_states('2ts', url)) as app:
+    with postgres.closed(url):
+      told = serviced.post(app, event, event, lists, lists, history)
+      assert [one.status_code for one in told] == [503] * 4 + [200]
+      assert 'ask again' in told[0].json()['detail']
+      assert postgres.PASSWORD not in told[0].text
+    (told,) = serviced.post(app, event)
+    assert told.json()['accepted'] == 1
 
 
 def test_each_client_is_told_of_its_own_events(tmp_path):

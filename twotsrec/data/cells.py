@@ -8,6 +8,7 @@ a cell are no part of it, and a name such as NA stands for a missing value.
 """
 
 from collections.abc import Callable, Sequence
+import difflib
 import math
 import os
 import pathlib
@@ -18,6 +19,7 @@ import numpy as np
 import polars
 
 from twotsrec import types
+from twotsrec.data import usual_names
 
 MAX_ID_BYTES = 256  # a unicode array is as wide as its longest id
 
@@ -245,9 +247,14 @@ def require_columns(
   if missing:
     listed = ', '.join(types.printable(name[:40]) for name in names[:30])
     listed += ', ...' if len(names) > 30 else ''
+    perhaps = usual_names.flags(names)
+    if near := difflib.get_close_matches(missing[0], names, 1, 0.75):
+      perhaps = repr(near[0])
+    perhaps = f' (perhaps {perhaps})' if perhaps else ''
     raise types.UserError(
       f'{path}: no column {missing[0]!r}; the columns are: {listed}. Name '
-      f'yours with --user_column, --item_column, --time_column, ...{hint}'
+      'yours with --user_column, --item_column, --time_column, ...'
+      f'{perhaps}{hint}'
     )
 
 

@@ -369,7 +369,8 @@ def _number_behaviors(
   names = tuple(names) or tuple(present)
   if len(names) > _MAX_BEHAVIORS:
     raise types.UserError(
-      f'{len(names)} behaviors; at most {_MAX_BEHAVIORS} are allowed'
+      f'{len(names):,} behaviors ({_some(names)}); at most {_MAX_BEHAVIORS}'
+      ' are allowed; name another --behavior_column'
     )
   position = np.array(
     [names.index(name) if name in names else _UNKNOWN for name in present],
@@ -387,9 +388,15 @@ def _number_behaviors(
   if names[-1] not in present:
     raise types.UserError(
       f'no row is of the target behavior {names[-1]!r}; the behavior column '
-      f'has {", ".join(present)}: name one of them last in --behaviors'
+      f'has {_some(present)}: name one of them last in --behaviors, or another '
+      '--behavior_column'
     )
   return position[codes], names
+
+
+def _some(names) -> str:
+  """The first of many names."""
+  return ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
 
 
 def _nothing_left(reason: str) -> types.UserError:

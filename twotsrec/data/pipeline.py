@@ -1,5 +1,6 @@
 """From options to prepared data: read, filter, number, split, save."""
 
+from collections.abc import Sequence
 import hashlib
 import json
 import pathlib
@@ -10,6 +11,7 @@ import numpy as np
 from twotsrec import config
 from twotsrec import types
 from twotsrec.data import datasets
+from twotsrec.data import doubts
 from twotsrec.data import feature_files
 from twotsrec.data import features
 from twotsrec.data import groups
@@ -29,6 +31,7 @@ from twotsrec.data import synthetic_stream
 from twotsrec.data import tables
 from twotsrec.data import target_splits
 from twotsrec.data import text_files
+from twotsrec.data import usual_names
 
 # Names of columns that look like an order -> the flag that uses them.
 _TIMES = ('timestamp', 'time', 'ts', 'datetime', 'date')
@@ -60,10 +63,13 @@ def prepare(
     options.reading.in_order,
     options.reading.bad_rows == 'drop',
   )
-  if len(events.behavior_names) > 1 and not options.behaviors:
+  several = len(events.behavior_names) > 1
+  if events.behavior is not None and several and not options.behaviors:
+    counts = np.bincount(events.behavior).tolist()
+    order = usual_names.steps(events.behavior_names, counts)
     raise types.UserError(
       f'the behavior column has {", ".join(events.behavior_names)}; say their '
-      'order, the target last, as in --behaviors=view,cart,buy'
+      f'order, the target last, perhaps --behaviors={",".join(order)}'
     )
   data = _assemble(events, options, source)
   if options.groups is not None:
@@ -250,20 +256,38 @@ def _read_files(options: Options) -> tables.Table:
   return tables.join(read) if len(read) > 1 else read['train']
 
 
-def _unused_order(options: Options) -> dict[str, str]:
-  """A column that could order the rows of a table without any, and its flag."""
+def _doubts(events: interactions.Interactions, options: Options) -> list[str]:
+  """Doubts about a table of one's own."""
+  if not options.table:
+    return []
   reading = options.reading
-  columns = reading.columns
-  if not options.table or columns.time or columns.order:
-    return {}
-  names = reading.column_names or tables.column_names(
+  return doubts.doubts(
+    events, reading.columns, _columns(options), reading.forms.where
+  )
+
+
+def _columns(options: Options) -> Sequence[str]:
+  """Names of all columns of the table."""
+  reading = options.reading
+  return reading.column_names or tables.column_names(
     options.table, reading.delimiter or None
   )
+
+
+def _unused_order(options: Options) -> dict[str, str]:
+  """A column that could order the rows of a table without any, and its flag."""
+  columns = options.reading.columns
+  if not options.table or columns.time or columns.order:
+    return {}
+  names = _columns(options)
   by_rank = sorted(
     (list(_ORDERING).index(name.lower()), name)
     for name in set(names) - set(columns)
     if name.lower() in _ORDERING
   )
+  usual = usual_names.find(names).get('time')
+  if not by_rank and usual and usual not in columns:
+    return {'column': usual, 'flag': '--time_column'}
   if not by_rank:
     return {}
   _, name = by_rank[0]
@@ -320,6 +344,7 @@ def _assemble(
       },
       'duplicates': events.duplicates,
       'unused_order': _unused_order(options),
+      'doubts': _doubts(events, options),
       **_extras(source, options),
     },
   )

@@ -318,6 +318,7 @@ def text(
     )
   if facts['behaviors']:
     paragraphs += ['', *_behavior_lines(facts)]
+  paragraphs += [f'note: {line}' for line in facts.get('doubts', [])]
   paragraphs += [f'warning: {line}' for line in warnings(facts['held_out'])]
   return '\n'.join(paragraphs + ['', *_group_lines(facts)])
 

@@ -56,7 +56,7 @@ def parse(
   With a `remedy`, the first bad row is an error that ends with its words.
   """
   parsed = {
-    name: parse(block.columns[column])
+    name: parse(block.columns[column].alias(column))  # for its notes
     for name, (column, parse) in parsers.items()
   }
   faults = _faults(block, parsers, parsed)

@@ -22,7 +22,10 @@ from twotsrec.data import prepared as prepared_lib
 NAMES = choices.SPLITS
 FRACTIONS = (0.7, 0.1, 0.2)
 _UNVALIDATED = 'turn validation off (--novalidation)'
-_FEW = 'use weaker filters, a log with more of a user, or --split=global_time'
+_FEW = (
+  'use weaker filters, a log with more of a user, another --user_column, or'
+  ' --split=global_time'
+)
 _FIRST_DATE, _LAST_DATE = 1e8, 1e11  # 1973 and 5138, in Unix seconds
 
 

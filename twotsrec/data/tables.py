@@ -386,7 +386,14 @@ def _remedy(
     return f'; {_DROP}, --keep_ids={cell.strip()} takes it as a name'
   if fault.code in (cells.EMPTY, cells.MISSING):
     return f'; correct it, or {_DROP}'
-  return f'; allowed: {kinds[fault.name].allowed}; {_DROP}'
+  allowed = f'allowed: {kinds[fault.name].allowed}'
+  if fault.name == 'time' and 2 * len(fault.rows) > len(block.lines):
+    forms = times.likely_forms(block.columns[fault.column])
+    told = ' or '.join(f"--time_format='{form}'" for form in forms)
+    if not told:
+      return f'; {allowed}; or name another --time_column'
+    return f'; most cells are of the form {told}; {_DROP}'
+  return f'; {allowed}; {_DROP}'
 
 
 def _order_by_time(parts: list[Table]) -> np.ndarray:

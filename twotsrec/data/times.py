@@ -31,6 +31,15 @@ _ZONE = (
 )
 _TAIL = rf'^(?:\.(?<part>[0-9]+))?{_ZONE}'  # of a moment
 _SHORT = rf'^(?<moment>[0-9-]{{10}}[ T][0-9]{{2}}:[0-9]{{2}}){_ZONE}'
+_DATES = (
+  '%d/%m/%Y', '%m/%d/%Y', '%d.%m.%Y', '%d-%m-%Y', '%m-%d-%Y', '%Y/%m/%d',
+  '%Y-%m-%d', '%d %b %Y', '%d %B %Y', '%b %d, %Y', '%B %d, %Y',
+)  # fmt: skip
+_CLOCKS = (
+  '', ' %H:%M', ' %H:%M:%S', ' %H:%M:%S%.f', ' %I:%M %p', ' %I:%M:%S %p',
+  ' %H:%M:%S %z', ' %H:%M:%S%.f %z',
+)  # fmt: skip
+_TRIED = 1000  # cells from which a form is told
 ALLOWED = (
   'Unix seconds from 0 on, or dates like 2021-07-01 and 2021-07-01 12:30:00;'
   ' --time_unit and --time_format tell of others'
@@ -221,6 +230,22 @@ def _formed(
     notes = ((f'{text.name} cells that are dates like {example}', len(text)),)
   values = np.array(parsed.values)
   return parsed._replace(values=values, notes=notes), np.zeros(len(text), bool)
+
+
+def likely_forms(raw: polars.Series) -> list[str]:
+  """Usual forms of dates that most cells have; two if the day may be first."""
+  text = cells.tidied(raw.cast(polars.String))
+  text = text.filter(text != '')
+  text = text.gather_every(max(len(text) // _TRIED, 1))
+  forms = [date + clock for date in _DATES for clock in _CLOCKS]
+  read = {form: _strptime(text, form) for form in forms}
+  most = max(moments.count() for moments in read.values())
+  if 2 * most <= len(text):
+    return []
+  fitting = [form for form in forms if read[form].count() == most]
+  first = fitting[0]
+  others = [form for form in fitting if not read[form].equals(read[first])]
+  return [first, *others[:1]]
 
 
 def _strptime(text: polars.Series, form: str) -> polars.Series:

@@ -111,7 +111,8 @@ def where(
     column = cells.tidied(block.columns[name])
     for value in values if every_value else ():
       if not (column == value).any():
-        held = sorted(column.unique().to_list())[:10]
+        held = sorted(filter(None, column.unique().to_list()))
+        held = [*held[:10], *(['...'] if len(held) > 10 else [])]
         raise types.UserError(
           f'--where={name}={",".join(values)}: no row has {value!r}; the column'
           f' has {", ".join(held)}'

@@ -68,7 +68,7 @@ def opened(
   """A store that is made if it is not there, for the thread that opens it.
 
   Args:
-    path: of the SQLite file.
+    path: of a file of SQLite, or the URL of a PostgreSQL database.
     service: the run, ready to move states.
     prepared: its data.
   Raises:
@@ -99,6 +99,8 @@ def play(
       try:
         sound[number], refused = _read(live, part)
         results[number] = online_batches.Played(refused=refused)
+      except types.Unavailable:  # nobody's events can be stored now
+        raise
       except types.UserError as error:
         results[number] = error
     if sound:
@@ -117,7 +119,9 @@ def carry(old: Live, new: Live) -> None:
   Stored are the last events of every user (`Live.rules`), so of somebody with
   more since then the earliest are missing until the next training. Events that
   the new run was trained on are earlier than the last of their user, and left
-  out. Items that the old run did not know are lost.
+  out. Items that the old run did not know are lost. Each process of several
+  carries what it stored before it took the new run: what another carried is
+  recognized, and what is late put in its place.
 
   Args:
     old: states of the run until now, open in the same thread.
@@ -145,9 +149,8 @@ def carry(old: Live, new: Live) -> None:
   identity = window.identity[there][order]
   identity = np.where(by_id[order], identity, events.as_logged)
   events = events._replace(identity=identity)
-  rules = new.rules._replace(late='drop')
   with state_store.writing(new.store):
-    online_batches.play(new.store, new.prepared, events, rules)
+    online_batches.play(new.store, new.prepared, events, new.rules)
 
 
 def _read(live, part) -> tuple[event_tables.Events, int]:

@@ -30,6 +30,7 @@ from twotsrec.runs import new_events
 from twotsrec.runs import online_batches
 from twotsrec.runs import seen
 from twotsrec.runs import state_files
+from twotsrec.runs import state_sqlite
 from twotsrec.runs import state_store
 from twotsrec.serving import online
 from twotsrec.serving import requests as requests_lib
@@ -139,10 +140,11 @@ def run(workdir: str, options: Options, quiet: bool = False) -> str:
       said.append(_play(store, task, events, quiet))
       said += [note] if note else []
     out = options.out_states
-    if out and _is_file(store, out):
+    if state_files.is_archive(out):
       state_files.save(out, service, state_store.read_all(store))
     users = _count(state_store.count(store), 'user')
-  return '; '.join([*said, f'states of {users} in {out or options.states}'])
+  place = state_store.shown(out or options.states)
+  return '; '.join([*said, f'states of {users} in {place}'])
 
 
 def _check(options):
@@ -188,9 +190,10 @@ def _opened(options, service) -> Iterator[state_store.Store]:
   if states and not state_files.is_archive(states):
     with state_store.opened(states, service, create=False) as store:
       if out and not (_same(states, out) or state_files.is_archive(out)):
+        given = state_store.shown(out)
         raise types.UserError(
-          f'--out_states={out}: {states} is a store, which is updated where it'
-          ' is; leave --out_states out, or name a .npz file'
+          f'--out_states={given}: {store.path} is a store, which is updated'
+          ' where it is; leave --out_states out, or name a .npz file'
         )
       yield store
     return
@@ -198,7 +201,7 @@ def _opened(options, service) -> Iterator[state_store.Store]:
   with contextlib.ExitStack() as stack:
     if in_file:
       stack.enter_context(state_files.locked(out))
-    path = state_store.IN_MEMORY if in_file else out
+    path = state_sqlite.IN_MEMORY if in_file else out
     store = stack.enter_context(state_store.opened(path, service))
     if states:
       # One with what is played: a call that fails can be made again.
@@ -221,11 +224,6 @@ def _import(store, path, stored):
 
 def _same(path, other) -> bool:
   return os.path.realpath(path) == os.path.realpath(other)
-
-
-def _is_file(store, path) -> bool:
-  """Whether states go to a file of their own, and not to the store itself."""
-  return store.path == state_store.IN_MEMORY or not _same(store.path, path)
 
 
 def _play(store, task, events, quiet) -> str:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from twotsrec import types
-from twotsrec.runs import state_store
+from twotsrec.runs import state_sqlite
 from twotsrec.serving import online
 from twotsrec.serving import online_bytes
 from twotsrec.serving import online_windows
@@ -31,10 +31,10 @@ def is_archive(path: str) -> bool:
   """Whether a file is one of this module: by its first bytes, or its name."""
   try:
     with open(path, 'rb') as file:
-      start = file.read(len(state_store.MAGIC))
+      start = file.read(len(state_sqlite.MAGIC))
   except OSError:
     start = b''
-  if start == state_store.MAGIC:
+  if start == state_sqlite.MAGIC:
     return False
   return start.startswith(_MAGIC) or path.endswith(ENDING)
 
@@ -132,7 +132,7 @@ def _records(service, state) -> np.ndarray:
 
 def _arrays(path) -> dict[str, np.ndarray]:
   """The arrays of a file, of the shapes that `save` gives them."""
-  wrong = state_store.wrong_file(path)
+  wrong = state_sqlite.wrong_file(path)
   try:
     with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in _NAMES}

@@ -89,7 +89,15 @@ def make(
 
 
 def _handle_errors(api):
-  """An error of who asks is a 4xx that says why."""
+  """An error of who asks is a 4xx that says why, one of the service a 503."""
+
+  @api.exception_handler(types.Unavailable)
+  async def unavailable(request, error):
+    del request
+    detail = f'{error}; ask again in a moment'
+    return responses.JSONResponse(
+      {'detail': detail}, 503, headers={'Retry-After': '1'}
+    )
 
   @api.exception_handler(types.UserError)
   async def refused(request, error):

@@ -99,15 +99,16 @@ def _key(job, at) -> tuple:
 
 def _answered(model: Model, jobs) -> list[Any]:
   """Answers of one group, an exception for each that has none."""
-  if isinstance(jobs[0], bodies.Events):
-    return _play(model, jobs)
   of = {
+    bodies.Events: _play,
     bodies.Recommend: _recommend,
     bodies.Similar: _similar,
     bodies.Scores: _scores,
   }[type(jobs[0])]
   try:
     return of(model, jobs)
+  except types.Unavailable as error:
+    return [error] * len(jobs)
   except types.UserError as error:
     if len(jobs) == 1:
       return [error]

@@ -13,6 +13,7 @@ from twotsrec import types
 from twotsrec.runs import catalogs
 from twotsrec.runs import live as live_lib
 from twotsrec.runs import opened
+from twotsrec.runs import state_store
 from twotsrec.serving import answers as answers_lib
 from twotsrec.serving import export_folder
 from twotsrec.serving import exported
@@ -30,8 +31,8 @@ class Options(NamedTuple):
   Attributes:
     workdir: a finished run or an exported folder; a link that is pointed
       elsewhere, or a folder with a new model in it, is taken up.
-    states: folder of states that events move, a file for each model; '' for
-      none.
+    states: of states that events move: a folder, which gets a file for each
+      model, or the URL of a PostgreSQL database; '' for none.
     categories: as `catalogs.categories` takes it; '' for none.
   """
 
@@ -68,8 +69,9 @@ def load(options: Options) -> asking.Take:
   if export_folder.is_exported(options.workdir):
     if options.states:
       raise types.UserError(
-        f'--states={options.states}: {options.workdir} is an export, and states'
-        ' are stored by runs; serve the run, or leave --states out'
+        f'--states={state_store.shown(options.states)}: {options.workdir} is an'
+        ' export, and states are stored by runs; serve the run, or leave'
+        ' --states out'
       )
     answers, asked = exported.load(options.workdir), options.categories
     ids = answers.people.item_ids
@@ -97,12 +99,15 @@ def _opener(run, options) -> Callable[..., Any]:
   make = recipes.of(experiment.config).service
   if make is None:
     raise types.UserError(
-      f'--states={options.states}: {experiment.config.model.name} has no states'
-      ' that move; leave it out, or serve a run of model.name=two_time_scale'
+      f'--states={state_store.shown(options.states)}:'
+      f' {experiment.config.model.name} has no states that move; leave it out,'
+      ' or serve a run of model.name=two_time_scale'
     )
   service = make(experiment, run.params)
-  path = pathlib.Path(options.states) / f'{service.digest.hex()}.db'
-  return lambda: live_lib.opened(str(path), service, experiment.prepared)
+  place = options.states
+  if not state_store.is_url(place):
+    place = str(pathlib.Path(place) / f'{service.digest.hex()}.db')
+  return lambda: live_lib.opened(place, service, experiment.prepared)
 
 
 def _take(model, open_states=None) -> asking.Take:
@@ -112,14 +117,19 @@ def _take(model, open_states=None) -> asking.Take:
   def make(old: asking.Model | None) -> asking.Model:
     if open_states is None:
       return model
-    stack = contextlib.ExitStack()
-    live = stack.enter_context(open_states())
-    theirs = None if old is None else old.live
-    if theirs is not None and theirs.store.path != live.store.path:
-      live_lib.carry(theirs, live)
-    return model._replace(live=live, close=stack.close)
+    with contextlib.ExitStack() as stack:
+      live = stack.enter_context(open_states())
+      theirs = None if old is None else old.live
+      if theirs is not None and _place(theirs) != _place(live):
+        live_lib.carry(theirs, live)
+      return model._replace(live=live, close=stack.pop_all().close)
 
   return asking.Take(make)
+
+
+def _place(live: live_lib.Live) -> tuple[str, bytes]:
+  """Where its states are; a database has those of several runs."""
+  return live.store.path, live.store.service.digest
 
 
 def _warm(answers: answers_lib.Answers) -> None:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import polars as pl
 
@@ -36,3 +38,26 @@ def test_a_shop_has_sessions_in_time_and_repeats(capsys, tmp_path):
     elif event == 'cart':
       assert (user, item) in viewed
   assert set(table['event']) == {'view', 'cart', 'purchase'}
+
+
+def test_a_messy_table_is_the_same_shop(capsys, tmp_path):
+  size = ('--events=3000', '--items=300')
+  _written(capsys, tmp_path / 'shop.csv', *size)
+  _written(capsys, tmp_path / 'messy.csv', *size, '--broken=0.01')
+  columns = [f'--{role}_column' for role in ('user', 'item', 'time')]
+  reports = []
+  for path, names, flags in (
+    ('shop.csv', ('user', 'item', 'time'), []),
+    ('messy.csv', ('customer', 'sku', 'created_at'), ['--bad_rows=drop']),
+  ):
+    named = [f'{flag}={name}' for flag, name in zip(columns, names)]
+    flags = [f'--table={tmp_path / path}', *named, *flags]
+    out = f'--out={tmp_path / path}.data'
+    ended = scripts.run(capsys, 'prepare', *flags, out)
+    assert ended.code == 0, ended.err
+    reports.append(ended.out)
+  (kept,) = re.findall(r'kept +([0-9,]+)', reports[1])
+  assert 2950 <= int(kept.replace(',', '')) < 2990
+  days = [re.findall(r'times +(\S+) .* to (\S+) ', text) for text in reports]
+  assert days[0] == days[1]  # zones are understood
+  assert len(re.findall('  dropped', reports[1])) == 5

@@ -1,14 +1,19 @@
 import os
 import pathlib
 
+import pytest
+
 import state_kills
 import state_size
+from tests.runs import postgres
 
 
-def test_killed_writers_lose_nothing_and_play_nothing_twice(tmp_path):
+@pytest.mark.parametrize('kind', ['sqlite', 'postgres'])
+def test_killed_writers_lose_nothing_and_play_nothing_twice(kind, tmp_path):
   # TWOTSREC_KILLS=100 is what launch/benchmarks/states.py does.
   kills = int(os.environ.get('TWOTSREC_KILLS', '3'))
-  measured = state_kills.run(str(tmp_path / 's.db'), kills, writers=2)
+  place = postgres.url() if kind == 'postgres' else str(tmp_path / 's.db')
+  measured = state_kills.run(place, kills, writers=2)
   assert measured['kills'] == kills
   # A writer is killed, and stopped in the end, after a batch of its own.
   assert measured['events'] == 64 * measured['batches'] >= 64 * 2
