@@ -120,7 +120,7 @@ def test_a_release_is_prepared_with_the_seed_of_its_validation(
   assert (done.code, done.err) == (0, '')
   assert 'note: 1 of 20 users have no training row' in done.out
   assert 'source           release' in done.out
-  assert 'configs/copf/own.py:copf,2 --config.data.prep' in done.out
+  assert 'configs/closed_form.py:pair_experts --config.data.' in done.out
   data = prepared.load(str(out), verify=True)
   assert data.manifest['behaviors'] == ['pv', 'buy']
   assert data.manifest['counts']['validation'] == 17

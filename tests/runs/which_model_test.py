@@ -101,7 +101,7 @@ def test_numbers_are_those_of_the_report_of_a_run(advised, tmp_path):
     (
       'behaviors',
       ['buy_popularity', 'cart_reminder', 'view_reminder', 'ease'],
-      ['copf/taobao.py', 'closed_form.py:pair_experts'],
+      ['closed_form.py:pair_experts', 'copf/taobao.py'],
     ),
     ('labels', ['popularity', 'click_rate'], ['pin/own.py']),
   ],

@@ -23,6 +23,7 @@ from twotsrec.evaluation import behaviors
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import verdict
 from twotsrec.models import closed_form
+from twotsrec.presets import copf
 from twotsrec.presets import for_data
 from twotsrec.runs import experiment as experiment_lib
 from twotsrec.runs import reports
@@ -254,22 +255,24 @@ def _tries(experiment, found) -> Iterator[Try]:
   """Commands, the first one first."""
   prepared, best = experiment.prepared, found['best']['overall']
   given = _data_flags(found, experiment)
-  file = for_data.file_for(prepared)
-  train = f'python launch/train.py --config=configs/{file}{given}'
   labeled, several = impressions.there_are(prepared), behaviors.names(prepared)
+  of_behaviors = several and not labeled
+  file = for_data.file_for(prepared)
+  if of_behaviors:
+    yield Try(
+      'A regression on what a user touched, and one for the rest, are solved'
+      ' for in a minute.',
+      f'python launch/train.py --config=configs/{file}{given}'
+      ' --workdir=runs/pair_experts',
+    )
+    file = copf.file_for(len(several))
+  train = f'python launch/train.py --config=configs/{file}{given}'
   validated = bool(offline.held_out(experiment, 'validation'))
   unselected = '' if validated else _unselected(file)
   yield Try(
     _first_why(labeled, several), f'{train}{unselected} --workdir=runs/mine'
   )
-  if several and not labeled:
-    yield Try(
-      'A regression on what a user touched, and one for the rest, need no'
-      ' training.',
-      'python launch/train.py --config=configs/closed_form.py:pair_experts'
-      f'{given} --workdir=runs/pair_experts',
-    )
-  elif best in closed_form.NAMES:
+  if best in closed_form.NAMES and not of_behaviors:
     yield Try(
       f'{best} is solved for at once, and serves until a model is above it.',
       f'python launch/train.py --config=configs/closed_form.py:{best}{given}'
