@@ -82,6 +82,12 @@ class Model(NamedTuple):
     auxiliary: (net, rows, inputs, others) -> f32[B], a loss beside the ranking
       (`objectives.beside`); `others` are rows as those of the history, of items
       that did not come there; or None.
+    factors: (net, encoded, candidate_rows) -> f32[B, Q] of who is encoded and
+      f32[C, Q] or f32[B, C, Q] of the items alone, whose inner products are the
+      scores; or None where scores are none.
+    reasons: (net, encoded, history, candidate_rows) -> f32[B, C, L], what each
+      item of the history counts for a candidate, 0 for padding: the terms of a
+      score that is a sum over them, or the weights of an attention; or None.
   """
 
   init: Callable[..., Params]
@@ -93,6 +99,8 @@ class Model(NamedTuple):
   any_length: bool = False
   cloze: bool = False
   auxiliary: Callable[..., jax.Array] | None = None
+  factors: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  reasons: Callable[..., jax.Array] | None = None
 
 
 class Features(NamedTuple):
@@ -127,6 +135,10 @@ class Stages(NamedTuple):
     cloze: as in `Model`; `embed` reads inputs['masked'].
     auxiliary: (extractor, embedded, mask, others f32[B, L, D]) -> f32[B], a
       loss beside the ranking, `others` embedded like the history; or None.
+    factors: (classifier, features, candidate_rows) -> the two of
+      `Model.factors`, whose products are what `classify` gives; or None.
+    attention: (extractor, summary, candidate_rows) -> f32[B, C, L], weights of
+      the history's items for each candidate; or None.
   """
 
   init: Callable[..., Params]
@@ -138,6 +150,8 @@ class Stages(NamedTuple):
   any_length: bool = False
   cloze: bool = False
   auxiliary: Callable[..., jax.Array] | None = None
+  factors: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+  attention: Callable[..., jax.Array] | None = None
 
 
 class Route(NamedTuple):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from twotsrec import config
 from twotsrec import types
 from twotsrec.models import closed_form
 from twotsrec.ops import rows
@@ -104,3 +105,36 @@ def test_a_matrix_that_no_machine_holds_is_refused(monkeypatch, dense_pairs):
   with pytest.raises(types.UserError, match='use item_knn') as error:
     closed_form.ease(scipy.sparse.csr_matrix(dense_pairs), 1.0)
   assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', closed_form.NAMES)
+def test_what_items_of_a_history_count_is_the_score_in_sum(name, dense_pairs):
+  """x_ui W_ij by dense algebra; an item that was taken twice counts once."""
+  options = config.ClosedFormConfig(neighbors=5, shrinkage=1.0, l2=3.0)
+  pairs = scipy.sparse.csr_matrix(dense_pairs)
+  params = closed_form.make(name, pairs, options)
+  model = closed_form.make_model(name, ITEMS, options)
+  table = params.tables['item']
+  if name == 'ease':
+    weights = np.asarray(table['weights'])[1:, 1:].T
+  else:
+    weights = np.zeros((ITEMS, ITEMS))
+    for item, (ids, values) in enumerate(zip(table['ids'], table['weights'])):
+      for other, value in zip(np.asarray(ids), np.asarray(values)):
+        if item and other:
+          weights[other - 1, item - 1] = value
+  histories = _histories(dense_pairs)
+  histories[:, -1] = histories[:, 0]  # again
+  own = np.tile(np.arange(1, ITEMS + 1), (USERS, 1))
+  scores = _scores(model, params, histories, own)
+  encoded = model.encode({}, None, {}, {'history': jnp.asarray(histories)})
+  for asked in (own, own[0]):
+    terms = np.asarray(
+      model.reasons({}, encoded, histories, rows.gather(table, asked))
+    )
+    np.testing.assert_allclose(terms.sum(axis=2), scores, rtol=1e-4, atol=1e-5)
+    for user, history in enumerate(histories):
+      for place, item in enumerate(history):
+        first = item > 0 and item not in history[:place]
+        expected = weights[item - 1] if first else np.zeros(ITEMS)
+        np.testing.assert_allclose(terms[user, :, place], expected, 1e-5, 1e-7)

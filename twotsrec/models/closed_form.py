@@ -161,7 +161,22 @@ def dense(num_items: int) -> types.Model:
     shape = (sizes.num_items + 1, sizes.num_items + 1)
     return types.Params({'item': {'weights': jnp.zeros(shape)}}, {})
 
-  return types.Model(init=init, encode=_make_encode(num_items), score=score)
+  def reasons(net, encoded, history, candidate_rows):
+    del net, encoded
+    spoken = _spoken(history)
+    if candidate_rows['weights'].ndim == 2:
+      terms = jnp.moveaxis(candidate_rows['weights'][:, history], 1, 0)
+    else:
+      pick = lambda weights, own: weights[:, own]
+      terms = jax.vmap(pick)(candidate_rows['weights'], history)
+    return jnp.where(spoken[:, None], terms, 0.0)
+
+  return types.Model(
+    init=init,
+    encode=_make_encode(num_items),
+    score=score,
+    reasons=reasons,
+  )
 
 
 @functools.cache
@@ -198,7 +213,30 @@ def sparse(num_items: int, neighbors: int) -> types.Model:
     table = {'ids': jnp.zeros(shape, jnp.int32), 'weights': jnp.zeros(shape)}
     return types.Params({'item': table}, {})
 
-  return types.Model(init=init, encode=encode, score=score)
+  def reasons(net, encoded, history, candidate_rows):
+    del net, encoded
+
+    def add(terms, place):
+      own, weight = (leaf[..., None] for leaf in place)  # [C, 1], [B, C, 1]
+      return terms + weight * (own == history[:, None]), None
+
+    ids, weights = candidate_rows['ids'], candidate_rows['weights']
+    shape = (history.shape[0], ids.shape[-2], history.shape[1])
+    last_first = lambda leaf: jnp.moveaxis(leaf, -1, 0)
+    places = (last_first(ids), last_first(weights))
+    terms, _ = jax.lax.scan(add, jnp.zeros(shape), places)
+    return jnp.where(_spoken(history)[:, None], terms, 0.0)
+
+  return types.Model(init=init, encode=encode, score=score, reasons=reasons)
+
+
+def _spoken(history) -> jax.Array:
+  """Where an item stands for the first time, bool[B, L]: it counts once."""
+  order = jnp.argsort(history, axis=1, stable=True)
+  ordered = jnp.take_along_axis(history, order, axis=1)
+  before = jnp.pad(ordered[:, :-1], ((0, 0), (1, 0)))
+  row = jnp.arange(history.shape[0])[:, None]
+  return jnp.zeros(history.shape, bool).at[row, order].set(ordered != before)
 
 
 def _make_encode(num_items: int) -> Callable[..., jax.Array]:

@@ -122,13 +122,22 @@ def make(options: config.ModelConfig) -> types.Model:
       ctr_tower.pooled(embedded, mask),
     )
 
-  def evolved(extractor, summary, vectors):
-    states, mask = summary.states.items, summary.states.mask
+  def looked_at(extractor, summary, vectors):
     logits = din_original.attention_logits(
       extractor['attention'], summary.states, vectors, dtype
     )
-    floor = jnp.where(mask, 0.0, -(2.0**32) + 1.0)[:, None]
-    weights = jax.nn.softmax(logits.astype(jnp.float32) + floor, axis=-1)
+    mask = summary.states.mask[:, None]
+    floor = jnp.where(mask, 0.0, -(2.0**32) + 1.0)
+    return jax.nn.softmax(logits.astype(jnp.float32) + floor, axis=-1)
+
+  def attention(extractor, summary, candidate_rows):
+    each = lambda some: looked_at(extractor, summary, some)
+    found = din_original.of_candidates(each, candidate_rows['embedding'])
+    return jnp.where(summary.states.mask[:, None], found, 0.0)
+
+  def evolved(extractor, summary, vectors):
+    states, mask = summary.states.items, summary.states.mask
+    weights = looked_at(extractor, summary, vectors)
     return augru(
       extractor['augru'], states, mask, weights, options.augru, dtype
     )
@@ -162,5 +171,6 @@ def make(options: config.ModelConfig) -> types.Model:
       classify=classify,
       any_length=dtype == jnp.float32,
       auxiliary=auxiliary if weight else None,
+      attention=attention,
     )
   )

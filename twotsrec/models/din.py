@@ -38,6 +38,21 @@ def embed(net, rows, inputs) -> jax.Array:
   return rows_ops.mask_padding(rows['embedding'], inputs['history'])
 
 
+def attention(query: jax.Array, summary: Summary) -> jax.Array:
+  """What a candidate looks at, softmax_l(q . k_l / sqrt(D)), f32[B, C, L].
+
+  Args:
+    query: f32[B, C, D], or f32[C, D] if all examples share the candidates.
+    summary: of B histories.
+  Returns:
+    0 at padding; of an empty history, whose values are all 0, it is even.
+  """
+  scale = query.shape[-1] ** -0.5
+  logits = jnp.einsum('...cd,...ld->...cl', query * scale, summary.keys)
+  floor = jnp.where(summary.mask, 0.0, -1e8)[..., None, :]
+  return jax.nn.softmax(logits.astype(jnp.float32) + floor, axis=-1)
+
+
 def attend(query: jax.Array, summary: Summary) -> jax.Array:
   """Each candidate's weighted sum of the history's values.
 
@@ -49,10 +64,7 @@ def attend(query: jax.Array, summary: Summary) -> jax.Array:
   Returns:
     f32[B, C, D]; 0 for an empty history, whose values are all 0.
   """
-  scale = query.shape[-1] ** -0.5
-  logits = jnp.einsum('...cd,...ld->...cl', query * scale, summary.keys)
-  floor = jnp.where(summary.mask, 0.0, -1e8)[..., None, :]
-  weights = jax.nn.softmax(logits.astype(jnp.float32) + floor, axis=-1)
+  weights = attention(query, summary)
   weights = weights.astype(summary.values.dtype)
   return jnp.einsum('...cl,...ld->...cd', weights, summary.values)
 
@@ -140,10 +152,18 @@ def make(options: config.ModelConfig) -> types.Model:
       mask=mask,
     )
 
-  def extract(extractor, summary, candidate_rows):
+  def asked(extractor, candidate_rows):
     vectors = candidate_rows['embedding']
     target = jnp.tanh(layers.dense(extractor['target'], vectors, dtype))
-    query = layers.dense(extractor['query'], target, dtype)
+    return target, layers.dense(extractor['query'], target, dtype)
+
+  def looked_at(extractor, summary, candidate_rows):
+    _, query = asked(extractor, candidate_rows)
+    weights = attention(query, summary)
+    return jnp.where(summary.mask[:, None], weights, 0.0)
+
+  def extract(extractor, summary, candidate_rows):
+    target, query = asked(extractor, candidate_rows)
     interest = attend(query, summary)
     target = jnp.broadcast_to(target, interest.shape)
     return types.Features(jnp.concatenate([target, interest], axis=-1))
@@ -161,6 +181,7 @@ def make(options: config.ModelConfig) -> types.Model:
       extract=extract,
       classify=classify,
       any_length=is_exact,
+      attention=looked_at,
     )
   )
   if not is_exact:

@@ -131,7 +131,7 @@ def make(options: config.ModelConfig) -> types.Model:
     del key  # no dropout
     return read(extractor['attention'], embedded, mask, dtype)
 
-  def interests(extractor, summary, vectors):
+  def looked_at(extractor, summary, vectors):
     logits = attention_logits(extractor['attention'], summary, vectors, dtype)
     logits = logits.astype(jnp.float32)
     mask = summary.mask[:, None, :]
@@ -140,7 +140,10 @@ def make(options: config.ModelConfig) -> types.Model:
       floor = jnp.where(mask, 0.0, -(2.0**32) + 1.0)
       weights = jax.nn.softmax(logits * width**-0.5 + floor, axis=-1)
     # Also what makes the pooled vector of an empty history 0.
-    weights = jnp.where(mask, weights, 0.0).astype(dtype)
+    return jnp.where(mask, weights, 0.0)
+
+  def interests(extractor, summary, vectors):
+    weights = looked_at(extractor, summary, vectors).astype(dtype)
     pooled = jnp.einsum('bcl,bld->bcd', weights, summary.items)
     return layers.dense(extractor['interest'], pooled, dtype)
 
@@ -148,6 +151,10 @@ def make(options: config.ModelConfig) -> types.Model:
     vectors = candidate_rows['embedding']
     each = lambda some: interests(extractor, summary, some)
     return types.Features(of_candidates(each, vectors), vectors)
+
+  def attention(extractor, summary, candidate_rows):
+    each = lambda some: looked_at(extractor, summary, some)
+    return of_candidates(each, candidate_rows['embedding'])
 
   def classify(classifier, features, candidate_rows):
     interest = features.plugged
@@ -166,5 +173,6 @@ def make(options: config.ModelConfig) -> types.Model:
       classify=classify,
       # In half precision padding would move more than last bits.
       any_length=dtype == jnp.float32,
+      attention=attention,
     )
   )

@@ -78,6 +78,17 @@ def _classify(classifier, features, candidate_rows):
   return scores if bias is None else scores + bias[..., 0]
 
 
+def _factors(classifier, features, candidate_rows):
+  del classifier
+  state, items = features.plugged, features.fixed
+  bias = candidate_rows.get('bias')
+  if bias is None:
+    return state, items
+  one = jnp.ones_like(state[..., :1])
+  beside = lambda *parts: jnp.concatenate(parts, axis=-1)
+  return beside(state, one), beside(items, bias)
+
+
 def around(
   init_extractor: Callable[[jax.Array, int], dict],
   encode: Callable[..., jax.Array],
@@ -135,5 +146,6 @@ def around(
       classify=_classify,
       summarize_positions=summarize_positions,
       cloze=cloze,
+      factors=_factors,
     )
   )

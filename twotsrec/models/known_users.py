@@ -26,10 +26,14 @@ def make() -> types.Model:
       return encoded @ rows.T
     return jnp.einsum('bd,bcd->bc', encoded, rows)
 
+  def factors(net, encoded, candidate_rows):
+    del net
+    return encoded, candidate_rows['embedding']
+
   def init(key, context, sizes):
     raise ValueError('it is put together from what was trained, not drawn')
 
-  return types.Model(init, encode, score)
+  return types.Model(init, encode, score, factors=factors)
 
 
 def params(query: jax.Array, items: jax.Array, **more: object) -> types.Params:

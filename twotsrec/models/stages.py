@@ -1,5 +1,7 @@
 """From PIN's three parts of a sequence model to a scorer of candidates."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -68,6 +70,16 @@ def from_stages(stages: types.Stages) -> types.Model:
 
     return auxiliary
 
+  def factors(net, encoded, candidate_rows):
+    features = stages.extract(net['extractor'], encoded, candidate_rows)
+    split: Any = stages.factors
+    return split(net['classifier'], features, candidate_rows)
+
+  def reasons(net, encoded, history, candidate_rows):
+    del history  # the summary knows where there is an item
+    attention: Any = stages.attention
+    return attention(net['extractor'], encoded, candidate_rows)
+
   positions, loss = stages.summarize_positions, stages.auxiliary
   return types.Model(
     init=stages.init,
@@ -78,4 +90,6 @@ def from_stages(stages: types.Stages) -> types.Model:
     any_length=stages.any_length,
     cloze=stages.cloze,
     auxiliary=loss and beside(loss),
+    factors=factors if stages.factors else None,
+    reasons=reasons if stages.attention else None,
   )

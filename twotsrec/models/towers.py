@@ -50,10 +50,13 @@ def around(
     target = layers.mlp(extractor['target'], vectors, jnp.tanh, dtype)
     return types.Features(plugged=state, fixed=target)
 
-  def classify(classifier, features, candidate_rows):
+  def factors(classifier, features, candidate_rows):
     del candidate_rows
     user = layers.mlp(classifier, features.plugged, jnp.tanh, dtype)
-    return inner_products(user, features.fixed)
+    return user, features.fixed
+
+  def classify(classifier, features, candidate_rows):
+    return inner_products(*factors(classifier, features, candidate_rows))
 
   return stages.from_stages(
     types.Stages(
@@ -63,6 +66,7 @@ def around(
       extract=extract,
       classify=classify,
       summarize_positions=summarizer(False) if by_position else None,
+      factors=factors,
     )
   )
 

@@ -92,17 +92,28 @@ def at_points(plug: Plug, points: str, history_only: bool) -> types.Plugin:
       real = inputs['history'] > 0
       return jnp.where(real[..., None], apply('A', embedded), embedded)
 
+    def embedded_candidates(candidate_rows):
+      if 'A' not in points or history_only:
+        return candidate_rows
+      vectors = apply('A', candidate_rows['embedding'])
+      return {**candidate_rows, 'embedding': vectors}
+
     def extract(extractor, summary, candidate_rows):
-      if 'A' in points and not history_only:
-        vectors = apply('A', candidate_rows['embedding'])
-        candidate_rows = {**candidate_rows, 'embedding': vectors}
+      candidate_rows = embedded_candidates(candidate_rows)
       features = stages.extract(extractor, summary, candidate_rows)
       if 'Z' not in points:
         return features
       return features._replace(plugged=apply('Z', features.plugged))
 
-    stages_embed = embed if 'A' in points else stages.embed
-    return stages._replace(embed=stages_embed, extract=extract)
+    def attention(extractor, summary, candidate_rows):
+      candidate_rows = embedded_candidates(candidate_rows)
+      return stages.attention(extractor, summary, candidate_rows)
+
+    return stages._replace(
+      embed=embed if 'A' in points else stages.embed,
+      extract=extract,
+      attention=attention if stages.attention else None,
+    )
 
   return types.Plugin(init, attach)
 

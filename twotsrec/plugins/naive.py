@@ -32,12 +32,14 @@ def _attach(stages, plugins, weights):
     return run
 
   positions, auxiliary = stages.summarize_positions, stages.auxiliary
+  attention = stages.attention
   return stages._replace(
     summarize=on('extractor', stages.summarize),
     extract=on('extractor', stages.extract),
     classify=on('classifier', stages.classify),
     summarize_positions=positions and on('extractor', positions),
     auxiliary=auxiliary and on('extractor', auxiliary),
+    attention=attention and on('extractor', attention),
   )
 
 

@@ -131,6 +131,16 @@ def plugged(
 
     return _by_route(run, route, ((rows, inputs), others), None)
 
+  def reasons(net, encoded, history, candidate_rows):
+    def run(route, inner, candidate_rows, key):
+      del key  # no dropout
+      of: Any = attach(net, route).reasons
+      return of(net['trunk'], inner, None, candidate_rows)
+
+    own_candidates = candidate_rows['embedding'].ndim > 2
+    arguments = encoded.inner, candidate_rows
+    return _by_route(run, encoded.route, arguments, None, own_candidates)
+
   positions = encode_by(lambda model: model.encode_positions)
   return types.Model(
     init=init,
@@ -140,6 +150,7 @@ def plugged(
     any_length=model.any_length,
     cloze=model.cloze,
     auxiliary=auxiliary if model.auxiliary else None,
+    reasons=reasons if model.reasons else None,
   )
 
 

@@ -48,10 +48,14 @@ def make(config: config_lib.Config) -> types.Model:
     features = types.Features(encoded)
     return stages.classify({}, features, candidate_rows)
 
+  def factors(net, encoded, candidate_rows):
+    del net
+    return encoded, candidate_rows['embedding']
+
   def init(key, context, sizes):
     raise ValueError('it is put together by training, not drawn')
 
-  return types.Model(init, encode, score)
+  return types.Model(init, encode, score, factors=factors)
 
 
 def newcomers_network(networks: dict[str, types.PyTree]) -> types.PyTree | None:
