@@ -4,6 +4,7 @@ python launch/recommend.py --workdir=runs/demo --k=20 --out=top.csv
 python launch/recommend.py --workdir=runs/demo --history=new.csv --out=top.csv
 python launch/recommend.py --workdir=runs/demo --exclude_items=sold_out.txt
   --categories=genre --at_most=2 --new_share=0.3 --out=top.csv
+python launch/recommend.py --workdir=runs/demo --reasons=3 --out=top.csv
 """
 
 from absl import flags
@@ -69,6 +70,13 @@ _ROUTING = flags.DEFINE_enum(
   choices.ROUTING,
   'Which plugin serves whom; default: as trained.',
 )
+_REASONS = flags.DEFINE_integer(
+  'reasons',
+  0,
+  'Columns reason_1, weight_1, ...: items of the history that count most for an'
+  ' item, of din, din_original, dien, ease and item_knn.',
+  lower_bound=0,
+)
 _QUIET = flags.DEFINE_bool('quiet', False, 'No progress display.')
 _COLUMNS = column_flags.define()
 flags.adopt_module_key_flags(column_flags)
@@ -93,6 +101,7 @@ def main() -> int:
     categories=_CATEGORIES.value,
     at_most=_AT_MOST.value,
     new_share=_NEW_SHARE.value,
+    reasons=_REASONS.value,
   )
   out = cli.required(_OUT)
   print(recommend.run(cli.required(_WORKDIR), out, options, quiet=_QUIET.value))
@@ -110,7 +119,14 @@ def _refuse_unread() -> None:
   if _SIMILAR_TO.value:
     cli.refuse_unread(
       'with --similar_to; leave it out',
-      ['exclude_seen', 'routing', 'categories', 'at_most', 'new_share'],
+      [
+        'exclude_seen',
+        'routing',
+        'categories',
+        'at_most',
+        'new_share',
+        'reasons',
+      ],
     )
   if not _USERS.value:
     cli.refuse_unread(

@@ -31,6 +31,12 @@ _CATEGORIES = flags.DEFINE_string(
   '',
   'For at_most: an item feature, or a table of two columns, item and category.',
 )
+_SEARCH = flags.DEFINE_enum(
+  'search',
+  'exact',
+  ['exact', 'approximate'],
+  'approximate: lists by the index of an export that has one.',
+)
 _TOKEN_FILE = flags.DEFINE_string(
   'token_file', '', 'File with a token that requests must carry.'
 )
@@ -65,6 +71,7 @@ def main() -> int:
     workdir=workdir,
     states=_STATES.value,
     categories=_CATEGORIES.value,
+    search=_SEARCH.value,
   )
   allowed = limits.Limits(
     body=_BODY.value,

@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+import sys
+from unittest import mock
 
 import jax.numpy as jnp
 import pytest
@@ -13,10 +15,13 @@ from tests.advice.following import Call
 from tests.advice.following import Case
 from tests.advice.following import given
 from tests.advice.following import switched
+from tests.advice.tools_test import installed_with
+from tests.runs import kinds
 from twotsrec import contracts
 from twotsrec import serving
 from twotsrec import types
 from twotsrec.runs import exports
+from twotsrec.serving import approximate
 from twotsrec.serving import export_folder
 from twotsrec.serving import exported
 from twotsrec.serving import exporting
@@ -48,6 +53,19 @@ def again(folder, *said):
   shutil.rmtree(folder / 'shop')
   exports.run(str(finished.coming_back()), str(folder / 'shop'), ['cpu'])
   return serving.load_exported(folder / 'shop')
+
+
+def without_faiss(folder):
+  with mock.patch.dict(sys.modules, {'faiss': None}):
+    return approximate.package()
+
+
+def indexed(kind, folder, search='approximate'):
+  """Exports with an index, as long as none is there."""
+  options = exports.Search(search)
+  workdir, out = str(kinds.KINDS[kind]()), str(folder / 'shop')
+  exports.run(workdir, out, ['cpu'], overwrite=True, search=options)
+  return serving.open(folder / 'shop', search)
 
 
 def no_file(path):
@@ -106,6 +124,44 @@ CALLS = [
     lambda folder: shop().rules(new_share=30),
     'new_share from 0 to (1)',
     lambda folder, most: shop().rules(new_share=float(most)),
+  ),
+  Call(
+    'approximate search needs faiss, which is not',
+    without_faiss,
+    r"pip install -e '\.\[(\w+)\]'",
+    lambda folder, extra: installed_with(extra, 'faiss-cpu'),
+  ),
+  Call(
+    'search is {}; it must be one of',
+    lambda folder: serving.open(finished.coming_back(), search='quick'),
+    'one of (exact), approximate',
+    lambda folder, how: serving.open(finished.coming_back(), search=how),
+  ),
+  Call(
+    'has no index of items for search=approximate',
+    lambda folder: serving.open(finished.run('every_position'), 'approximate'),
+    r'launch/export\.py --search=(approximate)',
+    lambda folder, how: indexed('every_position', folder, how),
+  ),
+  Call(
+    'scores of {} are no inner products of a user',
+    lambda folder: indexed('ease', folder),
+    'export it with --search=(exact)',
+    lambda folder, how: indexed('ease', folder, how),
+  ),
+  Call(
+    '{} has no reasons, as its score is not made',
+    lambda folder: serving.open(finished.jodie()).recommend(
+      users=serving.open(finished.jodie()).people.user_ids[:1], reasons=2
+    ),
+    r'train one of .*(ease)',
+    lambda folder, name: shop().recommend(users=[1], reasons=2),
+  ),
+  Call(
+    'reasons is {}; it must be at least',
+    lambda folder: shop().recommend(users=[1], reasons=-1),
+    'at least (0), where 0 is none',
+    lambda folder, least: shop().recommend(users=[1], reasons=int(least)),
   ),
   Call(
     'the exported model gives scores that are not',

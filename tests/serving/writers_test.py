@@ -10,6 +10,7 @@ import polars
 import pytest
 
 from twotsrec import types
+from twotsrec.serving import reasons
 from twotsrec.serving import writers
 
 
@@ -35,6 +36,43 @@ def _typed(rows):
     (int(user), item, int(rank), pytest.approx(float(score), rel=1e-7))
     for user, item, rank, score in rows
   ]
+
+
+def _explained():
+  """A chunk with two reasons an item, and one where nothing is a reason."""
+  item_ids = np.array(['a,b', 'say "x"', 'plain'])
+  ids, scores = np.array([[2, 1], [3, 0]]), np.ones((2, 2), np.float32)
+  why = reasons.Reasons(
+    np.array([[[3, 1], [2, 0]], [[0, 0], [1, 1]]], np.int32),
+    np.array([[[0.1, -2], [5, 0]], [[0, 0], [1, 1]]], np.float32),
+  )
+  yield writers.to_rows(np.array([7, 8]), item_ids, ids, scores, why)
+  nothing = reasons.none(ids, 2)
+  yield writers.to_rows(np.array([9, 10]), item_ids, ids, scores, nothing)
+
+
+@pytest.mark.parametrize('ending', ['csv', 'jsonl', 'parquet'])
+def test_reasons_are_columns_of_every_format(tmp_path, ending):
+  path = str(tmp_path / f'out.{ending}')
+  names = (*writers.COLUMNS, *writers.reasons(2))
+  assert names[4:] == ('reason_1', 'weight_1', 'reason_2', 'weight_2')
+  assert writers.write(path, _explained(), names) == 6
+  read = {
+    'csv': polars.read_csv,
+    'jsonl': polars.read_ndjson,
+    'parquet': polars.read_parquet,
+  }[ending]
+  found = read(path)
+  assert tuple(found.columns) == names
+  near = lambda weight: pytest.approx(weight, rel=1e-7)
+  nothing = (None,) * 4
+  assert found.select(names[4:]).rows() == [
+    ('plain', near(0.1), 'a,b', near(-2)),
+    ('say "x"', near(5), None, None),
+    *[nothing] * 4,
+  ]
+  writers.write(path, iter(()), names)
+  assert ending != 'parquet' or tuple(read(path).columns) == names
 
 
 def test_csv_reads_back_with_quotes_and_accents(tmp_path: pathlib.Path):

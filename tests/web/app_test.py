@@ -200,3 +200,30 @@ def test_another_model_is_taken_up():
     assert told.json()['model'] == 'item_knn'
   answers = opened.answers_of(kinds.loaded('item_knn'))
   _same(told.json()['lists'], answers.recommend(users=[1], k=3))
+
+
+def test_reasons_of_the_items_of_a_list():
+  answers = serviced.model('ease').answers
+  users = answers.people.user_ids[:3].tolist()
+  body = {'k': 4, 'reasons': 2}
+  with serviced.running(serviced.plain('ease')) as app:
+    known, popular, plain = serviced.post(
+      app,
+      ('/recommend', {**body, 'users': users}),
+      ('/recommend', {**body, 'users': ['nobody'], 'popular': True}),
+      ('/recommend', {'k': 4, 'users': users}),
+    )
+  wanted = answers.recommend(users=users, **body)
+  for told, one in zip(known.json()['lists'], wanted, strict=True):
+    for why, expected in zip(told['reasons'], one.reasons, strict=True):
+      items = [reason['item'] for reason in why]
+      assert items == expected.items.tolist()
+      weights = [reason['weight'] for reason in why]
+      np.testing.assert_allclose(weights, expected.weights, rtol=1e-5)
+  assert popular.json()['lists'][0]['reasons'] == [[]] * 4
+  assert plain.json()['lists'][0]['reasons'] is None
+  with serviced.running(serviced.plain('copf')) as app:
+    user = serviced.model('copf').answers.people.user_ids[0].item()
+    (refused,) = serviced.post(app, ('/recommend', {**body, 'users': [user]}))
+  assert refused.status_code == 400
+  assert 'has no reasons' in refused.json()['detail']

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,11 +11,28 @@ import twotsrec
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import directories
+from twotsrec.runs import indexing
 from twotsrec.runs import opened as opened_lib
 from twotsrec.runs import similar
+from twotsrec.serving import approximate
 from twotsrec.serving import export_folder
 from twotsrec.serving import exporting
 from twotsrec.serving import tensors
+
+
+class Search(NamedTuple):
+  """How lists may be searched for.
+
+  Attributes:
+    how: of `export_folder.SEARCHES`; approximate makes an index of the items.
+    recall: the least that is found of the exact lists.
+  """
+
+  how: str = 'exact'
+  recall: float = 0.95
+
+
+_EXACT = Search()
 
 
 def run(
@@ -23,6 +40,7 @@ def run(
   out: str,
   platforms: Sequence[str] = exporting.PLATFORMS,
   overwrite: bool = False,
+  search: Search = _EXACT,
 ) -> str:
   """Exports a finished run; a line that says what was written.
 
@@ -31,6 +49,7 @@ def run(
     out: folder, which appears whole or not at all.
     platforms: that its programs can be compiled for.
     overwrite: put it in the place of an older folder.
+    search: whether it gets an index.
   Raises:
     types.UserError: a run that cannot be exported, a folder that is in use or
       cannot be written.
@@ -51,8 +70,14 @@ def run(
       ' cannot be exported; serve it with twotsrec.serving.open, or train with'
       ' plugin.select=global'
     )
+  has_index = search.how == 'approximate'
+  if has_index:
+    indexing.check(workdir, opened)
+    approximate.package()
   num_items = opened.experiment.prepared.num_items
-  made = exporting.make(opened.ranker, num_items, _places(opened), platforms)
+  made = exporting.make(
+    opened.ranker, num_items, _places(opened), platforms, has_index
+  )
   states = None
   if service := recipes.of(opened.experiment.config).service:
     states = service(opened.experiment, opened.params)
@@ -60,8 +85,9 @@ def run(
     made = exporting.Exported(
       made.weights | moving.weights, made.programs | moving.programs
     )
+  index = indexing.make(opened, search.recall) if has_index else None
   try:
-    fill = lambda folder: _fill(folder, opened, made, platforms, states)
+    fill = lambda folder: _fill(folder, opened, made, platforms, states, index)
     directories.write(target, fill)
   except OSError as error:
     raise directories.cannot_write(target, error) from error
@@ -70,10 +96,18 @@ def run(
     f'{name} for {len(opened.people.user_ids):,} users and'
     f' {len(opened.people.item_ids):,} items in {out}: {size / 1e6:,.1f} MB,'
     f' {len(made.programs)} programs for {", ".join(platforms)}'
+    + (_told(index[1]) if index else '')
   )
 
 
-def _fill(folder: pathlib.Path, opened, made, platforms, states) -> None:
+def _told(about) -> str:
+  return (
+    f'; its index finds {about["recall"]:.1%} of the exact lists of'
+    f' {about["k"]} items, of {about["users"]:,} users'
+  )
+
+
+def _fill(folder: pathlib.Path, opened, made, platforms, states, index) -> None:
   """Writes all files, the manifest last."""
   people = opened.people
   tensors.write(folder / export_folder.WEIGHTS, made.weights)
@@ -85,6 +119,8 @@ def _fill(folder: pathlib.Path, opened, made, platforms, states) -> None:
   tensors.write(folder / export_folder.PEOPLE, arrays)
   for name in export_folder.IDS:
     np.save(folder / f'{name}.npy', getattr(people, name), allow_pickle=False)
+  if index:
+    approximate.write(folder / export_folder.INDEX, index[0])
   programs = {}
   for name, program in made.programs.items():
     file = f'{name}.stablehlo'
@@ -107,6 +143,7 @@ def _fill(folder: pathlib.Path, opened, made, platforms, states) -> None:
     'lengths': exporting.lengths(len(people.item_ids)),
     'platforms': list(platforms),
     'programs': programs,
+    **({'search': index[1]} if index else {}),
     'files': {
       file.name: {
         'bytes': file.stat().st_size,

@@ -140,6 +140,9 @@ def programs(
     scores=functools.partial(recommend_lib.scores, ranker),
     similarity=functools.cache(lambda: similar.similarity(prepared, params)),
     steps=steps,
+    reasons=functools.partial(recommend_lib.terms, ranker)
+    if ranker.model.reasons
+    else None,
   )
 
 

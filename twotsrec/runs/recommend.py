@@ -1,8 +1,9 @@
 """Recommendations from a run directory: known users, or any raw history."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from twotsrec import types
@@ -18,6 +19,7 @@ from twotsrec.runs import similar
 from twotsrec.serving import answers
 from twotsrec.serving import list_rules
 from twotsrec.serving import people as people_lib
+from twotsrec.serving import reasons as reasons_lib
 from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import writers
 from twotsrec.training import progress
@@ -50,6 +52,7 @@ class Options(NamedTuple):
     categories: table of items and their categories, see `catalogs.categories`.
     at_most: items of a category in a list; 0 is any number.
     new_share: of the places, for what a user has not touched.
+    reasons: of each item, as many columns more, see `serving.reasons`.
   """
 
   k: int = 20
@@ -67,6 +70,7 @@ class Options(NamedTuple):
   categories: str | None = None
   at_most: int = 0
   new_share: float = 0.0
+  reasons: int = 0
 
 
 class _Work(NamedTuple):
@@ -83,7 +87,8 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
 
   Args:
     workdir: run directory of a finished training; nothing else is read.
-    out: a .csv, .jsonl or .parquet file; user_id, item_id, rank, score.
+    out: a .csv, .jsonl or .parquet file; user_id, item_id, rank, score, and
+      reason_1, weight_1, ... where reasons are asked for.
     options: whom and what.
     quiet: no progress display.
   Returns:
@@ -120,17 +125,34 @@ def run(workdir: str, out: str, options: Options, quiet: bool = False) -> str:
   if options.history:
     people_lib.require_histories(people, opened.experiment.config.model.name)
   work = (_raw if options.history else _known)(opened, options)
-  chunks = answers.lists(opened, work.requests, options.k, allowed, rules)
+  chunks = _lists(opened, work.requests, options, allowed, rules)
+  if options.reasons:
+    model = opened.experiment.config.model.name
+    reasons_lib.check(opened.programs.reasons, options.reasons, model)
   popular = answers.most_popular(people.counts, allowed, options.k, rules)
+  number = options.reasons
+  nobody = popular, reasons_lib.none(popular.ids, number)
   without: list[str] = []
   with progress.reporter(
     len(work.user_ids), 'recommend', quiet=quiet, unit='users'
   ) as show:
-    rows = _rows(work, prepared.item_ids, chunks, popular, without, show)
-    count = writers.write(out, rows)
+    rows = _rows(work, prepared.item_ids, chunks, nobody, without, show)
+    names = (*writers.COLUMNS, *writers.reasons(number))
+    count = writers.write(out, rows, names)
   message = f'{count:,} rows for {len(work.user_ids):,} users in {out}'
   said = '; '.join([message, *work.notes, *writers.told(without)])
   return '\n'.join(filter(None, (said, note)))
+
+
+def _lists(opened, requests, options, allowed, rules) -> Iterator[Any]:
+  """Lists and the reasons of their items, a pair for each request."""
+  k, number = options.k, options.reasons
+  asked = requests, k, allowed, rules
+  if number:
+    yield from answers.explained(opened, *asked, number)
+  else:
+    for chunk in answers.lists(opened, *asked):
+      yield chunk, reasons_lib.none(chunk.ids, 0)
 
 
 def _rows(
@@ -138,26 +160,28 @@ def _rows(
 ) -> Iterator[writers.Rows]:
   """Chunks with external ids; names who has no list in `without`."""
   places, done, first = np.flatnonzero(work.in_run), 0, 0
-  nobody = requests_lib.Chunk(*(leaf[:0] for leaf in popular))
-  for chunk in chunks if len(places) else [nobody]:
-    done += len(chunk.ids)
+  nobody = jax.tree.map(lambda leaf: leaf[:0], popular)
+  for known in chunks if len(places) else [nobody]:
+    done += len(known[0].ids)
     # Up to the next one who is known, whoever stands between.
     end = int(places[done]) if done < len(places) else len(work.user_ids)
     users = work.user_ids[first:end]
-    lists = _filled(chunk, work.in_run[first:end], popular)
+    lists, reasons = _filled(known, work.in_run[first:end], popular)
     without += writers.without_list(users, lists.ids)
-    yield writers.to_rows(users, item_ids, *lists)
+    yield writers.to_rows(users, item_ids, *lists, reasons=reasons)
     show(end, end - first)
     first = end
 
 
-def _filled(chunk, in_run, popular) -> requests_lib.Chunk:
+def _filled(known, in_run, popular) -> Any:
   """Lists of neighbors; whom the run does not know gets what is popular."""
-  filled = []
-  for own, others in zip(chunk, popular, strict=True):
-    filled.append(np.repeat(others, len(in_run), axis=0))
-    filled[-1][in_run] = own
-  return requests_lib.Chunk(*filled)
+
+  def filled(own, others):
+    made = np.repeat(others, len(in_run), axis=0)
+    made[in_run] = own
+    return made
+
+  return jax.tree.map(filled, known, popular)
 
 
 def _known(opened, options) -> _Work:

@@ -7,6 +7,7 @@ imported here, as `serving.exported` has no more.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from twotsrec import types
 from twotsrec.evaluation import gathers
 from twotsrec.serving import list_rules
 from twotsrec.serving import people as people_lib
+from twotsrec.serving import reasons as reasons_lib
 from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import similar as similar_lib
 from twotsrec.serving import state_steps
@@ -34,12 +36,27 @@ class Programs(NamedTuple):
     scores: (request of n users, items i32[n, C]) -> f32[n, C].
     similarity: () -> similar.Similarity, made when it is needed.
     steps: () -> state_steps.Steps, likewise; None for a model without states.
+    reasons: (request of n users, items i32[n, C]) -> f32[n, C, L], see
+      `types.Model`; None for a model without.
   """
 
   top: Callable[..., Iterator[Chunk]]
   scores: Callable[[Request, np.ndarray], np.ndarray]
   similarity: Callable[[], similar_lib.Similarity]
   steps: Callable[[], state_steps.Steps] | None = None
+  reasons: reasons_lib.Terms | None = None
+
+
+class Why(NamedTuple):
+  """Items of a history for which an item stands in a list.
+
+  Attributes:
+    items: external ids [r], what counts most first.
+    weights: f32[r]; what they are is told in `reasons`.
+  """
+
+  items: np.ndarray
+  weights: np.ndarray
 
 
 class List(NamedTuple):
@@ -48,10 +65,12 @@ class List(NamedTuple):
   Attributes:
     items: external ids [m].
     scores: f32[m].
+    reasons: a `Why` for each item, where they were asked for.
   """
 
   items: np.ndarray
   scores: np.ndarray
+  reasons: tuple[Why, ...] = ()
 
 
 class States(NamedTuple):
@@ -79,8 +98,8 @@ class Answers(NamedTuple):
   """Functions in external ids. All raise types.UserError for an unknown id.
 
   Attributes:
-    recommend: (*, users or history, k, items, exclude, rules) -> a `List` for
-      each user or history, see `recommend`.
+    recommend: (*, users or history, k, items, exclude, rules, reasons) -> a
+      `List` for each user or history, see `recommend`.
     similar: (items, k, among, exclude) -> a `List` for each item.
     scores: (user, items, history) -> f32[C], in the order of the items.
     popular: (k, items, exclude, rules) -> the `List` of somebody of whom
@@ -141,6 +160,7 @@ def recommend(
   items: Iterable[Any] | None = None,
   exclude: Iterable[Any] = (),
   rules: Rules = _NO_RULES,
+  reasons: int = 0,
 ) -> list[List]:
   """The best items of every user, or of anybody with a history.
 
@@ -153,12 +173,19 @@ def recommend(
     exclude: ids of items that are in no list, such as those out of stock; ids
       that nobody knows do no harm.
     rules: of `Answers.rules`.
+    reasons: items of the history for each item of a list, at most; see
+      `serving.reasons`.
   Raises:
     types.UserError: an unknown id, no item to choose from, both or neither of
-      users and history, or a history for a model of known users.
+      users and history, a history for a model of known users, or reasons that
+      a model does not have.
   """
   requests = _requests(source, users, history)
   allowed = _allowed(source, items, exclude, rules)
+  if reasons:
+    reasons_lib.check(source.programs.reasons, reasons, source.model)
+    pairs = explained(source, requests, k, allowed, rules, reasons)
+    return [one for chunk, why in pairs for one in _named(source, chunk, why)]
   chunks = lists(source, requests, k, allowed, rules)
   return [one for chunk in chunks for one in _named(source, chunk)]
 
@@ -294,6 +321,22 @@ def lists(
   return list_rules.lists(top, requests, k, int(np.sum(allowed)), rules)
 
 
+def explained(
+  source: Any,
+  requests: Iterable[Request],
+  k: int,
+  allowed: np.ndarray,
+  rules: Rules,
+  number: int,
+) -> Iterator[tuple[Chunk, reasons_lib.Reasons]]:
+  """`lists` with `number` reasons for each item, of a model with some."""
+  terms = source.programs.reasons
+  asked, told = itertools.tee(r for r in requests if len(r.history))
+  chunks = lists(source, asked, k, allowed, rules)
+  for request, chunk in zip(told, chunks, strict=True):
+    yield chunk, reasons_lib.of_lists(terms, request, chunk.ids, number)
+
+
 def most_popular(
   counts: np.ndarray, allowed: np.ndarray, k: int, rules: Rules
 ) -> Chunk:
@@ -356,11 +399,26 @@ def _several(names) -> list[Any]:
   return [names] if np.isscalar(names) else list(names)
 
 
-def _named(source, chunk) -> list[List]:
+def _named(source, chunk, reasons=None) -> list[List]:
   """Lists in external ids."""
-  made = []
+  names, made = source.people.item_ids, []
   for ids, reached in zip(*chunk, strict=True):
     there = ids > 0
-    names = source.people.item_ids[ids[there] - 1]
-    made.append(List(names, reached[there]))
-  return made
+    made.append(List(names[ids[there] - 1], reached[there]))
+  if reasons is None:
+    return made
+  return [
+    one._replace(
+      reasons=tuple(
+        Why(names[ids[ids > 0] - 1], weights[ids > 0])
+        for ids, weights in zip(*own)
+      )
+    )
+    for one, own in zip(made, _of_places(chunk, reasons), strict=True)
+  ]
+
+
+def _of_places(chunk, reasons) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Items and weights of the reasons of each list, as far as it goes."""
+  for ids, items, weights in zip(chunk.ids, *reasons, strict=True):
+    yield items[ids > 0], weights[ids > 0]

@@ -6,6 +6,7 @@
     people.safetensors   what the run knows of its users and items
     *_ids.npy            external ids
     *.stablehlo          programs, see `exporting`
+    items.faiss          an index of the items, where one was asked for
 
 Every file is compared with its digest before anything is computed.
 """
@@ -23,8 +24,10 @@ from twotsrec.serving import people as people_lib
 from twotsrec.serving import tensors
 
 FORMAT, VERSION = 'twotsrec export', 1
+SEARCHES = ('exact', 'approximate')
 MANIFEST = 'manifest.json'
 WEIGHTS, PEOPLE = 'weights.safetensors', 'people.safetensors'
+INDEX = 'items.faiss'
 IDS = ('user_ids', 'item_ids')
 _AGAIN = 'copy the folder again, or export the run again with launch/export.py'
 _PIECE = 1 << 24  # bytes that a digest is made of at once
@@ -49,6 +52,29 @@ class Folder(NamedTuple):
 def is_exported(path: str) -> bool:
   """Whether a folder says that it was exported."""
   return (pathlib.Path(path) / MANIFEST).is_file()
+
+
+def is_searched(path: str, search: str) -> bool:
+  """Whether lists of a folder are to be searched for in its index.
+
+  Args:
+    path: of a run, or of an exported folder.
+    search: of `SEARCHES`.
+  Raises:
+    types.UserError: another search, or a folder without an index.
+  """
+  if search not in SEARCHES:
+    raise types.UserError(
+      f'search is {search!r}; it must be one of {", ".join(SEARCHES)}'
+    )
+  if search == 'exact':
+    return False
+  if not (pathlib.Path(path) / INDEX).is_file():
+    raise types.UserError(
+      f'{path} has no index of items for search=approximate; use search=exact,'
+      ' or export the run with launch/export.py --search=approximate'
+    )
+  return True
 
 
 def arrays_of(people: people_lib.People) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from twotsrec import types
 from twotsrec.serving import answers
+from twotsrec.serving import approximate
 from twotsrec.serving import export_folder
 from twotsrec.serving import requests as requests_lib
 from twotsrec.serving import similar
@@ -23,16 +24,22 @@ _ROWS = 256  # users of a call
 _CELLS = 1 << 26  # users and items of a call, at most
 
 
-def load(path: str) -> answers.Answers:
+def load(path: str, search: str = 'exact') -> answers.Answers:
   """The answers of an exported folder, those of its run.
 
+  Args:
+    path: of the folder.
+    search: exact, or approximate in the folder's index, see `approximate`.
   Raises:
-    types.UserError: a file that is missing, damaged or of another version.
+    types.UserError: a file that is missing, damaged or of another version, or
+      no index.
   """
   folder = export_folder.read(pathlib.Path(path))
   people = export_folder.people_of(folder)
-  model = folder.manifest['model']
-  return answers.make(people, _programs(folder, people), model)
+  programs = _programs(folder, people)
+  if export_folder.is_searched(path, search):
+    programs = programs._replace(top=_searching(folder, programs.top))
+  return answers.make(people, programs, folder.manifest['model'])
 
 
 def open_program(
@@ -77,17 +84,22 @@ def _programs(folder, people) -> answers.Programs:
     return answers.Chunk(*map(np.concatenate, zip(*made)))
 
   def scores(request, items):
+    made = of_pairs('scores', request, items)
+    check_scores(np.any(np.isnan(made)))
+    return made
+
+  def of_pairs(name, request, items):
     made = []
     for part in _parts(request, num_items):
       who = _who(requests_lib.some(request, part), places)
       wide = np.pad(items[part], ((0, 0), (0, _power(items.shape[1]))))
-      (found,) = program('scores')(*_padded([*who, wide]))
+      (found,) = program(name)(*_padded([*who, wide]))
       made.append(np.asarray(found)[: len(part), : items.shape[1]])
-    made = np.concatenate(made)
-    check_scores(np.any(np.isnan(made)))
-    return made
+    return np.concatenate(made)
 
-  steps = None
+  steps = reasons = None
+  if 'reasons' in manifest['programs']:
+    reasons = functools.partial(of_pairs, 'reasons')
   if 'update' in manifest['programs']:
     steps = functools.cache(lambda: _steps(folder, program))
   return answers.Programs(
@@ -95,7 +107,22 @@ def _programs(folder, people) -> answers.Programs:
     scores=scores,
     similarity=functools.cache(lambda: _similarity(folder, num_items)),
     steps=steps,
+    reasons=reasons,
   )
+
+
+def _searching(folder, top) -> approximate.Top:
+  """Lists by the index of a folder."""
+  program, places = open_program(folder), folder.manifest['places']
+  index = approximate.read(
+    folder.path / export_folder.INDEX, folder.manifest['search']['probes']
+  )
+
+  def queries(request):
+    (found,) = program('queries')(*_padded(_who(request, places)))
+    return np.asarray(found)[: len(request.history)]
+
+  return approximate.around(top, queries, index)
 
 
 def _steps(folder, program) -> state_steps.Steps:

@@ -2,6 +2,8 @@
 
     encode   (weights, who) -> what the model makes of users, leaves [b, ...]
     scores   (weights, who, items i32[b, c]) -> f32[b, c]
+    reasons  the same -> f32[b, c, L], where a model has some
+    queries  (weights, who) -> f32[b, Q], where an index is wanted
     top_N    (weights, who, left_out bool[b, I + 1]) -> N best of all items
     update   (weights, states, items i32[b]) -> states, where there are some
     query    (weights, states) -> f32[b, D], whose products are scores
@@ -68,6 +70,8 @@ class _Functions(NamedTuple):
   encode: Callable[..., Any]
   scores: Callable[..., Any]
   top: Callable[[int], Callable[..., Any]]
+  reasons: Callable[..., Any]
+  queries: Callable[..., Any]
 
 
 def make(
@@ -75,6 +79,7 @@ def make(
   num_items: int,
   places: int,
   platforms: Sequence[str] = PLATFORMS,
+  queries: bool = False,
 ) -> Exported:
   """Programs of a ranker with one set of parameters.
 
@@ -83,6 +88,7 @@ def make(
     num_items: I.
     places: K, plugins of a route.
     platforms: that the programs are lowered for.
+    queries: whether there is one of the queries, of a model with factors.
   Raises:
     types.UserError: a model that is written for a number of users, or asks for
       what only one kind of machine has (the walk of CascadingRank).
@@ -107,6 +113,10 @@ def make(
     'encode': of(functions.encode, who),
     'scores': of(functions.scores, [*who, items]),
   }
+  if ranker.model.reasons is not None:
+    programs['reasons'] = of(functions.reasons, [*who, items])
+  if queries:
+    programs['queries'] = of(functions.queries, who)
   for length in lengths(num_items):
     programs[f'top_{length}'] = of(functions.top(length), [*who, left_out])
   return Exported(_arrays(weights), programs)
@@ -209,7 +219,34 @@ def _functions(model, tree, leaves, used, num_items, width) -> _Functions:
 
     return best
 
-  return _Functions(encode, scores, top)
+  def reasons(*arguments):
+    params, context, (*who, items) = opened(arguments)
+    of_users = _encoded(model, params, context, who)
+    of_items = rows.gather(params.tables['item'], items)
+    return (model.reasons(params.net, of_users, who[0], of_items),)
+
+  def queries(*arguments):
+    params, context, who = opened(arguments)
+    of_users = _encoded(model, params, context, who)
+    return (factors(model, params, of_users, jnp.zeros(1, jnp.int32))[0],)
+
+  return _Functions(encode, scores, top, reasons, queries)
+
+
+def factors(
+  model: types.Model, params: types.Params, encoded: Any, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Vectors whose products are scores, of users f32[B, Q], of items f32[C, Q].
+
+  Args:
+    model: has factors.
+    params: of it.
+    encoded: B users.
+    ids: i32[C].
+  """
+  split: Any = model.factors
+  made = split(params.net, encoded, rows.gather(params.tables['item'], ids))
+  return made[0].astype(jnp.float32), made[1].astype(jnp.float32)
 
 
 def _encoded(model, params, context, who):

@@ -99,23 +99,62 @@ def scores(
   Raises:
     types.UserError: scores that are not numbers.
   """
+  score = lambda params, encoded, history, ids, width: tiles.score(
+    ranker.model, params, encoded, ids, width
+  )
+  made = _of_pairs(ranker, request, items, score)
+  tiles.check_scores(np.any(np.isnan(made)))
+  return made
+
+
+def terms(
+  ranker: contracts.Ranker, request: Request, items: np.ndarray
+) -> np.ndarray:
+  """What items of histories count for given items, f32[n, C, L].
+
+  Args:
+    ranker: a model with reasons, and its parameters.
+    request: n users.
+    items: as in `scores`.
+  """
+  reasons = functools.partial(_terms, ranker.model)
+  return _of_pairs(ranker, request, items, reasons)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _terms(model, params, encoded, history, ids, width):
+  """Reasons for items i32[B, C], slice by slice, f32[B, C, L]."""
+
+  def of_slice(some):
+    item_rows = rows_lib.gather(params.tables['item'], some)
+    return model.reasons(params.net, encoded, history, item_rows)
+
+  slices = ids.reshape(len(ids), -1, width)
+  found = jax.lax.map(of_slice, jnp.moveaxis(slices, 1, 0))
+  return jnp.moveaxis(found, 0, 1).reshape(*ids.shape, -1)
+
+
+def _of_pairs(ranker, request, items, compute) -> np.ndarray:
+  """`compute`(params, encoded, history, ids, width) for given items."""
   num_rows, count = items.shape
   order, route = _by_route(request, by_length=False)
   runs = tiles.row_runs(num_rows, route)
   size = min(_power(max(run.size for run in runs)), _SIZES.users)
   width = max(8, _power(count))
   items = np.pad(items.astype(np.int32), ((0, 0), (0, width - count)))
-  made = np.zeros((num_rows, width), np.float32)
+  rows, made = [], []
   for part in tiles.row_tiles(ranker.params, route, runs, size):
     part = part._replace(rows=order[part.rows])
-    encoded = _encoded(ranker, request, part, request.history[part.rows], size)
-    padded = gathers.pad_rows(items[part.rows], size)
+    history = request.history[part.rows]
+    encoded = _encoded(ranker, request, part, history, size)
+    history, padded = (
+      gathers.pad_rows(leaf, size) for leaf in (history, items[part.rows])
+    )
     step = min(width, max(8, tiles.SLICE_PAIRS // size))
-    found = tiles.score(ranker.model, part.params, encoded, padded, step)
-    made[part.rows] = np.asarray(found)[: part.rows.size]
-  made = made[:, :count]
-  tiles.check_scores(np.any(np.isnan(made)))
-  return made
+    found = compute(part.params, encoded, history, padded, step)
+    rows.append(part.rows)
+    made.append(np.asarray(found)[: part.rows.size, :count])
+  return np.concatenate(made)[np.argsort(np.concatenate(rows))]
 
 
 def _few_shapes(num_rows, num_items, sizes) -> tiles.Tiling:

@@ -11,26 +11,29 @@ import os
 import pathlib
 import re
 import shutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars
 
 from twotsrec import types
+from twotsrec.serving import reasons as reasons_lib
 
 # What Polars says around the reason of the system.
 _SYSTEM = re.compile(r'^.*?error: (?=[^:]* \(os error)| \(os error \d+\)$')
 COLUMNS = ('user_id', 'item_id', 'rank', 'score')
+_FLOATS = ('score', 'weight_')
 _NAMED = 5  # ids in a message
 
 
 class Rows(NamedTuple):
-  """One chunk of the output, columns [M]."""
+  """One chunk of the output, columns [M]; places of `more` may be empty."""
 
   user_id: np.ndarray
   item_id: np.ndarray
   rank: np.ndarray
   score: np.ndarray
+  more: tuple[polars.Series, ...] = ()
 
 
 def to_rows(
@@ -38,6 +41,7 @@ def to_rows(
   item_ids: np.ndarray,
   ids: np.ndarray,
   scores: np.ndarray,
+  reasons: reasons_lib.Reasons | None = None,
 ) -> Rows:
   """Long form with external ids; places without an item are dropped.
 
@@ -46,13 +50,39 @@ def to_rows(
     item_ids: external ids of all items, [I]; item i is item_ids[i - 1].
     ids: i32[n, k], best first, 0 where items ran out.
     scores: f32[n, k].
+    reasons: of the places, or None; R of them are the columns of `reasons`.
   """
   row, place = np.nonzero(ids)
+  more: list[polars.Series] = []
+  for one in range(0 if reasons is None else reasons.items.shape[2]):
+    items, weights = (leaf[row, place, one] for leaf in reasons or ())
+    there = polars.Series(items > 0)
+    names = np.asarray(item_ids)[np.maximum(items, 1) - 1]
+    more += [
+      polars.Series(column).zip_with(there, _nothing(column))
+      for column in (names, weights)
+    ]
   return Rows(
     user_id=np.asarray(user_ids)[row],
     item_id=np.asarray(item_ids)[ids[row, place] - 1],
     rank=(place + 1).astype(np.int32),
     score=np.asarray(scores)[row, place],
+    more=tuple(more),
+  )
+
+
+def _nothing(column) -> polars.Series:
+  """No values, in the type of a column."""
+  like = polars.Series(column)
+  return polars.Series([None] * len(like), dtype=like.dtype)
+
+
+def reasons(number: int) -> tuple[str, ...]:
+  """Names of the columns of so many reasons: reason_1, weight_1, ..."""
+  return tuple(
+    f'{part}_{place + 1}'
+    for place in range(number)
+    for part in ('reason', 'weight')
   )
 
 
@@ -149,9 +179,8 @@ def _write_csv(path, chunks, names) -> None:
   with path.open('wb') as file:
     file.write(','.join(names).encode() + b'\n')
     for rows in chunks:
-      frame = polars.DataFrame(
-        {**rows._asdict(), 'score': _shortest(rows.score)}
-      )
+      columns = [*rows[:3], _shortest(rows.score), *rows.more]
+      frame = polars.DataFrame(dict(zip(names, columns, strict=True)))
       frame.write_csv(file, include_header=False)
 
 
@@ -159,8 +188,9 @@ def _write_jsonl(path, chunks, names) -> None:
   with path.open('w', encoding='utf-8') as file:
     for rows in chunks:
       columns = [column.tolist() for column in rows[:3]]
-      scores = map(float, _shortest(rows.score))
-      for row in zip(*columns, scores, strict=True):
+      columns.append([float(score) for score in _shortest(rows.score)])
+      columns += [_plain(column) for column in rows.more]
+      for row in zip(*columns, strict=True):
         named = dict(zip(names, row, strict=True))
         file.write(json.dumps(named, ensure_ascii=False) + '\n')
 
@@ -173,15 +203,30 @@ def _write_parquet(path, chunks, names) -> None:
     parts = []
     for rows in chunks:
       parts.append(folder / f'{len(parts)}.parquet')
-      polars.DataFrame(dict(zip(names, rows))).write_parquet(parts[-1])
+      columns = [*rows[:4], *rows.more]
+      frame = polars.DataFrame(dict(zip(names, columns, strict=True)))
+      frame.write_parquet(parts[-1])
     if not parts:
-      empty = np.zeros(0, np.int64)
-      nothing = Rows(empty, empty, empty, np.zeros(0, np.float32))
+      nothing = {
+        name: np.zeros(0, np.float32 if name.startswith(_FLOATS) else np.int64)
+        for name in names
+      }
       parts.append(folder / '0.parquet')
-      polars.DataFrame(dict(zip(names, nothing))).write_parquet(parts[-1])
+      polars.DataFrame(nothing).write_parquet(parts[-1])
     polars.scan_parquet(parts).sink_parquet(path)
   finally:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plain(column: polars.Series) -> list[Any]:
+  """Values as JSON has them."""
+  if column.dtype != polars.Float32:
+    return column.to_list()
+  texts = _shortest(column.fill_null(0.0).to_numpy())
+  missing = column.is_null().to_list()
+  return [
+    None if is_none else float(text) for is_none, text in zip(missing, texts)
+  ]
 
 
 def _shortest(scores: np.ndarray) -> list[str]:

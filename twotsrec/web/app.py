@@ -123,6 +123,7 @@ def _ask_routes(api, submit, limits, counted):
     """Lists for users, or for histories of anybody."""
     _check(len(body.users or body.histories or ()), limits.users, 'users')
     _check(body.k, limits.k, 'k')
+    _check(body.reasons, limits.k, 'reasons')
     for history in body.histories or ():
       _check(len(history), limits.history, 'a history')
     return await ask(body)

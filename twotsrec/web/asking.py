@@ -14,6 +14,7 @@ from twotsrec import types
 from twotsrec.runs import live as live_lib
 from twotsrec.serving import answers as answers_lib
 from twotsrec.serving import list_rules
+from twotsrec.serving import reasons as reasons_lib
 from twotsrec.web import bodies
 
 
@@ -135,6 +136,7 @@ def _recommend(model: Model, jobs) -> list[bodies.Lists]:
       items=np.asarray(one.items).tolist(),
       scores=np.asarray(one.scores).tolist(),
       source=whence,
+      reasons=_reasons(one) if first.reasons else None,
     )
     for of, one, whence in zip(named, found, source, strict=True)
   ]
@@ -143,6 +145,17 @@ def _recommend(model: Model, jobs) -> list[bodies.Lists]:
     bodies.Lists(model=model.name, lists=lists[end - len(part) : end])
     for end, part in zip(ends, wanted, strict=True)
   ]
+
+
+def _reasons(one) -> list[list[bodies.Reason]]:
+  """Of each item of a list; none of what is popular."""
+  return [
+    [
+      bodies.Reason(item=item, weight=weight)
+      for item, weight in zip(why.items.tolist(), why.weights.tolist())
+    ]
+    for why in one.reasons
+  ] or [[] for _ in one.items]
 
 
 def _of_histories(model: Model, asked, histories) -> list[answers_lib.List]:
@@ -154,6 +167,7 @@ def _of_histories(model: Model, asked, histories) -> list[answers_lib.List]:
     items=asked.items,
     exclude=asked.exclude,
     rules=_rules(model, asked),
+    reasons=asked.reasons,
   )
 
 
@@ -166,6 +180,8 @@ def _of_users(
   rules = _rules(model, asked)
   options = {'k': asked.k, 'items': asked.items, 'exclude': asked.exclude}
   if model.live is not None:
+    if asked.reasons:
+      reasons_lib.check(None, asked.reasons, 'a state that moves')
     lists = _of_states(model, model.live, asked, users)
     return lists, ['model'] * len(users)
   knows = model.answers.knows(users)
@@ -178,7 +194,9 @@ def _of_users(
   known = [user for user, is_known in zip(users, knows) if is_known]
   lists: list[answers_lib.List] = []
   if known:
-    lists = model.answers.recommend(users=known, rules=rules, **options)
+    lists = model.answers.recommend(
+      users=known, rules=rules, reasons=asked.reasons, **options
+    )
   if len(known) == len(users):
     return lists, ['model'] * len(users)
   popular, left = model.answers.popular(rules=rules, **options), iter(lists)

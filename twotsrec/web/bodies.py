@@ -38,6 +38,9 @@ class Recommend(_Strict):
   new_share: float = pydantic.Field(
     0.0, ge=0, le=1, description='Of places, for what a user has not touched.'
   )
+  reasons: int = pydantic.Field(
+    0, ge=0, description='Items of the history for each item, of some models.'
+  )
   popular: bool = pydantic.Field(
     False, description='Whether unknown users get what is popular.'
   )
@@ -88,6 +91,13 @@ class Events(_Strict):
   events: Annotated[list[Event], pydantic.Field(min_length=1)]
 
 
+class Reason(pydantic.BaseModel):
+  """An item of a history, and what it counts for an item of a list."""
+
+  item: Id
+  weight: float
+
+
 class List(pydantic.BaseModel):
   """Items, best first, and their scores; of a user, or of an item."""
 
@@ -96,6 +106,9 @@ class List(pydantic.BaseModel):
   scores: list[float]
   source: str = pydantic.Field(
     default='model', description='model, or popular for an unknown user.'
+  )
+  reasons: list[list[Reason]] | None = pydantic.Field(
+    default=None, description='Of each item, where they were asked for.'
   )
 
 

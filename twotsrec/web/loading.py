@@ -34,11 +34,13 @@ class Options(NamedTuple):
     states: of states that events move: a folder, which gets a file for each
       model, or the URL of a PostgreSQL database; '' for none.
     categories: as `catalogs.categories` takes it; '' for none.
+    search: exact, or approximate in the index of an export.
   """
 
   workdir: str
   states: str = ''
   categories: str = ''
+  search: str = 'exact'
 
 
 def version(workdir: str) -> str:
@@ -73,7 +75,8 @@ def load(options: Options) -> asking.Take:
         ' export, and states are stored by runs; serve the run, or leave'
         ' --states out'
       )
-    answers, asked = exported.load(options.workdir), options.categories
+    answers = exported.load(options.workdir, options.search)
+    asked = options.categories
     ids = answers.people.item_ids
     return _take(
       asking.Model(
@@ -82,6 +85,7 @@ def load(options: Options) -> asking.Take:
         category=catalogs.category_table(ids, asked) if asked else None,
       )
     )
+  export_folder.is_searched(options.workdir, options.search)
   run = opened.load(options.workdir)
   model = asking.Model(
     name=name,
