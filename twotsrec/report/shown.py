@@ -12,13 +12,12 @@ from typing import Any
 from twotsrec import config as config_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import prepared as prepared_lib
-from twotsrec.evaluation import movement as movement_lib
 from twotsrec.report import content as content_lib
 from twotsrec.report import curves
 from twotsrec.report import drawings
 from twotsrec.report import pictures
+from twotsrec.report import trained
 from twotsrec.runs import compared_runs
-from twotsrec.training import online_rows
 
 _GROUPS = 'activeness group, least active first'
 
@@ -87,10 +86,13 @@ def cosines(workdir: str) -> Any:
   """Cosines of the gradients of groups, of a run with `train.log_groups`.
 
   Returns:
-    The figure: means by epoch, and single pairs in the last one.
+    The figure: means by epoch, and single pairs in the last one. None of a run
+    that did not record them.
   """
-  run = compared_runs.open_run(workdir)
-  (of,) = (one for one in curves.of_run(run) if one.cosines.ndim == 3)
+  every = curves.of_run(compared_runs.open_run(workdir))
+  of = next((one for one in every if one.cosines.ndim == 3), None)
+  if of is None:
+    return None
 
   def by_epoch(axis):
     pictures.cosines(axis, of)
@@ -112,11 +114,12 @@ def movement(workdir: str) -> Any:
   """How far the states of a 2TS run move with each test event.
 
   Returns:
-    The figure (2TS fig. 4), with a line for inactive and for active users.
+    The figure (2TS fig. 4), with a line for inactive and for active users. None
+    of states that stand still.
   """
-  threshold = compared_runs.open_run(workdir).report['two_time']['threshold']
-  rows = online_rows.read(workdir).model
-  moved = movement_lib.curves(rows, threshold)
+  moved = trained.moved_states(compared_runs.open_run(workdir))
+  if moved is None:
+    return None
 
   def draw(axis):
     pictures.moved(axis, moved)
