@@ -83,7 +83,8 @@ def beside(app: limits_lib.App) -> Iterator[str]:
     RuntimeError: the server did not start; it has said why.
   """
   server = uvicorn.Server(
-    uvicorn.Config(app, port=0, log_level='warning', access_log=False)
+    # What the program around it does with its logs stays as it is.
+    uvicorn.Config(app, port=0, log_config=None, access_log=False)
   )
   thread = threading.Thread(target=server.run)
   thread.start()
