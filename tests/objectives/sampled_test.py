@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from tests import worlds
+from tests.models import examples
+from tests.plugins import cases
 from twotsrec import config as config_lib
 from twotsrec import losses
 from twotsrec import models
+from twotsrec import trees
 from twotsrec import types
 from twotsrec.objectives import mixing
 from twotsrec.objectives import sampled as objectives
+from twotsrec.plugins import plugged
 
 _SIZES = types.Sizes(3, 9, 4)
 
@@ -409,3 +413,39 @@ def test_a_model_without_a_state_is_not_mixed():
   with pytest.raises(types.UserError, match='augment.mix=0'):
     mixing.check(0.5, of('din'), _SIZES)
   mixing.check(0.0, of('din'), _SIZES)
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_every_position_of_a_routed_example_goes_through_its_own_plugin(shared):
+  name, plugin = 'gru4rec', 'light'
+  history = jnp.asarray(examples.HISTORY, jnp.int32)
+  batch = types.Batch(
+    history=history,
+    candidates=jnp.roll(history, -1, 1)[..., None],
+    user=jnp.arange(len(history)),
+    group=jnp.asarray(cases.USER_GROUP),
+    weight=jnp.ones(len(history)),
+  )
+  loss = _loss('cross_entropy', positions='every')
+  if shared:
+    drawn = jnp.asarray(examples.CANDIDATES, jnp.int32)
+    batch = batch._replace(shared=drawn[:, :3])
+    loss = _loss('softmax', positions='every')
+  params = cases.moved(name, plugin)
+  trunk, own = plugged.split(params)
+
+  @jax.jit
+  def values(params, trunk, own):
+    routed = objectives.make(loss, cases.model(name, plugin))
+    model, plug = examples.make(name), cases.make(plugin)
+    by_group = []
+    for group in range(cases.GROUPS):
+      chosen = trees.take(own, jnp.array([group]))
+      attached = plugged.attached(model, plug, chosen, jnp.ones(1))
+      by_group.append(objectives.make(loss, attached)(trunk, {}, batch))
+    return routed(params, {}, batch), jnp.stack(by_group)
+
+  found, by_group = values(params, trunk, own)
+  expected = by_group[cases.USER_GROUP, jnp.arange(len(history))]
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+  assert np.ptp(by_group, axis=0).max() > 1e-3

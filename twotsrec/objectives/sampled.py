@@ -17,6 +17,7 @@ from twotsrec.models import stages as stages_lib
 from twotsrec.objectives import catalog
 from twotsrec.objectives import mixing
 from twotsrec.ops import rows
+from twotsrec.plugins import plugged
 
 Objective = Callable[..., jax.Array]
 
@@ -214,15 +215,55 @@ def _trained(loss, batch):
 def _among_all(loss, score, encoded, params, batch, mask):
   """Cross-entropy over all items, f32[B] or f32[B, L]."""
   del loss
-  first = batch.candidates[..., 0]
+  first, items = batch.candidates[..., 0], params.tables['item']
+  if first.ndim > 1 and _routed(encoded):
+    # The positions of an example share its route, which is not theirs.
+    def of_example(encoded, first, mask):
+      replaced = lambda x, inner: (
+        x._replace(inner=inner) if _is_routed(x) else inner
+      )
+      whole = lambda inner: jax.tree.map(
+        replaced, encoded, inner, is_leaf=_is_routed
+      )
+      return catalog.cross_entropy(
+        lambda inner, rows: score(whole(inner), rows),
+        _inner(encoded),
+        items,
+        first,
+        mask,
+      )
+
+    return jax.vmap(of_example)(encoded, first, mask)
   flat = jax.tree.map(
     lambda leaf: leaf.reshape(first.size, *leaf.shape[first.ndim :]), encoded
   )
-  items = params.tables['item']
   values = catalog.cross_entropy(
     score, flat, items, jnp.ravel(first), jnp.ravel(mask)
   )
   return values.reshape(first.shape)
+
+
+def _inner(encoded):
+  """An encoding without routes."""
+  return jax.tree.map(
+    lambda x: x.inner if _is_routed(x) else x, encoded, is_leaf=_is_routed
+  )
+
+
+def _is_routed(encoded):
+  return isinstance(encoded, plugged.Encoded)
+
+
+def _routed(encoded):
+  """Whether examples are routed, each to plugins of its own."""
+  leaves = jax.tree.leaves(encoded, is_leaf=_is_routed)
+  return any(map(_is_routed, leaves))
+
+
+def _position_axes(encoded):
+  """Axes of positions, which a route does not have."""
+  axis = lambda x: plugged.Encoded(None, 1) if _is_routed(x) else 1
+  return jax.tree.map(axis, encoded, is_leaf=_is_routed)
 
 
 def _among_candidates(loss, score, encoded, params, batch, mask):
@@ -234,7 +275,8 @@ def _among_candidates(loss, score, encoded, params, batch, mask):
     return bce(scores, batch)
   if batch.shared is not None:
     if loss.positions != 'last':  # one encoding after the other, same items
-      score = jax.vmap(score, in_axes=(1, None), out_axes=1)
+      axes = _position_axes(encoded)
+      score = jax.vmap(score, in_axes=(axes, None), out_axes=1)
     others = score(encoded, rows.gather(items, batch.shared))
     scores = jnp.concatenate([scores, others], axis=-1)
     drawn = jnp.broadcast_to(_beside(batch.shared, ids), others.shape)

@@ -4,7 +4,8 @@ matplotlib draws with the colors of a light page; each is then the value of a
 CSS variable, which a dark page sets otherwise. Text stays text.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import hashlib
 import io
 import re
@@ -76,25 +77,78 @@ def picture(
   Raises:
     types.UserError: matplotlib is not installed.
   """
+  with _dressed():
+    from matplotlib import figure  # pyright: ignore[reportMissingImports]
+
+    # Without pyplot, so no window system is asked for.
+    drawn = figure.Figure(figsize=(WIDTH, height), layout='constrained')
+    drawn.patch.set_alpha(0.0)
+    draw(drawn.subplots())
+    file = io.StringIO()
+    drawn.savefig(file, format='svg', metadata={'Date': None})
+  return inlined(file.getvalue(), alt)
+
+
+def shown(
+  *draws: Callable[[Any], None],
+  legend: Mapping[str, Style] | None = None,
+  width: float = WIDTH,
+  height: float = HEIGHT + 0.3,
+) -> Any:
+  """A figure of pyplot with an axis for each picture, side by side.
+
+  A notebook shows it below the cell that makes it.
+
+  Args:
+    *draws: (axis) -> None.
+    legend: styles by name, in one line below; none without.
+    width: of an axis, in inches.
+    height: of the figure, in inches.
+  Raises:
+    types.UserError: matplotlib is not installed.
+  """
+  with _dressed():
+    from matplotlib import lines  # pyright: ignore[reportMissingImports]
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
+
+    made = pyplot.figure(
+      figsize=(width * len(draws), height), layout='constrained'
+    )
+    made.set_facecolor(light('page'))  # a notebook may be dark
+    for axis, draw in zip(
+      made.subplots(1, len(draws), squeeze=False)[0], draws
+    ):
+      draw(axis)
+    marks = [
+      lines.Line2D([], [], color=s.drawn, marker=s.marker, linestyle='')
+      for s in (legend or {}).values()
+    ]
+    if marks:
+      made.legend(
+        marks,
+        [*(legend or {})],
+        loc='outside lower center',
+        ncols=min(len(marks), 6),
+      )
+  return made
+
+
+@contextlib.contextmanager
+def _dressed() -> Iterator[None]:
+  """Figures that are made within look like those of a page.
+
+  Raises:
+    types.UserError: matplotlib is not installed.
+  """
   try:
     import matplotlib  # pyright: ignore[reportMissingImports]
-    from matplotlib import figure  # pyright: ignore[reportMissingImports]
   except ImportError as error:
     raise types.UserError(
       'a report is drawn with matplotlib, which is not installed; run: pip'
       " install -e '.[plots]', or take --format=md"
     ) from error
   with matplotlib.rc_context(_settings(matplotlib)):
-    # Without pyplot, so no window system is asked for.
-    drawn = figure.Figure(figsize=(WIDTH, height), layout='constrained')
-    drawn.patch.set_alpha(0.0)
-    axis = drawn.subplots()
-    axis.spines[['top', 'right']].set_visible(False)
-    axis.set_axisbelow(True)
-    draw(axis)
-    file = io.StringIO()
-    drawn.savefig(file, format='svg', metadata={'Date': None})
-  return inlined(file.getvalue(), alt)
+    yield
 
 
 def _settings(matplotlib) -> dict[Any, Any]:
@@ -110,6 +164,9 @@ def _settings(matplotlib) -> dict[Any, Any]:
     'axes.prop_cycle': matplotlib.cycler(color=cycle),
     'axes.facecolor': 'none',
     'axes.edgecolor': soft,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.axisbelow': True,
     'axes.grid': True,
     'axes.grid.axis': 'y',
     'grid.color': light('grid'),

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from twotsrec.report import curves as curves_lib
 from twotsrec.report import drawings
 from twotsrec.report import pictures
 from twotsrec.report import section
+from twotsrec.runs import compared_runs
 from twotsrec.training import online_rows
 
 Content = content_lib.Content
@@ -109,26 +111,30 @@ def _least(matrix: np.ndarray) -> float:
   return float(np.min(matrix[np.tril_indices(len(matrix), -1)]))
 
 
+def moved_states(run: compared_runs.Run) -> dict[str, Any] | None:
+  """The curves of `pictures.moved`; None of states that stand still."""
+  threshold = run.report.get('two_time', {}).get('threshold')
+  path = pathlib.Path(run.workdir) / online_rows.NAME
+  if threshold is None or not path.is_file():
+    return None
+  rows = online_rows.read(run.workdir).model
+  if not np.any(np.asarray(rows['movement']) > 0):
+    return None
+  return movement_lib.curves(rows, threshold)
+
+
 def movement(content: Content) -> section.Section | None:
   """How far the states of users move, where there are any."""
   figures = []
   for name, run in content.models.items():
-    threshold = run.report.get('two_time', {}).get('threshold')
-    if threshold is None:
+    moved = moved_states(run)
+    if moved is None:
       continue
-    path = pathlib.Path(run.workdir) / online_rows.NAME
-    if not path.is_file():
-      continue
-    rows = online_rows.read(run.workdir).model
-    if not np.any(np.asarray(rows['movement']) > 0):
-      continue  # states stand still
     figures.append(
       section.Figure(
         name,
         drawings.picture(
-          functools.partial(
-            pictures.moved, curves=movement_lib.curves(rows, threshold)
-          ),
+          functools.partial(pictures.moved, curves=moved),
           f'Movement of the states of {name} by the number of the test event,'
           ' for inactive and for active users',
         ),

@@ -11,6 +11,7 @@ as T + 1 on a logarithmic axis.
 """
 
 from collections.abc import Iterable, Sequence
+import functools
 import math
 import pathlib
 import time
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twotsrec.report import drawings
 from twotsrec.studies import figures
 from twotsrec.theory import bounds
 from twotsrec.theory import simulation as simulation_lib
@@ -189,6 +191,29 @@ def draw(
     for spread, of in columns.items()
   }
   return figures.draw(named, (_threshold, _risk, _error), path, 5.2, 10.0)
+
+
+def shown(world: simulation_lib.Simulation) -> Any:
+  """The panels of `draw` side by side, as a figure for a notebook.
+
+  Raises:
+    types.UserError: matplotlib is not installed.
+  """
+
+  def panel(axis, draw, title):
+    draw(axis, title, [world])
+    axis.set_title(title)
+
+  panels = {
+    'Risk by threshold': _threshold,
+    'Risk by what is known': _risk,
+    'Error of the start': _error,
+  }
+  made = [
+    functools.partial(panel, draw=draw, title=title)
+    for title, draw in panels.items()
+  ]
+  return drawings.shown(*made, width=5.0, height=4.6)
 
 
 def _threshold(axis, title, worlds):

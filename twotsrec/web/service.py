@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import threading
+import time
 from typing import NamedTuple
 
 import uvicorn
@@ -69,3 +71,30 @@ def serve(app: limits_lib.App, address: Address) -> None:
     access_log=False,
     timeout_graceful_shutdown=30,
   )
+
+
+@contextlib.contextmanager
+def beside(app: limits_lib.App) -> Iterator[str]:
+  """Answers in a thread of this process until the context ends.
+
+  Yields:
+    Its address on this machine, at a port that was free.
+  Raises:
+    RuntimeError: the server did not start; it has said why.
+  """
+  server = uvicorn.Server(
+    # What the program around it does with its logs stays as it is.
+    uvicorn.Config(app, port=0, log_config=None, access_log=False)
+  )
+  thread = threading.Thread(target=server.run)
+  thread.start()
+  try:
+    while not server.started:
+      if not thread.is_alive():
+        raise RuntimeError('the service did not start')
+      time.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    yield f'http://{host}:{port}'
+  finally:
+    server.should_exit = True
+    thread.join()
