@@ -262,7 +262,8 @@ def _routed(encoded):
 
 def _position_axes(encoded):
   """Axes of positions, which a route does not have."""
-  axis = lambda x: plugged.Encoded(None, 1) if _is_routed(x) else 1
+  none: Any = None
+  axis = lambda x: plugged.Encoded(none, 1) if _is_routed(x) else 1
   return jax.tree.map(axis, encoded, is_leaf=_is_routed)
 
 

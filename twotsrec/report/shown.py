@@ -72,7 +72,7 @@ def activity(
   """
   options = config_lib.GroupConfig() if groups is None else groups
   keys = groups_lib.keys(data, options)
-  borders = groups_lib.assign(data, options).thresholds
+  borders = groups_lib.assign(data, options).thresholds.tolist()
 
   def draw(axis):
     name = 'training events of a user'
