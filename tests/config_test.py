@@ -13,12 +13,10 @@ from twotsrec import losses
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.data import behavior_feeds
+from twotsrec.data import choices
 from twotsrec.data import event_feeds
-from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import plans
-from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.data import stream_jobs
 from twotsrec.models import behavior_heads
@@ -196,22 +194,20 @@ def test_conditions_are_about_values_there_are():
   [
     ('data.split', splits.NAMES),
     ('data.core', interactions.CORES),
-    ('groups.key', groups.KEYS),
-    ('groups.balance', groups.BALANCES),
+    ('groups.key', choices.GROUP_KEYS),
+    ('groups.balance', choices.GROUP_BALANCES),
     ('train.method', ('aggregator', *sequential.NAMES, 'separate')),
     ('train.objective', (*losses.OF_CANDIDATES, 'gbce', 'cross_entropy')),
     ('train.batching', plans.BATCHINGS),
     ('train.penalty', ('none', *penalties.NAMES)),
     ('fusion.normalization', graph.NORMALIZATIONS),
-    ('head.unique_label', behavior_feeds.LABELS),
     ('behavior.loss', tuple(losses.OF_CANDIDATES)),
     ('behavior.similarity', contrastive.SIMILARITIES),
     ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
     ('train.table_optimizer', ('adam', *row_optimizers.NAMES)),
-    ('routing.mode', routing.MODES),
-    ('routing.cold', routing.COLD),
+    ('routing.mode', choices.ROUTING),
   ],
 )
 def test_names_are_those_of_the_code(path, names):

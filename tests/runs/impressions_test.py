@@ -87,9 +87,9 @@ def test_plugins_of_groups_train_on_labels(trunk, plugged):
   named = {'ga': [str(trunk)], 'ga_pn': [str(plugged)]}
   result = compare.compare(named, (), 120)
   assert [*result['comparisons']['ga_pn']] == ['auc', 'user_auc', 'log_loss']
-  text = tables.side_by_side(
+  text = tables.evaluated(
     [str(trunk), str(plugged)], ['a', 'b'], 'test', (), True
-  )
+  ).text
   assert 'log_loss' in text and 'shown candidates' in text
   assert 'activity: training impressions' in text
 

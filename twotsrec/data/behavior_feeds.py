@@ -16,8 +16,6 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.ops import sampling
 
-LABELS = ('source_only', 'task_only')
-
 
 class BehaviorFeed(NamedTuple):
   """Device-resident pairs."""

@@ -14,7 +14,6 @@ from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import steps
 
-AGGREGATES = ('loss', 'behaviors', 'groups')
 # Folded in for dropout and for losses beside the ranking, far from the small
 # numbers that aggregators fold in.
 _DROPOUT = 1 << 30
