@@ -219,7 +219,7 @@ def play(net, name, runs, *, user=None, entering=None) -> dict[int, Event]:
   """
   prepared, _ = log()
   items, offered = np.asarray(prepared.items), negatives()
-  owner = prepared_lib.event_users(prepared)
+  owner = prepared.event_users
   extractor = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), net['extractor']
   )

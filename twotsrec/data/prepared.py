@@ -244,11 +244,6 @@ def split_counts(split: np.ndarray) -> np.ndarray:
   return counts
 
 
-def event_users(data: Prepared) -> np.ndarray:
-  """User of every event, i32[N]."""
-  return data.event_users
-
-
 def targets(data: Prepared, split: int) -> Targets:
   """Events of a split to predict.
 
@@ -256,7 +251,7 @@ def targets(data: Prepared, split: int) -> Targets:
   earlier event of the same user (a first event has no history to learn from).
   For the held-out splits they are all events, with or without a history.
   """
-  user = event_users(data)
+  user = data.event_users
   chosen = np.asarray(data.split) == split
   start = np.asarray(data.user_offsets)[user]
   if split == TRAIN:
@@ -278,7 +273,7 @@ def targets(data: Prepared, split: int) -> Targets:
 
 def _in_history(data: Prepared, among: Any) -> np.ndarray:
   """Held-out events whose item the chosen events of their history have."""
-  user, items = event_users(data), np.asarray(data.items)
+  user, items = data.event_users, np.asarray(data.items)
   of_user = np.zeros(data.num_users, bool)
   of_user[user[np.asarray(data.split) != TRAIN]] = True
   number = lambda rows: pairs(user[rows], items[rows], data.num_items)
@@ -341,7 +336,7 @@ def pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
-  user, items = event_users(data)[chosen], np.asarray(data.items)[chosen]
+  user, items = data.event_users[chosen], np.asarray(data.items)[chosen]
   # Sorting and comparing neighbors is several times faster than np.unique.
   numbers = np.sort(pairs(user, items, data.num_items))
   numbers = numbers[np.diff(numbers, prepend=-1) > 0]

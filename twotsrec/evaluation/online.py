@@ -94,7 +94,7 @@ def describe(
     occurs in training; a model may have left some of it out), known (whether
     the user had the item before).
   """
-  users, split = prepared_data.event_users(prepared), np.asarray(prepared.split)
+  users, split = prepared.event_users, np.asarray(prepared.split)
   starts = (np.diff(users, prepend=-1) > 0) | (np.diff(split, prepend=-1) > 0)
   starts = np.flatnonzero(starts)
   first = starts[np.searchsorted(starts, event, side='right') - 1]
@@ -267,7 +267,7 @@ def static_blocks(
   vectors = np.asarray(user_vectors, np.float32)
   chex.assert_shape(vectors, (prepared.num_users, None))
   norms = np.linalg.norm(vectors, axis=1)
-  users = prepared_data.event_users(prepared)
+  users = prepared.event_users
   events = held_out(prepared, split)
   for first in range(0, events.size, rows):
     event = events[first : first + rows]

@@ -95,7 +95,7 @@ def blocks(
   wanted: np.ndarray,
 ) -> Iterator[online.Block]:
   """Queries before all wanted events, bool[N], whoever serves their users."""
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   for player in players:
     job, net = player.job, nets.get(player.job.part.name)
     mine = wanted & job.serves[users]
@@ -117,7 +117,7 @@ def make_judge(
   them; on a fixed sample where there are many events.
   """
   config, prepared = experiment.config, experiment.prepared
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   held = np.asarray(prepared.split) == prepared_lib.VALIDATION
   served = np.any([player.job.serves for player in players], axis=0)
   events = np.flatnonzero(held & served[users])

@@ -76,7 +76,7 @@ def _one_after_another(prepared):
   """
   items = np.asarray(prepared.items)
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  user = prepared_lib.event_users(prepared)
+  user = prepared.event_users
   former, later, weight = [], [], []
   for apart in range(1, _SOON + 1):
     first = np.arange(max(items.size - apart, 0))

@@ -335,7 +335,7 @@ def test_a_choice_needs_validation_events(tmp_path, changes, message):
   split = np.array(prepared.split)
   split[split == prepared_lib.VALIDATION] = prepared_lib.TRAIN
   data = prepared_lib.build(
-    prepared_lib.event_users(prepared),
+    prepared.event_users,
     np.asarray(prepared.items),
     split,
     user_ids=np.asarray(prepared.user_ids),
