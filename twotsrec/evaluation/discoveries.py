@@ -74,14 +74,9 @@ def touched_items(experiment: contracts.Experiment) -> prepared_lib.SeenItems:
   """Items that every user has shown any behavior toward, in training."""
   strip = experiment.config.data.strip_heldout
   log = behaviors_lib.of_prepared(experiment.prepared, strip)
-  pairs = [
-    prepared_lib.pairs(behaviors_lib.users(one), one.items, log.num_items)
-    for one in log.train
-  ]
+  pairs = [one.numbers(log.num_items) for one in log.train]
   every = np.unique(np.concatenate(pairs))
-  return prepared_lib.SeenItems(
-    *prepared_lib.items_of_pairs(every, log.num_users, log.num_items)
-  )
+  return prepared_lib.items_of_pairs(every, log.num_users, log.num_items)
 
 
 def _gone(experiment) -> prepared_lib.SeenItems | None:
@@ -136,21 +131,13 @@ def tops(
     gone: items that take no place; None is of none.
   """
   places = experiment.config.discovery.places
-  known = touched if gone is None else _union(touched, gone, experiment)
+  known = touched
+  if gone is not None:
+    num_items = experiment.prepared.num_items
+    known = prepared_lib.joined(touched, gone, num_items)
   best, own = _best_touched(experiment, ranker, targets, touched, gone, places)
   new = _best_new(experiment, ranker, targets, known, places)
   return Tops(touched=best, new=new, own=own)
-
-
-def _union(first, second, experiment) -> prepared_lib.SeenItems:
-  prepared = experiment.prepared
-  number = lambda seen: prepared_lib.pairs(
-    behaviors_lib.users(seen), seen.items, prepared.num_items
-  )
-  every = np.union1d(number(first), number(second))
-  return prepared_lib.items_of_pairs(
-    every, prepared.num_users, prepared.num_items
-  )
 
 
 def differences(of: Tops) -> np.ndarray:

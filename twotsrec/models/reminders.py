@@ -101,10 +101,7 @@ def _latest(behaviors, popularity) -> tuple[types.Model, types.Params]:
   code, time = code[order], touches.time[upstream][order]
   last = np.append(np.diff(code) != 0, True)[: len(code)]
   target = behaviors.train[-1]
-  bought = prepared.pairs(
-    behaviors_lib.users(target), target.items, behaviors.num_items
-  )
-  last &= ~np.isin(code, bought)
+  last &= ~np.isin(code, target.numbers(behaviors.num_items))
   code, time = code[last], time[last]
   user, item = np.divmod(code, behaviors.num_items + 1)
   place = np.empty(len(code))
@@ -165,11 +162,8 @@ def _unbought(
   num_users, num_items = behaviors.num_users, behaviors.num_items
   if touched is None:
     return np.zeros(num_users + 1, np.int64), np.zeros(0, np.int64)
-  touched_codes, bought = (
-    prepared.pairs(behaviors_lib.users(pairs), pairs.items, num_items)
-    for pairs in (touched, behaviors.train[-1])
-  )
-  left = np.setdiff1d(touched_codes, bought, True)
+  bought = behaviors.train[-1].numbers(num_items)
+  left = np.setdiff1d(touched.numbers(num_items), bought, True)
   return prepared.items_of_pairs(left, num_users, num_items)
 
 

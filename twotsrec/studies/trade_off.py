@@ -16,7 +16,6 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
-from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -225,8 +224,6 @@ def curves(
 
 
 def _is_new(experiment, targets, touched) -> np.ndarray:
-  number = lambda user, item: prepared_lib.pairs(
-    user, item, experiment.prepared.num_items
-  )
-  known = number(behaviors_lib.users(touched), touched.items)
-  return ~np.isin(number(targets.user, targets.item), known)
+  num_items = experiment.prepared.num_items
+  wanted = prepared_lib.pairs(targets.user, targets.item, num_items)
+  return ~np.isin(wanted, touched.numbers(num_items))
