@@ -79,13 +79,11 @@ def touched_items(experiment: contracts.Experiment) -> prepared_lib.SeenItems:
   return prepared_lib.items_of_pairs(every, log.num_users, log.num_items)
 
 
-def _gone(experiment) -> prepared_lib.SeenItems | None:
+def _gone(experiment) -> prepared_lib.SeenItems:
   """What every user has bought in training, if that does not compete."""
   prepared = experiment.prepared
   asked = protocols.resolved(prepared, experiment.config.evaluation.candidates)
-  if asked == protocols.CATALOG:
-    return None
-  return behaviors.bought(prepared, prepared_lib.VALIDATION)
+  return protocols.left_out(prepared, asked, prepared_lib.VALIDATION)
 
 
 def _gain(differences: np.ndarray, share: float) -> float:
@@ -119,7 +117,7 @@ def tops(
   ranker: contracts.Ranker,
   targets: prepared_lib.Targets,
   touched: prepared_lib.SeenItems,
-  gone: prepared_lib.SeenItems | None,
+  gone: prepared_lib.SeenItems,
 ) -> Tops:
   """The first `discovery.places` of both kinds for the users of targets.
 
@@ -128,13 +126,10 @@ def tops(
     ranker: the model.
     targets: whose users are asked for; their items are left out of `new`.
     touched: items of every user that are not new.
-    gone: items that take no place; None is of none.
+    gone: items that take no place.
   """
   places = experiment.config.discovery.places
-  known = touched
-  if gone is not None:
-    num_items = experiment.prepared.num_items
-    known = prepared_lib.joined(touched, gone, num_items)
+  known = prepared_lib.joined(touched, gone, experiment.prepared.num_items)
   best, own = _best_touched(experiment, ranker, targets, touched, gone, places)
   new = _best_new(experiment, ranker, targets, known, places)
   return Tops(touched=best, new=new, own=own)
@@ -221,11 +216,10 @@ def _best_touched(experiment, ranker, targets, touched, gone, places):
     row = np.repeat(np.arange(len(user)), own.counts)
     place = np.arange(len(row)) - np.repeat(own.offsets[:-1], own.counts)
     items = own.items
-    if gone is not None:
-      width = experiment.prepared.num_items + 1
-      out = gathers.exclusions(gone, user)
-      left = np.repeat(np.arange(len(user)), out.counts) * width + out.items
-      items = np.where(np.isin(row * width + items, left), 0, items)
+    width = experiment.prepared.num_items + 1
+    out = gathers.exclusions(gone, user)
+    left = np.repeat(np.arange(len(user)), out.counts) * width + out.items
+    items = np.where(np.isin(row * width + items, left), 0, items)
     made[row, 1 + place] = items
     made[:, 0] = ordered.item
     return made
