@@ -22,6 +22,7 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.models import discovery
 
@@ -158,10 +159,7 @@ def gain_of(
 def _users(experiment, touched) -> prepared_lib.Targets:
   """Users of the log after their training, with a touched item to rank."""
   prepared, seed = experiment.prepared, experiment.config.evaluation.seed
-  users = np.arange(prepared.num_users)
-  if len(users) > _USERS:
-    rng = np.random.default_rng([seed, 2])
-    users = np.sort(rng.choice(len(users), _USERS, replace=False))
+  users = samples.at_most(_USERS, prepared.num_users, [seed, 2])
   start = np.asarray(prepared.user_offsets)[users]
   first = np.append(touched.items, 1)[touched.offsets[users]]
   return prepared_lib.Targets(

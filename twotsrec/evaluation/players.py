@@ -15,6 +15,7 @@ from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_states
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import samples
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import recurrent
@@ -123,9 +124,8 @@ def make_judge(
   events = np.flatnonzero(held & served[users])
   if not len(events):
     return None
-  if len(events) > _JUDGED:
-    generator = np.random.default_rng(config.evaluation.seed)
-    events = np.sort(generator.choice(events, _JUDGED, replace=False))
+  seed = config.evaluation.seed
+  events = events[samples.at_most(_JUDGED, len(events), seed)]
   wanted = np.zeros(prepared.num_events, bool)
   wanted[events] = True
 
