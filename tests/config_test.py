@@ -5,6 +5,7 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
+from tests import configured
 from twotsrec import aggregators
 from twotsrec import behavior_config
 from twotsrec import config as config_lib
@@ -47,16 +48,10 @@ def _kind(path):
   return (typing.get_args(kind)[0] if several else kind), several
 
 
-def _config(**changes):
-  config = config_lib.Config()
-  config_lib.change(config, {k.replace('__', '.'): changes[k] for k in changes})
-  return config
-
-
 def _with(path, value):
   """The default but for one setting, which gets several values if it has."""
   value = (value,) if _kind(path)[1] else value
-  return _config(**{path: value})
+  return configured.by(**{path: value})
 
 
 def _refusal(function, *arguments):
@@ -89,7 +84,7 @@ class TestEverySetting:
     text = _refusal(fields.refuse_values, _with(path, wrong))
     assert text.startswith(f'{path} {wrong!r} must be')
     if several:
-      one = _config(**{path: wrong})
+      one = configured.by(**{path: wrong})
       text = _refusal(fields.refuse_values, one)
       assert text.startswith(f'{path} {wrong!r} must be several')
 
@@ -177,7 +172,7 @@ def test_conditions_are_about_values_there_are():
     for conditions in field.metadata['setting'].read:
       for condition in conditions:
         for value in condition.values:
-          fields.refuse_values(_config(**{
+          fields.refuse_values(configured.by(**{
             condition.path: _is_one(condition.path, value)
           }))  # fmt: skip
         if condition.path == 'aggregator.name':
@@ -262,7 +257,7 @@ def test_flags_set_settings_of_every_kind():
     'config', config_lib.Config(), flag_values=values, sys_argv=arguments
   )
   values(arguments)
-  expected = _config(
+  expected = configured.by(
     train__epochs=7,
     train__learning_rate=0.5,
     data__split='date',
@@ -289,4 +284,4 @@ def test_a_copy_changes_nothing_in_the_first():
 
 def test_a_field_that_does_not_exist_is_not_made():
   with pytest.raises(AttributeError):
-    _config(train__lrate=0.1)
+    configured.by(train__lrate=0.1)

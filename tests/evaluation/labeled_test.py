@@ -6,6 +6,7 @@ import pytest
 from scipy import special
 from sklearn import metrics as sklearn_metrics
 
+from tests import configured
 from tests import worlds
 from twotsrec import config as config_lib
 from twotsrec import contracts
@@ -23,11 +24,7 @@ LENGTH = 4
 
 def _experiment(**changes):
   _, prepared, groups = worlds.shown()
-  config = config_lib.Config()
-  config.evaluation.bootstrap = 20
-  config_lib.change(
-    config, {k.replace('__', '.'): v for k, v in changes.items()}
-  )
+  config = configured.by({'evaluation.bootstrap': 20}, **changes)
   return contracts.Experiment(config, prepared, groups)
 
 

@@ -35,8 +35,8 @@ def experiment(
 ) -> contracts.Experiment:
   """A named dataset with behaviors, as a run without settings has it."""
   config = config_lib.Config()
-  changes = {'dataset': dataset, 'data_root': data_root, 'cache_dir': cache_dir}
-  config_lib.change(config, {f'data.{k}': v for k, v in changes.items()})
+  config.data.dataset, config.data.data_root = dataset, data_root
+  config.data.cache_dir = cache_dir
   prepared = pipeline.from_config(config.data)
   groups = groups_lib.assign(prepared, config.groups)
   return contracts.Experiment(config, prepared, groups)
