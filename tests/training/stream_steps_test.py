@@ -20,10 +20,7 @@ from twotsrec.training import stream_steps
 LENGTH = 4
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache
