@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests import configured
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import behavior_feeds
@@ -69,10 +70,7 @@ def config(variant: str = 'copf', **changes) -> config_lib.Config:
   made.model.width = WIDTH
   made.train.batch_size = 4
   made.behavior.samples = 3
-  config_lib.change(
-    made, {k.replace('__', '.'): value for k, value in changes.items()}
-  )
-  return made
+  return configured.by(base=made, **changes)
 
 
 def system(made: config_lib.Config, dense=None):

@@ -5,6 +5,7 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
+from tests import configured
 from twotsrec import aggregators
 from twotsrec import behavior_config
 from twotsrec import config as config_lib
@@ -13,12 +14,10 @@ from twotsrec import losses
 from twotsrec import models
 from twotsrec import plugins
 from twotsrec import types
-from twotsrec.data import behavior_feeds
+from twotsrec.data import choices
 from twotsrec.data import event_feeds
-from twotsrec.data import groups
 from twotsrec.data import interactions
 from twotsrec.data import plans
-from twotsrec.data import routing
 from twotsrec.data import splits
 from twotsrec.data import stream_jobs
 from twotsrec.models import behavior_heads
@@ -49,16 +48,10 @@ def _kind(path):
   return (typing.get_args(kind)[0] if several else kind), several
 
 
-def _config(**changes):
-  config = config_lib.Config()
-  config_lib.change(config, {k.replace('__', '.'): changes[k] for k in changes})
-  return config
-
-
 def _with(path, value):
   """The default but for one setting, which gets several values if it has."""
   value = (value,) if _kind(path)[1] else value
-  return _config(**{path: value})
+  return configured.by(**{path: value})
 
 
 def _refusal(function, *arguments):
@@ -91,7 +84,7 @@ class TestEverySetting:
     text = _refusal(fields.refuse_values, _with(path, wrong))
     assert text.startswith(f'{path} {wrong!r} must be')
     if several:
-      one = _config(**{path: wrong})
+      one = configured.by(**{path: wrong})
       text = _refusal(fields.refuse_values, one)
       assert text.startswith(f'{path} {wrong!r} must be several')
 
@@ -179,7 +172,7 @@ def test_conditions_are_about_values_there_are():
     for conditions in field.metadata['setting'].read:
       for condition in conditions:
         for value in condition.values:
-          fields.refuse_values(_config(**{
+          fields.refuse_values(configured.by(**{
             condition.path: _is_one(condition.path, value)
           }))  # fmt: skip
         if condition.path == 'aggregator.name':
@@ -196,22 +189,20 @@ def test_conditions_are_about_values_there_are():
   [
     ('data.split', splits.NAMES),
     ('data.core', interactions.CORES),
-    ('groups.key', groups.KEYS),
-    ('groups.balance', groups.BALANCES),
+    ('groups.key', choices.GROUP_KEYS),
+    ('groups.balance', choices.GROUP_BALANCES),
     ('train.method', ('aggregator', *sequential.NAMES, 'separate')),
     ('train.objective', (*losses.OF_CANDIDATES, 'gbce', 'cross_entropy')),
     ('train.batching', plans.BATCHINGS),
     ('train.penalty', ('none', *penalties.NAMES)),
     ('fusion.normalization', graph.NORMALIZATIONS),
-    ('head.unique_label', behavior_feeds.LABELS),
     ('behavior.loss', tuple(losses.OF_CANDIDATES)),
     ('behavior.similarity', contrastive.SIMILARITIES),
     ('two_time.variant', tuple(stream_jobs.PARTS)),
     ('two_time.cell', tuple(recurrence.CELLS)),
     ('two_time.pool', event_feeds.POOLS),
     ('train.table_optimizer', ('adam', *row_optimizers.NAMES)),
-    ('routing.mode', routing.MODES),
-    ('routing.cold', routing.COLD),
+    ('routing.mode', choices.ROUTING),
   ],
 )
 def test_names_are_those_of_the_code(path, names):
@@ -266,7 +257,7 @@ def test_flags_set_settings_of_every_kind():
     'config', config_lib.Config(), flag_values=values, sys_argv=arguments
   )
   values(arguments)
-  expected = _config(
+  expected = configured.by(
     train__epochs=7,
     train__learning_rate=0.5,
     data__split='date',
@@ -293,4 +284,4 @@ def test_a_copy_changes_nothing_in_the_first():
 
 def test_a_field_that_does_not_exist_is_not_made():
   with pytest.raises(AttributeError):
-    _config(train__lrate=0.1)
+    configured.by(train__lrate=0.1)

@@ -14,6 +14,7 @@ import pytest
 
 from tests import compiling
 from tests import finished
+from tests import two_time_toys
 
 pytest_plugins = ['tests.slowest_files']
 
@@ -59,6 +60,13 @@ def quick_compilation(
     folder = request.config.cache.mkdir('compiled')
   folder = folder or tmp_path_factory.mktemp('compiled')
   with compiling.once(folder), compiling.one_of_a_kind():
+    yield
+
+
+@pytest.fixture(scope='module')
+def small_programs() -> Iterator[None]:
+  """Programs of 2TS that are quick to compile."""
+  with two_time_toys.small_programs():
     yield
 
 

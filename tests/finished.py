@@ -16,6 +16,7 @@ import tempfile
 
 import numpy as np
 
+from tests import configured
 from tests import jodie_toys
 from tests import small_runs as runs
 from tests import two_time_toys
@@ -72,9 +73,7 @@ def coming_back() -> pathlib.Path:
   changes = {'model.name': 'ease', 'data.prepared': str(path)}
   changes |= {'groups.num_groups': 3, 'evaluation.bootstrap': 20}
   changes |= {'closed_form.l2': 2.0, 'evaluation.ks': (1, 3)}
-  config = config_lib.Config()
-  config_lib.change(config, changes)
-  return kept('coming_back', config)
+  return kept('coming_back', configured.by(changes))
 
 
 @functools.cache
@@ -109,12 +108,11 @@ def jodie() -> pathlib.Path:
 @functools.cache
 def untrained(name: str, **changes) -> pathlib.Path:
   """Directory of a model without a phase on the log with behaviors."""
-  config = config_lib.Config()
   data = behavior_runs.SETTINGS['data__dataset']
   named = {'data.dataset': data, 'data.users': 40, 'model.name': name}
   named |= {'groups.num_groups': 3, 'evaluation.bootstrap': 20, **changes}
-  config_lib.change(config, named)
-  return kept('_'.join([name, *map(str, changes.values())]), config)
+  key = '_'.join([name, *map(str, changes.values())])
+  return kept(key, configured.by(named))
 
 
 def kept(name: str, config: config_lib.Config) -> pathlib.Path:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from tests import behavior_toys
+from tests import configured
 from twotsrec import config as config_lib
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import splits
@@ -35,7 +36,6 @@ def log(events: int = 150) -> prepared_lib.Prepared:
 
 def config(**changes) -> config_lib.Config:
   """Settings at this size; `jodie__loss='mse'` changes jodie.loss."""
-  made = config_lib.Config()
   named = {
     'model.name': 'jodie',
     'model.width': WIDTH,
@@ -51,9 +51,7 @@ def config(**changes) -> config_lib.Config:
   }
   if changes.get('jodie__static') != 'learned':
     del named['jodie.static_width']
-  named |= {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, named)
-  return made
+  return configured.by(named, **changes)
 
 
 def net(static: str = 'one_hot') -> jodie.Net:

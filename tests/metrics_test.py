@@ -108,55 +108,17 @@ class RankTest(parameterized.TestCase):
 
 class AucTest(parameterized.TestCase):
   @_CHECK
-  @hypothesis.given(_SCORES, _SCORES)
-  def test_pooled_auc_equals_sklearn_with_ties(self, positive, negative):
-    labels = [1] * len(positive) + [0] * len(negative)
-    expected = sklearn_metrics.roc_auc_score(labels, positive + negative)
-    actual = metrics.pooled_auc(np.array(positive), np.array(negative))
-    np.testing.assert_allclose(actual, expected, atol=1e-12)
-
-  @_CHECK
-  @hypothesis.given(_SCORES, _SCORES, st.sampled_from([0.0, 0.5, 1.0]))
-  def test_pooled_auc_equals_the_sum_over_pairs(self, positive, negative, ties):
-    credit = sum(
-      1.0 if n < p else ties if n == p else 0.0
-      for p in positive
-      for n in negative
-    )
-    expected = credit / (len(positive) * len(negative))
-    actual = metrics.pooled_auc(
-      np.float32(positive), np.float32(negative), ties
-    )
-    np.testing.assert_allclose(actual, expected, atol=1e-12)
-
-  @_CHECK
-  @hypothesis.given(_SCORES, st.randoms())
-  def test_order_of_the_negatives_does_not_matter(self, negative, random):
-    shuffled = list(negative)
-    random.shuffle(shuffled)
-    positive = np.array([0.0, 1.0])
-    self.assertEqual(
-      metrics.pooled_auc(positive, np.array(negative)),
-      metrics.pooled_auc(positive, np.array(shuffled)),
-    )
-
-  @_CHECK
   @hypothesis.given(st.integers(-3, 3).map(float), _SCORES)
   def test_user_auc_is_the_auc_of_one_positive(self, positive, negative):
     rank = _rank(positive, negative, 0.5)
-    expected = metrics.pooled_auc(np.array([positive]), np.array(negative))
+    labels = [1] + [0] * len(negative)
+    expected = sklearn_metrics.roc_auc_score(labels, [positive, *negative])
     np.testing.assert_allclose(
       metrics.user_auc(rank, len(negative)), expected, atol=1e-12
     )
 
   def test_without_negatives_there_is_no_auc(self):
     self.assertTrue(np.isnan(metrics.user_auc(1.0, 0)))
-    self.assertTrue(np.isnan(metrics.pooled_auc(np.ones(2), np.zeros(0))))
-
-  def test_counts_do_not_overflow_or_round(self):
-    negative = np.zeros(1 << 18, np.float32)
-    positive = np.full(1 << 15, 1.0, np.float32)  # 2^33 pairs
-    self.assertEqual(metrics.pooled_auc(positive, negative), 1.0)
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, np.float32('-inf')])

@@ -5,6 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
+from tests import configured
 from twotsrec import config as config_lib
 from twotsrec.training import files
 from twotsrec.training import run_directory
@@ -40,10 +41,7 @@ SETTINGS = {
 
 def config(**changes) -> config_lib.Config:
   """The small experiment; `train__epochs=1` changes train.epochs."""
-  made = config_lib.Config()
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, {**SETTINGS, **named})
-  return made
+  return configured.by(SETTINGS, **changes)
 
 
 def flags() -> list[str]:

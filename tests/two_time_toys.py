@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests import configured
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec.data import groups as groups_lib
@@ -73,14 +74,12 @@ def small_programs() -> Iterator[None]:
 
 def config(**changes) -> config_lib.Config:
   """2TS at this size; `two_time__window=3` changes two_time.window."""
-  made = config_lib.Config()
-  config_lib.change(made, settings(**changes))
-  return made
+  return configured.by(settings(**changes))
 
 
 def settings(**changes) -> dict[str, Any]:
   """The same, {setting: value}."""
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
+  named = configured.paths(changes)
   made = {**SETTINGS, **named}
   for name in _unread(made).difference(named):
     del made[name]
@@ -219,7 +218,7 @@ def play(net, name, runs, *, user=None, entering=None) -> dict[int, Event]:
   """
   prepared, _ = log()
   items, offered = np.asarray(prepared.items), negatives()
-  owner = prepared_lib.event_users(prepared)
+  owner = prepared.event_users
   extractor = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float64), net['extractor']
   )

@@ -7,6 +7,7 @@ author, "ours" a default the paper is silent about.
 """
 
 from collections.abc import Mapping
+import copy
 import dataclasses
 from typing import Any
 
@@ -386,3 +387,10 @@ def change(config: Config, settings: Mapping[str, Any]) -> None:
     section, field = path.split('.')
     getattr(getattr(config, section), field)  # setattr would make a new one
     setattr(getattr(config, section), field, value)
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+  """A copy with other values, as `change` sets them."""
+  made = copy.deepcopy(config)
+  change(made, settings)
+  return made

@@ -119,27 +119,6 @@ def user_auc(rank: Array, num_negatives: Array) -> np.ndarray:
   return among_rivals(1.0 - share, num_negatives)
 
 
-def pooled_auc(
-  positive: np.ndarray, negative: np.ndarray, ties: float = 0.5
-) -> float:
-  """Exact share of (positive, negative) pairs in the right order.
-
-  Args:
-    positive: scores of observed items, f32[P].
-    negative: scores of unobserved items, f32[N].
-    ties: credit for a pair of equal scores; 0 is the strict inequality of
-      PIN eq. 14.
-  Returns:
-    The AUC; NaN if either side is empty. On the host: counts are int64.
-  """
-  positive, negative = np.asarray(positive), np.asarray(negative)
-  if not positive.size or not negative.size:
-    return float('nan')
-  below, tied = count_below(positive, np.sort(negative))
-  credit = below.sum() + ties * tied.sum()
-  return float(credit / (positive.size * negative.size))
-
-
 def count_below(
   scores: np.ndarray, ascending: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -259,7 +259,7 @@ def preset(place, system):
   """The model on the dataset, as its file has it."""
   del system
   made = config_lib.Config()
-  config_lib.change(made, {'data.dataset': place[0], 'model.name': place[1]})
+  made.data.dataset, made.model.name = place[0], place[1]
   return made
 
 

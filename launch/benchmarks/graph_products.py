@@ -104,7 +104,7 @@ def _layouts() -> tuple[str, ...]:
 
 
 def _merged_graph(log: behaviors_lib.Behaviors, layout: str) -> graph_lib.Graph:
-  pairs = [(behaviors_lib.users(seen), seen.items) for seen in log.train]
+  pairs = [(seen.users, seen.items) for seen in log.train]
   sizes = log.num_users, log.num_items
   return graph_lib.from_pairs(pairs, *sizes, 'left', 'merged', layout)
 

@@ -10,10 +10,10 @@ import stat
 import numpy as np
 import pytest
 
+from tests import configured
 import tests.launch.benchmarks.conftest  # noqa: F401  modules beside scripts
 from tests.launch.conftest import undone  # noqa: F401
 from tests.runs import played
-from twotsrec import config as config_lib
 from twotsrec.data import interactions
 from twotsrec.data import pipeline
 from twotsrec.data import settings
@@ -67,11 +67,10 @@ def runs(tmp_path_factory) -> pathlib.Path:
     ('c', 'data', {'groups.num_groups': 3}),
     ('bare', 'plain', {}),
   ):
-    config = config_lib.Config()
     changes = {'model.name': 'ease', 'data.prepared': str(folder / data)}
     changes |= {'groups.num_groups': 2, 'evaluation.bootstrap': 20}
     changes |= {'evaluation.ks': (1, 3)}
-    config_lib.change(config, {**changes, **more})
+    config = configured.by({**changes, **more})
     run_lib.train(config, str(folder / name), lambda: 0, quiet=True)
   return folder
 

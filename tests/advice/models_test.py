@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 
 from tests import behavior_toys
+from tests import configured
 from tests import worlds
 from tests.advice import following
 from tests.advice import messages
@@ -69,9 +70,7 @@ def experiment(
   prepared: prepared_lib.Prepared | None = None, **changes
 ) -> contracts.Experiment:
   """Of the random log or another, without a system."""
-  made, (log, groups) = config_lib.Config(), worlds.log()
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, named)
+  made, (log, groups) = configured.by(**changes), worlds.log()
   return contracts.Experiment(made, prepared or log, groups)
 
 
@@ -146,8 +145,7 @@ def trained_alone():
 
 
 def with_features(context: dict, width: int):
-  config = config_lib.Config()
-  config_lib.change(config, {'model.width': 4, 'two_time.feature_width': width})
+  config = configured.by(model__width=4, two_time__feature_width=width)
   with mock.patch.object(ccf.item_features, 'init', lambda *sizes: {}):
     return ccf.init(jax.random.key(0), context, SIZES, config)
 

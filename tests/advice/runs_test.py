@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import small_runs
 from tests import two_time_toys
 from tests import worlds
@@ -58,9 +59,7 @@ def started_from(folder: pathlib.Path, params: float, name: str = ''):
 
 
 def of_ease() -> config_lib.Config:
-  config = config_lib.Config()
-  config_lib.change(config, {'model.name': 'ease'})
-  return config
+  return configured.by(model__name='ease')
 
 
 def new_rows(folder: pathlib.Path, bad_rows: str):

@@ -3,6 +3,7 @@
 import ast
 import re
 
+from tests import configured
 from tests.advice import following
 from twotsrec import config as config_lib
 from twotsrec import recipes
@@ -22,12 +23,10 @@ def refusal(call, *arguments) -> str:
 
 def config(asked: list[str]) -> config_lib.Config:
   """The configuration with settings, 'section.field=value' in Python."""
-  made = config_lib.Config()
   pairs = (one.partition('=') for one in asked)
-  config_lib.change(
-    made, {path: ast.literal_eval(value) for path, _, value in pairs}
+  return configured.by(
+    {path: ast.literal_eval(value) for path, _, value in pairs}
   )
-  return made
 
 
 def checked(asked: list[str]) -> str:

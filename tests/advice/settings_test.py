@@ -11,6 +11,7 @@ import typing
 
 import pytest
 
+from tests import configured
 from tests.advice import following
 from tests.advice import messages
 from tests.advice.setting import refusal
@@ -32,11 +33,7 @@ UNREAD = 'changes nothing {}; leave it at'
 
 
 def config(model: str = 'din', **changes) -> config_lib.Config:
-  made = config_lib.Config()
-  made.model.name = model
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, named)
-  return made
+  return configured.by({'model.name': model}, **changes)
 
 
 def of_value(path, value) -> str:

@@ -110,13 +110,6 @@ CASES = [
     ...,
   ),
   (
-    'edges are {}; give ascending counts from 2',
-    lambda edges: estimates.q_profile(*VECTORS, COUNTS, edges),
-    [5, 2],
-    'give (ascending counts from 2)',
-    [2, 5],
-  ),
-  (
     'minimum is {}; choose it from 2, so that',
     lambda minimum: estimates.estimate_variance(
       VECTORS[0], COUNTS, 1.0, minimum=minimum

@@ -5,11 +5,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import jodie_toys
 from tests import worlds
 from tests.advice import following
 from tests.advice.following import Call
-from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec.data import prepared as prepared_lib
@@ -35,8 +35,7 @@ def of_nodes(most: int = 1 << 30, **changes):
     'train__select_metric': 'mrr',
     **changes,
   }
-  config = config_lib.Config()
-  config_lib.change(config, {k.replace('__', '.'): named[k] for k in named})
+  config = configured.by(**named)
   recipe = recipes.of(config)
   recipe.check(config)
   made = experiment_lib.make(config, jodie_toys.log())

@@ -63,7 +63,7 @@ def test_patterns_equal_a_literal_loop(drawn):
 
 
 def pairs(found):
-  return list(zip(behaviors.users(found).tolist(), found.items.tolist()))
+  return list(zip(found.users.tolist(), found.items.tolist()))
 
 
 @settings

@@ -6,6 +6,7 @@ import pytest
 from tests.data import small_logs
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import groups
 from twotsrec.data import pipeline
 from twotsrec.data import prepared
@@ -63,7 +64,7 @@ def test_routing_by_thresholds_agrees_with_the_table_but_for_ties(
 @hypothesis.given(
   counts_of_users,
   strategies.integers(1, 5),
-  strategies.sampled_from(groups.KEYS),
+  strategies.sampled_from(choices.GROUP_KEYS),
 )
 def test_centers_are_the_mean_log_activity_of_what_trains(counts, number, key):
   data = small_logs.make([1, 2, 3, *counts])  # some without train positives

@@ -207,9 +207,7 @@ def test_named_datasets_with_behaviors_are_prepared_as_described(
   assert counts['test'] == known.test_rows
   of_target = data.behaviors == len(known.behaviors) - 1
   lent = of_target & (data.split != prepared.TEST)
-  per_user = np.bincount(
-    prepared.event_users(data)[lent], minlength=data.num_users
-  )
+  per_user = np.bincount(data.event_users[lent], minlength=data.num_users)
   assert counts['validation'] == np.sum(per_user >= 3)
   assert validation in (None, counts['validation'])
   timed = known.columns.time is not None

@@ -10,6 +10,7 @@ import pytest
 from tests.data import small_logs
 from twotsrec import config
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -271,7 +272,7 @@ def test_requests_have_the_group_of_their_history_where_samples_have(mode):
 
 
 @pytest.mark.parametrize('mode', ['dynamic', 'soft'])
-@pytest.mark.parametrize('key', groups_lib.KEYS)
+@pytest.mark.parametrize('key', choices.GROUP_KEYS)
 def test_a_history_is_routed_like_the_user_it_belongs_to(mode, key):
   data = small_logs.make([4, 9, 5, 14, 22, 7])
   groups = groups_lib.assign(data, GroupConfig(num_groups=3, key=key))

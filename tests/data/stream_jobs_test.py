@@ -82,7 +82,7 @@ def test_a_shrunk_start_stands_before_the_last_window_of_everybody():
     (e[0], min(n - WINDOW, WINDOW)) for e, n in zip(own, counts) if n > WINDOW
   ]
   assert first and _runs(job.runs) == last + first
-  owner = prepared_lib.event_users(toys.log()[0])
+  owner = toys.log()[0].event_users
   np.testing.assert_array_equal(job.users, owner[job.runs.start])
   # No event is read twice, and those of users with two windows are all read.
   read = np.zeros(len(owner), int)
@@ -269,6 +269,6 @@ def test_thresholds_count_users_with_train_events():
 
 def test_the_events_of_a_split_stand_behind_those_of_the_one_before():
   prepared, _ = toys.log()
-  user = prepared_lib.event_users(prepared)
+  user = prepared.event_users
   same = np.diff(user) == 0
   assert np.all(np.diff(np.asarray(prepared.split))[same] >= 0)

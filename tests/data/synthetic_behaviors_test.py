@@ -94,7 +94,7 @@ def test_reminding_in_any_order_hits_as_often_as_stated():
   )
   _, cart, buy = behaviors.of_prepared(data).train
   width = data.num_items + 1
-  key = lambda pairs: behaviors.users(pairs) * width + pairs.items
+  key = lambda pairs: pairs.users * width + pairs.items
   test = prepared.targets(data, prepared.TEST)
   validation = prepared.targets(data, prepared.VALIDATION)
   # Not bought before the test, and in the order of popularity in the cart.

@@ -11,7 +11,6 @@ from tests.runs import behavior_runs
 from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import types
-from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -56,9 +55,9 @@ def _share(ranker):
   scores = np.array(scores_of(ranker.params, ranker.context))
   new = np.ones(scores.shape, bool)
   touched = discoveries.touched_items(_experiment())
-  new[behaviors_lib.users(touched), touched.items - 1] = False
+  new[touched.users, touched.items - 1] = False
   bought = behaviors.bought(prepared, prepared_lib.VALIDATION)
-  scores[behaviors_lib.users(bought), bought.items - 1] = -np.inf
+  scores[bought.users, bought.items - 1] = -np.inf
   first = np.argsort(-scores, axis=1, kind='stable')[:, :10]
   return np.take_along_axis(new, first, axis=1).mean(axis=1)
 

@@ -12,6 +12,7 @@ from tests.evaluation import toys
 from twotsrec import config
 from twotsrec import contracts
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import groups as groups_data
 from twotsrec.data import prepared
 from twotsrec.data import routing as routing_data
@@ -156,7 +157,7 @@ class RankTest(absltest.TestCase):
 
   def test_tile_sizes_change_nothing_with_routes(self):
     self._plug_in()
-    for mode in routing_data.MODES:
+    for mode in choices.ROUTING:
       options = config.RoutingConfig(mode=mode, shrinkage=9.0)
       part, per_target = self._routed(options)
       again, arrays = self._routed(options, user_tile=8, item_tile=33)

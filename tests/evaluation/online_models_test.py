@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import finished
 from tests import two_time_toys as toys
 from tests.models import examples
@@ -29,8 +30,6 @@ COUNTED = ('better', 'tied', 'num_negatives')
 
 def _config(**changes) -> config_lib.Config:
   """A sequence model on the log of the runs of 2TS."""
-  made = config_lib.Config()
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
   usual = {
     'data.prepared': toys.prepared_path(),
     'data.history_length': 8,
@@ -43,8 +42,7 @@ def _config(**changes) -> config_lib.Config:
     'evaluation.bootstrap': 20,
     'two_time.evaluation_lists': LISTS,
   }
-  config_lib.change(made, usual | named)
-  return made
+  return configured.by(usual, **changes)
 
 
 # Of the presets, at the size of the log.

@@ -62,7 +62,7 @@ def _values(ranked, rule, metric, options=_OPTIONS):
 
 def had_before(data, ranked):
   """Whether the user of an event had its item before, one by one."""
-  users = prepared.event_users(data)
+  users = data.event_users
   return np.array(
     [
       data.items[event] in data.items[data.user_offsets[users[event]] : event]

@@ -90,7 +90,7 @@ def test_a_walk_says_what_a_loop_over_users_says(cell, name):
 def test_states_at_the_ends_of_runs_are_kept(cell, name):
   runs, events = _literal(cell, name)
   prepared, _ = toys.log()
-  owner = prepared_lib.event_users(prepared)
+  owner = prepared.event_users
   steps = _walk(cell, name, runs, np.zeros(prepared.num_events, bool))
   assert not list(online_states.blocks(iter(steps)))
   ended = np.concatenate([step.ended for step in steps])

@@ -230,7 +230,7 @@ class RankTest(parameterized.TestCase):
     blocks = online_toys.blocks(rng, data, prepared.TEST)
     vectors = online_toys.vectors(rng, data)
     ranked = _rank((blocks, vectors), data, prepared.TEST, lists=0)
-    users, split = prepared.event_users(data), np.asarray(data.split)
+    users, split = data.event_users, np.asarray(data.split)
     place = {e: i for i, e in enumerate(np.concatenate(
       [block.event for block in blocks]).tolist())}  # fmt: skip
     movement = np.concatenate([block.movement for block in blocks])

@@ -44,7 +44,7 @@ def vectors(rng, data, width=3):
 
 def loop_counts(data, blocks, item_vectors, lists):
   """{event: {rule: (better, tied, number)}}, one by one."""
-  users = prepared.event_users(data)
+  users = data.event_users
   counts = {}
   for block in blocks:
     for event, query in zip(block.event, block.query):

@@ -17,10 +17,7 @@ CLOSE = {'rtol': 1e-5, 'atol': 1e-5}
 VALIDATION, TEST = prepared_lib.VALIDATION, prepared_lib.TEST
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 def _nets(variant='2ts_plus'):
@@ -65,7 +62,7 @@ def test_every_held_out_event_has_a_query_of_its_users_network(variant):
   wanted = np.asarray(toys.log()[0].split) == TEST
   rows = _rows(players, nets, wanted)
   assert sorted(rows) == np.flatnonzero(wanted).tolist()
-  owner = prepared_lib.event_users(toys.log()[0])
+  owner = toys.log()[0].event_users
   for job, *_ in players:
     name = job.part.name
     served = [e for e in rows if job.serves[owner[e]]]
@@ -88,7 +85,7 @@ def test_a_user_is_served_by_the_plugin_of_its_group():
   job = players[0].job
   net = _plugged(bare['inactive'], len(job.sizes))
   wanted = np.asarray(toys.log()[0].split) > 0
-  owner = prepared_lib.event_users(toys.log()[0])
+  owner = toys.log()[0].event_users
   plain = _rows(_players(), bare, wanted)
   nets = {**bare, 'inactive': net}
   rows = _rows(players, nets, wanted)
@@ -121,7 +118,7 @@ def test_a_user_is_served_by_the_plugin_of_its_group():
 def test_a_network_is_judged_on_the_validation_events_of_its_users():
   experiment, players, nets = _experiment(), _players(), _nets()
   prepared, _ = toys.log()
-  owner = prepared_lib.event_users(prepared)
+  owner = prepared.event_users
   held = np.asarray(prepared.split) == VALIDATION
   scores = {}
   for event, query in _rows(players, nets, held).items():

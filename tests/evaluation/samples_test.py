@@ -23,6 +23,13 @@ def test_all_users_are_ranked_unless_fewer_are_asked_for(number):
   assert samples.users(1000, number, 0).all()
 
 
+def test_of_many_things_some_are_drawn_in_order():
+  places = samples.at_most(7, 30, 1)
+  assert places.size == 7 and np.all(np.diff(places) > 0) and places[-1] < 30
+  np.testing.assert_array_equal(places, samples.at_most(7, 30, 1))
+  np.testing.assert_array_equal(samples.at_most(7, 7, 1), np.arange(7))
+
+
 def test_targets_are_those_of_the_users_drawn():
   data = toys.log(np.random.default_rng(0), num_users=30, num_items=40)
   targets = prepared_lib.targets(data, prepared_lib.TEST)

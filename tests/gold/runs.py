@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from tests import compiling
+from tests import configured
 from tests import small_runs as runs
 from tests import two_time_toys
 from tests.runs import behavior_runs
@@ -31,10 +32,7 @@ from twotsrec.training import run_directory
 
 PATH = pathlib.Path(__file__).with_name('runs.json')
 _BEHAVIORS = {
-  **{
-    name.replace('__', '.'): value
-    for name, value in behavior_runs.GRAPHS.items()
-  },
+  **configured.paths(behavior_runs.GRAPHS),
   'behavior.contrastive': 0.1,
   'head.name': 'experts',
 }

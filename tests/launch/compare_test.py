@@ -82,6 +82,4 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([f'--runs={pair}', 'stray'], "unexpected argument 'stray'"),
   ):
     ended = scripts.run(capsys, 'compare', *flags)
-    assert ended.code == 2 and ended.out == '', flags
-    assert message in ended.err and ended.err.startswith('error: ')
-    assert len(ended.err.splitlines()) == 1
+    scripts.assert_refused(ended, message)

@@ -58,9 +58,7 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([f'--runs={tmp_path}', out], 'has no report.json; finish it'),
   ):
     ended = scripts.run(capsys, 'draw', *flags)
-    assert ended.code == 2 and ended.out == '', flags
-    assert message in ended.err and ended.err.startswith('error: ')
-    assert len(ended.err.splitlines()) == 1
+    scripts.assert_refused(ended, message)
   assert not list(tmp_path.glob('a.*'))
 
 

@@ -84,6 +84,4 @@ def test_wrong_input_is_two_lines(capsys, tmp_path):
     ([f'--workdir={finished.run()}', '--routing=soft'], 'no model here has'),
   ):
     ended = scripts.run(capsys, 'evaluate', '--quiet', *flags)
-    assert ended.code == 2 and ended.out == ''
-    assert message in ended.err
-    assert len(ended.err.splitlines()) <= 2
+    scripts.assert_refused(ended, message, lines=2)

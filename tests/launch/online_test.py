@@ -70,7 +70,5 @@ def test_wrong_input_is_one_line_and_no_file(capsys, tmp_path, workdir):
     ([out], "line 3: user '9' goes back in time, from 5 to 4"),
   ):
     ended = scripts.run(capsys, 'online', *given, *flags, '--quiet')
-    assert ended.code == 2 and ended.out == '', flags
-    assert message in ended.err and ended.err.startswith('error: ')
-    assert len(ended.err.splitlines()) == 1
+    scripts.assert_refused(ended, message)
     assert not list(folder.iterdir())

@@ -80,9 +80,7 @@ def test_users_are_cut_at_their_own_times_and_features_saved(tmp_path, capsys):
   assert features.load(data).multivalued['genres'].shape == (11, 2)
   items.write_text('movie,genres\n0,a\n')
   done = run(capsys, *flags, f'--out={tmp_path / "other"}')
-  assert done.code == 2
-  assert '9 items (1, 2, 3, ...) of the data have no row' in done.err
-  assert len(done.err.splitlines()) == 1
+  scripts.assert_refused(done, '9 items (1, 2, 3, ...) of the data have no row')
 
 
 def test_a_log_of_a_number_of_events_is_written_as_it_is_drawn(
@@ -143,9 +141,7 @@ def test_a_release_that_asks_for_a_function_is_refused_in_one_line(
     '--behaviors=buy',
     f'--out={tmp_path / "out"}',
   )
-  assert done.code == 2
-  assert 'asks for os.system' in done.err
-  assert len(done.err.splitlines()) == 1
+  scripts.assert_refused(done, 'asks for os.system')
 
 
 @pytest.mark.parametrize(
@@ -161,10 +157,7 @@ def test_wrong_input_is_one_line_without_a_traceback(
   done = run(
     capsys, *(flag.replace('OUT', str(tmp_path / 'out')) for flag in flags)
   )
-  assert done.code == 2
-  assert done.out == ''
-  assert message in done.err
-  assert len(done.err.splitlines()) <= 2
+  scripts.assert_refused(done, message, lines=2)
   assert 'Traceback' not in done.err
   assert not list(tmp_path.iterdir())
 
@@ -196,9 +189,7 @@ def test_a_flag_that_nothing_reads_is_refused(tmp_path, capsys, flags, unread):
   table, out = tmp_path / 'log.csv', tmp_path / 'out'
   table.write_text(LOG)
   done = run(capsys, f'--table={table}', f'--out={out}', *flags)
-  assert done.code == 2
-  assert f'{unread}: nothing reads it' in done.err
-  assert len(done.err.splitlines()) == 1
+  scripts.assert_refused(done, f'{unread}: nothing reads it')
   assert not out.exists()
 
 

@@ -68,7 +68,5 @@ def test_wrong_input_is_two_lines_and_no_file(capsys, tmp_path):
     ([out, '--routing=soft'], 'no model here has plugins'),
   ):
     ended = _recommend(capsys, *flags)
-    assert ended.code == 2 and ended.out == ''
-    assert message in ended.err
-    assert len(ended.err.splitlines()) <= 2
+    scripts.assert_refused(ended, message, lines=2)
     assert not list(tmp_path.iterdir())

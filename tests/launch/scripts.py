@@ -21,6 +21,14 @@ class Ended(NamedTuple):
   err: str
 
 
+def assert_refused(ended: Ended, *words: str, lines: int = 1) -> None:
+  """A command has said these words in at most so many lines, and no more."""
+  assert ended.code == 2 and ended.out == ''
+  assert ended.err.startswith('error: ')
+  assert all(some in ended.err for some in words), ended.err
+  assert len(ended.err.splitlines()) <= lines
+
+
 def load(name: str):
   """The module launch/NAME.py; its flags are defined as it is read."""
   spec = importlib.util.spec_from_file_location(

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,17 +94,12 @@ def test_padding_leaves_the_memory_as_it_is():
   memory, _ = mimn.remember(extractor, embedded, mask, jnp.float32)
   empty, short = examples.LENGTHS.index(0), examples.LENGTHS.index(3)
   of = lambda tree, user: jax.tree.map(lambda leaf: leaf[user], tree)
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    of(memory, empty),
-    of(mimn.start(extractor, 1), 0),
-  )
+  start = of(mimn.start(extractor, 1), 0)
+  chex.assert_trees_all_equal(of(memory, empty), start)
   alone, _ = mimn.remember(
     extractor, embedded[short : short + 1, :3], mask[short : short + 1, :3],
     jnp.float32,
   )  # fmt: skip
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
-    of(memory, short),
-    of(alone, 0),
+  chex.assert_trees_all_close(
+    of(memory, short), of(alone, 0), rtol=1e-5, atol=1e-6
   )

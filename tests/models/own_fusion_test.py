@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import behavior_toys as toys
+from tests import configured
 from tests import small_runs as runs
 from tests.models import mb_cgcn
 from twotsrec import config as config_lib
@@ -152,9 +153,7 @@ def _config(**changes) -> config_lib.Config:
     'evaluation.bootstrap': 20,
     'fusion.name': NAME,
   }
-  named = {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, settings | named)
-  return made
+  return configured.by(settings, made, **changes)
 
 
 @pytest.fixture(scope='module')

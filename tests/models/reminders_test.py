@@ -63,10 +63,14 @@ def _scores(model, params, users, ids):
 
 def _of_any_log(params):
   """The same parameters with filling, so that all logs share a program."""
-  items = np.zeros(NUM_USERS * NUM_ITEMS + 1, np.int32)
-  items[: len(params.net['items'])] = params.net['items']
-  steps = np.arange(NUM_ITEMS, dtype=np.int32)
-  return params._replace(net={**params.net, 'items': items, 'steps': steps})
+  touched, place = params.net['touched'], params.net['place']
+  filling = (0, NUM_USERS * NUM_ITEMS + 1 - len(place))
+  filled = touched._replace(
+    items=np.pad(touched.items, filling),
+    steps=np.arange(NUM_ITEMS, dtype=np.int32),
+  )
+  place = np.pad(place, filling)
+  return params._replace(net={**params.net, 'touched': filled, 'place': place})
 
 
 def order(model, params, user):

@@ -162,7 +162,7 @@ def test_parallel_tables_rank_the_pairs_of_every_task_that_is_trained():
       total += weight * _softplus(-scale * table[user] @ gap)
       weights += weight
     expected += 2.0 * made.behavior.bpr_scale * weight_k * total / weights
-  found = loss(None, encoded, batch, None, None)
+  found = loss(encoded, batch)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -235,7 +235,7 @@ def test_a_weight_of_zero_may_stay_where_its_loss_is_not_named():
 
 def test_a_loss_is_refused_where_the_fusion_lacks_what_it_reads(monkeypatch):
   reads = auxiliaries.Auxiliary(
-    lambda given: lambda *_: jnp.zeros(()), 'behavior.l2', ('parallel', 'views')
+    lambda *_: jnp.zeros(()), 'behavior.l2', ('parallel', 'views')
   )
   monkeypatch.setitem(auxiliaries._ALL, 'other', reads)
   made = toys.config(behavior__auxiliary=('alignment', 'other'))

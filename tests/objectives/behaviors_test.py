@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,8 +88,7 @@ def test_one_negative_and_bpr_are_the_formula_of_eq_16_to_the_bit():
     (_gradient_of(ours), _gradient_of(literal)),
   ):
     found, expected = (jax.jit(f)(params, encoded) for f in (one, two))
-    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
-      np.testing.assert_array_equal(x, y)
+    chex.assert_trees_all_equal(found, expected)
 
 
 def _gradient_of(losses):

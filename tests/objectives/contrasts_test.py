@@ -63,7 +63,7 @@ def test_without_nodes_alike_the_star_is_the_alignment(similarity):
     multi_behavior.Encoded(tables, ()), batch, USERS, made.behavior
   )
   np.testing.assert_allclose(
-    named(None, encoded, batch, {}, None), aligned * USERS / pairs, rtol=1e-5
+    named(encoded, batch), aligned * USERS / pairs, rtol=1e-5
   )
 
 

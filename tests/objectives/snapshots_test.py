@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tests import behavior_toys
-from twotsrec import config as config_lib
+from tests import configured
 from twotsrec import types
 from twotsrec.models import dyn_aernn
 from twotsrec.objectives import snapshots
@@ -18,12 +18,12 @@ class _Batch(NamedTuple):
 
 
 def test_edges_of_the_next_snapshot_count_more():
-  config = config_lib.Config()
-  changes = {'hidden': (4, 3), 'beta': 3.0, 'penalty': 0.01}
-  config_lib.change(
-    config, {f'dyn_aernn.{name}': value for name, value in changes.items()}
+  config = configured.by(
+    model__width=2,
+    dyn_aernn__hidden=(4, 3),
+    dyn_aernn__beta=3.0,
+    dyn_aernn__penalty=0.01,
   )
-  config.model.width = 2
   init = lambda key: dyn_aernn.init(key, config, NODES)
   net = behavior_toys.random_like(jax.eval_shape(init, jax.random.key(0)), 0.5)
   first = np.random.default_rng(0).integers(5, size=(NODES, NODES))

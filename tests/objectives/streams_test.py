@@ -23,10 +23,7 @@ CASES = (
 )
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 def _job(cell, variant, name='inactive'):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import jodie_toys as toys
 from tests import small_runs as runs
-from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
@@ -20,8 +20,7 @@ LISTS = 3
 
 
 def _config(**changes):
-  made = config_lib.Config()
-  named = {
+  usual = {
     'model.name': 'dyn_aernn',
     'model.width': toys.WIDTH,
     'dyn_aernn.hidden': (6, 5),
@@ -37,9 +36,7 @@ def _config(**changes):
     'evaluation.bootstrap': 20,
     'two_time.evaluation_lists': LISTS,
   }
-  named |= {name.replace('__', '.'): value for name, value in changes.items()}
-  config_lib.change(made, named)
-  return made
+  return configured.by(usual, **changes)
 
 
 @pytest.fixture(scope='module')

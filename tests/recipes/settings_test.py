@@ -4,6 +4,7 @@ import fnmatch
 
 import pytest
 
+from tests import configured
 from tests import jodie_toys
 from twotsrec import config as config_lib
 from twotsrec import fields
@@ -155,8 +156,7 @@ def test_a_recipe_refuses_what_it_never_reads_and_nothing_else(name):
   ],
 )
 def test_what_several_behaviors_read_depends(changes, refused):
-  made = copf.preset('synthetic-behaviors')
-  config_lib.change(made, changes)
+  made = configured.by(changes, copf.preset('synthetic-behaviors'))
   if not refused:
     fields.refuse_unread(made, settings.MULTI_BEHAVIOR, '')
     return
@@ -177,8 +177,7 @@ def test_what_several_behaviors_read_depends(changes, refused):
   ],
 )
 def test_candidates_are_those_of_the_protocol(changes, refused):
-  made = config_lib.Config()
-  config_lib.change(made, changes)
+  made = configured.by(changes)
   if not refused:
     fields.refuse_unread(made, settings.SEQUENCE, '')
     return
@@ -192,10 +191,7 @@ _EASE = (Reads('data.* groups.* evaluation.*'), Reads('train.seed model.name'))
 
 
 def _of_user(**changes):
-  made = config_lib.Config()
-  made.model.name = 'ease.py:make'
-  config_lib.change(made, {k.replace('__', '.'): changes[k] for k in changes})
-  return made
+  return configured.by({'model.name': 'ease.py:make'}, **changes)
 
 
 def test_a_recipe_of_the_user_is_checked_as_any_other():

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from tests import configured
 from tests.runs import behavior_runs
-from twotsrec import config as config_lib
 from twotsrec import recipes
 from twotsrec import types
 from twotsrec.runs import compare as compare_lib
@@ -17,7 +17,6 @@ NAMES = ('cascading_rank', 'pair_experts')
 
 
 def _config(name, **changes):
-  made = config_lib.Config()
   named = {
     'data.dataset': behavior_runs.SETTINGS['data__dataset'],
     'data.users': 60,
@@ -26,8 +25,7 @@ def _config(name, **changes):
     'model.name': name,
     **changes,
   }
-  config_lib.change(made, named)
-  return made
+  return configured.by(named)
 
 
 @pytest.fixture(scope='module')

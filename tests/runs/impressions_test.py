@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import finished
 from tests import small_runs as runs
-from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import pipeline
 from twotsrec.data import tables as data_tables
@@ -87,9 +87,9 @@ def test_plugins_of_groups_train_on_labels(trunk, plugged):
   named = {'ga': [str(trunk)], 'ga_pn': [str(plugged)]}
   result = compare.compare(named, (), 120)
   assert [*result['comparisons']['ga_pn']] == ['auc', 'user_auc', 'log_loss']
-  text = tables.side_by_side(
+  text = tables.evaluated(
     [str(trunk), str(plugged)], ['a', 'b'], 'test', (), True
-  )
+  ).text
   assert 'log_loss' in text and 'shown candidates' in text
   assert 'activity: training impressions' in text
 
@@ -119,9 +119,7 @@ def test_other_methods_run_through(tmp_path, changes):
   config = _config(
     train__epochs=1, train__select_metric='none', aggregator__name='joint'
   )
-  config_lib.change(
-    config, {name.replace('__', '.'): v for name, v in changes.items()}
-  )
+  config = configured.by(base=config, **changes)
   run_lib.train(config, str(tmp_path), quiet=True)
   overall = _report(tmp_path)['test']['overall']
   assert 0 < overall['auc']['value'] < 1 and overall['log_loss']['value'] > 0
@@ -175,12 +173,8 @@ def test_a_history_from_a_table_is_its_clicks(plugged, tmp_path):
   ids=lambda value: value if isinstance(value, str) else '',
 )
 def test_what_labels_cannot_serve_is_one_line(tmp_path, changes, says):
-  config = config_lib.Config()
-  config_lib.change(
-    config,
-    {'data.dataset': 'synthetic-impressions', 'data.users': 40}
-    | {name.replace('__', '.'): v for name, v in changes.items()},
-  )
+  data = {'data.dataset': 'synthetic-impressions', 'data.users': 40}
+  config = configured.by(data, **changes)
   with pytest.raises(types.UserError, match=says) as refused:
     run_lib.train(config, str(tmp_path / 'run'), quiet=True)
   assert '\n' not in str(refused.value)

@@ -245,7 +245,7 @@ def _shop(tmp_path, **options):
 
 def _touched():
   prepared = prepared_lib.load(str(finished.coming_back() / 'ids'))
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   return {
     str(prepared.user_ids[user]): set(
       prepared.item_ids[np.asarray(prepared.items)[users == user] - 1].tolist()

@@ -19,12 +19,12 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def service(workdir):
-  return online_recipe.open_service(workdir)
+  return online_recipe.open_run(workdir)[0]
 
 
 def _numbers(workdir, folder, table, **options):
   """What is said, and how many events every user has consumed."""
-  service = online_recipe.open_service(workdir)
+  service = online_recipe.open_run(workdir)[0]
   path = str(folder / 'states.db')
   said, _, _ = played.play(
     workdir, folder, table, **{'out': '', 'out_states': path, **options}
@@ -148,7 +148,7 @@ def test_one_user_with_many_events_scales_nobody_else(workdir, tmp_path):
   rows += [f'99,{1001 + n},{(now + n) * 1000}' for n in range(10)]
   table = played.table(tmp_path / 'e.csv', rows)
   _, states, _ = played.play(workdir, tmp_path, table, out='')
-  stored = state_files.load(states, online_recipe.open_service(workdir))
+  stored = state_files.load(states, online_recipe.open_run(workdir)[0])
   wanted = [now + user for user in range(91, 95)] + [now + 9]
   np.testing.assert_array_equal(stored.last_time, wanted)
 
@@ -169,7 +169,7 @@ def test_batches_of_a_table_are_the_table(workdir, tmp_path, monkeypatch):
   # A late event of the last batch is seen before the first is played.
   later = [f'{user},1001,502' for user in range(90, 98)]
   table = played.table(tmp_path / 'e.csv', [*later, '98,1001,4'])
-  service = online_recipe.open_service(workdir)
+  service = online_recipe.open_run(workdir)[0]
   message = played.refused(workdir, tmp_path, table, out_states=states)
   assert "user '98' goes back in time, from 501 to 4;" in message
   with state_store.opened(states, service) as store:

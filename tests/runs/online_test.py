@@ -31,7 +31,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def service(workdir):
-  return online_recipe.open_service(workdir)
+  return online_recipe.open_run(workdir)[0]
 
 
 def test_a_finished_run_serves_what_it_was_saved_with(service):
@@ -311,7 +311,7 @@ def test_a_run_of_another_model_has_no_states(tmp_path):
   config = dataclasses.asdict(runs.config())
   files.write_json(run_directory.config_path(tmp_path), config)
   with pytest.raises(types.UserError, match='is a run of din, which has no'):
-    online_recipe.open_service(str(tmp_path))
+    online_recipe.open_run(str(tmp_path))[0]
 
 
 def test_states_are_copied_without_events(workdir, service, tmp_path):

@@ -200,7 +200,7 @@ def test_unknown_ids_are_named_in_one_line_with_a_way_out():
 
 def test_states_follow_events_as_the_service_of_the_run():
   workdir = finished.two_time()
-  shop, service = serving.open(workdir), online_runs.open_service(str(workdir))
+  shop, service = serving.open(workdir), online_runs.open_run(str(workdir))[0]
   ids, users = shop.people.item_ids, shop.people.user_ids[[4, 0, 7]]
   states = shop.states()
   now = states.start([*users.tolist(), 'somebody new'])

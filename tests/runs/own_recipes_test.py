@@ -72,7 +72,7 @@ def test_it_is_reported_and_loaded_again(trained, name, monkeypatch):
   table = tables.of_report(report)
   systems_shown = [*report['baselines'], shown]
   assert table.splitlines()[1].split()[3:6] == systems_shown
-  again = tables.side_by_side([str(workdir)], [shown], 'test', [], quiet=True)
+  again = tables.evaluated([str(workdir)], [shown], 'test', [], quiet=True).text
   rows = len(again.splitlines()) - 1
   assert again.splitlines()[:rows] == table.splitlines()[:rows]
 

@@ -1,14 +1,14 @@
 import optuna
 import pytest
 
+from tests import configured
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.runs import search_space
 
 
 def parse(**texts):
-  named = {name.replace('__', '.'): text for name, text in texts.items()}
-  return search_space.parse(config_lib.Config(), named)
+  return search_space.parse(config_lib.Config(), configured.paths(texts))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests import small_runs as runs
 from tests.runs import methods_test
 from twotsrec import config as config_lib
 from twotsrec import types
+from twotsrec.data import choices
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import routing as routing_lib
 from twotsrec.plugins import plugged
@@ -98,7 +99,7 @@ def test_three_runs_stand_side_by_side(trained, tmp_path):
   assert list(found) == list(pin.SYSTEMS) == ['base', 'ga', 'ga_pn']
   assert sorted(path.name for path in workdir.iterdir()) == sorted(found)
   paths = [str(workdir / name) for name in found]
-  table = tables.side_by_side(paths, ['base', '+GA', '+GA+PN'], 'test', [])
+  table = tables.evaluated(paths, ['base', '+GA', '+GA+PN'], 'test', []).text
   shown = tables.of_reports(
     dict(zip(['base', '+GA', '+GA+PN'], found.values()))
   )
@@ -408,7 +409,7 @@ def test_other_plugins_and_trunks(trained, tmp_path, changes, trunk_moves):
 # ---- Who is served by what
 
 
-@pytest.mark.parametrize('mode', routing_lib.MODES)
+@pytest.mark.parametrize('mode', choices.ROUTING)
 def test_a_run_is_evaluated_as_it_is_routed(trained, mode):
   workdir, found = trained
   experiment, params = experiment_lib.load(str(workdir / 'ga_pn'))

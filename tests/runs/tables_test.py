@@ -70,16 +70,16 @@ def test_with_behaviors_the_rules_and_the_parts_are_shown():
   stripped = tables.of_report({**report, 'protocol': protocol})
   assert 'toward them in training; new: the rest' in table
   assert 'in the log; these events are taken out of what is trained' in stripped
-  again = tables.side_by_side([str(run)], ['din'], 'test', [], quiet=True)
+  again = tables.evaluated([str(run)], ['din'], 'test', [], quiet=True).text
   assert again.splitlines()[:9] == table.splitlines()[:9]
   with pytest.raises(types.UserError, match='must differ: buy_popularity, '):
-    tables.side_by_side([str(run)], [rules[1]], 'test', [], quiet=True)
+    tables.evaluated([str(run)], [rules[1]], 'test', [], quiet=True)
 
 
 def test_runs_stand_side_by_side(tmp_path, report):
   copy, once = finished.copy(tmp_path), finished.run()
   both = [str(once), str(copy)]
-  table = tables.side_by_side(both, ['base', 'again'], 'test', ['auc'], True)
+  table = tables.evaluated(both, ['base', 'again'], 'test', ['auc'], True).text
   lines = table.splitlines()
   assert lines[1].split()[3:] == ['popularity', 'item_knn', 'base', 'again']
   for group, line in zip(report['test']['groups'], lines[2:]):
@@ -97,18 +97,18 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
   ]
   for workdirs, names, metrics, message in refused:
     with pytest.raises(types.UserError, match=message):
-      tables.side_by_side(workdirs, names, 'test', metrics, quiet=True)
+      tables.evaluated(workdirs, names, 'test', metrics, quiet=True)
   config = dataclasses.asdict(runs.config(evaluation__rank_ties=1.0))
   (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
   with pytest.raises(types.UserError, match='other data, groups or protocol'):
-    tables.side_by_side(both, [], 'test', [], quiet=True)
+    tables.evaluated(both, [], 'test', [], quiet=True)
 
 
 def test_routing_is_for_runs_with_plugins(tmp_path, monkeypatch):
   copy, once = finished.copy(tmp_path), finished.run()
   both = [str(once), str(copy)]
   with pytest.raises(types.UserError, match='would change nothing'):
-    tables.side_by_side(both, [], 'test', [], quiet=True, routing='dynamic')
+    tables.evaluated(both, [], 'test', [], quiet=True, routing='dynamic')
   config = dataclasses.asdict(runs.config(plugin__name='light'))
   (copy / 'config.json').write_text(json.dumps(config), encoding='utf-8')
   load = experiment_lib.load
@@ -122,7 +122,7 @@ def test_routing_is_for_runs_with_plugins(tmp_path, monkeypatch):
   monkeypatch.setattr(experiment_lib, 'load', load_turned)
   plain, turned_now = {}, {}
   for mode in ('', 'frozen', 'dynamic'):
-    table = tables.side_by_side(both, [], 'test', ['auc'], True, mode)
+    table = tables.evaluated(both, [], 'test', ['auc'], True, mode).text
     values = [line.split()[-2:] for line in table.splitlines()[2:-1]]
     plain[mode], turned_now[mode] = zip(*values)
   assert len(set(plain.values())) == 1

@@ -9,9 +9,9 @@ import pathlib
 
 import pytest
 
+from tests import configured
 from tests import small_runs as small
 from tests.runs import behavior_runs
-from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import settings
 from twotsrec.runs import experiment as experiment_lib
@@ -37,7 +37,7 @@ PLUGIN = {
 SYSTEMS = {'plain': {}, 'plugged': PLUGIN, 'again': {}}
 _SMALL = {
   **small.SETTINGS,
-  **{k.replace('__', '.'): v for k, v in behavior_runs.SETTINGS.items()},
+  **configured.paths(behavior_runs.SETTINGS),
   'model.name': 'multi_behavior',
   'model.hidden': (128, 64),
   'behavior.samples': 3,
@@ -48,9 +48,7 @@ _SMALL = {
 
 def _preset(place, system):
   del system
-  config = config_lib.Config()
-  config_lib.change(config, _SMALL | {'data.dataset': place[0]})
-  return config
+  return configured.by(_SMALL | {'data.dataset': place[0]})
 
 
 TABLES = {

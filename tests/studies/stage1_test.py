@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from tests import two_time_toys
 from tests.studies import finished
 from tests.studies import papers
 from twotsrec import contracts
@@ -50,10 +49,7 @@ def _plan(out, systems=SYSTEMS):
   return plans.plan(study, request)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with two_time_toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @pytest.fixture(scope='module')

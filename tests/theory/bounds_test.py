@@ -111,15 +111,9 @@ def test_the_values_that_were_computed_by_hand_before():
   expected = [0.970488, 0.969654, 0.969654, 0.970110]
   np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6)
   assert bounds.gap(1.5, 10.0, 0.7) == pytest.approx(4.52966, abs=5e-6)
-  rates = [
-    (0, 3.20472, 3.20472),
-    (5, 1.03219, 1.03323),
-    (10, 0.95190, 0.95582),
-    (19, 0.92799, 0.94122),
-  ]
-  for t, two, one in rates:
+  rates = [(0, 3.20472), (5, 1.03323), (10, 0.95582), (19, 0.94122)]
+  for t, one in rates:
     arguments = (t, 1.5, 20.0, 1.0, 1.0, 1.0)
-    assert bounds.two_rate_bound(*arguments) == pytest.approx(two, abs=5e-6)
     assert bounds.bound(*arguments) == pytest.approx(one, abs=5e-6)
 
 
@@ -187,19 +181,6 @@ def test_the_step_sizes_minimize_the_bounds_they_belong_to():
   np.testing.assert_allclose(
     bounds.bound_at(single, bounds.beta(t, alpha, Q, V), B, N),
     least,
-    rtol=1e-12,
-  )
-
-
-def test_two_rates_are_never_worse_than_one():
-  alpha, Q, V = draws(2000)
-  t = np.random.default_rng(1).integers(0, 400, len(Q))
-  two = bounds.two_rate_bound(t, alpha, Q, V, 1.5, 20)
-  one = bounds.bound(t, alpha, Q, V, 1.5, 20)
-  assert np.all(two <= one * (1.0 + 1e-12))
-  np.testing.assert_allclose(  # one group is empty
-    bounds.two_rate_bound(0, alpha, Q, V, 1.5, 20),
-    bounds.bound(0, alpha, Q, V, 1.5, 20),
     rtol=1e-12,
   )
 

@@ -142,20 +142,6 @@ def test_clipping_holds_off_a_vector_that_failed():
   assert clipped == pytest.approx(3.0, rel=0.1)
 
 
-def test_the_profile_is_flat_where_the_law_holds():
-  _, first, second, _, counts = planted(users=20_000)
-  edges = np.array([2, 4, 8, 16, 64])
-  profile = estimates.q_profile(first, second, counts, edges)
-  assert np.all(np.abs(profile.q - 3.0) < 4.0 * profile.error)
-  assert profile.users.sum() == np.count_nonzero(counts >= 2)
-  for low, high, users in zip(profile.low, profile.high, profile.users):
-    inside = (counts >= low) & ((counts <= high) | (high < 0))
-    assert users == np.count_nonzero(inside)
-  assert profile.high[-1] == -1
-  empty = estimates.q_profile(first[:0], second[:0], counts[:0], edges)
-  assert np.isnan(empty.q).all() and np.isnan(empty.error).all()
-
-
 def test_what_cannot_be_estimated_is_said():
   _, first, second, whole, counts = planted(users=50)
   with pytest.raises(types.UserError, match='minimum is 1'):
@@ -164,8 +150,6 @@ def test_what_cannot_be_estimated_is_said():
     estimates.estimate_variance(whole, counts, 1.0, minimum=9000)
   with pytest.raises(types.UserError, match='no variance'):
     estimates.estimate_variance(whole[:1], np.array([5]), 1.0)
-  with pytest.raises(types.UserError, match='edges'):
-    estimates.q_profile(first, second, counts, [0, 5])
   first[np.argmax(counts)] = np.nan
   with pytest.raises(types.UserError, match='not finite'):
     estimates.estimate_q(first, second, counts)

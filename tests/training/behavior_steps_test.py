@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +85,9 @@ def _literal(system, weight_of, batch=None):
   return jax.jit(jax.grad(loss))(params)
 
 
-def _assert_close(ours, theirs):
-  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+_assert_close = functools.partial(
+  chex.assert_trees_all_close, rtol=1e-4, atol=1e-5
+)
 
 
 def _pairs_of(k, batch=None):

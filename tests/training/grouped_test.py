@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,9 +151,9 @@ def _without(batch, group):
   return batch._replace(weight=batch.weight * there[:, None])
 
 
-def _assert_close(a, b, rtol=1e-5, atol=1e-7):
-  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+_assert_close = functools.partial(
+  chex.assert_trees_all_close, rtol=1e-5, atol=1e-7
+)
 
 
 def test_side_by_side_is_each_group_alone():
@@ -204,7 +205,7 @@ def test_unstacking_gives_back_what_was_stacked():
   for leaf, one in zip(jax.tree.leaves(stacked), jax.tree.leaves(_params())):
     assert leaf.shape == (GROUPS, *one.shape)
   for own in grouped.unstack(stacked, GROUPS):
-    _assert_close(own, _params(), rtol=0, atol=0)
+    chex.assert_trees_all_equal(own, _params())
   numbered = jax.tree.map(lambda leaf: jnp.arange(GROUPS), _params())
   for group, own in enumerate(grouped.unstack(numbered, GROUPS)):
     assert set(map(int, jax.tree.leaves(own))) == {group}

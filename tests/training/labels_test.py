@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import configured
 from tests import worlds
 from twotsrec import aggregators
 from twotsrec import config as config_lib
@@ -28,16 +29,11 @@ GROUPS, LENGTH, BATCH = 3, 5, 24
 
 @functools.cache
 def _config():
-  config = config_lib.Config()
-  config_lib.change(
-    config,
-    {
-      'data.history_length': LENGTH,
-      'groups.num_groups': GROUPS,
-      'train.batch_size': BATCH,
-    },
+  return configured.by(
+    data__history_length=LENGTH,
+    groups__num_groups=GROUPS,
+    train__batch_size=BATCH,
   )
-  return config
 
 
 @functools.cache

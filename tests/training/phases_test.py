@@ -1,3 +1,4 @@
+import chex
 import jax
 import numpy as np
 import pytest
@@ -64,7 +65,4 @@ def test_sequences_weigh_groups_by_the_positions_they_train():
   longest = np.max(np.asarray(phase.source.feed.weight))
   assert longest == 5  # L cuts some sequences of the log
   # Importance weights of the prior n_j / N undo nothing: joint training.
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-    *weights,
-  )
+  chex.assert_trees_all_close(*weights, rtol=1e-4, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,9 +147,9 @@ def _algorithm_1(loss, params, batches, weights):
   return plugged.join(trunk, joined)
 
 
-def _assert_close(a, b, rtol=2e-4, atol=2e-6):
-  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+_assert_close = functools.partial(
+  chex.assert_trees_all_close, rtol=2e-4, atol=2e-6
+)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +200,9 @@ def test_a_group_that_was_absent_goes_on_as_if_nothing_had_been():
   one = lambda state: jax.tree.map(
     lambda leaf: leaf[1], plugged.split(state.params)[1]
   )
-  _assert_close(one(waited), one(alone), rtol=0, atol=0)
+  chex.assert_trees_all_equal(one(waited), one(alone))
   with pytest.raises(AssertionError):
-    _assert_close(one(waited), one(present), rtol=0, atol=0)
+    chex.assert_trees_all_equal(one(waited), one(present))
 
 
 def test_a_frozen_trunk_does_not_move():
@@ -212,7 +213,7 @@ def test_a_frozen_trunk_does_not_move():
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient[0]))
   state, _ = _frozen()(params, _batches()[0])
   trunk, old = plugged.split(state.params)[0], plugged.split(params)[0]
-  _assert_close(trunk, old, rtol=0, atol=0)
+  chex.assert_trees_all_equal(trunk, old)
 
 
 def test_a_bare_trunk_learns_as_if_there_were_no_plugins():

@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,10 +21,7 @@ from twotsrec.training import stream_steps
 LENGTH = 4
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache
@@ -122,8 +120,7 @@ def test_it_updates_like_any_other_gradient():
   context = {'vectors': toys.vectors()}
   params = types.Params({}, net)
   expected, *_ = jax.jit(plain)(params, context, batch, (), jax.random.key(0))
-  for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected)):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  chex.assert_trees_all_close(grads, expected, rtol=1e-5, atol=1e-6)
   assert jax.tree.structure(following) == jax.tree.structure(state)
 
 

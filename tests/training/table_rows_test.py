@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,11 +71,9 @@ def _gradients(model, name, form='explicit'):
   return run(params, state, jax.random.key(3))
 
 
-def _assert_equal(dense, by_rows):
-  for a, b in zip(
-    jax.tree.leaves(dense), jax.tree.leaves(by_rows), strict=True
-  ):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+_assert_equal = functools.partial(
+  chex.assert_trees_all_close, rtol=1e-4, atol=1e-6
+)
 
 
 @pytest.mark.parametrize('name', EXACT)

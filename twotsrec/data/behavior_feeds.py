@@ -16,8 +16,6 @@ from twotsrec.data import prepared as prepared_lib
 from twotsrec.ops import pairs as pairs_lib
 from twotsrec.ops import sampling
 
-LABELS = ('source_only', 'task_only')
-
 
 class BehaviorFeed(NamedTuple):
   """Device-resident pairs."""
@@ -88,7 +86,7 @@ def make_target_feed(
   """
   _check(behaviors)
   pairs = behaviors.train[-1]
-  user = behaviors_lib.users(pairs)
+  user = pairs.users
   count = len(user)
   nothing = jnp.zeros(count, jnp.int32)
   return feeds.Feed(
@@ -124,7 +122,7 @@ def edges(
 ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
   """(user i64[E], item i64[E]) of each behavior."""
   return [
-    (behaviors_lib.users(s).astype(np.int64), s.items.astype(np.int64))
+    (s.users.astype(np.int64), s.items.astype(np.int64))
     for s in behaviors.train
   ]
 
@@ -182,7 +180,7 @@ def _unique(behaviors, config):
   """
   label, names = config.head.unique_label, behaviors.names
   weights = config.behavior.weights or (1.0,) * len(names)
-  codes = [_codes(behaviors, seen) for seen in behaviors.train]
+  codes = [seen.numbers(behaviors.num_items) for seen in behaviors.train]
   sets = {}
   for task in range(len(names)):
     for source in range(len(names)):
@@ -195,9 +193,3 @@ def _unique(behaviors, config):
           own, behaviors.num_users, behaviors.num_items
         )
   return sets
-
-
-def _codes(behaviors, seen):
-  """One number for each pair, ascending, i64[M]."""
-  user = behaviors_lib.users(seen)
-  return prepared_lib.pairs(user, seen.items, behaviors.num_items)

@@ -111,20 +111,12 @@ def patterns(
     By pattern, K places of 1 or 0 in the order of the behaviors, ascending;
     those that occur.
   """
-  numbers = [
-    prepared_lib.pairs(users(one), one.items, num_items) for one in pairs
-  ]
+  numbers = [one.numbers(num_items) for one in pairs]
   every = np.unique(np.concatenate(numbers))
   is_in = [np.isin(every, one, assume_unique=True) for one in numbers]
   rows, counts = np.unique(np.stack(is_in, 1), axis=0, return_counts=True)
   text = (''.join('01'[is_one] for is_one in row) for row in rows.astype(int))
   return dict(zip(text, counts.tolist(), strict=True))
-
-
-def users(pairs: prepared_lib.SeenItems) -> np.ndarray:
-  """The user of every pair, i32[M]."""
-  counts = np.diff(pairs.offsets)
-  return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
 
 
 def notes(data: prepared_lib.Prepared, behaviors: Behaviors) -> list[str]:

@@ -124,20 +124,6 @@ def tidied(raw: polars.Series) -> polars.Series:
   return text
 
 
-def are_integers(raw: polars.Series, spared: Sequence[str] = ()) -> bool:
-  """Whether all cells that are not missing are integers as Python writes them.
-
-  Missing are empty cells and MISSING_NAMES but `spared`. A column without any
-  cell counts as one of integers.
-  """
-  if raw.dtype.is_integer():
-    return True
-  text = tidied(raw)
-  good, _ = plain_integers(text)
-  rest = set() if good.all() else set(text.filter(~good).unique().to_list())
-  return rest <= {'', *MISSING_NAMES} - set(spared)
-
-
 def plain_integers(text: polars.Series) -> tuple[polars.Series, polars.Series]:
   """Which texts are integers of 64 bits as Python writes them; all integers."""
   integers = text.cast(polars.Int64, strict=False)

@@ -7,12 +7,8 @@ import numpy as np
 from twotsrec import config
 from twotsrec import fields
 from twotsrec import types
-from twotsrec.data import choices
 from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
-
-KEYS = choices.GROUP_KEYS
-BALANCES = choices.GROUP_BALANCES
 
 
 class Groups(NamedTuple):

@@ -19,7 +19,7 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 
-CLICK, NO_CLICK = 1, 0
+CLICK = 1
 
 
 class Impressions(NamedTuple):

@@ -121,6 +121,16 @@ class SeenItems(NamedTuple):
   offsets: np.ndarray  # i64[U + 1]
   items: np.ndarray  # i32[M], 1..I
 
+  @property
+  def users(self) -> np.ndarray:
+    """User of every item, i32[M]."""
+    counts = np.diff(self.offsets)
+    return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+  def numbers(self, num_items: int) -> np.ndarray:
+    """`pairs` of the users and their items, i64[M], ascending."""
+    return pairs(self.users, self.items, num_items)
+
 
 def build(
   user: np.ndarray,
@@ -244,11 +254,6 @@ def split_counts(split: np.ndarray) -> np.ndarray:
   return counts
 
 
-def event_users(data: Prepared) -> np.ndarray:
-  """User of every event, i32[N]."""
-  return data.event_users
-
-
 def targets(data: Prepared, split: int) -> Targets:
   """Events of a split to predict.
 
@@ -256,7 +261,7 @@ def targets(data: Prepared, split: int) -> Targets:
   earlier event of the same user (a first event has no history to learn from).
   For the held-out splits they are all events, with or without a history.
   """
-  user = event_users(data)
+  user = data.event_users
   chosen = np.asarray(data.split) == split
   start = np.asarray(data.user_offsets)[user]
   if split == TRAIN:
@@ -278,7 +283,7 @@ def targets(data: Prepared, split: int) -> Targets:
 
 def _in_history(data: Prepared, among: Any) -> np.ndarray:
   """Held-out events whose item the chosen events of their history have."""
-  user, items = event_users(data), np.asarray(data.items)
+  user, items = data.event_users, np.asarray(data.items)
   of_user = np.zeros(data.num_users, bool)
   of_user[user[np.asarray(data.split) != TRAIN]] = True
   number = lambda rows: pairs(user[rows], items[rows], data.num_items)
@@ -300,9 +305,8 @@ def _in_history(data: Prepared, among: Any) -> np.ndarray:
 
 def train_counts(data: Prepared) -> np.ndarray:
   """Training events of each user, i64[U]."""
-  in_train = np.asarray(data.split) == TRAIN
-  before = np.concatenate([[0], np.cumsum(in_train)])
-  return np.diff(before[np.asarray(data.user_offsets)])
+  users = data.event_users[np.asarray(data.split) == TRAIN]
+  return np.bincount(users, minlength=data.num_users)
 
 
 def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
@@ -312,8 +316,7 @@ def seen_items(data: Prepared, exclude: str = 'all') -> SeenItems:
   """
   if exclude not in ('all', 'train'):
     raise types.UserError(f'exclude is {exclude!r}; allowed are all and train')
-  in_train = np.asarray(data.split) == TRAIN
-  chosen = slice(None) if exclude == 'all' else in_train
+  chosen = slice(None) if exclude == 'all' else np.asarray(data.split) == TRAIN
   return with_disliked(data, distinct_items(data, chosen))
 
 
@@ -322,16 +325,13 @@ def with_disliked(data: Prepared, items: SeenItems) -> SeenItems:
   if data.disliked_offsets is None or data.disliked_items is None:
     return items
   low = SeenItems(data.disliked_offsets, data.disliked_items)
-  both = np.union1d(
-    *(
-      pairs(np.repeat(np.arange(data.num_users), counts), of, data.num_items)
-      for counts, of in (
-        (np.diff(items.offsets), items.items),
-        (np.diff(low.offsets), low.items),
-      )
-    )
-  )
-  return items_of_pairs(both, data.num_users, data.num_items)
+  return joined(items, low, data.num_items)
+
+
+def joined(first: SeenItems, second: SeenItems, num_items: int) -> SeenItems:
+  """Items that are in either of two."""
+  both = np.union1d(first.numbers(num_items), second.numbers(num_items))
+  return items_of_pairs(both, len(first.offsets) - 1, num_items)
 
 
 def pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
@@ -341,7 +341,7 @@ def pairs(user: np.ndarray, item: np.ndarray, num_items: int) -> np.ndarray:
 
 def distinct_items(data: Prepared, chosen: Any) -> SeenItems:
   """Distinct items of every user's events in `chosen`, bool[N] or a slice."""
-  user, items = event_users(data)[chosen], np.asarray(data.items)[chosen]
+  user, items = data.event_users[chosen], np.asarray(data.items)[chosen]
   # Sorting and comparing neighbors is several times faster than np.unique.
   numbers = np.sort(pairs(user, items, data.num_items))
   numbers = numbers[np.diff(numbers, prepend=-1) > 0]

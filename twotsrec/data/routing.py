@@ -18,14 +18,11 @@ import numpy as np
 from twotsrec import config as config_lib
 from twotsrec import fields
 from twotsrec import types
-from twotsrec.data import choices
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import impressions
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.theory import shrunk
 
-MODES = choices.ROUTING
-COLD = ('group1', 'trunk')
 UNKNOWN = -1
 # 1.1 * 70 is a little more than 77 in floating point, but 77 passes.
 _ROUNDING = 1 - 1e-12

@@ -22,7 +22,7 @@ def first(prepared: prepared_lib.Prepared, number: int) -> np.ndarray:
   """
   line = timelines.in_order(prepared, prepared_lib.TRAIN)
   users, nodes = prepared.num_users, prepared.num_users + prepared.num_items
-  user = prepared_lib.event_users(prepared)[line]
+  user = prepared.event_users[line]
   item = users - 1 + np.asarray(prepared.items)[line]
   pair = user.astype(np.int64) * nodes + item
   _, place = np.unique(pair, return_index=True)  # of the first event

@@ -224,7 +224,7 @@ def last_windows(
   counts = prepared_lib.train_counts(prepared)
   offsets = np.asarray(prepared.user_offsets)[:-1]
   begin = offsets + known_before(counts, options)
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   late = np.arange(prepared.num_events) >= begin[users]
   return late & (np.asarray(prepared.split) == prepared_lib.TRAIN)
 

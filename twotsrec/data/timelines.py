@@ -113,7 +113,7 @@ def make(prepared: prepared_lib.Prepared, until: int, spans: int) -> Timeline:
   times, event = require_times(prepared), in_order(prepared, until)
   train = np.asarray(prepared.split)[event] == prepared_lib.TRAIN
   time = times[event]
-  user = prepared_lib.event_users(prepared)[event]
+  user = prepared.event_users[event]
   item = np.asarray(prepared.items, np.int32)[event]
   before = _last_of(user)
   previous = np.where(before >= 0, item[before], 0).astype(np.int32)

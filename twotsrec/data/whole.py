@@ -78,7 +78,7 @@ def refuse_unnamed_header(
     return
   first = [block.columns[name][:1] for name in (*columns, *others)]
   below = [block.columns[name][1:] for name in columns]
-  if any(map(_is_number, first)) or not all(map(cells.are_integers, below)):
+  if any(map(_is_number, first)) or not all(mixed(one)[0] for one in below):
     return
   texts = ', '.join(cells.quoted_at(block.columns[name], 0) for name in columns)
   raise types.UserError(
@@ -134,11 +134,13 @@ def taken(block: cells.Block, rows: np.ndarray) -> cells.Block:
 
 
 def mixed(
-  column: polars.Series, spared: Sequence[str]
+  column: polars.Series, spared: Sequence[str] = ()
 ) -> tuple[bool, int, str]:
-  """Whether all ids of a column are integers, as `cells.are_integers` says.
+  """Whether all ids that are not missing are integers as Python writes them.
 
-  Also, where only some are, how many are none, and one of these.
+  Missing are empty cells and MISSING_NAMES but `spared`; a column without any
+  id counts as one of integers. Also, where only some are integers, how many are
+  none, and one of these.
   """
   if column.dtype.is_integer():
     return True, 0, ''

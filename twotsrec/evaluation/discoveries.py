@@ -22,6 +22,7 @@ from twotsrec.evaluation import offline
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.models import discovery
 
@@ -74,23 +75,16 @@ def touched_items(experiment: contracts.Experiment) -> prepared_lib.SeenItems:
   """Items that every user has shown any behavior toward, in training."""
   strip = experiment.config.data.strip_heldout
   log = behaviors_lib.of_prepared(experiment.prepared, strip)
-  pairs = [
-    prepared_lib.pairs(behaviors_lib.users(one), one.items, log.num_items)
-    for one in log.train
-  ]
+  pairs = [one.numbers(log.num_items) for one in log.train]
   every = np.unique(np.concatenate(pairs))
-  return prepared_lib.SeenItems(
-    *prepared_lib.items_of_pairs(every, log.num_users, log.num_items)
-  )
+  return prepared_lib.items_of_pairs(every, log.num_users, log.num_items)
 
 
-def _gone(experiment) -> prepared_lib.SeenItems | None:
+def _gone(experiment) -> prepared_lib.SeenItems:
   """What every user has bought in training, if that does not compete."""
   prepared = experiment.prepared
   asked = protocols.resolved(prepared, experiment.config.evaluation.candidates)
-  if asked == protocols.CATALOG:
-    return None
-  return behaviors.bought(prepared, prepared_lib.VALIDATION)
+  return protocols.left_out(prepared, asked, prepared_lib.VALIDATION)
 
 
 def _gain(differences: np.ndarray, share: float) -> float:
@@ -124,7 +118,7 @@ def tops(
   ranker: contracts.Ranker,
   targets: prepared_lib.Targets,
   touched: prepared_lib.SeenItems,
-  gone: prepared_lib.SeenItems | None,
+  gone: prepared_lib.SeenItems,
 ) -> Tops:
   """The first `discovery.places` of both kinds for the users of targets.
 
@@ -133,24 +127,13 @@ def tops(
     ranker: the model.
     targets: whose users are asked for; their items are left out of `new`.
     touched: items of every user that are not new.
-    gone: items that take no place; None is of none.
+    gone: items that take no place.
   """
   places = experiment.config.discovery.places
-  known = touched if gone is None else _union(touched, gone, experiment)
+  known = prepared_lib.joined(touched, gone, experiment.prepared.num_items)
   best, own = _best_touched(experiment, ranker, targets, touched, gone, places)
   new = _best_new(experiment, ranker, targets, known, places)
   return Tops(touched=best, new=new, own=own)
-
-
-def _union(first, second, experiment) -> prepared_lib.SeenItems:
-  prepared = experiment.prepared
-  number = lambda seen: prepared_lib.pairs(
-    behaviors_lib.users(seen), seen.items, prepared.num_items
-  )
-  every = np.union1d(number(first), number(second))
-  return prepared_lib.items_of_pairs(
-    every, prepared.num_users, prepared.num_items
-  )
 
 
 def differences(of: Tops) -> np.ndarray:
@@ -176,10 +159,7 @@ def gain_of(
 def _users(experiment, touched) -> prepared_lib.Targets:
   """Users of the log after their training, with a touched item to rank."""
   prepared, seed = experiment.prepared, experiment.config.evaluation.seed
-  users = np.arange(prepared.num_users)
-  if len(users) > _USERS:
-    rng = np.random.default_rng([seed, 2])
-    users = np.sort(rng.choice(len(users), _USERS, replace=False))
+  users = samples.at_most(_USERS, prepared.num_users, [seed, 2])
   start = np.asarray(prepared.user_offsets)[users]
   first = np.append(touched.items, 1)[touched.offsets[users]]
   return prepared_lib.Targets(
@@ -234,11 +214,10 @@ def _best_touched(experiment, ranker, targets, touched, gone, places):
     row = np.repeat(np.arange(len(user)), own.counts)
     place = np.arange(len(row)) - np.repeat(own.offsets[:-1], own.counts)
     items = own.items
-    if gone is not None:
-      width = experiment.prepared.num_items + 1
-      out = gathers.exclusions(gone, user)
-      left = np.repeat(np.arange(len(user)), out.counts) * width + out.items
-      items = np.where(np.isin(row * width + items, left), 0, items)
+    width = experiment.prepared.num_items + 1
+    out = gathers.exclusions(gone, user)
+    left = np.repeat(np.arange(len(user)), out.counts) * width + out.items
+    items = np.where(np.isin(row * width + items, left), 0, items)
     made[row, 1 + place] = items
     made[:, 0] = ordered.item
     return made

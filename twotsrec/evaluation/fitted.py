@@ -111,7 +111,7 @@ def longest_history(prepared: prepared_lib.Prepared) -> int:
 def train_pairs(prepared: prepared_lib.Prepared) -> scipy.sparse.csr_matrix:
   """Pairs of users and items in train events, U x I, once each."""
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  users = prepared_lib.event_users(prepared)[train]
+  users = prepared.event_users[train]
   items = np.asarray(prepared.items)[train] - 1
   shape = (prepared.num_users, prepared.num_items)
   ones = np.ones(len(users), np.float64)

@@ -23,6 +23,7 @@ import scipy.sparse
 
 from twotsrec import metrics as metrics_lib
 from twotsrec.data import prepared as prepared_lib
+from twotsrec.evaluation import samples
 
 NAMES = ('coverage', 'novelty', 'popular', 'gini', 'distance')
 POPULAR = 0.2  # of the items
@@ -129,9 +130,7 @@ def _mean(values, real):
 def _pairs(items, of_user, num_items, seed) -> scipy.sparse.csc_matrix:
   """Training users times items 0..I, 1 where a user has an item."""
   chosen = np.flatnonzero(of_user)
-  if chosen.size > _USERS:
-    drawn = np.random.default_rng(seed).choice(chosen, _USERS, replace=False)
-    chosen = np.sort(drawn)
+  chosen = chosen[samples.at_most(_USERS, chosen.size, seed)]
   ones = np.ones(items.items.size, np.float32)
   shape = (of_user.size, num_items + 1)
   every = scipy.sparse.csr_matrix((ones, items.items, items.offsets), shape)

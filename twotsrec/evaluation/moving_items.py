@@ -25,11 +25,6 @@ from twotsrec.evaluation import tiles
 from twotsrec.models import jodie
 
 _SCORES = 1 << 23  # of a block: 32 MB
-_ENDINGS = {
-  rules.ALL: '',
-  rules.PAST: '_without_past',
-  rules.LISTED: '_sampled',
-}
 
 
 class Player(NamedTuple):
@@ -151,30 +146,14 @@ def rank(
     progress: called with (events done, events).
   """
   facts = online.describe(player.prepared, events)
-  columns = {
-    'movement': np.zeros(events.size, np.float32),
-    'norm': np.zeros(events.size, np.float32),
-    'list': np.zeros(events.size, np.uint64),
-  }
+  columns = online.still(events.size)
   counts = counting.add_up(
     _parts(player, net, facts, among, columns),
     events.size,
     len(among),
     progress=progress,
   )
-  lists = columns.pop('list')
-  ranked = {**facts, 'score': counts.positive_score, **columns}
-  for index, rule in enumerate(among):
-    ending, own = _ENDINGS[rule.name], counting.of_rule(counts, index)
-    listed = rule.name == rules.LISTED
-    ranked['better' + ending] = own.better
-    ranked['tied' + ending] = own.tied
-    ranked['num_sampled' if listed else 'num_negatives' + ending] = (
-      own.num_negatives
-    )
-    if listed:
-      ranked['list'] = lists
-  return ranked
+  return online.together(facts, columns, among, counts)
 
 
 def _parts(player, net, facts, among, columns) -> Iterator[counting.Part]:

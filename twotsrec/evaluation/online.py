@@ -94,7 +94,7 @@ def describe(
     occurs in training; a model may have left some of it out), known (whether
     the user had the item before).
   """
-  users, split = prepared_data.event_users(prepared), np.asarray(prepared.split)
+  users, split = prepared.event_users, np.asarray(prepared.split)
   starts = (np.diff(users, prepend=-1) > 0) | (np.diff(split, prepend=-1) > 0)
   starts = np.flatnonzero(starts)
   first = starts[np.searchsorted(starts, event, side='right') - 1]
@@ -150,12 +150,11 @@ def rank(
   chex.assert_shape(queries.item_vectors, (prepared.num_items + 1, None))
   stock = products.catalog(queries.item_vectors, events.size, sizes)
   facts = describe(prepared, events)
-  columns = _still(events.size)
+  columns = still(events.size)
   parts = _parts(queries.blocks, stock, facts, among, columns)
   total = events.size
   counts = counting.add_up(parts, total, len(among), progress=progress)
-  by_rule = [counting.of_rule(counts, i) for i in range(len(among))]
-  return _together(facts, columns, among, by_rule)
+  return together(facts, columns, among, counts)
 
 
 def rank_rule(
@@ -209,7 +208,7 @@ def rank_histories(
   `routes`, leaves [T, K], say which plugins serve an event, as in
   `ranking.Task`.
   """
-  facts, columns = describe(prepared, events), _still(events.size)
+  facts, columns = describe(prepared, events), still(events.size)
   targets = prepared_data.Targets(events, facts['user'], facts['item'], events)
   order, routes = tiles.by_route(routes, events.size)
   ordered = prepared_data.Targets(*(column[order] for column in targets))
@@ -230,11 +229,10 @@ def rank_histories(
       part = prepared_data.Targets(*(column[rows] for column in targets))
       if (drawn := rule.excluded(part).fingerprint) is not None:
         columns['list'][rows] = drawn
-  by_rule = [counting.of_rule(counts, i) for i in range(len(among))]
-  return _together(facts, columns, among, by_rule)
+  return together(facts, columns, among, counts)
 
 
-def _still(number) -> dict[str, np.ndarray]:
+def still(number: int) -> dict[str, np.ndarray]:
   """Columns of events that move nothing and have no lists."""
   return {
     'movement': np.zeros(number, np.float32),
@@ -243,15 +241,20 @@ def _still(number) -> dict[str, np.ndarray]:
   }
 
 
-def _together(facts, columns, among, by_rule) -> dict[str, np.ndarray]:
-  """All columns, with the counts of each rule."""
+def together(
+  facts: dict[str, np.ndarray],
+  columns: dict[str, np.ndarray],
+  among: Sequence[rules.Rule],
+  counts: counting.Counts,
+) -> dict[str, np.ndarray]:
+  """All columns of events, with the counts of each of K rules, [K, T]."""
   lists = columns.pop('list')
-  ranked = {**facts, 'score': by_rule[0].positive_score, **columns}
-  for rule, counts in zip(among, by_rule, strict=True):
+  ranked = {**facts, 'score': counts.positive_score, **columns}
+  for index, rule in enumerate(among):
     ending, number = _COLUMNS[rule.name]
-    ranked['better' + ending] = counts.better
-    ranked['tied' + ending] = counts.tied
-    ranked[number] = counts.num_negatives
+    ranked['better' + ending] = counts.better[index]
+    ranked['tied' + ending] = counts.tied[index]
+    ranked[number] = counts.num_negatives[index]
     if rule.name == rules.LISTED:
       ranked['list'] = lists
   return ranked
@@ -267,7 +270,7 @@ def static_blocks(
   vectors = np.asarray(user_vectors, np.float32)
   chex.assert_shape(vectors, (prepared.num_users, None))
   norms = np.linalg.norm(vectors, axis=1)
-  users = prepared_data.event_users(prepared)
+  users = prepared.event_users
   events = held_out(prepared, split)
   for first in range(0, events.size, rows):
     event = events[first : first + rows]

@@ -15,6 +15,7 @@ from twotsrec.evaluation import expected
 from twotsrec.evaluation import online
 from twotsrec.evaluation import online_states
 from twotsrec.evaluation import rules
+from twotsrec.evaluation import samples
 from twotsrec.models import two_rnn
 from twotsrec.objectives import streams as stream_objectives
 from twotsrec.plugins import recurrent
@@ -95,7 +96,7 @@ def blocks(
   wanted: np.ndarray,
 ) -> Iterator[online.Block]:
   """Queries before all wanted events, bool[N], whoever serves their users."""
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   for player in players:
     job, net = player.job, nets.get(player.job.part.name)
     mine = wanted & job.serves[users]
@@ -117,15 +118,14 @@ def make_judge(
   them; on a fixed sample where there are many events.
   """
   config, prepared = experiment.config, experiment.prepared
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   held = np.asarray(prepared.split) == prepared_lib.VALIDATION
   served = np.any([player.job.serves for player in players], axis=0)
   events = np.flatnonzero(held & served[users])
   if not len(events):
     return None
-  if len(events) > _JUDGED:
-    generator = np.random.default_rng(config.evaluation.seed)
-    events = np.sort(generator.choice(events, _JUDGED, replace=False))
+  seed = config.evaluation.seed
+  events = events[samples.at_most(_JUDGED, len(events), seed)]
   wanted = np.zeros(prepared.num_events, bool)
   wanted[events] = True
 

@@ -26,6 +26,7 @@ from twotsrec.evaluation import gathers
 from twotsrec.evaluation import offline
 from twotsrec.evaluation import protocols
 from twotsrec.evaluation import ranking
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.models import closed_form
 from twotsrec.models import history_prior
@@ -76,7 +77,7 @@ def _one_after_another(prepared):
   """
   items = np.asarray(prepared.items)
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  user = prepared_lib.event_users(prepared)
+  user = prepared.event_users
   former, later, weight = [], [], []
   for apart in range(1, _SOON + 1):
     first = np.arange(max(items.size - apart, 0))
@@ -196,10 +197,7 @@ def _events(experiment) -> prepared_lib.Targets:
   prepared, evaluation = experiment.prepared, experiment.config.evaluation
   asked = protocols.resolved(prepared, evaluation.candidates)
   targets, _ = protocols.targets(prepared, asked, prepared_lib.VALIDATION)
-  if targets.user.size <= _EVENTS:
-    return targets
-  rng = np.random.default_rng(evaluation.seed)
-  drawn = np.sort(rng.choice(targets.user.size, _EVENTS, replace=False))
+  drawn = samples.at_most(_EVENTS, targets.user.size, evaluation.seed)
   return prepared_lib.Targets(*(column[drawn] for column in targets))
 
 

@@ -225,7 +225,7 @@ def _first_events(prepared):
     first events among the events before; i32[M], their items).
   """
   items = np.asarray(prepared.items)
-  user = prepared_data.event_users(prepared)
+  user = prepared.event_users
   pairs = prepared_data.pairs(user, items, prepared.num_items)
   order = np.argsort(pairs, kind='stable')
   first = np.zeros(items.size, np.bool_)

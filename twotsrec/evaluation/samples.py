@@ -1,11 +1,24 @@
 """A fixed sample of users to rank, where all would take too long."""
 
+from typing import Any
+
 import numpy as np
 
 from twotsrec import config as config_lib
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.evaluation import candidates
+
+
+def at_most(most: int, number: int, seed: Any) -> np.ndarray:
+  """Places of `most` of a number of things, ascending; all if there are fewer.
+
+  `seed` is of `numpy.random.default_rng`.
+  """
+  if number <= most:
+    return np.arange(number)
+  generator = np.random.default_rng(seed)
+  return np.sort(generator.choice(number, most, replace=False))
 
 
 def users(num_users: int, number: int, seed: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def raised(
 def merged(
   ranker: contracts.Ranker,
   touched: Ragged,
-  gone: prepared_lib.SeenItems | None,
+  gone: prepared_lib.SeenItems,
   share: float,
   num_items: int,
 ) -> contracts.Ranker:
@@ -120,13 +120,15 @@ def merged(
   Args:
     ranker: whose scores order both.
     touched: items of every user that are not new.
-    gone: items that take no place, as they do not compete; None is of none.
+    gone: items that take no place, as they do not compete.
     share: of the places.
     num_items: I.
   """
-  more = {'touched': touched, 'merge': merge_of(share, num_items)}
-  if gone is not None:
-    more['gone'] = ragged(np.diff(gone.offsets), gone.items)
+  more = {
+    'touched': touched,
+    'merge': merge_of(share, num_items),
+    'gone': ragged(np.diff(gone.offsets), gone.items),
+  }
   return _around(
     ranker, _merged(ranker.model, num_items), num_items, more, whole=True
   )
@@ -179,9 +181,7 @@ def _merged(model: types.Model, num_items: int) -> types.Model:
   def encode(net, rows, context, inputs, *, key=None):
     inner = _encode_inner(model, net, rows, context, inputs, key)
     scores = model.score(net['model'], inner, net['items'], key=key)
-    out = jnp.zeros(scores.shape, jnp.bool_).at[:, 0].set(True)
-    if 'gone' in net:
-      out |= marked(net['gone'], inputs['user'], num_items)
+    out = marked(net['gone'], inputs['user'], num_items).at[:, 0].set(True)
     new = ~marked(net['touched'], inputs['user'], num_items)
     return -places(net['merge'], scores, new, out)
 

@@ -14,6 +14,7 @@ The view reminder takes what was shown by the first behavior; on taobao-copf
 both rank .354 of HR@10 (whole training set).
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -64,8 +65,9 @@ def bought_again(
   behaviors: behaviors_lib.Behaviors,
 ) -> tuple[types.Model, types.Params]:
   """What the user has bought on top, then all others; both by purchases."""
-  buys = item_counts(behaviors.train[-1], behaviors.num_items)
-  return _rule(behaviors.train[-1], buys, buys)
+  bought = behaviors.train[-1]
+  buys = item_counts(bought, behaviors.num_items)
+  return _rule(bought, buys, places(buys)[bought.items])
 
 
 def reminder(
@@ -86,7 +88,8 @@ def reminder(
     its parameters.
   """
   appeal = popularity if appeal is None else appeal
-  return _rule(_unbought(behaviors, touched), popularity, appeal)
+  pairs = _unbought(behaviors, touched)
+  return _rule(pairs, popularity, places(appeal)[pairs.items])
 
 
 def _latest(behaviors, popularity) -> tuple[types.Model, types.Params]:
@@ -101,43 +104,28 @@ def _latest(behaviors, popularity) -> tuple[types.Model, types.Params]:
   code, time = code[order], touches.time[upstream][order]
   last = np.append(np.diff(code) != 0, True)[: len(code)]
   target = behaviors.train[-1]
-  bought = prepared.pairs(
-    behaviors_lib.users(target), target.items, behaviors.num_items
-  )
-  last &= ~np.isin(code, bought)
+  last &= ~np.isin(code, target.numbers(behaviors.num_items))
   code, time = code[last], time[last]
-  user, item = np.divmod(code, behaviors.num_items + 1)
+  pairs = prepared.items_of_pairs(
+    code, behaviors.num_users, behaviors.num_items
+  )
   place = np.empty(len(code))
-  place[np.lexsort([-item, time, user])] = np.arange(1, len(code) + 1)
-  counts = np.bincount(user, minlength=behaviors.num_users)
-  table = {
-    'id': jnp.arange(popularity.size, dtype=jnp.int32),
-    'usual': jnp.asarray(places(popularity) - behaviors.num_items),
-  }
-  starts = np.cumsum(counts) - counts
-  net = {
-    'touched': discovery.ragged(counts, item),
-    'place': jnp.asarray(np.append(place - starts[user], 0), jnp.float32),
-    'blank': jnp.zeros(popularity.size),
-  }
-  return _OF_PAIRS, types.Params({'item': table}, net)
+  order = np.lexsort([-pairs.items, time, pairs.users])
+  place[order] = np.arange(1, len(code) + 1)
+  return _rule(pairs, popularity, place - pairs.offsets[pairs.users])
 
 
-def _rule(pairs, popularity, appeal) -> tuple[types.Model, types.Params]:
-  """Pairs of users and items (offsets, items) on top, by appeal."""
-  (offsets, items), num_items = pairs, popularity.size - 1
-  longest = int(np.max(np.diff(offsets), initial=0))
+def _rule(pairs, popularity, place) -> tuple[types.Model, types.Params]:
+  """Pairs on top, by their places [M] from 1, highest first; then all."""
+  num_items = popularity.size - 1
   table = {
     'id': jnp.arange(num_items + 1, dtype=jnp.int32),
     'usual': jnp.asarray(places(popularity) - num_items),
-    'reminded': jnp.asarray(places(appeal)),
   }
-  # Nobody is one user more, without items.
   net = {
-    'offsets': jnp.asarray(np.append(offsets, offsets[-1]), jnp.int32),
-    'items': jnp.asarray(np.append(items, 0), jnp.int32),
-    'steps': jnp.arange(longest, dtype=jnp.int32),
-    'blank': jnp.zeros(num_items + 1, jnp.bool_),
+    'touched': discovery.ragged(np.diff(pairs.offsets), pairs.items),
+    'place': jnp.asarray(np.append(place, 0), jnp.float32),
+    'blank': jnp.zeros(popularity.size),
   }
   return _MODEL, types.Params({'item': table}, net)
 
@@ -160,46 +148,32 @@ def item_counts(pairs: prepared.SeenItems, num_items: int) -> np.ndarray:
 
 def _unbought(
   behaviors: behaviors_lib.Behaviors, touched: prepared.SeenItems | None
-) -> tuple[np.ndarray, np.ndarray]:
-  """Items a user touched but did not buy, (offsets [U + 1], items [M])."""
+) -> prepared.SeenItems:
+  """Items a user touched but did not buy."""
   num_users, num_items = behaviors.num_users, behaviors.num_items
   if touched is None:
-    return np.zeros(num_users + 1, np.int64), np.zeros(0, np.int64)
-  touched_codes, bought = (
-    prepared.pairs(behaviors_lib.users(pairs), pairs.items, num_items)
-    for pairs in (touched, behaviors.train[-1])
-  )
-  left = np.setdiff1d(touched_codes, bought, True)
+    nothing = np.zeros(num_users + 1, np.int64)
+    return prepared.SeenItems(nothing, np.zeros(0, np.int64))
+  bought = behaviors.train[-1].numbers(num_items)
+  left = np.setdiff1d(touched.numbers(num_items), bought, True)
   return prepared.items_of_pairs(left, num_users, num_items)
 
 
-def _init(key, context, sizes):
-  del key, sizes  # nothing is drawn
+def init(key, context, sizes) -> types.Params:
+  """The parameters that are given; nothing is drawn."""
+  del key, sizes
   return context['params']
 
 
-def _encode(net, rows, context, inputs, *, key=None):
-  """Items that users of a tile are reminded of, bool[B, I + 1]."""
-  del rows, context, key
-  user = inputs['user']
-  nobody = net['offsets'].shape[0] - 2
-  user = jnp.where(user < 0, nobody, user)
-  start, end = net['offsets'][user], net['offsets'][user + 1]
-  place = start[:, None] + net['steps']
-  item = net['items'].at[place].get(mode='clip')
-  item = jnp.where(place < end[:, None], item, 0)
-  touched = jnp.broadcast_to(net['blank'], (user.shape[0], net['blank'].size))
-  return touched.at[jnp.arange(user.shape[0])[:, None], item].set(True)
-
-
-def _score(net, encoded, candidate_rows, *, key=None):
+def score(net, strength, candidate_rows, *, key=None) -> jax.Array:
+  """What a user is reminded of by its strength, above all others."""
   del net, key
-  touched = rows_ops.of_candidates(encoded, candidate_rows['id'])
-  return jnp.where(touched, candidate_rows['reminded'], candidate_rows['usual'])
+  strength = rows_ops.of_candidates(strength, candidate_rows['id'])
+  return jnp.where(strength > 0, strength, candidate_rows['usual'])
 
 
-def _encode_pairs(net, rows, context, inputs, *, key=None):
-  """Places of touched items from the oldest, f32[B, I + 1]; 0 of others."""
+def _encode(net, rows, context, inputs, *, key=None):
+  """Places of touched items from the last, f32[B, I + 1]; 0 of others."""
   del rows, context, key
   item, place = discovery.items_of(net['touched'], inputs['user'])
   blank = jnp.broadcast_to(net['blank'], (item.shape[0], net['blank'].size))
@@ -207,12 +181,5 @@ def _encode_pairs(net, rows, context, inputs, *, key=None):
   return blank.at[row, item].set(net['place'][place])
 
 
-def _score_pairs(net, encoded, candidate_rows, *, key=None):
-  del net, key
-  place = rows_ops.of_candidates(encoded, candidate_rows['id'])
-  return jnp.where(place > 0, place, candidate_rows['usual'])
-
-
 # What differs between rules and data is all in the parameters.
-_MODEL = types.Model(_init, _encode, _score)
-_OF_PAIRS = types.Model(_init, _encode_pairs, _score_pairs)
+_MODEL = types.Model(init, _encode, score)

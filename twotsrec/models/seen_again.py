@@ -15,7 +15,6 @@ import numpy as np
 from twotsrec import types
 from twotsrec.data import prepared as prepared_lib
 from twotsrec.models import reminders
-from twotsrec.ops import rows as rows_ops
 
 FREQUENT, RECENT = 'frequent', 'recent'
 
@@ -69,11 +68,6 @@ def better_order(data: prepared_lib.Prepared) -> str:
   return FREQUENT if score[FREQUENT] >= score[RECENT] else RECENT
 
 
-def _init(key, context, sizes):
-  del key, sizes  # nothing is drawn
-  return context['params']
-
-
 def _encode(net, rows, context, inputs, *, key=None):
   """How strongly a user is reminded of every item, f32[B, I + 1], 0 of none."""
   del rows, context, key
@@ -89,11 +83,5 @@ def _encode(net, rows, context, inputs, *, key=None):
   return jax.vmap(strength)(inputs['history'])
 
 
-def _score(net, encoded, candidate_rows, *, key=None):
-  del net, key
-  strength = rows_ops.of_candidates(encoded, candidate_rows['id'])
-  return jnp.where(strength > 0, strength, candidate_rows['usual'])
-
-
 # What differs between data is all in the parameters.
-_MODEL = types.Model(_init, _encode, _score)
+_MODEL = types.Model(reminders.init, _encode, reminders.score)

@@ -1,11 +1,12 @@
 """Losses beside the ranking of the behaviors, by name (`behavior.auxiliary`).
 
-A name is an entry of `_ALL`: what makes its loss, the setting that is its
-weight, and what of `Fused.extra` it reads. Among them are COPF's alignment (eq.
+A name is an entry of `_ALL`: its loss, the setting that is its weight, and what
+of `Fused.extra` it reads. Among them are COPF's alignment (eq.
 8), what PKEF's head does not share (COPF Table 5), and PKEF's parallel stream.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,13 +23,12 @@ from twotsrec.objectives import contrasts
 from twotsrec.ops import contrastive
 from twotsrec.ops import pairs as pairs_lib
 
-# (params, Encoded, Batch, context, key) -> f32[], times its weight. `context`
-# is what the model walks; the key is None where nothing is drawn.
+# (Encoded, Batch) -> f32[], times its weight.
 Loss = Callable[..., jax.Array]
 
 
 class Given(NamedTuple):
-  """What a loss is made of.
+  """What a loss reads besides representations and batch.
 
   Attributes:
     config: its weight, and whatever else it reads.
@@ -45,12 +45,12 @@ class Auxiliary(NamedTuple):
   """A loss of a name.
 
   Attributes:
-    make: Given -> Loss.
+    loss: (Given, Encoded, Batch) -> f32[], times its weight.
     weight: path of the setting that it is multiplied with; 0 leaves it out.
     extra: names in `Fused.extra` that it reads.
   """
 
-  make: Callable[[Given], Loss]
+  loss: Callable[..., jax.Array]
   weight: str
   extra: tuple[str, ...] = ()
 
@@ -107,7 +107,9 @@ def make(
 ) -> dict[str, Loss]:
   """The losses of `behavior.auxiliary` that have a weight, in that order."""
   given = Given(config, num_users, unique)
-  return {name: _ALL[name].make(given) for name in _wanted(config)}
+  return {
+    name: functools.partial(_ALL[name].loss, given) for name in _wanted(config)
+  }
 
 
 def _wanted(config):
@@ -119,49 +121,39 @@ def _weight(config, name):
   return getattr(getattr(config, section), setting)
 
 
-def _make_alignment(given):
+def _alignment(given, encoded, batch):
   options = given.config.behavior
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    return options.contrastive * alignment(
-      encoded, batch, given.num_users, options
-    )
-
-  return loss
+  return options.contrastive * alignment(
+    encoded, batch, given.num_users, options
+  )
 
 
-def _make_unique(given):
+def _unique(given, encoded, batch):
   options, head = given.config.behavior, given.config.head
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    if not given.unique:  # no two behaviors that differ
-      return jnp.zeros(())
-    weights = behavior_objectives.task_weights(options, len(batch.pairs))
-    values = unique_losses(encoded, batch, given.unique, given.num_users, head)
-    total = jnp.zeros(())
-    for (task, _), value in zip(given.unique, values, strict=True):
-      total += head.unique_weight * options.bpr_scale * weights[task] * value
-    return total
-
-  return loss
+  if not given.unique:  # no two behaviors that differ
+    return jnp.zeros(())
+  weights = behavior_objectives.task_weights(options, len(batch.pairs))
+  values = unique_losses(encoded, batch, given.unique, given.num_users, head)
+  total = jnp.zeros(())
+  for (task, _), value in zip(given.unique, values, strict=True):
+    total += head.unique_weight * options.bpr_scale * weights[task] * value
+  return total
 
 
-def _make_parallel(given):
-  options, head = given.config.behavior, given.config.head
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    weights = behavior_objectives.task_weights(options, len(batch.pairs))
-    tasks = [k for k, weight in enumerate(weights) if weight]
-    values = parallel_losses(encoded, batch, tasks, given.num_users, head)
-    total = jnp.zeros(())
-    for task, value in zip(tasks, values, strict=True):
-      total += options.parallel * options.bpr_scale * weights[task] * value
-    return total
-
-  return loss
+def _parallel(given, encoded, batch):
+  """PKEF's parallel stream, which ranks by inner products of its own."""
+  options, number = given.config.behavior, len(encoded.behaviors)
+  total = jnp.zeros(())
+  weights = behavior_objectives.task_weights(options, len(batch.pairs))
+  for task, weight in enumerate(weights):
+    if weight:
+      table = encoded.extra['parallel'][task]
+      scale = experts.task_scale(task, number, given.config.head)
+      value = _by_products(
+        table, batch.pairs[task], batch, given.num_users, scale
+      )
+      total += options.parallel * options.bpr_scale * weight * value
+  return total
 
 
 def unique_losses(
@@ -189,36 +181,6 @@ def unique_losses(
     scale = experts.task_scale(task, len(encoded.behaviors), options)
     values.append(_by_products(rest, pairs, batch, num_users, scale))
   return values
-
-
-def parallel_losses(
-  encoded: multi_behavior.Encoded,
-  batch: behavior_objectives.Batch,
-  tasks: Sequence[int],
-  num_users: int,
-  options: config_lib.HeadConfig,
-) -> list[jax.Array]:
-  """Mean BPR losses of tables beside those of the behaviors, f32[] each.
-
-  Args:
-    encoded: `extra['parallel']` has a table f32[n, D'] of each behavior.
-    batch: whose pairs of the task are ranked.
-    tasks: behaviors whose pairs are.
-    num_users: U.
-    options: scales of the scores.
-  Reference: PKEF's parallel stream, which ranks by inner products of its own.
-  """
-  number = len(encoded.behaviors)
-  return [
-    _by_products(
-      encoded.extra['parallel'][task],
-      batch.pairs[task],
-      batch,
-      num_users,
-      experts.task_scale(task, number, options),
-    )
-    for task in tasks
-  ]
 
 
 def _by_products(table, pairs, batch, num_users, scale):
@@ -305,79 +267,57 @@ def _by_side(batch, num_users, table, options):
   yield slice(num_users, None), contrasts.Anchors(items, mean(item_weight))
 
 
-def _make_star(given):
-  options, num_users = given.config.behavior, given.num_users
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    *upstream, target = encoded.extra['views']
-    total = jnp.zeros(())
-    for rows, anchors in _by_side(batch, num_users, target, options):
-      # Rows of a side, as nodes are numbered.
-      alike = encoded.extra['alike'][rows]
-      first = rows.start or 0
-      alike = jnp.where(alike >= 0, alike - first, -1)
-      for table in upstream:
-        total += contrasts.star(
-          anchors, alike, target[rows], table[rows], options
-        )
-    return options.star_weight * total
-
-  return loss
-
-
-def _make_view(given):
+def _star(given, encoded, batch):
   options = given.config.behavior
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    views = encoded.extra['views']
-    values, weights = contrasts.view_losses(views, batch.users)
-    mean = jnp.sum(values) / jnp.maximum(jnp.sum(weights), 1.0) / len(views)
-    return options.view_weight * mean
-
-  return loss
-
-
-def _make_augmented(given):
-  options, num_users = given.config.behavior, given.num_users
-
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    one, other = encoded.extra['augmented']
-    total = jnp.zeros(())
-    for rows, anchors in _by_side(batch, num_users, one, options):
-      total += contrasts.between(anchors, one[rows], other[rows], options)
-    return options.augmented_weight * total
-
-  return loss
+  *upstream, target = encoded.extra['views']
+  total = jnp.zeros(())
+  for rows, anchors in _by_side(batch, given.num_users, target, options):
+    # Rows of a side, as nodes are numbered.
+    alike = encoded.extra['alike'][rows]
+    first = rows.start or 0
+    alike = jnp.where(alike >= 0, alike - first, -1)
+    for table in upstream:
+      total += contrasts.star(
+        anchors, alike, target[rows], table[rows], options
+      )
+  return options.star_weight * total
 
 
-def _make_preference(given):
-  options, num_users = given.config.behavior, given.num_users
+def _view(given, encoded, batch):
+  views = encoded.extra['views']
+  values, weights = contrasts.view_losses(views, batch.users)
+  mean = jnp.sum(values) / jnp.maximum(jnp.sum(weights), 1.0) / len(views)
+  return given.config.behavior.view_weight * mean
 
-  def loss(params, encoded, batch, context, key):
-    del params, context, key
-    contextual = encoded.extra['contextual']
-    mean = contrasts.preferences(contextual, batch, num_users)
-    return options.preference_weight * mean
 
-  return loss
+def _augmented(given, encoded, batch):
+  options = given.config.behavior
+  one, other = encoded.extra['augmented']
+  total = jnp.zeros(())
+  for rows, anchors in _by_side(batch, given.num_users, one, options):
+    total += contrasts.between(anchors, one[rows], other[rows], options)
+  return options.augmented_weight * total
+
+
+def _preference(given, encoded, batch):
+  contextual = encoded.extra['contextual']
+  mean = contrasts.preferences(contextual, batch, given.num_users)
+  return given.config.behavior.preference_weight * mean
 
 
 _ALL = {
-  'alignment': Auxiliary(_make_alignment, weight='behavior.contrastive'),
-  'unique': Auxiliary(_make_unique, weight='head.unique_weight'),
+  'alignment': Auxiliary(_alignment, weight='behavior.contrastive'),
+  'unique': Auxiliary(_unique, weight='head.unique_weight'),
   'parallel': Auxiliary(
-    _make_parallel, weight='behavior.parallel', extra=('parallel',)
+    _parallel, weight='behavior.parallel', extra=('parallel',)
   ),
-  'star': Auxiliary(_make_star, 'behavior.star_weight', ('views', 'alike')),
-  'view': Auxiliary(_make_view, 'behavior.view_weight', ('views',)),
+  'star': Auxiliary(_star, 'behavior.star_weight', ('views', 'alike')),
+  'view': Auxiliary(_view, 'behavior.view_weight', ('views',)),
   'augmented': Auxiliary(
-    _make_augmented, 'behavior.augmented_weight', ('augmented',)
+    _augmented, 'behavior.augmented_weight', ('augmented',)
   ),
   'preference': Auxiliary(
-    _make_preference, 'behavior.preference_weight', ('contextual',)
+    _preference, 'behavior.preference_weight', ('contextual',)
   ),
 }
 NAMES = tuple(_ALL)

@@ -331,11 +331,9 @@ def preset(dataset: str, system: str = 'lightgcn') -> config_lib.Config:
     types.UserError: an unknown system; the message lists the known ones.
   """
   fields.refuse_unknown('system', system, OF_ONE_BEHAVIOR)
-  config = config_lib.Config()
-  config.data.dataset = dataset
-  config.model.name = 'multi_behavior'
-  config_lib.change(config, resolved(_OF_ONE[system], 1))
-  return config
+  named = {'data.dataset': dataset, 'model.name': 'multi_behavior'}
+  changes = named | resolved(_OF_ONE[system], 1)
+  return config_lib.changed(config_lib.Config(), changes)
 
 
 def resolved(changes: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -75,13 +75,10 @@ def preset(dataset: str, model: str = 'din') -> config_lib.Config:
   """
   fields.refuse_unknown('dataset', dataset, DATASETS)
   fields.refuse_unknown('model', model, MODELS)
-  config = config_lib.Config()
-  config.data.dataset = dataset
-  config.model.name = model
   settings = _SETTINGS[dataset] | MODELS[model]
   if dataset in LABELED:
     settings = {k: v for k, v in settings.items() if k not in _DRAWN}
     if 'auxiliary_weight' in models.OPTIONS[model]:  # it needs drawn items
       settings['model.auxiliary_weight'] = 0.0
-  config_lib.change(config, settings)
-  return config
+  named = {'data.dataset': dataset, 'model.name': model}
+  return config_lib.changed(config_lib.Config(), named | settings)

@@ -85,8 +85,7 @@ def preset(dataset: str, system: str = 'sasrec') -> config_lib.Config:
   """
   fields.refuse_unknown('dataset', dataset, DATASETS)
   fields.refuse_unknown('system', system, SYSTEMS)
-  config = config_lib.Config()
-  config.data.dataset = dataset
-  config_lib.change(config, {**_COMMON, **_DATASETS[dataset]})
-  config_lib.change(config, SYSTEMS[system])
-  return config
+  settings = {**_COMMON, **_DATASETS[dataset], **SYSTEMS[system]}
+  return config_lib.changed(
+    config_lib.Config(), {'data.dataset': dataset, **settings}
+  )

@@ -12,6 +12,7 @@ import numpy as np
 from twotsrec import contracts
 from twotsrec import recipes
 from twotsrec.evaluation import lists as lists_lib
+from twotsrec.evaluation import samples
 from twotsrec.evaluation import tiles
 from twotsrec.runs import opened
 from twotsrec.runs import seen
@@ -44,10 +45,8 @@ def of(
     prepared.num_items,
   )
   users, row = np.unique(ranked.rows['user'], return_index=True)
-  if users.size > USERS:
-    generator = np.random.default_rng(evaluation.seed)
-    chosen = np.sort(generator.choice(users.size, USERS, replace=False))
-    users, row = users[chosen], row[chosen]
+  chosen = samples.at_most(USERS, users.size, evaluation.seed)
+  users, row = users[chosen], row[chosen]
   group = ranked.rows['group'][row]
   protocol = recipes.of(experiment.config).protocol(experiment, 'test')
   leave_out = not seen.were_ranked(protocol)

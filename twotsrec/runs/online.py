@@ -92,11 +92,6 @@ class _Task(NamedTuple):
   allowed: np.ndarray | None
 
 
-def open_service(workdir: str) -> online.Service:
-  """The service of `open_run`."""
-  return open_run(workdir)[0]
-
-
 def open_run(workdir: str) -> tuple[online.Service, prepared_lib.Prepared]:
   """A finished 2TS run, ready to move the states of users, and its data.
 

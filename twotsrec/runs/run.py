@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 import contextlib
-import copy
 import dataclasses
 import functools
 import logging
@@ -133,10 +132,8 @@ def _with_parts(config, parts) -> config_lib.Config:
   """The configuration with parts of one's own in it."""
   if not parts:
     return config
-  config = copy.deepcopy(config)
   names = {setting: own.name_of(part) for setting, part in parts.items()}
-  config_lib.change(config, names)
-  return config
+  return config_lib.changed(config, names)
 
 
 def _begin(call, config, held) -> None:

@@ -7,7 +7,6 @@ model.width          16,32,64         one of these values
 
 import ast
 from collections.abc import Iterable, Mapping
-import copy
 import math
 from typing import Any, NamedTuple
 
@@ -112,9 +111,7 @@ def parse(config: config_lib.Config, texts: Mapping[str, str]) -> Space:
     usual = known[path]
     part = _range(path, text, usual) if '..' in text else _choice(text, usual)
     for value in part.ends:
-      changed = copy.deepcopy(config)
-      config_lib.change(changed, {path: value})
-      fields.refuse_values(changed)
+      fields.refuse_values(config_lib.changed(config, {path: value}))
     space[path] = part
   return space
 

@@ -91,7 +91,7 @@ def vectors(params: Any) -> np.ndarray | None:
 def pairs(prepared: prepared_lib.Prepared) -> tuple[np.ndarray, np.ndarray]:
   """Users and items of the train events, [N] each."""
   in_train = np.asarray(prepared.split) == prepared_lib.TRAIN
-  users = prepared_lib.event_users(prepared)
+  users = prepared.event_users
   return users[in_train], np.asarray(prepared.items)[in_train]
 
 

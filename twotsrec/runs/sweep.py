@@ -146,8 +146,7 @@ def _selecting(task, metric) -> config_lib.Config:
   if not by_loss or path in task.space:
     return config
   name = _SELECT.get(task.objective, 'group_{}').format(metric)
-  changed = copy.deepcopy(config)
-  config_lib.change(changed, {path: name})
+  changed = config_lib.changed(config, {path: name})
   return changed if _is_accepted(changed) else config
 
 
@@ -250,9 +249,7 @@ def _one_trial(optuna, study, task, workdir, should_stop, quiet) -> bool:
 
 def settings(task: Task, values: Mapping[str, Any]) -> config_lib.Config:
   """The configuration of a trial with these values of what varies."""
-  config = copy.deepcopy(task.config)
-  config_lib.change(config, values)
-  return config
+  return config_lib.changed(task.config, values)
 
 
 class _Stop:

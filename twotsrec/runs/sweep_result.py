@@ -1,7 +1,6 @@
 """What a sweep found: a table, and the best as a configuration file."""
 
 from collections.abc import Mapping
-import copy
 import pathlib
 from typing import Any
 
@@ -65,8 +64,8 @@ def _variants(result, config) -> dict[str, dict[str, Any]]:
   usual = {path: value for path, _, value in fields.walk(config_lib.Config())}
   variants = {}
   for index in result['best']:
-    made = copy.deepcopy(config)
-    config_lib.change(made, result['trials'][index]['settings'])
+    settings = result['trials'][index]['settings']
+    made = config_lib.changed(config, settings)
     variants[str(index)] = {
       path: value
       for path, _, value in fields.walk(made)

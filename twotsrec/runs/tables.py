@@ -164,11 +164,6 @@ def _online(reports):
   ]
 
 
-def side_by_side(*asked: Any, **named: Any) -> str:
-  """The text of what `evaluated` returns."""
-  return evaluated(*asked, **named).text
-
-
 def evaluated(
   workdirs: Sequence[str],
   names: Sequence[str],

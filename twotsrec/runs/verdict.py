@@ -6,7 +6,6 @@ accepts with the settings of the run.
 """
 
 from collections.abc import Iterable, Mapping
-import copy
 import math
 import os
 import pathlib
@@ -273,8 +272,7 @@ def _others(experiment, section, is_trained) -> Iterable[str]:
 
 def accepted(config: config_lib.Config, changes: Mapping[str, Any]) -> bool:
   """Whether a recipe takes a configuration with some settings changed."""
-  changed = copy.deepcopy(config)
-  config_lib.change(changed, changes)
+  changed = config_lib.changed(config, changes)
   try:
     recipes.check(changed)
   except types.UserError:

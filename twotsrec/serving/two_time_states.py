@@ -9,7 +9,6 @@ import numpy as np
 
 from twotsrec import contracts
 from twotsrec import types
-from twotsrec.data import prepared as prepared_lib
 from twotsrec.data import stream_jobs
 from twotsrec.evaluation import online_states
 from twotsrec.evaluation import players as players_lib
@@ -31,7 +30,7 @@ def serve(
   active if there are any, or the mean embedding where nothing starts at psi.
   """
   config, prepared = experiment.config, experiment.prepared
-  users, (ends, items) = prepared_lib.event_users(prepared), _last(prepared)
+  users, (ends, items) = prepared.event_users, _last(prepared)
   is_last = np.zeros(prepared.num_events, bool)
   is_last[ends[ends >= 0]] = True
   cell = two_rnn.cell_of(config.two_time)

@@ -16,7 +16,6 @@ from twotsrec import config as config_lib
 from twotsrec import contracts
 from twotsrec import fields
 from twotsrec import types
-from twotsrec.data import behaviors as behaviors_lib
 from twotsrec.data import groups as groups_lib
 from twotsrec.data import pipeline
 from twotsrec.data import prepared as prepared_lib
@@ -36,8 +35,8 @@ def experiment(
 ) -> contracts.Experiment:
   """A named dataset with behaviors, as a run without settings has it."""
   config = config_lib.Config()
-  changes = {'dataset': dataset, 'data_root': data_root, 'cache_dir': cache_dir}
-  config_lib.change(config, {f'data.{k}': v for k, v in changes.items()})
+  config.data.dataset, config.data.data_root = dataset, data_root
+  config.data.cache_dir = cache_dir
   prepared = pipeline.from_config(config.data)
   groups = groups_lib.assign(prepared, config.groups)
   return contracts.Experiment(config, prepared, groups)
@@ -225,8 +224,6 @@ def curves(
 
 
 def _is_new(experiment, targets, touched) -> np.ndarray:
-  number = lambda user, item: prepared_lib.pairs(
-    user, item, experiment.prepared.num_items
-  )
-  known = number(behaviors_lib.users(touched), touched.items)
-  return ~np.isin(number(targets.user, targets.item), known)
+  num_items = experiment.prepared.num_items
+  wanted = prepared_lib.pairs(targets.user, targets.item, num_items)
+  return ~np.isin(wanted, touched.numbers(num_items))

@@ -220,16 +220,3 @@ def bound_at(gamma: Any, start: Any, B: Any, N: Any) -> Any:
   Reference: 2TS eq. 5.
   """
   return (start + gamma**2 * B**2 * N) / (2.0 * gamma * N)
-
-
-def two_rate_bound(t: Any, alpha: Any, Q: Any, V: Any, B: Any, N: Any) -> Any:
-  """The bound with the best step size for either group; t finite.
-
-    (B / sqrt N) [P(T < t) sqrt(V) + P(T >= t) sqrt(E[Q / (T + 1) | T >= t])]
-
-  By Jensen's inequality never above `bound`.
-  """
-  active = power_law.survival(t, alpha)
-  error = active_error(t, alpha, Q)
-  mean = (1.0 - active) * np.sqrt(V) + active * np.sqrt(error)
-  return B * mean / np.sqrt(N)

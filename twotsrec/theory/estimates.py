@@ -65,24 +65,6 @@ class Estimates(NamedTuple):
   noise: float
 
 
-class Profile(NamedTuple):
-  """Q by activity: flat where the error falls like Q / (T + 1).
-
-  Attributes:
-    low: i64[K], least count of each bin.
-    high: i64[K], largest count that a bin takes; the last is open (-1).
-    users: i64[K].
-    q: f64[K], NaN without users.
-    error: f64[K], standard errors; NaN with fewer than two users.
-  """
-
-  low: np.ndarray
-  high: np.ndarray
-  users: np.ndarray
-  q: np.ndarray
-  error: np.ndarray
-
-
 def user_q(first: Any, second: Any, counts: Any) -> np.ndarray:
   """Every user's unbiased, if wide, estimate of Q, f64[U].
 
@@ -206,31 +188,6 @@ def estimate(
     threshold_low=low,
     threshold_high=high,
     noise=float(q * inverse.mean()),
-  )
-
-
-def q_profile(first: Any, second: Any, counts: Any, edges: Any) -> Profile:
-  """Q in bins of activity, to see where the law Q / (T + 1) holds.
-
-  Args:
-    first: f32[U, D].
-    second: f32[U, D].
-    counts: i64[U].
-    edges: i64[K], ascending first counts of the bins, from 2; the last is open.
-  """
-  values, counts = user_q(first, second, counts), np.asarray(counts)
-  edges = np.asarray(edges)
-  if edges[0] < 2 or np.any(np.diff(edges) <= 0):
-    raise types.UserError(f'edges are {edges}; give ascending counts from 2')
-  place = np.searchsorted(edges, counts, side='right') - 1
-  groups = [values[place == k] for k in range(len(edges))]
-  error_of = lambda g: g.std(ddof=1) / np.sqrt(len(g))
-  return Profile(
-    low=edges,
-    high=np.append(edges[1:] - 1, -1),
-    users=np.array([len(g) for g in groups]),
-    q=np.array([g.mean() if len(g) else np.nan for g in groups]),
-    error=np.array([error_of(g) if len(g) > 1 else np.nan for g in groups]),
   )
 
 

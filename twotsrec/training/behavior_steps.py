@@ -14,11 +14,8 @@ from twotsrec.objectives import auxiliaries
 from twotsrec.objectives import behaviors as behavior_objectives
 from twotsrec.training import steps
 
-AGGREGATES = ('loss', 'behaviors', 'groups')
-# Folded in for dropout and for losses beside the ranking, far from the small
-# numbers that aggregators fold in.
+# Folded in for dropout, far from the small numbers that aggregators fold in.
 _DROPOUT = 1 << 30
-_AUXILIARY = _DROPOUT + 1
 
 
 def make_gradient(
@@ -65,7 +62,7 @@ def make_gradient(
   def loss(params, context, batch, state, key):
     encoded, values = forward(params, context, batch, key)
     ranked = options.bpr_scale * ranking(values, batch)
-    total = ranked + rest(params, encoded, batch, context, key)
+    total = ranked + rest(params, encoded, batch)
     return total, (state, *by_behavior(values, batch))
 
   return steps.one_pass(loss)
@@ -79,7 +76,7 @@ def _explicit(options, forward, rest, aggregator, sizes):
     def losses(params):
       encoded, values = forward(params, context, batch, key)
       means, present = _by_part(values, batch, options, sizes)
-      extra = rest(params, encoded, batch, context, key)
+      extra = rest(params, encoded, batch)
       return (means, extra), (by_behavior(values, batch), present)
 
     (means, _), pull, (totals, present) = jax.vjp(losses, params, has_aux=True)
@@ -180,17 +177,15 @@ def make_rest(
 ) -> Callable[..., jax.Array]:
   """All of eq. 17 but the ranking losses.
 
-  (params, Encoded, batch, context, key) -> f32[].
+  (params, Encoded, batch) -> f32[].
   """
   options = config.behavior
   losses = auxiliaries.make(config, num_users, unique)
 
-  def rest(params, encoded, batch, context, key):
+  def rest(params, encoded, batch):
     total = jnp.zeros(())
-    for place, loss in enumerate(losses.values()):
-      number = _AUXILIARY + place
-      own_key = None if key is None else jax.random.fold_in(key, number)
-      total += loss(params, encoded, batch, context, own_key)
+    for loss in losses.values():
+      total += loss(encoded, batch)
     if options.l2:
       total += options.l2 * behavior_objectives.penalty(params, batch, options)
     return total

@@ -125,7 +125,7 @@ def make_gradient(
     def loss(params):
       encoded, terms = look(params, context, batch, key)
       value = _sum(terms, weights, everyone, batch, options)
-      value += rest(params, encoded, batch, context, key)
+      value += rest(params, encoded, batch)
       return value, behavior_steps.by_behavior(terms.pairs, batch)
 
     grads, totals = jax.grad(loss, has_aux=True)(params)

@@ -120,7 +120,7 @@ def _pairs_by_part(config, behaviors, user_group) -> jax.Array:
   if options.aggregate == 'groups':
     weights = behavior_objectives.task_weights(options, len(behaviors.names))
     users = [
-      behaviors_lib.users(seen)
+      seen.users
       for weight, seen in zip(weights, behaviors.train, strict=True)
       if weight
     ]

@@ -23,9 +23,7 @@ def test_wrong_input_is_one_line(capsys, tmp_path):
     ([out, '--suite=graph', '--dataset=moon'], "'moon' is unknown"),
   ):
     ended = scripts.run(capsys, 'benchmarks/run', *flags)
-    assert ended.code == 2 and ended.out == '', flags
-    assert message in ended.err and ended.err.startswith('error: ')
-    assert len(ended.err.splitlines()) == 1
+    scripts.assert_refused(ended, message)
   assert list(tmp_path.iterdir()) == []
 
 

@@ -21,10 +21,7 @@ from twotsrec.training import stream_sources
 NAMES = ('inactive', 'active')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache

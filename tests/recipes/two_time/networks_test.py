@@ -33,10 +33,7 @@ PLUGINS = {
 }
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 def _phase(setting, job, trunk=None):

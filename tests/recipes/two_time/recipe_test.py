@@ -42,10 +42,7 @@ PHASES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache
@@ -335,7 +332,7 @@ def test_a_choice_needs_validation_events(tmp_path, changes, message):
   split = np.array(prepared.split)
   split[split == prepared_lib.VALIDATION] = prepared_lib.TRAIN
   data = prepared_lib.build(
-    prepared_lib.event_users(prepared),
+    prepared.event_users,
     np.asarray(prepared.items),
     split,
     user_ids=np.asarray(prepared.user_ids),

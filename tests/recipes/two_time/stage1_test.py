@@ -18,11 +18,7 @@ from twotsrec.training import loop
 from twotsrec.training import phases
 from twotsrec.training import run_directory
 
-
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache

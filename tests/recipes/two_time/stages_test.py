@@ -37,10 +37,7 @@ PLANTED = {
 }
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache

@@ -17,11 +17,7 @@ from twotsrec.theory import shrunk
 from twotsrec.training import files
 from twotsrec.training import run_directory
 
-
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 @functools.cache

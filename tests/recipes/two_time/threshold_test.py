@@ -19,10 +19,7 @@ from twotsrec.training import run_directory
 TRIED = (2, 6, 9)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def small_programs():
-  with toys.small_programs():
-    yield
+pytestmark = pytest.mark.usefixtures('small_programs')
 
 
 def _choose(folder, **changes):

@@ -60,7 +60,7 @@ def train(
   begin, prepared = time.perf_counter(), experiment.prepared
   train = np.asarray(prepared.split) == prepared_lib.TRAIN
   clicks = np.zeros((prepared.num_users, prepared.num_items + 1))
-  users = prepared_lib.event_users(prepared)[train]
+  users = prepared.event_users[train]
   clicks[users, np.asarray(prepared.items)[train]] = 1.0
   params = template(experiment)
   params.tables['item']['weights'] = jnp.asarray(weights(clicks).T, jnp.float32)
