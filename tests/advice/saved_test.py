@@ -218,7 +218,7 @@ def file_in(folder: pathlib.Path) -> pathlib.Path:
 def listed(folder: pathlib.Path, has_room: bool):
   """Writes a list, on a disk that is full or not."""
   full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-  rows = writers.Rows(*(np.ones(1, np.int64) for _ in writers.Rows._fields))
+  rows = writers.Rows(*(np.ones(1, np.int64) for _ in range(4)))
   replace = os.replace if has_room else mock.Mock(side_effect=full)
   with mock.patch.object(writers.os, 'replace', replace):
     writers.write(str(folder / 'top.csv'), [rows])

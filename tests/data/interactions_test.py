@@ -334,7 +334,8 @@ def test_behaviors_have_the_codes_of_their_names(names):
 def test_more_behaviors_than_fit_are_an_error():
   names = np.array([f'b{n}' for n in range(128)])
   table = small_logs.table(np.arange(128), np.arange(128), behavior=names)
-  with pytest.raises(types.UserError, match='128 behaviors; at most 127'):
+  message = r'128 behaviors \(b0, b1, .*\.\.\.\); at most 127 are allowed'
+  with pytest.raises(types.UserError, match=message):
     interactions.from_table(table)
   fits = small_logs.table(np.arange(127), np.arange(127), behavior=names[:127])
   assert len(interactions.from_table(fits).behavior_names) == 127

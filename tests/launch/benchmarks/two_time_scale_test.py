@@ -5,8 +5,8 @@ import pytest
 
 import timing
 import two_time_scale
+from twotsrec import config as config_lib
 from twotsrec.evaluation import comparison
-from twotsrec.training import offer_steps
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,8 @@ def quick(monkeypatch):
 
 
 def test_stage_1_is_measured_with_optimizers_and_pools(monkeypatch):
-  monkeypatch.setattr(offer_steps, 'BY_ROWS', ())  # fewer to compile
+  # Fewer to compile.
+  monkeypatch.setattr(config_lib, 'TABLE_OPTIMIZERS', ('adam',))
   monkeypatch.setattr(two_time_scale, '_PARTS', (two_time_scale.stage1,))
   said = []
   measured = two_time_scale.measure(2, 'wall', said.append)
