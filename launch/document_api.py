@@ -20,7 +20,7 @@ from absl import flags
 import cli
 import field_comments
 import twotsrec
-from twotsrec import types
+from twotsrec import extras
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FRONT = ROOT / 'launch' / 'README.md'
@@ -46,13 +46,7 @@ def write(out: pathlib.Path) -> int:
   Raises:
     types.UserError: no pdoc.
   """
-  try:
-    import pdoc
-    from pdoc import render
-  except ImportError as error:
-    raise types.UserError(
-      "pdoc is not installed; run: pip install -e '.[docs]'"
-    ) from error
+  pdoc, render = (extras.load(name, 'docs') for name in ('pdoc', 'pdoc.render'))
   import jax
 
   found = pkgutil.walk_packages(twotsrec.__path__, 'twotsrec.')

@@ -20,6 +20,7 @@ from typing import Any
 from absl import flags
 
 import cli
+from twotsrec import extras
 from twotsrec import types
 from twotsrec.training import files
 
@@ -147,12 +148,9 @@ def draw(reports: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> None:
   Raises:
     types.UserError: no matplotlib.
   """
-  try:
-    from matplotlib import figure
-  except ImportError as error:
-    raise types.UserError(
-      "matplotlib is not installed; run: pip install -e '.[plots]'"
-    ) from error
+  extras.load('matplotlib', 'plots')
+  from matplotlib import figure
+
   from twotsrec.studies import figures  # brings arrays
 
   # Without pyplot no window system is needed.

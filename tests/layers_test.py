@@ -20,6 +20,7 @@ LAYERS = {
   'aggregator_config': 0,
   'behavior_config': 0,
   'fields': 0,
+  'extras': 0,
   'ops': 1,
   'own': 1,
   'trees': 1,

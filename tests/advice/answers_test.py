@@ -126,7 +126,7 @@ CALLS = [
     lambda folder, most: shop().rules(new_share=float(most)),
   ),
   Call(
-    'approximate search needs faiss, which is not',
+    '{} is not installed; run: pip install -e',
     without_faiss,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'faiss-cpu'),

@@ -353,7 +353,7 @@ CALLS = [
     lambda folder: written_to(folder / 'other', 9_000),
   ),
   Call(
-    "{} is not installed; run: pip install -e '.[postgres]'",
+    '{} is not installed; run: pip install -e',
     lambda folder: without('psycopg'),
     r"pip install -e '\.\[postgres\]'",
     lambda folder: without(''),

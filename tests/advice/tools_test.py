@@ -138,19 +138,19 @@ CALLS = [
     lambda folder, name: group_updates.select([name]),
   ),
   Call(
-    'matplotlib is not installed; run:',
+    '{} is not installed; run: pip install -e',
     without_matplotlib,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'matplotlib'),
   ),
   Call(
-    'pdoc is not installed; run:',
+    '{} is not installed; run: pip install -e',
     described_without_pdoc,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'pdoc'),
   ),
   Call(
-    'a report is drawn with matplotlib, which is not',
+    '{} is not installed; run: pip install -e',
     reported_without_matplotlib,
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'matplotlib'),

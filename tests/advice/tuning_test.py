@@ -118,7 +118,7 @@ CALLS = [
     lambda folder, text: of_range(text),
   ),
   Call(
-    'optuna is not installed; run',
+    '{} is not installed; run: pip install -e',
     lambda folder: without('optuna', tried, folder),
     r"pip install -e '\.\[(\w+)\]'",
     lambda folder, extra: installed_with(extra, 'optuna'),

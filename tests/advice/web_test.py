@@ -191,7 +191,7 @@ CALLS = [
     lambda folder: played(folder, event(), event(2)),
   ),
   Call(
-    "{} is not installed; run: pip install -e '.[serve]'",
+    '{} is not installed; run: pip install -e',
     lambda folder: without('uvicorn'),
     r"pip install -e '\.\[serve\]'",
     lambda folder: without(''),

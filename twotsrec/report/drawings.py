@@ -12,7 +12,7 @@ import re
 from typing import Any, NamedTuple
 import xml.etree.ElementTree as xml
 
-from twotsrec import types
+from twotsrec import extras
 
 # By name of the variable: (light, dark). Markers tell series apart,
 # too; colors after Okabe and Ito, darker or lighter where the page asks for it.
@@ -140,13 +140,7 @@ def _dressed() -> Iterator[None]:
   Raises:
     types.UserError: matplotlib is not installed.
   """
-  try:
-    import matplotlib  # pyright: ignore[reportMissingImports]
-  except ImportError as error:
-    raise types.UserError(
-      'a report is drawn with matplotlib, which is not installed; run: pip'
-      " install -e '.[plots]', or take --format=md"
-    ) from error
+  matplotlib = extras.load('matplotlib', 'plots', 'take --format=md')
   with matplotlib.rc_context(_settings(matplotlib)):
     yield
 

@@ -8,13 +8,13 @@ PostgreSQL database, for processes of several machines.
 
 from collections.abc import Iterator
 import contextlib
-import importlib
 import re
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from twotsrec import extras
 from twotsrec import types
 from twotsrec.data import ids as ids_lib
 from twotsrec.runs import state_databases
@@ -86,14 +86,7 @@ def opened(
 def _database(place, service, create):
   if not is_url(place):
     return state_sqlite.opened(place, create)
-  try:
-    postgres = importlib.import_module('twotsrec.runs.state_postgres')
-  except ModuleNotFoundError as error:
-    if (error.name or '').startswith('twotsrec'):
-      raise
-    raise types.UserError(
-      f"{error.name} is not installed; run: pip install -e '.[postgres]'"
-    ) from error
+  postgres = extras.load('twotsrec.runs.state_postgres', 'postgres')
   schema = f'twotsrec_{service.digest.hex()}'
   return postgres.opened(place, shown(place), schema, create)
 

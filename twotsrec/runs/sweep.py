@@ -16,6 +16,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from twotsrec import config as config_lib
+from twotsrec import extras
 from twotsrec import fields
 from twotsrec import recipes
 from twotsrec import types
@@ -104,12 +105,7 @@ def train(
 
 
 def _optuna():
-  try:
-    import optuna
-  except ImportError as error:
-    raise types.UserError(
-      "optuna is not installed; run: pip install -e '.[tune]'"
-    ) from error
+  optuna = extras.load('optuna', 'tune')
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   return optuna
 

@@ -12,13 +12,12 @@ and a user for whom fewer than k items are left is ranked exactly.
 
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
-import importlib
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from twotsrec import types
+from twotsrec import extras
 from twotsrec.serving import requests as requests_lib
 
 Request = requests_lib.Request
@@ -50,13 +49,7 @@ def package() -> Any:
   Raises:
     types.UserError: it is not installed.
   """
-  try:
-    return importlib.import_module('faiss')
-  except ModuleNotFoundError as error:
-    raise types.UserError(
-      'approximate search needs faiss, which is not installed; run: pip install'
-      " -e '.[ann]', or search exactly"
-    ) from error
+  return extras.load('faiss', 'ann', 'search exactly')
 
 
 def build(vectors: np.ndarray) -> Index:

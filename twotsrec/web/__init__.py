@@ -1,9 +1,8 @@
 """A service over HTTP: lists, similar items, scores, and states that move."""
 
-import importlib
 from typing import Any
 
-from twotsrec import types
+from twotsrec import extras
 
 
 def load() -> Any:
@@ -12,11 +11,4 @@ def load() -> Any:
   Raises:
     types.UserError: one of them is not installed.
   """
-  try:
-    return importlib.import_module('twotsrec.web.service')
-  except ModuleNotFoundError as error:
-    if (error.name or '').startswith('twotsrec'):
-      raise
-    raise types.UserError(
-      f"{error.name} is not installed; run: pip install -e '.[serve]'"
-    ) from error
+  return extras.load('twotsrec.web.service', 'serve')
